@@ -1,0 +1,84 @@
+//! Time: a port that may misbehave, and a clock inside that does not.
+
+use std::cell::Cell;
+use std::fmt;
+
+use chrono::DateTime;
+
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999 (the last that RFC 3339
+/// can write). Arithmetic stops at that end (R3).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// The given milliseconds since 1970, or [`Timestamp::MAX`] where they lie beyond it.
+    #[must_use]
+    pub fn from_millis(millis: u64) -> Self {
+        Self(millis).min(Self::MAX)
+    }
+
+    /// A reading in seconds and nanoseconds; nothing where it is no time from 1970 to 9999.
+    #[must_use]
+    pub fn from_unix(seconds: i64, nanoseconds: u32) -> Option<Self> {
+        let millis = DateTime::from_timestamp(seconds, nanoseconds)?.timestamp_millis();
+        let timestamp = Self(u64::try_from(millis).ok()?);
+        (timestamp <= Self::MAX).then_some(timestamp)
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This many seconds later, or [`Timestamp::MAX`].
+    #[must_use]
+    pub fn after_seconds(self, seconds: u64) -> Self {
+        Self::from_millis(self.0.saturating_add(seconds.saturating_mul(1_000)))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    /// RFC 3339.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0).ok().and_then(DateTime::from_timestamp_millis) {
+            Some(time) => write!(f, "{time:?}"),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+/// The port: the host's clock.
+pub trait Clock {
+    /// What it shows, or nothing where it shows no usable time. It may be set back.
+    fn now(&self) -> Option<Timestamp>;
+}
+
+/// The clock that the core goes by. It never goes back, and stands still while the host's clock fails or lags (R6): a
+/// session can end late by that, but never because a clock said so does it live longer than it was granted.
+#[derive(Debug)]
+pub struct MonotonicClock<C> {
+    host: C,
+    latest: Cell<Timestamp>,
+}
+
+impl<C: Clock> MonotonicClock<C> {
+    /// A clock over the host's.
+    pub fn new(host: C) -> Self {
+        Self {
+            host,
+            latest: Cell::default(),
+        }
+    }
+
+    /// The time: the latest that the host's clock has shown so far.
+    pub fn now(&self) -> Timestamp {
+        if let Some(now) = self.host.now() {
+            self.latest.set(self.latest.get().max(now));
+        }
+        self.latest.get()
+    }
+}

@@ -1,0 +1,93 @@
+//! The limits of an instance: what a host may ask for, and what holds.
+
+use crate::error::Error;
+use crate::id::WorkspaceId;
+
+/// What the host asks for. A field without a value keeps its default.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The workspace of the sessions.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The lifetime of a session that asks for none, in seconds.
+    pub default_ttl: Option<u64>,
+    /// How long a session can live in all, in seconds (R7).
+    pub max_lifetime: Option<u64>,
+    /// How many sessions there can be (R19).
+    pub max_sessions: Option<u32>,
+    /// How many sessions one agent can have (R19).
+    pub max_sessions_per_agent: Option<u32>,
+    /// How many events are kept (R18).
+    pub event_capacity: Option<u32>,
+    /// How many bytes the state can take (R3).
+    pub max_state_bytes: Option<u64>,
+}
+
+/// The limits that hold, each within its documented range.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub(crate) workspace_id: WorkspaceId,
+    pub(crate) default_ttl: u64,
+    pub(crate) max_lifetime: u64,
+    pub(crate) max_sessions: u32,
+    pub(crate) max_sessions_per_agent: u32,
+    pub(crate) event_capacity: u32,
+    pub(crate) max_state_bytes: u64,
+}
+
+impl Limits {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the first field outside its range.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let defaults = Self::default();
+        let max_lifetime = within("max-lifetime", config.max_lifetime, 1, 31_536_000)?.unwrap_or(defaults.max_lifetime);
+        Ok(Self {
+            workspace_id: config.workspace_id.unwrap_or(defaults.workspace_id),
+            default_ttl: within("default-ttl", config.default_ttl, 1, max_lifetime)?
+                .unwrap_or(defaults.default_ttl.min(max_lifetime)),
+            max_lifetime,
+            max_sessions: within("max-sessions", config.max_sessions, 1, 10_000_000)?.unwrap_or(defaults.max_sessions),
+            max_sessions_per_agent: within("max-sessions-per-agent", config.max_sessions_per_agent, 1, 100_000)?
+                .unwrap_or(defaults.max_sessions_per_agent),
+            event_capacity: within("event-capacity", config.event_capacity, 1, 65_536)?
+                .unwrap_or(defaults.event_capacity),
+            max_state_bytes: within("max-state-bytes", config.max_state_bytes, 64 << 10, 3 << 30)?
+                .unwrap_or(defaults.max_state_bytes),
+        })
+    }
+
+    /// The lifetime in seconds of a session that asked for `expires_in` (R2, R5).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] outside 1 to `max-lifetime`.
+    pub fn lifetime(&self, expires_in: Option<u64>) -> Result<u64, Error> {
+        Ok(within("expires-in", expires_in, 1, self.max_lifetime)?.unwrap_or(self.default_ttl))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            workspace_id: WorkspaceId::NIL,
+            default_ttl: 3_600,
+            max_lifetime: 30 * 24 * 3_600,
+            max_sessions: 1_000_000,
+            max_sessions_per_agent: 1_000,
+            event_capacity: 1_024,
+            max_state_bytes: 2 << 30,
+        }
+    }
+}
+
+fn within<N: Copy + PartialOrd + std::fmt::Display>(
+    field: &'static str,
+    value: Option<N>,
+    min: N,
+    max: N,
+) -> Result<Option<N>, Error> {
+    match value {
+        Some(value) if value < min || value > max => Err(Error::invalid(field, format!("must be from {min} to {max}"))),
+        value => Ok(value),
+    }
+}

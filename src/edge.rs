@@ -1,0 +1,362 @@
+//! The edge of world `session`: WIT exports to the core, the core's ports to WIT imports. Nothing is decided here.
+
+use std::rc::Rc;
+
+use crate::{AgentId, SessionId, WorkspaceId};
+use crate::{
+    Attributes, Claims, Clock, Config, CreateRequest, Duplicate, EndReason, Error, Event, EventKind, Guard, GuardError,
+    IssueRequest, IssuedToken, Limit, Metadata, Role, Scopes, SessionManager, SystemEntropy, TaskType, Timestamp,
+    Token,
+};
+
+mod bindings {
+    wit_bindgen::generate!({
+        world: "session",
+        path: "wit",
+        generate_all,
+    });
+}
+
+use bindings::clawdb::session::guard as wit_guard;
+use bindings::exports::clawdb::session::{events, legacy, sessions, settings};
+use bindings::wasi::{clocks::system_clock, random::random};
+
+bindings::export!(Component with_types_in bindings);
+
+/// The component.
+struct Component;
+
+type Manager = SessionManager<HostGuard, HostClock, SystemEntropy>;
+
+/// The one manager of this instance.
+fn manager() -> Rc<Manager> {
+    thread_local! {
+        static MANAGER: Rc<Manager> = Rc::new(SessionManager::new(HostGuard, HostClock, SystemEntropy));
+    }
+    MANAGER.with(Rc::clone)
+}
+
+// Ports.
+
+struct HostGuard;
+
+impl Guard for HostGuard {
+    async fn issue_session_token(&self, request: IssueRequest<'_>) -> Result<IssuedToken, GuardError> {
+        let issued = wit_guard::issue_session_token(wit_guard::IssueRequest {
+            principal: request.principal(),
+            task: request.task().into(),
+            session_id: request.session_id.to_string(),
+            agent_id: request.agent_id.to_string(),
+            workspace_id: request.workspace_id.to_string(),
+            role: request.attributes.role.as_str().into(),
+            scopes: request.attributes.scopes.iter().map(Into::into).collect(),
+            expires_at: request.expires_at.as_millis(),
+        })
+        .await?;
+        Ok(IssuedToken {
+            token: issued.token,
+            handle: issued.handle,
+            expires_at: Timestamp::from_millis(issued.expires_at),
+        })
+    }
+
+    async fn validate_token(&self, token: &str) -> Result<Claims, GuardError> {
+        let claims = wit_guard::validate_token(token.into()).await?;
+        Ok(Claims {
+            handle: claims.handle,
+            expires_at: Timestamp::from_millis(claims.expires_at),
+        })
+    }
+
+    async fn revoke_session(&self, handle: &str) -> Result<(), GuardError> {
+        Ok(wit_guard::revoke_session(handle.into()).await?)
+    }
+}
+
+struct HostClock;
+
+impl Clock for HostClock {
+    fn now(&self) -> Option<Timestamp> {
+        let system_clock::Instant { seconds, nanoseconds } = system_clock::now();
+        Timestamp::from_unix(seconds, nanoseconds)
+    }
+}
+
+/// What `getrandom` calls on this target (`--cfg getrandom_backend="custom"`): fills `len` bytes from `wasi:random`, which
+/// may give fewer than it was asked for at a time.
+///
+/// # Safety
+/// `dest` must be valid for writes of `len` bytes, as `getrandom` promises its backend.
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn __getrandom_v03_custom(dest: *mut u8, len: usize) -> Result<(), getrandom::Error> {
+    // SAFETY: the caller gives `len` writable bytes; zeroing them makes them initialised for the slice.
+    let mut missing = unsafe {
+        dest.write_bytes(0, len);
+        std::slice::from_raw_parts_mut(dest, len)
+    };
+    while !missing.is_empty() {
+        let given = random::get_random_bytes(missing.len() as u64);
+        // A source that gives nothing will go on giving nothing. One that gives too much is not trusted for more.
+        let count = given.len().min(missing.len());
+        let (Some(bytes), Some((filled, rest))) = (given.get(..count), missing.split_at_mut_checked(count)) else {
+            return Err(getrandom::Error::UNEXPECTED);
+        };
+        if filled.is_empty() {
+            return Err(getrandom::Error::UNEXPECTED);
+        }
+        filled.copy_from_slice(bytes);
+        missing = rest;
+    }
+    Ok(())
+}
+
+// Exports.
+
+impl sessions::Guest for Component {
+    async fn create(request: sessions::CreateRequest) -> Result<sessions::Grant, sessions::Error> {
+        let request = CreateRequest {
+            agent_id: AgentId::parse("agent-id", &request.agent_id)?,
+            attributes: Attributes {
+                role: Role::parse(request.role)?,
+                scopes: Scopes::parse(&request.scopes)?,
+                task_type: request.task_type.map(TaskType::parse).transpose()?,
+                metadata: request.metadata.map(Metadata::parse).transpose()?.unwrap_or_default(),
+            },
+            expires_in: request.expires_in,
+        };
+        Ok(manager().create(request).await?.into())
+    }
+
+    async fn validate(token: String) -> Result<sessions::Session, sessions::Error> {
+        Ok(manager().validate(Token::parse(token)?).await?.into())
+    }
+
+    async fn refresh(session_id: String) -> Result<sessions::Grant, sessions::Error> {
+        let id = SessionId::parse("session-id", &session_id)?;
+        Ok(manager().refresh(id).await?.into())
+    }
+
+    async fn revoke(session_id: String) -> Result<sessions::Revocation, sessions::Error> {
+        let id = SessionId::parse("session-id", &session_id)?;
+        let revocation = manager().revoke(id).await?;
+        Ok(sessions::Revocation {
+            session_id: revocation.session_id.to_string(),
+            guard_confirmed: revocation.guard.is_ok(),
+            guard_error: revocation.guard.err().map(Into::into),
+        })
+    }
+
+    async fn revoke_all_for_agent(agent_id: String) -> Result<u32, sessions::Error> {
+        let id = AgentId::parse("agent-id", &agent_id)?;
+        Ok(count(manager().revoke_all_for_agent(id).await))
+    }
+
+    async fn flush_guard_revocations() -> sessions::FlushReport {
+        let report = manager().flush_guard_revocations().await;
+        sessions::FlushReport {
+            settled: count(report.settled),
+            pending: count(report.pending),
+        }
+    }
+
+    fn get(session_id: String) -> Result<sessions::Session, sessions::Error> {
+        let id = SessionId::parse("session-id", &session_id)?;
+        Ok(manager().get(id)?.into())
+    }
+
+    fn list_for_agent(agent_id: String, page: sessions::Page) -> Result<sessions::SessionPage, sessions::Error> {
+        let id = AgentId::parse("agent-id", &agent_id)?;
+        let page = manager().list_for_agent(id, page.cursor, page.limit)?;
+        Ok(sessions::SessionPage {
+            sessions: page.sessions.into_iter().map(Into::into).collect(),
+            next: page.next,
+        })
+    }
+
+    fn active_count() -> u32 {
+        count(manager().active_count())
+    }
+
+    fn prune_expired(limit: Option<u32>) -> u32 {
+        manager().prune_expired(limit)
+    }
+}
+
+impl legacy::Guest for Component {
+    async fn create_session(
+        agent_id: String,
+        role: String,
+        scopes: Vec<String>,
+        task_type: Option<String>,
+    ) -> Result<sessions::Grant, sessions::Error> {
+        <Self as sessions::Guest>::create(sessions::CreateRequest {
+            agent_id,
+            role,
+            scopes,
+            task_type,
+            expires_in: None,
+            metadata: None,
+        })
+        .await
+    }
+
+    fn get_session(id: String) -> Result<sessions::Session, sessions::Error> {
+        let id = SessionId::parse("id", &id)?;
+        Ok(manager().get(id)?.into())
+    }
+
+    fn invalidate(id: String) -> Result<(), sessions::Error> {
+        let id = SessionId::parse("id", &id)?;
+        Ok(manager().invalidate(id)?)
+    }
+}
+
+impl events::Guest for Component {
+    fn poll_events(since: u64, max: u32) -> Result<events::EventPage, sessions::Error> {
+        let page = manager().poll_events(since, max)?;
+        Ok(events::EventPage {
+            events: page.events.into_iter().map(Into::into).collect(),
+            next: page.next,
+            missed: page.missed,
+        })
+    }
+}
+
+impl settings::Guest for Component {
+    fn configure(config: settings::Config) -> Result<(), sessions::Error> {
+        let workspace_id = config.workspace_id.map(|id| WorkspaceId::parse("workspace-id", &id));
+        Ok(manager().configure(&Config {
+            workspace_id: workspace_id.transpose()?,
+            default_ttl: config.default_ttl,
+            max_lifetime: config.max_lifetime,
+            max_sessions: config.max_sessions,
+            max_sessions_per_agent: config.max_sessions_per_agent,
+            event_capacity: config.event_capacity,
+            max_state_bytes: config.max_state_bytes,
+        })?)
+    }
+
+    fn stats() -> settings::Statistics {
+        let stats = manager().stats();
+        settings::Statistics {
+            now: stats.now.as_millis(),
+            live_sessions: count(stats.live_sessions),
+            prunable_sessions: count(stats.prunable_sessions),
+            creates_in_flight: count(stats.creates_in_flight),
+            tracked_agents: count(stats.tracked_agents),
+            pending_revocations: count(stats.pending_revocations),
+            state_bytes: stats.state_bytes,
+            last_event: stats.last_event,
+            created: stats.totals.created,
+            refreshed: stats.totals.refreshed,
+            expired: stats.totals.expired,
+        }
+    }
+}
+
+// Translations.
+
+/// Counts are bounded by `max-sessions`, far below the end of `u32`.
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl From<crate::Session> for sessions::Session {
+    fn from(session: crate::Session) -> Self {
+        let attributes = &session.attributes;
+        Self {
+            id: session.id.to_string(),
+            agent_id: session.agent_id.to_string(),
+            workspace_id: session.workspace_id.to_string(),
+            role: attributes.role.as_str().into(),
+            scopes: attributes.scopes.iter().map(Into::into).collect(),
+            task_type: attributes.task_type.as_ref().map(|task| task.as_str().into()),
+            created_at: session.created_at.as_millis(),
+            expires_at: session.expires_at.as_millis(),
+            metadata: attributes.metadata.as_str().into(),
+        }
+    }
+}
+
+impl From<crate::Grant> for sessions::Grant {
+    fn from(grant: crate::Grant) -> Self {
+        Self {
+            session: grant.session.into(),
+            token: grant.token.into_exposed(),
+        }
+    }
+}
+
+impl From<Event> for events::Event {
+    fn from(event: Event) -> Self {
+        Self {
+            sequence: event.sequence,
+            time: event.time.as_millis(),
+            session_id: event.session_id.to_string(),
+            agent_id: event.agent_id.to_string(),
+            kind: match event.kind {
+                EventKind::Created => events::EventKind::Created,
+                EventKind::Refreshed => events::EventKind::Refreshed,
+                EventKind::Expired(reason) => events::EventKind::Expired(match reason {
+                    EndReason::Revoked => events::EndReason::Revoked,
+                    EndReason::RevokedAll => events::EndReason::RevokedAll,
+                    EndReason::Invalidated => events::EndReason::Invalidated,
+                    EndReason::Lapsed => events::EndReason::Lapsed,
+                }),
+            },
+        }
+    }
+}
+
+impl From<Error> for sessions::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::InvalidArgument(argument) => Self::InvalidArgument(sessions::InvalidArgument {
+                field: argument.field.into(),
+                reason: argument.reason,
+            }),
+            Error::InvalidToken => Self::InvalidToken,
+            Error::SessionNotFound => Self::SessionNotFound,
+            Error::SessionExpired => Self::SessionExpired,
+            Error::SessionRevoked => Self::SessionRevoked,
+            Error::Conflict => Self::Conflict,
+            Error::LimitReached(limit) => Self::LimitReached(match limit {
+                Limit::Sessions => sessions::Limit::MaxSessions,
+                Limit::SessionsPerAgent => sessions::Limit::MaxSessionsPerAgent,
+                Limit::StateBytes => sessions::Limit::MaxStateBytes,
+            }),
+            Error::Guard(error) => Self::Guard(error.into()),
+            Error::AlreadyConfigured => Self::AlreadyConfigured,
+            Error::Collision(duplicate) => Self::Collision(match duplicate {
+                Duplicate::SessionId => sessions::Duplicate::SessionId,
+                Duplicate::Token => sessions::Duplicate::Token,
+                Duplicate::Handle => sessions::Duplicate::Handle,
+            }),
+            Error::EntropyUnavailable => Self::EntropyUnavailable,
+        }
+    }
+}
+
+impl From<GuardError> for wit_guard::GuardError {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::InvalidToken => Self::InvalidToken,
+            GuardError::Expired => Self::Expired,
+            GuardError::Revoked => Self::Revoked,
+            GuardError::Denied(reason) => Self::Denied(reason),
+            GuardError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl From<wit_guard::GuardError> for GuardError {
+    fn from(error: wit_guard::GuardError) -> Self {
+        match error {
+            wit_guard::GuardError::InvalidToken => Self::InvalidToken,
+            wit_guard::GuardError::Expired => Self::Expired,
+            wit_guard::GuardError::Revoked => Self::Revoked,
+            wit_guard::GuardError::Denied(reason) => Self::Denied(reason),
+            wit_guard::GuardError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What can go wrong, as values. Nothing in the core panics (R3).
+
+use crate::guard::GuardError;
+
+/// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its text says so, nothing
+/// has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// An argument is malformed or outside its bounds (R1, R2).
+    InvalidArgument(InvalidArgument),
+    /// The token is unknown, malformed, superseded, of a session that is over, or bound to something else.
+    InvalidToken,
+    /// No live session has this id.
+    SessionNotFound,
+    /// The session's time was over, or ran out while the operation was under way. It is ended now.
+    SessionExpired,
+    /// The operation lost to a revocation that took effect while it was under way.
+    SessionRevoked,
+    /// Another refresh of the same session won.
+    Conflict,
+    /// A bound of the configuration is reached.
+    LimitReached(Limit),
+    /// The guard refused or failed.
+    Guard(GuardError),
+    /// `configure` came a second time, or after the first session was asked for.
+    AlreadyConfigured,
+    /// A bad random source or a bad guard repeated what has to be unique (R16).
+    Collision(Duplicate),
+    /// The host gave no random bytes.
+    EntropyUnavailable,
+}
+
+/// An argument that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidArgument {
+    /// The argument's name in the WIT.
+    pub field: &'static str,
+    /// The rule that it broke, for people.
+    pub reason: String,
+}
+
+/// A bound that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `max-sessions`.
+    Sessions,
+    /// `max-sessions-per-agent`.
+    SessionsPerAgent,
+    /// `max-state-bytes`.
+    StateBytes,
+}
+
+/// Something that has to be unique and was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplicate {
+    /// The random source repeated a session id.
+    SessionId,
+    /// The guard returned a token that stands for another session.
+    Token,
+    /// The guard returned a handle that is in use.
+    Handle,
+}
+
+impl Error {
+    /// An [`Error::InvalidArgument`].
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::InvalidArgument(InvalidArgument {
+            field,
+            reason: reason.into(),
+        })
+    }
+}
+
+impl From<GuardError> for Error {
+    fn from(error: GuardError) -> Self {
+        Self::Guard(error)
+    }
+}

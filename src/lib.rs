@@ -1,0 +1,88 @@
+//! Session management for AI agents, as a WebAssembly component.
+//!
+//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R22), and a comment that names one tells that
+//! the code beside it keeps it.
+//!
+//! # The house
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `manager` | the operations: what is checked, asked and done, in which order |
+//! | `store` | the sessions and every index over them; each change is one step |
+//! | `session`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
+//! | `events` | what happened, in a ring |
+//! | `revocations` | what the guard has not confirmed |
+//! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
+//! | `error` | what can go wrong |
+//! | `slab`, `table`, `expiry` | what the store is made of: slots, hash tables, the order of expiry |
+//! | `edge` | the WIT world `session`, compiled for wasm32 only |
+//!
+//! # One `validate`
+//!
+//! 1. `edge` takes the string and makes a [`Token`] of it, which cannot be too long.
+//! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current one. None: refused, and
+//!    the guard is not asked (R10).
+//! 3. The guard is asked. Other calls run meanwhile; the store is not borrowed.
+//! 4. `manager` goes back to `store` with what it expected (slot, serial number, generation). Has the session ended, or got
+//!    a newer token? Refused. Did the guard say no, or name another handle? Refused (R9).
+//! 5. `edge` turns the [`Session`] into the WIT's record.
+//!
+//! # Design decisions
+//!
+//! - **The core has no I/O and no `wit-bindgen`.** It is generic over three small ports, so it compiles and is tested
+//!   natively, and another world needs only another edge.
+//! - **Check and change are one call on the store.** Operations wait for the guard between looking and changing; what they
+//!   saw may be gone by then. So they come back with what they expected, and the store compares and changes in one step.
+//!   That is what makes a kill switch final (R12, R13).
+//! - **Dead first, guard second.** Ending a session takes effect here before the guard hears of it. What it does not confirm is
+//!   kept, and the caller can have it asked again.
+//! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid what can trap, every bound
+//!   is checked where a value enters, and memory has a budget (`max-state-bytes`) that large requests cannot pass.
+//! - **No call pays for growth** (R20). Slots come in chunks, hash tables in parts, and the order of expiry is a list of
+//!   chunks; none of them ever copies all it holds.
+//! - **An ended session leaves nothing behind** but its event and, while the guard has not confirmed, its handle (R21). A
+//!   session that is over by time is found by whoever touches it, or by `prune-expired`; nothing runs in the background.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used,
+    )
+)]
+
+mod clock;
+mod config;
+mod entropy;
+mod error;
+mod events;
+mod expiry;
+mod guard;
+mod id;
+mod manager;
+mod revocations;
+mod session;
+mod slab;
+mod store;
+mod table;
+mod token;
+
+#[cfg(target_arch = "wasm32")]
+mod edge;
+
+pub use clock::{Clock, MonotonicClock, Timestamp};
+pub use config::Config;
+pub use entropy::{Entropy, EntropyUnavailable, SystemEntropy};
+pub use error::{Duplicate, Error, InvalidArgument, Limit};
+pub use events::{EndReason, Event, EventKind, EventPage};
+pub use guard::{Claims, Guard, GuardError, IssueRequest, IssuedToken};
+pub use id::{AgentId, SessionId, WorkspaceId};
+pub use manager::{FlushReport, SessionManager, Statistics};
+pub use session::{
+    Attributes, CreateRequest, Grant, Metadata, Revocation, Role, Scopes, Session, SessionPage, TaskType,
+};
+pub use store::Totals;
+pub use token::Token;

@@ -1,0 +1,96 @@
+//! Bearer tokens, and the only thing that is kept of them: a keyed fingerprint (R9, R22).
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use hmac::digest::CtOutput;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::entropy::{Entropy, EntropyUnavailable};
+use crate::error::Error;
+
+/// How long a token can be, in bytes.
+const MAX_TOKEN: usize = 8 * 1_024;
+
+/// A token of at most 8 KiB, as somebody presents it or the guard issues it. `Debug` does not show it.
+pub struct Token(String);
+
+impl Token {
+    /// Checks the length. An empty token is no malformed argument but one that no session has.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] above the bound.
+    pub fn parse(text: String) -> Result<Self, Error> {
+        if text.len() > MAX_TOKEN {
+            return Err(Error::invalid("token", format!("must have at most {MAX_TOKEN} bytes")));
+        }
+        Ok(Self(text))
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The token itself, to hand over.
+    #[must_use]
+    pub fn into_exposed(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// The key that fingerprints are made with. It never leaves the instance, so that a fingerprint tells nothing about a
+/// token and cannot be made for one elsewhere.
+#[derive(Clone)]
+pub struct FingerprintKey(Hmac<Sha256>);
+
+impl FingerprintKey {
+    /// A new random key.
+    ///
+    /// # Errors
+    /// [`EntropyUnavailable`] when there are no random bytes.
+    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
+        let mut key = [0; 32];
+        entropy.fill(&mut key)?;
+        // HMAC takes keys of any length; the error that its interface has cannot come.
+        Hmac::new_from_slice(&key).map(Self).map_err(|_| EntropyUnavailable)
+    }
+
+    /// The fingerprint of a token: its HMAC-SHA256 under this key.
+    #[must_use]
+    pub fn fingerprint(&self, token: &Token) -> Fingerprint {
+        let mut mac = self.0.clone();
+        mac.update(token.0.as_bytes());
+        Fingerprint(mac.finalize())
+    }
+}
+
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FingerprintKey(..)")
+    }
+}
+
+/// What is kept of a token. Comparison takes constant time (R22).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Fingerprint(CtOutput<Hmac<Sha256>>);
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0.as_bytes());
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(..)")
+    }
+}
