@@ -1,1 +1,11 @@
-
+pub mod bindings;
+pub mod clock;
+pub mod control;
+pub mod engine;
+pub mod entropy;
+pub mod error;
+pub mod exec;
+pub mod guard;
+pub mod host;
+mod imports;
+pub mod jwt;

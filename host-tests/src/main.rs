@@ -1,1 +1,107 @@
-fn main(){}
+//! The command line: a tour of the component, the component itself, and conversations with it.
+
+mod tour;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use clawdb_session_host::engine::{COMPONENT, SessionEngine};
+use clawdb_session_host::exec::Conversation;
+use clawdb_session_host::jwt::JwtGuard;
+use tokio::fs::File;
+use tokio::io::{self, BufReader};
+
+/// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
+///
+/// The guard signs JSON Web Tokens (HS256) with the key in CLAW_GUARD_JWT_SECRET (at least 32 bytes), or with a random
+/// one where that is not set.
+#[derive(Parser)]
+#[command(version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the component's size, imports and exports
+    Component {
+        /// Also writes the component to this file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Holds a conversation with an instance: a JSON object a line in, one out
+    ///
+    /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}} or {"err":{"kind":"...",...}}.
+    /// Operations and fields have the names of the WIT; times are RFC 3339.
+    ///
+    /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or waits for the guard;
+    /// {"op":"finish","name":"a"} gives its answer.
+    Exec {
+        /// Where the conversation is read from; standard input where there is none
+        file: Option<PathBuf>,
+        /// Puts clock, guard and random source into the conversation's hands
+        ///
+        /// The clock starts at 2030-01-01T00:00:00Z and stands still; the guard has no deadline.
+        /// {"op":"clock","advance":SECONDS} or {"op":"clock","set":"TIME"};
+        /// {"op":"guard","mode":"ok|hold|deny|unavailable|revoked|wrong-handle|trap","on":"issue|validate|revoke|all"};
+        /// {"op":"guard","calls":true}; {"op":"entropy","mode":"ok|repeat"}.
+        #[arg(long, verbatim_doc_comment)]
+        controls: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(CommandLine::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        None => tour::run().await,
+        Some(Command::Component { out }) => show_component(out).await,
+        Some(Command::Exec { file, controls }) => {
+            let guard = JwtGuard::from_environment()?;
+            let file = match file {
+                Some(path) => Some(File::open(&path).await.map_err(|error| format!("{}: {error}", path.display()))?),
+                None => None,
+            };
+            let engine = SessionEngine::new()?;
+            let mut conversation = if controls {
+                Conversation::start_controlled(&engine, guard).await?
+            } else {
+                Conversation::start(&engine, guard).await?
+            };
+            match file {
+                Some(file) => conversation.run(BufReader::new(file), io::stdout()).await?,
+                None => conversation.run(BufReader::new(io::stdin()), io::stdout()).await?,
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn show_component(out: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
+    let engine = SessionEngine::new()?;
+    println!("size: {} bytes", COMPONENT.len());
+    println!("imports:");
+    for name in engine.imports() {
+        println!("  {name}");
+    }
+    println!("exports:");
+    for name in engine.exports() {
+        println!("  {name}");
+    }
+    if let Some(path) = out {
+        tokio::fs::write(&path, COMPONENT).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        println!("written to {}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
+//!
+//! So `cargo run`, `cargo test` and `cargo bench` need nothing before them. The guest has a target folder of its own inside
+//! the workspace's, shared by all profiles of the host: there is one component, however the host is built.
+//!
+//! The compiler for the target comes from the first of these that can give it: the active toolchain, `rustup target add`,
+//! Debian's `rustc-web` with the library sources of the same version (`rust-web-src`).
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const PROFILE: &str = "component";
+const DEBIAN_INSTALL: &str = "apt-get update && apt-get install -y --no-install-recommends rustc-web rust-web-src";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\n{error}\n");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
+    for input in ["src", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let target_dir = guest_target_dir(&out);
+    let module = build_module(&root, &target_dir, &Toolchain::find()?)?;
+    let component = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&fs::read(module)?)?
+        .encode()?;
+    let file = out.join("clawdb_session.wasm");
+    fs::write(&file, component)?;
+    println!("cargo::rustc-env=CLAWDB_SESSION_COMPONENT={}", file.display());
+    Ok(())
+}
+
+/// `guest` beside the folders of the host's profiles: `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+fn guest_target_dir(out: &Path) -> PathBuf {
+    out.ancestors().nth(4).unwrap_or(out).join("guest")
+}
+
+fn build_module(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result<PathBuf, Box<dyn Error>> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root)
+        .args(["build", "--package", "clawdb-session", "--lib", "--target", TARGET, "--profile", PROFILE])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags={:?}", toolchain.remapped_paths(root)));
+    // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and clippy's wrapper would
+    // check the guest instead of building it.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC",
+    ] {
+        cargo.env_remove(name);
+    }
+    toolchain.apply(&mut cargo);
+    let status = cargo.status()?;
+    if !status.success() {
+        return Err(format!("building the guest for {TARGET} failed ({status}); cargo's messages are above").into());
+    }
+    Ok(target_dir.join(TARGET).join(PROFILE).join("clawdb_session.wasm"))
+}
+
+/// A compiler that can build for the target.
+enum Toolchain {
+    /// The active one: the target's libraries are installed.
+    Active { rustc: OsString },
+    /// Debian's: it builds the target's libraries from their sources. The linker is the active toolchain's.
+    Debian { linker: PathBuf },
+}
+
+impl Toolchain {
+    fn find() -> Result<Self, Box<dyn Error>> {
+        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        if has_target(&rustc) {
+            return Ok(Self::Active { rustc });
+        }
+        let mut tried = vec![format!("the active toolchain has no {TARGET}")];
+
+        say(&format!("{TARGET} is missing; trying `rustup target add {TARGET}`"));
+        match run_within(Duration::from_secs(180), Command::new("rustup").args(["target", "add", TARGET])) {
+            Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
+            Ok(()) => tried.push("`rustup target add` added it to another toolchain than the active one".into()),
+            Err(error) => tried.push(format!("`rustup target add {TARGET}`: {error}")),
+        }
+
+        match debian(&rustc) {
+            Ok(toolchain) => Ok(toolchain),
+            Err(error) => {
+                tried.push(format!("Debian's compiler: {error}"));
+                Err(format!(
+                    "No Rust compiler for {TARGET} could be found or installed:\n  - {}\n\
+                     Install one with a command of these, then build again:\n  \
+                     rustup target add {TARGET}\n  {DEBIAN_INSTALL}      (Debian, as root)",
+                    tried.join("\n  - ")
+                )
+                .into())
+            }
+        }
+    }
+
+    fn apply(&self, cargo: &mut Command) {
+        match self {
+            Self::Active { rustc } => {
+                cargo.env("RUSTC", rustc);
+            }
+            Self::Debian { linker } => {
+                cargo
+                    .arg("-Zbuild-std=std,panic_abort")
+                    .env("RUSTC", DEBIAN_RUSTC)
+                    // `-Zbuild-std` is not stable yet.
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            }
+        }
+    }
+
+    /// Compiler flags that keep this machine's paths out of the component, so that its bytes are the same elsewhere.
+    fn remapped_paths(&self, root: &Path) -> Vec<String> {
+        let mut paths = vec![(root.to_path_buf(), "/clawdb-session")];
+        let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+        if let Some(cargo_home) = env::var_os("CARGO_HOME").map(PathBuf::from).or(home) {
+            paths.push((cargo_home.join("registry/src"), "/registry"));
+        }
+        let rustc = match self {
+            Self::Active { rustc } => rustc.clone(),
+            Self::Debian { .. } => DEBIAN_RUSTC.into(),
+        };
+        if let Some(sources) = sysroot(&rustc).and_then(|sysroot| library_sources(&sysroot).canonicalize().ok()) {
+            paths.push((sources, "/rust/library"));
+        }
+        paths
+            .into_iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+            .collect()
+    }
+}
+
+/// Debian's compiler and the sources of its library, installed if need be and allowed.
+fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
+    if !Path::new("/etc/debian_version").exists() {
+        return Err("this is not Debian".into());
+    }
+    let host = env::var("HOST")?;
+    let linker = sysroot(active_rustc)
+        .map(|sysroot| sysroot.join("lib/rustlib").join(host).join("bin/rust-lld"))
+        .filter(|linker| linker.exists())
+        .ok_or("the active toolchain has no rust-lld to link with")?;
+
+    if !debian_is_installed() {
+        let uid = Command::new("id").arg("-u").output()?.stdout;
+        if uid.trim_ascii() != b"0" {
+            return Err(format!("not installed, and only root may: {DEBIAN_INSTALL}").into());
+        }
+        say(&format!("installing Debian's compiler: {DEBIAN_INSTALL}"));
+        run_within(
+            Duration::from_secs(900),
+            Command::new("sh").args(["-c", DEBIAN_INSTALL]).env("DEBIAN_FRONTEND", "noninteractive"),
+        )?;
+        if !debian_is_installed() {
+            return Err(format!("{DEBIAN_RUSTC} or its library sources are missing after the installation").into());
+        }
+    }
+    say("building the component with Debian's compiler and library sources (about 40 s the first time)");
+    Ok(Toolchain::Debian { linker })
+}
+
+fn debian_is_installed() -> bool {
+    sysroot(&DEBIAN_RUSTC.into()).is_some_and(|sysroot| library_sources(&sysroot).join("std/Cargo.toml").exists())
+}
+
+fn library_sources(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust/library")
+}
+
+fn has_target(rustc: &OsString) -> bool {
+    print(rustc, &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| Path::new(&dir).is_dir())
+}
+
+fn sysroot(rustc: &OsString) -> Option<PathBuf> {
+    print(rustc, &["--print", "sysroot"]).map(PathBuf::from)
+}
+
+fn print(rustc: &OsString, args: &[&str]) -> Option<String> {
+    let output = Command::new(rustc).args(args).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Runs a command to its end, or ends it when the time is over: a server that cannot be reached must not hang the build.
+fn run_within(limit: Duration, command: &mut Command) -> Result<(), Box<dyn Error>> {
+    // Cargo reads instructions from a build script's standard output, so nothing else may write there.
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let begin = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("failed ({status})").into()),
+            None if begin.elapsed() > limit => {
+                child.kill()?;
+                child.wait()?;
+                return Err(format!("no end within {} s", limit.as_secs()).into());
+            }
+            None => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// Tells the person who builds; cargo shows warnings of the workspace's own packages.
+fn say(what: &str) {
+    println!("cargo::warning={what}");
+}

@@ -1,0 +1,207 @@
+//! The component's values as JSON, with the names of the WIT. Times are RFC 3339.
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+
+use crate::bindings::clawdb::session::guard::GuardError;
+use crate::bindings::exports::clawdb::session::events::{EndReason, Event, EventKind, EventPage};
+use crate::bindings::exports::clawdb::session::sessions::{
+    Duplicate, Error, FlushReport, Grant, Limit, Revocation, Session, SessionPage,
+};
+use crate::bindings::exports::clawdb::session::settings::Statistics;
+use crate::error::{CallError, HostError};
+
+/// A value that an operation gives.
+pub trait ToJson {
+    /// Its JSON.
+    fn to_json(&self) -> Value;
+}
+
+/// What an operation answers: `{"ok": ...}` or `{"err": {"kind": ...}}`.
+pub fn answer<T: ToJson, E: ToJson>(result: &Result<T, E>) -> Value {
+    match result {
+        Ok(value) => json!({ "ok": value.to_json() }),
+        Err(error) => json!({ "err": error.to_json() }),
+    }
+}
+
+fn time(millis: u64) -> Value {
+    let time = i64::try_from(millis).ok().and_then(DateTime::from_timestamp_millis);
+    time.map_or_else(
+        || json!(millis),
+        |time| json!(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+    )
+}
+
+impl ToJson for () {
+    fn to_json(&self) -> Value {
+        Value::Null
+    }
+}
+
+impl ToJson for u32 {
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl ToJson for Session {
+    fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "agent-id": self.agent_id,
+            "workspace-id": self.workspace_id,
+            "role": self.role,
+            "scopes": self.scopes,
+            "task-type": self.task_type,
+            "created-at": time(self.created_at),
+            "expires-at": time(self.expires_at),
+            "metadata": self.metadata,
+        })
+    }
+}
+
+impl ToJson for Grant {
+    fn to_json(&self) -> Value {
+        json!({ "session": self.session.to_json(), "token": self.token })
+    }
+}
+
+impl ToJson for Revocation {
+    fn to_json(&self) -> Value {
+        json!({
+            "session-id": self.session_id,
+            "guard-confirmed": self.guard_confirmed,
+            "guard-error": self.guard_error.as_ref().map(ToJson::to_json),
+        })
+    }
+}
+
+impl ToJson for FlushReport {
+    fn to_json(&self) -> Value {
+        json!({ "settled": self.settled, "pending": self.pending })
+    }
+}
+
+impl ToJson for SessionPage {
+    fn to_json(&self) -> Value {
+        let sessions: Vec<Value> = self.sessions.iter().map(ToJson::to_json).collect();
+        json!({ "sessions": sessions, "next": self.next })
+    }
+}
+
+impl ToJson for Event {
+    fn to_json(&self) -> Value {
+        let (kind, reason) = match self.kind {
+            EventKind::Created => ("created", None),
+            EventKind::Refreshed => ("refreshed", None),
+            EventKind::Expired(reason) => ("expired", Some(end_reason(reason))),
+        };
+        let mut event = json!({
+            "sequence": self.sequence,
+            "time": time(self.time),
+            "session-id": self.session_id,
+            "agent-id": self.agent_id,
+            "kind": kind,
+        });
+        if let Some(reason) = reason {
+            event["reason"] = json!(reason);
+        }
+        event
+    }
+}
+
+/// The WIT's name of a reason.
+pub fn end_reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Revoked => "revoked",
+        EndReason::RevokedAll => "revoked-all",
+        EndReason::Invalidated => "invalidated",
+        EndReason::Lapsed => "lapsed",
+    }
+}
+
+impl ToJson for EventPage {
+    fn to_json(&self) -> Value {
+        let events: Vec<Value> = self.events.iter().map(ToJson::to_json).collect();
+        json!({ "events": events, "next": self.next, "missed": self.missed })
+    }
+}
+
+impl ToJson for Statistics {
+    fn to_json(&self) -> Value {
+        json!({
+            "now": time(self.now),
+            "live-sessions": self.live_sessions,
+            "prunable-sessions": self.prunable_sessions,
+            "creates-in-flight": self.creates_in_flight,
+            "tracked-agents": self.tracked_agents,
+            "pending-revocations": self.pending_revocations,
+            "state-bytes": self.state_bytes,
+            "last-event": self.last_event,
+            "created": self.created,
+            "refreshed": self.refreshed,
+            "expired": self.expired,
+        })
+    }
+}
+
+impl ToJson for GuardError {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::InvalidToken => json!({ "kind": "invalid-token" }),
+            Self::Expired => json!({ "kind": "expired" }),
+            Self::Revoked => json!({ "kind": "revoked" }),
+            Self::Denied(reason) => json!({ "kind": "denied", "reason": reason }),
+            Self::Unavailable(reason) => json!({ "kind": "unavailable", "reason": reason }),
+        }
+    }
+}
+
+impl ToJson for Error {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::InvalidArgument(argument) => {
+                json!({ "kind": "invalid-argument", "field": argument.field, "reason": argument.reason })
+            }
+            Self::InvalidToken => json!({ "kind": "invalid-token" }),
+            Self::SessionNotFound => json!({ "kind": "session-not-found" }),
+            Self::SessionExpired => json!({ "kind": "session-expired" }),
+            Self::SessionRevoked => json!({ "kind": "session-revoked" }),
+            Self::Conflict => json!({ "kind": "conflict" }),
+            Self::LimitReached(limit) => json!({ "kind": "limit-reached", "which": match limit {
+                Limit::MaxSessions => "max-sessions",
+                Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
+                Limit::MaxStateBytes => "max-state-bytes",
+            } }),
+            Self::ScopeDenied(scope) => json!({ "kind": "scope-denied", "scope": scope }),
+            Self::Guard(error) => json!({ "kind": "guard", "error": error.to_json() }),
+            Self::AlreadyConfigured => json!({ "kind": "already-configured" }),
+            Self::RefusedRecord(reason) => json!({ "kind": "refused-record", "reason": reason }),
+            Self::Collision(duplicate) => json!({ "kind": "collision", "which": match duplicate {
+                Duplicate::SessionId => "session-id",
+                Duplicate::Token => "token",
+                Duplicate::Handle => "handle",
+            } }),
+            Self::EntropyUnavailable => json!({ "kind": "entropy-unavailable" }),
+        }
+    }
+}
+
+impl ToJson for HostError {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Trapped { .. } => json!({ "kind": "trap", "reason": self.to_string() }),
+            Self::Stopped => json!({ "kind": "stopped" }),
+        }
+    }
+}
+
+impl ToJson for CallError {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Session(error) => error.to_json(),
+            Self::Host(error) => error.to_json(),
+        }
+    }
+}

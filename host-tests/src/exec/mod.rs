@@ -1,0 +1,309 @@
+//! `exec`: a conversation with the component, a JSON object a line. The scripting interface of the command line, and what the
+//! conformance vectors are written in.
+//!
+//! Each line is answered before the next is read. With controls, clock, guard and random source are in the hands of
+//! whoever speaks, nothing happens by itself, and the answers are the same each time.
+
+mod json;
+mod request;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use chrono::DateTime;
+use futures::future::BoxFuture;
+use futures::poll;
+use serde_json::{Value, json};
+use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+
+pub use json::{ToJson, end_reason};
+use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
+
+use crate::bindings::exports::clawdb::session::{sessions, settings};
+use crate::clock::{Instant, ManualClock};
+use crate::control::{ControlledGuard, GuardFunction};
+use crate::engine::SessionEngine;
+use crate::entropy::{self, ControlledEntropy};
+use crate::error::StartError;
+use crate::host::{HostOptions, SessionHost};
+use crate::jwt::JwtGuard;
+
+/// 2030-01-01T00:00:00Z, where a controlled clock starts.
+pub const CONTROLLED_START: Instant = Instant {
+    seconds: 1_893_456_000,
+    nanoseconds: 0,
+};
+
+/// A conversation with one instance.
+pub struct Conversation {
+    host: SessionHost,
+    controls: Option<Controls>,
+    started: HashMap<String, Started>,
+}
+
+/// What `--controls` puts into the hands of whoever speaks.
+struct Controls {
+    clock: Arc<ManualClock>,
+    guard: Arc<ControlledGuard>,
+    entropy: Arc<ControlledEntropy>,
+}
+
+enum Started {
+    Running(BoxFuture<'static, Value>),
+    Done(Value),
+}
+
+impl Conversation {
+    /// A conversation with a real guard, clock and random source.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(engine: &SessionEngine, guard: JwtGuard) -> Result<Self, StartError> {
+        Ok(Self {
+            host: SessionHost::start(engine, HostOptions::new(guard)).await?,
+            controls: None,
+            started: HashMap::new(),
+        })
+    }
+
+    /// A conversation with controls.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_controlled(engine: &SessionEngine, guard: JwtGuard) -> Result<Self, StartError> {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let guard = Arc::new(ControlledGuard::new(Arc::new(guard.with_clock(clock.clone()))));
+        let entropy = Arc::new(ControlledEntropy::default());
+        let options = HostOptions {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            guard_deadline: None,
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        Ok(Self {
+            host: SessionHost::start(engine, options).await?,
+            controls: Some(Controls { clock, guard, entropy }),
+            started: HashMap::new(),
+        })
+    }
+
+    /// Reads lines to the end of `input`, and writes an answer for each. Empty lines are skipped.
+    ///
+    /// # Errors
+    /// When reading or writing fails.
+    pub async fn run(
+        &mut self,
+        mut input: impl AsyncBufRead + Unpin,
+        mut output: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        let mut line = Vec::new();
+        while input.read_until(b'\n', &mut line).await? > 0 {
+            if !line.trim_ascii().is_empty() {
+                let mut answer = self.answer(&line).await.to_string();
+                answer.push('\n');
+                output.write_all(answer.as_bytes()).await?;
+                output.flush().await?;
+            }
+            line.clear();
+        }
+        Ok(())
+    }
+
+    /// The answer to one line.
+    pub async fn answer(&mut self, line: &[u8]) -> Value {
+        let answer = match Request::parse(line) {
+            Ok(Request::Call(operation)) => self.call(operation).await,
+            Ok(Request::Control(control)) => self.control(control).await,
+            Err(reason) => Err(reason),
+        };
+        answer.unwrap_or_else(|reason| json!({ "err": { "kind": "bad-request", "reason": reason } }))
+    }
+
+    async fn call(&self, operation: Operation) -> Result<Value, String> {
+        self.wait(operation.call(self.host.clone())).await.map_err(|_| {
+            "the call waits for the guard, which is held; it goes on, but start such a call to hear its end".into()
+        })
+    }
+
+    async fn control(&mut self, control: Control) -> Result<Value, String> {
+        match control {
+            Control::Start { name, call } => {
+                if self.started.contains_key(&name) {
+                    return Err(format!("a call named {name:?} is started and not finished"));
+                }
+                let running = call.call(self.host.clone());
+                let started = self.settle(running).await;
+                let state = if matches!(started, Started::Done(_)) { "done" } else { "waiting" };
+                self.started.insert(name.clone(), started);
+                Ok(json!({ "ok": { "name": name, "state": state } }))
+            }
+            Control::Finish { name } => {
+                let started = self.started.remove(&name).ok_or_else(|| format!("no call named {name:?} is started"))?;
+                let running = match started {
+                    Started::Done(answer) => return Ok(answer),
+                    Started::Running(running) => running,
+                };
+                match self.wait(running).await {
+                    Ok(answer) => Ok(answer),
+                    Err(running) => {
+                        let reason = format!("the call {name:?} still waits for the guard, which is held");
+                        self.started.insert(name, Started::Running(running));
+                        Err(reason)
+                    }
+                }
+            }
+            Control::Clock { advance, set } => self.control_clock(advance, set.as_deref()),
+            Control::Guard { mode, on, calls } => {
+                let guard = &self.controls()?.guard;
+                if let Some(mode) = mode {
+                    match on {
+                        GuardFunctions::All => guard.set_all(mode),
+                        GuardFunctions::Issue => guard.set(GuardFunction::Issue, mode),
+                        GuardFunctions::Validate => guard.set(GuardFunction::Validate, mode),
+                        GuardFunctions::Revoke => guard.set(GuardFunction::Revoke, mode),
+                    }
+                    // Calls that were held go on before the next line. If they trap, it is they that tell.
+                    let _ = self.host.settle().await;
+                } else if !calls {
+                    return Err("neither a mode nor calls is asked for".into());
+                }
+                Ok(json!({ "ok": calls.then(|| guard.calls()) }))
+            }
+            Control::Entropy { mode } => {
+                self.controls()?.entropy.set(match mode {
+                    EntropyMode::Ok => entropy::EntropyMode::Random,
+                    EntropyMode::Repeat => entropy::EntropyMode::Repeat,
+                });
+                Ok(json!({ "ok": null }))
+            }
+        }
+    }
+
+    fn controls(&self) -> Result<&Controls, String> {
+        self.controls.as_ref().ok_or_else(|| "only with --controls".into())
+    }
+
+    fn control_clock(&self, advance: Option<f64>, set: Option<&str>) -> Result<Value, String> {
+        let clock = &self.controls()?.clock;
+        match (advance, set) {
+            (Some(seconds), None) => {
+                let by = Duration::try_from_secs_f64(seconds.abs()).map_err(|error| format!("advance: {error}"))?;
+                if seconds < 0.0 {
+                    clock.rewind(by);
+                } else {
+                    clock.advance(by);
+                }
+            }
+            (None, Some(time)) => {
+                let time = DateTime::parse_from_rfc3339(time).map_err(|error| format!("set: {error}"))?;
+                clock.set(Instant {
+                    seconds: time.timestamp(),
+                    nanoseconds: time.timestamp_subsec_nanos().min(999_999_999),
+                });
+            }
+            _ => return Err("either advance or set must be given".into()),
+        }
+        Ok(json!({ "ok": null }))
+    }
+
+    /// Begins a call and lets it come as far as it can without the guard.
+    async fn settle(&self, mut running: BoxFuture<'static, Value>) -> Started {
+        if let Poll::Ready(answer) = poll!(&mut running) {
+            return Started::Done(answer);
+        }
+        // An instance that is gone answers the call itself.
+        let _ = self.host.settle().await;
+        match poll!(&mut running) {
+            Poll::Ready(answer) => Started::Done(answer),
+            Poll::Pending => Started::Running(running),
+        }
+    }
+
+    /// The end of a call that waits for the guard. With controls nothing but a later line can let it go on, so waiting here
+    /// would be for ever; the call is given back then.
+    async fn wait(&self, running: BoxFuture<'static, Value>) -> Result<Value, BoxFuture<'static, Value>> {
+        if self.controls.is_none() {
+            return Ok(running.await);
+        }
+        match self.settle(running).await {
+            Started::Done(answer) => Ok(answer),
+            Started::Running(running) => Err(running),
+        }
+    }
+}
+
+impl Operation {
+    fn call(self, host: SessionHost) -> BoxFuture<'static, Value> {
+        Box::pin(async move {
+            match self {
+                Self::Create {
+                    agent_id,
+                    role,
+                    scopes,
+                    task_type,
+                    expires_in,
+                    metadata,
+                } => json::answer(
+                    &host
+                        .create(sessions::CreateRequest {
+                            agent_id,
+                            role,
+                            scopes,
+                            task_type,
+                            expires_in,
+                            metadata,
+                        })
+                        .await,
+                ),
+                Self::Validate { token } => json::answer(&host.validate(token).await),
+                Self::Refresh { session_id } => json::answer(&host.refresh(session_id).await),
+                Self::Revoke { session_id } => json::answer(&host.revoke(session_id).await),
+                Self::RevokeAllForAgent { agent_id } => json::answer(&host.revoke_all_for_agent(agent_id).await),
+                Self::FlushGuardRevocations {} => json::answer(&host.flush_guard_revocations().await),
+                Self::Get { session_id } => json::answer(&host.get(session_id).await),
+                Self::ListForAgent { agent_id, page } => {
+                    let page = sessions::Page {
+                        cursor: page.cursor,
+                        limit: page.limit,
+                    };
+                    json::answer(&host.list_for_agent(agent_id, page).await)
+                }
+                Self::ActiveCount {} => json::answer(&host.active_count().await),
+                Self::PruneExpired { limit } => json::answer(&host.prune_expired(limit).await),
+                Self::CreateSession {
+                    agent_id,
+                    role,
+                    scopes,
+                    task_type,
+                } => json::answer(&host.create_session(agent_id, role, scopes, task_type).await),
+                Self::GetSession { id } => json::answer(&host.get_session(id).await),
+                Self::Invalidate { id } => json::answer(&host.invalidate(id).await),
+                Self::PollEvents { since, max } => json::answer(&host.poll_events(since, max).await),
+                Self::Configure {
+                    workspace_id,
+                    default_ttl,
+                    max_lifetime,
+                    max_sessions,
+                    max_sessions_per_agent,
+                    event_capacity,
+                    max_state_bytes,
+                } => json::answer(
+                    &host
+                        .configure(settings::Config {
+                            workspace_id,
+                            default_ttl,
+                            max_lifetime,
+                            max_sessions,
+                            max_sessions_per_agent,
+                            event_capacity,
+                            max_state_bytes,
+                        })
+                        .await,
+                ),
+                Self::Stats {} => json::answer(&host.stats().await),
+            }
+        })
+    }
+}

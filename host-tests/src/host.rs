@@ -1,0 +1,509 @@
+//! A running instance of the component, and the handle that the rest of a program calls.
+//!
+//! One task drives the instance for as long as it lives: it is the only one that touches the store. Handles send their calls
+//! to it through a channel and wait for the answers, so any number of tasks call at once, and the calls overlap inside
+//! the instance wherever they wait for the guard.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use wasmtime::component::Accessor;
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use crate::bindings::Session as Component;
+use crate::bindings::exports::clawdb::session::events::EventPage;
+use crate::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, FlushReport, Grant, Page, Revocation, Session, SessionPage,
+};
+use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::SessionEngine;
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::error::{CallError, HostError, StartError, TrapKind};
+use crate::guard::Guard;
+use crate::imports::{GuardBroken, Memory, State};
+
+/// What an instance is given, and its bounds.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// The token authority.
+    pub guard: Arc<dyn Guard>,
+    /// The clock; the machine's by default.
+    pub clock: Arc<dyn Clock>,
+    /// The source of random bytes; the operating system's by default.
+    pub entropy: Arc<dyn Entropy>,
+    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default. None: for ever.
+    pub guard_deadline: Option<Duration>,
+    /// How much memory the instance may take, in bytes; 3 GiB by default. Beyond it traps, so keep it well above the
+    /// component's own `max-state-bytes`.
+    pub max_memory: usize,
+    /// How long the instance may compute without a pause before it is stopped; 5 s by default. No call takes that long;
+    /// a fault of the component might.
+    pub interrupt_after: Duration,
+    /// How many creates, validates and refreshes are under way at most; 10,000 by default. Further ones wait for their turn.
+    /// What ends sessions never waits.
+    pub max_in_flight: usize,
+}
+
+impl HostOptions {
+    /// The defaults with this guard.
+    pub fn new(guard: impl Guard) -> Self {
+        Self::with_shared_guard(Arc::new(guard))
+    }
+
+    /// The defaults with a guard that others hold too.
+    pub fn with_shared_guard(guard: Arc<dyn Guard>) -> Self {
+        Self {
+            guard,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            guard_deadline: Some(Duration::from_secs(5)),
+            max_memory: 3 << 30,
+            interrupt_after: Duration::from_secs(5),
+            max_in_flight: 10_000,
+        }
+    }
+}
+
+/// A handle on a running instance. Clones are handles on the same; the instance ends when the last one is dropped and the
+/// calls under way are done.
+///
+/// The methods are the component's operations; `wit/` says what each does. A call whose future is dropped goes on to its end
+/// in the instance.
+#[derive(Clone)]
+pub struct SessionHost {
+    commands: mpsc::UnboundedSender<Command>,
+    turns: Arc<Semaphore>,
+    stopped: watch::Receiver<Option<HostError>>,
+}
+
+type Call =
+    Box<dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>> + Send>;
+
+enum Command {
+    Call(Call),
+    Settle(oneshot::Sender<()>),
+}
+
+impl SessionHost {
+    /// Starts an instance without sessions, driven by a task on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when it cannot be instantiated.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
+        let state = State {
+            guard: options.guard,
+            guard_deadline: options.guard_deadline,
+            clock: options.clock,
+            entropy: options.entropy,
+            memory: Memory {
+                max: options.max_memory,
+                exhausted: false,
+            },
+        };
+        let pulse = Arc::new(Pulse::default());
+        let mut store = Store::new(engine.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        let watched = Arc::clone(&pulse);
+        let interrupt_after = options.interrupt_after;
+        store.epoch_deadline_callback(move |_| {
+            Ok(match watched.busy_for() {
+                Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
+                _ => UpdateDeadline::Continue(1),
+            })
+        });
+        store.set_epoch_deadline(1);
+        let component = engine.linked().instantiate_async(&mut store).await;
+        let component = component.map_err(|error| StartError {
+            action: "instantiated",
+            source: error.into(),
+        })?;
+
+        let (commands, received) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(None);
+        tokio::spawn(async move {
+            let end = drive(store, component, received, pulse).await;
+            stop.send_replace(Some(end));
+        });
+        Ok(Self {
+            commands,
+            turns: Arc::new(Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            stopped,
+        })
+    }
+
+    /// `sessions.create`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn create(&self, request: CreateRequest) -> Result<Grant, CallError> {
+        let _turn = self.turns.acquire().await;
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_create(accessor, request))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.validate`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn validate(&self, token: impl Into<String>) -> Result<Session, CallError> {
+        let token = token.into();
+        let _turn = self.turns.acquire().await;
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_validate(accessor, token))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.refresh`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn refresh(&self, session_id: impl Into<String>) -> Result<Grant, CallError> {
+        let id = session_id.into();
+        let _turn = self.turns.acquire().await;
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_refresh(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.revoke`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn revoke(&self, session_id: impl Into<String>) -> Result<Revocation, CallError> {
+        let id = session_id.into();
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_revoke(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.revoke-all-for-agent`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn revoke_all_for_agent(&self, agent_id: impl Into<String>) -> Result<u32, CallError> {
+        let id = agent_id.into();
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_revoke_all_for_agent(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.flush-guard-revocations`.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn flush_guard_revocations(&self) -> Result<FlushReport, HostError> {
+        self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_flush_guard_revocations(accessor))
+        })
+        .await
+    }
+
+    /// `sessions.get`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn get(&self, session_id: impl Into<String>) -> Result<Session, CallError> {
+        let id = session_id.into();
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_get(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.list-for-agent`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn list_for_agent(&self, agent_id: impl Into<String>, page: Page) -> Result<SessionPage, CallError> {
+        let id = agent_id.into();
+        let answer = self.call(move |accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_list_for_agent(accessor, id, page))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `sessions.active-count`.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn active_count(&self) -> Result<u32, HostError> {
+        self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_active_count(accessor)))
+            .await
+    }
+
+    /// `sessions.prune-expired`.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn prune_expired(&self, limit: Option<u32>) -> Result<u32, HostError> {
+        self.call(move |accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_prune_expired(accessor, limit))
+        })
+        .await
+    }
+
+    /// `legacy.create-session`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn create_session(
+        &self,
+        agent_id: impl Into<String>,
+        role: impl Into<String>,
+        scopes: Vec<String>,
+        task_type: Option<String>,
+    ) -> Result<Grant, CallError> {
+        let (id, role) = (agent_id.into(), role.into());
+        let _turn = self.turns.acquire().await;
+        let answer = self.call(|accessor, component| {
+            let legacy = component.clawdb_session_legacy();
+            Box::pin(legacy.call_create_session(accessor, id, role, scopes, task_type))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `legacy.get-session`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn get_session(&self, id: impl Into<String>) -> Result<Session, CallError> {
+        let id = id.into();
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_legacy().call_get_session(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `legacy.invalidate`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn invalidate(&self, id: impl Into<String>) -> Result<(), CallError> {
+        let id = id.into();
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_legacy().call_invalidate(accessor, id))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `events.poll-events`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, CallError> {
+        let answer = self.call(move |accessor, component| {
+            Box::pin(component.clawdb_session_events().call_poll_events(accessor, since, max))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `settings.configure`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn configure(&self, config: Config) -> Result<(), CallError> {
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_settings().call_configure(accessor, config))
+        });
+        Ok(answer.await??)
+    }
+
+    /// `settings.stats`.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn stats(&self) -> Result<Statistics, HostError> {
+        self.call(|accessor, component| Box::pin(component.clawdb_session_settings().call_stats(accessor)))
+            .await
+    }
+
+    /// Waits until the instance has done all that it can for the calls that were made before: each of them has ended or
+    /// waits for the guard. For tests and simulations, which need to know without sleeping that calls overlap.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    pub async fn settle(&self) -> Result<(), HostError> {
+        let (reply, settled) = oneshot::channel();
+        self.send(Command::Settle(reply), settled).await
+    }
+
+    async fn call<R: Send + 'static>(
+        &self,
+        call: impl for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Send
+        + 'static,
+    ) -> Result<R, HostError> {
+        let (reply, answer) = oneshot::channel();
+        let call: Call = Box::new(move |accessor, component| {
+            let running = call(accessor, component);
+            Box::pin(async move {
+                // Nobody waits for the answer of a call whose future was dropped.
+                let _ = reply.send(running.await?);
+                Ok(())
+            })
+        });
+        self.send(Command::Call(call), answer).await
+    }
+
+    async fn send<R>(&self, command: Command, answer: oneshot::Receiver<R>) -> Result<R, HostError> {
+        // A command that is refused or dropped gets no answer, whichever comes first.
+        let _ = self.commands.send(command);
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                let mut stopped = self.stopped.clone();
+                let reason = stopped.wait_for(Option::is_some).await;
+                Err(reason.ok().and_then(|reason| reason.clone()).unwrap_or(HostError::Stopped))
+            }
+        }
+    }
+}
+
+/// Runs the instance until it traps or nobody is left who could call it.
+async fn drive(
+    mut store: Store<State>,
+    component: Component,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    pulse: Arc<Pulse>,
+) -> HostError {
+    let settling = Arc::clone(&pulse);
+    let result = {
+        let run = store.run_concurrent(async move |accessor| {
+            let mut calls = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    command = commands.recv() => match command {
+                        Some(Command::Call(call)) => calls.push(call(accessor, &component)),
+                        Some(Command::Settle(reply)) => settling.lock().settling.push_back(reply),
+                        None => break,
+                    },
+                    Some(result) = calls.next() => result?,
+                }
+            }
+            while let Some(result) = calls.next().await {
+                result?;
+            }
+            Ok(())
+        });
+        let mut run = pin!(run);
+        let waker = Waker::from(Arc::clone(&pulse));
+        poll_fn(|context| {
+            pulse.begin(context.waker());
+            let poll = run.as_mut().poll(&mut Context::from_waker(&waker));
+            pulse.end();
+            poll
+        })
+        .await
+    };
+    match result.flatten() {
+        Ok(()) => HostError::Stopped,
+        Err(error) => trapped(&error, store.data().memory.exhausted),
+    }
+}
+
+fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
+    let kind = if error.downcast_ref::<GuardBroken>().is_some() {
+        TrapKind::Guard
+    } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+        TrapKind::Interrupted
+    } else if out_of_memory {
+        TrapKind::OutOfMemory
+    } else {
+        TrapKind::Component
+    };
+    HostError::Trapped {
+        kind,
+        message: format!("{error:#}"),
+    }
+}
+
+/// Watches the instance being polled: how long it computes, and when it has nothing left to do.
+struct Pulse {
+    origin: Instant,
+    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there is none.
+    busy_since: AtomicU64,
+    /// It was woken since the last poll began, so it is to be polled again.
+    woken: AtomicBool,
+    inner: Mutex<PulseInner>,
+}
+
+struct PulseInner {
+    waker: Waker,
+    settling: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            busy_since: AtomicU64::new(0),
+            woken: AtomicBool::new(false),
+            inner: Mutex::new(PulseInner {
+                waker: Waker::noop().clone(),
+                settling: VecDeque::new(),
+            }),
+        }
+    }
+}
+
+impl Pulse {
+    fn begin(&self, waker: &Waker) {
+        self.lock().waker.clone_from(waker);
+        self.woken.store(false, Ordering::SeqCst);
+        self.busy_since.store(self.now().saturating_add(1), Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.busy_since.store(0, Ordering::SeqCst);
+        // Not woken, so all that could be done is done: whatever comes next comes from outside.
+        if !self.woken.load(Ordering::SeqCst) {
+            let settled = std::mem::take(&mut self.lock().settling);
+            for reply in settled {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn busy_for(&self) -> Option<Duration> {
+        let since = self.busy_since.load(Ordering::SeqCst).checked_sub(1)?;
+        Some(Duration::from_millis(self.now().saturating_sub(since)))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PulseInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Pulse {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        let waker = self.lock().waker.clone();
+        waker.wake();
+    }
+}

@@ -1,0 +1,124 @@
+//! What the component imports, out of the host's guard, clock and entropy.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use wasmtime::ResourceLimiter;
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+use crate::bindings::Session;
+use crate::bindings::clawdb::session::guard::{Host, HostWithStore};
+use crate::bindings::wasi::{clocks::system_clock, random::random};
+use crate::clock::{Clock, Instant};
+use crate::entropy::Entropy;
+use crate::guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
+
+/// What an instance has of its host.
+pub struct State {
+    pub(crate) guard: Arc<dyn Guard>,
+    pub(crate) guard_deadline: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) memory: Memory,
+}
+
+/// The memory that an instance may take.
+#[derive(Debug)]
+pub struct Memory {
+    pub(crate) max: usize,
+    /// It wanted more.
+    pub(crate) exhausted: bool,
+}
+
+/// The guard reported itself broken: the error that makes the instance trap.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct GuardBroken(String);
+
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    Session::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+}
+
+impl Host for State {}
+
+impl<T: Send> HostWithStore<T> for HasSelf<State> {
+    async fn issue_session_token(
+        accessor: &Accessor<T, Self>,
+        request: IssueRequest,
+    ) -> wasmtime::Result<Result<IssuedToken, GuardError>> {
+        let (guard, deadline) = guard(accessor);
+        answer(deadline, guard.issue_session_token(request)).await
+    }
+
+    async fn validate_token(
+        accessor: &Accessor<T, Self>,
+        token: String,
+    ) -> wasmtime::Result<Result<Claims, GuardError>> {
+        let (guard, deadline) = guard(accessor);
+        answer(deadline, guard.validate_token(token)).await
+    }
+
+    async fn revoke_session(
+        accessor: &Accessor<T, Self>,
+        handle: String,
+    ) -> wasmtime::Result<Result<(), GuardError>> {
+        let (guard, deadline) = guard(accessor);
+        answer(deadline, guard.revoke_session(handle)).await
+    }
+}
+
+fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<Duration>) {
+    accessor.with(|mut access| {
+        let state = access.get();
+        (Arc::clone(&state.guard), state.guard_deadline)
+    })
+}
+
+/// The guard's answer, or `unavailable` for one that is late or panics. The component sees values only: a trap here would
+/// end every session of the instance.
+async fn answer<R>(
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> wasmtime::Result<Result<R, GuardError>> {
+    let unavailable = |reason: String| Err(GuardFailure::Error(GuardError::Unavailable(reason)));
+    let call = AssertUnwindSafe(call)
+        .catch_unwind()
+        .map(|answer| answer.unwrap_or_else(|_| unavailable("the guard panicked".into())));
+    let answer = match deadline {
+        None => call.await,
+        Some(deadline) => tokio::time::timeout(deadline, call)
+            .await
+            .unwrap_or_else(|_| unavailable(format!("the guard did not answer within {} ms", deadline.as_millis()))),
+    };
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(GuardFailure::Error(error)) => Ok(Err(error)),
+        Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
+    }
+}
+
+impl system_clock::Host for State {
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl random::Host for State {
+    fn get_random_bytes(&mut self, max_len: u64) -> Vec<u8> {
+        self.entropy.bytes(max_len)
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.max;
+        self.exhausted |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _current: usize, _desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}

@@ -1,0 +1,140 @@
+//! The tour: the operations one after the other on the real component, with the real guard, clock and random source.
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::EventKind;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Grant, Page, Session};
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::error::CallError;
+use clawdb_session_host::exec::end_reason;
+use clawdb_session_host::host::{HostOptions, SessionHost};
+use clawdb_session_host::jwt::JwtGuard;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+pub async fn run() -> Result {
+    println!("clawdb:session, the session manager of AI agents as a WebAssembly component");
+    let engine = SessionEngine::new()?;
+    let host = SessionHost::start(&engine, HostOptions::new(JwtGuard::from_environment()?)).await?;
+    println!("One instance runs in wasmtime. It has of its host: {}.", engine.imports().join(", "));
+
+    let (researcher, coder) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
+
+    step(1, "create: an agent gets a session, and a token for it");
+    let first = host.create(request(&researcher, "researcher", &["memory:read", "web:search"])).await?;
+    show(&[&first.session]);
+    println!("  token   {}", abbreviated(&first.token));
+
+    step(2, "validate: whose token is this?");
+    let session = host.validate(&*first.token).await?;
+    println!("  session {} of agent {}: {}", short(&session.id), short(&session.agent_id), session.scopes.join(" "));
+    refused("a token with one letter changed", host.validate(tampered(&first)).await)?;
+
+    step(3, "refresh: a new token and the whole lifetime again");
+    let second = host.refresh(&*first.session.id).await?;
+    println!("  token   {}", abbreviated(&second.token));
+    refused("the token before it", host.validate(&*first.token).await)?;
+    let session = host.validate(&*second.token).await?;
+    println!("  the new one is good until {}", time(session.expires_at));
+
+    step(4, "list: what an agent has open");
+    for task in ["plan", "build", "test"] {
+        let task = CreateRequest {
+            task_type: Some(task.into()),
+            ..request(&coder, "coder", &["repo:write"])
+        };
+        host.create(task).await?;
+    }
+    let page = host.list_for_agent(&*coder, Page { cursor: None, limit: Some(10) }).await?;
+    show(&page.sessions.iter().collect::<Vec<_>>());
+    println!("  {} sessions are live in all", host.active_count().await?);
+
+    step(5, "revoke: one session ends now");
+    let revocation = host.revoke(&*second.session.id).await?;
+    let guard = if revocation.guard_confirmed { "confirmed by the guard" } else { "pending with the guard" };
+    println!("  session {} is dead, {guard}", short(&revocation.session_id));
+    refused("its token", host.validate(&*second.token).await)?;
+
+    step(6, "revoke-all-for-agent: the kill switch");
+    let ended = host.revoke_all_for_agent(&*coder).await?;
+    println!("  {ended} sessions of agent {} ended; {} are live in all", short(&coder), host.active_count().await?);
+
+    step(7, "poll-events: all of it, in order");
+    let page = host.poll_events(0, 100).await?;
+    println!("  {:>3}  {:<24}  {:<8}  {:<8}  what", "no.", "time", "session", "agent");
+    for event in page.events {
+        let kind = match event.kind {
+            EventKind::Created => "created".into(),
+            EventKind::Refreshed => "refreshed".into(),
+            EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
+        };
+        println!(
+            "  {:>3}  {:<24}  {:<8}  {:<8}  {kind}",
+            event.sequence,
+            time(event.time),
+            short(&event.session_id),
+            short(&event.agent_id),
+        );
+    }
+    println!("\nMore: `cargo run -- --help`; the contract is in `wit/`.");
+    Ok(())
+}
+
+fn step(number: u32, title: &str) {
+    println!("\n{number}. {title}");
+}
+
+fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
+    CreateRequest {
+        agent_id: agent.into(),
+        role: role.into(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        task_type: None,
+        expires_in: Some(900),
+        metadata: None,
+    }
+}
+
+fn show(sessions: &[&Session]) {
+    println!("  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}", "session", "agent", "role", "task", "scopes", "expires");
+    for session in sessions {
+        println!(
+            "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
+            short(&session.id),
+            short(&session.agent_id),
+            session.role,
+            session.task_type.as_deref().unwrap_or("-"),
+            session.scopes.join(" "),
+            time(session.expires_at),
+        );
+    }
+}
+
+/// Shows that the component refused; a tour on which it does not is no tour.
+fn refused(what: &str, answer: std::result::Result<Session, CallError>) -> Result {
+    match answer {
+        Err(CallError::Session(error)) => {
+            println!("  {what} is refused: {error:?}");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(session) => Err(format!("{what} was accepted for session {}", session.id).into()),
+    }
+}
+
+fn tampered(grant: &Grant) -> String {
+    let (signed, last) = grant.token.split_at(grant.token.len() - 1);
+    format!("{signed}{}", if last == "A" { "B" } else { "A" })
+}
+
+/// Enough of an id to tell it from others here.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn abbreviated(token: &str) -> String {
+    format!("{}... ({} bytes; given once, kept nowhere)", token.get(..24).unwrap_or(token), token.len())
+}
+
+fn time(millis: u64) -> String {
+    let time = i64::try_from(millis).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    time.map_or_else(|| millis.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}
