@@ -29,7 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?)
+        .join("..")
+        .canonicalize()?;
     for input in ["src", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
@@ -57,11 +59,23 @@ fn build_module(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
-        .args(["build", "--package", "clawdb-session", "--lib", "--target", TARGET, "--profile", PROFILE])
+        .args([
+            "build",
+            "--package",
+            "clawdb-session",
+            "--lib",
+            "--target",
+            TARGET,
+            "--profile",
+            PROFILE,
+        ])
         .arg("--target-dir")
         .arg(target_dir)
         .arg("--config")
-        .arg(format!("target.{TARGET}.rustflags={:?}", toolchain.remapped_paths(root)));
+        .arg(format!(
+            "target.{TARGET}.rustflags={:?}",
+            toolchain.remapped_paths(root)
+        ));
     // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and clippy's wrapper would
     // check the guest instead of building it.
     for name in [
@@ -101,7 +115,10 @@ impl Toolchain {
         let mut tried = vec![format!("the active toolchain has no {TARGET}")];
 
         say(&format!("{TARGET} is missing; trying `rustup target add {TARGET}`"));
-        match run_within(Duration::from_secs(180), Command::new("rustup").args(["target", "add", TARGET])) {
+        match run_within(
+            Duration::from_secs(180),
+            Command::new("rustup").args(["target", "add", TARGET]),
+        ) {
             Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
             Ok(()) => tried.push("`rustup target add` added it to another toolchain than the active one".into()),
             Err(error) => tried.push(format!("`rustup target add {TARGET}`: {error}")),
@@ -178,7 +195,9 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
         say(&format!("installing Debian's compiler: {DEBIAN_INSTALL}"));
         run_within(
             Duration::from_secs(900),
-            Command::new("sh").args(["-c", DEBIAN_INSTALL]).env("DEBIAN_FRONTEND", "noninteractive"),
+            Command::new("sh")
+                .args(["-c", DEBIAN_INSTALL])
+                .env("DEBIAN_FRONTEND", "noninteractive"),
         )?;
         if !debian_is_installed() {
             return Err(format!("{DEBIAN_RUSTC} or its library sources are missing after the installation").into());

@@ -80,24 +80,31 @@ impl ExpiryIndex {
         self.chunks.partition_point(|chunk| chunk.last() < Some(entry))
     }
 
-    /// Joins a chunk that has become small with the next, so that what is left of many chunks does not keep the memory
+    /// Joins a chunk that has become small with a neighbour, so that what is left of many chunks does not keep the memory
     /// of all (R21).
     fn merge(&mut self, at: usize) {
-        let Some(len) = self.chunks.get(at).map(Vec::len) else {
-            return;
-        };
-        if len == 0 {
+        if self.chunks.get(at).is_some_and(Vec::is_empty) {
             self.chunks.remove(at);
-            return;
+        } else if !self.merge_with_next(at)
+            && let Some(before) = at.checked_sub(1)
+        {
+            self.merge_with_next(before);
         }
+    }
+
+    fn merge_with_next(&mut self, at: usize) -> bool {
         let next = at.saturating_add(1);
-        let fits = |other: &Vec<Due>| len.saturating_add(other.len()) <= MAX_CHUNK / 2;
-        if len <= MAX_CHUNK / 4 && self.chunks.get(next).is_some_and(fits) {
-            let Some(upper) = self.chunks.remove(next) else { return };
-            if let Some(chunk) = self.chunks.get_mut(at) {
-                chunk.extend(upper);
-            }
+        let (Some(chunk), Some(upper)) = (self.chunks.get(at), self.chunks.get(next)) else {
+            return false;
+        };
+        if chunk.len().saturating_add(upper.len()) > MAX_CHUNK / 2 {
+            return false;
         }
+        let upper = self.chunks.remove(next).unwrap_or_default();
+        if let Some(chunk) = self.chunks.get_mut(at) {
+            chunk.extend(upper);
+        }
+        true
     }
 }
 

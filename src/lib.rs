@@ -10,6 +10,8 @@
 //! | `manager` | the operations: what is checked, asked and done, in which order |
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `session`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
+//! | `ticket` | what an operation carries along while it waits for the guard |
+//! | `agents` | the sessions and the epoch of each agent |
 //! | `events` | what happened, in a ring |
 //! | `revocations` | what the guard has not confirmed |
 //! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
@@ -54,6 +56,7 @@
     )
 )]
 
+mod agents;
 mod clock;
 mod config;
 mod entropy;
@@ -68,6 +71,7 @@ mod session;
 mod slab;
 mod store;
 mod table;
+mod ticket;
 mod token;
 
 #[cfg(target_arch = "wasm32")]

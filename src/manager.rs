@@ -22,8 +22,9 @@ use crate::guard::{Guard, GuardError, IssueRequest};
 use crate::id::{AgentId, SessionId};
 use crate::revocations::PendingKey;
 use crate::session::{Attributes, CreateRequest, Grant, Revocation, Session, SessionPage};
-use crate::store::{Draft, NewToken, Reservation, Store, Totals};
-use crate::table::Seeded;
+use crate::store::{Store, Totals};
+use crate::table::Seed;
+use crate::ticket::{Draft, NewToken, Reservation};
 use crate::token::{FingerprintKey, Token};
 
 /// How many sessions one `prune_expired` ends at most (R20).
@@ -356,7 +357,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         if let Some(key) = self.key.get() {
             return Ok(key);
         }
-        let drawn = FingerprintKey::random(&self.entropy).and_then(|key| Ok((key, Seeded::random(&self.entropy)?)));
+        let drawn = FingerprintKey::random(&self.entropy).and_then(|key| Ok((key, Seed::random(&self.entropy)?)));
         let (key, seed) = drawn.map_err(|_| Error::EntropyUnavailable)?;
         self.store.borrow_mut().seed(&seed);
         Ok(self.key.get_or_init(|| key))

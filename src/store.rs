@@ -4,9 +4,10 @@
 //! the guard takes a [`Reservation`] or an [`Expected`] along and comes back with it: the commit checks that what
 //! was true is still true, and changes the state, in that one step (R12-R14, R19).
 
-use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
+use crate::agents::{Agent, Agents};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::error::{Duplicate, Error, Limit};
@@ -17,23 +18,29 @@ use crate::id::{AgentId, SessionId};
 use crate::revocations::{PendingKey, PendingRevocations};
 use crate::session::{Attributes, Session, SessionPage};
 use crate::slab::Slab;
-use crate::table::{Seeded, Table};
+use crate::table::{Seed, Table};
+use crate::ticket::{Draft, Expected, NewToken, RefreshPlan, Reservation, Stale};
 use crate::token::Fingerprint;
 
 /// What a session, a reservation or a pending revocation counts besides its texts; see `max-state-bytes` in the WIT.
 const OVERHEAD: u64 = 512;
+
+/// Stands for the slot of a session that is to be.
+const RESERVED: u32 = u32::MAX;
 
 /// The state of an instance.
 #[derive(Debug)]
 pub struct Store {
     limits: Limits,
     sessions: Slab<Entry>,
-    /// The slot of each session; none for an id whose create waits for the guard.
-    by_id: Table<SessionId, Option<u32>>,
-    by_fingerprint: Table<Fingerprint, u32>,
+    /// The slot of each session; [`RESERVED`] for an id whose create waits for the guard.
+    by_id: Table<u32>,
+    by_fingerprint: Table<u32>,
     /// Handles of live sessions and of pending revocations: none of them may be given out again (R16).
-    handles: Table<Rc<str>, ()>,
-    agents: Table<AgentId, Agent>,
+    handles: Table<()>,
+    /// Makes the keys of ids and handles.
+    seed: Seed,
+    agents: Agents,
     expiry: ExpiryIndex,
     /// How many creates wait for the guard.
     reserved: usize,
@@ -79,97 +86,6 @@ impl Entry {
     }
 }
 
-#[derive(Debug, Default)]
-struct Agent {
-    /// Raised by each revoke-all: a create that began under another epoch may not end (R13).
-    epoch: u64,
-    /// Creates that wait for the guard.
-    reserved: u32,
-    /// Serial number and slot of each session, oldest first.
-    sessions: VecDeque<(u64, u32)>,
-}
-
-impl Agent {
-    fn remove(&mut self, serial: u64) {
-        if let Ok(place) = self.sessions.binary_search_by_key(&serial, |(serial, _)| *serial) {
-            self.sessions.remove(place);
-        }
-    }
-}
-
-/// A place kept for a session whose token is being issued.
-#[derive(Debug)]
-pub struct Reservation {
-    id: SessionId,
-    agent_id: AgentId,
-    epoch: u64,
-    size: u64,
-}
-
-/// Which session, at which of its tokens, a waiting operation is about.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected {
-    slot: u32,
-    serial: u64,
-    generation: u64,
-    expires_at: Timestamp,
-}
-
-/// A session that is to be.
-#[derive(Debug)]
-pub struct Draft {
-    /// What it keeps for life.
-    pub attributes: Rc<Attributes>,
-    /// In seconds.
-    pub lifetime: u64,
-    /// When it was asked for.
-    pub created_at: Timestamp,
-    /// When it shall end, unless the guard grants less.
-    pub expires_at: Timestamp,
-}
-
-/// A token that the guard issued, as the store keeps it.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    /// The fingerprint of the token.
-    pub fingerprint: Fingerprint,
-    /// The guard's name for it.
-    pub handle: Rc<str>,
-    /// When it expires by itself.
-    pub expires_at: Timestamp,
-}
-
-/// What an operation that waited finds in place of the session it expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stale {
-    /// The session is over; the error says how.
-    Over(Error),
-    /// The session lives on with a newer token.
-    Superseded,
-}
-
-impl Stale {
-    /// The error for the caller, given what it means that the session has a newer token.
-    #[must_use]
-    pub fn into_error(self, superseded: Error) -> Error {
-        match self {
-            Self::Over(error) => error,
-            Self::Superseded => superseded,
-        }
-    }
-}
-
-/// What a refresh has to ask the guard for.
-#[derive(Debug)]
-pub struct RefreshPlan {
-    /// What the commit expects.
-    pub expected: Expected,
-    /// The session as it is.
-    pub session: Session,
-    /// When it shall end.
-    pub expires_at: Timestamp,
-}
-
 impl Store {
     /// An empty store.
     #[must_use]
@@ -179,7 +95,8 @@ impl Store {
             by_id: Table::default(),
             by_fingerprint: Table::default(),
             handles: Table::default(),
-            agents: Table::default(),
+            seed: Seed::default(),
+            agents: Agents::default(),
             expiry: ExpiryIndex::default(),
             reserved: 0,
             pending: PendingRevocations::default(),
@@ -192,10 +109,8 @@ impl Store {
     }
 
     /// Sets the seed of the tables (R20). Call it while there is nothing in them.
-    pub fn seed(&mut self, seed: &Seeded) {
-        self.by_id.seed(seed);
-        self.by_fingerprint.seed(seed);
-        self.handles.seed(seed);
+    pub fn seed(&mut self, seed: &Seed) {
+        self.seed = seed.clone();
         self.agents.seed(seed);
     }
 
@@ -232,24 +147,19 @@ impl Store {
         attributes: &Attributes,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
-        if self.by_id.contains(&id) {
+        let key = self.seed.hash_one(id);
+        if self.by_id.contains(key) {
             return Err(Error::Collision(Duplicate::SessionId));
         }
         let size = OVERHEAD.saturating_add(attributes.size());
         self.make_room_for_agent(agent_id, now)?;
         self.make_room(size, now)?;
 
-        if self.agents.get(&agent_id).is_none() {
-            self.agents.insert(agent_id, Agent::default());
-        }
-        let epoch = match self.agents.get_mut(&agent_id) {
-            Some(agent) => {
-                agent.reserved = agent.reserved.saturating_add(1);
-                agent.epoch
-            }
-            None => 0,
-        };
-        self.by_id.insert(id, None);
+        let epoch = self
+            .agents
+            .reserve(agent_id)
+            .ok_or(Error::Collision(Duplicate::SessionId))?;
+        self.by_id.insert(key, RESERVED);
         self.reserved = self.reserved.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
         Ok(Reservation {
@@ -262,15 +172,13 @@ impl Store {
 
     /// Gives a reserved place up.
     pub fn release(&mut self, reservation: &Reservation) {
-        if let Some(None) = self.by_id.get(&reservation.id) {
-            self.by_id.remove(&reservation.id);
+        let key = self.seed.hash_one(reservation.id);
+        if self.by_id.get(key) == Some(&RESERVED) {
+            self.by_id.remove(key);
         }
         self.reserved = self.reserved.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(reservation.size);
-        if let Some(agent) = self.agents.get_mut(&reservation.agent_id) {
-            agent.reserved = agent.reserved.saturating_sub(1);
-        }
-        self.forget_agent_if_idle(reservation.agent_id);
+        self.agents.release(reservation.agent_id);
     }
 
     /// Makes a session in a reserved place, which is to be released afterwards in any case.
@@ -285,7 +193,7 @@ impl Store {
         token: NewToken,
         now: Timestamp,
     ) -> Result<Session, Error> {
-        let epoch = self.agents.get(&reservation.agent_id).map(|agent| agent.epoch);
+        let epoch = self.agents.get(reservation.agent_id).map(Agent::epoch);
         if epoch != Some(reservation.epoch) {
             return Err(Error::SessionRevoked);
         }
@@ -310,13 +218,11 @@ impl Store {
         };
         self.bytes = self.bytes.saturating_add(entry.size());
         let slot = self.sessions.insert(entry);
-        self.by_id.insert(session.id, Some(slot));
-        self.by_fingerprint.insert(token.fingerprint, slot);
-        self.handles.insert(token.handle, ());
+        self.by_id.insert(self.seed.hash_one(session.id), slot);
+        self.by_fingerprint.insert(token.fingerprint.key(), slot);
+        self.handles.insert(self.seed.hash_one(token.handle), ());
         self.expiry.insert((session.expires_at, slot));
-        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
-            agent.sessions.push_back((self.serial, slot));
-        }
+        self.agents.add(session.agent_id, self.serial, slot);
         self.totals.created = self.totals.created.saturating_add(1);
         self.events
             .record(now, session.id, session.agent_id, EventKind::Created);
@@ -330,7 +236,11 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidToken`], [`Error::SessionExpired`].
     pub fn find_by_token(&mut self, fingerprint: &Fingerprint, now: Timestamp) -> Result<Expected, Error> {
-        let slot = *self.by_fingerprint.get(fingerprint).ok_or(Error::InvalidToken)?;
+        let slot = *self.by_fingerprint.get(fingerprint.key()).ok_or(Error::InvalidToken)?;
+        match self.sessions.get(slot) {
+            Some(entry) if entry.fingerprint == *fingerprint => {}
+            _ => return Err(Error::InvalidToken),
+        }
         self.expect_live(slot, now)?.ok_or(Error::InvalidToken)
     }
 
@@ -409,9 +319,9 @@ impl Store {
         let session = entry.session.clone();
         self.bytes = self.bytes.saturating_add(entry.size()).saturating_sub(size_before);
 
-        self.by_fingerprint.remove(&fingerprint);
-        self.by_fingerprint.insert(token.fingerprint, expected.slot);
-        self.handles.insert(token.handle, ());
+        self.by_fingerprint.remove(fingerprint.key());
+        self.by_fingerprint.insert(token.fingerprint.key(), expected.slot);
+        self.handles.insert(self.seed.hash_one(token.handle), ());
         self.expiry.remove(&due_before);
         self.expiry.insert((expires_at, expected.slot));
         let superseded = self.add_pending(handle, token_expired_at);
@@ -440,11 +350,7 @@ impl Store {
     /// Ends all sessions of an agent and dooms its creates that wait for the guard (R13). Gives the guard's part of each
     /// live session that it ended.
     pub fn revoke_all(&mut self, agent_id: AgentId, now: Timestamp) -> Vec<PendingKey> {
-        let Some(agent) = self.agents.get_mut(&agent_id) else {
-            return Vec::new();
-        };
-        agent.epoch = agent.epoch.wrapping_add(1);
-        let sessions = std::mem::take(&mut agent.sessions);
+        let sessions = self.agents.cut_off(agent_id);
         let mut revoked = Vec::with_capacity(sessions.len());
         for (_, slot) in sessions {
             let due = self.sessions.get(slot).is_some_and(|entry| entry.session.is_due(now));
@@ -475,10 +381,11 @@ impl Store {
     /// Keeps the revocation of a token that was issued in vain. Nothing for a handle that is in use: to revoke it would
     /// end a session that has done nothing.
     pub fn discard(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> Option<PendingKey> {
-        if self.handles.contains(&handle) {
+        let key = self.seed.hash_one(&handle);
+        if self.handles.contains(key) {
             return None;
         }
-        self.handles.insert(handle.clone(), ());
+        self.handles.insert(key, ());
         Some(self.add_pending(handle, token_expires_at))
     }
 
@@ -518,15 +425,12 @@ impl Store {
             sessions: Vec::new(),
             next: None,
         };
-        let Some(agent) = self.agents.get(&agent_id) else {
+        let Some(agent) = self.agents.get(agent_id) else {
             return page;
         };
         let mut last = after;
-        let from = agent.sessions.partition_point(|(serial, _)| *serial <= after);
-        for (serial, slot) in agent.sessions.range(from..) {
-            let Some(entry) = self.sessions.get(*slot) else {
-                continue;
-            };
+        for (serial, slot) in agent.sessions(after) {
+            let Some(entry) = self.sessions.get(slot) else { continue };
             if entry.session.is_due(now) {
                 continue;
             }
@@ -535,7 +439,7 @@ impl Store {
                 break;
             }
             page.sessions.push(entry.session.clone());
-            last = *serial;
+            last = serial;
         }
         page
     }
@@ -586,7 +490,9 @@ impl Store {
     // The steps that the above are made of.
 
     fn slot_of(&self, id: SessionId) -> Result<u32, Error> {
-        self.by_id.get(&id).copied().flatten().ok_or(Error::SessionNotFound)
+        let slot = self.by_id.get(self.seed.hash_one(id)).copied();
+        slot.filter(|slot| self.sessions.get(*slot).is_some_and(|entry| entry.session.id == id))
+            .ok_or(Error::SessionNotFound)
     }
 
     fn expect_live(&mut self, slot: u32, now: Timestamp) -> Result<Option<Expected>, Error> {
@@ -628,10 +534,10 @@ impl Store {
         if expires_at <= now {
             return Err(Error::Guard(GuardError::Expired));
         }
-        if self.handles.contains(&token.handle) {
+        if self.handles.contains(self.seed.hash_one(&token.handle)) {
             return Err(Error::Collision(Duplicate::Handle));
         }
-        if self.by_fingerprint.contains(&token.fingerprint) {
+        if self.by_fingerprint.contains(token.fingerprint.key()) {
             return Err(Error::Collision(Duplicate::Token));
         }
         Ok(expires_at)
@@ -655,16 +561,11 @@ impl Store {
 
     fn make_room_for_agent(&mut self, agent_id: AgentId, now: Timestamp) -> Result<(), Error> {
         let max = self.limits.max_sessions_per_agent as usize;
-        let due: Vec<u32> = match self.agents.get(&agent_id) {
-            Some(agent) if agent.sessions.len().saturating_add(agent.reserved as usize) >= max => agent
-                .sessions
-                .iter()
-                .map(|(_, slot)| slot)
-                .filter(|slot| self.sessions.get(**slot).is_some_and(|entry| entry.session.is_due(now)))
-                .copied()
-                .collect(),
-            _ => return Ok(()),
+        let Some(agent) = self.agents.get(agent_id).filter(|agent| agent.places() >= max) else {
+            return Ok(());
         };
+        let is_due = |slot: &u32| self.sessions.get(*slot).is_some_and(|entry| entry.session.is_due(now));
+        let due: Vec<u32> = agent.sessions(0).map(|(_, slot)| slot).filter(is_due).collect();
         if due.is_empty() {
             return Err(Error::LimitReached(Limit::SessionsPerAgent));
         }
@@ -688,7 +589,7 @@ impl Store {
     /// Ends a session whose time is over. The guard was told that time when it issued the token, so it need not be asked.
     fn lapse(&mut self, slot: u32, now: Timestamp) {
         if let Some(ended) = self.end(slot, EndReason::Lapsed, now) {
-            self.handles.remove(&ended.handle);
+            self.handles.remove(self.seed.hash_one(ended.handle));
         }
     }
 
@@ -696,26 +597,15 @@ impl Store {
     fn end(&mut self, slot: u32, reason: EndReason, now: Timestamp) -> Option<Entry> {
         let entry = self.sessions.remove(slot)?;
         let session = &entry.session;
-        self.by_id.remove(&session.id);
-        self.by_fingerprint.remove(&entry.fingerprint);
+        self.by_id.remove(self.seed.hash_one(session.id));
+        self.by_fingerprint.remove(entry.fingerprint.key());
         self.expiry.remove(&(session.expires_at, slot));
-        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
-            agent.remove(entry.serial);
-        }
-        self.forget_agent_if_idle(session.agent_id);
+        self.agents.remove(session.agent_id, entry.serial);
         self.bytes = self.bytes.saturating_sub(entry.size());
         self.totals.expired = self.totals.expired.saturating_add(1);
         self.events
             .record(now, session.id, session.agent_id, EventKind::Expired(reason));
         Some(entry)
-    }
-
-    /// An agent is kept while it has sessions, or creates that its epoch must still be able to stop (R13, R21).
-    fn forget_agent_if_idle(&mut self, agent_id: AgentId) {
-        let idle = |agent: &Agent| agent.sessions.is_empty() && agent.reserved == 0;
-        if self.agents.get(&agent_id).is_some_and(idle) {
-            self.agents.remove(&agent_id);
-        }
     }
 
     fn add_pending(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> PendingKey {
@@ -724,7 +614,7 @@ impl Store {
     }
 
     fn forget_pending(&mut self, handle: &Rc<str>) {
-        self.handles.remove(handle);
+        self.handles.remove(self.seed.hash_one(handle));
         self.bytes = self.bytes.saturating_sub(pending_size(handle));
     }
 }

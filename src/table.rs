@@ -1,20 +1,19 @@
 //! Hash tables that grow without stopping the instance and that nobody can fill with collisions on purpose (R20).
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use crate::entropy::{Entropy, EntropyUnavailable};
 
 /// How many parts a table has. A part that doubles moves only its own entries: at a million, some 4,000 at a time.
 const SHARDS: usize = 256;
 
-/// Builds hashers that start from a random seed, so that a caller who chooses keys cannot know where they fall.
+/// Makes keys for tables: a hash under a random seed, so that a caller who chooses what is hashed cannot know where it falls.
 /// (`std`'s own `RandomState` has no randomness on this target.)
 #[derive(Clone, Debug, Default)]
-pub struct Seeded(DefaultHasher);
+pub struct Seed(DefaultHasher);
 
-impl Seeded {
+impl Seed {
     /// A new random seed.
     ///
     /// # Errors
@@ -28,7 +27,7 @@ impl Seeded {
     }
 }
 
-impl BuildHasher for Seeded {
+impl BuildHasher for Seed {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
@@ -36,30 +35,30 @@ impl BuildHasher for Seeded {
     }
 }
 
-/// A hash map in parts. A part is made when its first entry comes, so that a small instance stays small.
+/// A table from 64-bit keys that are hashes already: from a [`Seed`], or a part of a keyed fingerprint.
+///
+/// Two different things have the same key once in some 2^64 pairs. Whoever looks something up compares the thing itself;
+/// whoever adds something and finds its key taken refuses it like a duplicate.
+///
+/// The table is made of parts, each made when its first entry comes, so that a small instance stays small.
 #[derive(Debug)]
-pub struct Table<K, V> {
-    shards: Vec<Option<HashMap<K, V, Seeded>>>,
-    seed: Seeded,
+pub struct Table<V> {
+    shards: Vec<Option<Shard<V>>>,
     len: usize,
 }
 
-impl<K, V> Default for Table<K, V> {
+type Shard<V> = HashMap<u64, V, BuildHasherDefault<KeyAsHash>>;
+
+impl<V> Default for Table<V> {
     fn default() -> Self {
         Self {
             shards: Vec::new(),
-            seed: Seeded::default(),
             len: 0,
         }
     }
 }
 
-impl<K: Hash + Eq, V> Table<K, V> {
-    /// Sets the seed. Call it while the table is empty: entries from before would not be found.
-    pub fn seed(&mut self, seed: &Seeded) {
-        self.seed = seed.clone();
-    }
-
+impl<V> Table<V> {
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -67,65 +66,104 @@ impl<K: Hash + Eq, V> Table<K, V> {
     }
 
     /// The value of a key.
-    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
-        self.shards.get(self.shard_of(key))?.as_ref()?.get(key)
+    #[must_use]
+    pub fn get(&self, key: u64) -> Option<&V> {
+        self.shards.get(shard_of(key))?.as_ref()?.get(&key)
     }
 
     /// The value of a key, to change.
-    pub fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
-        let shard = self.shard_of(key);
-        self.shards.get_mut(shard)?.as_mut()?.get_mut(key)
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.shards.get_mut(shard_of(key))?.as_mut()?.get_mut(&key)
     }
 
     /// Whether there is an entry for a key.
-    pub fn contains<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
+    #[must_use]
+    pub fn contains(&self, key: u64) -> bool {
         self.get(key).is_some()
     }
 
-    /// Sets the value of a key; gives the one before.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        let index = self.shard_of(&key);
+    /// Sets the value of a key.
+    pub fn insert(&mut self, key: u64, value: V) {
         if self.shards.is_empty() {
             self.shards.resize_with(SHARDS, || None);
         }
         // Always there: `shard_of` gives an index below SHARDS.
-        let shard = self.shards.get_mut(index)?;
-        let before = shard
-            .get_or_insert_with(|| HashMap::with_hasher(self.seed.clone()))
-            .insert(key, value);
-        if before.is_none() {
+        let Some(shard) = self.shards.get_mut(shard_of(key)) else {
+            return;
+        };
+        if shard.get_or_insert_default().insert(key, value).is_none() {
             self.len = self.len.saturating_add(1);
         }
-        before
     }
 
     /// Takes the entry of a key out. A part that became empty gives its memory back (R21).
-    pub fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
-        let index = self.shard_of(key);
-        let shard = self.shards.get_mut(index)?;
+    pub fn remove(&mut self, key: u64) -> Option<V> {
+        let shard = self.shards.get_mut(shard_of(key))?;
         let map = shard.as_mut()?;
-        let value = map.remove(key)?;
+        let value = map.remove(&key)?;
         if map.is_empty() {
             *shard = None;
         }
         self.len = self.len.saturating_sub(1);
         Some(value)
     }
+}
 
-    fn shard_of<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
-        // The bits in the middle: the map inside places by the low ones and tags by the high ones.
-        (self.seed.hash_one(key) >> 32) as usize % SHARDS
+/// The bits in the middle: the map in a part places by the low ones and tags by the high ones of the 32 that it sees.
+fn shard_of(key: u64) -> usize {
+    (key >> 32) as usize % SHARDS
+}
+
+/// The hasher of keys that are hashes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyAsHash(u64);
+
+impl Hasher for KeyAsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used for `u64` keys; a hash all the same.
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        self.0 = hasher.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_found_until_they_are_removed() {
+        let seed = Seed::random(&crate::SystemEntropy).unwrap();
+        let mut table = Table::default();
+        for n in 0..5_000_u32 {
+            table.insert(seed.hash_one(n), n);
+        }
+        assert_eq!(table.len(), 5_000);
+        for n in 0..5_000_u32 {
+            let key = seed.hash_one(n);
+            assert_eq!(table.get(key), Some(&n));
+            assert_eq!(table.remove(key), Some(n));
+            assert!(!table.contains(key) && table.remove(key).is_none());
+        }
+        assert_eq!(table.len(), 0);
+        assert!(
+            table.shards.iter().all(Option::is_none),
+            "r21: an emptied table keeps no part"
+        );
+    }
+
+    #[test]
+    fn r20_the_same_things_fall_elsewhere_under_another_seed() {
+        let [one, other] = [(); 2].map(|()| Seed::random(&crate::SystemEntropy).unwrap());
+        assert_ne!(one.hash_one("agent"), other.hash_one("agent"));
+        assert_eq!(one.hash_one("agent"), one.clone().hash_one("agent"));
     }
 }

@@ -25,9 +25,13 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
         // A machine whose clock stands before 1970 has no time to offer; the component takes that as a failed reading.
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(Instant { seconds: -1, nanoseconds: 0 }, instant)
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(
+            Instant {
+                seconds: -1,
+                nanoseconds: 0,
+            },
+            instant,
+        )
     }
 }
 

@@ -120,12 +120,17 @@ impl ControlledGuard {
         control.calls.fetch_add(1, Ordering::SeqCst);
         let mut mode = control.mode.subscribe();
         // The sender is in `self`, so there always is a next mode.
-        let mode = mode.wait_for(|mode| *mode != GuardMode::Hold).await.map_or(GuardMode::Ok, |mode| *mode);
+        let mode = mode
+            .wait_for(|mode| *mode != GuardMode::Hold)
+            .await
+            .map_or(GuardMode::Ok, |mode| *mode);
         match mode {
             GuardMode::Ok | GuardMode::Hold => Ok(false),
             GuardMode::WrongHandle => Ok(true),
             GuardMode::Deny => Err(GuardError::Denied("the guard was told to deny".into()).into()),
-            GuardMode::Unavailable => Err(GuardError::Unavailable("the guard was told to be unavailable".into()).into()),
+            GuardMode::Unavailable => {
+                Err(GuardError::Unavailable("the guard was told to be unavailable".into()).into())
+            }
             GuardMode::Revoked => Err(GuardError::Revoked.into()),
             GuardMode::Trap => Err(GuardFailure::Fatal("the guard was told to trap".into())),
         }

@@ -38,7 +38,12 @@ impl SessionEngine {
     /// # Errors
     /// [`StartError`] when the bytes are no component of world `clawdb:session/session`.
     pub fn from_bytes(component: &[u8]) -> Result<Self, StartError> {
-        let failed = |action| move |error: wasmtime::Error| StartError { action, source: error.into() };
+        let failed = |action| {
+            move |error: wasmtime::Error| StartError {
+                action,
+                source: error.into(),
+            }
+        };
         let mut config = Config::new();
         config.wasm_component_model_async(true);
         config.epoch_interruption(true);
@@ -46,23 +51,36 @@ impl SessionEngine {
         let component = Component::new(&engine, component).map_err(failed("compiled"))?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker).map_err(failed("linked"))?;
-        let linked = linker.instantiate_pre(&component).and_then(SessionPre::new).map_err(failed("linked"))?;
+        let linked = linker
+            .instantiate_pre(&component)
+            .and_then(SessionPre::new)
+            .map_err(failed("linked"))?;
         tick(&engine);
-        Ok(Self { engine, component, linked })
+        Ok(Self {
+            engine,
+            component,
+            linked,
+        })
     }
 
     /// The names of what the component imports, in its order.
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
         let component = self.component.component_type();
-        component.imports(&self.engine).map(|(name, _)| name.to_owned()).collect()
+        component
+            .imports(&self.engine)
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     /// The names of what the component exports, in its order.
     #[must_use]
     pub fn exports(&self) -> Vec<String> {
         let component = self.component.component_type();
-        component.exports(&self.engine).map(|(name, _)| name.to_owned()).collect()
+        component
+            .exports(&self.engine)
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -55,7 +55,10 @@ impl Entropy for ControlledEntropy {
         let mode = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match mode {
             EntropyMode::Random => SystemEntropy.bytes(max),
-            EntropyMode::Repeat => (1..=u8::MAX).cycle().take(usize::try_from(max).unwrap_or(MAX_BYTES)).collect(),
+            EntropyMode::Repeat => (1..=u8::MAX)
+                .cycle()
+                .take(usize::try_from(max).unwrap_or(MAX_BYTES))
+                .collect(),
             EntropyMode::Short(most) => SystemEntropy.bytes(max.min(most)),
             EntropyMode::Empty => Vec::new(),
         }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -83,10 +83,10 @@ pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,
     turns: Arc<Semaphore>,
     stopped: watch::Receiver<Option<HostError>>,
+    memory: Arc<AtomicUsize>,
 }
 
-type Call =
-    Box<dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>> + Send>;
+type Call = Box<dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>> + Send>;
 
 enum Command {
     Call(Call),
@@ -102,6 +102,7 @@ impl SessionHost {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
+        let memory = Arc::new(AtomicUsize::new(0));
         let state = State {
             guard: options.guard,
             guard_deadline: options.guard_deadline,
@@ -109,6 +110,7 @@ impl SessionHost {
             entropy: options.entropy,
             memory: Memory {
                 max: options.max_memory,
+                taken: Arc::clone(&memory),
                 exhausted: false,
             },
         };
@@ -140,7 +142,14 @@ impl SessionHost {
             commands,
             turns: Arc::new(Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS))),
             stopped,
+            memory,
         })
+    }
+
+    /// How much memory the instance has taken, in bytes. It never gives any back to the host, but uses what it has again.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// `sessions.create`.
@@ -149,9 +158,8 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn create(&self, request: CreateRequest) -> Result<Grant, CallError> {
         let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_create(accessor, request))
-        });
+        let answer = self
+            .call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_create(accessor, request)));
         Ok(answer.await??)
     }
 
@@ -162,9 +170,8 @@ impl SessionHost {
     pub async fn validate(&self, token: impl Into<String>) -> Result<Session, CallError> {
         let token = token.into();
         let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_validate(accessor, token))
-        });
+        let answer = self
+            .call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_validate(accessor, token)));
         Ok(answer.await??)
     }
 
@@ -175,9 +182,8 @@ impl SessionHost {
     pub async fn refresh(&self, session_id: impl Into<String>) -> Result<Grant, CallError> {
         let id = session_id.into();
         let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_refresh(accessor, id))
-        });
+        let answer =
+            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_refresh(accessor, id)));
         Ok(answer.await??)
     }
 
@@ -187,9 +193,8 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn revoke(&self, session_id: impl Into<String>) -> Result<Revocation, CallError> {
         let id = session_id.into();
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_revoke(accessor, id))
-        });
+        let answer =
+            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_revoke(accessor, id)));
         Ok(answer.await??)
     }
 
@@ -200,7 +205,11 @@ impl SessionHost {
     pub async fn revoke_all_for_agent(&self, agent_id: impl Into<String>) -> Result<u32, CallError> {
         let id = agent_id.into();
         let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_revoke_all_for_agent(accessor, id))
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_revoke_all_for_agent(accessor, id),
+            )
         });
         Ok(answer.await??)
     }
@@ -211,7 +220,11 @@ impl SessionHost {
     /// [`HostError`].
     pub async fn flush_guard_revocations(&self) -> Result<FlushReport, HostError> {
         self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_flush_guard_revocations(accessor))
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_flush_guard_revocations(accessor),
+            )
         })
         .await
     }
@@ -222,9 +235,8 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn get(&self, session_id: impl Into<String>) -> Result<Session, CallError> {
         let id = session_id.into();
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_get(accessor, id))
-        });
+        let answer =
+            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_get(accessor, id)));
         Ok(answer.await??)
     }
 
@@ -235,7 +247,11 @@ impl SessionHost {
     pub async fn list_for_agent(&self, agent_id: impl Into<String>, page: Page) -> Result<SessionPage, CallError> {
         let id = agent_id.into();
         let answer = self.call(move |accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_list_for_agent(accessor, id, page))
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_list_for_agent(accessor, id, page),
+            )
         });
         Ok(answer.await??)
     }
@@ -286,9 +302,8 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn get_session(&self, id: impl Into<String>) -> Result<Session, CallError> {
         let id = id.into();
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_legacy().call_get_session(accessor, id))
-        });
+        let answer =
+            self.call(|accessor, component| Box::pin(component.clawdb_session_legacy().call_get_session(accessor, id)));
         Ok(answer.await??)
     }
 
@@ -298,9 +313,8 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn invalidate(&self, id: impl Into<String>) -> Result<(), CallError> {
         let id = id.into();
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_legacy().call_invalidate(accessor, id))
-        });
+        let answer =
+            self.call(|accessor, component| Box::pin(component.clawdb_session_legacy().call_invalidate(accessor, id)));
         Ok(answer.await??)
     }
 
@@ -320,9 +334,8 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn configure(&self, config: Config) -> Result<(), CallError> {
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_settings().call_configure(accessor, config))
-        });
+        let answer = self
+            .call(|accessor, component| Box::pin(component.clawdb_session_settings().call_configure(accessor, config)));
         Ok(answer.await??)
     }
 
@@ -347,9 +360,7 @@ impl SessionHost {
 
     async fn call<R: Send + 'static>(
         &self,
-        call: impl for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<R>>
-        + Send
-        + 'static,
+        call: impl for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
     ) -> Result<R, HostError> {
         let (reply, answer) = oneshot::channel();
         let call: Call = Box::new(move |accessor, component| {
@@ -371,7 +382,10 @@ impl SessionHost {
             Err(_) => {
                 let mut stopped = self.stopped.clone();
                 let reason = stopped.wait_for(Option::is_some).await;
-                Err(reason.ok().and_then(|reason| reason.clone()).unwrap_or(HostError::Stopped))
+                Err(reason
+                    .ok()
+                    .and_then(|reason| reason.clone())
+                    .unwrap_or(HostError::Stopped))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -28,7 +29,9 @@ pub struct State {
 #[derive(Debug)]
 pub struct Memory {
     pub(crate) max: usize,
-    /// It wanted more.
+    /// How much it has taken; read by handles.
+    pub(crate) taken: Arc<AtomicUsize>,
+    /// It wanted more than it may have.
     pub(crate) exhausted: bool,
 }
 
@@ -60,10 +63,7 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         answer(deadline, guard.validate_token(token)).await
     }
 
-    async fn revoke_session(
-        accessor: &Accessor<T, Self>,
-        handle: String,
-    ) -> wasmtime::Result<Result<(), GuardError>> {
+    async fn revoke_session(accessor: &Accessor<T, Self>, handle: String) -> wasmtime::Result<Result<(), GuardError>> {
         let (guard, deadline) = guard(accessor);
         answer(deadline, guard.revoke_session(handle)).await
     }
@@ -114,6 +114,9 @@ impl random::Host for State {
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let allowed = desired <= self.max;
+        if allowed {
+            self.taken.store(desired, Ordering::Relaxed);
+        }
         self.exhausted |= !allowed;
         Ok(allowed)
     }

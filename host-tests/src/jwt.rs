@@ -192,7 +192,10 @@ mod tests {
     }
 
     fn guard() -> (JwtGuard, Arc<ManualClock>) {
-        let clock = Arc::new(ManualClock::new(Instant { seconds: 1_000, nanoseconds: 0 }));
+        let clock = Arc::new(ManualClock::new(Instant {
+            seconds: 1_000,
+            nanoseconds: 0,
+        }));
         (JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone()), clock)
     }
 
@@ -203,8 +206,14 @@ mod tests {
         assert_eq!(issued.expires_at, 1_061_000);
         let claims = guard.validate_token(issued.token.clone()).await.unwrap();
         assert_eq!((claims.handle, claims.expires_at), (issued.handle, 1_061_000));
-        clock.set(Instant { seconds: 1_061, nanoseconds: 0 });
-        assert_eq!(guard.validate_token(issued.token).await, Err(GuardError::Expired.into()));
+        clock.set(Instant {
+            seconds: 1_061,
+            nanoseconds: 0,
+        });
+        assert_eq!(
+            guard.validate_token(issued.token).await,
+            Err(GuardError::Expired.into())
+        );
     }
 
     #[tokio::test]
@@ -214,7 +223,10 @@ mod tests {
         guard.revoke_session(first.handle.clone()).await.unwrap();
         guard.revoke_session(first.handle).await.unwrap();
         assert_eq!(guard.validate_token(first.token).await, Err(GuardError::Revoked.into()));
-        clock.set(Instant { seconds: 1_060, nanoseconds: 0 });
+        clock.set(Instant {
+            seconds: 1_060,
+            nanoseconds: 0,
+        });
         let second = guard.issue_session_token(request(1_090_000)).await.unwrap();
         guard.revoke_session(second.handle.clone()).await.unwrap();
         assert_eq!(*guard.revoked(), BTreeSet::from([(1_090, second.handle)]));
@@ -225,12 +237,18 @@ mod tests {
         let (guard, _) = guard();
         let other = JwtGuard::new(&[8; 32]).unwrap();
         let foreign = other.issue_session_token(request(u64::MAX)).await.unwrap();
-        assert_eq!(guard.validate_token(foreign.token).await, Err(GuardError::InvalidToken.into()));
+        assert_eq!(
+            guard.validate_token(foreign.token).await,
+            Err(GuardError::InvalidToken.into())
+        );
         let claims = serde_json::json!({ "iss": "somebody", "exp": 9_999_999_999_u64, "jti": "x" });
         let issuer = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &guard.encoding).unwrap();
         assert_eq!(guard.validate_token(issuer).await, Err(GuardError::InvalidToken.into()));
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
-        assert_eq!(guard.validate_token(unsigned.into()).await, Err(GuardError::InvalidToken.into()));
+        assert_eq!(
+            guard.validate_token(unsigned.into()).await,
+            Err(GuardError::InvalidToken.into())
+        );
     }
 
     #[test]

@@ -70,7 +70,11 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
         Some(Command::Exec { file, controls }) => {
             let guard = JwtGuard::from_environment()?;
             let file = match file {
-                Some(path) => Some(File::open(&path).await.map_err(|error| format!("{}: {error}", path.display()))?),
+                Some(path) => Some(
+                    File::open(&path)
+                        .await
+                        .map_err(|error| format!("{}: {error}", path.display()))?,
+                ),
                 None => None,
             };
             let engine = SessionEngine::new()?;
@@ -100,7 +104,9 @@ async fn show_component(out: Option<PathBuf>) -> Result<(), Box<dyn std::error::
         println!("  {name}");
     }
     if let Some(path) = out {
-        tokio::fs::write(&path, COMPONENT).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        tokio::fs::write(&path, COMPONENT)
+            .await
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         println!("written to {}", path.display());
     }
     Ok(())

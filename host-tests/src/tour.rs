@@ -14,18 +14,28 @@ pub async fn run() -> Result {
     println!("clawdb:session, the session manager of AI agents as a WebAssembly component");
     let engine = SessionEngine::new()?;
     let host = SessionHost::start(&engine, HostOptions::new(JwtGuard::from_environment()?)).await?;
-    println!("One instance runs in wasmtime. It has of its host: {}.", engine.imports().join(", "));
+    println!(
+        "One instance runs in wasmtime. It has of its host: {}.",
+        engine.imports().join(", ")
+    );
 
     let (researcher, coder) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
 
     step(1, "create: an agent gets a session, and a token for it");
-    let first = host.create(request(&researcher, "researcher", &["memory:read", "web:search"])).await?;
+    let first = host
+        .create(request(&researcher, "researcher", &["memory:read", "web:search"]))
+        .await?;
     show(&[&first.session]);
     println!("  token   {}", abbreviated(&first.token));
 
     step(2, "validate: whose token is this?");
     let session = host.validate(&*first.token).await?;
-    println!("  session {} of agent {}: {}", short(&session.id), short(&session.agent_id), session.scopes.join(" "));
+    println!(
+        "  session {} of agent {}: {}",
+        short(&session.id),
+        short(&session.agent_id),
+        session.scopes.join(" ")
+    );
     refused("a token with one letter changed", host.validate(tampered(&first)).await)?;
 
     step(3, "refresh: a new token and the whole lifetime again");
@@ -43,19 +53,35 @@ pub async fn run() -> Result {
         };
         host.create(task).await?;
     }
-    let page = host.list_for_agent(&*coder, Page { cursor: None, limit: Some(10) }).await?;
+    let page = host
+        .list_for_agent(
+            &*coder,
+            Page {
+                cursor: None,
+                limit: Some(10),
+            },
+        )
+        .await?;
     show(&page.sessions.iter().collect::<Vec<_>>());
     println!("  {} sessions are live in all", host.active_count().await?);
 
     step(5, "revoke: one session ends now");
     let revocation = host.revoke(&*second.session.id).await?;
-    let guard = if revocation.guard_confirmed { "confirmed by the guard" } else { "pending with the guard" };
+    let guard = if revocation.guard_confirmed {
+        "confirmed by the guard"
+    } else {
+        "pending with the guard"
+    };
     println!("  session {} is dead, {guard}", short(&revocation.session_id));
     refused("its token", host.validate(&*second.token).await)?;
 
     step(6, "revoke-all-for-agent: the kill switch");
     let ended = host.revoke_all_for_agent(&*coder).await?;
-    println!("  {ended} sessions of agent {} ended; {} are live in all", short(&coder), host.active_count().await?);
+    println!(
+        "  {ended} sessions of agent {} ended; {} are live in all",
+        short(&coder),
+        host.active_count().await?
+    );
 
     step(7, "poll-events: all of it, in order");
     let page = host.poll_events(0, 100).await?;
@@ -94,7 +120,10 @@ fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
 }
 
 fn show(sessions: &[&Session]) {
-    println!("  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}", "session", "agent", "role", "task", "scopes", "expires");
+    println!(
+        "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
+        "session", "agent", "role", "task", "scopes", "expires"
+    );
     for session in sessions {
         println!(
             "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
@@ -131,10 +160,19 @@ fn short(id: &str) -> &str {
 }
 
 fn abbreviated(token: &str) -> String {
-    format!("{}... ({} bytes; given once, kept nowhere)", token.get(..24).unwrap_or(token), token.len())
+    format!(
+        "{}... ({} bytes; given once, kept nowhere)",
+        token.get(..24).unwrap_or(token),
+        token.len()
+    )
 }
 
 fn time(millis: u64) -> String {
-    let time = i64::try_from(millis).ok().and_then(chrono::DateTime::from_timestamp_millis);
-    time.map_or_else(|| millis.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    let time = i64::try_from(millis)
+        .ok()
+        .and_then(chrono::DateTime::from_timestamp_millis);
+    time.map_or_else(
+        || millis.to_string(),
+        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    )
 }

@@ -135,12 +135,19 @@ impl Conversation {
                 }
                 let running = call.call(self.host.clone());
                 let started = self.settle(running).await;
-                let state = if matches!(started, Started::Done(_)) { "done" } else { "waiting" };
+                let state = if matches!(started, Started::Done(_)) {
+                    "done"
+                } else {
+                    "waiting"
+                };
                 self.started.insert(name.clone(), started);
                 Ok(json!({ "ok": { "name": name, "state": state } }))
             }
             Control::Finish { name } => {
-                let started = self.started.remove(&name).ok_or_else(|| format!("no call named {name:?} is started"))?;
+                let started = self
+                    .started
+                    .remove(&name)
+                    .ok_or_else(|| format!("no call named {name:?} is started"))?;
                 let running = match started {
                     Started::Done(answer) => return Ok(answer),
                     Started::Running(running) => running,

@@ -73,7 +73,12 @@ pub enum Control {
 
 /// An operation of the component, with the names of the WIT.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "op",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum Operation {
     /// `sessions.create`
     Create {

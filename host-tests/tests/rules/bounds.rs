@@ -1,0 +1,198 @@
+//! R19 to R21: how much there can be, what it costs, and what is left of it.
+
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error, Limit, Page};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+
+use crate::scene::{AGENT, OTHER_AGENT, Scene, no_config, refusal, request};
+
+#[tokio::test]
+async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
+    let scene = Scene::configured(Config {
+        max_sessions: Some(5),
+        max_sessions_per_agent: Some(3),
+        ..no_config()
+    })
+    .await;
+    scene.hold(GuardFunction::Issue);
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        running.push(scene.start_create(request(AGENT)).await);
+    }
+    let of_agent = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), of_agent);
+    for _ in 0..2 {
+        running.push(scene.start_create(request(OTHER_AGENT)).await);
+    }
+    assert_eq!(refusal(scene.host.create(request(OTHER_AGENT)).await), Error::LimitReached(Limit::MaxSessions));
+    assert_eq!(scene.guard.calls().issue, 5, "the guard was not asked for more than there is room for");
+    scene.release();
+    for create in running {
+        create.await.unwrap();
+    }
+    assert_eq!(scene.host.active_count().await, Ok(5));
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), of_agent);
+}
+
+#[tokio::test]
+async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
+    let scene = Scene::configured(Config {
+        max_sessions: Some(2),
+        max_sessions_per_agent: Some(1),
+        ..no_config()
+    })
+    .await;
+    scene.guard.set_all(GuardMode::Deny);
+    for _ in 0..3 {
+        assert!(matches!(refusal(scene.host.create(request(AGENT)).await), Error::Guard(_)));
+    }
+    scene.release();
+    let first = scene.session().await;
+    scene.host.revoke(first.session.id).await.unwrap();
+    let second = scene.session().await;
+    scene.session_of(OTHER_AGENT).await;
+    scene.advance(60.0);
+    // Nobody has pruned, but whose time is over holds no place, neither the agent's nor one of all.
+    let third = scene.session().await;
+    assert_eq!(scene.validate(&third).await, Ok(()));
+    assert_eq!(refusal(scene.host.get(second.session.id).await), Error::SessionNotFound);
+    scene.session_of("0a9e0000-0000-4000-8000-000000000003").await;
+    assert_eq!(scene.host.active_count().await, Ok(2));
+}
+
+#[tokio::test]
+async fn r20_a_prune_does_at_most_10000_and_what_expired_first_goes_first() {
+    let scene = Scene::configured(Config {
+        max_sessions_per_agent: Some(20_000),
+        event_capacity: Some(20),
+        ..no_config()
+    })
+    .await;
+    let last = scene.session_of(OTHER_AGENT).await;
+    for n in 0..10_050_u64 {
+        let asked = CreateRequest {
+            expires_in: Some(1 + n % 50),
+            ..request(AGENT)
+        };
+        scene.host.create(asked).await.unwrap();
+    }
+    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
+    scene.advance(60.0);
+    assert_eq!(scene.host.prune_expired(Some(0)).await, Ok(0));
+    assert_eq!(scene.host.prune_expired(Some(30)).await, Ok(30));
+    assert_eq!(scene.host.prune_expired(Some(u32::MAX)).await, Ok(10_000));
+    assert_eq!(scene.stats().await.prunable_sessions, 21);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(21));
+    assert_eq!(scene.events().await.last().unwrap().session_id, last.session.id, "it was to live longest");
+    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
+}
+
+/// The shortest of many runs: what it costs when the machine does nothing else.
+async fn shortest<F: Future<Output = ()>>(runs: usize, mut run: impl AsyncFnMut() -> F) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..runs {
+        let measured = run().await;
+        let begin = Instant::now();
+        measured.await;
+        best = best.min(begin.elapsed());
+    }
+    best
+}
+
+#[tokio::test]
+async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
+    const STORED: u32 = 60_000;
+    let scene = Scene::new().await;
+    let host = &scene.host;
+    let costs = async || {
+        let revoke_all = shortest(20, async || {
+            for _ in 0..10 {
+                scene.session().await;
+            }
+            async { assert_eq!(host.revoke_all_for_agent(AGENT).await.unwrap(), 10) }
+        });
+        let list = Page { cursor: None, limit: Some(10) };
+        [
+            ("revoke-all of 10", revoke_all.await),
+            ("prune with nothing due", shortest(50, async || async { assert_eq!(host.prune_expired(None).await, Ok(0)) }).await),
+            ("active-count", shortest(50, async || async { assert!(host.active_count().await.is_ok()) }).await),
+            ("list of nothing", shortest(50, async || async { assert!(host.list_for_agent(AGENT, list).await.is_ok()) }).await),
+        ]
+    };
+    let few = costs().await;
+    for n in 0..STORED {
+        let agent = format!("0a9e0000-0000-4000-8000-{:012x}", 1_000 + n / 100);
+        // All expire at different times, so that they spread over the order of expiry.
+        let asked = CreateRequest {
+            expires_in: Some(u64::from(3_600 + n)),
+            ..request(&agent)
+        };
+        host.create(asked).await.unwrap();
+    }
+    assert_eq!(host.active_count().await, Ok(STORED));
+    let many = costs().await;
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        // Work on all 60,000 would cost a hundred times as much; the slack is for caches and a busy machine.
+        assert!(many < few * 10 + Duration::from_micros(20), "{what}: {few:?} with few sessions, {many:?} with many");
+    }
+}
+
+#[tokio::test]
+async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
+    let scene = Scene::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        ids.push(scene.session().await.session.id);
+    }
+    let page = async |cursor| {
+        let page = Page { cursor, limit: Some(2) };
+        let page = scene.host.list_for_agent(AGENT, page).await.unwrap();
+        (page.sessions.into_iter().map(|session| session.id).collect::<Vec<_>>(), page.next)
+    };
+    let (rows, next) = page(None).await;
+    assert_eq!(rows, ids[..2]);
+    scene.host.revoke(&*ids[1]).await.unwrap();
+    scene.host.revoke(&*ids[2]).await.unwrap();
+    let (rows, next) = page(next).await;
+    assert_eq!(rows, ids[3..5]);
+    let (rows, next) = page(next).await;
+    assert_eq!((rows, next), (ids[5..].to_vec(), None));
+    // A last page that is full has none after it.
+    scene.host.revoke(&*ids[5]).await.unwrap();
+    let (_, next) = page(None).await;
+    let (rows, next) = page(next).await;
+    assert_eq!((rows, next), (ids[4..5].to_vec(), None));
+}
+
+#[tokio::test]
+async fn r21_what_ended_leaves_nothing_behind_and_memory_is_used_again() {
+    let scene = Scene::new().await;
+    let empty = scene.stats().await;
+    let mut memory = Vec::new();
+    for round in 0..6 {
+        for n in 0..3_000 {
+            let agent = format!("0a9e0000-0000-4000-8000-{n:012x}");
+            let grant = scene.session_of(&agent).await;
+            match n % 4 {
+                0 => drop(scene.host.revoke(grant.session.id).await.unwrap()),
+                1 => drop(scene.host.refresh(grant.session.id).await.unwrap()),
+                2 => scene.host.invalidate(grant.session.id).await.unwrap(),
+                _ => assert_eq!(scene.host.revoke_all_for_agent(agent).await.unwrap(), 1),
+            }
+        }
+        scene.advance(60.0);
+        assert_eq!(scene.host.prune_expired(None).await, Ok(750));
+        scene.host.flush_guard_revocations().await.unwrap();
+        let stats = scene.stats().await;
+        assert_eq!(
+            (stats.live_sessions, stats.prunable_sessions, stats.tracked_agents, stats.pending_revocations),
+            (0, 0, 0, 0),
+            "round {round}"
+        );
+        assert_eq!(stats.state_bytes, empty.state_bytes);
+        memory.push(scene.host.memory());
+    }
+    assert_eq!(memory[1], memory[5], "{memory:?}");
+}

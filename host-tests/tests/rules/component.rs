@@ -1,0 +1,42 @@
+//! What the component is made of.
+
+use clawdb_session_host::engine::COMPONENT;
+
+use crate::scene::engine;
+
+#[test]
+fn the_component_imports_the_guard_the_clock_and_the_random_source_and_nothing_else() {
+    assert_eq!(
+        engine().imports(),
+        ["clawdb:session/guard@0.1.0", "wasi:clocks/system-clock@0.3.0", "wasi:random/random@0.3.0"]
+    );
+}
+
+#[test]
+fn the_component_exports_its_four_interfaces() {
+    assert_eq!(
+        engine().exports(),
+        [
+            "clawdb:session/sessions@0.1.0",
+            "clawdb:session/legacy@0.1.0",
+            "clawdb:session/events@0.1.0",
+            "clawdb:session/settings@0.1.0",
+        ]
+    );
+}
+
+#[test]
+fn the_component_is_smaller_than_200_kb() {
+    assert!(COMPONENT.len() < 200_000, "{} bytes", COMPONENT.len());
+}
+
+#[test]
+fn the_component_holds_no_path_of_the_machine_that_built_it() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = std::fs::canonicalize(root).unwrap();
+    let home = std::env::var("HOME").unwrap();
+    for path in [root.to_str().unwrap(), &format!("{home}/.cargo")] {
+        let found = COMPONENT.windows(path.len()).any(|window| window == path.as_bytes());
+        assert!(!found, "{path} stands in the component");
+    }
+}

@@ -1,0 +1,174 @@
+//! What the host adds: deadlines, bounds of the instance, and what is left when it traps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
+use clawdb_session_host::control::GuardMode;
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::error::{CallError, HostError, TrapKind};
+use clawdb_session_host::guard::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_host::host::{HostOptions, SessionHost};
+use futures::future::join_all;
+
+use crate::scene::{AGENT, PlainGuard, Scene, engine, refusal, request};
+
+/// A guard that never answers, or panics.
+struct Stuck {
+    panics: bool,
+}
+
+impl Stuck {
+    async fn end<T>(&self) -> T {
+        assert!(!self.panics, "the guard panics, as it was told");
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Guard for Stuck {
+    async fn issue_session_token(&self, _: IssueRequest) -> GuardResult<IssuedToken> {
+        self.end().await
+    }
+    async fn validate_token(&self, _: String) -> GuardResult<Claims> {
+        self.end().await
+    }
+    async fn revoke_session(&self, _: String) -> GuardResult<()> {
+        self.end().await
+    }
+}
+
+fn unavailable(error: Error) -> String {
+    match error {
+        Error::Guard(GuardError::Unavailable(reason)) => reason,
+        error => panic!("unavailable was expected, not {error:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_is_late_or_panics_is_unavailable_and_the_instance_lives() {
+    let late = SessionHost::start(engine(), HostOptions::new(Stuck { panics: false })).await.unwrap();
+    assert_eq!(unavailable(refusal(late.create(request(AGENT)).await)), "the guard did not answer within 5000 ms");
+    assert_eq!(late.active_count().await, Ok(0));
+    let panicking = SessionHost::start(engine(), HostOptions::new(Stuck { panics: true })).await.unwrap();
+    assert_eq!(unavailable(refusal(panicking.create(request(AGENT)).await)), "the guard panicked");
+    assert_eq!(panicking.active_count().await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.guard.set_all(GuardMode::Hold);
+    let refresh = scene.start_refresh(&grant).await;
+    let create = scene.start_create(request(AGENT)).await;
+    scene.guard.set_all(GuardMode::Trap);
+    let trapped = HostError::Trapped {
+        kind: TrapKind::Guard,
+        message: "the guard was told to trap".into(),
+    };
+    assert_eq!(refresh.await, Err(CallError::Host(trapped.clone())), "calls in flight");
+    assert_eq!(create.await, Err(CallError::Host(trapped.clone())));
+    assert_eq!(scene.host.validate(grant.token).await, Err(CallError::Host(trapped.clone())), "and later ones");
+    assert_eq!(scene.host.clone().stats().await, Err(trapped.clone()));
+    assert_eq!(scene.host.settle().await, Err(trapped));
+}
+
+#[tokio::test]
+async fn an_instance_that_wants_more_memory_than_it_may_have_traps_as_that() {
+    let options = HostOptions {
+        max_memory: 3 << 20,
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let mut agent = 0_u64;
+    let error = loop {
+        agent += 1;
+        let answer = host.create(request(&format!("0a9e0000-0000-4000-8000-{agent:012x}"))).await;
+        if let Err(CallError::Host(error)) = answer {
+            break error;
+        }
+        assert!(agent < 1_000_000, "the bound does not hold");
+    };
+    assert!(matches!(error, HostError::Trapped { kind: TrapKind::OutOfMemory, .. }), "{error:?}");
+    assert!(host.memory() <= 3 << 20);
+}
+
+#[tokio::test]
+async fn an_instance_that_computes_for_too_long_is_interrupted() {
+    let options = HostOptions {
+        // No call takes longer than this but by being looked at while it runs, which happens soon.
+        interrupt_after: Duration::ZERO,
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let mut calls = 0_u64;
+    let error = loop {
+        calls += 1;
+        if let Err(error) = host.stats().await {
+            break error;
+        }
+        assert!(calls < 10_000_000, "nobody looks");
+    };
+    assert!(matches!(error, HostError::Trapped { kind: TrapKind::Interrupted, .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clones_of_a_handle_call_from_many_tasks_at_once() {
+    let host = SessionHost::start(engine(), HostOptions::new(PlainGuard::default())).await.unwrap();
+    let tasks = (0..64).map(|n| {
+        let host = host.clone();
+        tokio::spawn(async move {
+            let agent = format!("0a9e0000-0000-4000-8000-{n:012x}");
+            for _ in 0..20 {
+                let grant = host.create(request(&agent)).await.unwrap();
+                let grant = host.refresh(grant.session.id).await.unwrap();
+                assert_eq!(host.validate(grant.token).await.unwrap().agent_id, agent);
+            }
+            host.revoke_all_for_agent(agent).await.unwrap()
+        })
+    });
+    let ended: Vec<u32> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ended, [20; 64]);
+    assert_eq!(host.active_count().await, Ok(0));
+}
+
+#[tokio::test]
+async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
+    let scene = Scene::new().await;
+    scene.guard.set_all(GuardMode::Hold);
+    let create = scene.start_create(request(AGENT)).await;
+    drop(create);
+    scene.release();
+    scene.host.settle().await.unwrap();
+    assert_eq!(scene.host.active_count().await, Ok(1));
+}
+
+#[tokio::test]
+async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not() {
+    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(Arc::new(PlainGuard::default())));
+    let options = HostOptions {
+        max_in_flight: 2,
+        guard_deadline: None,
+        ..HostOptions::with_shared_guard(guard.clone())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let first = host.create(request(AGENT)).await.unwrap();
+    guard.set(clawdb_session_host::control::GuardFunction::Issue, GuardMode::Hold);
+    let mut running: Vec<_> = (0..5).map(|_| Box::pin(host.create(request(AGENT)))).collect();
+    for call in &mut running {
+        assert!(futures::poll!(call).is_pending());
+    }
+    host.settle().await.unwrap();
+    assert_eq!(guard.calls().issue, 1 + 2);
+    assert!(host.revoke(first.session.id).await.unwrap().guard_confirmed);
+    guard.set_all(GuardMode::Ok);
+    assert!(join_all(running).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn what_is_no_component_of_this_world_is_refused() {
+    assert!(SessionEngine::from_bytes(b"not a component").is_err());
+    assert!(SessionEngine::from_bytes(b"\0asm\x0d\0\x01\0").is_err(), "an empty component exports nothing");
+}

@@ -1,0 +1,52 @@
+//! R22: where a token does not stand.
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::IssuedToken;
+
+use crate::scene::{AGENT, Scene, request};
+
+const SECRET: &str = "a-very-secret-token";
+
+#[tokio::test]
+async fn r22_no_answer_but_the_grant_holds_a_token() {
+    let scene = Scene::new().await;
+    for _ in 0..3 {
+        scene.tokens.twist(|issued| IssuedToken {
+            token: format!("{SECRET}-{}", issued.handle),
+            ..issued
+        });
+    }
+    let host = &scene.host;
+    let mut said = Vec::new();
+    let first = host.create(request(AGENT)).await.unwrap();
+    said.push(format!("{:?}", first.session));
+    let second = host.refresh(&*first.session.id).await.unwrap();
+    said.push(format!("{:?}", second.session));
+    said.push(format!("{:?}", host.validate(&*second.token).await.unwrap()));
+    for mode in [GuardMode::Deny, GuardMode::Unavailable, GuardMode::WrongHandle, GuardMode::Ok] {
+        scene.guard.set(GuardFunction::Validate, mode);
+        said.push(format!("{:?}", host.validate(&*first.token).await));
+        said.push(format!("{:?}", host.validate(&*second.token).await));
+    }
+    said.push(format!("{:?}", host.validate(SECRET.repeat(1_000)).await));
+    said.push(format!("{:?}", host.get(&*second.token).await));
+    said.push(format!("{:?}", host.list_for_agent(AGENT, Page { cursor: None, limit: None }).await));
+    // A token as long as this is not accepted from the guard, and not repeated either.
+    scene.tokens.twist(|issued| IssuedToken { token: SECRET.repeat(1_000), ..issued });
+    said.push(format!("{:?}", host.create(request(AGENT)).await));
+    said.push(format!("{:?}", host.create(CreateRequest { metadata: Some(SECRET.into()), ..request(AGENT) }).await));
+    said.push(format!("{:?}", host.revoke(&*second.session.id).await));
+    said.push(format!("{:?}", scene.stats().await));
+    said.push(format!("{:?}", scene.events().await));
+    for said in said {
+        assert!(!said.contains(SECRET), "{said}");
+    }
+}
+
+#[test]
+fn r22_debug_output_of_the_core_shows_no_token() {
+    let token = clawdb_session::Token::parse(SECRET.into()).unwrap();
+    assert_eq!(token.expose(), SECRET);
+    assert!(!format!("{token:?}").contains(SECRET));
+}

@@ -1,0 +1,82 @@
+//! What an operation carries along while it waits for the guard, and comes back to the store with.
+
+use std::rc::Rc;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::id::{AgentId, SessionId};
+use crate::session::{Attributes, Session};
+use crate::token::Fingerprint;
+
+/// A place kept for a session whose token is being issued.
+#[derive(Debug)]
+pub struct Reservation {
+    pub(crate) id: SessionId,
+    pub(crate) agent_id: AgentId,
+    pub(crate) epoch: u64,
+    pub(crate) size: u64,
+}
+
+/// Which session, at which of its tokens, a waiting operation is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    pub(crate) slot: u32,
+    pub(crate) serial: u64,
+    pub(crate) generation: u64,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A session that is to be.
+#[derive(Debug)]
+pub struct Draft {
+    /// What it keeps for life.
+    pub attributes: Rc<Attributes>,
+    /// In seconds.
+    pub lifetime: u64,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it shall end, unless the guard grants less.
+    pub expires_at: Timestamp,
+}
+
+/// A token that the guard issued, as the store keeps it.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// The fingerprint of the token.
+    pub fingerprint: Fingerprint,
+    /// The guard's name for it.
+    pub handle: Rc<str>,
+    /// When it expires by itself.
+    pub expires_at: Timestamp,
+}
+
+/// What an operation that waited finds in place of the session it expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// The session is over; the error says how.
+    Over(Error),
+    /// The session lives on with a newer token.
+    Superseded,
+}
+
+impl Stale {
+    /// The error for the caller, given what it means that the session has a newer token.
+    #[must_use]
+    pub fn into_error(self, superseded: Error) -> Error {
+        match self {
+            Self::Over(error) => error,
+            Self::Superseded => superseded,
+        }
+    }
+}
+
+/// What a refresh has to ask the guard for.
+#[derive(Debug)]
+pub struct RefreshPlan {
+    /// What the commit expects.
+    pub expected: Expected,
+    /// The session as it is.
+    pub session: Session,
+    /// When it shall end.
+    pub expires_at: Timestamp,
+}
