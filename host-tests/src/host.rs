@@ -21,7 +21,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::Session as Component;
 use crate::bindings::exports::clawdb::session::events::EventPage;
 use crate::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, FlushReport, Grant, Page, Revocation, Session, SessionPage,
+    self, CreateRequest, FlushReport, Page, Revocation, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::clock::{Clock, SystemClock};
@@ -30,6 +30,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{CallError, HostError, StartError, TrapKind};
 use crate::guard::Guard;
 use crate::imports::{GuardBroken, Memory, State};
+use crate::token::Token;
 
 /// What an instance is given, and its bounds.
 #[derive(Clone)]
@@ -69,6 +70,24 @@ impl HostOptions {
             max_memory: 3 << 30,
             interrupt_after: Duration::from_secs(5),
             max_in_flight: 10_000,
+        }
+    }
+}
+
+/// A session and the bearer token for it, given this one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The session.
+    pub session: Session,
+    /// The token that the agent presents from now on.
+    pub token: Token,
+}
+
+impl From<sessions::Grant> for Grant {
+    fn from(grant: sessions::Grant) -> Self {
+        Self {
+            session: grant.session,
+            token: grant.token.into(),
         }
     }
 }
@@ -160,7 +179,7 @@ impl SessionHost {
         let _turn = self.turns.acquire().await;
         let answer = self
             .call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_create(accessor, request)));
-        Ok(answer.await??)
+        Ok(answer.await??.into())
     }
 
     /// `sessions.validate`.
@@ -184,7 +203,7 @@ impl SessionHost {
         let _turn = self.turns.acquire().await;
         let answer =
             self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_refresh(accessor, id)));
-        Ok(answer.await??)
+        Ok(answer.await??.into())
     }
 
     /// `sessions.revoke`.
@@ -293,7 +312,7 @@ impl SessionHost {
             let legacy = component.clawdb_session_legacy();
             Box::pin(legacy.call_create_session(accessor, id, role, scopes, task_type))
         });
-        Ok(answer.await??)
+        Ok(answer.await??.into())
     }
 
     /// `legacy.get-session`.

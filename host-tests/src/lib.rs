@@ -9,3 +9,4 @@ pub mod guard;
 pub mod host;
 mod imports;
 pub mod jwt;
+pub mod token;

@@ -1,11 +1,11 @@
 //! The tour: the operations one after the other on the real component, with the real guard, clock and random source.
 
 use clawdb_session_host::bindings::exports::clawdb::session::events::EventKind;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Grant, Page, Session};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, Session};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::end_reason;
-use clawdb_session_host::host::{HostOptions, SessionHost};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
 use clawdb_session_host::jwt::JwtGuard;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use crate::bindings::clawdb::session::guard::GuardError;
 use crate::bindings::exports::clawdb::session::events::{EndReason, Event, EventKind, EventPage};
 use crate::bindings::exports::clawdb::session::sessions::{
-    Duplicate, Error, FlushReport, Grant, Limit, Revocation, Session, SessionPage,
+    Duplicate, Error, FlushReport, Limit, Revocation, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::error::{CallError, HostError};
+use crate::host::Grant;
 
 /// A value that an operation gives.
 pub trait ToJson {
@@ -63,7 +64,7 @@ impl ToJson for Session {
 
 impl ToJson for Grant {
     fn to_json(&self) -> Value {
-        json!({ "session": self.session.to_json(), "token": self.token })
+        json!({ "session": self.session.to_json(), "token": &*self.token })
     }
 }
 

@@ -305,7 +305,7 @@ async fn r16_two_creates_in_flight_cannot_take_the_same_id() {
 async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_session() {
     let scene = Scene::new().await;
     let victim = scene.session().await;
-    let (handle, token) = (scene.tokens.handle_of(&victim.token), victim.token.clone());
+    let (handle, token) = (scene.tokens.handle_of(&victim.token), victim.token.to_string());
     let other = scene.session_of(OTHER_AGENT).await;
     let before = scene.stats().await;
     for repeat_handle in [true, false] {

@@ -51,7 +51,7 @@ async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_gu
     let grant = scene.session().await;
     let other = Scene::new().await.session().await;
     assert_eq!(grant.token, other.token, "the same token of another instance is known here");
-    for token in ["", "token-number-1", "token-number-", &format!("{} ", grant.token), "\u{0}\u{1F512}"] {
+    for token in ["", "token-number-1", "token-number-", &format!("{} ", &*grant.token), "\u{0}\u{1F512}"] {
         assert_eq!(refusal(scene.host.validate(token).await), Error::InvalidToken, "{token:?}");
     }
     assert_eq!(scene.guard.calls().validate, 0);

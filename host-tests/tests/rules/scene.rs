@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::events::{EndReason, Event, EventKind};
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error, Grant, Page};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error, Page};
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use clawdb_session_host::clock::{Clock, Instant, ManualClock};
 use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
@@ -16,7 +16,7 @@ use clawdb_session_host::entropy::ControlledEntropy;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::CONTROLLED_START;
 use clawdb_session_host::guard::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken};
-use clawdb_session_host::host::{HostOptions, SessionHost};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
 use futures::poll;
 
 pub const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
