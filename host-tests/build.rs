@@ -116,7 +116,7 @@ impl Toolchain {
 
         say(&format!("{TARGET} is missing; trying `rustup target add {TARGET}`"));
         match run_within(
-            Duration::from_secs(180),
+            Duration::from_mins(3),
             Command::new("rustup").args(["target", "add", TARGET]),
         ) {
             Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
@@ -194,7 +194,7 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
         }
         say(&format!("installing Debian's compiler: {DEBIAN_INSTALL}"));
         run_within(
-            Duration::from_secs(900),
+            Duration::from_mins(15),
             Command::new("sh")
                 .args(["-c", DEBIAN_INSTALL])
                 .env("DEBIAN_FRONTEND", "noninteractive"),

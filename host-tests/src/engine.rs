@@ -51,7 +51,7 @@ impl SessionEngine {
         let component = Component::new(&engine, component).map_err(failed("compiled"))?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker).map_err(failed("linked"))?;
-        let linked = linker
+        let session = linker
             .instantiate_pre(&component)
             .and_then(SessionPre::new)
             .map_err(failed("linked"))?;
@@ -59,7 +59,7 @@ impl SessionEngine {
         Ok(Self {
             engine,
             component,
-            linked,
+            linked: session,
         })
     }
 

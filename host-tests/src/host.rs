@@ -396,17 +396,15 @@ impl SessionHost {
     async fn send<R>(&self, command: Command, answer: oneshot::Receiver<R>) -> Result<R, HostError> {
         // A command that is refused or dropped gets no answer, whichever comes first.
         let _ = self.commands.send(command);
-        match answer.await {
-            Ok(answer) => Ok(answer),
-            Err(_) => {
-                let mut stopped = self.stopped.clone();
-                let reason = stopped.wait_for(Option::is_some).await;
-                Err(reason
-                    .ok()
-                    .and_then(|reason| reason.clone())
-                    .unwrap_or(HostError::Stopped))
-            }
+        if let Ok(answer) = answer.await {
+            return Ok(answer);
         }
+        let mut stopped = self.stopped.clone();
+        let reason = stopped.wait_for(Option::is_some).await;
+        Err(reason
+            .ok()
+            .and_then(|reason| reason.clone())
+            .unwrap_or(HostError::Stopped))
     }
 }
 

@@ -47,7 +47,7 @@ struct TokenClaims {
     jti: String,
     iat: u64,
     exp: u64,
-    /// The session (OpenID Connect's name for it).
+    /// The session (`OpenID` Connect's name for it).
     sid: String,
     agent_id: String,
     workspace_id: String,

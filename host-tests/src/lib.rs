@@ -1,3 +1,20 @@
+//! The reference host of the `clawdb:session` component, on wasmtime and tokio.
+//!
+//! [`engine`] compiles the component once; [`host`] runs an instance of it and gives a handle that many tasks can call at once.
+//! The README has a whole host in 35 lines.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`engine`] | the compiled component |
+//! | [`host`] | a running instance and its handle |
+//! | [`error`] | what a call can end with besides its result |
+//! | [`guard`], [`jwt`] | the token authority: the trait, and the one that is embedded |
+//! | [`clock`], [`entropy`] | time and random bytes for the component; also ones that tests control |
+//! | [`control`] | a guard that can be made to wait, refuse and lie |
+//! | [`token`] | a bearer token that `Debug` does not show |
+//! | [`exec`] | conversations in JSON: the command line's scripting interface |
+//! | [`bindings`] | the types of the WIT |
+
 pub mod bindings;
 pub mod clock;
 pub mod control;

@@ -14,7 +14,7 @@ use tokio::io::{self, BufReader};
 
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
-/// The guard signs JSON Web Tokens (HS256) with the key in CLAW_GUARD_JWT_SECRET (at least 32 bytes), or with a random
+/// The guard signs JSON Web Tokens (HS256) with the key in `CLAW_GUARD_JWT_SECRET` (at least 32 bytes), or with a random
 /// one where that is not set.
 #[derive(Parser)]
 #[command(version)]

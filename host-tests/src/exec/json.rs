@@ -113,6 +113,7 @@ impl ToJson for Event {
 }
 
 /// The WIT's name of a reason.
+#[must_use]
 pub fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Revoked => "revoked",

@@ -8,7 +8,11 @@ use crate::scene::engine;
 fn the_component_imports_the_guard_the_clock_and_the_random_source_and_nothing_else() {
     assert_eq!(
         engine().imports(),
-        ["clawdb:session/guard@0.1.0", "wasi:clocks/system-clock@0.3.0", "wasi:random/random@0.3.0"]
+        [
+            "clawdb:session/guard@0.1.0",
+            "wasi:clocks/system-clock@0.3.0",
+            "wasi:random/random@0.3.0"
+        ]
     );
 }
 

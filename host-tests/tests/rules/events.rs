@@ -39,7 +39,11 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
     ];
     for (id, reason) in ids.iter().zip(expected) {
         let of_session = |event: &_| matches!(event, (kind, session) if session == id && *kind == EventKind::Created);
-        let events = scene.events().await.into_iter().map(|event| (event.kind, event.session_id));
+        let events = scene
+            .events()
+            .await
+            .into_iter()
+            .map(|event| (event.kind, event.session_id));
         assert_eq!(events.filter(of_session).count(), 1);
         assert_eq!(scene.ends_of(id).await, [reason]);
     }
@@ -56,7 +60,12 @@ async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
     scene.advance(1.5);
     scene.host.revoke(&*session.id).await.unwrap();
     let start = session.created_at;
-    let told: Vec<_> = scene.events().await.into_iter().map(|e| (e.sequence, e.time, e.kind)).collect();
+    let told: Vec<_> = scene
+        .events()
+        .await
+        .into_iter()
+        .map(|e| (e.sequence, e.time, e.kind))
+        .collect();
     assert_eq!(
         told,
         [
@@ -66,7 +75,10 @@ async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
         ]
     );
     for event in scene.events().await {
-        assert_eq!((event.session_id, event.agent_id), (session.id.clone(), session.agent_id.clone()));
+        assert_eq!(
+            (event.session_id, event.agent_id),
+            (session.id.clone(), session.agent_id.clone())
+        );
     }
 }
 
@@ -108,7 +120,14 @@ async fn r18_readers_resume_where_they_were_and_take_nothing_from_each_other() {
     }
     assert_eq!(read, [3, 4, 5, 6]);
     let again = scene.host.poll_events(4, 10).await.unwrap();
-    assert_eq!(again.events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [5, 6]);
+    assert_eq!(
+        again.events.iter().map(|event| event.sequence).collect::<Vec<_>>(),
+        [5, 6]
+    );
     let ahead = scene.host.poll_events(u64::MAX, 10).await.unwrap();
-    assert_eq!((ahead.missed, ahead.events.len(), ahead.next), (0, 0, 6), "brought back from another instance's number");
+    assert_eq!(
+        (ahead.missed, ahead.events.len(), ahead.next),
+        (0, 0, 6),
+        "brought back from another instance's number"
+    );
 }

@@ -18,7 +18,11 @@ async fn r12_revoke_beats_an_inflight_refresh() {
     scene.release();
     assert_eq!(refusal(refresh.await), Error::SessionRevoked);
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
-    assert_eq!(refusal(scene.host.validate("token-number-1").await), Error::InvalidToken, "nor the refresh's token");
+    assert_eq!(
+        refusal(scene.host.validate("token-number-1").await),
+        Error::InvalidToken,
+        "nor the refresh's token"
+    );
     assert_eq!(scene.tokens.revoked(), ["handle-0", "handle-1"]);
     assert_eq!(scene.host.active_count().await, Ok(0));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Revoked]);
@@ -56,9 +60,18 @@ async fn r12_a_revoke_takes_effect_before_the_guard_is_asked() {
     let (host, id) = (scene.host.clone(), grant.session.id.clone());
     let revoke = scene.start(async move { host.revoke(id).await }).await;
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
-    assert_eq!(refusal(scene.host.get(&*grant.session.id).await), Error::SessionNotFound);
-    assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), Error::SessionNotFound);
-    assert_eq!(refusal(scene.host.revoke(&*grant.session.id).await), Error::SessionNotFound);
+    assert_eq!(
+        refusal(scene.host.get(&*grant.session.id).await),
+        Error::SessionNotFound
+    );
+    assert_eq!(
+        refusal(scene.host.refresh(&*grant.session.id).await),
+        Error::SessionNotFound
+    );
+    assert_eq!(
+        refusal(scene.host.revoke(&*grant.session.id).await),
+        Error::SessionNotFound
+    );
     assert_eq!(scene.host.active_count().await, Ok(0));
     scene.release();
     assert!(revoke.await.unwrap().guard_confirmed);
@@ -141,10 +154,16 @@ async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
     let create = scene.start_create(request(AGENT)).await;
     let refresh = scene.start_refresh(&grant).await;
     let (host, other) = (scene.host.clone(), OTHER_AGENT);
-    let legacy = scene.start(async move { host.create_session(AGENT, "worker", vec![], None).await }).await;
+    let legacy = scene
+        .start(async move { host.create_session(AGENT, "worker", vec![], None).await })
+        .await;
     let bystander = scene.start_create(request(other)).await;
 
-    assert_eq!(scene.host.revoke_all_for_agent(AGENT).await.unwrap(), 1, "live sessions are counted, not attempts");
+    assert_eq!(
+        scene.host.revoke_all_for_agent(AGENT).await.unwrap(),
+        1,
+        "live sessions are counted, not attempts"
+    );
     scene.release();
     assert_eq!(refusal(create.await), Error::SessionRevoked);
     assert_eq!(refusal(legacy.await), Error::SessionRevoked);
@@ -153,7 +172,11 @@ async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
 
     assert_eq!(scene.host.active_count().await, Ok(1));
     assert!(scene.ids_of(AGENT).await.is_empty());
-    assert_eq!(scene.tokens.revoked().len(), 4, "the session's token and those of the three attempts");
+    assert_eq!(
+        scene.tokens.revoked().len(),
+        4,
+        "the session's token and those of the three attempts"
+    );
     assert_eq!(scene.stats().await.creates_in_flight, 0);
 }
 
@@ -188,7 +211,11 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
     }
     scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
     assert_eq!(revoke_all.await.unwrap(), 50);
-    assert_eq!(scene.guard.calls().revoke, 16, "none after the guard was found unavailable");
+    assert_eq!(
+        scene.guard.calls().revoke,
+        16,
+        "none after the guard was found unavailable"
+    );
     assert_eq!(scene.stats().await.pending_revocations, 50);
     scene.release();
     assert_eq!(scene.host.flush_guard_revocations().await.unwrap().settled, 50);
@@ -227,10 +254,18 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
     let first = scene.session().await;
     scene.hold(GuardFunction::Revoke);
     let refresh = scene.start_refresh(&first).await;
-    assert_eq!(scene.validate(&first).await, Err(Error::InvalidToken), "before the guard has confirmed");
+    assert_eq!(
+        scene.validate(&first).await,
+        Err(Error::InvalidToken),
+        "before the guard has confirmed"
+    );
     scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
     let second = refresh.await.unwrap();
-    assert_eq!(scene.validate(&second).await, Ok(()), "a refresh does not fail for the old token's sake");
+    assert_eq!(
+        scene.validate(&second).await,
+        Ok(()),
+        "a refresh does not fail for the old token's sake"
+    );
     assert_eq!(scene.stats().await.pending_revocations, 1);
     scene.release();
     scene.host.flush_guard_revocations().await.unwrap();
@@ -282,7 +317,10 @@ async fn r16_a_repeated_session_id_fails_the_create_and_overwrites_nothing() {
     let first = scene.session().await;
     let before = scene.stats().await;
     let issued = scene.guard.calls().issue;
-    assert_eq!(refusal(scene.host.create(request(OTHER_AGENT)).await), Error::Collision(Duplicate::SessionId));
+    assert_eq!(
+        refusal(scene.host.create(request(OTHER_AGENT)).await),
+        Error::Collision(Duplicate::SessionId)
+    );
     assert_eq!(scene.stats().await, before);
     assert_eq!(scene.guard.calls().issue, issued, "the guard was not asked in vain");
     assert_eq!(scene.validate(&first).await, Ok(()));
@@ -294,7 +332,10 @@ async fn r16_two_creates_in_flight_cannot_take_the_same_id() {
     scene.entropy.set(EntropyMode::Repeat);
     scene.hold(GuardFunction::Issue);
     let first = scene.start_create(request(AGENT)).await;
-    assert_eq!(refusal(scene.host.create(request(OTHER_AGENT)).await), Error::Collision(Duplicate::SessionId));
+    assert_eq!(
+        refusal(scene.host.create(request(OTHER_AGENT)).await),
+        Error::Collision(Duplicate::SessionId)
+    );
     scene.release();
     let grant = first.await.unwrap();
     assert_eq!(grant.session.agent_id, AGENT);
@@ -323,12 +364,19 @@ async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_sessio
             } else {
                 refusal(scene.host.create(request(AGENT)).await)
             };
-            let duplicate = if repeat_handle { Duplicate::Handle } else { Duplicate::Token };
+            let duplicate = if repeat_handle {
+                Duplicate::Handle
+            } else {
+                Duplicate::Token
+            };
             assert_eq!(error, Error::Collision(duplicate));
         }
     }
     assert_eq!(scene.stats().await, before);
-    assert!(scene.tokens.revoked().is_empty(), "to revoke the handle would end the victim's token");
+    assert!(
+        scene.tokens.revoked().is_empty(),
+        "to revoke the handle would end the victim's token"
+    );
     assert_eq!(scene.validate(&victim).await, Ok(()));
     assert_eq!(scene.validate(&other).await, Ok(()));
 }
@@ -340,5 +388,8 @@ async fn r16_a_handle_whose_revocation_is_pending_is_not_given_to_a_new_session(
     let handle = scene.tokens.handle_of(&grant.token);
     scene.host.invalidate(grant.session.id).await.unwrap();
     scene.tokens.twist(move |issued| IssuedToken { handle, ..issued });
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), Error::Collision(Duplicate::Handle));
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::Collision(Duplicate::Handle)
+    );
 }

@@ -47,12 +47,28 @@ async fn r09_a_token_that_is_superseded_while_the_guard_is_asked_is_refused() {
 #[tokio::test]
 async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_guard() {
     let scene = Scene::new().await;
-    assert_eq!(refusal(scene.host.validate("before the first session").await), Error::InvalidToken);
+    assert_eq!(
+        refusal(scene.host.validate("before the first session").await),
+        Error::InvalidToken
+    );
     let grant = scene.session().await;
     let other = Scene::new().await.session().await;
-    assert_eq!(grant.token, other.token, "the same token of another instance is known here");
-    for token in ["", "token-number-1", "token-number-", &format!("{} ", &*grant.token), "\u{0}\u{1F512}"] {
-        assert_eq!(refusal(scene.host.validate(token).await), Error::InvalidToken, "{token:?}");
+    assert_eq!(
+        grant.token, other.token,
+        "the same token of another instance is known here"
+    );
+    for token in [
+        "",
+        "token-number-1",
+        "token-number-",
+        &format!("{} ", &*grant.token),
+        "\u{0}\u{1F512}",
+    ] {
+        assert_eq!(
+            refusal(scene.host.validate(token).await),
+            Error::InvalidToken,
+            "{token:?}"
+        );
     }
     assert_eq!(scene.guard.calls().validate, 0);
 }
@@ -72,7 +88,11 @@ async fn r11_whatever_the_guard_says_but_yes_validate_fails_closed() {
         assert_eq!(scene.validate(&grant).await, Err(Error::Guard(error)));
     }
     scene.release();
-    assert_eq!(scene.validate(&grant).await, Ok(()), "a guard that recovers finds the session as it was");
+    assert_eq!(
+        scene.validate(&grant).await,
+        Ok(()),
+        "a guard that recovers finds the session as it was"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +102,10 @@ async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
     let before = scene.stats().await;
     for mode in [GuardMode::Deny, GuardMode::Unavailable, GuardMode::Revoked] {
         scene.guard.set_all(mode);
-        assert!(matches!(refusal(scene.host.create(request(AGENT)).await), Error::Guard(_)));
+        assert!(matches!(
+            refusal(scene.host.create(request(AGENT)).await),
+            Error::Guard(_)
+        ));
         assert!(matches!(
             refusal(scene.host.create_session(AGENT, "worker", vec![], None).await),
             Error::Guard(_)
@@ -98,7 +121,10 @@ async fn r11_a_refresh_that_the_guard_refuses_leaves_the_session_as_it_was() {
     let before = scene.stats().await;
     for mode in [GuardMode::Deny, GuardMode::Unavailable, GuardMode::Revoked] {
         scene.guard.set(GuardFunction::Issue, mode);
-        assert!(matches!(refusal(scene.host.refresh(&*grant.session.id).await), Error::Guard(_)));
+        assert!(matches!(
+            refusal(scene.host.refresh(&*grant.session.id).await),
+            Error::Guard(_)
+        ));
     }
     assert_eq!(scene.stats().await, before);
     assert_eq!(scene.validate(&grant).await, Ok(()));
@@ -114,7 +140,14 @@ async fn r11_a_token_that_was_issued_in_vain_is_revoked_again_and_that_is_not_fo
     scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
     scene.guard.set(GuardFunction::Issue, GuardMode::Ok);
     assert_eq!(refusal(create.await), Error::SessionRevoked);
-    assert_eq!(scene.guard.calls(), GuardCalls { issue: 1, validate: 0, revoke: 1 });
+    assert_eq!(
+        scene.guard.calls(),
+        GuardCalls {
+            issue: 1,
+            validate: 0,
+            revoke: 1
+        }
+    );
     assert_eq!(scene.stats().await.pending_revocations, 1);
     scene.release();
     let report = scene.host.flush_guard_revocations().await.unwrap();

@@ -48,11 +48,21 @@ fn unavailable(error: Error) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_guard_that_is_late_or_panics_is_unavailable_and_the_instance_lives() {
-    let late = SessionHost::start(engine(), HostOptions::new(Stuck { panics: false })).await.unwrap();
-    assert_eq!(unavailable(refusal(late.create(request(AGENT)).await)), "the guard did not answer within 5000 ms");
+    let late = SessionHost::start(engine(), HostOptions::new(Stuck { panics: false }))
+        .await
+        .unwrap();
+    assert_eq!(
+        unavailable(refusal(late.create(request(AGENT)).await)),
+        "the guard did not answer within 5000 ms"
+    );
     assert_eq!(late.active_count().await, Ok(0));
-    let panicking = SessionHost::start(engine(), HostOptions::new(Stuck { panics: true })).await.unwrap();
-    assert_eq!(unavailable(refusal(panicking.create(request(AGENT)).await)), "the guard panicked");
+    let panicking = SessionHost::start(engine(), HostOptions::new(Stuck { panics: true }))
+        .await
+        .unwrap();
+    assert_eq!(
+        unavailable(refusal(panicking.create(request(AGENT)).await)),
+        "the guard panicked"
+    );
     assert_eq!(panicking.active_count().await, Ok(0));
 }
 
@@ -70,7 +80,11 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
     };
     assert_eq!(refresh.await, Err(CallError::Host(trapped.clone())), "calls in flight");
     assert_eq!(create.await, Err(CallError::Host(trapped.clone())));
-    assert_eq!(scene.host.validate(grant.token).await, Err(CallError::Host(trapped.clone())), "and later ones");
+    assert_eq!(
+        scene.host.validate(grant.token).await,
+        Err(CallError::Host(trapped.clone())),
+        "and later ones"
+    );
     assert_eq!(scene.host.clone().stats().await, Err(trapped.clone()));
     assert_eq!(scene.host.settle().await, Err(trapped));
 }
@@ -85,13 +99,24 @@ async fn an_instance_that_wants_more_memory_than_it_may_have_traps_as_that() {
     let mut agent = 0_u64;
     let error = loop {
         agent += 1;
-        let answer = host.create(request(&format!("0a9e0000-0000-4000-8000-{agent:012x}"))).await;
+        let answer = host
+            .create(request(&format!("0a9e0000-0000-4000-8000-{agent:012x}")))
+            .await;
         if let Err(CallError::Host(error)) = answer {
             break error;
         }
         assert!(agent < 1_000_000, "the bound does not hold");
     };
-    assert!(matches!(error, HostError::Trapped { kind: TrapKind::OutOfMemory, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            HostError::Trapped {
+                kind: TrapKind::OutOfMemory,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     assert!(host.memory() <= 3 << 20);
 }
 
@@ -111,12 +136,23 @@ async fn an_instance_that_computes_for_too_long_is_interrupted() {
         }
         assert!(calls < 10_000_000, "nobody looks");
     };
-    assert!(matches!(error, HostError::Trapped { kind: TrapKind::Interrupted, .. }), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            HostError::Trapped {
+                kind: TrapKind::Interrupted,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clones_of_a_handle_call_from_many_tasks_at_once() {
-    let host = SessionHost::start(engine(), HostOptions::new(PlainGuard::default())).await.unwrap();
+    let host = SessionHost::start(engine(), HostOptions::new(PlainGuard::default()))
+        .await
+        .unwrap();
     let tasks = (0..64).map(|n| {
         let host = host.clone();
         tokio::spawn(async move {
@@ -147,7 +183,9 @@ async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
 
 #[tokio::test]
 async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not() {
-    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(Arc::new(PlainGuard::default())));
+    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(Arc::new(
+        PlainGuard::default(),
+    )));
     let options = HostOptions {
         max_in_flight: 2,
         guard_deadline: None,
@@ -170,5 +208,8 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
 #[tokio::test]
 async fn what_is_no_component_of_this_world_is_refused() {
     assert!(SessionEngine::from_bytes(b"not a component").is_err());
-    assert!(SessionEngine::from_bytes(b"\0asm\x0d\0\x01\0").is_err(), "an empty component exports nothing");
+    assert!(
+        SessionEngine::from_bytes(b"\0asm\x0d\0\x01\0").is_err(),
+        "an empty component exports nothing"
+    );
 }

@@ -38,7 +38,10 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
         "0a9e0000_0000_4000_8000_000000000001",
         "0a9e0000-0000-4000-8000-00000000000\u{e9}",
     ];
-    let first = Page { cursor: None, limit: None };
+    let first = Page {
+        cursor: None,
+        limit: None,
+    };
     for id in wrong {
         let host = &scene.host;
         assert_eq!(invalid_field(host.create(request(id)).await), "agent-id");
@@ -47,7 +50,10 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
         assert_eq!(invalid_field(host.get(id).await), "session-id");
         assert_eq!(invalid_field(host.revoke_all_for_agent(id).await), "agent-id");
         assert_eq!(invalid_field(host.list_for_agent(id, first).await), "agent-id");
-        assert_eq!(invalid_field(host.create_session(id, "worker", vec![], None).await), "agent-id");
+        assert_eq!(
+            invalid_field(host.create_session(id, "worker", vec![], None).await),
+            "agent-id"
+        );
         assert_eq!(invalid_field(host.get_session(id).await), "id");
         assert_eq!(invalid_field(host.invalidate(id).await), "id");
         let config = Config {
@@ -69,26 +75,106 @@ fn bounds() -> Vec<(&'static str, CreateRequest, CreateRequest)> {
     let json = |bytes: usize| Some(format!("\"{}\"", "x".repeat(bytes - 2)));
     let scopes = |count: usize| (0..count).map(|n| format!("scope:{n}")).collect::<Vec<_>>();
     vec![
-        ("role", with(&|r| r.role = "r".into()), with(&|r| r.role = String::new())),
-        ("role", with(&|r| r.role = "r".repeat(64)), with(&|r| r.role = "r".repeat(65))),
-        ("role", with(&|r| r.role = "\u{e9}".repeat(32)), with(&|r| r.role = "\u{e9}".repeat(33))),
-        ("scopes", with(&|r| r.scopes = vec![]), with(&|r| r.scopes = vec![String::new()])),
-        ("scopes", with(&|r| r.scopes = scopes(128)), with(&|r| r.scopes = scopes(129))),
-        ("scopes", with(&|r| r.scopes = vec!["s".repeat(256)]), with(&|r| r.scopes = vec!["s".repeat(257)])),
-        ("scopes", with(&|r| r.scopes = vec!["!#[]~".into()]), with(&|r| r.scopes = vec!["two words".into()])),
-        ("scopes", with(&|r| r.scopes = vec!["*".into()]), with(&|r| r.scopes = vec!["quote\"".into()])),
-        ("scopes", with(&|r| r.scopes = vec!["a:*".into()]), with(&|r| r.scopes = vec!["back\\slash".into()])),
-        ("scopes", with(&|r| r.scopes = vec!["a/b".into()]), with(&|r| r.scopes = vec!["caf\u{e9}".into()])),
-        ("task-type", with(&|r| r.task_type = Some("t".into())), with(&|r| r.task_type = Some(String::new()))),
-        ("task-type", with(&|r| r.task_type = Some("t".repeat(128))), with(&|r| r.task_type = Some("t".repeat(129)))),
-        ("metadata", with(&|r| r.metadata = json(16_384)), with(&|r| r.metadata = json(16_385))),
-        ("metadata", with(&|r| r.metadata = Some("null".into())), with(&|r| r.metadata = Some(String::new()))),
-        ("metadata", with(&|r| r.metadata = Some("[1]".into())), with(&|r| r.metadata = Some("{\"a\":1".into()))),
-        ("metadata", with(&|r| r.metadata = Some(" {} ".into())), with(&|r| r.metadata = Some("{} {}".into()))),
-        ("expires-in", with(&|r| r.expires_in = Some(1)), with(&|r| r.expires_in = Some(0))),
-        ("expires-in", with(&|r| r.expires_in = Some(2_592_000)), with(&|r| r.expires_in = Some(2_592_001))),
-        ("expires-in", with(&|r| r.expires_in = None), with(&|r| r.expires_in = Some(u64::MAX))),
-        ("expires-in", with(&|r| r.expires_in = None), with(&|r| r.expires_in = Some(i64::MAX.cast_unsigned() / 1_000))),
+        (
+            "role",
+            with(&|r| r.role = "r".into()),
+            with(&|r| r.role = String::new()),
+        ),
+        (
+            "role",
+            with(&|r| r.role = "r".repeat(64)),
+            with(&|r| r.role = "r".repeat(65)),
+        ),
+        (
+            "role",
+            with(&|r| r.role = "\u{e9}".repeat(32)),
+            with(&|r| r.role = "\u{e9}".repeat(33)),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec![]),
+            with(&|r| r.scopes = vec![String::new()]),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = scopes(128)),
+            with(&|r| r.scopes = scopes(129)),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec!["s".repeat(256)]),
+            with(&|r| r.scopes = vec!["s".repeat(257)]),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec!["!#[]~".into()]),
+            with(&|r| r.scopes = vec!["two words".into()]),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec!["*".into()]),
+            with(&|r| r.scopes = vec!["quote\"".into()]),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec!["a:*".into()]),
+            with(&|r| r.scopes = vec!["back\\slash".into()]),
+        ),
+        (
+            "scopes",
+            with(&|r| r.scopes = vec!["a/b".into()]),
+            with(&|r| r.scopes = vec!["caf\u{e9}".into()]),
+        ),
+        (
+            "task-type",
+            with(&|r| r.task_type = Some("t".into())),
+            with(&|r| r.task_type = Some(String::new())),
+        ),
+        (
+            "task-type",
+            with(&|r| r.task_type = Some("t".repeat(128))),
+            with(&|r| r.task_type = Some("t".repeat(129))),
+        ),
+        (
+            "metadata",
+            with(&|r| r.metadata = json(16_384)),
+            with(&|r| r.metadata = json(16_385)),
+        ),
+        (
+            "metadata",
+            with(&|r| r.metadata = Some("null".into())),
+            with(&|r| r.metadata = Some(String::new())),
+        ),
+        (
+            "metadata",
+            with(&|r| r.metadata = Some("[1]".into())),
+            with(&|r| r.metadata = Some("{\"a\":1".into())),
+        ),
+        (
+            "metadata",
+            with(&|r| r.metadata = Some(" {} ".into())),
+            with(&|r| r.metadata = Some("{} {}".into())),
+        ),
+        (
+            "expires-in",
+            with(&|r| r.expires_in = Some(1)),
+            with(&|r| r.expires_in = Some(0)),
+        ),
+        (
+            "expires-in",
+            with(&|r| r.expires_in = Some(2_592_000)),
+            with(&|r| r.expires_in = Some(2_592_001)),
+        ),
+        (
+            "expires-in",
+            with(&|r| r.expires_in = None),
+            with(&|r| r.expires_in = Some(u64::MAX)),
+        ),
+        (
+            "expires-in",
+            with(&|r| r.expires_in = None),
+            with(&|r| r.expires_in = Some(i64::MAX.cast_unsigned() / 1_000)),
+        ),
     ]
 }
 
@@ -96,12 +182,20 @@ fn bounds() -> Vec<(&'static str, CreateRequest, CreateRequest)> {
 async fn r02_each_bound_of_a_request_is_reached_and_not_passed() {
     let scene = Scene::new().await;
     for (field, within, beyond) in bounds() {
-        scene.host.create(within).await.unwrap_or_else(|error| panic!("{field}: {error}"));
+        scene
+            .host
+            .create(within)
+            .await
+            .unwrap_or_else(|error| panic!("{field}: {error}"));
         let before = scene.stats().await;
         assert_eq!(invalid_field(scene.host.create(beyond).await), field);
         assert_eq!(scene.stats().await, before, "nothing changed");
     }
-    assert_eq!(scene.guard.calls().issue, bounds().len() as u64, "the guard was asked for good requests only");
+    assert_eq!(
+        scene.guard.calls().issue,
+        bounds().len() as u64,
+        "the guard was asked for good requests only"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +212,10 @@ async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given
     assert_eq!(created.session.scopes, ["c", "a", "b"]);
     let session = scene.host.validate(created.token).await.unwrap();
     assert_eq!(session, created.session);
-    assert_eq!((&*session.metadata, session.task_type.as_deref()), (metadata, Some("plan")));
+    assert_eq!(
+        (&*session.metadata, session.task_type.as_deref()),
+        (metadata, Some("plan"))
+    );
     assert_eq!(scene.session().await.session.metadata, "{}");
 }
 
@@ -137,7 +234,10 @@ async fn r02_deeply_nested_metadata_is_no_danger() {
 async fn r02_a_presented_token_has_at_most_8_kib() {
     let scene = Scene::new().await;
     scene.session().await;
-    assert_eq!(refusal(scene.host.validate("t".repeat(8_192)).await), Error::InvalidToken);
+    assert_eq!(
+        refusal(scene.host.validate("t".repeat(8_192)).await),
+        Error::InvalidToken
+    );
     assert_eq!(invalid_field(scene.host.validate("t".repeat(8_193)).await), "token");
     assert_eq!(refusal(scene.host.validate("").await), Error::InvalidToken);
 }
@@ -154,7 +254,10 @@ async fn r02_pages_have_1_to_1000_rows() {
         scene.host.poll_events(0, limit).await.unwrap();
     }
     for limit in [0, 1_001, u32::MAX] {
-        assert_eq!(invalid_field(scene.host.list_for_agent(AGENT, page(limit)).await), "limit");
+        assert_eq!(
+            invalid_field(scene.host.list_for_agent(AGENT, page(limit)).await),
+            "limit"
+        );
         assert_eq!(invalid_field(scene.host.poll_events(0, limit).await), "max");
     }
 }
@@ -163,15 +266,30 @@ async fn r02_pages_have_1_to_1000_rows() {
 async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session() {
     type Set = fn(u64) -> Config;
     let settings: [(&str, u64, u64, Set); 6] = [
-        ("default-ttl", 1, 2_592_000, |n| Config { default_ttl: Some(n), ..no_config() }),
-        ("max-lifetime", 1, 31_536_000, |n| Config { max_lifetime: Some(n), ..no_config() }),
-        ("max-sessions", 1, 10_000_000, |n| Config { max_sessions: u32::try_from(n).ok(), ..no_config() }),
+        ("default-ttl", 1, 2_592_000, |n| Config {
+            default_ttl: Some(n),
+            ..no_config()
+        }),
+        ("max-lifetime", 1, 31_536_000, |n| Config {
+            max_lifetime: Some(n),
+            ..no_config()
+        }),
+        ("max-sessions", 1, 10_000_000, |n| Config {
+            max_sessions: u32::try_from(n).ok(),
+            ..no_config()
+        }),
         ("max-sessions-per-agent", 1, 100_000, |n| Config {
             max_sessions_per_agent: u32::try_from(n).ok(),
             ..no_config()
         }),
-        ("event-capacity", 1, 65_536, |n| Config { event_capacity: u32::try_from(n).ok(), ..no_config() }),
-        ("max-state-bytes", 65_536, 3_221_225_472, |n| Config { max_state_bytes: Some(n), ..no_config() }),
+        ("event-capacity", 1, 65_536, |n| Config {
+            event_capacity: u32::try_from(n).ok(),
+            ..no_config()
+        }),
+        ("max-state-bytes", 65_536, 3_221_225_472, |n| Config {
+            max_state_bytes: Some(n),
+            ..no_config()
+        }),
     ];
     for (field, min, max, set) in settings {
         for good in [min, max] {
@@ -179,13 +297,20 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
             for bad in [min - 1, max + 1] {
                 assert_eq!(invalid_field(scene.host.configure(set(bad)).await), field);
             }
-            scene.host.configure(set(good)).await.unwrap_or_else(|error| panic!("{field} = {good}: {error}"));
+            scene
+                .host
+                .configure(set(good))
+                .await
+                .unwrap_or_else(|error| panic!("{field} = {good}: {error}"));
             assert_eq!(refusal(scene.host.configure(set(good)).await), Error::AlreadyConfigured);
         }
     }
     let scene = Scene::new().await;
     scene.session().await;
-    assert_eq!(refusal(scene.host.configure(no_config()).await), Error::AlreadyConfigured);
+    assert_eq!(
+        refusal(scene.host.configure(no_config()).await),
+        Error::AlreadyConfigured
+    );
 }
 
 #[tokio::test]
@@ -201,7 +326,12 @@ async fn r02_a_short_max_lifetime_shortens_the_default_but_not_an_explicit_one()
     };
     assert_eq!(invalid_field(scene.host.configure(both).await), "default-ttl");
     scene.host.configure(short).await.unwrap();
-    let session = scene.host.create_session(AGENT, "worker", vec![], None).await.unwrap().session;
+    let session = scene
+        .host
+        .create_session(AGENT, "worker", vec![], None)
+        .await
+        .unwrap()
+        .session;
     assert_eq!(session.expires_at - session.created_at, 60_000);
 }
 
@@ -212,15 +342,28 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
     let readings = [
         at(i64::MIN),
         at(-1),
-        Instant { seconds: 1_893_456_001, nanoseconds: u32::MAX },
-        Instant { seconds: i64::MIN, nanoseconds: u32::MAX },
+        Instant {
+            seconds: 1_893_456_001,
+            nanoseconds: u32::MAX,
+        },
+        Instant {
+            seconds: i64::MIN,
+            nanoseconds: u32::MAX,
+        },
         at(253_402_300_800),
         at(i64::MAX),
-        Instant { seconds: i64::MAX, nanoseconds: u32::MAX },
+        Instant {
+            seconds: i64::MAX,
+            nanoseconds: u32::MAX,
+        },
     ];
     for reading in readings {
         scene.clock.set(reading);
-        assert_eq!(scene.validate(&grant).await, Ok(()), "{reading:?} is no time, so none has passed");
+        assert_eq!(
+            scene.validate(&grant).await,
+            Ok(()),
+            "{reading:?} is no time, so none has passed"
+        );
         scene.host.refresh(scene.session().await.session.id).await.unwrap();
     }
     // The last second that there is: everything is over, and nothing can begin.
@@ -239,12 +382,18 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
             token: "t".repeat(length),
             ..issued
         });
-        assert!(matches!(refusal(scene.host.create(request(AGENT)).await), Error::Guard(_)), "a token of {length}");
+        assert!(
+            matches!(refusal(scene.host.create(request(AGENT)).await), Error::Guard(_)),
+            "a token of {length}"
+        );
         scene.tokens.twist(move |issued| IssuedToken {
             handle: "h".repeat(length),
             ..issued
         });
-        assert!(matches!(refusal(scene.host.refresh(&*grant.session.id).await), Error::Guard(_)), "a handle of {length}");
+        assert!(
+            matches!(refusal(scene.host.refresh(&*grant.session.id).await), Error::Guard(_)),
+            "a handle of {length}"
+        );
     }
     for expires_at in [0, u64::MAX] {
         scene.tokens.twist(move |issued| IssuedToken { expires_at, ..issued });
@@ -276,7 +425,11 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
     assert_eq!(error, Error::LimitReached(Limit::MaxStateBytes));
     let stats = scene.stats().await;
     assert_eq!((created, stats.live_sessions), (12, 12));
-    assert!((190_000..=200_000).contains(&stats.state_bytes), "{}", stats.state_bytes);
+    assert!(
+        (190_000..=200_000).contains(&stats.state_bytes),
+        "{}",
+        stats.state_bytes
+    );
     // What is over by time makes room.
     scene.advance(61.0);
     scene.host.create(large()).await.unwrap();
@@ -286,13 +439,19 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
 async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_again() {
     let scene = Scene::new().await;
     scene.entropy.set(EntropyMode::Empty);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), Error::EntropyUnavailable);
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::EntropyUnavailable
+    );
     assert_eq!(scene.stats().await.creates_in_flight, 0);
     scene.entropy.set(EntropyMode::Short(3));
     let grant = scene.session().await;
     assert_eq!(scene.validate(&grant).await, Ok(()));
     scene.entropy.set(EntropyMode::Empty);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), Error::EntropyUnavailable);
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::EntropyUnavailable
+    );
     assert_eq!(scene.validate(&grant).await, Ok(()));
 }
 
@@ -307,11 +466,28 @@ async fn r04_the_guard_hears_of_the_principal_and_of_the_task() {
     scene.host.create(asked).await.unwrap();
     scene.host.refresh(&*session.id).await.unwrap();
     let [first, second, third] = scene.tokens.requests().try_into().unwrap();
-    assert_eq!((&*first.principal, &*first.task), (&*format!("agent:{AGENT}"), "default"));
+    assert_eq!(
+        (&*first.principal, &*first.task),
+        (&*format!("agent:{AGENT}"), "default")
+    );
     assert_eq!(second.task, "review");
     assert_eq!(
-        (&first.session_id, &first.agent_id, &first.workspace_id, &first.role, &first.scopes, first.expires_at),
-        (&session.id, &session.agent_id, &session.workspace_id, &session.role, &session.scopes, session.expires_at)
+        (
+            &first.session_id,
+            &first.agent_id,
+            &first.workspace_id,
+            &first.role,
+            &first.scopes,
+            first.expires_at
+        ),
+        (
+            &session.id,
+            &session.agent_id,
+            &session.workspace_id,
+            &session.role,
+            &session.scopes,
+            session.expires_at
+        )
     );
     assert_eq!(first, third, "a refresh asks for the same, at the same time");
 }

@@ -51,7 +51,9 @@ impl Scene {
             guard_deadline: None,
             ..HostOptions::with_shared_guard(guard.clone())
         };
-        let host = SessionHost::start(engine(), options).await.expect("the component starts");
+        let host = SessionHost::start(engine(), options)
+            .await
+            .expect("the component starts");
         Self {
             host,
             guard,
@@ -63,7 +65,11 @@ impl Scene {
 
     pub async fn configured(config: Config) -> Self {
         let scene = Self::new().await;
-        scene.host.configure(config).await.expect("the configuration is accepted");
+        scene
+            .host
+            .configure(config)
+            .await
+            .expect("the configuration is accepted");
         scene
     }
 
@@ -126,7 +132,11 @@ impl Scene {
 
     /// How the session ended, once for each terminal event.
     pub async fn ends_of(&self, session_id: &str) -> Vec<EndReason> {
-        let events = self.events().await.into_iter().filter(|event| event.session_id == session_id);
+        let events = self
+            .events()
+            .await
+            .into_iter()
+            .filter(|event| event.session_id == session_id);
         events
             .filter_map(|event| match event.kind {
                 EventKind::Expired(reason) => Some(reason),
@@ -147,7 +157,10 @@ impl Scene {
     }
 
     pub async fn ids_of(&self, agent: &str) -> Vec<String> {
-        let page = Page { cursor: None, limit: None };
+        let page = Page {
+            cursor: None,
+            limit: None,
+        };
         let page = self.host.list_for_agent(agent, page).await.expect("a page is given");
         page.sessions.into_iter().map(|session| session.id).collect()
     }

@@ -25,18 +25,43 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
     let second = host.refresh(&*first.session.id).await.unwrap();
     said.push(format!("{second:?}"));
     said.push(format!("{:?}", host.validate(&*second.token).await.unwrap()));
-    for mode in [GuardMode::Deny, GuardMode::Unavailable, GuardMode::WrongHandle, GuardMode::Ok] {
+    for mode in [
+        GuardMode::Deny,
+        GuardMode::Unavailable,
+        GuardMode::WrongHandle,
+        GuardMode::Ok,
+    ] {
         scene.guard.set(GuardFunction::Validate, mode);
         said.push(format!("{:?}", host.validate(&*first.token).await));
         said.push(format!("{:?}", host.validate(&*second.token).await));
     }
     said.push(format!("{:?}", host.validate(SECRET.repeat(1_000)).await));
     said.push(format!("{:?}", host.get(&*second.token).await));
-    said.push(format!("{:?}", host.list_for_agent(AGENT, Page { cursor: None, limit: None }).await));
+    said.push(format!(
+        "{:?}",
+        host.list_for_agent(
+            AGENT,
+            Page {
+                cursor: None,
+                limit: None
+            }
+        )
+        .await
+    ));
     // A token as long as this is not accepted from the guard, and not repeated either.
-    scene.tokens.twist(|issued| IssuedToken { token: SECRET.repeat(1_000), ..issued });
+    scene.tokens.twist(|issued| IssuedToken {
+        token: SECRET.repeat(1_000),
+        ..issued
+    });
     said.push(format!("{:?}", host.create(request(AGENT)).await));
-    said.push(format!("{:?}", host.create(CreateRequest { metadata: Some(SECRET.into()), ..request(AGENT) }).await));
+    said.push(format!(
+        "{:?}",
+        host.create(CreateRequest {
+            metadata: Some(SECRET.into()),
+            ..request(AGENT)
+        })
+        .await
+    ));
     said.push(format!("{:?}", host.revoke(&*second.session.id).await));
     said.push(format!("{:?}", scene.stats().await));
     said.push(format!("{:?}", scene.events().await));

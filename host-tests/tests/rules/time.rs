@@ -15,8 +15,16 @@ async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
         ..request(AGENT)
     };
     let session = scene.host.create(asked.clone()).await.unwrap().session;
-    assert_eq!((session.created_at, session.expires_at), (scene.now(), scene.now() + 3_600_000));
-    let legacy = scene.host.create_session(AGENT, "worker", vec![], None).await.unwrap().session;
+    assert_eq!(
+        (session.created_at, session.expires_at),
+        (scene.now(), scene.now() + 3_600_000)
+    );
+    let legacy = scene
+        .host
+        .create_session(AGENT, "worker", vec![], None)
+        .await
+        .unwrap()
+        .session;
     assert_eq!(legacy.expires_at, session.expires_at);
 
     let scene = Scene::configured(Config {
@@ -24,7 +32,10 @@ async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
         ..no_config()
     })
     .await;
-    assert_eq!(scene.host.create(asked).await.unwrap().session.expires_at, scene.now() + 10_000);
+    assert_eq!(
+        scene.host.create(asked).await.unwrap().session.expires_at,
+        scene.now() + 10_000
+    );
 }
 
 #[tokio::test]
@@ -54,9 +65,18 @@ async fn r05_whoever_touches_a_session_past_its_time_hears_that_it_expired_and_t
         };
         assert_eq!(error, Error::SessionExpired);
         assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
-        assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), Error::SessionNotFound);
-        assert_eq!(refusal(scene.host.get(&*grant.session.id).await), Error::SessionNotFound);
-        assert_eq!(refusal(scene.host.get_session(&*grant.session.id).await), Error::SessionNotFound);
+        assert_eq!(
+            refusal(scene.host.refresh(&*grant.session.id).await),
+            Error::SessionNotFound
+        );
+        assert_eq!(
+            refusal(scene.host.get(&*grant.session.id).await),
+            Error::SessionNotFound
+        );
+        assert_eq!(
+            refusal(scene.host.get_session(&*grant.session.id).await),
+            Error::SessionNotFound
+        );
         assert_eq!(scene.guard.calls().validate, 0);
     }
 }
@@ -86,7 +106,11 @@ async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_valid
     assert_eq!(refusal(validate.await), Error::SessionExpired);
     assert_eq!(refusal(refresh.await), Error::SessionExpired);
     assert_eq!(scene.host.active_count().await, Ok(0));
-    assert_eq!(scene.tokens.revoked(), ["handle-2"], "the token of the refresh that came too late");
+    assert_eq!(
+        scene.tokens.revoked(),
+        ["handle-2"],
+        "the token of the refresh that came too late"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +122,11 @@ async fn r06_a_clock_that_goes_back_extends_nothing() {
     scene.advance(-3_600.0);
     assert_eq!(scene.stats().await.now, grant.session.expires_at - 1_000);
     let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap().session;
-    assert_eq!(refreshed.expires_at, grant.session.expires_at + 59_000, "from the latest time that was seen");
+    assert_eq!(
+        refreshed.expires_at,
+        grant.session.expires_at + 59_000,
+        "from the latest time that was seen"
+    );
     let second = scene.session().await.session;
     assert_eq!(second.created_at, grant.session.expires_at - 1_000);
     // Back at where it was, the clock goes on as if nothing had been.
@@ -124,7 +152,10 @@ async fn r06_a_clock_that_fails_stands_still() {
     for broken in [at(-5), at(i64::MAX)] {
         scene.clock.set(broken);
         let session = scene.session().await.session;
-        assert_eq!((session.created_at, session.expires_at), (before.created_at, before.expires_at));
+        assert_eq!(
+            (session.created_at, session.expires_at),
+            (before.created_at, before.expires_at)
+        );
     }
 }
 
@@ -144,14 +175,22 @@ async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
     }
     scene.advance(10.0);
     assert_eq!(scene.now(), cap);
-    assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), Error::SessionExpired);
+    assert_eq!(
+        refusal(scene.host.refresh(&*grant.session.id).await),
+        Error::SessionExpired
+    );
 }
 
 #[tokio::test]
 async fn r08_the_session_takes_the_earlier_of_both_expiries() {
     let scene = Scene::new().await;
     let now = scene.now();
-    let expires_at = |at: u64| move |issued| IssuedToken { expires_at: at, ..issued };
+    let expires_at = |at: u64| {
+        move |issued| IssuedToken {
+            expires_at: at,
+            ..issued
+        }
+    };
     scene.tokens.twist(expires_at(now + 10_000));
     let short = scene.session().await;
     assert_eq!(short.session.expires_at, now + 10_000);
@@ -171,10 +210,22 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     let scene = Scene::new().await;
     let grant = scene.session().await;
     let now = scene.now();
-    scene.tokens.twist(move |issued| IssuedToken { expires_at: now, ..issued });
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), Error::Guard(GuardError::Expired));
-    scene.tokens.twist(move |issued| IssuedToken { expires_at: now, ..issued });
-    assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), Error::Guard(GuardError::Expired));
+    scene.tokens.twist(move |issued| IssuedToken {
+        expires_at: now,
+        ..issued
+    });
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::Guard(GuardError::Expired)
+    );
+    scene.tokens.twist(move |issued| IssuedToken {
+        expires_at: now,
+        ..issued
+    });
+    assert_eq!(
+        refusal(scene.host.refresh(&*grant.session.id).await),
+        Error::Guard(GuardError::Expired)
+    );
     assert_eq!(scene.validate(&grant).await, Ok(()));
 
     // The guard takes longer than the session was to live.

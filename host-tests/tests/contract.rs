@@ -1,0 +1,102 @@
+//! What the repository says of itself: documented WIT, a test for each rule, a README that is true.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Whether a line of WIT begins an item, which needs `@since` and a text, or is a field or case, which needs a text.
+fn what_is(line: &str) -> Option<bool> {
+    let item = ["interface ", "world ", "record ", "variant ", "enum ", "type "];
+    let other = ["use ", "import ", "export ", "package ", "}", "///", "@"];
+    if line.is_empty() || other.iter().any(|start| line.starts_with(start)) {
+        None
+    } else {
+        Some(item.iter().any(|start| line.starts_with(start)) || line.contains("func("))
+    }
+}
+
+#[test]
+fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
+    let mut items = 0;
+    for path in files(&root().join("wit"), "wit") {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (number, line) in lines.iter().enumerate() {
+            let Some(is_item) = what_is(line) else { continue };
+            let place = format!("{}:{}: {line}", path.display(), number + 1);
+            let mut before = lines[..number].iter().rev();
+            let mut above = before.next();
+            if is_item {
+                items += 1;
+                assert!(
+                    above.is_some_and(|line| line.starts_with("@since(version = ")),
+                    "{place} has no @since"
+                );
+                above = before.next();
+            }
+            assert!(above.is_some_and(|line| line.starts_with("///")), "{place} has no text");
+        }
+    }
+    assert!(items > 40, "only {items} items were found");
+}
+
+#[test]
+fn every_rule_from_1_to_22_has_a_test_that_names_it_and_drives_the_component() {
+    let mut named = BTreeSet::new();
+    for path in files(&root().join("host-tests/tests/rules"), "rs") {
+        for line in fs::read_to_string(path).unwrap().lines() {
+            let name = line
+                .trim()
+                .strip_prefix("async fn r")
+                .and_then(|rest| rest.split('_').next());
+            named.extend(name.and_then(|number| number.parse::<u32>().ok()));
+        }
+    }
+    assert_eq!(named, (1..=22).collect());
+}
+
+#[test]
+fn the_host_in_the_readme_is_the_example_and_has_at_most_40_lines() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = fs::read_to_string(root().join("host-tests/examples/embed.rs")).unwrap();
+    assert!(
+        readme.contains(&format!("```rust\n{example}```\n")),
+        "the README shows another host than examples/embed.rs"
+    );
+    assert!(example.lines().count() <= 40, "{} lines", example.lines().count());
+}
+
+#[test]
+fn the_readme_names_every_operation_that_the_component_exports() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut operations = 0;
+    for interface in ["sessions", "legacy", "events", "settings"] {
+        let wit = fs::read_to_string(root().join(format!("wit/{interface}.wit"))).unwrap();
+        for line in wit.lines().filter(|line| line.contains("func(")) {
+            let name = line.trim().split(':').next().unwrap();
+            assert!(
+                readme.contains(&format!("`{name}")),
+                "{interface}.{name} is not in the README"
+            );
+            operations += 1;
+        }
+    }
+    assert_eq!(operations, 16);
+}
