@@ -1,10 +1,12 @@
 //! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
 //!
-//! So `cargo run`, `cargo test` and `cargo bench` need nothing before them. The guest has a target folder of its own inside
-//! the workspace's, shared by all profiles of the host: there is one component, however the host is built.
+//! So `cargo run`, `cargo test` and `cargo bench` need nothing before them. The guest has a target
+//! folder of its own inside the workspace's, shared by all profiles of the host: there is one
+//! component, however the host is built.
 //!
-//! The compiler for the target comes from the first of these that can give it: the active toolchain, `rustup target add`,
-//! Debian's `rustc-web` with the library sources of the same version (`rust-web-src`).
+//! The compiler for the target comes from the first of these that can give it: the active
+//! toolchain, `rustup target add`, Debian's `rustc-web` with the library sources of the same
+//! version (`rust-web-src`).
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -15,7 +17,8 @@ use std::{env, fs, thread};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
-const DEBIAN_INSTALL: &str = "apt-get update && apt-get install -y --no-install-recommends rustc-web rust-web-src";
+const DEBIAN_INSTALL: &str =
+    "apt-get update && apt-get install -y --no-install-recommends rustc-web rust-web-src";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 fn main() -> ExitCode {
@@ -32,7 +35,13 @@ fn build() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?)
         .join("..")
         .canonicalize()?;
-    for input in ["src", "wit", "Cargo.toml", "Cargo.lock", ".cargo/config.toml"] {
+    for input in [
+        "src",
+        "wit",
+        "Cargo.toml",
+        "Cargo.lock",
+        ".cargo/config.toml",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
@@ -46,16 +55,24 @@ fn build() -> Result<(), Box<dyn Error>> {
         .encode()?;
     let file = out.join("clawdb_session.wasm");
     fs::write(&file, component)?;
-    println!("cargo::rustc-env=CLAWDB_SESSION_COMPONENT={}", file.display());
+    println!(
+        "cargo::rustc-env=CLAWDB_SESSION_COMPONENT={}",
+        file.display()
+    );
     Ok(())
 }
 
-/// `guest` beside the folders of the host's profiles: `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+/// `guest` beside the folders of the host's profiles: `OUT_DIR` is
+/// `<target>/<profile>/build/<package>/out`.
 fn guest_target_dir(out: &Path) -> PathBuf {
     out.ancestors().nth(4).unwrap_or(out).join("guest")
 }
 
-fn build_module(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result<PathBuf, Box<dyn Error>> {
+fn build_module(
+    root: &Path,
+    target_dir: &Path,
+    toolchain: &Toolchain,
+) -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(root)
@@ -76,8 +93,8 @@ fn build_module(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result
             "target.{TARGET}.rustflags={:?}",
             toolchain.remapped_paths(root)
         ));
-    // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and clippy's wrapper would
-    // check the guest instead of building it.
+    // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and
+    // clippy's wrapper would check the guest instead of building it.
     for name in [
         "RUSTFLAGS",
         "CARGO_ENCODED_RUSTFLAGS",
@@ -93,16 +110,23 @@ fn build_module(root: &Path, target_dir: &Path, toolchain: &Toolchain) -> Result
     toolchain.apply(&mut cargo);
     let status = cargo.status()?;
     if !status.success() {
-        return Err(format!("building the guest for {TARGET} failed ({status}); cargo's messages are above").into());
+        return Err(format!(
+            "building the guest for {TARGET} failed ({status}); cargo's messages are above"
+        )
+        .into());
     }
-    Ok(target_dir.join(TARGET).join(PROFILE).join("clawdb_session.wasm"))
+    Ok(target_dir
+        .join(TARGET)
+        .join(PROFILE)
+        .join("clawdb_session.wasm"))
 }
 
 /// A compiler that can build for the target.
 enum Toolchain {
     /// The active one: the target's libraries are installed.
     Active { rustc: OsString },
-    /// Debian's: it builds the target's libraries from their sources. The linker is the active toolchain's.
+    /// Debian's: it builds the target's libraries from their sources. The linker is the active
+    /// toolchain's.
     Debian { linker: PathBuf },
 }
 
@@ -114,13 +138,17 @@ impl Toolchain {
         }
         let mut tried = vec![format!("the active toolchain has no {TARGET}")];
 
-        say(&format!("{TARGET} is missing; trying `rustup target add {TARGET}`"));
+        say(&format!(
+            "{TARGET} is missing; trying `rustup target add {TARGET}`"
+        ));
         match run_within(
             Duration::from_mins(3),
             Command::new("rustup").args(["target", "add", TARGET]),
         ) {
             Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
-            Ok(()) => tried.push("`rustup target add` added it to another toolchain than the active one".into()),
+            Ok(()) => tried.push(
+                "`rustup target add` added it to another toolchain than the active one".into(),
+            ),
             Err(error) => tried.push(format!("`rustup target add {TARGET}`: {error}")),
         }
 
@@ -155,7 +183,8 @@ impl Toolchain {
         }
     }
 
-    /// Compiler flags that keep this machine's paths out of the component, so that its bytes are the same elsewhere.
+    /// Compiler flags that keep this machine's paths out of the component, so that its bytes are
+    /// the same elsewhere.
     fn remapped_paths(&self, root: &Path) -> Vec<String> {
         let mut paths = vec![(root.to_path_buf(), "/clawdb-session")];
         let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
@@ -166,7 +195,9 @@ impl Toolchain {
             Self::Active { rustc } => rustc.clone(),
             Self::Debian { .. } => DEBIAN_RUSTC.into(),
         };
-        if let Some(sources) = sysroot(&rustc).and_then(|sysroot| library_sources(&sysroot).canonicalize().ok()) {
+        if let Some(sources) =
+            sysroot(&rustc).and_then(|sysroot| library_sources(&sysroot).canonicalize().ok())
+        {
             paths.push((sources, "/rust/library"));
         }
         paths
@@ -200,15 +231,21 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
                 .env("DEBIAN_FRONTEND", "noninteractive"),
         )?;
         if !debian_is_installed() {
-            return Err(format!("{DEBIAN_RUSTC} or its library sources are missing after the installation").into());
+            return Err(format!(
+                "{DEBIAN_RUSTC} or its library sources are missing after the installation"
+            )
+            .into());
         }
     }
-    say("building the component with Debian's compiler and library sources (about 40 s the first time)");
+    say(
+        "building the component with Debian's compiler and library sources (about 40 s the first time)",
+    );
     Ok(Toolchain::Debian { linker })
 }
 
 fn debian_is_installed() -> bool {
-    sysroot(&DEBIAN_RUSTC.into()).is_some_and(|sysroot| library_sources(&sysroot).join("std/Cargo.toml").exists())
+    sysroot(&DEBIAN_RUSTC.into())
+        .is_some_and(|sysroot| library_sources(&sysroot).join("std/Cargo.toml").exists())
 }
 
 fn library_sources(sysroot: &Path) -> PathBuf {
@@ -216,7 +253,8 @@ fn library_sources(sysroot: &Path) -> PathBuf {
 }
 
 fn has_target(rustc: &OsString) -> bool {
-    print(rustc, &["--print", "target-libdir", "--target", TARGET]).is_some_and(|dir| Path::new(&dir).is_dir())
+    print(rustc, &["--print", "target-libdir", "--target", TARGET])
+        .is_some_and(|dir| Path::new(&dir).is_dir())
 }
 
 fn sysroot(rustc: &OsString) -> Option<PathBuf> {
@@ -224,14 +262,20 @@ fn sysroot(rustc: &OsString) -> Option<PathBuf> {
 }
 
 fn print(rustc: &OsString, args: &[&str]) -> Option<String> {
-    let output = Command::new(rustc).args(args).stderr(Stdio::null()).output().ok()?;
+    let output = Command::new(rustc)
+        .args(args)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// Runs a command to its end, or ends it when the time is over: a server that cannot be reached must not hang the build.
+/// Runs a command to its end, or ends it when the time is over: a server that cannot be reached
+/// must not hang the build.
 fn run_within(limit: Duration, command: &mut Command) -> Result<(), Box<dyn Error>> {
-    // Cargo reads instructions from a build script's standard output, so nothing else may write there.
+    // Cargo reads instructions from a build script's standard output, so nothing else may write
+    // there.
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let begin = Instant::now();
     loop {

@@ -13,7 +13,8 @@ pub struct Agents {
     seed: Seed,
 }
 
-/// What is kept of an agent: while it has sessions, or creates that its epoch must still be able to stop (R21).
+/// What is kept of an agent: while it has sessions, or creates that its epoch must still be able to
+/// stop (R21).
 #[derive(Debug)]
 pub struct Agent {
     id: AgentId,
@@ -40,7 +41,9 @@ impl Agent {
 
     /// Serial number and slot of each session behind the serial number `after`, oldest first.
     pub fn sessions(&self, after: u64) -> impl Iterator<Item = (u64, u32)> {
-        let from = self.sessions.partition_point(|(serial, _)| *serial <= after);
+        let from = self
+            .sessions
+            .partition_point(|(serial, _)| *serial <= after);
         self.sessions.range(from..).copied()
     }
 }
@@ -63,8 +66,8 @@ impl Agents {
         self.table.get(self.key(id)).filter(|agent| agent.id == id)
     }
 
-    /// Counts a create that waits for the guard; gives the epoch under which it began. None in the case, once in some 2^64
-    /// pairs, that another agent has the same key.
+    /// Counts a create that waits for the guard; gives the epoch under which it began. None in the
+    /// case, once in some 2^64 pairs, that another agent has the same key.
     pub fn reserve(&mut self, id: AgentId) -> Option<u64> {
         let key = self.key(id);
         if !self.table.contains(key) {
@@ -99,7 +102,9 @@ impl Agents {
     /// The agent has a session less.
     pub fn remove(&mut self, id: AgentId, serial: u64) {
         if let Some(agent) = self.get_mut(id)
-            && let Ok(place) = agent.sessions.binary_search_by_key(&serial, |(serial, _)| *serial)
+            && let Ok(place) = agent
+                .sessions
+                .binary_search_by_key(&serial, |(serial, _)| *serial)
         {
             agent.sessions.remove(place);
         }
@@ -124,7 +129,9 @@ impl Agents {
     }
 
     fn get_mut(&mut self, id: AgentId) -> Option<&mut Agent> {
-        self.table.get_mut(self.key(id)).filter(|agent| agent.id == id)
+        self.table
+            .get_mut(self.key(id))
+            .filter(|agent| agent.id == id)
     }
 
     fn key(&self, id: AgentId) -> u64 {

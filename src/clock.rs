@@ -5,8 +5,8 @@ use std::fmt;
 
 use chrono::DateTime;
 
-/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999 (the last that RFC 3339
-/// can write). Arithmetic stops at that end (R3).
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999
+/// (the last that RFC 3339 can write). Arithmetic stops at that end (R3).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -44,7 +44,10 @@ impl Timestamp {
 impl fmt::Debug for Timestamp {
     /// RFC 3339.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match i64::try_from(self.0).ok().and_then(DateTime::from_timestamp_millis) {
+        match i64::try_from(self.0)
+            .ok()
+            .and_then(DateTime::from_timestamp_millis)
+        {
             Some(time) => write!(f, "{time:?}"),
             None => write!(f, "{} ms", self.0),
         }
@@ -57,8 +60,9 @@ pub trait Clock {
     fn now(&self) -> Option<Timestamp>;
 }
 
-/// The clock that the core goes by. It never goes back, and stands still while the host's clock fails or lags (R6): a
-/// session can end late by that, but never because a clock said so does it live longer than it was granted.
+/// The clock that the core goes by. It never goes back, and stands still while the host's clock
+/// fails or lags (R6): a session can end late by that, but never because a clock said so does it
+/// live longer than it was granted.
 #[derive(Debug)]
 pub struct MonotonicClock<C> {
     host: C,

@@ -41,15 +41,22 @@ impl Limits {
     /// [`Error::InvalidArgument`] for the first field outside its range.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let defaults = Self::default();
-        let max_lifetime = within("max-lifetime", config.max_lifetime, 1, 31_536_000)?.unwrap_or(defaults.max_lifetime);
+        let max_lifetime = within("max-lifetime", config.max_lifetime, 1, 31_536_000)?
+            .unwrap_or(defaults.max_lifetime);
         Ok(Self {
             workspace_id: config.workspace_id.unwrap_or(defaults.workspace_id),
             default_ttl: within("default-ttl", config.default_ttl, 1, max_lifetime)?
                 .unwrap_or(defaults.default_ttl.min(max_lifetime)),
             max_lifetime,
-            max_sessions: within("max-sessions", config.max_sessions, 1, 10_000_000)?.unwrap_or(defaults.max_sessions),
-            max_sessions_per_agent: within("max-sessions-per-agent", config.max_sessions_per_agent, 1, 100_000)?
-                .unwrap_or(defaults.max_sessions_per_agent),
+            max_sessions: within("max-sessions", config.max_sessions, 1, 10_000_000)?
+                .unwrap_or(defaults.max_sessions),
+            max_sessions_per_agent: within(
+                "max-sessions-per-agent",
+                config.max_sessions_per_agent,
+                1,
+                100_000,
+            )?
+            .unwrap_or(defaults.max_sessions_per_agent),
             event_capacity: within("event-capacity", config.event_capacity, 1, 65_536)?
                 .unwrap_or(defaults.event_capacity),
             max_state_bytes: within("max-state-bytes", config.max_state_bytes, 64 << 10, 3 << 30)?
@@ -87,7 +94,10 @@ fn within<N: Copy + PartialOrd + std::fmt::Display>(
     max: N,
 ) -> Result<Option<N>, Error> {
     match value {
-        Some(value) if value < min || value > max => Err(Error::invalid(field, format!("must be from {min} to {max}"))),
+        Some(value) if value < min || value > max => Err(Error::invalid(
+            field,
+            format!("must be from {min} to {max}"),
+        )),
         value => Ok(value),
     }
 }

@@ -1,12 +1,13 @@
-//! The edge of world `session`: WIT exports to the core, the core's ports to WIT imports. Nothing is decided here.
+//! The edge of world `session`: WIT exports to the core, the core's ports to WIT imports. Nothing
+//! is decided here.
 
 use std::rc::Rc;
 
 use crate::{AgentId, SessionId, WorkspaceId};
 use crate::{
-    Attributes, Claims, Clock, Config, CreateRequest, Duplicate, EndReason, Error, Event, EventKind, Guard, GuardError,
-    IssueRequest, IssuedToken, Limit, Metadata, Role, Scopes, SessionManager, SystemEntropy, TaskType, Timestamp,
-    Token,
+    Attributes, Claims, Clock, Config, CreateRequest, Duplicate, EndReason, Error, Event,
+    EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, Metadata, Role, Scopes,
+    SessionManager, SystemEntropy, TaskType, Timestamp, Token,
 };
 
 mod bindings {
@@ -41,7 +42,10 @@ fn manager() -> Rc<Manager> {
 struct HostGuard;
 
 impl Guard for HostGuard {
-    async fn issue_session_token(&self, request: IssueRequest<'_>) -> Result<IssuedToken, GuardError> {
+    async fn issue_session_token(
+        &self,
+        request: IssueRequest<'_>,
+    ) -> Result<IssuedToken, GuardError> {
         let issued = wit_guard::issue_session_token(wit_guard::IssueRequest {
             principal: request.principal(),
             task: request.task().into(),
@@ -77,28 +81,38 @@ struct HostClock;
 
 impl Clock for HostClock {
     fn now(&self) -> Option<Timestamp> {
-        let system_clock::Instant { seconds, nanoseconds } = system_clock::now();
+        let system_clock::Instant {
+            seconds,
+            nanoseconds,
+        } = system_clock::now();
         Timestamp::from_unix(seconds, nanoseconds)
     }
 }
 
-/// What `getrandom` calls on this target (`--cfg getrandom_backend="custom"`): fills `len` bytes from `wasi:random`, which
-/// may give fewer than it was asked for at a time.
+/// What `getrandom` calls on this target (`--cfg getrandom_backend="custom"`): fills `len` bytes
+/// from `wasi:random`, which may give fewer than it was asked for at a time.
 ///
 /// # Safety
 /// `dest` must be valid for writes of `len` bytes, as `getrandom` promises its backend.
 #[unsafe(no_mangle)]
-unsafe extern "Rust" fn __getrandom_v03_custom(dest: *mut u8, len: usize) -> Result<(), getrandom::Error> {
-    // SAFETY: the caller gives `len` writable bytes; zeroing them makes them initialised for the slice.
+unsafe extern "Rust" fn __getrandom_v03_custom(
+    dest: *mut u8,
+    len: usize,
+) -> Result<(), getrandom::Error> {
+    // SAFETY: the caller gives `len` writable bytes; zeroing them makes them initialised for the
+    // slice.
     let mut missing = unsafe {
         dest.write_bytes(0, len);
         std::slice::from_raw_parts_mut(dest, len)
     };
     while !missing.is_empty() {
         let given = random::get_random_bytes(missing.len() as u64);
-        // A source that gives nothing will go on giving nothing. One that gives too much is not trusted for more.
+        // A source that gives nothing will go on giving nothing. One that gives too much is not
+        // trusted for more.
         let count = given.len().min(missing.len());
-        let (Some(bytes), Some((filled, rest))) = (given.get(..count), missing.split_at_mut_checked(count)) else {
+        let (Some(bytes), Some((filled, rest))) =
+            (given.get(..count), missing.split_at_mut_checked(count))
+        else {
             return Err(getrandom::Error::UNEXPECTED);
         };
         if filled.is_empty() {
@@ -120,7 +134,11 @@ impl sessions::Guest for Component {
                 role: Role::parse(request.role)?,
                 scopes: Scopes::parse(&request.scopes)?,
                 task_type: request.task_type.map(TaskType::parse).transpose()?,
-                metadata: request.metadata.map(Metadata::parse).transpose()?.unwrap_or_default(),
+                metadata: request
+                    .metadata
+                    .map(Metadata::parse)
+                    .transpose()?
+                    .unwrap_or_default(),
             },
             expires_in: request.expires_in,
         };
@@ -164,7 +182,10 @@ impl sessions::Guest for Component {
         Ok(manager().get(id)?.into())
     }
 
-    fn list_for_agent(agent_id: String, page: sessions::Page) -> Result<sessions::SessionPage, sessions::Error> {
+    fn list_for_agent(
+        agent_id: String,
+        page: sessions::Page,
+    ) -> Result<sessions::SessionPage, sessions::Error> {
         let id = AgentId::parse("agent-id", &agent_id)?;
         let page = manager().list_for_agent(id, page.cursor, page.limit)?;
         Ok(sessions::SessionPage {
@@ -224,7 +245,9 @@ impl events::Guest for Component {
 
 impl settings::Guest for Component {
     fn configure(config: settings::Config) -> Result<(), sessions::Error> {
-        let workspace_id = config.workspace_id.map(|id| WorkspaceId::parse("workspace-id", &id));
+        let workspace_id = config
+            .workspace_id
+            .map(|id| WorkspaceId::parse("workspace-id", &id));
         Ok(manager().configure(&Config {
             workspace_id: workspace_id.transpose()?,
             default_ttl: config.default_ttl,
@@ -270,7 +293,10 @@ impl From<crate::Session> for sessions::Session {
             workspace_id: session.workspace_id.to_string(),
             role: attributes.role.as_str().into(),
             scopes: attributes.scopes.iter().map(Into::into).collect(),
-            task_type: attributes.task_type.as_ref().map(|task| task.as_str().into()),
+            task_type: attributes
+                .task_type
+                .as_ref()
+                .map(|task| task.as_str().into()),
             created_at: session.created_at.as_millis(),
             expires_at: session.expires_at.as_millis(),
             metadata: attributes.metadata.as_str().into(),

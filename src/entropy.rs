@@ -13,7 +13,8 @@ pub trait Entropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable>;
 }
 
-/// The platform's source: the operating system's natively, `wasi:random` in the component (see `edge`).
+/// The platform's source: the operating system's natively, `wasi:random` in the component (see
+/// `edge`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 

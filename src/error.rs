@@ -2,13 +2,14 @@
 
 use crate::guard::GuardError;
 
-/// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its text says so, nothing
-/// has changed.
+/// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its
+/// text says so, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
-    /// The token is unknown, malformed, superseded, of a session that is over, or bound to something else.
+    /// The token is unknown, malformed, superseded, of a session that is over, or bound to
+    /// something else.
     InvalidToken,
     /// No live session has this id.
     SessionNotFound,

@@ -75,7 +75,13 @@ impl EventLog {
     }
 
     /// Records an event under the next sequence number.
-    pub fn record(&mut self, time: Timestamp, session_id: SessionId, agent_id: AgentId, kind: EventKind) {
+    pub fn record(
+        &mut self,
+        time: Timestamp,
+        session_id: SessionId,
+        agent_id: AgentId,
+        kind: EventKind,
+    ) {
         while self.ring.len() >= self.capacity {
             self.ring.pop_front();
         }
@@ -95,7 +101,8 @@ impl EventLog {
         self.last
     }
 
-    /// At most `max` events after `since`. A reader from another instance, ahead of the newest event, is brought back to it.
+    /// At most `max` events after `since`. A reader from another instance, ahead of the newest
+    /// event, is brought back to it.
     #[must_use]
     pub fn read(&self, since: u64, max: usize) -> EventPage {
         let since = since.min(self.last);
@@ -104,7 +111,13 @@ impl EventLog {
         let missed = gone.saturating_sub(since);
         let skip = usize::try_from(since.saturating_sub(gone)).unwrap_or(usize::MAX);
         let events: Vec<Event> = self.ring.iter().skip(skip).take(max).cloned().collect();
-        let next = events.last().map_or(since.max(gone), |event| event.sequence);
-        EventPage { events, next, missed }
+        let next = events
+            .last()
+            .map_or(since.max(gone), |event| event.sequence);
+        EventPage {
+            events,
+            next,
+            missed,
+        }
     }
 }

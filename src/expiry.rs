@@ -1,8 +1,8 @@
 //! Sessions in the order in which they expire.
 //!
-//! A sorted list in chunks: the first of it is at hand at once, and an entry is placed by two binary searches and one short
-//! move. Growth adds chunks and never copies what is there (R20). How many are due is a sum over the chunks before
-//! now, not over the sessions.
+//! A sorted list in chunks: the first of it is at hand at once, and an entry is placed by two
+//! binary searches and one short move. Growth adds chunks and never copies what is there (R20). How
+//! many are due is a sum over the chunks before now, not over the sessions.
 
 use std::collections::VecDeque;
 
@@ -34,8 +34,13 @@ impl ExpiryIndex {
         let place = chunk.partition_point(|other| other < &entry);
         chunk.insert(place, entry);
         if chunk.len() > MAX_CHUNK {
-            // Lifetimes being alike, entries mostly come in order: a full last chunk is left as it is then.
-            let half = if place == MAX_CHUNK { MAX_CHUNK } else { MAX_CHUNK / 2 };
+            // Lifetimes being alike, entries mostly come in order: a full last chunk is left as it
+            // is then.
+            let half = if place == MAX_CHUNK {
+                MAX_CHUNK
+            } else {
+                MAX_CHUNK / 2
+            };
             let upper = chunk.split_off(half);
             self.chunks.insert(at.saturating_add(1), upper);
         }
@@ -77,11 +82,12 @@ impl ExpiryIndex {
 
     /// The first chunk that does not lie wholly before the entry.
     fn chunk_for(&self, entry: &Due) -> usize {
-        self.chunks.partition_point(|chunk| chunk.last() < Some(entry))
+        self.chunks
+            .partition_point(|chunk| chunk.last() < Some(entry))
     }
 
-    /// Joins a chunk that has become small with a neighbour, so that what is left of many chunks does not keep the memory
-    /// of all (R21).
+    /// Joins a chunk that has become small with a neighbour, so that what is left of many chunks
+    /// does not keep the memory of all (R21).
     fn merge(&mut self, at: usize) {
         if self.chunks.get(at).is_some_and(Vec::is_empty) {
             self.chunks.remove(at);
@@ -128,7 +134,10 @@ mod tests {
             // Grow first, then shrink, so that chunks split and merge.
             let growing = if step < 30_000 { 3 } else { 1 };
             if next(4) < growing {
-                let entry = (Timestamp::from_millis(next(5_000)), u32::try_from(step).unwrap());
+                let entry = (
+                    Timestamp::from_millis(next(5_000)),
+                    u32::try_from(step).unwrap(),
+                );
                 index.insert(entry);
                 model.insert(entry);
             } else if !model.is_empty() {
@@ -140,7 +149,10 @@ mod tests {
             assert_eq!(index.first(), model.first());
             if step % 500 == 0 {
                 let now = Timestamp::from_millis(next(5_000));
-                assert_eq!(index.count_due(now), model.iter().filter(|(at, _)| *at <= now).count());
+                assert_eq!(
+                    index.count_due(now),
+                    model.iter().filter(|(at, _)| *at <= now).count()
+                );
                 assert!(index.chunks.iter().flatten().eq(model.iter()));
                 assert!(
                     index
@@ -163,6 +175,10 @@ mod tests {
             index.remove(&at(n));
         }
         assert_eq!(index.count_due(Timestamp::MAX), 1_000);
-        assert!(index.chunks.len() <= 20, "{} chunks are left", index.chunks.len());
+        assert!(
+            index.chunks.len() <= 20,
+            "{} chunks are left",
+            index.chunks.len()
+        );
     }
 }

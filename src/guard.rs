@@ -4,7 +4,8 @@ use crate::clock::Timestamp;
 use crate::id::{AgentId, SessionId, WorkspaceId};
 use crate::session::Attributes;
 
-/// The port: issues, checks and revokes bearer tokens. The WIT's `guard` interface says what each answer means.
+/// The port: issues, checks and revokes bearer tokens. The WIT's `guard` interface says what each
+/// answer means.
 ///
 /// A future of it may stay pending for long. Nothing that was learnt before it is trusted after it.
 #[expect(
@@ -13,7 +14,10 @@ use crate::session::Attributes;
 )]
 pub trait Guard {
     /// Makes a token.
-    async fn issue_session_token(&self, request: IssueRequest<'_>) -> Result<IssuedToken, GuardError>;
+    async fn issue_session_token(
+        &self,
+        request: IssueRequest<'_>,
+    ) -> Result<IssuedToken, GuardError>;
     /// Checks a token.
     async fn validate_token(&self, token: &str) -> Result<Claims, GuardError>;
     /// Takes a token back.

@@ -68,7 +68,8 @@ impl WorkspaceId {
     pub const NIL: Self = Self(Uuid::nil());
 }
 
-/// `uuid` also reads braces, URNs and bare digits; one form for one id keeps logs and keys comparable.
+/// `uuid` also reads braces, URNs and bare digits; one form for one id keeps logs and keys
+/// comparable.
 fn parse_hyphenated(field: &'static str, text: &str) -> Result<Uuid, Error> {
     const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
     if text.len() == HYPHENATED

@@ -1,7 +1,7 @@
 //! Session management for AI agents, as a WebAssembly component.
 //!
-//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R22), and a comment that names one tells that
-//! the code beside it keeps it.
+//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R22), and a comment
+//! that names one tells that the code beside it keeps it.
 //!
 //! # The house
 //!
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `manager` | the operations: what is checked, asked and done, in which order |
 //! | `store` | the sessions and every index over them; each change is one step |
+//! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
 //! | `session`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
 //! | `ticket` | what an operation carries along while it waits for the guard |
 //! | `agents` | the sessions and the epoch of each agent |
@@ -22,28 +23,32 @@
 //! # One `validate`
 //!
 //! 1. `edge` takes the string and makes a [`Token`] of it, which cannot be too long.
-//! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current one. None: refused, and
-//!    the guard is not asked (R10).
+//! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current
+//!    one. None: refused, and the guard is not asked (R10).
 //! 3. The guard is asked. Other calls run meanwhile; the store is not borrowed.
-//! 4. `manager` goes back to `store` with what it expected (slot, serial number, generation). Has the session ended, or got
-//!    a newer token? Refused. Did the guard say no, or name another handle? Refused (R9).
+//! 4. `manager` goes back to `store` with what it expected (slot, serial number, generation). Has
+//!    the session ended, or got a newer token? Refused. Did the guard say no, or name another
+//!    handle? Refused (R9).
 //! 5. `edge` turns the [`Session`] into the WIT's record.
 //!
 //! # Design decisions
 //!
-//! - **The core has no I/O and no `wit-bindgen`.** It is generic over three small ports, so it compiles and is tested
-//!   natively, and another world needs only another edge.
-//! - **Check and change are one call on the store.** Operations wait for the guard between looking and changing; what they
-//!   saw may be gone by then. So they come back with what they expected, and the store compares and changes in one step.
-//!   That is what makes a kill switch final (R12, R13).
-//! - **Dead first, guard second.** Ending a session takes effect here before the guard hears of it. What it does not confirm is
-//!   kept, and the caller can have it asked again.
-//! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid what can trap, every bound
-//!   is checked where a value enters, and memory has a budget (`max-state-bytes`) that large requests cannot pass.
-//! - **No call pays for growth** (R20). Slots come in chunks, hash tables in parts, and the order of expiry is a list of
-//!   chunks; none of them ever copies all it holds.
-//! - **An ended session leaves nothing behind** but its event and, while the guard has not confirmed, its handle (R21). A
-//!   session that is over by time is found by whoever touches it, or by `prune-expired`; nothing runs in the background.
+//! - **The core has no I/O and no `wit-bindgen`.** It is generic over three small ports, so it
+//!   compiles and is tested natively, and another world needs only another edge.
+//! - **Check and change are one call on the store.** Operations wait for the guard between looking
+//!   and changing; what they saw may be gone by then. So they come back with what they expected,
+//!   and the store compares and changes in one step. That is what makes a kill switch final (R12,
+//!   R13).
+//! - **Dead first, guard second.** Ending a session takes effect here before the guard hears of it.
+//!   What it does not confirm is kept, and the caller can have it asked again.
+//! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid
+//!   what can trap, every bound is checked where a value enters, and memory has a budget
+//!   (`max-state-bytes`) that large requests cannot pass.
+//! - **No call pays for growth** (R20). Slots come in chunks, hash tables in parts, and the order
+//!   of expiry is a list of chunks; none of them ever copies all it holds.
+//! - **An ended session leaves nothing behind** but its event and, while the guard has not
+//!   confirmed, its handle (R21). A session that is over by time is found by whoever touches it, or
+//!   by `prune-expired`; nothing runs in the background.
 
 #![cfg_attr(
     not(test),
@@ -76,6 +81,8 @@ mod token;
 
 #[cfg(target_arch = "wasm32")]
 mod edge;
+#[cfg(test)]
+mod native_tests;
 
 pub use clock::{Clock, MonotonicClock, Timestamp};
 pub use config::Config;
@@ -86,7 +93,8 @@ pub use guard::{Claims, Guard, GuardError, IssueRequest, IssuedToken};
 pub use id::{AgentId, SessionId, WorkspaceId};
 pub use manager::{FlushReport, SessionManager, Statistics};
 pub use session::{
-    Attributes, CreateRequest, Grant, Metadata, Revocation, Role, Scopes, Session, SessionPage, TaskType,
+    Attributes, CreateRequest, Grant, Metadata, Revocation, Role, Scopes, Session, SessionPage,
+    TaskType,
 };
 pub use store::Totals;
 pub use token::Token;

@@ -1,11 +1,12 @@
 //! The operations: what is checked, asked and done, in which order.
 //!
-//! Each operation runs to its first wait in one go, and from there to the next. Before a wait it leaves the store in a
-//! state that any other call may find; after it, it trusts nothing that it learnt before, but has the store check and
-//! change in one step. No borrow of the store lives across a wait.
+//! Each operation runs to its first wait in one go, and from there to the next. Before a wait it
+//! leaves the store in a state that any other call may find; after it, it trusts nothing that it
+//! learnt before, but has the store check and change in one step. No borrow of the store lives
+//! across a wait.
 //!
-//! A call may also be cancelled while it waits (its future is dropped). Then a create gives its place up, and revocations that
-//! were not confirmed stay pending.
+//! A call may also be cancelled while it waits (its future is dropped). Then a create gives its
+//! place up, and revocations that were not confirmed stay pending.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
@@ -31,9 +32,10 @@ use crate::token::{FingerprintKey, Token};
 const MAX_PRUNE: u32 = 10_000;
 /// How many rows a page has at most (R2).
 const MAX_ROWS: u32 = 1_000;
-/// How many revocations one flush tries at most (R20).
-const MAX_FLUSH: usize = 1_000;
-/// How many revocations wait for the guard at a time, so that a slow guard does not make a kill switch answer late.
+/// How many revocations one call asks the guard for at most (R20).
+const MAX_GUARD_REVOCATIONS: usize = 1_000;
+/// How many revocations wait for the guard at a time, so that a slow guard does not make a kill
+/// switch answer late.
 const REVOCATIONS_AT_ONCE: usize = 16;
 /// How long a guard's handle can be, in bytes.
 const MAX_HANDLE: usize = 512;
@@ -146,10 +148,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 expires_at: wanted,
             };
             let now = self.clock.now();
-            let session = self
-                .store
-                .borrow_mut()
-                .commit_create(&place.reservation, draft, kept, now)?;
+            let session =
+                self.store
+                    .borrow_mut()
+                    .commit_create(&place.reservation, draft, kept, now)?;
             Ok(Grant { session, token })
         });
         drop(place);
@@ -218,15 +220,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let handle = Rc::from(issued.handle);
         let token_expires_at = issued.expires_at;
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
-            let (session, superseded) =
-                self.store
-                    .borrow_mut()
-                    .commit_refresh(plan.expected, plan.expires_at, kept, now)?;
+            let (session, superseded) = self.store.borrow_mut().commit_refresh(
+                plan.expected,
+                plan.expires_at,
+                kept,
+                now,
+            )?;
             Ok((Grant { session, token }, superseded))
         });
         match done {
             Ok((grant, superseded)) => {
-                // Dead here already. Where the guard does not confirm, the revocation stays pending.
+                // Dead here already. Where the guard does not confirm, the revocation stays
+                // pending.
                 let _ = self.revoke_with_guard(superseded).await;
                 Ok(grant)
             }
@@ -243,18 +248,24 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// [`Error::SessionNotFound`].
     pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
         let now = self.clock.now();
-        let pending = self.store.borrow_mut().revoke(id, EndReason::Revoked, now)?;
+        let pending = self
+            .store
+            .borrow_mut()
+            .revoke(id, EndReason::Revoked, now)?;
         Ok(Revocation {
             session_id: id,
             guard: self.revoke_with_guard(pending).await,
         })
     }
 
-    /// Ends all sessions of an agent and tells how many were live, then has the guard revoke their tokens.
+    /// Ends all sessions of an agent and tells how many were live, then has the guard revoke their
+    /// tokens.
     pub async fn revoke_all_for_agent(&self, agent_id: AgentId) -> usize {
         let now = self.clock.now();
-        let pending = self.store.borrow_mut().revoke_all(agent_id, now);
+        let mut pending = self.store.borrow_mut().revoke_all(agent_id, now);
         let revoked = pending.len();
+        // The rest is pending for a flush.
+        pending.truncate(MAX_GUARD_REVOCATIONS);
         self.revoke_each_with_guard(pending).await;
         revoked
     }
@@ -264,10 +275,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.clock.now();
         let (expired, batch) = {
             let mut store = self.store.borrow_mut();
-            let expired = (0..MAX_FLUSH)
+            let expired = (0..MAX_GUARD_REVOCATIONS)
                 .take_while(|_| store.drop_expired_revocation(now))
                 .count();
-            (expired, store.next_revocations(MAX_FLUSH))
+            (expired, store.next_revocations(MAX_GUARD_REVOCATIONS))
         };
         let confirmed = self.revoke_each_with_guard(batch).await;
         FlushReport {
@@ -282,7 +293,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// [`Error::SessionNotFound`].
     pub fn invalidate(&self, id: SessionId) -> Result<(), Error> {
         let now = self.clock.now();
-        self.store.borrow_mut().revoke(id, EndReason::Invalidated, now)?;
+        self.store
+            .borrow_mut()
+            .revoke(id, EndReason::Invalidated, now)?;
         Ok(())
     }
 
@@ -307,7 +320,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ) -> Result<SessionPage, Error> {
         let limit = rows("limit", limit.unwrap_or(100))?;
         let now = self.clock.now();
-        Ok(self.store.borrow().list(agent_id, cursor.unwrap_or(0), limit, now))
+        Ok(self
+            .store
+            .borrow()
+            .list(agent_id, cursor.unwrap_or(0), limit, now))
     }
 
     /// How many sessions are live.
@@ -351,13 +367,15 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// The fingerprint key. It and the seed of the tables are drawn when the first session is asked for: before that there
-    /// is nothing to recognise, and an instance starts without asking its host for anything.
+    /// The fingerprint key. It and the seed of the tables are drawn when the first session is asked
+    /// for: before that there is nothing to recognise, and an instance starts without asking
+    /// its host for anything.
     fn key(&self) -> Result<&FingerprintKey, Error> {
         if let Some(key) = self.key.get() {
             return Ok(key);
         }
-        let drawn = FingerprintKey::random(&self.entropy).and_then(|key| Ok((key, Seed::random(&self.entropy)?)));
+        let drawn = FingerprintKey::random(&self.entropy)
+            .and_then(|key| Ok((key, Seed::random(&self.entropy)?)));
         let (key, seed) = drawn.map_err(|_| Error::EntropyUnavailable)?;
         self.store.borrow_mut().seed(&seed);
         Ok(self.key.get_or_init(|| key))
@@ -370,7 +388,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         attributes: &Attributes,
         now: Timestamp,
     ) -> Result<Place<'_>, Error> {
-        let reservation = self.store.borrow_mut().reserve(id, agent_id, attributes, now)?;
+        let reservation = self
+            .store
+            .borrow_mut()
+            .reserve(id, agent_id, attributes, now)?;
         Ok(Place {
             store: &self.store,
             reservation,
@@ -379,7 +400,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Has the guard revoke a token that was issued in vain because of `error` (R11).
     async fn discard(&self, error: &Error, handle: Rc<str>, token_expires_at: Timestamp) {
-        // A token or handle that stands for another session is that session's, which has done nothing (R16).
+        // A token or handle that stands for another session is that session's, which has done
+        // nothing (R16).
         let is_of_another = matches!(error, Error::Collision(_));
         if is_of_another || !is_handle(&handle) {
             return;
@@ -390,7 +412,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Asks the guard for one pending revocation, which is settled if the token is of no use any more.
+    /// Asks the guard for one pending revocation, which is settled if the token is of no use any
+    /// more.
     async fn revoke_with_guard(&self, key: PendingKey) -> Result<(), GuardError> {
         let handle = self.store.borrow().pending_handle(&key);
         let Some(handle) = handle else {
@@ -406,7 +429,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Asks the guard for many, a few at a time, until it is unavailable. Tells how many were settled.
+    /// Asks the guard for many, a few at a time, until it is unavailable. Tells how many were
+    /// settled.
     async fn revoke_each_with_guard(&self, keys: Vec<PendingKey>) -> usize {
         let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
         let queue = RefCell::new(keys.into_iter());
@@ -414,7 +438,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let settled = Cell::new(0_usize);
         let lane = || async {
             while !unavailable.get() {
-                let Some(key) = queue.borrow_mut().next() else { break };
+                let Some(key) = queue.borrow_mut().next() else {
+                    break;
+                };
                 match self.revoke_with_guard(key).await {
                     Ok(()) => settled.set(settled.get().saturating_add(1)),
                     Err(GuardError::Unavailable(_)) => unavailable.set(true),
@@ -427,7 +453,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 }
 
-/// A reserved place in the store, given up when this is dropped: by a commit, a failure or a cancelled call.
+/// A reserved place in the store, given up when this is dropped: by a commit, a failure or a
+/// cancelled call.
 struct Place<'a> {
     store: &'a RefCell<Store>,
     reservation: Reservation,
@@ -439,15 +466,16 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Checks what the guard issued against its bounds: a token that could not be presented, or a handle that could not be
-/// kept, is of no use.
+/// Checks what the guard issued against its bounds: a token that could not be presented, or a
+/// handle that could not be kept, is of no use.
 fn admit(
     key: &FingerprintKey,
     token: String,
     handle: &Rc<str>,
     expires_at: Timestamp,
 ) -> Result<(Token, NewToken), Error> {
-    let unusable = |what: &str| Error::Guard(GuardError::Unavailable(format!("the guard issued {what}")));
+    let unusable =
+        |what: &str| Error::Guard(GuardError::Unavailable(format!("the guard issued {what}")));
     if token.is_empty() {
         return Err(unusable("an empty token"));
     }
@@ -469,7 +497,10 @@ fn is_handle(handle: &str) -> bool {
 
 fn rows(field: &'static str, rows: u32) -> Result<usize, Error> {
     if rows == 0 || rows > MAX_ROWS {
-        return Err(Error::invalid(field, format!("must be from 1 to {MAX_ROWS}")));
+        return Err(Error::invalid(
+            field,
+            format!("must be from 1 to {MAX_ROWS}"),
+        ));
     }
     Ok(rows as usize)
 }

@@ -1,7 +1,7 @@
 //! What the guard has been told, or is to be told, to revoke and has not confirmed (R12).
 //!
-//! A revocation stands here from before the guard is asked until it has confirmed, so that nothing is lost when it fails
-//! or the call is cancelled; or until the token's own time is over.
+//! A revocation stands here from before the guard is asked until it has confirmed, so that nothing
+//! is lost when it fails or the call is cancelled; or until the token's own time is over.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -53,11 +53,18 @@ impl PendingRevocations {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// The next ones to try, at most `max`, going round: what a batch had comes again only after all others.
+    /// The next ones to try, at most `max`, going round: what a batch had comes again only after
+    /// all others.
     pub fn next_batch(&mut self, max: usize) -> Vec<PendingKey> {
-        let behind = self.handles.range((Bound::Excluded(self.cursor), Bound::Unbounded));
+        let behind = self
+            .handles
+            .range((Bound::Excluded(self.cursor), Bound::Unbounded));
         let before = self.handles.range(..=self.cursor);
-        let batch: Vec<PendingKey> = behind.chain(before).take(max).map(|(key, _)| *key).collect();
+        let batch: Vec<PendingKey> = behind
+            .chain(before)
+            .take(max)
+            .map(|(key, _)| *key)
+            .collect();
         if let Some(last) = batch.last() {
             self.cursor = *last;
         }

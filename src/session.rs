@@ -1,4 +1,5 @@
-//! Sessions and what they are asked for with. A value of these types is within its bounds (R2), so nothing checks again.
+//! Sessions and what they are asked for with. A value of these types is within its bounds (R2), so
+//! nothing checks again.
 
 use std::rc::Rc;
 
@@ -54,10 +55,14 @@ impl Attributes {
         let texts = [
             self.role.as_str().len(),
             self.scopes.0.len(),
-            self.task_type.as_ref().map_or(0, |task| task.as_str().len()),
+            self.task_type
+                .as_ref()
+                .map_or(0, |task| task.as_str().len()),
             self.metadata.as_str().len(),
         ];
-        texts.iter().fold(0, |sum, len| sum.saturating_add(*len as u64))
+        texts
+            .iter()
+            .fold(0, |sum, len| sum.saturating_add(*len as u64))
     }
 }
 
@@ -139,7 +144,8 @@ impl TaskType {
     }
 }
 
-/// At most 128 different scopes of 1-256 bytes. Kept as RFC 6749 (section 3.3) writes them: one text with spaces between.
+/// At most 128 different scopes of 1-256 bytes. Kept as RFC 6749 (section 3.3) writes them: one
+/// text with spaces between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Box<str>);
 
@@ -147,8 +153,8 @@ impl Scopes {
     /// Checks scopes and drops duplicates; the first of equal ones keeps its place.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for too many scopes (duplicates counted), a wrong length or a character that RFC 6749
-    /// does not allow in a scope-token.
+    /// [`Error::InvalidArgument`] for too many scopes (duplicates counted), a wrong length or a
+    /// character that RFC 6749 does not allow in a scope-token.
     pub fn parse(scopes: &[String]) -> Result<Self, Error> {
         const FIELD: &str = "scopes";
         if scopes.len() > 128 {

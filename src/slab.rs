@@ -1,4 +1,5 @@
-//! Where the sessions lie: numbered slots that are used again, in chunks, so that growth copies nothing (R20).
+//! Where the sessions lie: numbered slots that are used again, in chunks, so that growth copies
+//! nothing (R20).
 
 /// How many slots come into being at a time.
 const CHUNK: usize = 256;
@@ -97,7 +98,10 @@ impl<T> Slab<T> {
 
     fn slots(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1).saturating_mul(CHUNK);
-        let slots = self.chunks.last().map_or(0, |chunk| full.saturating_add(chunk.len()));
+        let slots = self
+            .chunks
+            .last()
+            .map_or(0, |chunk| full.saturating_add(chunk.len()));
         u32::try_from(slots).unwrap_or(u32::MAX)
     }
 

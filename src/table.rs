@@ -1,15 +1,17 @@
-//! Hash tables that grow without stopping the instance and that nobody can fill with collisions on purpose (R20).
+//! Hash tables that grow without stopping the instance and that nobody can fill with collisions on
+//! purpose (R20).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use crate::entropy::{Entropy, EntropyUnavailable};
 
-/// How many parts a table has. A part that doubles moves only its own entries: at a million, some 4,000 at a time.
+/// How many parts a table has. A part that doubles moves only its own entries: at a million, some
+/// 4,000 at a time.
 const SHARDS: usize = 256;
 
-/// Makes keys for tables: a hash under a random seed, so that a caller who chooses what is hashed cannot know where it falls.
-/// (`std`'s own `RandomState` has no randomness on this target.)
+/// Makes keys for tables: a hash under a random seed, so that a caller who chooses what is hashed
+/// cannot know where it falls. (`std`'s own `RandomState` has no randomness on this target.)
 #[derive(Clone, Debug, Default)]
 pub struct Seed(DefaultHasher);
 
@@ -35,12 +37,15 @@ impl BuildHasher for Seed {
     }
 }
 
-/// A table from 64-bit keys that are hashes already: from a [`Seed`], or a part of a keyed fingerprint.
+/// A table from 64-bit keys that are hashes already: from a [`Seed`], or a part of a keyed
+/// fingerprint.
 ///
-/// Two different things have the same key once in some 2^64 pairs. Whoever looks something up compares the thing itself;
-/// whoever adds something and finds its key taken refuses it like a duplicate.
+/// Two different things have the same key once in some 2^64 pairs. Whoever looks something up
+/// compares the thing itself; whoever adds something and finds its key taken refuses it like a
+/// duplicate.
 ///
-/// The table is made of parts, each made when its first entry comes, so that a small instance stays small.
+/// The table is made of parts, each made when its first entry comes, so that a small instance stays
+/// small.
 #[derive(Debug)]
 pub struct Table<V> {
     shards: Vec<Option<Shard<V>>>,
@@ -109,7 +114,8 @@ impl<V> Table<V> {
     }
 }
 
-/// The bits in the middle: the map in a part places by the low ones and tags by the high ones of the 32 that it sees.
+/// The bits in the middle: the map in a part places by the low ones and tags by the high ones of
+/// the 32 that it sees.
 fn shard_of(key: u64) -> usize {
     (key >> 32) as usize % SHARDS
 }

@@ -12,7 +12,8 @@ use crate::error::Error;
 /// How long a token can be, in bytes.
 const MAX_TOKEN: usize = 8 * 1_024;
 
-/// A token of at most 8 KiB, as somebody presents it or the guard issues it. `Debug` does not show it.
+/// A token of at most 8 KiB, as somebody presents it or the guard issues it. `Debug` does not show
+/// it.
 pub struct Token(String);
 
 impl Token {
@@ -22,7 +23,10 @@ impl Token {
     /// [`Error::InvalidArgument`] above the bound.
     pub fn parse(text: String) -> Result<Self, Error> {
         if text.len() > MAX_TOKEN {
-            return Err(Error::invalid("token", format!("must have at most {MAX_TOKEN} bytes")));
+            return Err(Error::invalid(
+                "token",
+                format!("must have at most {MAX_TOKEN} bytes"),
+            ));
         }
         Ok(Self(text))
     }
@@ -46,8 +50,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The key that fingerprints are made with. It never leaves the instance, so that a fingerprint tells nothing about a
-/// token and cannot be made for one elsewhere.
+/// The key that fingerprints are made with. It never leaves the instance, so that a fingerprint
+/// tells nothing about a token and cannot be made for one elsewhere.
 #[derive(Clone)]
 pub struct FingerprintKey(Hmac<Sha256>);
 
@@ -60,7 +64,9 @@ impl FingerprintKey {
         let mut key = [0; 32];
         entropy.fill(&mut key)?;
         // HMAC takes keys of any length; the error that its interface has cannot come.
-        Hmac::new_from_slice(&key).map(Self).map_err(|_| EntropyUnavailable)
+        Hmac::new_from_slice(&key)
+            .map(Self)
+            .map_err(|_| EntropyUnavailable)
     }
 
     /// The fingerprint of a token: its HMAC-SHA256 under this key.
@@ -83,7 +89,8 @@ impl fmt::Debug for FingerprintKey {
 pub struct Fingerprint(CtOutput<Hmac<Sha256>>);
 
 impl Fingerprint {
-    /// Its first bytes, as the key of a table. Fingerprints are keyed, so nobody can make two with the same key on purpose.
+    /// Its first bytes, as the key of a table. Fingerprints are keyed, so nobody can make two with
+    /// the same key on purpose.
     #[must_use]
     pub fn key(&self) -> u64 {
         let (chunks, _) = self.0.as_bytes().as_chunks();

@@ -24,14 +24,17 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
-        // A machine whose clock stands before 1970 has no time to offer; the component takes that as a failed reading.
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(
-            Instant {
-                seconds: -1,
-                nanoseconds: 0,
-            },
-            instant,
-        )
+        // A machine whose clock stands before 1970 has no time to offer; the component takes that
+        // as a failed reading.
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(
+                Instant {
+                    seconds: -1,
+                    nanoseconds: 0,
+                },
+                instant,
+            )
     }
 }
 
@@ -64,8 +67,11 @@ impl ManualClock {
     fn shift(&self, nanoseconds: i128) {
         const SECOND: i128 = 1_000_000_000;
         let mut now = self.lock();
-        let total = (i128::from(now.seconds) * SECOND + i128::from(now.nanoseconds)).saturating_add(nanoseconds);
-        let seconds = total.div_euclid(SECOND).clamp(i64::MIN.into(), i64::MAX.into());
+        let total = (i128::from(now.seconds) * SECOND + i128::from(now.nanoseconds))
+            .saturating_add(nanoseconds);
+        let seconds = total
+            .div_euclid(SECOND)
+            .clamp(i64::MIN.into(), i64::MAX.into());
         *now = Instant {
             seconds: i64::try_from(seconds).unwrap_or_default(),
             nanoseconds: u32::try_from(total.rem_euclid(SECOND)).unwrap_or_default(),
@@ -73,7 +79,9 @@ impl ManualClock {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,8 @@
-//! A guard under control: it can be made to wait, refuse and lie, and tells how often it was called.
+//! A guard under control: it can be made to wait, refuse and lie, and tells how often it was
+//! called.
 //!
-//! Part of the library's API, because whoever builds on the component wants to see how their platform behaves when the
-//! token authority is slow or down.
+//! Part of the library's API, because whoever builds on the component wants to see how their
+//! platform behaves when the token authority is slow or down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
+use crate::guard::{
+    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+};
 
 /// How the guard answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -91,7 +94,11 @@ impl ControlledGuard {
 
     /// Changes how all functions answer.
     pub fn set_all(&self, mode: GuardMode) {
-        for function in [GuardFunction::Issue, GuardFunction::Validate, GuardFunction::Revoke] {
+        for function in [
+            GuardFunction::Issue,
+            GuardFunction::Validate,
+            GuardFunction::Revoke,
+        ] {
             self.set(function, mode);
         }
     }

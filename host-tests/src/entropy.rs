@@ -46,13 +46,19 @@ pub struct ControlledEntropy(Mutex<EntropyMode>);
 impl ControlledEntropy {
     /// Behaves like this from now on.
     pub fn set(&self, mode: EntropyMode) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = mode;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = mode;
     }
 }
 
 impl Entropy for ControlledEntropy {
     fn bytes(&self, max: u64) -> Vec<u8> {
-        let mode = *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mode = *self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match mode {
             EntropyMode::Random => SystemEntropy.bytes(max),
             EntropyMode::Repeat => (1..=u8::MAX)

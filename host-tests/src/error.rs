@@ -30,8 +30,8 @@ pub enum HostError {
         /// What wasmtime says of it.
         message: String,
     },
-    /// The task that drives the instance ended without a trap: the runtime that it ran on was shut down, or a clock or
-    /// entropy source of the host panicked.
+    /// The task that drives the instance ended without a trap: the runtime that it ran on was shut
+    /// down, or a clock or entropy source of the host panicked.
     #[error("the instance was stopped")]
     Stopped,
 }

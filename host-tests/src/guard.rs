@@ -4,10 +4,11 @@ use async_trait::async_trait;
 
 pub use crate::bindings::clawdb::session::guard::{Claims, GuardError, IssueRequest, IssuedToken};
 
-/// Issues, checks and revokes bearer tokens. `wit/guard.wit` says what each request and answer means.
+/// Issues, checks and revokes bearer tokens. `wit/guard.wit` says what each request and answer
+/// means.
 ///
-/// Calls overlap. One that takes longer than the host's deadline is dropped and answered as `unavailable`, and so is one
-/// that panics.
+/// Calls overlap. One that takes longer than the host's deadline is dropped and answered as
+/// `unavailable`, and so is one that panics.
 ///
 /// A whole guard, for a trusted test bed:
 ///
@@ -54,7 +55,8 @@ pub type GuardResult<T> = Result<T, GuardFailure>;
 pub enum GuardFailure {
     /// The answer is no. The component deals with it.
     Error(GuardError),
-    /// The guard is broken in a way that no call should go on with. The instance traps, and its sessions are lost.
+    /// The guard is broken in a way that no call should go on with. The instance traps, and its
+    /// sessions are lost.
     Fatal(String),
 }
 

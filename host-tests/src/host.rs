@@ -1,8 +1,8 @@
 //! A running instance of the component, and the handle that the rest of a program calls.
 //!
-//! One task drives the instance for as long as it lives: it is the only one that touches the store. Handles send their calls
-//! to it through a channel and wait for the answers, so any number of tasks call at once, and the calls overlap inside
-//! the instance wherever they wait for the guard.
+//! One task drives the instance for as long as it lives: it is the only one that touches the store.
+//! Handles send their calls to it through a channel and wait for the answers, so any number of
+//! tasks call at once, and the calls overlap inside the instance wherever they wait for the guard.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::SessionEngine;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::error::{CallError, HostError, StartError, TrapKind};
+use crate::error::{CallError, HostError, SessionError, StartError, TrapKind};
 use crate::guard::Guard;
 use crate::imports::{GuardBroken, Memory, State};
 use crate::token::Token;
@@ -41,16 +41,17 @@ pub struct HostOptions {
     pub clock: Arc<dyn Clock>,
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
-    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default. None: for ever.
+    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default.
+    /// None: for ever.
     pub guard_deadline: Option<Duration>,
-    /// How much memory the instance may take, in bytes; 3 GiB by default. Beyond it traps, so keep it well above the
-    /// component's own `max-state-bytes`.
+    /// How much memory the instance may take, in bytes; 3 GiB by default. Beyond it traps, so keep
+    /// it well above the component's own `max-state-bytes`.
     pub max_memory: usize,
-    /// How long the instance may compute without a pause before it is stopped; 5 s by default. No call takes that long;
-    /// a fault of the component might.
+    /// How long the instance may compute without a pause before it is stopped; 5 s by default. No
+    /// call takes that long; a fault of the component might.
     pub interrupt_after: Duration,
-    /// How many creates, validates and refreshes are under way at most; 10,000 by default. Further ones wait for their turn.
-    /// What ends sessions never waits.
+    /// How many creates, validates and refreshes are under way at most; 10,000 by default. Further
+    /// ones wait for their turn. What ends sessions never waits.
     pub max_in_flight: usize,
 }
 
@@ -92,11 +93,11 @@ impl From<sessions::Grant> for Grant {
     }
 }
 
-/// A handle on a running instance. Clones are handles on the same; the instance ends when the last one is dropped and the
-/// calls under way are done.
+/// A handle on a running instance. Clones are handles on the same; the instance ends when the last
+/// one is dropped and the calls under way are done.
 ///
-/// The methods are the component's operations; `wit/` says what each does. A call whose future is dropped goes on to its end
-/// in the instance.
+/// The methods are the component's operations; `wit/` says what each does. A call whose future is
+/// dropped goes on to its end in the instance.
 #[derive(Clone)]
 pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,
@@ -105,7 +106,10 @@ pub struct SessionHost {
     memory: Arc<AtomicUsize>,
 }
 
-type Call = Box<dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>> + Send>;
+type Call = Box<
+    dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>>
+        + Send,
+>;
 
 enum Command {
     Call(Call),
@@ -159,13 +163,16 @@ impl SessionHost {
         });
         Ok(Self {
             commands,
-            turns: Arc::new(Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS))),
+            turns: Arc::new(Semaphore::new(
+                options.max_in_flight.min(Semaphore::MAX_PERMITS),
+            )),
             stopped,
             memory,
         })
     }
 
-    /// How much memory the instance has taken, in bytes. It never gives any back to the host, but uses what it has again.
+    /// How much memory the instance has taken, in bytes. It never gives any back to the host, but
+    /// uses what it has again.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
@@ -176,9 +183,22 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn create(&self, request: CreateRequest) -> Result<Grant, CallError> {
+        bounded("role", request.role.len())?;
+        bounded("scopes", size_of_list(&request.scopes))?;
+        bounded(
+            "task-type",
+            request.task_type.as_ref().map_or(0, String::len),
+        )?;
+        bounded("metadata", request.metadata.as_ref().map_or(0, String::len))?;
+        bounded("agent-id", request.agent_id.len())?;
         let _turn = self.turns.acquire().await;
-        let answer = self
-            .call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_create(accessor, request)));
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_create(accessor, request),
+            )
+        });
         Ok(answer.await??.into())
     }
 
@@ -188,9 +208,15 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn validate(&self, token: impl Into<String>) -> Result<Session, CallError> {
         let token = token.into();
+        bounded("token", token.len())?;
         let _turn = self.turns.acquire().await;
-        let answer = self
-            .call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_validate(accessor, token)));
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_validate(accessor, token),
+            )
+        });
         Ok(answer.await??)
     }
 
@@ -200,9 +226,15 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn refresh(&self, session_id: impl Into<String>) -> Result<Grant, CallError> {
         let id = session_id.into();
+        bounded("session-id", id.len())?;
         let _turn = self.turns.acquire().await;
-        let answer =
-            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_refresh(accessor, id)));
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_refresh(accessor, id),
+            )
+        });
         Ok(answer.await??.into())
     }
 
@@ -212,8 +244,14 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn revoke(&self, session_id: impl Into<String>) -> Result<Revocation, CallError> {
         let id = session_id.into();
-        let answer =
-            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_revoke(accessor, id)));
+        bounded("session-id", id.len())?;
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_revoke(accessor, id),
+            )
+        });
         Ok(answer.await??)
     }
 
@@ -221,8 +259,12 @@ impl SessionHost {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn revoke_all_for_agent(&self, agent_id: impl Into<String>) -> Result<u32, CallError> {
+    pub async fn revoke_all_for_agent(
+        &self,
+        agent_id: impl Into<String>,
+    ) -> Result<u32, CallError> {
         let id = agent_id.into();
+        bounded("agent-id", id.len())?;
         let answer = self.call(|accessor, component| {
             Box::pin(
                 component
@@ -254,8 +296,10 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn get(&self, session_id: impl Into<String>) -> Result<Session, CallError> {
         let id = session_id.into();
-        let answer =
-            self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_get(accessor, id)));
+        bounded("session-id", id.len())?;
+        let answer = self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_sessions().call_get(accessor, id))
+        });
         Ok(answer.await??)
     }
 
@@ -263,8 +307,13 @@ impl SessionHost {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn list_for_agent(&self, agent_id: impl Into<String>, page: Page) -> Result<SessionPage, CallError> {
+    pub async fn list_for_agent(
+        &self,
+        agent_id: impl Into<String>,
+        page: Page,
+    ) -> Result<SessionPage, CallError> {
         let id = agent_id.into();
+        bounded("agent-id", id.len())?;
         let answer = self.call(move |accessor, component| {
             Box::pin(
                 component
@@ -280,8 +329,14 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn active_count(&self) -> Result<u32, HostError> {
-        self.call(|accessor, component| Box::pin(component.clawdb_session_sessions().call_active_count(accessor)))
-            .await
+        self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_active_count(accessor),
+            )
+        })
+        .await
     }
 
     /// `sessions.prune-expired`.
@@ -290,7 +345,11 @@ impl SessionHost {
     /// [`HostError`].
     pub async fn prune_expired(&self, limit: Option<u32>) -> Result<u32, HostError> {
         self.call(move |accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_prune_expired(accessor, limit))
+            Box::pin(
+                component
+                    .clawdb_session_sessions()
+                    .call_prune_expired(accessor, limit),
+            )
         })
         .await
     }
@@ -307,6 +366,10 @@ impl SessionHost {
         task_type: Option<String>,
     ) -> Result<Grant, CallError> {
         let (id, role) = (agent_id.into(), role.into());
+        bounded("agent-id", id.len())?;
+        bounded("role", role.len())?;
+        bounded("scopes", size_of_list(&scopes))?;
+        bounded("task-type", task_type.as_ref().map_or(0, String::len))?;
         let _turn = self.turns.acquire().await;
         let answer = self.call(|accessor, component| {
             let legacy = component.clawdb_session_legacy();
@@ -321,8 +384,14 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn get_session(&self, id: impl Into<String>) -> Result<Session, CallError> {
         let id = id.into();
-        let answer =
-            self.call(|accessor, component| Box::pin(component.clawdb_session_legacy().call_get_session(accessor, id)));
+        bounded("id", id.len())?;
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_legacy()
+                    .call_get_session(accessor, id),
+            )
+        });
         Ok(answer.await??)
     }
 
@@ -332,8 +401,14 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn invalidate(&self, id: impl Into<String>) -> Result<(), CallError> {
         let id = id.into();
-        let answer =
-            self.call(|accessor, component| Box::pin(component.clawdb_session_legacy().call_invalidate(accessor, id)));
+        bounded("id", id.len())?;
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_legacy()
+                    .call_invalidate(accessor, id),
+            )
+        });
         Ok(answer.await??)
     }
 
@@ -343,7 +418,11 @@ impl SessionHost {
     /// [`CallError`].
     pub async fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, CallError> {
         let answer = self.call(move |accessor, component| {
-            Box::pin(component.clawdb_session_events().call_poll_events(accessor, since, max))
+            Box::pin(
+                component
+                    .clawdb_session_events()
+                    .call_poll_events(accessor, since, max),
+            )
         });
         Ok(answer.await??)
     }
@@ -353,8 +432,17 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn configure(&self, config: Config) -> Result<(), CallError> {
-        let answer = self
-            .call(|accessor, component| Box::pin(component.clawdb_session_settings().call_configure(accessor, config)));
+        bounded(
+            "workspace-id",
+            config.workspace_id.as_ref().map_or(0, String::len),
+        )?;
+        let answer = self.call(|accessor, component| {
+            Box::pin(
+                component
+                    .clawdb_session_settings()
+                    .call_configure(accessor, config),
+            )
+        });
         Ok(answer.await??)
     }
 
@@ -363,12 +451,15 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn stats(&self) -> Result<Statistics, HostError> {
-        self.call(|accessor, component| Box::pin(component.clawdb_session_settings().call_stats(accessor)))
-            .await
+        self.call(|accessor, component| {
+            Box::pin(component.clawdb_session_settings().call_stats(accessor))
+        })
+        .await
     }
 
-    /// Waits until the instance has done all that it can for the calls that were made before: each of them has ended or
-    /// waits for the guard. For tests and simulations, which need to know without sleeping that calls overlap.
+    /// Waits until the instance has done all that it can for the calls that were made before: each
+    /// of them has ended or waits for the guard. For tests and simulations, which need to know
+    /// without sleeping that calls overlap.
     ///
     /// # Errors
     /// [`HostError`].
@@ -379,7 +470,12 @@ impl SessionHost {
 
     async fn call<R: Send + 'static>(
         &self,
-        call: impl for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<R>> + Send + 'static,
+        call: impl for<'a> FnOnce(
+            &'a Accessor<State>,
+            &'a Component,
+        ) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Send
+        + 'static,
     ) -> Result<R, HostError> {
         let (reply, answer) = oneshot::channel();
         let call: Call = Box::new(move |accessor, component| {
@@ -393,7 +489,11 @@ impl SessionHost {
         self.send(Command::Call(call), answer).await
     }
 
-    async fn send<R>(&self, command: Command, answer: oneshot::Receiver<R>) -> Result<R, HostError> {
+    async fn send<R>(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<R>,
+    ) -> Result<R, HostError> {
         // A command that is refused or dropped gets no answer, whichever comes first.
         let _ = self.commands.send(command);
         if let Ok(answer) = answer.await {
@@ -406,6 +506,28 @@ impl SessionHost {
             .and_then(|reason| reason.clone())
             .unwrap_or(HostError::Stopped))
     }
+}
+
+/// Refuses what must not even enter the instance's memory. Far above the component's own bounds,
+/// which it checks itself.
+fn bounded(field: &str, bytes: usize) -> Result<(), SessionError> {
+    const MAX: usize = 1 << 20;
+    if bytes <= MAX {
+        return Ok(());
+    }
+    Err(SessionError::InvalidArgument(sessions::InvalidArgument {
+        field: field.into(),
+        reason: format!("must be far below {MAX} bytes"),
+    }))
+}
+
+/// How many bytes a list takes in the instance: each item has a pointer and a length besides its
+/// text.
+fn size_of_list(items: &[String]) -> usize {
+    items
+        .iter()
+        .map(|item| item.len().saturating_add(8))
+        .fold(0, usize::saturating_add)
 }
 
 /// Runs the instance until it traps or nobody is left who could call it.
@@ -469,7 +591,8 @@ fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
 /// Watches the instance being polled: how long it computes, and when it has nothing left to do.
 struct Pulse {
     origin: Instant,
-    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there is none.
+    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there
+    /// is none.
     busy_since: AtomicU64,
     /// It was woken since the last poll began, so it is to be polled again.
     woken: AtomicBool,
@@ -499,7 +622,8 @@ impl Pulse {
     fn begin(&self, waker: &Waker) {
         self.lock().waker.clone_from(waker);
         self.woken.store(false, Ordering::SeqCst);
-        self.busy_since.store(self.now().saturating_add(1), Ordering::SeqCst);
+        self.busy_since
+            .store(self.now().saturating_add(1), Ordering::SeqCst);
     }
 
     fn end(&self) {

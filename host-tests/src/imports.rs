@@ -14,7 +14,9 @@ use crate::bindings::clawdb::session::guard::{Host, HostWithStore};
 use crate::bindings::wasi::{clocks::system_clock, random::random};
 use crate::clock::{Clock, Instant};
 use crate::entropy::Entropy;
-use crate::guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
+use crate::guard::{
+    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+};
 
 /// What an instance has of its host.
 pub struct State {
@@ -63,7 +65,10 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         answer(deadline, guard.validate_token(token)).await
     }
 
-    async fn revoke_session(accessor: &Accessor<T, Self>, handle: String) -> wasmtime::Result<Result<(), GuardError>> {
+    async fn revoke_session(
+        accessor: &Accessor<T, Self>,
+        handle: String,
+    ) -> wasmtime::Result<Result<(), GuardError>> {
         let (guard, deadline) = guard(accessor);
         answer(deadline, guard.revoke_session(handle)).await
     }
@@ -76,8 +81,8 @@ fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<D
     })
 }
 
-/// The guard's answer, or `unavailable` for one that is late or panics. The component sees values only: a trap here would
-/// end every session of the instance.
+/// The guard's answer, or `unavailable` for one that is late or panics. The component sees values
+/// only: a trap here would end every session of the instance.
 async fn answer<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
@@ -90,7 +95,12 @@ async fn answer<R>(
         None => call.await,
         Some(deadline) => tokio::time::timeout(deadline, call)
             .await
-            .unwrap_or_else(|_| unavailable(format!("the guard did not answer within {} ms", deadline.as_millis()))),
+            .unwrap_or_else(|_| {
+                unavailable(format!(
+                    "the guard did not answer within {} ms",
+                    deadline.as_millis()
+                ))
+            }),
     };
     match answer {
         Ok(answer) => Ok(Ok(answer)),
@@ -112,7 +122,12 @@ impl random::Host for State {
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.max;
         if allowed {
             self.taken.store(desired, Ordering::Relaxed);
@@ -121,7 +136,12 @@ impl ResourceLimiter for Memory {
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _current: usize, _desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(true)
     }
 }

@@ -20,11 +20,12 @@ pub const SECRET_VARIABLE: &str = "CLAW_GUARD_JWT_SECRET";
 const MIN_SECRET: usize = 32;
 const ISSUER: &str = "clawdb-session";
 
-/// A guard that needs no server: what it knows is in the tokens, but for those that were revoked before their time.
+/// A guard that needs no server: what it knows is in the tokens, but for those that were revoked
+/// before their time.
 ///
-/// The handle is the token's `jti`, which names the expiry too, so that a revoked one is forgotten when it has expired.
-/// Revocations live in memory: another process with the same key does not know them. The component does not rely on
-/// that, since it refuses tokens of its ended sessions itself.
+/// The handle is the token's `jti`, which names the expiry too, so that a revoked one is forgotten
+/// when it has expired. Revocations live in memory: another process with the same key does not know
+/// them. The component does not rely on that, since it refuses tokens of its ended sessions itself.
 pub struct JwtGuard {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -80,8 +81,8 @@ impl JwtGuard {
         })
     }
 
-    /// A guard with the key from the environment ([`SECRET_VARIABLE`]), or with a random one where that is not set. Tokens
-    /// of a random key end with the process.
+    /// A guard with the key from the environment ([`SECRET_VARIABLE`]), or with a random one where
+    /// that is not set. Tokens of a random key end with the process.
     ///
     /// # Errors
     /// [`ShortSecret`] below 32 bytes.
@@ -113,7 +114,8 @@ impl fmt::Debug for JwtGuard {
 #[async_trait]
 impl Guard for JwtGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        // A JWT's times are whole seconds here. The session ends on its own millisecond; the token a part of a second after.
+        // A JWT's times are whole seconds here. The session ends on its own millisecond; the token
+        // a part of a second after.
         let exp = request.expires_at.div_ceil(1_000);
         let jti = format!("{}.{exp}", Uuid::new_v4());
         let claims = TokenClaims {
@@ -158,7 +160,9 @@ impl Guard for JwtGuard {
     }
 
     async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        let exp = handle.rsplit_once('.').and_then(|(_, exp)| exp.parse().ok());
+        let exp = handle
+            .rsplit_once('.')
+            .and_then(|(_, exp)| exp.parse().ok());
         let exp: u64 = exp.ok_or(GuardError::InvalidToken)?;
         let now = self.clock.now_millis() / 1_000;
         let mut revoked = self.revoked();
@@ -196,7 +200,10 @@ mod tests {
             seconds: 1_000,
             nanoseconds: 0,
         }));
-        (JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone()), clock)
+        (
+            JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone()),
+            clock,
+        )
     }
 
     #[tokio::test]
@@ -205,7 +212,10 @@ mod tests {
         let issued = guard.issue_session_token(request(1_060_500)).await.unwrap();
         assert_eq!(issued.expires_at, 1_061_000);
         let claims = guard.validate_token(issued.token.clone()).await.unwrap();
-        assert_eq!((claims.handle, claims.expires_at), (issued.handle, 1_061_000));
+        assert_eq!(
+            (claims.handle, claims.expires_at),
+            (issued.handle, 1_061_000)
+        );
         clock.set(Instant {
             seconds: 1_061,
             nanoseconds: 0,
@@ -222,7 +232,10 @@ mod tests {
         let first = guard.issue_session_token(request(1_060_000)).await.unwrap();
         guard.revoke_session(first.handle.clone()).await.unwrap();
         guard.revoke_session(first.handle).await.unwrap();
-        assert_eq!(guard.validate_token(first.token).await, Err(GuardError::Revoked.into()));
+        assert_eq!(
+            guard.validate_token(first.token).await,
+            Err(GuardError::Revoked.into())
+        );
         clock.set(Instant {
             seconds: 1_060,
             nanoseconds: 0,
@@ -242,8 +255,12 @@ mod tests {
             Err(GuardError::InvalidToken.into())
         );
         let claims = serde_json::json!({ "iss": "somebody", "exp": 9_999_999_999_u64, "jti": "x" });
-        let issuer = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &guard.encoding).unwrap();
-        assert_eq!(guard.validate_token(issuer).await, Err(GuardError::InvalidToken.into()));
+        let issuer =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &guard.encoding).unwrap();
+        assert_eq!(
+            guard.validate_token(issuer).await,
+            Err(GuardError::InvalidToken.into())
+        );
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
         assert_eq!(
             guard.validate_token(unsigned.into()).await,

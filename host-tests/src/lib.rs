@@ -1,7 +1,7 @@
 //! The reference host of the `clawdb:session` component, on wasmtime and tokio.
 //!
-//! [`engine`] compiles the component once; [`host`] runs an instance of it and gives a handle that many tasks can call at once.
-//! The README has a whole host in 35 lines.
+//! [`engine`] compiles the component once; [`host`] runs an instance of it and gives a handle that
+//! many tasks can call at once. The README has a whole host in 35 lines.
 //!
 //! | module | what is in it |
 //! |---|---|

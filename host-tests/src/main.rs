@@ -2,6 +2,7 @@
 
 mod tour;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,8 +15,8 @@ use tokio::io::{self, BufReader};
 
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
-/// The guard signs JSON Web Tokens (HS256) with the key in `CLAW_GUARD_JWT_SECRET` (at least 32 bytes), or with a random
-/// one where that is not set.
+/// The guard signs JSON Web Tokens (HS256) with the key in `CLAW_GUARD_JWT_SECRET` (at least 32
+/// bytes), or with a random one where that is not set.
 #[derive(Parser)]
 #[command(version)]
 struct CommandLine {
@@ -33,11 +34,12 @@ enum Command {
     },
     /// Holds a conversation with an instance: a JSON object a line in, one out
     ///
-    /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}} or {"err":{"kind":"...",...}}.
-    /// Operations and fields have the names of the WIT; times are RFC 3339.
+    /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}}
+    /// or {"err":{"kind":"...",...}}. Operations and fields have the names of the WIT; times
+    /// are RFC 3339.
     ///
-    /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or waits for the guard;
-    /// {"op":"finish","name":"a"} gives its answer.
+    /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
+    /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
     Exec {
         /// Where the conversation is read from; standard input where there is none
         file: Option<PathBuf>,
@@ -45,8 +47,9 @@ enum Command {
         ///
         /// The clock starts at 2030-01-01T00:00:00Z and stands still; the guard has no deadline.
         /// {"op":"clock","advance":SECONDS} or {"op":"clock","set":"TIME"};
-        /// {"op":"guard","mode":"ok|hold|deny|unavailable|revoked|wrong-handle|trap","on":"issue|validate|revoke|all"};
-        /// {"op":"guard","calls":true}; {"op":"entropy","mode":"ok|repeat"}.
+        /// {"op":"guard","mode":"ok|hold|deny|unavailable|revoked|wrong-handle|trap","on":"
+        /// issue|validate|revoke|all"}; {"op":"guard","calls":true};
+        /// {"op":"entropy","mode":"ok|repeat"}.
         #[arg(long, verbatim_doc_comment)]
         controls: bool,
     },
@@ -56,6 +59,8 @@ enum Command {
 async fn main() -> ExitCode {
     match run(CommandLine::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has read enough.
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -63,10 +68,16 @@ async fn main() -> ExitCode {
     }
 }
 
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        None => tour::run().await,
-        Some(Command::Component { out }) => show_component(out).await,
+        None => tour::run(&mut std::io::stdout()).await,
+        Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
         Some(Command::Exec { file, controls }) => {
             let guard = JwtGuard::from_environment()?;
             let file = match file {
@@ -85,29 +96,36 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             };
             match file {
                 Some(file) => conversation.run(BufReader::new(file), io::stdout()).await?,
-                None => conversation.run(BufReader::new(io::stdin()), io::stdout()).await?,
+                None => {
+                    conversation
+                        .run(BufReader::new(io::stdin()), io::stdout())
+                        .await?
+                }
             }
             Ok(())
         }
     }
 }
 
-async fn show_component(out: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
+async fn show_component(
+    out: &mut impl Write,
+    file: Option<PathBuf>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let engine = SessionEngine::new()?;
-    println!("size: {} bytes", COMPONENT.len());
-    println!("imports:");
+    writeln!(out, "size: {} bytes", COMPONENT.len())?;
+    writeln!(out, "imports:")?;
     for name in engine.imports() {
-        println!("  {name}");
+        writeln!(out, "  {name}")?;
     }
-    println!("exports:");
+    writeln!(out, "exports:")?;
     for name in engine.exports() {
-        println!("  {name}");
+        writeln!(out, "  {name}")?;
     }
-    if let Some(path) = out {
+    if let Some(path) = file {
         tokio::fs::write(&path, COMPONENT)
             .await
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("written to {}", path.display());
+        writeln!(out, "written to {}", path.display())?;
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// A bearer token. It reads as a string; `Debug` does not show it, so that it does not get into a log by accident.
+/// A bearer token. It reads as a string; `Debug` does not show it, so that it does not get into a
+/// log by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 

@@ -1,7 +1,12 @@
-//! The tour: the operations one after the other on the real component, with the real guard, clock and random source.
+//! The tour: the operations one after the other on the real component, with the real guard, clock
+//! and random source.
+
+use std::io::Write;
 
 use clawdb_session_host::bindings::exports::clawdb::session::events::EventKind;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, Session};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Page, Session,
+};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::end_reason;
@@ -10,42 +15,71 @@ use clawdb_session_host::jwt::JwtGuard;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-pub async fn run() -> Result {
-    println!("clawdb:session, the session manager of AI agents as a WebAssembly component");
+/// Shows the tour on `out`.
+pub async fn run(out: &mut impl Write) -> Result {
+    writeln!(
+        out,
+        "clawdb:session, the session manager of AI agents as a WebAssembly component"
+    )?;
     let engine = SessionEngine::new()?;
     let host = SessionHost::start(&engine, HostOptions::new(JwtGuard::from_environment()?)).await?;
-    println!(
+    writeln!(
+        out,
         "One instance runs in wasmtime. It has of its host: {}.",
         engine.imports().join(", ")
+    )?;
+
+    let (researcher, coder) = (
+        uuid::Uuid::new_v4().to_string(),
+        uuid::Uuid::new_v4().to_string(),
     );
 
-    let (researcher, coder) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
-
-    step(1, "create: an agent gets a session, and a token for it");
+    step(
+        out,
+        1,
+        "create: an agent gets a session, and a token for it",
+    )?;
     let first = host
-        .create(request(&researcher, "researcher", &["memory:read", "web:search"]))
+        .create(request(
+            &researcher,
+            "researcher",
+            &["memory:read", "web:search"],
+        ))
         .await?;
-    show(&[&first.session]);
-    println!("  token   {}", abbreviated(&first.token));
+    show(out, &[&first.session])?;
+    writeln!(out, "  token   {}", abbreviated(&first.token))?;
 
-    step(2, "validate: whose token is this?");
+    step(out, 2, "validate: whose token is this?")?;
     let session = host.validate(&*first.token).await?;
-    println!(
+    writeln!(
+        out,
         "  session {} of agent {}: {}",
         short(&session.id),
         short(&session.agent_id),
         session.scopes.join(" ")
-    );
-    refused("a token with one letter changed", host.validate(tampered(&first)).await)?;
+    )?;
+    refused(
+        out,
+        "a token with one letter changed",
+        host.validate(tampered(&first)).await,
+    )?;
 
-    step(3, "refresh: a new token and the whole lifetime again");
+    step(out, 3, "refresh: a new token and the whole lifetime again")?;
     let second = host.refresh(&*first.session.id).await?;
-    println!("  token   {}", abbreviated(&second.token));
-    refused("the token before it", host.validate(&*first.token).await)?;
+    writeln!(out, "  token   {}", abbreviated(&second.token))?;
+    refused(
+        out,
+        "the token before it",
+        host.validate(&*first.token).await,
+    )?;
     let session = host.validate(&*second.token).await?;
-    println!("  the new one is good until {}", time(session.expires_at));
+    writeln!(
+        out,
+        "  the new one is good until {}",
+        time(session.expires_at)
+    )?;
 
-    step(4, "list: what an agent has open");
+    step(out, 4, "list: what an agent has open")?;
     for task in ["plan", "build", "test"] {
         let task = CreateRequest {
             task_type: Some(task.into()),
@@ -62,50 +96,68 @@ pub async fn run() -> Result {
             },
         )
         .await?;
-    show(&page.sessions.iter().collect::<Vec<_>>());
-    println!("  {} sessions are live in all", host.active_count().await?);
+    show(out, &page.sessions.iter().collect::<Vec<_>>())?;
+    writeln!(
+        out,
+        "  {} sessions are live in all",
+        host.active_count().await?
+    )?;
 
-    step(5, "revoke: one session ends now");
+    step(out, 5, "revoke: one session ends now")?;
     let revocation = host.revoke(&*second.session.id).await?;
     let guard = if revocation.guard_confirmed {
         "confirmed by the guard"
     } else {
         "pending with the guard"
     };
-    println!("  session {} is dead, {guard}", short(&revocation.session_id));
-    refused("its token", host.validate(&*second.token).await)?;
+    writeln!(
+        out,
+        "  session {} is dead, {guard}",
+        short(&revocation.session_id)
+    )?;
+    refused(out, "its token", host.validate(&*second.token).await)?;
 
-    step(6, "revoke-all-for-agent: the kill switch");
+    step(out, 6, "revoke-all-for-agent: the kill switch")?;
     let ended = host.revoke_all_for_agent(&*coder).await?;
-    println!(
+    writeln!(
+        out,
         "  {ended} sessions of agent {} ended; {} are live in all",
         short(&coder),
         host.active_count().await?
-    );
+    )?;
 
-    step(7, "poll-events: all of it, in order");
+    step(out, 7, "poll-events: all of it, in order")?;
     let page = host.poll_events(0, 100).await?;
-    println!("  {:>3}  {:<24}  {:<8}  {:<8}  what", "no.", "time", "session", "agent");
+    writeln!(
+        out,
+        "  {:>3}  {:<24}  {:<8}  {:<8}  what",
+        "no.", "time", "session", "agent"
+    )?;
     for event in page.events {
         let kind = match event.kind {
             EventKind::Created => "created".into(),
             EventKind::Refreshed => "refreshed".into(),
             EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
         };
-        println!(
+        writeln!(
+            out,
             "  {:>3}  {:<24}  {:<8}  {:<8}  {kind}",
             event.sequence,
             time(event.time),
             short(&event.session_id),
             short(&event.agent_id),
-        );
+        )?;
     }
-    println!("\nMore: `cargo run -- --help`; the contract is in `wit/`.");
+    writeln!(
+        out,
+        "\nMore: `cargo run -- --help`; the contract is in `wit/`."
+    )?;
     Ok(())
 }
 
-fn step(number: u32, title: &str) {
-    println!("\n{number}. {title}");
+fn step(out: &mut impl Write, number: u32, title: &str) -> Result {
+    writeln!(out, "\n{number}. {title}")?;
+    Ok(())
 }
 
 fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
@@ -119,13 +171,15 @@ fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
     }
 }
 
-fn show(sessions: &[&Session]) {
-    println!(
+fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {
+    writeln!(
+        out,
         "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
         "session", "agent", "role", "task", "scopes", "expires"
-    );
+    )?;
     for session in sessions {
-        println!(
+        writeln!(
+            out,
             "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
             short(&session.id),
             short(&session.agent_id),
@@ -133,15 +187,20 @@ fn show(sessions: &[&Session]) {
             session.task_type.as_deref().unwrap_or("-"),
             session.scopes.join(" "),
             time(session.expires_at),
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// Shows that the component refused; a tour on which it does not is no tour.
-fn refused(what: &str, answer: std::result::Result<Session, CallError>) -> Result {
+fn refused(
+    out: &mut impl Write,
+    what: &str,
+    answer: std::result::Result<Session, CallError>,
+) -> Result {
     match answer {
         Err(CallError::Session(error)) => {
-            println!("  {what} is refused: {error:?}");
+            writeln!(out, "  {what} is refused: {error:?}")?;
             Ok(())
         }
         Err(error) => Err(error.into()),

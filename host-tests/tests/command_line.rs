@@ -12,7 +12,11 @@ fn command(args: &[&str]) -> Command {
 }
 
 fn text(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -28,18 +32,46 @@ fn without_a_command_it_shows_the_tour() {
         "6. revoke-all",
         "7. poll-events",
     ] {
-        assert!(tour.contains(&format!("\n{step}")), "{step} is missing in:\n{tour}");
+        assert!(
+            tour.contains(&format!("\n{step}")),
+            "{step} is missing in:\n{tour}"
+        );
     }
     assert_eq!(tour.matches("is refused").count(), 3, "{tour}");
     assert!(tour.contains("expired: revoked-all"), "{tour}");
 }
 
 #[test]
+fn a_reader_who_has_read_enough_ends_it_without_a_complaint() {
+    for args in [&[][..], &["component"], &["exec", "--controls"]] {
+        let mut child = command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let _ = writeln!(child.stdin.take().unwrap(), "{}", json!({ "op": "stats" }));
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{args:?}: {output:?}"
+        );
+    }
+}
+
+#[test]
 fn help_explains_the_commands() {
     let help = text(&command(&["--help"]).output().unwrap());
-    assert!(help.contains("component") && help.contains("exec"), "{help}");
+    assert!(
+        help.contains("component") && help.contains("exec"),
+        "{help}"
+    );
     let help = text(&command(&["exec", "--help"]).output().unwrap());
-    assert!(help.contains("--controls") && help.contains("wrong-handle"), "{help}");
+    assert!(
+        help.contains("--controls") && help.contains("wrong-handle"),
+        "{help}"
+    );
 }
 
 #[test]
@@ -53,7 +85,10 @@ fn component_writes_the_component_and_prints_what_it_is() {
     );
     let bytes = std::fs::read(&file).unwrap();
     assert!(bytes.starts_with(b"\0asm\x0d\0\x01\0"), "a component");
-    assert!(said.contains(&format!("size: {} bytes", bytes.len())), "{said}");
+    assert!(
+        said.contains(&format!("size: {} bytes", bytes.len())),
+        "{said}"
+    );
     assert!(said.contains("imports:\n  clawdb:session/guard@0.1.0\n  wasi:clocks/system-clock@0.3.0\n  wasi:random/random@0.3.0\nexports:\n"), "{said}");
 
     let nowhere = command(&["component", "--out", "/no/such/folder/file"])
@@ -161,7 +196,9 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
         ]
     );
     assert!(
-        said.contains("\"created-at\":\"2030-01-01T00:00:00Z\",\"expires-at\":\"2030-01-01T00:01:00Z\""),
+        said.contains(
+            "\"created-at\":\"2030-01-01T00:00:00Z\",\"expires-at\":\"2030-01-01T00:01:00Z\""
+        ),
         "{said}"
     );
 }

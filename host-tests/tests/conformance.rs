@@ -19,7 +19,9 @@ async fn the_component_answers_every_vector_as_expected() {
     let mut failed = Vec::new();
     for path in vectors() {
         let text = std::fs::read_to_string(&path).unwrap();
-        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
         let head = lines.next().expect("a vector has a head");
         assert!(
             numbers.insert(head["vector"].as_u64().unwrap()),
@@ -35,7 +37,9 @@ async fn the_component_answers_every_vector_as_expected() {
         );
 
         let guard = JwtGuard::new(&[1; 32]).unwrap();
-        let mut conversation = Conversation::start_controlled(&engine, guard).await.unwrap();
+        let mut conversation = Conversation::start_controlled(&engine, guard)
+            .await
+            .unwrap();
         let mut names = Names::new();
         for (exchange, number) in lines.zip(2..) {
             let send = filled_in(&exchange["send"], &names).to_string();
@@ -62,13 +66,17 @@ async fn the_component_answers_every_vector_as_expected() {
         (1..=numbers.len() as u64).collect(),
         "vectors are numbered without gaps"
     );
-    // R4, R8 and R22 are about what the guard is told and answers, and about what is not said: the rules' own tests check them.
+    // R4, R8 and R22 are about what the guard is told and answers, and about what is not said: the
+    // rules' own tests check them.
     let unspoken = ["R4", "R8", "R22"].map(String::from);
     let expected: BTreeSet<String> = (1..=22)
         .map(|rule| format!("R{rule}"))
         .filter(|rule| !unspoken.contains(rule))
         .collect();
-    assert_eq!(rules, expected, "every rule that a conversation can show has a vector");
+    assert_eq!(
+        rules, expected,
+        "every rule that a conversation can show has a vector"
+    );
 }
 
 fn vectors() -> Vec<std::path::PathBuf> {
@@ -77,7 +85,10 @@ fn vectors() -> Vec<std::path::PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    });
     paths.sort();
     paths
 }
@@ -104,9 +115,13 @@ fn contains(answer: &Value, expected: &Value, names: &mut Names) -> bool {
         (Value::String(name), _) if is_name(name) => {
             names.entry(name.clone()).or_insert_with(|| answer.clone()) == answer
         }
-        (Value::Object(expected), Value::Object(answer)) => expected
-            .iter()
-            .all(|(field, value)| answer.get(field).is_some_and(|answer| contains(answer, value, names))),
+        (Value::Object(expected), Value::Object(answer)) => {
+            expected.iter().all(|(field, value)| {
+                answer
+                    .get(field)
+                    .is_some_and(|answer| contains(answer, value, names))
+            })
+        }
         (Value::Array(expected), Value::Array(answer)) => {
             expected.len() == answer.len()
                 && answer
@@ -124,7 +139,10 @@ fn an_answer_that_differs_is_told_from_one_that_contains_what_is_expected() {
         let read = |text| serde_json::from_str(text).unwrap();
         contains(&read(answer), &read(expected), &mut Names::new())
     };
-    assert!(holds(r#"{"a":1,"b":[{"c":2,"d":3}]}"#, r#"{"b":[{"c":2}]}"#));
+    assert!(holds(
+        r#"{"a":1,"b":[{"c":2,"d":3}]}"#,
+        r#"{"b":[{"c":2}]}"#
+    ));
     assert!(holds("[1,1]", r#"["$x","$x"]"#));
     for (answer, expected) in [
         (r#"{"a":1}"#, r#"{"a":2}"#),
@@ -134,6 +152,9 @@ fn an_answer_that_differs_is_told_from_one_that_contains_what_is_expected() {
         ("[1,2]", r#"["$x","$x"]"#),
         ("1", r#""1""#),
     ] {
-        assert!(!holds(answer, expected), "{answer} does not contain {expected}");
+        assert!(
+            !holds(answer, expected),
+            "{answer} does not contain {expected}"
+        );
     }
 }

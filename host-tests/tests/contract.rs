@@ -21,9 +21,17 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a line of WIT begins an item, which needs `@since` and a text, or is a field or case, which needs a text.
+/// Whether a line of WIT begins an item, which needs `@since` and a text, or is a field or case,
+/// which needs a text.
 fn what_is(line: &str) -> Option<bool> {
-    let item = ["interface ", "world ", "record ", "variant ", "enum ", "type "];
+    let item = [
+        "interface ",
+        "world ",
+        "record ",
+        "variant ",
+        "enum ",
+        "type ",
+    ];
     let other = ["use ", "import ", "export ", "package ", "}", "///", "@"];
     if line.is_empty() || other.iter().any(|start| line.starts_with(start)) {
         None
@@ -39,7 +47,9 @@ fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
-            let Some(is_item) = what_is(line) else { continue };
+            let Some(is_item) = what_is(line) else {
+                continue;
+            };
             let place = format!("{}:{}: {line}", path.display(), number + 1);
             let mut before = lines[..number].iter().rev();
             let mut above = before.next();
@@ -51,7 +61,10 @@ fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
                 );
                 above = before.next();
             }
-            assert!(above.is_some_and(|line| line.starts_with("///")), "{place} has no text");
+            assert!(
+                above.is_some_and(|line| line.starts_with("///")),
+                "{place} has no text"
+            );
         }
     }
     assert!(items > 40, "only {items} items were found");
@@ -80,7 +93,11 @@ fn the_host_in_the_readme_is_the_example_and_has_at_most_40_lines() {
         readme.contains(&format!("```rust\n{example}```\n")),
         "the README shows another host than examples/embed.rs"
     );
-    assert!(example.lines().count() <= 40, "{} lines", example.lines().count());
+    assert!(
+        example.lines().count() <= 40,
+        "{} lines",
+        example.lines().count()
+    );
 }
 
 #[test]

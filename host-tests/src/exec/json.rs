@@ -27,7 +27,9 @@ pub fn answer<T: ToJson, E: ToJson>(result: &Result<T, E>) -> Value {
 }
 
 fn time(millis: u64) -> Value {
-    let time = i64::try_from(millis).ok().and_then(DateTime::from_timestamp_millis);
+    let time = i64::try_from(millis)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis);
     time.map_or_else(
         || json!(millis),
         |time| json!(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),

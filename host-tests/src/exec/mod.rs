@@ -1,8 +1,9 @@
-//! `exec`: a conversation with the component, a JSON object a line. The scripting interface of the command line, and what the
-//! conformance vectors are written in.
+//! `exec`: a conversation with the component, a JSON object a line. The scripting interface of the
+//! command line, and what the conformance vectors are written in.
 //!
-//! Each line is answered before the next is read. With controls, clock, guard and random source are in the hands of
-//! whoever speaks, nothing happens by itself, and the answers are the same each time.
+//! Each line is answered before the next is read. With controls, clock, guard and random source are
+//! in the hands of whoever speaks, nothing happens by itself, and the answers are the same each
+//! time.
 
 mod json;
 mod request;
@@ -72,9 +73,14 @@ impl Conversation {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start_controlled(engine: &SessionEngine, guard: JwtGuard) -> Result<Self, StartError> {
+    pub async fn start_controlled(
+        engine: &SessionEngine,
+        guard: JwtGuard,
+    ) -> Result<Self, StartError> {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
-        let guard = Arc::new(ControlledGuard::new(Arc::new(guard.with_clock(clock.clone()))));
+        let guard = Arc::new(ControlledGuard::new(Arc::new(
+            guard.with_clock(clock.clone()),
+        )));
         let entropy = Arc::new(ControlledEntropy::default());
         let options = HostOptions {
             clock: clock.clone(),
@@ -84,7 +90,11 @@ impl Conversation {
         };
         Ok(Self {
             host: SessionHost::start(engine, options).await?,
-            controls: Some(Controls { clock, guard, entropy }),
+            controls: Some(Controls {
+                clock,
+                guard,
+                entropy,
+            }),
             started: HashMap::new(),
         })
     }
@@ -118,7 +128,8 @@ impl Conversation {
             Ok(Request::Control(control)) => self.control(control).await,
             Err(reason) => Err(reason),
         };
-        answer.unwrap_or_else(|reason| json!({ "err": { "kind": "bad-request", "reason": reason } }))
+        answer
+            .unwrap_or_else(|reason| json!({ "err": { "kind": "bad-request", "reason": reason } }))
     }
 
     async fn call(&self, operation: Operation) -> Result<Value, String> {
@@ -155,7 +166,8 @@ impl Conversation {
                 match self.wait(running).await {
                     Ok(answer) => Ok(answer),
                     Err(running) => {
-                        let reason = format!("the call {name:?} still waits for the guard, which is held");
+                        let reason =
+                            format!("the call {name:?} still waits for the guard, which is held");
                         self.started.insert(name, Started::Running(running));
                         Err(reason)
                     }
@@ -171,7 +183,8 @@ impl Conversation {
                         GuardFunctions::Validate => guard.set(GuardFunction::Validate, mode),
                         GuardFunctions::Revoke => guard.set(GuardFunction::Revoke, mode),
                     }
-                    // Calls that were held go on before the next line. If they trap, it is they that tell.
+                    // Calls that were held go on before the next line. If they trap, it is they
+                    // that tell.
                     let _ = self.host.settle().await;
                 } else if !calls {
                     return Err("neither a mode nor calls is asked for".into());
@@ -189,14 +202,17 @@ impl Conversation {
     }
 
     fn controls(&self) -> Result<&Controls, String> {
-        self.controls.as_ref().ok_or_else(|| "only with --controls".into())
+        self.controls
+            .as_ref()
+            .ok_or_else(|| "only with --controls".into())
     }
 
     fn control_clock(&self, advance: Option<f64>, set: Option<&str>) -> Result<Value, String> {
         let clock = &self.controls()?.clock;
         match (advance, set) {
             (Some(seconds), None) => {
-                let by = Duration::try_from_secs_f64(seconds.abs()).map_err(|error| format!("advance: {error}"))?;
+                let by = Duration::try_from_secs_f64(seconds.abs())
+                    .map_err(|error| format!("advance: {error}"))?;
                 if seconds < 0.0 {
                     clock.rewind(by);
                 } else {
@@ -204,7 +220,8 @@ impl Conversation {
                 }
             }
             (None, Some(time)) => {
-                let time = DateTime::parse_from_rfc3339(time).map_err(|error| format!("set: {error}"))?;
+                let time =
+                    DateTime::parse_from_rfc3339(time).map_err(|error| format!("set: {error}"))?;
                 clock.set(Instant {
                     seconds: time.timestamp(),
                     nanoseconds: time.timestamp_subsec_nanos().min(999_999_999),
@@ -228,9 +245,12 @@ impl Conversation {
         }
     }
 
-    /// The end of a call that waits for the guard. With controls nothing but a later line can let it go on, so waiting here
-    /// would be for ever; the call is given back then.
-    async fn wait(&self, running: BoxFuture<'static, Value>) -> Result<Value, BoxFuture<'static, Value>> {
+    /// The end of a call that waits for the guard. With controls nothing but a later line can let
+    /// it go on, so waiting here would be for ever; the call is given back then.
+    async fn wait(
+        &self,
+        running: BoxFuture<'static, Value>,
+    ) -> Result<Value, BoxFuture<'static, Value>> {
         if self.controls.is_none() {
             return Ok(running.await);
         }
@@ -267,8 +287,12 @@ impl Operation {
                 Self::Validate { token } => json::answer(&host.validate(token).await),
                 Self::Refresh { session_id } => json::answer(&host.refresh(session_id).await),
                 Self::Revoke { session_id } => json::answer(&host.revoke(session_id).await),
-                Self::RevokeAllForAgent { agent_id } => json::answer(&host.revoke_all_for_agent(agent_id).await),
-                Self::FlushGuardRevocations {} => json::answer(&host.flush_guard_revocations().await),
+                Self::RevokeAllForAgent { agent_id } => {
+                    json::answer(&host.revoke_all_for_agent(agent_id).await)
+                }
+                Self::FlushGuardRevocations {} => {
+                    json::answer(&host.flush_guard_revocations().await)
+                }
                 Self::Get { session_id } => json::answer(&host.get(session_id).await),
                 Self::ListForAgent { agent_id, page } => {
                     let page = sessions::Page {
@@ -287,7 +311,9 @@ impl Operation {
                 } => json::answer(&host.create_session(agent_id, role, scopes, task_type).await),
                 Self::GetSession { id } => json::answer(&host.get_session(id).await),
                 Self::Invalidate { id } => json::answer(&host.invalidate(id).await),
-                Self::PollEvents { since, max } => json::answer(&host.poll_events(since, max).await),
+                Self::PollEvents { since, max } => {
+                    json::answer(&host.poll_events(since, max).await)
+                }
                 Self::Configure {
                     workspace_id,
                     default_ttl,

@@ -20,10 +20,13 @@ impl Request {
     /// # Errors
     /// What is wrong with it, for people.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
+        let value: Value =
+            serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
         let request = match value.get("op").and_then(Value::as_str) {
             None => return Err("not an object with an op".into()),
-            Some("start" | "finish" | "clock" | "guard" | "entropy") => Control::deserialize(value).map(Self::Control),
+            Some("start" | "finish" | "clock" | "guard" | "entropy") => {
+                Control::deserialize(value).map(Self::Control)
+            }
             Some(_) => Operation::deserialize(value).map(Self::Call),
         };
         request.map_err(|error| error.to_string())
@@ -121,9 +124,15 @@ pub enum Operation {
         task_type: Option<String>,
     },
     /// `legacy.get-session`
-    GetSession { id: String },
+    GetSession {
+        #[serde(alias = "session-id")]
+        id: String,
+    },
     /// `legacy.invalidate`
-    Invalidate { id: String },
+    Invalidate {
+        #[serde(alias = "session-id")]
+        id: String,
+    },
     /// `events.poll-events`
     PollEvents { since: u64, max: u32 },
     /// `settings.configure`
@@ -169,6 +178,8 @@ pub enum EntropyMode {
     Repeat,
 }
 
-fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

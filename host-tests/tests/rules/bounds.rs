@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error, Limit, Page};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Limit, Page,
+};
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
 
@@ -67,8 +69,13 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
     // Nobody has pruned, but whose time is over holds no place, neither the agent's nor one of all.
     let third = scene.session().await;
     assert_eq!(scene.validate(&third).await, Ok(()));
-    assert_eq!(refusal(scene.host.get(second.session.id).await), Error::SessionNotFound);
-    scene.session_of("0a9e0000-0000-4000-8000-000000000003").await;
+    assert_eq!(
+        refusal(scene.host.get(second.session.id).await),
+        Error::SessionNotFound
+    );
+    scene
+        .session_of("0a9e0000-0000-4000-8000-000000000003")
+        .await;
     assert_eq!(scene.host.active_count().await, Ok(2));
 }
 
@@ -155,7 +162,8 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     assert_eq!(host.active_count().await, Ok(STORED));
     let many = costs().await;
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
-        // Work on all 60,000 would cost a hundred times as much; the slack is for caches and a busy machine.
+        // Work on all 60,000 would cost a hundred times as much; the slack is for caches and a busy
+        // machine.
         assert!(
             many < few * 10 + Duration::from_micros(20),
             "{what}: {few:?} with few sessions, {many:?} with many"
@@ -171,10 +179,16 @@ async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
         ids.push(scene.session().await.session.id);
     }
     let page = async |cursor| {
-        let page = Page { cursor, limit: Some(2) };
+        let page = Page {
+            cursor,
+            limit: Some(2),
+        };
         let page = scene.host.list_for_agent(AGENT, page).await.unwrap();
         (
-            page.sessions.into_iter().map(|session| session.id).collect::<Vec<_>>(),
+            page.sessions
+                .into_iter()
+                .map(|session| session.id)
+                .collect::<Vec<_>>(),
             page.next,
         )
     };

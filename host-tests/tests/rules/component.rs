@@ -40,7 +40,9 @@ fn the_component_holds_no_path_of_the_machine_that_built_it() {
     let root = std::fs::canonicalize(root).unwrap();
     let home = std::env::var("HOME").unwrap();
     for path in [root.to_str().unwrap(), &format!("{home}/.cargo")] {
-        let found = COMPONENT.windows(path.len()).any(|window| window == path.as_bytes());
+        let found = COMPONENT
+            .windows(path.len())
+            .any(|window| window == path.as_bytes());
         assert!(!found, "{path} stands in the component");
     }
 }

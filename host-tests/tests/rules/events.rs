@@ -90,7 +90,10 @@ async fn r18_1024_events_are_kept_and_a_reader_that_fell_behind_is_told_how_many
         scene.host.invalidate(session.id).await.unwrap();
     }
     let page = scene.host.poll_events(0, 1_000).await.unwrap();
-    assert_eq!((page.missed, page.events.len(), page.next), (76, 1_000, 1_076));
+    assert_eq!(
+        (page.missed, page.events.len(), page.next),
+        (76, 1_000, 1_076)
+    );
     assert_eq!(page.events[0].sequence, 77);
     let page = scene.host.poll_events(page.next, 1_000).await.unwrap();
     assert_eq!((page.missed, page.events.len(), page.next), (0, 24, 1_100));
@@ -121,7 +124,11 @@ async fn r18_readers_resume_where_they_were_and_take_nothing_from_each_other() {
     assert_eq!(read, [3, 4, 5, 6]);
     let again = scene.host.poll_events(4, 10).await.unwrap();
     assert_eq!(
-        again.events.iter().map(|event| event.sequence).collect::<Vec<_>>(),
+        again
+            .events
+            .iter()
+            .map(|event| event.sequence)
+            .collect::<Vec<_>>(),
         [5, 6]
     );
     let ahead = scene.host.poll_events(u64::MAX, 10).await.unwrap();

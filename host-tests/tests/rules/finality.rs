@@ -14,7 +14,14 @@ async fn r12_revoke_beats_an_inflight_refresh() {
     let grant = scene.session().await;
     scene.hold(GuardFunction::Issue);
     let refresh = scene.start_refresh(&grant).await;
-    assert!(scene.host.revoke(&*grant.session.id).await.unwrap().guard_confirmed);
+    assert!(
+        scene
+            .host
+            .revoke(&*grant.session.id)
+            .await
+            .unwrap()
+            .guard_confirmed
+    );
     scene.release();
     assert_eq!(refusal(refresh.await), Error::SessionRevoked);
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
@@ -81,10 +88,15 @@ async fn r12_a_revoke_takes_effect_before_the_guard_is_asked() {
 async fn r12_a_revoke_that_the_guard_does_not_confirm_is_kept_and_retried() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
-    scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
     let revocation = scene.host.revoke(&*grant.session.id).await.unwrap();
     assert!(!revocation.guard_confirmed);
-    assert!(matches!(revocation.guard_error, Some(GuardError::Unavailable(_))));
+    assert!(matches!(
+        revocation.guard_error,
+        Some(GuardError::Unavailable(_))
+    ));
     assert_eq!(revocation.session_id, grant.session.id);
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
 
@@ -104,7 +116,14 @@ async fn r12_a_guard_that_calls_the_token_revoked_has_confirmed() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     scene.guard.set(GuardFunction::Revoke, GuardMode::Revoked);
-    assert!(scene.host.revoke(&*grant.session.id).await.unwrap().guard_confirmed);
+    assert!(
+        scene
+            .host
+            .revoke(&*grant.session.id)
+            .await
+            .unwrap()
+            .guard_confirmed
+    );
     assert_eq!(scene.stats().await.pending_revocations, 0);
 }
 
@@ -115,7 +134,11 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
         let grant = scene.session().await;
         scene.host.invalidate(grant.session.id).await.unwrap();
     }
-    assert_eq!(scene.guard.calls().revoke, 0, "invalidate does without the guard");
+    assert_eq!(
+        scene.guard.calls().revoke,
+        0,
+        "invalidate does without the guard"
+    );
     assert_eq!(scene.stats().await.pending_revocations, 40);
     scene.hold(GuardFunction::Revoke);
     let flush = || {
@@ -124,7 +147,10 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
     };
     let (one, other) = (flush().await, flush().await);
     scene.release();
-    assert_eq!((one.await.unwrap().pending, other.await.unwrap().pending), (0, 0));
+    assert_eq!(
+        (one.await.unwrap().pending, other.await.unwrap().pending),
+        (0, 0)
+    );
     let mut revoked = scene.tokens.revoked();
     revoked.sort();
     revoked.dedup();
@@ -138,7 +164,10 @@ async fn r12_a_pending_revocation_is_settled_by_the_end_of_the_tokens_own_time()
     scene.guard.set(GuardFunction::Revoke, GuardMode::Deny);
     scene.host.revoke(grant.session.id).await.unwrap();
     scene.advance(59.0);
-    assert_eq!(scene.host.flush_guard_revocations().await.unwrap().pending, 1);
+    assert_eq!(
+        scene.host.flush_guard_revocations().await.unwrap().pending,
+        1
+    );
     scene.advance(1.0);
     let asked = scene.guard.calls().revoke;
     let report = scene.host.flush_guard_revocations().await.unwrap();
@@ -196,7 +225,8 @@ async fn r13_sessions_created_after_a_revoke_all_are_untouched_by_it() {
 }
 
 #[tokio::test]
-async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_guard_is_not_waited_for() {
+async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_guard_is_not_waited_for()
+ {
     let scene = Scene::new().await;
     let mut grants = Vec::new();
     for _ in 0..50 {
@@ -204,12 +234,16 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
     }
     scene.hold(GuardFunction::Revoke);
     let host = scene.host.clone();
-    let revoke_all = scene.start(async move { host.revoke_all_for_agent(AGENT).await }).await;
+    let revoke_all = scene
+        .start(async move { host.revoke_all_for_agent(AGENT).await })
+        .await;
     assert_eq!(scene.guard.calls().revoke, 16, "so many at a time");
     for grant in &grants {
         assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
     }
-    scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
     assert_eq!(revoke_all.await.unwrap(), 50);
     assert_eq!(
         scene.guard.calls().revoke,
@@ -218,7 +252,10 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
     );
     assert_eq!(scene.stats().await.pending_revocations, 50);
     scene.release();
-    assert_eq!(scene.host.flush_guard_revocations().await.unwrap().settled, 50);
+    assert_eq!(
+        scene.host.flush_guard_revocations().await.unwrap().settled,
+        50
+    );
     assert_eq!(scene.tokens.revoked().len(), 50);
 }
 
@@ -243,7 +280,11 @@ async fn r14_of_concurrent_refreshes_exactly_one_wins() {
     assert_eq!(scene.validate(&winner).await, Ok(()));
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
     let revoked = scene.tokens.revoked();
-    assert_eq!(revoked.len(), 5, "the superseded token and those of the four that lost");
+    assert_eq!(
+        revoked.len(),
+        5,
+        "the superseded token and those of the four that lost"
+    );
     assert!(!revoked.contains(&scene.tokens.handle_of(&winner.token)));
     assert_eq!(scene.stats().await.refreshed, 1);
 }
@@ -259,7 +300,9 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
         Err(Error::InvalidToken),
         "before the guard has confirmed"
     );
-    scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
     let second = refresh.await.unwrap();
     assert_eq!(
         scene.validate(&second).await,
@@ -276,15 +319,31 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
 #[tokio::test]
 async fn r15_revoking_what_is_unknown_or_dead_answers_not_found_and_changes_nothing() {
     let scene = Scene::new().await;
-    let [revoked, invalidated, lapsed] = [scene.session().await, scene.session().await, scene.session().await];
+    let [revoked, invalidated, lapsed] = [
+        scene.session().await,
+        scene.session().await,
+        scene.session().await,
+    ];
     scene.host.revoke(&*revoked.session.id).await.unwrap();
-    scene.host.invalidate(&*invalidated.session.id).await.unwrap();
+    scene
+        .host
+        .invalidate(&*invalidated.session.id)
+        .await
+        .unwrap();
     scene.advance(60.0);
     let before = scene.stats().await;
     let asked = scene.guard.calls();
-    for id in [NOBODY, &revoked.session.id, &invalidated.session.id, &lapsed.session.id] {
+    for id in [
+        NOBODY,
+        &revoked.session.id,
+        &invalidated.session.id,
+        &lapsed.session.id,
+    ] {
         assert_eq!(refusal(scene.host.revoke(id).await), Error::SessionNotFound);
-        assert_eq!(refusal(scene.host.invalidate(id).await), Error::SessionNotFound);
+        assert_eq!(
+            refusal(scene.host.invalidate(id).await),
+            Error::SessionNotFound
+        );
     }
     assert_eq!(scene.stats().await, before);
     assert_eq!(scene.guard.calls(), asked);
@@ -322,7 +381,11 @@ async fn r16_a_repeated_session_id_fails_the_create_and_overwrites_nothing() {
         Error::Collision(Duplicate::SessionId)
     );
     assert_eq!(scene.stats().await, before);
-    assert_eq!(scene.guard.calls().issue, issued, "the guard was not asked in vain");
+    assert_eq!(
+        scene.guard.calls().issue,
+        issued,
+        "the guard was not asked in vain"
+    );
     assert_eq!(scene.validate(&first).await, Ok(()));
 }
 
@@ -346,7 +409,10 @@ async fn r16_two_creates_in_flight_cannot_take_the_same_id() {
 async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_session() {
     let scene = Scene::new().await;
     let victim = scene.session().await;
-    let (handle, token) = (scene.tokens.handle_of(&victim.token), victim.token.to_string());
+    let (handle, token) = (
+        scene.tokens.handle_of(&victim.token),
+        victim.token.to_string(),
+    );
     let other = scene.session_of(OTHER_AGENT).await;
     let before = scene.stats().await;
     for repeat_handle in [true, false] {
@@ -387,7 +453,9 @@ async fn r16_a_handle_whose_revocation_is_pending_is_not_given_to_a_new_session(
     let grant = scene.session().await;
     let handle = scene.tokens.handle_of(&grant.token);
     scene.host.invalidate(grant.session.id).await.unwrap();
-    scene.tokens.twist(move |issued| IssuedToken { handle, ..issued });
+    scene
+        .tokens
+        .twist(move |issued| IssuedToken { handle, ..issued });
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
         Error::Collision(Duplicate::Handle)

@@ -10,13 +10,17 @@ use crate::scene::{AGENT, Scene, refusal, request};
 async fn r09_a_token_whose_claims_name_another_handle_is_refused() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
-    scene.guard.set(GuardFunction::Validate, GuardMode::WrongHandle);
+    scene
+        .guard
+        .set(GuardFunction::Validate, GuardMode::WrongHandle);
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
     scene.release();
     assert_eq!(scene.validate(&grant).await, Ok(()));
 
     // The other way round: the guard gave one handle and stands by another.
-    scene.guard.set(GuardFunction::Issue, GuardMode::WrongHandle);
+    scene
+        .guard
+        .set(GuardFunction::Issue, GuardMode::WrongHandle);
     let crossed = scene.session().await;
     assert_eq!(scene.validate(&crossed).await, Err(Error::InvalidToken));
 }
@@ -28,7 +32,10 @@ async fn r09_a_token_that_the_guard_says_has_expired_is_refused() {
     scene.tokens.let_claims_expire(scene.now() + 1);
     assert_eq!(scene.validate(&grant).await, Ok(()));
     scene.tokens.let_claims_expire(scene.now());
-    assert_eq!(scene.validate(&grant).await, Err(Error::Guard(GuardError::Expired)));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(Error::Guard(GuardError::Expired))
+    );
 }
 
 #[tokio::test]
@@ -107,7 +114,12 @@ async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
             Error::Guard(_)
         ));
         assert!(matches!(
-            refusal(scene.host.create_session(AGENT, "worker", vec![], None).await),
+            refusal(
+                scene
+                    .host
+                    .create_session(AGENT, "worker", vec![], None)
+                    .await
+            ),
             Error::Guard(_)
         ));
     }
@@ -128,7 +140,10 @@ async fn r11_a_refresh_that_the_guard_refuses_leaves_the_session_as_it_was() {
     }
     assert_eq!(scene.stats().await, before);
     assert_eq!(scene.validate(&grant).await, Ok(()));
-    assert_eq!(scene.host.get(&*grant.session.id).await.unwrap(), grant.session);
+    assert_eq!(
+        scene.host.get(&*grant.session.id).await.unwrap(),
+        grant.session
+    );
 }
 
 #[tokio::test]
@@ -137,7 +152,9 @@ async fn r11_a_token_that_was_issued_in_vain_is_revoked_again_and_that_is_not_fo
     scene.hold(GuardFunction::Issue);
     let create = scene.start_create(request(AGENT)).await;
     scene.host.revoke_all_for_agent(AGENT).await.unwrap();
-    scene.guard.set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
     scene.guard.set(GuardFunction::Issue, GuardMode::Ok);
     assert_eq!(refusal(create.await), Error::SessionRevoked);
     assert_eq!(

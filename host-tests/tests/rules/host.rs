@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
 use clawdb_session_host::control::GuardMode;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::{CallError, HostError, TrapKind};
-use clawdb_session_host::guard::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_host::guard::{
+    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+};
 use clawdb_session_host::host::{HostOptions, SessionHost};
 use futures::future::join_all;
 
-use crate::scene::{AGENT, PlainGuard, Scene, engine, refusal, request};
+use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request};
 
 /// A guard that never answers, or panics.
 struct Stuck {
@@ -78,7 +80,11 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
         kind: TrapKind::Guard,
         message: "the guard was told to trap".into(),
     };
-    assert_eq!(refresh.await, Err(CallError::Host(trapped.clone())), "calls in flight");
+    assert_eq!(
+        refresh.await,
+        Err(CallError::Host(trapped.clone())),
+        "calls in flight"
+    );
     assert_eq!(create.await, Err(CallError::Host(trapped.clone())));
     assert_eq!(
         scene.host.validate(grant.token).await,
@@ -165,7 +171,11 @@ async fn clones_of_a_handle_call_from_many_tasks_at_once() {
             host.revoke_all_for_agent(agent).await.unwrap()
         })
     });
-    let ended: Vec<u32> = join_all(tasks).await.into_iter().map(Result::unwrap).collect();
+    let ended: Vec<u32> = join_all(tasks)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(ended, [20; 64]);
     assert_eq!(host.active_count().await, Ok(0));
 }
@@ -183,9 +193,9 @@ async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
 
 #[tokio::test]
 async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not() {
-    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(Arc::new(
-        PlainGuard::default(),
-    )));
+    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(
+        Arc::new(PlainGuard::default()),
+    ));
     let options = HostOptions {
         max_in_flight: 2,
         guard_deadline: None,
@@ -193,8 +203,13 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
     };
     let host = SessionHost::start(engine(), options).await.unwrap();
     let first = host.create(request(AGENT)).await.unwrap();
-    guard.set(clawdb_session_host::control::GuardFunction::Issue, GuardMode::Hold);
-    let mut running: Vec<_> = (0..5).map(|_| Box::pin(host.create(request(AGENT)))).collect();
+    guard.set(
+        clawdb_session_host::control::GuardFunction::Issue,
+        GuardMode::Hold,
+    );
+    let mut running: Vec<_> = (0..5)
+        .map(|_| Box::pin(host.create(request(AGENT))))
+        .collect();
     for call in &mut running {
         assert!(futures::poll!(call).is_pending());
     }
@@ -203,6 +218,45 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
     assert!(host.revoke(first.session.id).await.unwrap().guard_confirmed);
     guard.set_all(GuardMode::Ok);
     assert!(join_all(running).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn arguments_of_megabytes_are_refused_before_they_enter_the_instance() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    let memory = scene.host.memory();
+    let huge = "x".repeat(64 << 20);
+    let host = &scene.host;
+    let with = |change: &dyn Fn(&mut CreateRequest)| {
+        let mut request = request(AGENT);
+        change(&mut request);
+        host.create(request)
+    };
+    assert_eq!(invalid_field(host.validate(&*huge).await), "token");
+    assert_eq!(invalid_field(host.get(&*huge).await), "session-id");
+    assert_eq!(
+        invalid_field(host.revoke_all_for_agent(&*huge).await),
+        "agent-id"
+    );
+    assert_eq!(invalid_field(host.invalidate(&*huge).await), "id");
+    assert_eq!(
+        invalid_field(with(&|r| r.role.clone_from(&huge)).await),
+        "role"
+    );
+    assert_eq!(
+        invalid_field(with(&|r| r.scopes = vec![String::new(); 1 << 20]).await),
+        "scopes"
+    );
+    assert_eq!(
+        invalid_field(with(&|r| r.task_type = Some(huge.clone())).await),
+        "task-type"
+    );
+    assert_eq!(
+        invalid_field(with(&|r| r.metadata = Some(huge.clone())).await),
+        "metadata"
+    );
+    assert_eq!(host.memory(), memory);
+    assert_eq!(scene.validate(&grant).await, Ok(()));
 }
 
 #[tokio::test]

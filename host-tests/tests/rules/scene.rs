@@ -1,4 +1,5 @@
-//! What a test plays in: an instance of the component with a guard, a clock and a random source under control.
+//! What a test plays in: an instance of the component with a guard, a clock and a random source
+//! under control.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -6,8 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::events::{EndReason, Event, EventKind};
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error, Page};
+use clawdb_session_host::bindings::exports::clawdb::session::events::{
+    EndReason, Event, EventKind,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Page,
+};
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use clawdb_session_host::clock::{Clock, Instant, ManualClock};
 use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
@@ -15,7 +20,9 @@ use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::entropy::ControlledEntropy;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::guard::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_host::guard::{
+    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+};
 use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
 use futures::poll;
 
@@ -79,15 +86,24 @@ impl Scene {
     }
 
     pub async fn session_of(&self, agent: &str) -> Grant {
-        self.host.create(request(agent)).await.expect("a session is created")
+        self.host
+            .create(request(agent))
+            .await
+            .expect("a session is created")
     }
 
     /// Begins a call that comes to wait for the held guard, so that what follows overlaps it.
     pub async fn start<T>(&self, call: impl Future<Output = T> + Send + 'static) -> InFlight<T> {
         let mut call: InFlight<T> = Box::pin(call);
-        assert!(poll!(&mut call).is_pending(), "the call was to be sent and to wait");
+        assert!(
+            poll!(&mut call).is_pending(),
+            "the call was to be sent and to wait"
+        );
         self.host.settle().await.expect("the instance runs");
-        assert!(poll!(&mut call).is_pending(), "the call was to wait for the guard");
+        assert!(
+            poll!(&mut call).is_pending(),
+            "the call was to wait for the guard"
+        );
         call
     }
 
@@ -127,7 +143,11 @@ impl Scene {
     }
 
     pub async fn events(&self) -> Vec<Event> {
-        self.host.poll_events(0, 1_000).await.expect("events are given").events
+        self.host
+            .poll_events(0, 1_000)
+            .await
+            .expect("events are given")
+            .events
     }
 
     /// How the session ended, once for each terminal event.
@@ -161,8 +181,15 @@ impl Scene {
             cursor: None,
             limit: None,
         };
-        let page = self.host.list_for_agent(agent, page).await.expect("a page is given");
-        page.sessions.into_iter().map(|session| session.id).collect()
+        let page = self
+            .host
+            .list_for_agent(agent, page)
+            .await
+            .expect("a page is given");
+        page.sessions
+            .into_iter()
+            .map(|session| session.id)
+            .collect()
     }
 }
 
@@ -221,7 +248,8 @@ pub fn invalid_field<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String
 /// A change of what the guard answers.
 type Twist = Box<dyn FnOnce(IssuedToken) -> IssuedToken + Send>;
 
-/// A guard whose tokens are numbered, that remembers all it was asked, and that can be made to answer anything.
+/// A guard whose tokens are numbered, that remembers all it was asked, and that can be made to
+/// answer anything.
 #[derive(Default)]
 pub struct PlainGuard(Mutex<Plain>);
 
@@ -291,7 +319,11 @@ impl Guard for PlainGuard {
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         let plain = self.lock();
-        let mut claims = plain.claims.get(&token).cloned().ok_or(GuardError::InvalidToken)?;
+        let mut claims = plain
+            .claims
+            .get(&token)
+            .cloned()
+            .ok_or(GuardError::InvalidToken)?;
         if plain.revoked.contains(&claims.handle) {
             return Err(GuardError::Revoked.into());
         }

@@ -24,7 +24,10 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
     said.push(format!("{first:?}"));
     let second = host.refresh(&*first.session.id).await.unwrap();
     said.push(format!("{second:?}"));
-    said.push(format!("{:?}", host.validate(&*second.token).await.unwrap()));
+    said.push(format!(
+        "{:?}",
+        host.validate(&*second.token).await.unwrap()
+    ));
     for mode in [
         GuardMode::Deny,
         GuardMode::Unavailable,

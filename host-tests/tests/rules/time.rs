@@ -53,7 +53,8 @@ async fn r05_a_session_is_live_before_its_expiry_and_dead_at_it() {
 }
 
 #[tokio::test]
-async fn r05_whoever_touches_a_session_past_its_time_hears_that_it_expired_and_then_that_it_is_unknown() {
+async fn r05_whoever_touches_a_session_past_its_time_hears_that_it_expired_and_then_that_it_is_unknown()
+ {
     for touch in 0..3 {
         let scene = Scene::new().await;
         let grant = scene.session().await;
@@ -94,10 +95,13 @@ async fn r05_a_refresh_grants_the_sessions_own_lifetime_again_from_now() {
 }
 
 #[tokio::test]
-async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_validated_or_refreshed() {
+async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_validated_or_refreshed()
+{
     let scene = Scene::new().await;
     let [validated, refreshed] = [scene.session().await, scene.session().await];
-    scene.guard.set_all(clawdb_session_host::control::GuardMode::Hold);
+    scene
+        .guard
+        .set_all(clawdb_session_host::control::GuardMode::Hold);
     let (host, token) = (scene.host.clone(), validated.token.clone());
     let validate = scene.start(async move { host.validate(token).await }).await;
     let refresh = scene.start_refresh(&refreshed).await;
@@ -121,7 +125,12 @@ async fn r06_a_clock_that_goes_back_extends_nothing() {
     assert_eq!(scene.validate(&grant).await, Ok(()));
     scene.advance(-3_600.0);
     assert_eq!(scene.stats().await.now, grant.session.expires_at - 1_000);
-    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap().session;
+    let refreshed = scene
+        .host
+        .refresh(&*grant.session.id)
+        .await
+        .unwrap()
+        .session;
     assert_eq!(
         refreshed.expires_at,
         grant.session.expires_at + 59_000,
@@ -131,7 +140,10 @@ async fn r06_a_clock_that_goes_back_extends_nothing() {
     assert_eq!(second.created_at, grant.session.expires_at - 1_000);
     // Back at where it was, the clock goes on as if nothing had been.
     scene.advance(3_600.0 + 60.0);
-    assert_eq!(refusal(scene.host.get(second.id).await), Error::SessionExpired);
+    assert_eq!(
+        refusal(scene.host.get(second.id).await),
+        Error::SessionExpired
+    );
 }
 
 #[tokio::test]
@@ -171,7 +183,10 @@ async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
     for expected in [30_000 + 60_000, 100_000, 100_000] {
         scene.advance(30.0);
         grant = scene.host.refresh(&*grant.session.id).await.unwrap();
-        assert_eq!(grant.session.expires_at, grant.session.created_at + expected);
+        assert_eq!(
+            grant.session.expires_at,
+            grant.session.created_at + expected
+        );
     }
     scene.advance(10.0);
     assert_eq!(scene.now(), cap);

@@ -1,0 +1,237 @@
+//! The core without wasm: what only a Rust caller can do (drop a call that waits), and long runs
+//! with an eye on what is kept.
+//!
+//! The rules are tested through the built component, in `host-tests`.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::{
+    AgentId, Attributes, Claims, Clock, CreateRequest, Error, Grant, Guard, GuardError,
+    IssueRequest, IssuedToken, Metadata, Role, Scopes, SessionId, SessionManager, SystemEntropy,
+    Timestamp, Token,
+};
+
+/// Numbers its tokens; while it is held, it does not answer.
+#[derive(Clone, Default)]
+struct TestGuard(Rc<GuardState>);
+
+#[derive(Default)]
+struct GuardState {
+    held: Cell<bool>,
+    issued: Cell<u64>,
+    revoked: RefCell<Vec<String>>,
+}
+
+impl TestGuard {
+    async fn answer(&self) {
+        poll_fn(|_| {
+            if self.0.held.get() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+    }
+}
+
+impl Guard for TestGuard {
+    async fn issue_session_token(
+        &self,
+        request: IssueRequest<'_>,
+    ) -> Result<IssuedToken, GuardError> {
+        self.answer().await;
+        let number = self.0.issued.get() + 1;
+        self.0.issued.set(number);
+        Ok(IssuedToken {
+            token: format!("token-{number}"),
+            handle: format!("handle-{number}"),
+            expires_at: request.expires_at,
+        })
+    }
+
+    async fn validate_token(&self, token: &str) -> Result<Claims, GuardError> {
+        self.answer().await;
+        Ok(Claims {
+            handle: token.replace("token", "handle"),
+            expires_at: Timestamp::MAX,
+        })
+    }
+
+    async fn revoke_session(&self, handle: &str) -> Result<(), GuardError> {
+        self.answer().await;
+        self.0.revoked.borrow_mut().push(handle.into());
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct TestClock(Rc<Cell<u64>>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(self.0.get()))
+    }
+}
+
+type Manager = SessionManager<TestGuard, TestClock, SystemEntropy>;
+
+fn manager() -> (Manager, TestGuard, TestClock) {
+    let (guard, clock) = (TestGuard::default(), TestClock::default());
+    (
+        SessionManager::new(guard.clone(), clock.clone(), SystemEntropy),
+        guard,
+        clock,
+    )
+}
+
+fn request(agent: u64, seconds: u64) -> CreateRequest {
+    CreateRequest {
+        agent_id: AgentId::parse("agent-id", &format!("0a9e0000-0000-4000-8000-{agent:012x}"))
+            .unwrap(),
+        attributes: Attributes {
+            role: Role::parse("worker".into()).unwrap(),
+            scopes: Scopes::parse(&["memory:read".into()]).unwrap(),
+            task_type: None,
+            metadata: Metadata::default(),
+        },
+        expires_in: Some(seconds),
+    }
+}
+
+fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The result of a call that need not wait.
+fn now<T>(call: impl Future<Output = T>) -> T {
+    match poll(pin!(call)) {
+        Poll::Ready(result) => result,
+        Poll::Pending => panic!("the call waits"),
+    }
+}
+
+/// A call that comes to wait for the guard and is dropped there.
+fn drop_waiting<T>(guard: &TestGuard, call: impl Future<Output = T>) {
+    guard.0.held.set(true);
+    assert!(poll(pin!(call)).is_pending(), "the call was to wait");
+    guard.0.held.set(false);
+}
+
+#[test]
+fn a_create_that_is_dropped_while_it_waits_gives_its_place_up() {
+    let (manager, guard, _) = manager();
+    let before = manager.stats();
+    drop_waiting(&guard, manager.create(request(1, 60)));
+    assert_eq!(manager.stats(), before);
+    now(manager.create(request(1, 60))).unwrap();
+}
+
+#[test]
+fn r12_a_revoke_that_is_dropped_while_it_waits_has_taken_effect_and_stays_pending() {
+    let (manager, guard, _) = manager();
+    let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
+    drop_waiting(&guard, manager.revoke(session.id));
+    assert_eq!(now(manager.validate(token)), Err(Error::InvalidToken));
+    assert_eq!(manager.stats().pending_revocations, 1);
+    assert_eq!(now(manager.flush_guard_revocations()).settled, 1);
+    assert_eq!(*guard.0.revoked.borrow(), ["handle-1"]);
+}
+
+#[test]
+fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
+    let (manager, guard, _) = manager();
+    let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
+    let before = manager.stats();
+    drop_waiting(&guard, manager.refresh(session.id));
+    drop_waiting(
+        &guard,
+        manager.validate(Token::parse(token.expose().into()).unwrap()),
+    );
+    assert_eq!(manager.stats(), before);
+    assert_eq!(now(manager.validate(token)), Ok(session));
+}
+
+/// Any mix of calls, some of them dropped while they wait: what is counted is what there is, and
+/// when all is over nothing is left.
+#[test]
+fn r21_a_long_mix_of_calls_keeps_the_books_and_leaves_nothing() {
+    let (manager, guard, clock) = manager();
+    let empty = manager.stats();
+    let mut random: u64 = 7;
+    let mut next = |bound: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % bound
+    };
+    let mut live: Vec<(SessionId, Token)> = Vec::new();
+    for _ in 0..40_000 {
+        let picked = (!live.is_empty()).then(|| usize::try_from(next(live.len() as u64)).unwrap());
+        match (next(12), picked) {
+            (0..=3, _) => {
+                if let Ok(Grant { session, token }) =
+                    now(manager.create(request(next(40), 1 + next(90))))
+                {
+                    live.push((session.id, token));
+                }
+            }
+            (4, Some(at)) => {
+                if let Ok(grant) = now(manager.refresh(live[at].0)) {
+                    live[at].1 = grant.token;
+                }
+            }
+            (5, Some(at)) => drop(now(manager.revoke(live.swap_remove(at).0))),
+            (6, Some(at)) => drop(manager.invalidate(live.swap_remove(at).0)),
+            (7, _) => {
+                now(manager.revoke_all_for_agent(request(next(40), 1).agent_id));
+            }
+            (8, _) => clock.0.set(clock.0.get() + next(4_000)),
+            (9, _) => {
+                manager.prune_expired(Some(3));
+            }
+            (10, Some(at)) => {
+                let Ok(_) = manager.get(live[at].0) else {
+                    continue;
+                };
+                drop_waiting(&guard, manager.revoke(live.swap_remove(at).0));
+            }
+            _ => drop_waiting(&guard, manager.create(request(next(40), 60))),
+        }
+        live.retain(|(id, _)| manager.get(*id).is_ok());
+        let stats = manager.stats();
+        assert_eq!(stats.live_sessions, live.len());
+        assert_eq!(stats.creates_in_flight, 0);
+        let ended = stats.totals.created - stats.totals.expired;
+        assert_eq!(
+            ended,
+            (stats.live_sessions + stats.prunable_sessions) as u64
+        );
+    }
+    for (id, token) in live {
+        assert_eq!(now(manager.validate(token)).unwrap().id, id);
+    }
+    clock.0.set(clock.0.get() + 100_000);
+    while manager.prune_expired(None) > 0 {}
+    while now(manager.flush_guard_revocations()).pending > 0 {}
+    let left = manager.stats();
+    assert_eq!(
+        (
+            left.prunable_sessions,
+            left.tracked_agents,
+            left.pending_revocations,
+            left.state_bytes
+        ),
+        (
+            empty.prunable_sessions,
+            empty.tracked_agents,
+            empty.pending_revocations,
+            empty.state_bytes
+        )
+    );
+    assert!(left.totals.created > 5_000, "{left:?}");
+}

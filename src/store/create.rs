@@ -1,0 +1,154 @@
+//! Making a session: reserve a place, wait for the guard, commit, release.
+
+use std::hash::BuildHasher;
+
+use super::{Entry, OVERHEAD, RESERVED, Store};
+use crate::agents::Agent;
+use crate::clock::Timestamp;
+use crate::error::{Duplicate, Error, Limit};
+use crate::events::EventKind;
+use crate::id::{AgentId, SessionId};
+use crate::session::{Attributes, Session};
+use crate::ticket::{Draft, NewToken, Reservation};
+
+impl Store {
+    /// Keeps a place for a session, so that creates which overlap cannot pass a bound together
+    /// (R19) or take the same id (R16).
+    ///
+    /// # Errors
+    /// [`Error::Collision`], [`Error::LimitReached`].
+    pub fn reserve(
+        &mut self,
+        id: SessionId,
+        agent_id: AgentId,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<Reservation, Error> {
+        let key = self.seed.hash_one(id);
+        if self.by_id.contains(key) {
+            return Err(Error::Collision(Duplicate::SessionId));
+        }
+        let size = OVERHEAD.saturating_add(attributes.size());
+        self.make_room_for_agent(agent_id, now)?;
+        self.make_room(size, now)?;
+
+        let epoch = self
+            .agents
+            .reserve(agent_id)
+            .ok_or(Error::Collision(Duplicate::SessionId))?;
+        self.by_id.insert(key, RESERVED);
+        self.reserved = self.reserved.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(size);
+        Ok(Reservation {
+            id,
+            agent_id,
+            epoch,
+            size,
+        })
+    }
+
+    /// Gives a reserved place up.
+    pub fn release(&mut self, reservation: &Reservation) {
+        let key = self.seed.hash_one(reservation.id);
+        if self.by_id.get(key) == Some(&RESERVED) {
+            self.by_id.remove(key);
+        }
+        self.reserved = self.reserved.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(reservation.size);
+        self.agents.release(reservation.agent_id);
+    }
+
+    /// Makes a session in a reserved place, which is to be released afterwards in any case.
+    ///
+    /// # Errors
+    /// [`Error::SessionRevoked`] when the agent was cut off since (R13), [`Error::Guard`] for a
+    /// token whose time is over, [`Error::Collision`] for one that is not new (R16).
+    pub fn commit_create(
+        &mut self,
+        reservation: &Reservation,
+        draft: Draft,
+        token: NewToken,
+        now: Timestamp,
+    ) -> Result<Session, Error> {
+        let epoch = self.agents.get(reservation.agent_id).map(Agent::epoch);
+        if epoch != Some(reservation.epoch) {
+            return Err(Error::SessionRevoked);
+        }
+        let expires_at = self.check_token(&token, draft.expires_at, now)?;
+        let session = Session {
+            id: reservation.id,
+            agent_id: reservation.agent_id,
+            workspace_id: self.limits.workspace_id,
+            attributes: draft.attributes,
+            created_at: draft.created_at,
+            expires_at,
+        };
+        self.serial = self.serial.saturating_add(1);
+        let entry = Entry {
+            session: session.clone(),
+            serial: self.serial,
+            generation: 0,
+            lifetime: draft.lifetime,
+            fingerprint: token.fingerprint.clone(),
+            handle: token.handle.clone(),
+            token_expires_at: token.expires_at,
+        };
+        self.bytes = self.bytes.saturating_add(entry.size());
+        let slot = self.sessions.insert(entry);
+        self.by_id.insert(self.seed.hash_one(session.id), slot);
+        self.by_fingerprint.insert(token.fingerprint.key(), slot);
+        self.handles.insert(self.seed.hash_one(token.handle), ());
+        self.expiry.insert((session.expires_at, slot));
+        self.agents.add(session.agent_id, self.serial, slot);
+        self.totals.created = self.totals.created.saturating_add(1);
+        self.events
+            .record(now, session.id, session.agent_id, EventKind::Created);
+        Ok(session)
+    }
+
+    /// What is over by time holds no place: as much of it is ended as a new session needs.
+    fn make_room(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+        loop {
+            let limit = if self.sessions.len().saturating_add(self.reserved)
+                >= self.limits.max_sessions as usize
+            {
+                Limit::Sessions
+            } else if self.bytes.saturating_add(size) > self.limits.max_state_bytes {
+                Limit::StateBytes
+            } else {
+                return Ok(());
+            };
+            if !self.lapse_first(now) && !self.drop_expired_revocation(now) {
+                return Err(Error::LimitReached(limit));
+            }
+        }
+    }
+
+    fn make_room_for_agent(&mut self, agent_id: AgentId, now: Timestamp) -> Result<(), Error> {
+        let max = self.limits.max_sessions_per_agent as usize;
+        let Some(agent) = self
+            .agents
+            .get(agent_id)
+            .filter(|agent| agent.places() >= max)
+        else {
+            return Ok(());
+        };
+        let is_due = |slot: &u32| {
+            self.sessions
+                .get(*slot)
+                .is_some_and(|entry| entry.session.is_due(now))
+        };
+        let due: Vec<u32> = agent
+            .sessions(0)
+            .map(|(_, slot)| slot)
+            .filter(is_due)
+            .collect();
+        if due.is_empty() {
+            return Err(Error::LimitReached(Limit::SessionsPerAgent));
+        }
+        for slot in due {
+            self.lapse(slot, now);
+        }
+        Ok(())
+    }
+}
