@@ -78,6 +78,7 @@ fn build_module(
         .current_dir(root)
         .args([
             "build",
+            "--locked",
             "--package",
             "clawdb-session",
             "--lib",
@@ -95,17 +96,23 @@ fn build_module(
         ));
     // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and
     // clippy's wrapper would check the guest instead of building it.
-    for name in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "CARGO_TARGET_DIR",
-        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTC",
-    ] {
-        cargo.env_remove(name);
+    for (name, _) in env::vars_os() {
+        let is_hosts = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PROFILE_")
+                || name.starts_with("CARGO_BUILD_")
+                || name.starts_with("CARGO_TARGET_")
+                || matches!(
+                    name,
+                    "RUSTFLAGS"
+                        | "CARGO_ENCODED_RUSTFLAGS"
+                        | "CARGO_INCREMENTAL"
+                        | "RUSTC_WORKSPACE_WRAPPER"
+                        | "RUSTC"
+                )
+        });
+        if is_hosts {
+            cargo.env_remove(name);
+        }
     }
     toolchain.apply(&mut cargo);
     let status = cargo.status()?;
@@ -141,8 +148,10 @@ impl Toolchain {
         say(&format!(
             "{TARGET} is missing; trying `rustup target add {TARGET}`"
         ));
+        // With Debian's compiler at hand there is no need to wait long for a server that is out of reach.
+        let limit = Duration::from_secs(if debian_is_installed() { 20 } else { 180 });
         match run_within(
-            Duration::from_mins(3),
+            limit,
             Command::new("rustup").args(["target", "add", TARGET]),
         ) {
             Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
@@ -224,12 +233,16 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
             return Err(format!("not installed, and only root may: {DEBIAN_INSTALL}").into());
         }
         say(&format!("installing Debian's compiler: {DEBIAN_INSTALL}"));
-        run_within(
-            Duration::from_mins(15),
-            Command::new("sh")
-                .args(["-c", DEBIAN_INSTALL])
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        )?;
+        // Without a time limit: a package manager that is ended halfway leaves locks behind.
+        let installed = Command::new("sh")
+            .args(["-c", DEBIAN_INSTALL])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()?;
+        if !installed.success() {
+            return Err(format!("`{DEBIAN_INSTALL}` failed ({installed})").into());
+        }
         if !debian_is_installed() {
             return Err(format!(
                 "{DEBIAN_RUSTC} or its library sources are missing after the installation"

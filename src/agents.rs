@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
+use crate::clock::Timestamp;
 use crate::id::AgentId;
 use crate::table::{Seed, Table};
 
@@ -24,6 +25,8 @@ pub struct Agent {
     reserved: usize,
     /// Serial number and slot of each session, oldest first.
     sessions: VecDeque<(u64, u32)>,
+    /// No session of it is due before this.
+    none_due_before: Timestamp,
 }
 
 impl Agent {
@@ -31,6 +34,12 @@ impl Agent {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether a session of it may be due.
+    #[must_use]
+    pub fn may_be_due(&self, now: Timestamp) -> bool {
+        now >= self.none_due_before
     }
 
     /// How many sessions it has, those included that wait for the guard.
@@ -45,6 +54,16 @@ impl Agent {
             .sessions
             .partition_point(|(serial, _)| *serial <= after);
         self.sessions.range(from..).copied()
+    }
+}
+
+impl Agent {
+    /// Gives memory back that many sessions of before have taken (R21).
+    fn shrink(&mut self) {
+        let len = self.sessions.len();
+        if len < self.sessions.capacity() / 4 {
+            self.sessions.shrink_to(len.saturating_mul(2));
+        }
     }
 }
 
@@ -76,6 +95,7 @@ impl Agents {
                 epoch: 0,
                 reserved: 0,
                 sessions: VecDeque::new(),
+                none_due_before: Timestamp::MAX,
             };
             self.table.insert(key, agent);
         }
@@ -93,9 +113,17 @@ impl Agents {
     }
 
     /// The agent has a session more, the newest one.
-    pub fn add(&mut self, id: AgentId, serial: u64, slot: u32) {
+    pub fn add(&mut self, id: AgentId, serial: u64, slot: u32, expires_at: Timestamp) {
         if let Some(agent) = self.get_mut(id) {
             agent.sessions.push_back((serial, slot));
+        }
+        self.note_expiry(id, expires_at);
+    }
+
+    /// A session of the agent expires at this time.
+    pub fn note_expiry(&mut self, id: AgentId, expires_at: Timestamp) {
+        if let Some(agent) = self.get_mut(id) {
+            agent.none_due_before = agent.none_due_before.min(expires_at);
         }
     }
 
@@ -107,8 +135,38 @@ impl Agents {
                 .binary_search_by_key(&serial, |(serial, _)| *serial)
         {
             agent.sessions.remove(place);
+            agent.shrink();
         }
         self.forget_if_idle(id);
+    }
+
+    /// Takes sessions that are due away from the agent, at most `max`; gives their slots. All of the
+    /// agent's sessions are looked at, but once for many that were due.
+    pub fn take_due(
+        &mut self,
+        id: AgentId,
+        max: usize,
+        now: Timestamp,
+        expiry_of: impl Fn(u32) -> Option<Timestamp>,
+    ) -> Vec<u32> {
+        let mut due = Vec::new();
+        if let Some(agent) = self.get_mut(id) {
+            let mut next = Timestamp::MAX;
+            agent.sessions.retain(|(_, slot)| {
+                let expires_at = expiry_of(*slot).unwrap_or(now);
+                let take = expires_at <= now && due.len() < max;
+                if take {
+                    due.push(*slot);
+                } else {
+                    next = next.min(expires_at);
+                }
+                !take
+            });
+            agent.none_due_before = next;
+            agent.shrink();
+        }
+        self.forget_if_idle(id);
+        due
     }
 
     /// Raises the epoch and takes all sessions away from the agent; gives their slots.

@@ -25,7 +25,7 @@ use crate::revocations::PendingKey;
 use crate::session::{Attributes, CreateRequest, Grant, Revocation, Session, SessionPage};
 use crate::store::{Store, Totals};
 use crate::table::Seed;
-use crate::ticket::{Draft, NewToken, Reservation};
+use crate::ticket::{Draft, Expected, NewToken, Reservation};
 use crate::token::{FingerprintKey, Token};
 
 /// How many sessions one `prune_expired` ends at most (R20).
@@ -128,6 +128,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let id = SessionId::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
         let attributes = Rc::new(request.attributes);
         let wanted = created_at.after_seconds(lifetime);
+        if wanted <= created_at {
+            // The end of time itself: nothing can begin any more.
+            return Err(Error::SessionExpired);
+        }
         let place = self.reserve(id, request.agent_id, &attributes, created_at)?;
         let issue = IssueRequest {
             session_id: id,
@@ -170,6 +174,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let fingerprint = key.fingerprint(&token);
         let now = self.clock.now();
         let expected = self.store.borrow_mut().find_by_token(&fingerprint, now)?;
+        let _watch = self.watch(expected);
         let answer = self.guard.validate_token(token.expose()).await;
 
         let now = self.clock.now();
@@ -196,6 +201,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let key = self.key.get().ok_or(Error::SessionNotFound)?;
         let now = self.clock.now();
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
+        let _watch = self.watch(plan.expected);
         let issue = IssueRequest {
             session_id: id,
             agent_id: plan.session.agent_id,
@@ -230,9 +236,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         });
         match done {
             Ok((grant, superseded)) => {
-                // Dead here already. Where the guard does not confirm, the revocation stays
-                // pending.
+                // Dead here already. Where the guard does not confirm, the revocation stays pending.
                 let _ = self.revoke_with_guard(superseded).await;
+                // That was a wait like any other: the new token may be dead by now as well.
+                let now = self.clock.now();
+                let mut store = self.store.borrow_mut();
+                store
+                    .check(plan.expected.refreshed(), now)
+                    .map_err(|stale| stale.into_error(Error::Conflict))?;
                 Ok(grant)
             }
             Err(error) => {
@@ -254,7 +265,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .revoke(id, EndReason::Revoked, now)?;
         Ok(Revocation {
             session_id: id,
-            guard: self.revoke_with_guard(pending).await,
+            guard: self.revoke_with_guard(pending).await.map(drop),
         })
     }
 
@@ -398,6 +409,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         })
     }
 
+    fn watch(&self, expected: Expected) -> Watch<'_> {
+        self.store.borrow_mut().watch(expected);
+        Watch {
+            store: &self.store,
+            expected,
+        }
+    }
+
     /// Has the guard revoke a token that was issued in vain because of `error` (R11).
     async fn discard(&self, error: &Error, handle: Rc<str>, token_expires_at: Timestamp) {
         // A token or handle that stands for another session is that session's, which has done
@@ -406,25 +425,28 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         if is_of_another || !is_handle(&handle) {
             return;
         }
-        let pending = self.store.borrow_mut().discard(handle, token_expires_at);
+        let now = self.clock.now();
+        let pending = self
+            .store
+            .borrow_mut()
+            .discard(handle, token_expires_at, now);
         if let Some(pending) = pending {
             let _ = self.revoke_with_guard(pending).await;
         }
     }
 
     /// Asks the guard for one pending revocation, which is settled if the token is of no use any
-    /// more.
-    async fn revoke_with_guard(&self, key: PendingKey) -> Result<(), GuardError> {
+    /// more. Tells whether this call has settled it, and not another or time meanwhile.
+    async fn revoke_with_guard(&self, key: PendingKey) -> Result<bool, GuardError> {
         let handle = self.store.borrow().pending_handle(&key);
         let Some(handle) = handle else {
-            // Another call has settled it.
-            return Ok(());
+            return Ok(false);
         };
         match self.guard.revoke_session(&handle).await {
             Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
-                self.store.borrow_mut().settle(&key);
-                Ok(())
+                Ok(self.store.borrow_mut().settle(&key))
             }
+            Err(_) if self.store.borrow().pending_handle(&key).is_none() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -442,7 +464,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                     break;
                 };
                 match self.revoke_with_guard(key).await {
-                    Ok(()) => settled.set(settled.get().saturating_add(1)),
+                    Ok(by_us) => settled.set(settled.get().saturating_add(by_us.into())),
                     Err(GuardError::Unavailable(_)) => unavailable.set(true),
                     Err(_) => {}
                 }
@@ -463,6 +485,18 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.store.borrow_mut().release(&self.reservation);
+    }
+}
+
+/// A session that somebody waits for; see [`Store::watch`].
+struct Watch<'a> {
+    store: &'a RefCell<Store>,
+    expected: Expected,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().unwatch(self.expected);
     }
 }
 

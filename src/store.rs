@@ -17,7 +17,7 @@ use crate::agents::Agents;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::error::{Duplicate, Error};
-use crate::events::EventLog;
+use crate::events::{EndReason, EventLog};
 use crate::expiry::ExpiryIndex;
 use crate::guard::GuardError;
 use crate::id::SessionId;
@@ -50,6 +50,8 @@ pub struct Store {
     seed: Seed,
     agents: Agents,
     expiry: ExpiryIndex,
+    /// How sessions ended for which an operation still waits, by serial number.
+    fates: Table<Fate>,
     /// How many creates wait for the guard.
     reserved: usize,
     pending: PendingRevocations,
@@ -83,6 +85,14 @@ struct Entry {
     fingerprint: Fingerprint,
     handle: Rc<str>,
     token_expires_at: Timestamp,
+    /// How many operations wait for the guard on its behalf.
+    watchers: u32,
+}
+
+#[derive(Debug)]
+struct Fate {
+    reason: EndReason,
+    watchers: u32,
 }
 
 impl Entry {
@@ -106,6 +116,7 @@ impl Store {
             seed: Seed::default(),
             agents: Agents::default(),
             expiry: ExpiryIndex::default(),
+            fates: Table::default(),
             reserved: 0,
             pending: PendingRevocations::default(),
             events: EventLog::new(limits.event_capacity),
@@ -159,8 +170,10 @@ impl Store {
         wanted: Timestamp,
         now: Timestamp,
     ) -> Result<Timestamp, Error> {
-        let expires_at = wanted.min(token.expires_at);
-        if expires_at <= now {
+        if wanted <= now {
+            return Err(Error::SessionExpired);
+        }
+        if token.expires_at <= now {
             return Err(Error::Guard(GuardError::Expired));
         }
         if self.handles.contains(self.seed.hash_one(&token.handle)) {
@@ -169,7 +182,7 @@ impl Store {
         if self.by_fingerprint.contains(token.fingerprint.key()) {
             return Err(Error::Collision(Duplicate::Token));
         }
-        Ok(expires_at)
+        Ok(wanted.min(token.expires_at))
     }
 }
 

@@ -23,7 +23,17 @@ pub struct Expected {
     pub(crate) slot: u32,
     pub(crate) serial: u64,
     pub(crate) generation: u64,
-    pub(crate) expires_at: Timestamp,
+}
+
+impl Expected {
+    /// The same session, at the token that a refresh has just given it.
+    #[must_use]
+    pub fn refreshed(self) -> Self {
+        Self {
+            generation: self.generation.saturating_add(1),
+            ..self
+        }
+    }
 }
 
 /// A session that is to be.

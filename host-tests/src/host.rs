@@ -9,12 +9,13 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::coop::unconstrained;
 use wasmtime::component::Accessor;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
@@ -47,8 +48,9 @@ pub struct HostOptions {
     /// How much memory the instance may take, in bytes; 3 GiB by default. Beyond it traps, so keep
     /// it well above the component's own `max-state-bytes`.
     pub max_memory: usize,
-    /// How long the instance may compute without a pause before it is stopped; 5 s by default. No
-    /// call takes that long; a fault of the component might.
+    /// How long the instance may compute without a pause before it is stopped; 10 s by default. The
+    /// few calls that it works on at a time take nowhere near that long; a fault of the component
+    /// might. A guard that blocks its thread counts as well, so it should not.
     pub interrupt_after: Duration,
     /// How many creates, validates and refreshes are under way at most; 10,000 by default. Further
     /// ones wait for their turn. What ends sessions never waits.
@@ -68,8 +70,8 @@ impl HostOptions {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             guard_deadline: Some(Duration::from_secs(5)),
-            max_memory: 3 << 30,
-            interrupt_after: Duration::from_secs(5),
+            max_memory: 4 << 30,
+            interrupt_after: Duration::from_secs(10),
             max_in_flight: 10_000,
         }
     }
@@ -105,6 +107,10 @@ pub struct SessionHost {
     stopped: watch::Receiver<Option<HostError>>,
     memory: Arc<AtomicUsize>,
 }
+
+/// How many calls enter the instance before it works on them, so that what `interrupt_after` measures
+/// is the work of a few calls, however many come at once.
+const CALLS_AT_ONCE: u32 = 8;
 
 type Call = Box<
     dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>>
@@ -191,8 +197,7 @@ impl SessionHost {
         )?;
         bounded("metadata", request.metadata.as_ref().map_or(0, String::len))?;
         bounded("agent-id", request.agent_id.len())?;
-        let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
+        let answer = self.call_in_turn(|accessor, component| {
             Box::pin(
                 component
                     .clawdb_session_sessions()
@@ -209,8 +214,7 @@ impl SessionHost {
     pub async fn validate(&self, token: impl Into<String>) -> Result<Session, CallError> {
         let token = token.into();
         bounded("token", token.len())?;
-        let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
+        let answer = self.call_in_turn(|accessor, component| {
             Box::pin(
                 component
                     .clawdb_session_sessions()
@@ -227,8 +231,7 @@ impl SessionHost {
     pub async fn refresh(&self, session_id: impl Into<String>) -> Result<Grant, CallError> {
         let id = session_id.into();
         bounded("session-id", id.len())?;
-        let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
+        let answer = self.call_in_turn(|accessor, component| {
             Box::pin(
                 component
                     .clawdb_session_sessions()
@@ -370,8 +373,7 @@ impl SessionHost {
         bounded("role", role.len())?;
         bounded("scopes", size_of_list(&scopes))?;
         bounded("task-type", task_type.as_ref().map_or(0, String::len))?;
-        let _turn = self.turns.acquire().await;
-        let answer = self.call(|accessor, component| {
+        let answer = self.call_in_turn(|accessor, component| {
             let legacy = component.clawdb_session_legacy();
             Box::pin(legacy.call_create_session(accessor, id, role, scopes, task_type))
         });
@@ -468,6 +470,28 @@ impl SessionHost {
         self.send(Command::Settle(reply), settled).await
     }
 
+    /// A call that waits for its turn first. It holds its place until it has ended in the instance,
+    /// also when the caller has long gone.
+    async fn call_in_turn<R: Send + 'static>(
+        &self,
+        call: impl for<'a> FnOnce(
+            &'a Accessor<State>,
+            &'a Component,
+        ) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Send
+        + 'static,
+    ) -> Result<R, HostError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        self.call(|accessor, component| {
+            let running = call(accessor, component);
+            Box::pin(async move {
+                let _turn = turn;
+                running.await
+            })
+        })
+        .await
+    }
+
     async fn call<R: Send + 'static>(
         &self,
         call: impl for<'a> FnOnce(
@@ -537,39 +561,65 @@ async fn drive(
     mut commands: mpsc::UnboundedReceiver<Command>,
     pulse: Arc<Pulse>,
 ) -> HostError {
-    let settling = Arc::clone(&pulse);
+    let watch = Arc::clone(&pulse);
     let result = {
         let run = store.run_concurrent(async move |accessor| {
             let mut calls = FuturesUnordered::new();
+            let mut accepted: u32 = 0;
             loop {
                 tokio::select! {
                     command = commands.recv() => match command {
-                        Some(Command::Call(call)) => calls.push(call(accessor, &component)),
-                        Some(Command::Settle(reply)) => settling.lock().settling.push_back(reply),
+                        Some(Command::Call(call)) => {
+                            calls.push(call(accessor, &component));
+                            accepted = accepted.wrapping_add(1);
+                            if accepted.is_multiple_of(CALLS_AT_ONCE) {
+                                yield_now().await;
+                            }
+                        }
+                        Some(Command::Settle(reply)) => watch.lock().settling.push_back(reply),
                         None => break,
                     },
                     Some(result) = calls.next() => result?,
                 }
+                watch.beat();
             }
             while let Some(result) = calls.next().await {
                 result?;
+                watch.beat();
             }
             Ok(())
         });
         let mut run = pin!(run);
         let waker = Waker::from(Arc::clone(&pulse));
-        poll_fn(|context| {
+        let watched = poll_fn(|context| {
             pulse.begin(context.waker());
             let poll = run.as_mut().poll(&mut Context::from_waker(&waker));
             pulse.end();
             poll
-        })
-        .await
+        });
+        // Within a budget, tokio holds wake-ups back until after the poll, and what waits for them
+        // would look settled. Others get their turn all the same: work comes in through the channel,
+        // and it is they who send it.
+        unconstrained(watched).await
     };
     match result.flatten() {
         Ok(()) => HostError::Stopped,
         Err(error) => trapped(&error, store.data().memory.exhausted),
     }
+}
+
+/// Lets others run first. Unlike tokio's, it wakes the task before it waits, so that nobody takes the
+/// instance for settled.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
@@ -622,18 +672,24 @@ impl Pulse {
     fn begin(&self, waker: &Waker) {
         self.lock().waker.clone_from(waker);
         self.woken.store(false, Ordering::SeqCst);
+        self.beat();
+    }
+
+    /// The instance gets somewhere: a call has begun or ended.
+    fn beat(&self) {
         self.busy_since
             .store(self.now().saturating_add(1), Ordering::SeqCst);
     }
 
     fn end(&self) {
         self.busy_since.store(0, Ordering::SeqCst);
+        if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
+            return;
+        }
         // Not woken, so all that could be done is done: whatever comes next comes from outside.
-        if !self.woken.load(Ordering::SeqCst) {
-            let settled = std::mem::take(&mut self.lock().settling);
-            for reply in settled {
-                let _ = reply.send(());
-            }
+        let settled = std::mem::take(&mut self.lock().settling);
+        for reply in settled {
+            let _ = reply.send(());
         }
     }
 

@@ -54,7 +54,11 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         request: IssueRequest,
     ) -> wasmtime::Result<Result<IssuedToken, GuardError>> {
         let (guard, deadline) = guard(accessor);
-        answer(deadline, guard.issue_session_token(request)).await
+        answer(
+            deadline,
+            async move { guard.issue_session_token(request).await },
+        )
+        .await
     }
 
     async fn validate_token(
@@ -62,7 +66,7 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         token: String,
     ) -> wasmtime::Result<Result<Claims, GuardError>> {
         let (guard, deadline) = guard(accessor);
-        answer(deadline, guard.validate_token(token)).await
+        answer(deadline, async move { guard.validate_token(token).await }).await
     }
 
     async fn revoke_session(
@@ -70,7 +74,7 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         handle: String,
     ) -> wasmtime::Result<Result<(), GuardError>> {
         let (guard, deadline) = guard(accessor);
-        answer(deadline, guard.revoke_session(handle)).await
+        answer(deadline, async move { guard.revoke_session(handle).await }).await
     }
 }
 

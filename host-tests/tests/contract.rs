@@ -109,7 +109,7 @@ fn the_readme_names_every_operation_that_the_component_exports() {
         for line in wit.lines().filter(|line| line.contains("func(")) {
             let name = line.trim().split(':').next().unwrap();
             assert!(
-                readme.contains(&format!("`{name}")),
+                readme.contains(&format!("`{name}`")),
                 "{interface}.{name} is not in the README"
             );
             operations += 1;

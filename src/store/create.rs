@@ -11,6 +11,10 @@ use crate::id::{AgentId, SessionId};
 use crate::session::{Attributes, Session};
 use crate::ticket::{Draft, NewToken, Reservation};
 
+/// How many of an agent's sessions one create ends at most, when their time is over and it needs a
+/// place (R20).
+const MAX_LAPSED: usize = 1_000;
+
 impl Store {
     /// Keeps a place for a session, so that creates which overlap cannot pass a bound together
     /// (R19) or take the same id (R16).
@@ -92,6 +96,7 @@ impl Store {
             fingerprint: token.fingerprint.clone(),
             handle: token.handle.clone(),
             token_expires_at: token.expires_at,
+            watchers: 0,
         };
         self.bytes = self.bytes.saturating_add(entry.size());
         let slot = self.sessions.insert(entry);
@@ -99,7 +104,8 @@ impl Store {
         self.by_fingerprint.insert(token.fingerprint.key(), slot);
         self.handles.insert(self.seed.hash_one(token.handle), ());
         self.expiry.insert((session.expires_at, slot));
-        self.agents.add(session.agent_id, self.serial, slot);
+        self.agents
+            .add(session.agent_id, self.serial, slot, session.expires_at);
         self.totals.created = self.totals.created.saturating_add(1);
         self.events
             .record(now, session.id, session.agent_id, EventKind::Created);
@@ -108,43 +114,39 @@ impl Store {
 
     /// What is over by time holds no place: as much of it is ended as a new session needs.
     fn make_room(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
-        loop {
-            let limit = if self.sessions.len().saturating_add(self.reserved)
-                >= self.limits.max_sessions as usize
-            {
-                Limit::Sessions
-            } else if self.bytes.saturating_add(size) > self.limits.max_state_bytes {
-                Limit::StateBytes
-            } else {
-                return Ok(());
-            };
-            if !self.lapse_first(now) && !self.drop_expired_revocation(now) {
-                return Err(Error::LimitReached(limit));
+        let max = self.limits.max_sessions as usize;
+        while self.sessions.len().saturating_add(self.reserved) >= max {
+            if !self.lapse_first(now) {
+                return Err(Error::LimitReached(Limit::Sessions));
             }
         }
+        self.make_room_for_bytes(size, now)
+    }
+
+    /// The same for bytes alone.
+    pub(super) fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+        while self.bytes.saturating_add(size) > self.limits.max_state_bytes {
+            if !self.lapse_first(now) && !self.drop_expired_revocation(now) {
+                return Err(Error::LimitReached(Limit::StateBytes));
+            }
+        }
+        Ok(())
     }
 
     fn make_room_for_agent(&mut self, agent_id: AgentId, now: Timestamp) -> Result<(), Error> {
         let max = self.limits.max_sessions_per_agent as usize;
-        let Some(agent) = self
-            .agents
-            .get(agent_id)
-            .filter(|agent| agent.places() >= max)
-        else {
+        let full = Error::LimitReached(Limit::SessionsPerAgent);
+        let Some(agent) = self.agents.get(agent_id).filter(|it| it.places() >= max) else {
             return Ok(());
         };
-        let is_due = |slot: &u32| {
-            self.sessions
-                .get(*slot)
-                .is_some_and(|entry| entry.session.is_due(now))
-        };
-        let due: Vec<u32> = agent
-            .sessions(0)
-            .map(|(_, slot)| slot)
-            .filter(is_due)
-            .collect();
+        if !agent.may_be_due(now) {
+            return Err(full);
+        }
+        let sessions = &self.sessions;
+        let expiry_of = |slot| sessions.get(slot).map(|entry| entry.session.expires_at);
+        let due = self.agents.take_due(agent_id, MAX_LAPSED, now, expiry_of);
         if due.is_empty() {
-            return Err(Error::LimitReached(Limit::SessionsPerAgent));
+            return Err(full);
         }
         for slot in due {
             self.lapse(slot, now);

@@ -2,10 +2,10 @@
 
 use std::hash::BuildHasher;
 
-use super::{Entry, Store};
+use super::{Entry, OVERHEAD, Store};
 use crate::clock::Timestamp;
-use crate::error::{Error, Limit};
-use crate::events::EventKind;
+use crate::error::Error;
+use crate::events::{EndReason, EventKind};
 use crate::id::SessionId;
 use crate::revocations::PendingKey;
 use crate::session::Session;
@@ -63,9 +63,7 @@ impl Store {
     pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RefreshPlan, Error> {
         let expected = self.find(id, now)?;
         // Each refresh leaves a revocation behind until the guard confirms it.
-        if self.bytes >= self.limits.max_state_bytes {
-            return Err(Error::LimitReached(Limit::StateBytes));
-        }
+        self.make_room_for_bytes(OVERHEAD, now)?;
         let entry = self
             .sessions
             .get(expected.slot)
@@ -122,7 +120,8 @@ impl Store {
         self.handles.insert(self.seed.hash_one(token.handle), ());
         self.expiry.remove(&due_before);
         self.expiry.insert((expires_at, expected.slot));
-        let superseded = self.add_pending(handle, token_expired_at);
+        self.agents.note_expiry(session.agent_id, expires_at);
+        let superseded = self.add_pending(handle, token_expired_at, now);
         self.totals.refreshed = self.totals.refreshed.saturating_add(1);
         self.events
             .record(now, session.id, session.agent_id, EventKind::Refreshed);
@@ -150,24 +149,51 @@ impl Store {
             slot,
             serial: entry.serial,
             generation: entry.generation,
-            expires_at: entry.session.expires_at,
         }))
     }
 
     fn check_entry(&mut self, expected: Expected, now: Timestamp) -> Result<&Entry, Stale> {
-        let (present, due) = match self.sessions.get(expected.slot) {
-            Some(entry) if entry.serial == expected.serial => (true, entry.session.is_due(now)),
-            // It was ended meanwhile: by time if its time is over, otherwise by somebody.
-            _ => (false, now >= expected.expires_at),
-        };
-        if present && due {
+        let is_expected = |entry: &&Entry| entry.serial == expected.serial;
+        let entry = self.sessions.get(expected.slot).filter(is_expected);
+        if entry.is_some_and(|entry| entry.session.is_due(now)) {
             self.lapse(expected.slot, now);
         }
-        match self.sessions.get(expected.slot) {
-            _ if due => Err(Stale::Over(Error::SessionExpired)),
-            Some(entry) if present && entry.generation == expected.generation => Ok(entry),
-            Some(_) if present => Err(Stale::Superseded),
-            _ => Err(Stale::Over(Error::SessionRevoked)),
+        match self.sessions.get(expected.slot).filter(is_expected) {
+            Some(entry) if entry.generation == expected.generation => Ok(entry),
+            Some(_) => Err(Stale::Superseded),
+            None => Err(self.fate_of(expected)),
         }
+    }
+
+    /// Somebody waits for the guard on behalf of this session, and will want to know how it ended if
+    /// it does. Goes with [`Store::unwatch`].
+    pub fn watch(&mut self, expected: Expected) {
+        if let Some(entry) = self.sessions.get_mut(expected.slot)
+            && entry.serial == expected.serial
+        {
+            entry.watchers = entry.watchers.saturating_add(1);
+        }
+    }
+
+    /// One who waited waits no more.
+    pub fn unwatch(&mut self, expected: Expected) {
+        if let Some(entry) = self.sessions.get_mut(expected.slot)
+            && entry.serial == expected.serial
+        {
+            entry.watchers = entry.watchers.saturating_sub(1);
+        } else if let Some(fate) = self.fates.get_mut(expected.serial) {
+            fate.watchers = fate.watchers.saturating_sub(1);
+            if fate.watchers == 0 {
+                self.fates.remove(expected.serial);
+            }
+        }
+    }
+
+    fn fate_of(&self, expected: Expected) -> Stale {
+        let reason = self.fates.get(expected.serial).map(|fate| fate.reason);
+        Stale::Over(match reason {
+            Some(EndReason::Lapsed) => Error::SessionExpired,
+            _ => Error::SessionRevoked,
+        })
     }
 }

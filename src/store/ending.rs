@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use super::{Entry, Store, pending_size};
+use super::{Entry, Fate, Store, pending_size};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{EndReason, EventKind};
@@ -28,7 +28,7 @@ impl Store {
             _ => return Err(Error::SessionNotFound),
         }
         let ended = self.end(slot, reason, now).ok_or(Error::SessionNotFound)?;
-        Ok(self.add_pending(ended.handle, ended.token_expires_at))
+        Ok(self.add_pending(ended.handle, ended.token_expires_at, now))
     }
 
     /// Ends all sessions of an agent and dooms its creates that wait for the guard (R13). Gives the
@@ -44,7 +44,7 @@ impl Store {
             if due {
                 self.lapse(slot, now);
             } else if let Some(ended) = self.end(slot, EndReason::RevokedAll, now) {
-                revoked.push(self.add_pending(ended.handle, ended.token_expires_at));
+                revoked.push(self.add_pending(ended.handle, ended.token_expires_at, now));
             }
         }
         revoked
@@ -56,22 +56,29 @@ impl Store {
         while pruned < max && self.lapse_first(now) {
             pruned = pruned.saturating_add(1);
         }
-        // Revocations that time has settled go with them; few at a time, as they come.
-        for _ in 0..pruned.max(1) {
-            self.drop_expired_revocation(now);
+        // Revocations that time has settled go with them.
+        for _ in 0..max.max(1) {
+            if !self.drop_expired_revocation(now) {
+                break;
+            }
         }
         pruned
     }
 
     /// Keeps the revocation of a token that was issued in vain. Nothing for a handle that is in
     /// use: to revoke it would end a session that has done nothing.
-    pub fn discard(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> Option<PendingKey> {
+    pub fn discard(
+        &mut self,
+        handle: Rc<str>,
+        token_expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<PendingKey> {
         let key = self.seed.hash_one(&handle);
         if self.handles.contains(key) {
             return None;
         }
         self.handles.insert(key, ());
-        Some(self.add_pending(handle, token_expires_at))
+        Some(self.add_pending(handle, token_expires_at, now))
     }
 
     /// The handle to revoke, while that is pending.
@@ -80,11 +87,13 @@ impl Store {
         self.pending.get(key)
     }
 
-    /// The guard has confirmed a revocation.
-    pub fn settle(&mut self, key: &PendingKey) {
-        if let Some(handle) = self.pending.settle(key) {
-            self.forget_pending(&handle);
-        }
+    /// The guard has confirmed a revocation; tells whether it was pending until now.
+    pub fn settle(&mut self, key: &PendingKey) -> bool {
+        let Some(handle) = self.pending.settle(key) else {
+            return false;
+        };
+        self.forget_pending(&handle);
+        true
     }
 
     /// Forgets one revocation whose token's time is over; tells whether there was one.
@@ -112,10 +121,15 @@ impl Store {
         }
     }
 
-    /// Ends a session whose time is over. The guard was told that time when it issued the token, so
-    /// it need not be asked.
+    /// Ends a session whose time is over. The guard was told that time when it issued the token; only
+    /// where it granted more is there something to revoke (R11).
     pub(super) fn lapse(&mut self, slot: u32, now: Timestamp) {
-        if let Some(ended) = self.end(slot, EndReason::Lapsed, now) {
+        let Some(ended) = self.end(slot, EndReason::Lapsed, now) else {
+            return;
+        };
+        if ended.token_expires_at > now {
+            self.add_pending(ended.handle, ended.token_expires_at, now);
+        } else {
             self.handles.remove(self.seed.hash_one(ended.handle));
         }
     }
@@ -129,6 +143,10 @@ impl Store {
         self.by_fingerprint.remove(entry.fingerprint.key());
         self.expiry.remove(&(session.expires_at, slot));
         self.agents.remove(session.agent_id, entry.serial);
+        if entry.watchers > 0 {
+            let watchers = entry.watchers;
+            self.fates.insert(entry.serial, Fate { reason, watchers });
+        }
         self.bytes = self.bytes.saturating_sub(entry.size());
         self.totals.expired = self.totals.expired.saturating_add(1);
         self.events.record(
@@ -140,13 +158,17 @@ impl Store {
         Some(entry)
     }
 
+    /// Keeps a revocation until the token's own time is over, or for `max-lifetime` if that is
+    /// shorter: a guard that grants tokens for ever must not fill the memory.
     pub(super) fn add_pending(
         &mut self,
         handle: Rc<str>,
         token_expires_at: Timestamp,
+        now: Timestamp,
     ) -> PendingKey {
         self.bytes = self.bytes.saturating_add(pending_size(&handle));
-        self.pending.add(handle, token_expires_at)
+        let until = now.after_seconds(self.limits.max_lifetime);
+        self.pending.add(handle, token_expires_at.min(until))
     }
 
     fn forget_pending(&mut self, handle: &Rc<str>) {

@@ -86,6 +86,8 @@ impl Conversation {
             clock: clock.clone(),
             entropy: entropy.clone(),
             guard_deadline: None,
+            // A call that waits for its turn would wait for what only a later line can do.
+            max_in_flight: usize::MAX,
             ..HostOptions::with_shared_guard(guard.clone())
         };
         Ok(Self {

@@ -242,3 +242,97 @@ async fn r21_what_ended_leaves_nothing_behind_and_memory_is_used_again() {
     }
     assert_eq!(memory[1], memory[5], "{memory:?}");
 }
+
+#[tokio::test]
+async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
+    let scene = Scene::new().await;
+    let mut memory = Vec::new();
+    for round in 0..120_u32 {
+        let agent = format!("0a9e0000-0000-4000-8000-{round:012x}");
+        for n in 0..400 {
+            let asked = CreateRequest {
+                expires_in: Some(if n == 0 { 100_000 } else { 1 }),
+                ..request(&agent)
+            };
+            scene.host.create(asked).await.unwrap();
+        }
+        scene.advance(1.0);
+        assert_eq!(scene.host.prune_expired(None).await, Ok(399));
+        memory.push(scene.host.memory());
+    }
+    let grown = memory[119] - memory[19];
+    assert!(grown < 100 * 2_048, "{grown} bytes for 100 sessions more");
+}
+
+#[tokio::test]
+async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_is() {
+    let scene = Scene::configured(Config {
+        max_sessions_per_agent: Some(2_500),
+        ..no_config()
+    })
+    .await;
+    for n in 0..2_500 {
+        let asked = CreateRequest {
+            expires_in: Some(if n % 2 == 0 { 1 } else { 100 }),
+            ..request(AGENT)
+        };
+        scene.host.create(asked).await.unwrap();
+    }
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::LimitReached(Limit::MaxSessionsPerAgent)
+    );
+    scene.advance(1.0);
+    for n in 0..1_250 {
+        let created = scene.host.create(request(AGENT)).await;
+        assert!(created.is_ok(), "{n}: {created:?}");
+    }
+    assert_eq!(
+        refusal(scene.host.create(request(AGENT)).await),
+        Error::LimitReached(Limit::MaxSessionsPerAgent)
+    );
+    assert_eq!(scene.ids_of(AGENT).await.len(), 100);
+    assert_eq!(scene.host.active_count().await, Ok(2_500));
+}
+
+#[tokio::test]
+async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes() {
+    let scene = Scene::configured(Config {
+        max_state_bytes: Some(65_536),
+        ..no_config()
+    })
+    .await;
+    let asked = CreateRequest {
+        expires_in: Some(100_000),
+        ..request(AGENT)
+    };
+    let grant = scene.host.create(asked).await.unwrap();
+    for _ in 0..30 {
+        scene.session_of(OTHER_AGENT).await;
+    }
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    let mut refreshed = 0;
+    let error = loop {
+        match scene.host.refresh(&*grant.session.id).await {
+            Ok(_) => refreshed += 1,
+            answer => break refusal(answer),
+        }
+    };
+    assert_eq!(error, Error::LimitReached(Limit::MaxStateBytes));
+    assert!((20..40).contains(&refreshed), "{refreshed}");
+    assert!(scene.host.get(&*grant.session.id).await.is_ok());
+    // What is over by time makes room for it too.
+    scene.advance(60.0);
+    scene.host.refresh(&*grant.session.id).await.unwrap();
+    // And ending is never refused.
+    assert!(
+        !scene
+            .host
+            .revoke(&*grant.session.id)
+            .await
+            .unwrap()
+            .guard_confirmed
+    );
+}

@@ -147,10 +147,9 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
     };
     let (one, other) = (flush().await, flush().await);
     scene.release();
-    assert_eq!(
-        (one.await.unwrap().pending, other.await.unwrap().pending),
-        (0, 0)
-    );
+    let (one, other) = (one.await.unwrap(), other.await.unwrap());
+    assert_eq!((one.pending, other.pending), (0, 0));
+    assert_eq!(one.settled + other.settled, 40, "each is counted once");
     let mut revoked = scene.tokens.revoked();
     revoked.sort();
     revoked.dedup();
@@ -173,6 +172,49 @@ async fn r12_a_pending_revocation_is_settled_by_the_end_of_the_tokens_own_time()
     let report = scene.host.flush_guard_revocations().await.unwrap();
     assert_eq!((report.settled, report.pending), (1, 0));
     assert_eq!(scene.guard.calls().revoke, asked);
+}
+
+#[tokio::test]
+async fn r12_what_lost_to_a_revoke_hears_of_it_also_when_its_time_would_be_over_by_now() {
+    let scene = Scene::new().await;
+    let [revoked, lapsed] = [scene.session().await, scene.session().await];
+    scene.hold(GuardFunction::Issue);
+    let lost_to_revoke = scene.start_refresh(&revoked).await;
+    let lost_to_time = scene.start_refresh(&lapsed).await;
+    scene.host.revoke(&*revoked.session.id).await.unwrap();
+    scene.advance(61.0);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(1));
+    scene.release();
+    assert_eq!(refusal(lost_to_revoke.await), Error::SessionRevoked);
+    assert_eq!(refusal(lost_to_time.await), Error::SessionExpired);
+}
+
+#[tokio::test]
+async fn r12_a_revoke_beats_a_refresh_that_still_waits_for_the_old_tokens_revocation() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let refresh = scene.start_refresh(&grant).await;
+    let (host, id) = (scene.host.clone(), grant.session.id.clone());
+    let revoke = scene.start(async move { host.revoke(id).await }).await;
+    scene.release();
+    assert!(revoke.await.unwrap().guard_confirmed);
+    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    let mut revoked = scene.tokens.revoked();
+    revoked.sort();
+    assert_eq!(revoked, ["handle-0", "handle-1"]);
+}
+
+#[tokio::test]
+async fn r12_prune_forgets_revocations_that_time_has_settled() {
+    let scene = Scene::new().await;
+    for _ in 0..30 {
+        let id = scene.session().await.session.id;
+        scene.host.invalidate(id).await.unwrap();
+    }
+    scene.advance(60.0);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
+    assert_eq!(scene.stats().await.pending_revocations, 0);
 }
 
 #[tokio::test]
@@ -287,6 +329,21 @@ async fn r14_of_concurrent_refreshes_exactly_one_wins() {
     );
     assert!(!revoked.contains(&scene.tokens.handle_of(&winner.token)));
     assert_eq!(scene.stats().await.refreshed, 1);
+}
+
+#[tokio::test]
+async fn r14_one_wins_also_of_refreshes_that_overlap_after_they_took_effect() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let first = scene.start_refresh(&grant).await;
+    let second = scene.start_refresh(&grant).await;
+    scene.release();
+    assert_eq!(refusal(first.await), Error::Conflict);
+    assert_eq!(scene.validate(&second.await.unwrap()).await, Ok(()));
+    let mut revoked = scene.tokens.revoked();
+    revoked.sort();
+    assert_eq!(revoked, ["handle-0", "handle-1"]);
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! What the host adds: deadlines, bounds of the instance, and what is left when it traps.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::control::GuardMode;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Page,
+};
+use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::{CallError, HostError, TrapKind};
 use clawdb_session_host::guard::{
@@ -13,6 +16,8 @@ use clawdb_session_host::guard::{
 };
 use clawdb_session_host::host::{HostOptions, SessionHost};
 use futures::future::join_all;
+use futures::poll;
+use tokio::task::unconstrained;
 
 use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request};
 
@@ -192,10 +197,118 @@ async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_dropped_call_keeps_its_place_among_those_in_flight_until_it_has_ended() {
+    let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
+    let options = HostOptions {
+        max_in_flight: 1,
+        guard_deadline: None,
+        ..HostOptions::with_shared_guard(guard.clone())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    guard.set_all(GuardMode::Hold);
+    let mut dropped = Box::pin(host.create(request(AGENT)));
+    assert!(poll!(&mut dropped).is_pending());
+    host.settle().await.unwrap();
+    drop(dropped);
+    let mut next = Box::pin(host.create(request(AGENT)));
+    assert!(poll!(&mut next).is_pending());
+    host.settle().await.unwrap();
+    assert_eq!(guard.calls().issue, 1);
+    guard.set_all(GuardMode::Ok);
+    next.await.unwrap();
+    assert_eq!(guard.calls().issue, 2);
+}
+
+#[tokio::test]
+async fn settled_means_that_everything_is_done_however_much_it_was() {
+    let scene = Scene::new().await;
+    scene.guard.set_all(GuardMode::Hold);
+    let mut running = Vec::new();
+    for _ in 0..600 {
+        running.push(scene.start_create(request(AGENT)).await);
+    }
+    scene.release();
+    scene.host.settle().await.unwrap();
+    for create in &mut running {
+        assert!(
+            matches!(poll!(unconstrained(create)), Poll::Ready(Ok(_))),
+            "a create that was let go is done"
+        );
+    }
+    let mut revoke_all = Box::pin(scene.host.revoke_all_for_agent(AGENT));
+    assert!(poll!(&mut revoke_all).is_pending());
+    scene.host.settle().await.unwrap();
+    assert_eq!(poll!(&mut revoke_all), Poll::Ready(Ok(600)));
+}
+
+#[tokio::test]
+async fn many_long_calls_at_once_are_not_taken_for_one_that_does_not_end() {
+    let options = HostOptions {
+        interrupt_after: Duration::from_millis(1_500),
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let asked = CreateRequest {
+        scopes: (0..128).map(|n| format!("scope:{n}")).collect(),
+        ..request(AGENT)
+    };
+    for _ in 0..500 {
+        host.create(asked.clone()).await.unwrap();
+    }
+    let page = Page {
+        cursor: None,
+        limit: Some(500),
+    };
+    let begin = Instant::now();
+    // Until it is clear that all of them together take longer than one may.
+    while begin.elapsed() < Duration::from_secs(3) {
+        let listings = join_all((0..100).map(|_| host.list_for_agent(AGENT, page))).await;
+        assert!(
+            listings
+                .iter()
+                .all(|page| page.as_ref().is_ok_and(|page| page.sessions.len() == 500))
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_instance_ends_when_its_last_handle_is_gone() {
+    let guard = Arc::new(PlainGuard::default());
+    let host = SessionHost::start(engine(), HostOptions::with_shared_guard(guard.clone()))
+        .await
+        .unwrap();
+    let clone = host.clone();
+    drop(host);
+    clone.create(request(AGENT)).await.unwrap();
+    assert!(Arc::strong_count(&guard) > 1);
+    drop(clone);
+    while Arc::strong_count(&guard) > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn a_handle_whose_runtime_is_gone_says_that_the_instance_was_stopped() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let host = first
+        .block_on(SessionHost::start(
+            engine(),
+            HostOptions::new(PlainGuard::default()),
+        ))
+        .unwrap();
+    drop(first);
+    assert_eq!(runtime().block_on(host.stats()), Err(HostError::Stopped));
+}
+
+#[tokio::test]
 async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not() {
-    let guard = Arc::new(clawdb_session_host::control::ControlledGuard::new(
-        Arc::new(PlainGuard::default()),
-    ));
+    let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
     let options = HostOptions {
         max_in_flight: 2,
         guard_deadline: None,
@@ -203,15 +316,12 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
     };
     let host = SessionHost::start(engine(), options).await.unwrap();
     let first = host.create(request(AGENT)).await.unwrap();
-    guard.set(
-        clawdb_session_host::control::GuardFunction::Issue,
-        GuardMode::Hold,
-    );
+    guard.set(GuardFunction::Issue, GuardMode::Hold);
     let mut running: Vec<_> = (0..5)
         .map(|_| Box::pin(host.create(request(AGENT))))
         .collect();
     for call in &mut running {
-        assert!(futures::poll!(call).is_pending());
+        assert!(poll!(call).is_pending());
     }
     host.settle().await.unwrap();
     assert_eq!(guard.calls().issue, 1 + 2);

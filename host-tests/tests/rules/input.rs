@@ -393,11 +393,18 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
             .await
             .unwrap();
     }
-    // The last second that there is: everything is over, and nothing can begin.
+    // The last second that there is: everything is over, but for what begins within it.
     scene.clock.set(at(253_402_300_799));
+    let last = scene.host.create(request(AGENT)).await.unwrap().session;
+    assert_eq!(last.expires_at, 253_402_300_799_999);
     assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
-    let last = scene.host.create(request(AGENT)).await.unwrap();
-    assert_eq!(last.session.expires_at, 253_402_300_799_999);
+    scene.clock.set(Instant {
+        seconds: 253_402_300_799,
+        nanoseconds: 999_999_999,
+    });
+    let asked = scene.guard.calls();
+    let error = refusal(scene.host.create(request(AGENT)).await);
+    assert_eq!((error, scene.guard.calls()), (Error::SessionExpired, asked));
 }
 
 #[tokio::test]

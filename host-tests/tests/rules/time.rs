@@ -248,6 +248,25 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     let create = scene.start_create(request(AGENT)).await;
     scene.advance(60.0);
     scene.release();
-    assert_eq!(refusal(create.await), Error::Guard(GuardError::Expired));
+    assert_eq!(refusal(create.await), Error::SessionExpired);
     assert_eq!(scene.tokens.revoked(), ["handle-1", "handle-2", "handle-3"]);
+}
+
+#[tokio::test]
+async fn r08_a_token_that_outlives_its_session_is_revoked_with_the_guard() {
+    let scene = Scene::new().await;
+    let late = scene.now() + 600_000;
+    for _ in 0..2 {
+        scene.tokens.twist(move |issued| IssuedToken {
+            expires_at: late,
+            ..issued
+        });
+        scene.session().await;
+    }
+    scene.session().await;
+    scene.advance(60.0);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(3));
+    assert_eq!(scene.stats().await.pending_revocations, 2);
+    scene.host.flush_guard_revocations().await.unwrap();
+    assert_eq!(scene.tokens.revoked(), ["handle-0", "handle-1"]);
 }
