@@ -19,6 +19,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 const DEBIAN_INSTALL: &str =
     "apt-get update && apt-get install -y --no-install-recommends rustc-web rust-web-src";
+/// The oldest compiler for the guest, as in its manifest: 1 dot this.
+const GUEST_RUST: u32 = 88;
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 fn main() -> ExitCode {
@@ -249,6 +251,16 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
             )
             .into());
         }
+    }
+    let version = print(&DEBIAN_RUSTC.into(), &["--version"]).unwrap_or_default();
+    let minor = version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok());
+    if minor.is_none_or(|minor: u32| minor < GUEST_RUST) {
+        return Err(
+            format!("the component needs Rust 1.{GUEST_RUST}, and it is `{version}`").into(),
+        );
     }
     say(
         "building the component with Debian's compiler and library sources (about 40 s the first time)",

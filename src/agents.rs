@@ -55,9 +55,7 @@ impl Agent {
             .partition_point(|(serial, _)| *serial <= after);
         self.sessions.range(from..).copied()
     }
-}
 
-impl Agent {
     /// Gives memory back that many sessions of before have taken (R21).
     fn shrink(&mut self) {
         let len = self.sessions.len();

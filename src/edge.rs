@@ -10,6 +10,7 @@ use crate::{
     SessionManager, SystemEntropy, TaskType, Timestamp, Token,
 };
 
+#[allow(clippy::pedantic, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
         world: "session",

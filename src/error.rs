@@ -1,7 +1,5 @@
 //! What can go wrong, as values. Nothing in the core panics (R3).
 
-use crate::guard::GuardError;
-
 /// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its
 /// text says so, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub enum Error {
     LimitReached(Limit),
     /// The guard refused or failed.
     Guard(GuardError),
-    /// `configure` came a second time, or after the first session was asked for.
+    /// `configure` came a second time, or when there had been a session or one was being made.
     AlreadyConfigured,
     /// A bad random source or a bad guard repeated what has to be unique (R16).
     Collision(Duplicate),
@@ -60,6 +58,21 @@ pub enum Duplicate {
     Token,
     /// The guard returned a handle that is in use.
     Handle,
+}
+
+/// Why the guard did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardError {
+    /// Not a token, or not a handle, of this guard.
+    InvalidToken,
+    /// The token has expired.
+    Expired,
+    /// The token was revoked.
+    Revoked,
+    /// The guard will not do this.
+    Denied(String),
+    /// The guard could not answer, or answered nothing usable.
+    Unavailable(String),
 }
 
 impl Error {

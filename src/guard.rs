@@ -1,6 +1,7 @@
 //! The token authority, as the core sees it.
 
 use crate::clock::Timestamp;
+use crate::error::GuardError;
 use crate::id::{AgentId, SessionId, WorkspaceId};
 use crate::session::Attributes;
 
@@ -74,19 +75,4 @@ pub struct Claims {
     pub handle: String,
     /// When it expires.
     pub expires_at: Timestamp,
-}
-
-/// Why the guard did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardError {
-    /// Not a token, or not a handle, of this guard.
-    InvalidToken,
-    /// The token has expired.
-    Expired,
-    /// The token was revoked.
-    Revoked,
-    /// The guard will not do this.
-    Denied(String),
-    /// The guard could not answer, or answered nothing usable.
-    Unavailable(String),
 }

@@ -8,6 +8,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | `manager` | the operations: what is checked, asked and done, in which order |
+//! | `manager::held`, `::revoking` | what a waiting operation holds; asking the guard to revoke |
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
 //! | `session`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
@@ -19,6 +20,7 @@
 //! | `error` | what can go wrong |
 //! | `slab`, `table`, `expiry` | what the store is made of: slots, hash tables, the order of expiry |
 //! | `edge` | the WIT world `session`, compiled for wasm32 only |
+//! | `native_tests` | what only a Rust caller can do, and long runs; the rules' tests are in `host-tests` |
 //!
 //! # One `validate`
 //!
@@ -33,8 +35,8 @@
 //!
 //! # Design decisions
 //!
-//! - **The core has no I/O and no `wit-bindgen`.** It is generic over three small ports, so it
-//!   compiles and is tested natively, and another world needs only another edge.
+//! - **The core has no `wit-bindgen`, and no I/O but through its ports.** It is generic over three
+//!   small ones, so it compiles and is tested natively, and another world needs only another edge.
 //! - **Check and change are one call on the store.** Operations wait for the guard between looking
 //!   and changing; what they saw may be gone by then. So they come back with what they expected,
 //!   and the store compares and changes in one step. That is what makes a kill switch final (R12,
@@ -46,6 +48,8 @@
 //!   (`max-state-bytes`) that large requests cannot pass.
 //! - **No call pays for growth** (R20). Slots come in chunks, hash tables in parts, and the order
 //!   of expiry is a list of chunks; none of them ever copies all it holds.
+//! - **Memory that was used is used again.** Tables, slots and lists give it back when they are
+//!   empty; what they once held at their fullest they keep for what comes next (R21).
 //! - **An ended session leaves nothing behind** but its event and, while the guard has not
 //!   confirmed, its handle (R21). A session that is over by time is found by whoever touches it, or
 //!   by `prune-expired`; nothing runs in the background.
@@ -79,7 +83,8 @@ mod table;
 mod ticket;
 mod token;
 
-#[cfg(target_arch = "wasm32")]
+// Clippy reads it natively too: the lints above hold there as well.
+#[cfg(any(target_arch = "wasm32", clippy))]
 mod edge;
 #[cfg(test)]
 mod native_tests;
@@ -87,9 +92,9 @@ mod native_tests;
 pub use clock::{Clock, MonotonicClock, Timestamp};
 pub use config::Config;
 pub use entropy::{Entropy, EntropyUnavailable, SystemEntropy};
-pub use error::{Duplicate, Error, InvalidArgument, Limit};
+pub use error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
 pub use events::{EndReason, Event, EventKind, EventPage};
-pub use guard::{Claims, Guard, GuardError, IssueRequest, IssuedToken};
+pub use guard::{Claims, Guard, IssueRequest, IssuedToken};
 pub use id::{AgentId, SessionId, WorkspaceId};
 pub use manager::{FlushReport, SessionManager, Statistics};
 pub use session::{

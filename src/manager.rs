@@ -8,35 +8,32 @@
 //! A call may also be cancelled while it waits (its future is dropped). Then a create gives its
 //! place up, and revocations that were not confirmed stay pending.
 
+mod held;
+mod revoking;
+
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+
+use held::{Place, Room, Watch};
+use revoking::MAX_GUARD_REVOCATIONS;
 
 use crate::clock::{Clock, MonotonicClock, Timestamp};
 use crate::config::{Config, Limits};
 use crate::entropy::Entropy;
-use crate::error::Error;
+use crate::error::{Error, GuardError};
 use crate::events::{EndReason, EventPage};
-use crate::guard::{Guard, GuardError, IssueRequest};
+use crate::guard::{Guard, IssueRequest};
 use crate::id::{AgentId, SessionId};
-use crate::revocations::PendingKey;
-use crate::session::{Attributes, CreateRequest, Grant, Revocation, Session, SessionPage};
+use crate::session::{CreateRequest, Grant, Revocation, Session, SessionPage};
 use crate::store::{Store, Totals};
 use crate::table::Seed;
-use crate::ticket::{Draft, Expected, NewToken, Reservation};
+use crate::ticket::{Draft, NewToken};
 use crate::token::{FingerprintKey, Token};
 
 /// How many sessions one `prune_expired` ends at most (R20).
 const MAX_PRUNE: u32 = 10_000;
 /// How many rows a page has at most (R2).
 const MAX_ROWS: u32 = 1_000;
-/// How many revocations one call asks the guard for at most (R20).
-const MAX_GUARD_REVOCATIONS: usize = 1_000;
-/// How many revocations wait for the guard at a time, so that a slow guard does not make a kill
-/// switch answer late.
-const REVOCATIONS_AT_ONCE: usize = 16;
 /// How long a guard's handle can be, in bytes.
 const MAX_HANDLE: usize = 512;
 
@@ -97,7 +94,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Sets the limits, once, before the first session is asked for.
+    /// Sets the limits, once, before there has been a session or one is being made.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::AlreadyConfigured`].
@@ -132,7 +129,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             // The end of time itself: nothing can begin any more.
             return Err(Error::SessionExpired);
         }
-        let place = self.reserve(id, request.agent_id, &attributes, created_at)?;
+        let place = Place::reserve(&self.store, id, request.agent_id, &attributes, created_at)?;
         let issue = IssueRequest {
             session_id: id,
             agent_id: request.agent_id,
@@ -174,7 +171,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let fingerprint = key.fingerprint(&token);
         let now = self.clock.now();
         let expected = self.store.borrow_mut().find_by_token(&fingerprint, now)?;
-        let _watch = self.watch(expected);
+        let _watch = Watch::new(&self.store, expected);
         let answer = self.guard.validate_token(token.expose()).await;
 
         let now = self.clock.now();
@@ -201,7 +198,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let key = self.key.get().ok_or(Error::SessionNotFound)?;
         let now = self.clock.now();
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
-        let _watch = self.watch(plan.expected);
+        let _watch = Watch::new(&self.store, plan.expected);
+        let _room = Room::set_aside(&self.store, now)?;
         let issue = IssueRequest {
             session_id: id,
             agent_id: plan.session.agent_id,
@@ -378,6 +376,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn fates(&self) -> usize {
+        self.store.borrow().fates()
+    }
+
     /// The fingerprint key. It and the seed of the tables are drawn when the first session is asked
     /// for: before that there is nothing to recognise, and an instance starts without asking
     /// its host for anything.
@@ -390,113 +393,6 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let (key, seed) = drawn.map_err(|_| Error::EntropyUnavailable)?;
         self.store.borrow_mut().seed(&seed);
         Ok(self.key.get_or_init(|| key))
-    }
-
-    fn reserve(
-        &self,
-        id: SessionId,
-        agent_id: AgentId,
-        attributes: &Attributes,
-        now: Timestamp,
-    ) -> Result<Place<'_>, Error> {
-        let reservation = self
-            .store
-            .borrow_mut()
-            .reserve(id, agent_id, attributes, now)?;
-        Ok(Place {
-            store: &self.store,
-            reservation,
-        })
-    }
-
-    fn watch(&self, expected: Expected) -> Watch<'_> {
-        self.store.borrow_mut().watch(expected);
-        Watch {
-            store: &self.store,
-            expected,
-        }
-    }
-
-    /// Has the guard revoke a token that was issued in vain because of `error` (R11).
-    async fn discard(&self, error: &Error, handle: Rc<str>, token_expires_at: Timestamp) {
-        // A token or handle that stands for another session is that session's, which has done
-        // nothing (R16).
-        let is_of_another = matches!(error, Error::Collision(_));
-        if is_of_another || !is_handle(&handle) {
-            return;
-        }
-        let now = self.clock.now();
-        let pending = self
-            .store
-            .borrow_mut()
-            .discard(handle, token_expires_at, now);
-        if let Some(pending) = pending {
-            let _ = self.revoke_with_guard(pending).await;
-        }
-    }
-
-    /// Asks the guard for one pending revocation, which is settled if the token is of no use any
-    /// more. Tells whether this call has settled it, and not another or time meanwhile.
-    async fn revoke_with_guard(&self, key: PendingKey) -> Result<bool, GuardError> {
-        let handle = self.store.borrow().pending_handle(&key);
-        let Some(handle) = handle else {
-            return Ok(false);
-        };
-        match self.guard.revoke_session(&handle).await {
-            Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
-                Ok(self.store.borrow_mut().settle(&key))
-            }
-            Err(_) if self.store.borrow().pending_handle(&key).is_none() => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Asks the guard for many, a few at a time, until it is unavailable. Tells how many were
-    /// settled.
-    async fn revoke_each_with_guard(&self, keys: Vec<PendingKey>) -> usize {
-        let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
-        let queue = RefCell::new(keys.into_iter());
-        let unavailable = Cell::new(false);
-        let settled = Cell::new(0_usize);
-        let lane = || async {
-            while !unavailable.get() {
-                let Some(key) = queue.borrow_mut().next() else {
-                    break;
-                };
-                match self.revoke_with_guard(key).await {
-                    Ok(by_us) => settled.set(settled.get().saturating_add(by_us.into())),
-                    Err(GuardError::Unavailable(_)) => unavailable.set(true),
-                    Err(_) => {}
-                }
-            }
-        };
-        join_all((0..lanes).map(|_| lane())).await;
-        settled.get()
-    }
-}
-
-/// A reserved place in the store, given up when this is dropped: by a commit, a failure or a
-/// cancelled call.
-struct Place<'a> {
-    store: &'a RefCell<Store>,
-    reservation: Reservation,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.store.borrow_mut().release(&self.reservation);
-    }
-}
-
-/// A session that somebody waits for; see [`Store::watch`].
-struct Watch<'a> {
-    store: &'a RefCell<Store>,
-    expected: Expected,
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        self.store.borrow_mut().unwatch(self.expected);
     }
 }
 
@@ -525,10 +421,6 @@ fn admit(
     Ok((token, kept))
 }
 
-fn is_handle(handle: &str) -> bool {
-    (1..=MAX_HANDLE).contains(&handle.len())
-}
-
 fn rows(field: &'static str, rows: u32) -> Result<usize, Error> {
     if rows == 0 || rows > MAX_ROWS {
         return Err(Error::invalid(
@@ -539,16 +431,6 @@ fn rows(field: &'static str, rows: u32) -> Result<usize, Error> {
     Ok(rows as usize)
 }
 
-/// Runs futures side by side to their ends.
-async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    poll_fn(|context| {
-        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if running.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
+fn is_handle(handle: &str) -> bool {
+    (1..=MAX_HANDLE).contains(&handle.len())
 }

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Numbers its tokens; while it is held, it does not answer.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct TestGuard(Rc<GuardState>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct GuardState {
     held: Cell<bool>,
     issued: Cell<u64>,
@@ -69,7 +69,7 @@ impl Guard for TestGuard {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct TestClock(Rc<Cell<u64>>);
 
 impl Clock for TestClock {
@@ -154,6 +154,51 @@ fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
     );
     assert_eq!(manager.stats(), before);
     assert_eq!(now(manager.validate(token)), Ok(session));
+}
+
+#[test]
+fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
+    let (manager, guard, _) = manager();
+    for finish in [true, false] {
+        let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
+        guard.0.held.set(true);
+        let mut refresh = Box::pin(manager.refresh(session.id));
+        let mut validate = Box::pin(manager.validate(token));
+        assert!(poll(refresh.as_mut()).is_pending() && poll(validate.as_mut()).is_pending());
+        guard.0.held.set(false);
+        now(manager.revoke(session.id)).unwrap();
+        assert_eq!(manager.fates(), 1);
+        if finish {
+            assert_eq!(now(refresh).unwrap_err(), Error::SessionRevoked);
+            assert_eq!(now(validate), Err(Error::SessionRevoked));
+        } else {
+            drop((refresh, validate));
+        }
+        assert_eq!(manager.fates(), 0);
+    }
+    // A session for which nobody waits leaves nothing of the kind.
+    let id = now(manager.create(request(1, 60))).unwrap().session.id;
+    now(manager.revoke(id)).unwrap();
+    assert_eq!(manager.fates(), 0);
+}
+
+#[test]
+fn r22_all_that_the_manager_keeps_holds_no_token() {
+    let (manager, guard, _) = manager();
+    let first = now(manager.create(request(1, 60))).unwrap();
+    let second = now(manager.refresh(first.session.id)).unwrap();
+    let third = now(manager.create(request(2, 60))).unwrap();
+    manager.invalidate(third.session.id).unwrap();
+    guard.0.held.set(true);
+    let mut waiting = Box::pin(manager.validate(second.token));
+    assert!(poll(waiting.as_mut()).is_pending());
+    // `Debug` of the manager is derived all the way down, but for the fingerprints and their key.
+    let kept = format!("{manager:?}");
+    assert!(
+        kept.contains("handle-2") && kept.contains("handle-3"),
+        "{kept}"
+    );
+    assert!(!kept.contains("token-"), "{kept}");
 }
 
 /// Any mix of calls, some of them dropped while they wait: what is counted is what there is, and

@@ -16,8 +16,8 @@ pub type PendingKey = (Timestamp, u64);
 #[derive(Debug, Default)]
 pub struct PendingRevocations {
     handles: BTreeMap<PendingKey, Rc<str>>,
-    /// The last one that was handed out for a retry; the next batch goes on behind it.
-    cursor: PendingKey,
+    /// The last one that the guard was asked for; the next batch goes on behind it.
+    last_asked: PendingKey,
     numbers: u64,
 }
 
@@ -53,21 +53,22 @@ impl PendingRevocations {
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// The next ones to try, at most `max`, going round: what a batch had comes again only after
-    /// all others.
-    pub fn next_batch(&mut self, max: usize) -> Vec<PendingKey> {
+    /// The next ones to try, at most `max`: first those behind the last that was asked for.
+    #[must_use]
+    pub fn next_batch(&self, max: usize) -> Vec<PendingKey> {
         let behind = self
             .handles
-            .range((Bound::Excluded(self.cursor), Bound::Unbounded));
-        let before = self.handles.range(..=self.cursor);
-        let batch: Vec<PendingKey> = behind
+            .range((Bound::Excluded(self.last_asked), Bound::Unbounded));
+        let before = self.handles.range(..=self.last_asked);
+        behind
             .chain(before)
             .take(max)
             .map(|(key, _)| *key)
-            .collect();
-        if let Some(last) = batch.last() {
-            self.cursor = *last;
-        }
-        batch
+            .collect()
+    }
+
+    /// The guard is being asked for this one, so that it comes last the next time.
+    pub fn note_asked(&mut self, key: PendingKey) {
+        self.last_asked = key;
     }
 }

@@ -6,8 +6,7 @@ use std::rc::Rc;
 use serde::de::IgnoredAny;
 
 use crate::clock::Timestamp;
-use crate::error::Error;
-use crate::guard::GuardError;
+use crate::error::{Error, GuardError};
 use crate::id::{AgentId, SessionId, WorkspaceId};
 use crate::token::Token;
 

@@ -16,10 +16,9 @@ use std::rc::Rc;
 use crate::agents::Agents;
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::error::{Duplicate, Error};
+use crate::error::{Duplicate, Error, GuardError};
 use crate::events::{EndReason, EventLog};
 use crate::expiry::ExpiryIndex;
-use crate::guard::GuardError;
 use crate::id::SessionId;
 use crate::revocations::PendingRevocations;
 use crate::session::Session;
@@ -31,6 +30,9 @@ use crate::token::Fingerprint;
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
 const OVERHEAD: u64 = 1_024;
+
+/// What is kept free for a token that is being issued: its handle can have 512 bytes.
+const RESERVE: u64 = OVERHEAD + 512;
 
 /// Stands for the slot of a session that is to be.
 const RESERVED: u32 = u32::MAX;
@@ -50,7 +52,7 @@ pub struct Store {
     seed: Seed,
     agents: Agents,
     expiry: ExpiryIndex,
-    /// How sessions ended for which an operation still waits, by serial number.
+    /// How sessions ended for which an operation still waits, by their serial numbers.
     fates: Table<Fate>,
     /// How many creates wait for the guard.
     reserved: usize,
@@ -144,6 +146,12 @@ impl Store {
         self.events = EventLog::new(limits.event_capacity);
         self.limits = limits;
         Ok(())
+    }
+
+    /// How many ends of sessions somebody still has to hear of.
+    #[cfg(test)]
+    pub fn fates(&self) -> usize {
+        self.fates.len()
     }
 
     /// The limits that hold.

@@ -4,20 +4,14 @@
 //! Handles send their calls to it through a channel and wait for the answers, so any number of
 //! tasks call at once, and the calls overlap inside the instance wherever they wait for the guard.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::coop::unconstrained;
 use wasmtime::component::Accessor;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::Session as Component;
 use crate::bindings::exports::clawdb::session::events::EventPage;
@@ -26,11 +20,13 @@ use crate::bindings::exports::clawdb::session::sessions::{
 };
 use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::clock::{Clock, SystemClock};
+use crate::driver::{Call, Command, drive};
 use crate::engine::SessionEngine;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::error::{CallError, HostError, SessionError, StartError, TrapKind};
+use crate::error::{CallError, HostError, SessionError, StartError};
 use crate::guard::Guard;
-use crate::imports::{GuardBroken, Memory, State};
+use crate::imports::{Memory, State};
+use crate::pulse::Pulse;
 use crate::token::Token;
 
 /// What an instance is given, and its bounds.
@@ -45,8 +41,8 @@ pub struct HostOptions {
     /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default.
     /// None: for ever.
     pub guard_deadline: Option<Duration>,
-    /// How much memory the instance may take, in bytes; 3 GiB by default. Beyond it traps, so keep
-    /// it well above the component's own `max-state-bytes`.
+    /// How much memory the instance may take, in bytes; 3.5 GiB by default, of the 4 GiB that there
+    /// can be. Beyond it traps, so keep it well above the component's own `max-state-bytes`.
     pub max_memory: usize,
     /// How long the instance may compute without a pause before it is stopped; 10 s by default. The
     /// few calls that it works on at a time take nowhere near that long; a fault of the component
@@ -70,7 +66,7 @@ impl HostOptions {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             guard_deadline: Some(Duration::from_secs(5)),
-            max_memory: 4 << 30,
+            max_memory: 7 << 29,
             interrupt_after: Duration::from_secs(10),
             max_in_flight: 10_000,
         }
@@ -106,20 +102,6 @@ pub struct SessionHost {
     turns: Arc<Semaphore>,
     stopped: watch::Receiver<Option<HostError>>,
     memory: Arc<AtomicUsize>,
-}
-
-/// How many calls enter the instance before it works on them, so that what `interrupt_after` measures
-/// is the work of a few calls, however many come at once.
-const CALLS_AT_ONCE: u32 = 8;
-
-type Call = Box<
-    dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>>
-        + Send,
->;
-
-enum Command {
-    Call(Call),
-    Settle(oneshot::Sender<()>),
 }
 
 impl SessionHost {
@@ -552,169 +534,4 @@ fn size_of_list(items: &[String]) -> usize {
         .iter()
         .map(|item| item.len().saturating_add(8))
         .fold(0, usize::saturating_add)
-}
-
-/// Runs the instance until it traps or nobody is left who could call it.
-async fn drive(
-    mut store: Store<State>,
-    component: Component,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    pulse: Arc<Pulse>,
-) -> HostError {
-    let watch = Arc::clone(&pulse);
-    let result = {
-        let run = store.run_concurrent(async move |accessor| {
-            let mut calls = FuturesUnordered::new();
-            let mut accepted: u32 = 0;
-            loop {
-                tokio::select! {
-                    command = commands.recv() => match command {
-                        Some(Command::Call(call)) => {
-                            calls.push(call(accessor, &component));
-                            accepted = accepted.wrapping_add(1);
-                            if accepted.is_multiple_of(CALLS_AT_ONCE) {
-                                yield_now().await;
-                            }
-                        }
-                        Some(Command::Settle(reply)) => watch.lock().settling.push_back(reply),
-                        None => break,
-                    },
-                    Some(result) = calls.next() => result?,
-                }
-                watch.beat();
-            }
-            while let Some(result) = calls.next().await {
-                result?;
-                watch.beat();
-            }
-            Ok(())
-        });
-        let mut run = pin!(run);
-        let waker = Waker::from(Arc::clone(&pulse));
-        let watched = poll_fn(|context| {
-            pulse.begin(context.waker());
-            let poll = run.as_mut().poll(&mut Context::from_waker(&waker));
-            pulse.end();
-            poll
-        });
-        // Within a budget, tokio holds wake-ups back until after the poll, and what waits for them
-        // would look settled. Others get their turn all the same: work comes in through the channel,
-        // and it is they who send it.
-        unconstrained(watched).await
-    };
-    match result.flatten() {
-        Ok(()) => HostError::Stopped,
-        Err(error) => trapped(&error, store.data().memory.exhausted),
-    }
-}
-
-/// Lets others run first. Unlike tokio's, it wakes the task before it waits, so that nobody takes the
-/// instance for settled.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
-    let kind = if error.downcast_ref::<GuardBroken>().is_some() {
-        TrapKind::Guard
-    } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-        TrapKind::Interrupted
-    } else if out_of_memory {
-        TrapKind::OutOfMemory
-    } else {
-        TrapKind::Component
-    };
-    HostError::Trapped {
-        kind,
-        message: format!("{error:#}"),
-    }
-}
-
-/// Watches the instance being polled: how long it computes, and when it has nothing left to do.
-struct Pulse {
-    origin: Instant,
-    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there
-    /// is none.
-    busy_since: AtomicU64,
-    /// It was woken since the last poll began, so it is to be polled again.
-    woken: AtomicBool,
-    inner: Mutex<PulseInner>,
-}
-
-struct PulseInner {
-    waker: Waker,
-    settling: VecDeque<oneshot::Sender<()>>,
-}
-
-impl Default for Pulse {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            busy_since: AtomicU64::new(0),
-            woken: AtomicBool::new(false),
-            inner: Mutex::new(PulseInner {
-                waker: Waker::noop().clone(),
-                settling: VecDeque::new(),
-            }),
-        }
-    }
-}
-
-impl Pulse {
-    fn begin(&self, waker: &Waker) {
-        self.lock().waker.clone_from(waker);
-        self.woken.store(false, Ordering::SeqCst);
-        self.beat();
-    }
-
-    /// The instance gets somewhere: a call has begun or ended.
-    fn beat(&self) {
-        self.busy_since
-            .store(self.now().saturating_add(1), Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.busy_since.store(0, Ordering::SeqCst);
-        if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
-            return;
-        }
-        // Not woken, so all that could be done is done: whatever comes next comes from outside.
-        let settled = std::mem::take(&mut self.lock().settling);
-        for reply in settled {
-            let _ = reply.send(());
-        }
-    }
-
-    fn busy_for(&self) -> Option<Duration> {
-        let since = self.busy_since.load(Ordering::SeqCst).checked_sub(1)?;
-        Some(Duration::from_millis(self.now().saturating_sub(since)))
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PulseInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wake for Pulse {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::SeqCst);
-        let waker = self.lock().waker.clone();
-        waker.wake();
-    }
 }

@@ -1,12 +1,13 @@
 //! The reference host of the `clawdb:session` component, on wasmtime and tokio.
 //!
 //! [`engine`] compiles the component once; [`host`] runs an instance of it and gives a handle that
-//! many tasks can call at once. The README has a whole host in 35 lines.
+//! many tasks can call at once. The README has a whole host in 40 lines.
 //!
 //! | module | what is in it |
 //! |---|---|
 //! | [`engine`] | the compiled component |
 //! | [`host`] | a running instance and its handle |
+//! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, how it is watched |
 //! | [`error`] | what a call can end with besides its result |
 //! | [`guard`], [`jwt`] | the token authority: the trait, and the one that is embedded |
 //! | [`clock`], [`entropy`] | time and random bytes for the component; also ones that tests control |
@@ -18,6 +19,7 @@
 pub mod bindings;
 pub mod clock;
 pub mod control;
+mod driver;
 pub mod engine;
 pub mod entropy;
 pub mod error;
@@ -26,4 +28,5 @@ pub mod guard;
 pub mod host;
 mod imports;
 pub mod jwt;
+mod pulse;
 pub mod token;

@@ -11,7 +11,7 @@ use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::jwt::JwtGuard;
 use tokio::fs::File;
-use tokio::io::{self, BufReader};
+use tokio::io::{self, AsyncBufRead, BufReader};
 
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
@@ -40,16 +40,22 @@ enum Command {
     ///
     /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
     /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
+    ///
+    /// A line that is not understood gets {"err":{"kind":"bad-request",...}}, and the conversation
+    /// goes on.
     Exec {
         /// Where the conversation is read from; standard input where there is none
         file: Option<PathBuf>,
         /// Puts clock, guard and random source into the conversation's hands
         ///
         /// The clock starts at 2030-01-01T00:00:00Z and stands still; the guard has no deadline.
-        /// {"op":"clock","advance":SECONDS} or {"op":"clock","set":"TIME"};
-        /// {"op":"guard","mode":"ok|hold|deny|unavailable|revoked|wrong-handle|trap","on":"
-        /// issue|validate|revoke|all"}; {"op":"guard","calls":true};
-        /// {"op":"entropy","mode":"ok|repeat"}.
+        ///   {"op":"clock","advance":SECONDS}
+        ///   {"op":"clock","set":"TIME"}
+        ///   {"op":"guard","mode":MODE,"on":"issue|validate|revoke|all"}
+        ///      "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
+        ///   {"op":"guard","calls":true}
+        ///   {"op":"entropy","mode":"ok|repeat"}
+        /// A line whose call would have to wait for a held guard gets "would-wait".
         #[arg(long, verbatim_doc_comment)]
         controls: bool,
     },
@@ -94,14 +100,11 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             } else {
                 Conversation::start(&engine, guard).await?
             };
-            match file {
-                Some(file) => conversation.run(BufReader::new(file), io::stdout()).await?,
-                None => {
-                    conversation
-                        .run(BufReader::new(io::stdin()), io::stdout())
-                        .await?
-                }
-            }
+            let input: Box<dyn AsyncBufRead + Unpin> = match file {
+                Some(file) => Box::new(BufReader::new(file)),
+                None => Box::new(BufReader::new(io::stdin())),
+            };
+            conversation.run(input, io::stdout()).await?;
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use super::{Entry, OVERHEAD, RESERVED, Store};
+use super::{Entry, RESERVE, RESERVED, Store};
 use crate::agents::Agent;
 use crate::clock::Timestamp;
 use crate::error::{Duplicate, Error, Limit};
@@ -14,6 +14,9 @@ use crate::ticket::{Draft, NewToken, Reservation};
 /// How many of an agent's sessions one create ends at most, when their time is over and it needs a
 /// place (R20).
 const MAX_LAPSED: usize = 1_000;
+
+/// How much that is over by time one call ends at most to make room (R20).
+const MAX_MADE_ROOM: u32 = 10_000;
 
 impl Store {
     /// Keeps a place for a session, so that creates which overlap cannot pass a bound together
@@ -32,7 +35,7 @@ impl Store {
         if self.by_id.contains(key) {
             return Err(Error::Collision(Duplicate::SessionId));
         }
-        let size = OVERHEAD.saturating_add(attributes.size());
+        let size = RESERVE.saturating_add(attributes.size());
         self.make_room_for_agent(agent_id, now)?;
         self.make_room(size, now)?;
 
@@ -123,14 +126,32 @@ impl Store {
         self.make_room_for_bytes(size, now)
     }
 
-    /// The same for bytes alone.
-    pub(super) fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
-        while self.bytes.saturating_add(size) > self.limits.max_state_bytes {
-            if !self.lapse_first(now) && !self.drop_expired_revocation(now) {
-                return Err(Error::LimitReached(Limit::StateBytes));
+    /// Keeps room for what a refresh leaves behind until the guard confirms it: the revocation of a
+    /// token. Goes with [`Store::give_back`].
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`].
+    pub fn set_aside(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.make_room_for_bytes(RESERVE, now)?;
+        self.bytes = self.bytes.saturating_add(RESERVE);
+        Ok(())
+    }
+
+    /// Gives up what was set aside.
+    pub fn give_back(&mut self) {
+        self.bytes = self.bytes.saturating_sub(RESERVE);
+    }
+
+    fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+        for _ in 0..MAX_MADE_ROOM {
+            if self.bytes.saturating_add(size) <= self.limits.max_state_bytes {
+                return Ok(());
+            }
+            if !self.drop_expired_revocation(now) && !self.lapse_first(now) {
+                break;
             }
         }
-        Ok(())
+        Err(Error::LimitReached(Limit::StateBytes))
     }
 
     fn make_room_for_agent(&mut self, agent_id: AgentId, now: Timestamp) -> Result<(), Error> {

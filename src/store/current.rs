@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use super::{Entry, OVERHEAD, Store};
+use super::{Entry, Store};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{EndReason, EventKind};
@@ -59,11 +59,9 @@ impl Store {
     /// from its creation (R7).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::LimitReached`].
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
     pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RefreshPlan, Error> {
         let expected = self.find(id, now)?;
-        // Each refresh leaves a revocation behind until the guard confirms it.
-        self.make_room_for_bytes(OVERHEAD, now)?;
         let entry = self
             .sessions
             .get(expected.slot)
@@ -121,7 +119,7 @@ impl Store {
         self.expiry.remove(&due_before);
         self.expiry.insert((expires_at, expected.slot));
         self.agents.note_expiry(session.agent_id, expires_at);
-        let superseded = self.add_pending(handle, token_expired_at, now);
+        let superseded = self.add_pending(handle, token_expired_at);
         self.totals.refreshed = self.totals.refreshed.saturating_add(1);
         self.events
             .record(now, session.id, session.agent_id, EventKind::Refreshed);
@@ -181,16 +179,20 @@ impl Store {
             && entry.serial == expected.serial
         {
             entry.watchers = entry.watchers.saturating_sub(1);
-        } else if let Some(fate) = self.fates.get_mut(expected.serial) {
+            return;
+        }
+        let key = self.seed.hash_one(expected.serial);
+        if let Some(fate) = self.fates.get_mut(key) {
             fate.watchers = fate.watchers.saturating_sub(1);
             if fate.watchers == 0 {
-                self.fates.remove(expected.serial);
+                self.fates.remove(key);
             }
         }
     }
 
     fn fate_of(&self, expected: Expected) -> Stale {
-        let reason = self.fates.get(expected.serial).map(|fate| fate.reason);
+        let fate = self.fates.get(self.seed.hash_one(expected.serial));
+        let reason = fate.map(|fate| fate.reason);
         Stale::Over(match reason {
             Some(EndReason::Lapsed) => Error::SessionExpired,
             _ => Error::SessionRevoked,

@@ -28,7 +28,7 @@ impl Store {
             _ => return Err(Error::SessionNotFound),
         }
         let ended = self.end(slot, reason, now).ok_or(Error::SessionNotFound)?;
-        Ok(self.add_pending(ended.handle, ended.token_expires_at, now))
+        Ok(self.add_pending(ended.handle, ended.token_expires_at))
     }
 
     /// Ends all sessions of an agent and dooms its creates that wait for the guard (R13). Gives the
@@ -44,7 +44,7 @@ impl Store {
             if due {
                 self.lapse(slot, now);
             } else if let Some(ended) = self.end(slot, EndReason::RevokedAll, now) {
-                revoked.push(self.add_pending(ended.handle, ended.token_expires_at, now));
+                revoked.push(self.add_pending(ended.handle, ended.token_expires_at));
             }
         }
         revoked
@@ -57,7 +57,7 @@ impl Store {
             pruned = pruned.saturating_add(1);
         }
         // Revocations that time has settled go with them.
-        for _ in 0..max.max(1) {
+        for _ in 0..max {
             if !self.drop_expired_revocation(now) {
                 break;
             }
@@ -67,18 +67,13 @@ impl Store {
 
     /// Keeps the revocation of a token that was issued in vain. Nothing for a handle that is in
     /// use: to revoke it would end a session that has done nothing.
-    pub fn discard(
-        &mut self,
-        handle: Rc<str>,
-        token_expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Option<PendingKey> {
+    pub fn discard(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> Option<PendingKey> {
         let key = self.seed.hash_one(&handle);
         if self.handles.contains(key) {
             return None;
         }
         self.handles.insert(key, ());
-        Some(self.add_pending(handle, token_expires_at, now))
+        Some(self.add_pending(handle, token_expires_at))
     }
 
     /// The handle to revoke, while that is pending.
@@ -106,8 +101,14 @@ impl Store {
     }
 
     /// The next revocations to try.
-    pub fn next_revocations(&mut self, max: usize) -> Vec<PendingKey> {
+    #[must_use]
+    pub fn next_revocations(&self, max: usize) -> Vec<PendingKey> {
         self.pending.next_batch(max)
+    }
+
+    /// The guard is being asked for a revocation.
+    pub fn note_asked(&mut self, key: PendingKey) {
+        self.pending.note_asked(key);
     }
 
     pub(super) fn lapse_first(&mut self, now: Timestamp) -> bool {
@@ -128,7 +129,7 @@ impl Store {
             return;
         };
         if ended.token_expires_at > now {
-            self.add_pending(ended.handle, ended.token_expires_at, now);
+            self.add_pending(ended.handle, ended.token_expires_at);
         } else {
             self.handles.remove(self.seed.hash_one(ended.handle));
         }
@@ -145,7 +146,8 @@ impl Store {
         self.agents.remove(session.agent_id, entry.serial);
         if entry.watchers > 0 {
             let watchers = entry.watchers;
-            self.fates.insert(entry.serial, Fate { reason, watchers });
+            let key = self.seed.hash_one(entry.serial);
+            self.fates.insert(key, Fate { reason, watchers });
         }
         self.bytes = self.bytes.saturating_sub(entry.size());
         self.totals.expired = self.totals.expired.saturating_add(1);
@@ -158,17 +160,13 @@ impl Store {
         Some(entry)
     }
 
-    /// Keeps a revocation until the token's own time is over, or for `max-lifetime` if that is
-    /// shorter: a guard that grants tokens for ever must not fill the memory.
     pub(super) fn add_pending(
         &mut self,
         handle: Rc<str>,
         token_expires_at: Timestamp,
-        now: Timestamp,
     ) -> PendingKey {
         self.bytes = self.bytes.saturating_add(pending_size(&handle));
-        let until = now.after_seconds(self.limits.max_lifetime);
-        self.pending.add(handle, token_expires_at.min(until))
+        self.pending.add(handle, token_expires_at)
     }
 
     fn forget_pending(&mut self, handle: &Rc<str>) {

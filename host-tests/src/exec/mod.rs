@@ -51,6 +51,20 @@ struct Controls {
     entropy: Arc<ControlledEntropy>,
 }
 
+/// Why a line has no answer of the component.
+enum Refusal {
+    /// It cannot be understood, or not now.
+    BadRequest(String),
+    /// Its call waits for the guard, which is held: only a later line can let it go on.
+    WouldWait(String),
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self::BadRequest(reason)
+    }
+}
+
 enum Started {
     Running(BoxFuture<'static, Value>),
     Done(Value),
@@ -128,23 +142,29 @@ impl Conversation {
         let answer = match Request::parse(line) {
             Ok(Request::Call(operation)) => self.call(operation).await,
             Ok(Request::Control(control)) => self.control(control).await,
-            Err(reason) => Err(reason),
+            Err(reason) => Err(Refusal::BadRequest(reason)),
         };
-        answer
-            .unwrap_or_else(|reason| json!({ "err": { "kind": "bad-request", "reason": reason } }))
-    }
-
-    async fn call(&self, operation: Operation) -> Result<Value, String> {
-        self.wait(operation.call(self.host.clone())).await.map_err(|_| {
-            "the call waits for the guard, which is held; it goes on, but start such a call to hear its end".into()
+        answer.unwrap_or_else(|refusal| {
+            let (kind, reason) = match refusal {
+                Refusal::BadRequest(reason) => ("bad-request", reason),
+                Refusal::WouldWait(reason) => ("would-wait", reason),
+            };
+            json!({ "err": { "kind": kind, "reason": reason } })
         })
     }
 
-    async fn control(&mut self, control: Control) -> Result<Value, String> {
+    async fn call(&self, operation: Operation) -> Result<Value, Refusal> {
+        let waiting = "the call waits for the guard, which is held. It goes on; start such a call to \
+                       hear how it ends";
+        let answer = self.wait(operation.call(self.host.clone())).await;
+        answer.map_err(|_| Refusal::WouldWait(waiting.into()))
+    }
+
+    async fn control(&mut self, control: Control) -> Result<Value, Refusal> {
         match control {
             Control::Start { name, call } => {
                 if self.started.contains_key(&name) {
-                    return Err(format!("a call named {name:?} is started and not finished"));
+                    return Err(format!("a call named {name:?} is started and not finished").into());
                 }
                 let running = call.call(self.host.clone());
                 let started = self.settle(running).await;
@@ -171,11 +191,11 @@ impl Conversation {
                         let reason =
                             format!("the call {name:?} still waits for the guard, which is held");
                         self.started.insert(name, Started::Running(running));
-                        Err(reason)
+                        Err(Refusal::WouldWait(reason))
                     }
                 }
             }
-            Control::Clock { advance, set } => self.control_clock(advance, set.as_deref()),
+            Control::Clock { advance, set } => Ok(self.control_clock(advance, set.as_deref())?),
             Control::Guard { mode, on, calls } => {
                 let guard = &self.controls()?.guard;
                 if let Some(mode) = mode {
@@ -189,7 +209,7 @@ impl Conversation {
                     // that tell.
                     let _ = self.host.settle().await;
                 } else if !calls {
-                    return Err("neither a mode nor calls is asked for".into());
+                    return Err("neither a mode nor calls is asked for".to_owned().into());
                 }
                 Ok(json!({ "ok": calls.then(|| guard.calls()) }))
             }

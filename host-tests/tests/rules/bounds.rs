@@ -161,6 +161,14 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     }
     assert_eq!(host.active_count().await, Ok(STORED));
     let many = costs().await;
+    scene.advance(200_000.0);
+    let begin = Instant::now();
+    assert_eq!(host.active_count().await, Ok(0));
+    let all_due = begin.elapsed();
+    assert!(
+        all_due < many[2].1 * 10 + Duration::from_millis(1),
+        "{all_due:?} where all are due"
+    );
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
         // Work on all 60,000 would cost a hundred times as much; the slack is for caches and a busy
         // machine.
@@ -293,6 +301,33 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
     );
     assert_eq!(scene.ids_of(AGENT).await.len(), 100);
     assert_eq!(scene.host.active_count().await, Ok(2_500));
+}
+
+#[tokio::test]
+async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
+    let scene = Scene::configured(Config {
+        max_state_bytes: Some(65_536),
+        ..no_config()
+    })
+    .await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Issue);
+    let mut waiting = Vec::new();
+    for _ in 0..41 {
+        waiting.push(scene.start_refresh(&grant).await);
+    }
+    let full = Error::LimitReached(Limit::MaxStateBytes);
+    assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), full);
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
+    scene.guard.set_all(GuardMode::Ok);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene.host.settle().await.unwrap();
+    let stats = scene.stats().await;
+    assert!(stats.state_bytes <= 65_536, "{}", stats.state_bytes);
+    assert_eq!(stats.pending_revocations, 41);
+    drop(waiting);
 }
 
 #[tokio::test]

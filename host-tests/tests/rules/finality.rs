@@ -1,7 +1,9 @@
 //! R12 to R16: what is over stays over.
 
 use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Duplicate, Error};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Duplicate, Error,
+};
 use clawdb_session_host::control::{GuardFunction, GuardMode};
 use clawdb_session_host::entropy::EntropyMode;
 use clawdb_session_host::guard::{GuardError, IssuedToken};
@@ -154,6 +156,33 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
     revoked.sort();
     revoked.dedup();
     assert_eq!(revoked.len(), 40);
+}
+
+#[tokio::test]
+async fn r12_revocations_that_always_fail_do_not_keep_the_others_from_their_turn() {
+    let scene = Scene::new().await;
+    for n in 0..60 {
+        let asked = CreateRequest {
+            expires_in: Some(60 + n),
+            ..request(AGENT)
+        };
+        let id = scene.host.create(asked).await.unwrap().session.id;
+        scene.host.invalidate(id).await.unwrap();
+    }
+    // The guard fails for the first that it is asked for, which are those that expire first.
+    scene
+        .tokens
+        .refuse_to_revoke((0..30).map(|n| format!("handle-{n}")));
+    // A flush stops at the first that is unavailable, and the next goes on behind it.
+    for _ in 0..31 {
+        scene.host.flush_guard_revocations().await.unwrap();
+    }
+    let mut revoked = scene.tokens.revoked();
+    revoked.sort();
+    let mut others: Vec<String> = (30..60).map(|n| format!("handle-{n}")).collect();
+    others.sort();
+    assert_eq!(revoked, others);
+    assert_eq!(scene.stats().await.pending_revocations, 30);
 }
 
 #[tokio::test]
@@ -341,6 +370,7 @@ async fn r14_one_wins_also_of_refreshes_that_overlap_after_they_took_effect() {
     scene.release();
     assert_eq!(refusal(first.await), Error::Conflict);
     assert_eq!(scene.validate(&second.await.unwrap()).await, Ok(()));
+    assert_eq!(scene.stats().await.refreshed, 2, "both took effect");
     let mut revoked = scene.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-0", "handle-1"]);

@@ -5,6 +5,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 };
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::clock::Instant;
+use clawdb_session_host::control::GuardMode;
 use clawdb_session_host::entropy::EntropyMode;
 use clawdb_session_host::guard::IssuedToken;
 
@@ -325,6 +326,18 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
             );
         }
     }
+    // A create that came to nothing does not count; one that is under way does.
+    let scene = Scene::new().await;
+    scene.guard.set_all(GuardMode::Deny);
+    assert!(scene.host.create(request(AGENT)).await.is_err());
+    scene.host.configure(no_config()).await.unwrap();
+    let scene = Scene::new().await;
+    scene.guard.set_all(GuardMode::Hold);
+    let _under_way = scene.start_create(request(AGENT)).await;
+    assert_eq!(
+        refusal(scene.host.configure(no_config()).await),
+        Error::AlreadyConfigured
+    );
     let scene = Scene::new().await;
     scene.session().await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! What a test plays in: an instance of the component with a guard, a clock and a random source
 //! under control.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -259,6 +259,7 @@ struct Plain {
     claims: HashMap<String, Claims>,
     revoked: Vec<String>,
     twists: VecDeque<Twist>,
+    unrevocable: HashSet<String>,
     claims_expire: Option<u64>,
 }
 
@@ -276,6 +277,11 @@ impl PlainGuard {
     /// The handles that were revoked, in order.
     pub fn revoked(&self) -> Vec<String> {
         self.lock().revoked.clone()
+    }
+
+    /// It is unavailable whenever it is asked to revoke one of these.
+    pub fn refuse_to_revoke(&self, handles: impl Iterator<Item = String>) {
+        self.lock().unrevocable.extend(handles);
     }
 
     /// The next token is issued like this. Twists queue up.
@@ -332,7 +338,11 @@ impl Guard for PlainGuard {
     }
 
     async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.lock().revoked.push(handle);
+        let mut plain = self.lock();
+        if plain.unrevocable.contains(&handle) {
+            return Err(GuardError::Unavailable("this one cannot be revoked".into()).into());
+        }
+        plain.revoked.push(handle);
         Ok(())
     }
 }

@@ -1,0 +1,98 @@
+//! Watches an instance being polled: how long it computes, and when it has nothing left to do.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+/// Watches the instance being polled: how long it computes, and when it has nothing left to do.
+pub(crate) struct Pulse {
+    origin: Instant,
+    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there
+    /// is none.
+    busy_since: AtomicU64,
+    /// It was woken since the last poll began, so it is to be polled again.
+    woken: AtomicBool,
+    inner: Mutex<PulseInner>,
+}
+
+struct PulseInner {
+    waker: Waker,
+    settling: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            busy_since: AtomicU64::new(0),
+            woken: AtomicBool::new(false),
+            inner: Mutex::new(PulseInner {
+                waker: Waker::noop().clone(),
+                settling: VecDeque::new(),
+            }),
+        }
+    }
+}
+
+impl Pulse {
+    /// The instance is being polled from here on, on behalf of this task.
+    pub(crate) fn begin(&self, waker: &Waker) {
+        self.lock().waker.clone_from(waker);
+        self.woken.store(false, Ordering::SeqCst);
+        self.beat();
+    }
+
+    /// The instance gets somewhere: a call has begun or ended.
+    pub(crate) fn beat(&self) {
+        self.busy_since
+            .store(self.now().saturating_add(1), Ordering::SeqCst);
+    }
+
+    /// The poll is over, and the instance waits.
+    pub(crate) fn end(&self) {
+        self.busy_since.store(0, Ordering::SeqCst);
+        if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
+            return;
+        }
+        // Not woken, so all that could be done is done: whatever comes next comes from outside.
+        let settled = std::mem::take(&mut self.lock().settling);
+        for reply in settled {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Somebody wants to know when the instance has nothing left to do.
+    pub(crate) fn tell_when_settled(&self, reply: oneshot::Sender<()>) {
+        self.lock().settling.push_back(reply);
+    }
+
+    /// For how long the instance has computed without getting anywhere; none while it is not polled.
+    pub(crate) fn busy_for(&self) -> Option<Duration> {
+        let since = self.busy_since.load(Ordering::SeqCst).checked_sub(1)?;
+        Some(Duration::from_millis(self.now().saturating_sub(since)))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PulseInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Pulse {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.woken.store(true, Ordering::SeqCst);
+        let waker = self.lock().waker.clone();
+        waker.wake();
+    }
+}

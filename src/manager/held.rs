@@ -1,0 +1,76 @@
+//! What an operation holds in the store while it waits for the guard, given back however the wait
+//! ends: by an answer, or by the call being cancelled.
+
+use std::cell::RefCell;
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::id::{AgentId, SessionId};
+use crate::session::Attributes;
+use crate::store::Store;
+use crate::ticket::{Expected, Reservation};
+
+/// A place for a session that is to be.
+pub(super) struct Place<'a> {
+    store: &'a RefCell<Store>,
+    pub(super) reservation: Reservation,
+}
+
+impl<'a> Place<'a> {
+    /// See [`Store::reserve`].
+    pub(super) fn reserve(
+        store: &'a RefCell<Store>,
+        id: SessionId,
+        agent_id: AgentId,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let reservation = store.borrow_mut().reserve(id, agent_id, attributes, now)?;
+        Ok(Self { store, reservation })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().release(&self.reservation);
+    }
+}
+
+/// Room for the revocation that a refresh leaves behind.
+pub(super) struct Room<'a> {
+    store: &'a RefCell<Store>,
+}
+
+impl<'a> Room<'a> {
+    /// See [`Store::set_aside`].
+    pub(super) fn set_aside(store: &'a RefCell<Store>, now: Timestamp) -> Result<Self, Error> {
+        store.borrow_mut().set_aside(now)?;
+        Ok(Self { store })
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().give_back();
+    }
+}
+
+/// Word of how a session ends.
+pub(super) struct Watch<'a> {
+    store: &'a RefCell<Store>,
+    expected: Expected,
+}
+
+impl<'a> Watch<'a> {
+    /// See [`Store::watch`].
+    pub(super) fn new(store: &'a RefCell<Store>, expected: Expected) -> Self {
+        store.borrow_mut().watch(expected);
+        Self { store, expected }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().unwatch(self.expected);
+    }
+}

@@ -1,0 +1,95 @@
+//! The guard's part of ending sessions: asking it to revoke what is pending.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::{SessionManager, is_handle};
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::error::{Error, GuardError};
+use crate::guard::Guard;
+use crate::revocations::PendingKey;
+
+/// How many revocations one call asks the guard for at most (R20).
+pub(super) const MAX_GUARD_REVOCATIONS: usize = 1_000;
+/// How many revocations wait for the guard at a time, so that a slow guard does not make a kill
+/// switch answer late.
+const REVOCATIONS_AT_ONCE: usize = 16;
+
+impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
+    /// Has the guard revoke a token that was issued in vain because of `error` (R11).
+    pub(super) async fn discard(
+        &self,
+        error: &Error,
+        handle: Rc<str>,
+        token_expires_at: Timestamp,
+    ) {
+        // A token or handle that stands for another session is that session's, which has done
+        // nothing (R16).
+        let is_of_another = matches!(error, Error::Collision(_));
+        if is_of_another || !is_handle(&handle) {
+            return;
+        }
+        let pending = self.store.borrow_mut().discard(handle, token_expires_at);
+        if let Some(pending) = pending {
+            let _ = self.revoke_with_guard(pending).await;
+        }
+    }
+
+    /// Asks the guard for one pending revocation, which is settled if the token is of no use any
+    /// more. Tells whether this call has settled it, and not another or time meanwhile.
+    pub(super) async fn revoke_with_guard(&self, key: PendingKey) -> Result<bool, GuardError> {
+        let handle = self.store.borrow().pending_handle(&key);
+        let Some(handle) = handle else {
+            return Ok(false);
+        };
+        match self.guard.revoke_session(&handle).await {
+            Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
+                Ok(self.store.borrow_mut().settle(&key))
+            }
+            Err(_) if self.store.borrow().pending_handle(&key).is_none() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the guard for many, a few at a time, until it is unavailable. Tells how many were
+    /// settled.
+    pub(super) async fn revoke_each_with_guard(&self, keys: Vec<PendingKey>) -> usize {
+        let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
+        let queue = RefCell::new(keys.into_iter());
+        let unavailable = Cell::new(false);
+        let settled = Cell::new(0_usize);
+        let lane = || async {
+            while !unavailable.get() {
+                let Some(key) = queue.borrow_mut().next() else {
+                    break;
+                };
+                self.store.borrow_mut().note_asked(key);
+                match self.revoke_with_guard(key).await {
+                    Ok(by_us) => settled.set(settled.get().saturating_add(by_us.into())),
+                    Err(GuardError::Unavailable(_)) => unavailable.set(true),
+                    Err(_) => {}
+                }
+            }
+        };
+        join_all((0..lanes).map(|_| lane())).await;
+        settled.get()
+    }
+}
+
+/// Runs futures side by side to their ends.
+async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
+    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
+    poll_fn(|context| {
+        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if running.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
