@@ -52,7 +52,7 @@ enum Command {
         ///   {"op":"clock","advance":SECONDS}
         ///   {"op":"clock","set":"TIME"}
         ///   {"op":"guard","mode":MODE,"on":"issue|validate|revoke|all"}
-        ///      "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
+        ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
         ///   {"op":"guard","calls":true}
         ///   {"op":"entropy","mode":"ok|repeat"}
         /// A line whose call would have to wait for a held guard gets "would-wait".
