@@ -154,7 +154,10 @@ impl Toolchain {
         let limit = Duration::from_secs(if debian_is_installed() { 20 } else { 180 });
         match run_within(
             limit,
-            Command::new("rustup").args(["target", "add", TARGET]),
+            Command::new("rustup")
+                .args(["target", "add", TARGET])
+                // It would print one of its own when the server cannot be reached.
+                .env("RUST_BACKTRACE", "0"),
         ) {
             Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
             Ok(()) => tried.push(
