@@ -1,5 +1,8 @@
 //! The limits of an instance: what a host may ask for, and what holds.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use crate::error::Error;
 use crate::id::WorkspaceId;
 
@@ -40,28 +43,30 @@ impl Limits {
     /// # Errors
     /// [`Error::InvalidArgument`] for the first field outside its range.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let defaults = Self::default();
-        let max_lifetime = within("max-lifetime", config.max_lifetime, 1, 31_536_000)?
-            .unwrap_or(defaults.max_lifetime);
-        Ok(Self {
-            workspace_id: config.workspace_id.unwrap_or(defaults.workspace_id),
-            default_ttl: within("default-ttl", config.default_ttl, 1, max_lifetime)?
-                .unwrap_or(defaults.default_ttl.min(max_lifetime)),
-            max_lifetime,
-            max_sessions: within("max-sessions", config.max_sessions, 1, 10_000_000)?
-                .unwrap_or(defaults.max_sessions),
-            max_sessions_per_agent: within(
-                "max-sessions-per-agent",
-                config.max_sessions_per_agent,
-                1,
-                100_000,
-            )?
-            .unwrap_or(defaults.max_sessions_per_agent),
-            event_capacity: within("event-capacity", config.event_capacity, 1, 65_536)?
-                .unwrap_or(defaults.event_capacity),
-            max_state_bytes: within("max-state-bytes", config.max_state_bytes, 64 << 10, 3 << 30)?
-                .unwrap_or(defaults.max_state_bytes),
-        })
+        let mut limits = Self::default();
+        if let Some(id) = config.workspace_id {
+            limits.workspace_id = id;
+        }
+        if let Some(seconds) = config.max_lifetime {
+            limits.max_lifetime = within("max-lifetime", seconds, 1..=31_536_000)?;
+        }
+        limits.default_ttl = match config.default_ttl {
+            Some(seconds) => within("default-ttl", seconds, 1..=limits.max_lifetime)?,
+            None => limits.default_ttl.min(limits.max_lifetime),
+        };
+        if let Some(count) = config.max_sessions {
+            limits.max_sessions = within("max-sessions", count, 1..=10_000_000)?;
+        }
+        if let Some(count) = config.max_sessions_per_agent {
+            limits.max_sessions_per_agent = within("max-sessions-per-agent", count, 1..=100_000)?;
+        }
+        if let Some(count) = config.event_capacity {
+            limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
+        }
+        if let Some(bytes) = config.max_state_bytes {
+            limits.max_state_bytes = within("max-state-bytes", bytes, (64 << 10)..=(3 << 30))?;
+        }
+        Ok(limits)
     }
 
     /// The lifetime in seconds of a session that asked for `expires_in` (R2, R5).
@@ -69,7 +74,10 @@ impl Limits {
     /// # Errors
     /// [`Error::InvalidArgument`] outside 1 to `max-lifetime`.
     pub fn lifetime(&self, expires_in: Option<u64>) -> Result<u64, Error> {
-        Ok(within("expires-in", expires_in, 1, self.max_lifetime)?.unwrap_or(self.default_ttl))
+        match expires_in {
+            Some(seconds) => within("expires-in", seconds, 1..=self.max_lifetime),
+            None => Ok(self.default_ttl),
+        }
     }
 }
 
@@ -87,17 +95,18 @@ impl Default for Limits {
     }
 }
 
-fn within<N: Copy + PartialOrd + std::fmt::Display>(
+/// The value, if it is in its range.
+pub(crate) fn within<N: PartialOrd + Display>(
     field: &'static str,
-    value: Option<N>,
-    min: N,
-    max: N,
-) -> Result<Option<N>, Error> {
-    match value {
-        Some(value) if value < min || value > max => Err(Error::invalid(
-            field,
-            format!("must be from {min} to {max}"),
-        )),
-        value => Ok(value),
+    value: N,
+    range: RangeInclusive<N>,
+) -> Result<N, Error> {
+    if range.contains(&value) {
+        return Ok(value);
     }
+    let (min, max) = range.into_inner();
+    Err(Error::invalid(
+        field,
+        format!("must be from {min} to {max}"),
+    ))
 }

@@ -18,7 +18,7 @@ use held::{Place, Room, Watch};
 use revoking::MAX_GUARD_REVOCATIONS;
 
 use crate::clock::{Clock, MonotonicClock, Timestamp};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, within};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
 use crate::events::{EndReason, EventPage};
@@ -327,7 +327,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         cursor: Option<u64>,
         limit: Option<u32>,
     ) -> Result<SessionPage, Error> {
-        let limit = rows("limit", limit.unwrap_or(100))?;
+        let limit = within("limit", limit.unwrap_or(100), 1..=MAX_ROWS)? as usize;
         let now = self.clock.now();
         Ok(self
             .store
@@ -354,7 +354,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::InvalidArgument`] for a `max` outside 1-1,000.
     pub fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, Error> {
-        let max = rows("max", max)?;
+        let max = within("max", max, 1..=MAX_ROWS)? as usize;
         Ok(self.store.borrow().events().read(since, max))
     }
 
@@ -419,16 +419,6 @@ fn admit(
         expires_at,
     };
     Ok((token, kept))
-}
-
-fn rows(field: &'static str, rows: u32) -> Result<usize, Error> {
-    if rows == 0 || rows > MAX_ROWS {
-        return Err(Error::invalid(
-            field,
-            format!("must be from 1 to {MAX_ROWS}"),
-        ));
-    }
-    Ok(rows as usize)
 }
 
 fn is_handle(handle: &str) -> bool {

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, SecondsFormat};
+
 pub use crate::bindings::wasi::clocks::system_clock::Instant;
 
 /// The time for the component, and for guards that want to agree with it.
@@ -16,6 +18,19 @@ pub trait Clock: Send + Sync + 'static {
         let millis = i128::from(now.seconds) * 1_000 + i128::from(now.nanoseconds / 1_000_000);
         u64::try_from(millis.max(0)).unwrap_or(u64::MAX)
     }
+}
+
+/// A time of the component, in milliseconds since 1970, as RFC 3339 writes it. All times that the
+/// component gives can be written so; another number stays a number.
+#[must_use]
+pub fn rfc3339(millis: u64, precision: SecondsFormat) -> String {
+    let time = i64::try_from(millis)
+        .ok()
+        .and_then(DateTime::from_timestamp_millis);
+    time.map_or_else(
+        || millis.to_string(),
+        |time| time.to_rfc3339_opts(precision, true),
+    )
 }
 
 /// The machine's clock.

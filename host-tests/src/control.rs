@@ -37,8 +37,7 @@ pub enum GuardMode {
 }
 
 /// A function of the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardFunction {
     /// `issue-session-token`.
     Issue,

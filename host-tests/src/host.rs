@@ -104,6 +104,20 @@ pub struct SessionHost {
     memory: Arc<AtomicUsize>,
 }
 
+/// A call of an exported function: `interface.function(arguments)`, at once or when it has a turn.
+macro_rules! call {
+    ($host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
+        $host.call(move |accessor, component| {
+            Box::pin(component.$interface().$function(accessor, $($argument),*))
+        })
+    };
+    (in turn, $host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
+        $host.call_in_turn(move |accessor, component| {
+            Box::pin(component.$interface().$function(accessor, $($argument),*))
+        })
+    };
+}
+
 impl SessionHost {
     /// Starts an instance without sessions, driven by a task on the current tokio runtime.
     ///
@@ -179,13 +193,7 @@ impl SessionHost {
         )?;
         bounded("metadata", request.metadata.as_ref().map_or(0, String::len))?;
         bounded("agent-id", request.agent_id.len())?;
-        let answer = self.call_in_turn(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_create(accessor, request),
-            )
-        });
+        let answer = call!(in turn, self, clawdb_session_sessions.call_create(request));
         Ok(answer.await??.into())
     }
 
@@ -196,14 +204,7 @@ impl SessionHost {
     pub async fn validate(&self, token: impl Into<String>) -> Result<Session, CallError> {
         let token = token.into();
         bounded("token", token.len())?;
-        let answer = self.call_in_turn(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_validate(accessor, token),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(in turn, self, clawdb_session_sessions.call_validate(token)).await??)
     }
 
     /// `sessions.refresh`.
@@ -213,13 +214,7 @@ impl SessionHost {
     pub async fn refresh(&self, session_id: impl Into<String>) -> Result<Grant, CallError> {
         let id = session_id.into();
         bounded("session-id", id.len())?;
-        let answer = self.call_in_turn(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_refresh(accessor, id),
-            )
-        });
+        let answer = call!(in turn, self, clawdb_session_sessions.call_refresh(id));
         Ok(answer.await??.into())
     }
 
@@ -230,14 +225,7 @@ impl SessionHost {
     pub async fn revoke(&self, session_id: impl Into<String>) -> Result<Revocation, CallError> {
         let id = session_id.into();
         bounded("session-id", id.len())?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_revoke(accessor, id),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_sessions.call_revoke(id)).await??)
     }
 
     /// `sessions.revoke-all-for-agent`.
@@ -250,14 +238,7 @@ impl SessionHost {
     ) -> Result<u32, CallError> {
         let id = agent_id.into();
         bounded("agent-id", id.len())?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_revoke_all_for_agent(accessor, id),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_sessions.call_revoke_all_for_agent(id)).await??)
     }
 
     /// `sessions.flush-guard-revocations`.
@@ -265,14 +246,7 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn flush_guard_revocations(&self) -> Result<FlushReport, HostError> {
-        self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_flush_guard_revocations(accessor),
-            )
-        })
-        .await
+        call!(self, clawdb_session_sessions.call_flush_guard_revocations()).await
     }
 
     /// `sessions.get`.
@@ -282,10 +256,7 @@ impl SessionHost {
     pub async fn get(&self, session_id: impl Into<String>) -> Result<Session, CallError> {
         let id = session_id.into();
         bounded("session-id", id.len())?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_sessions().call_get(accessor, id))
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_sessions.call_get(id)).await??)
     }
 
     /// `sessions.list-for-agent`.
@@ -299,14 +270,7 @@ impl SessionHost {
     ) -> Result<SessionPage, CallError> {
         let id = agent_id.into();
         bounded("agent-id", id.len())?;
-        let answer = self.call(move |accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_list_for_agent(accessor, id, page),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_sessions.call_list_for_agent(id, page)).await??)
     }
 
     /// `sessions.active-count`.
@@ -314,14 +278,7 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn active_count(&self) -> Result<u32, HostError> {
-        self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_active_count(accessor),
-            )
-        })
-        .await
+        call!(self, clawdb_session_sessions.call_active_count()).await
     }
 
     /// `sessions.prune-expired`.
@@ -329,14 +286,7 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn prune_expired(&self, limit: Option<u32>) -> Result<u32, HostError> {
-        self.call(move |accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_sessions()
-                    .call_prune_expired(accessor, limit),
-            )
-        })
-        .await
+        call!(self, clawdb_session_sessions.call_prune_expired(limit)).await
     }
 
     /// `legacy.create-session`.
@@ -355,10 +305,11 @@ impl SessionHost {
         bounded("role", role.len())?;
         bounded("scopes", size_of_list(&scopes))?;
         bounded("task-type", task_type.as_ref().map_or(0, String::len))?;
-        let answer = self.call_in_turn(|accessor, component| {
-            let legacy = component.clawdb_session_legacy();
-            Box::pin(legacy.call_create_session(accessor, id, role, scopes, task_type))
-        });
+        let answer = call!(
+            in turn,
+            self,
+            clawdb_session_legacy.call_create_session(id, role, scopes, task_type)
+        );
         Ok(answer.await??.into())
     }
 
@@ -369,14 +320,7 @@ impl SessionHost {
     pub async fn get_session(&self, id: impl Into<String>) -> Result<Session, CallError> {
         let id = id.into();
         bounded("id", id.len())?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_legacy()
-                    .call_get_session(accessor, id),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_legacy.call_get_session(id)).await??)
     }
 
     /// `legacy.invalidate`.
@@ -386,14 +330,7 @@ impl SessionHost {
     pub async fn invalidate(&self, id: impl Into<String>) -> Result<(), CallError> {
         let id = id.into();
         bounded("id", id.len())?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_legacy()
-                    .call_invalidate(accessor, id),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_legacy.call_invalidate(id)).await??)
     }
 
     /// `events.poll-events`.
@@ -401,14 +338,7 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, CallError> {
-        let answer = self.call(move |accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_events()
-                    .call_poll_events(accessor, since, max),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_events.call_poll_events(since, max)).await??)
     }
 
     /// `settings.configure`.
@@ -420,14 +350,7 @@ impl SessionHost {
             "workspace-id",
             config.workspace_id.as_ref().map_or(0, String::len),
         )?;
-        let answer = self.call(|accessor, component| {
-            Box::pin(
-                component
-                    .clawdb_session_settings()
-                    .call_configure(accessor, config),
-            )
-        });
-        Ok(answer.await??)
+        Ok(call!(self, clawdb_session_settings.call_configure(config)).await??)
     }
 
     /// `settings.stats`.
@@ -435,10 +358,7 @@ impl SessionHost {
     /// # Errors
     /// [`HostError`].
     pub async fn stats(&self) -> Result<Statistics, HostError> {
-        self.call(|accessor, component| {
-            Box::pin(component.clawdb_session_settings().call_stats(accessor))
-        })
-        .await
+        call!(self, clawdb_session_settings.call_stats()).await
     }
 
     /// Waits until the instance has done all that it can for the calls that were made before: each

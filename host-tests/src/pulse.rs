@@ -1,6 +1,5 @@
 //! Watches an instance being polled: how long it computes, and when it has nothing left to do.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -8,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Watches the instance being polled: how long it computes, and when it has nothing left to do.
+/// What is seen of the instance while the task that drives it polls it.
 pub(crate) struct Pulse {
     origin: Instant,
-    /// Milliseconds after `origin` when the poll that is going on began, plus one; 0 while there
-    /// is none.
+    /// Milliseconds after `origin` when it last got somewhere, plus one; 0 while it is not polled.
     busy_since: AtomicU64,
     /// It was woken since the last poll began, so it is to be polled again.
     woken: AtomicBool,
@@ -21,7 +19,7 @@ pub(crate) struct Pulse {
 
 struct PulseInner {
     waker: Waker,
-    settling: VecDeque<oneshot::Sender<()>>,
+    settling: Vec<oneshot::Sender<()>>,
 }
 
 impl Default for Pulse {
@@ -32,7 +30,7 @@ impl Default for Pulse {
             woken: AtomicBool::new(false),
             inner: Mutex::new(PulseInner {
                 waker: Waker::noop().clone(),
-                settling: VecDeque::new(),
+                settling: Vec::new(),
             }),
         }
     }
@@ -67,7 +65,7 @@ impl Pulse {
 
     /// Somebody wants to know when the instance has nothing left to do.
     pub(crate) fn tell_when_settled(&self, reply: oneshot::Sender<()>) {
-        self.lock().settling.push_back(reply);
+        self.lock().settling.push(reply);
     }
 
     /// For how long the instance has computed without getting anywhere; none while it is not polled.

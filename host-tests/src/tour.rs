@@ -3,10 +3,12 @@
 
 use std::io::Write;
 
+use chrono::SecondsFormat;
 use clawdb_session_host::bindings::exports::clawdb::session::events::EventKind;
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Page, Session,
 };
+use clawdb_session_host::clock::rfc3339;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::end_reason;
@@ -227,11 +229,5 @@ fn abbreviated(token: &str) -> String {
 }
 
 fn time(millis: u64) -> String {
-    let time = i64::try_from(millis)
-        .ok()
-        .and_then(chrono::DateTime::from_timestamp_millis);
-    time.map_or_else(
-        || millis.to_string(),
-        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-    )
+    rfc3339(millis, SecondsFormat::Millis)
 }

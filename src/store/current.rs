@@ -39,10 +39,7 @@ impl Store {
     /// As [`Store::find`].
     pub fn get(&mut self, id: SessionId, now: Timestamp) -> Result<Session, Error> {
         let expected = self.find(id, now)?;
-        let entry = self
-            .sessions
-            .get(expected.slot)
-            .ok_or(Error::SessionNotFound)?;
+        let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
         Ok(entry.session.clone())
     }
 
@@ -62,10 +59,7 @@ impl Store {
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
     pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RefreshPlan, Error> {
         let expected = self.find(id, now)?;
-        let entry = self
-            .sessions
-            .get(expected.slot)
-            .ok_or(Error::SessionNotFound)?;
+        let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
         let cap = entry
             .session
             .created_at
@@ -94,10 +88,7 @@ impl Store {
         self.check_entry(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
         let expires_at = self.check_token(&token, wanted, now)?;
-        let entry = self
-            .sessions
-            .get_mut(expected.slot)
-            .ok_or(Error::SessionNotFound)?;
+        let entry = self.entry_mut(expected).ok_or(Error::SessionNotFound)?;
 
         let size_before = entry.size();
         let due_before = (entry.session.expires_at, expected.slot);
@@ -106,11 +97,8 @@ impl Store {
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
         entry.generation = entry.generation.saturating_add(1);
         entry.session.expires_at = expires_at;
-        let session = entry.session.clone();
-        self.bytes = self
-            .bytes
-            .saturating_add(entry.size())
-            .saturating_sub(size_before);
+        let (session, size) = (entry.session.clone(), entry.size());
+        self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
         self.by_fingerprint.remove(fingerprint.key());
         self.by_fingerprint
@@ -151,33 +139,39 @@ impl Store {
     }
 
     fn check_entry(&mut self, expected: Expected, now: Timestamp) -> Result<&Entry, Stale> {
-        let is_expected = |entry: &&Entry| entry.serial == expected.serial;
-        let entry = self.sessions.get(expected.slot).filter(is_expected);
-        if entry.is_some_and(|entry| entry.session.is_due(now)) {
+        let due = |entry: &Entry| entry.session.is_due(now);
+        if self.entry(expected).is_some_and(due) {
             self.lapse(expected.slot, now);
         }
-        match self.sessions.get(expected.slot).filter(is_expected) {
+        match self.entry(expected) {
             Some(entry) if entry.generation == expected.generation => Ok(entry),
             Some(_) => Err(Stale::Superseded),
             None => Err(self.fate_of(expected)),
         }
     }
 
+    /// The session, whatever its token, if it is still the one that lies in the slot.
+    fn entry(&self, expected: Expected) -> Option<&Entry> {
+        let entry = self.sessions.get(expected.slot);
+        entry.filter(|entry| entry.serial == expected.serial)
+    }
+
+    fn entry_mut(&mut self, expected: Expected) -> Option<&mut Entry> {
+        let entry = self.sessions.get_mut(expected.slot);
+        entry.filter(|entry| entry.serial == expected.serial)
+    }
+
     /// Somebody waits for the guard on behalf of this session, and will want to know how it ended if
     /// it does. Goes with [`Store::unwatch`].
     pub fn watch(&mut self, expected: Expected) {
-        if let Some(entry) = self.sessions.get_mut(expected.slot)
-            && entry.serial == expected.serial
-        {
+        if let Some(entry) = self.entry_mut(expected) {
             entry.watchers = entry.watchers.saturating_add(1);
         }
     }
 
     /// One who waited waits no more.
     pub fn unwatch(&mut self, expected: Expected) {
-        if let Some(entry) = self.sessions.get_mut(expected.slot)
-            && entry.serial == expected.serial
-        {
+        if let Some(entry) = self.entry_mut(expected) {
             entry.watchers = entry.watchers.saturating_sub(1);
             return;
         }

@@ -1,6 +1,6 @@
 //! The component's values as JSON, with the names of the WIT. Times are RFC 3339.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use crate::bindings::clawdb::session::guard::GuardError;
@@ -9,6 +9,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
     Duplicate, Error, FlushReport, Limit, Revocation, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
+use crate::clock::rfc3339;
 use crate::error::{CallError, HostError};
 use crate::host::Grant;
 
@@ -26,14 +27,8 @@ pub fn answer<T: ToJson, E: ToJson>(result: &Result<T, E>) -> Value {
     }
 }
 
-fn time(millis: u64) -> Value {
-    let time = i64::try_from(millis)
-        .ok()
-        .and_then(DateTime::from_timestamp_millis);
-    time.map_or_else(
-        || json!(millis),
-        |time| json!(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-    )
+fn time(millis: u64) -> String {
+    rfc3339(millis, SecondsFormat::AutoSi)
 }
 
 impl ToJson for () {

@@ -42,8 +42,7 @@ async fn r12_revoke_beats_an_inflight_validate() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     scene.hold(GuardFunction::Validate);
-    let (host, token) = (scene.host.clone(), grant.token.clone());
-    let validate = scene.start(async move { host.validate(token).await }).await;
+    let validate = scene.start_validate(&grant).await;
     scene.host.revoke(&*grant.session.id).await.unwrap();
     // Even a guard that does not know of the revocation changes nothing.
     scene.guard.set(GuardFunction::Validate, GuardMode::Ok);
@@ -66,8 +65,7 @@ async fn r12_a_revoke_takes_effect_before_the_guard_is_asked() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     scene.hold(GuardFunction::Revoke);
-    let (host, id) = (scene.host.clone(), grant.session.id.clone());
-    let revoke = scene.start(async move { host.revoke(id).await }).await;
+    let revoke = scene.start_revoke(&grant).await;
     assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
     assert_eq!(
         refusal(scene.host.get(&*grant.session.id).await),
@@ -224,8 +222,7 @@ async fn r12_a_revoke_beats_a_refresh_that_still_waits_for_the_old_tokens_revoca
     let grant = scene.session().await;
     scene.hold(GuardFunction::Revoke);
     let refresh = scene.start_refresh(&grant).await;
-    let (host, id) = (scene.host.clone(), grant.session.id.clone());
-    let revoke = scene.start(async move { host.revoke(id).await }).await;
+    let revoke = scene.start_revoke(&grant).await;
     scene.release();
     assert!(revoke.await.unwrap().guard_confirmed);
     assert_eq!(refusal(refresh.await), Error::SessionRevoked);

@@ -43,8 +43,7 @@ async fn r09_a_token_that_is_superseded_while_the_guard_is_asked_is_refused() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     scene.hold(GuardFunction::Validate);
-    let (host, token) = (scene.host.clone(), grant.token.clone());
-    let validate = scene.start(async move { host.validate(token).await }).await;
+    let validate = scene.start_validate(&grant).await;
     let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
     scene.release();
     assert_eq!(refusal(validate.await), Error::InvalidToken);

@@ -11,7 +11,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::events::{
     EndReason, Event, EventKind,
 };
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Page,
+    CreateRequest, Error, Page, Revocation, Session,
 };
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use clawdb_session_host::clock::{Clock, Instant, ManualClock};
@@ -115,6 +115,16 @@ impl Scene {
     pub async fn start_refresh(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
         let (host, id) = (self.host.clone(), grant.session.id.clone());
         self.start(async move { host.refresh(id).await }).await
+    }
+
+    pub async fn start_validate(&self, grant: &Grant) -> InFlight<Result<Session, CallError>> {
+        let (host, token) = (self.host.clone(), grant.token.clone());
+        self.start(async move { host.validate(token).await }).await
+    }
+
+    pub async fn start_revoke(&self, grant: &Grant) -> InFlight<Result<Revocation, CallError>> {
+        let (host, id) = (self.host.clone(), grant.session.id.clone());
+        self.start(async move { host.revoke(id).await }).await
     }
 
     pub fn hold(&self, function: GuardFunction) {

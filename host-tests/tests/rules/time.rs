@@ -102,8 +102,7 @@ async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_valid
     scene
         .guard
         .set_all(clawdb_session_host::control::GuardMode::Hold);
-    let (host, token) = (scene.host.clone(), validated.token.clone());
-    let validate = scene.start(async move { host.validate(token).await }).await;
+    let validate = scene.start_validate(&validated).await;
     let refresh = scene.start_refresh(&refreshed).await;
     scene.advance(60.0);
     scene.release();
