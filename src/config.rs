@@ -19,11 +19,37 @@ pub struct Config {
     pub max_sessions: Option<u32>,
     /// How many sessions one agent can have (R19).
     pub max_sessions_per_agent: Option<u32>,
+    /// What a create does at `max_sessions_per_agent` (R33).
+    pub agent_overflow: Option<Overflow>,
+    /// How many sessions there can be below one that was created (R26).
+    pub max_sessions_per_root: Option<u32>,
+    /// How deep delegations can go (R25).
+    pub max_depth: Option<u32>,
+    /// How long a superseded token can be presented once more, in seconds (R27).
+    pub rotation_grace: Option<u64>,
+    /// After how many seconds without use a session is over (R28).
+    pub idle_timeout: Option<u64>,
     /// How many events are kept (R18).
     pub event_capacity: Option<u32>,
     /// How many bytes the state can take (R3).
     pub max_state_bytes: Option<u64>,
 }
+
+/// What a create does that finds its agent at `max-sessions-per-agent` (R33).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// The agent's oldest session ends when the new one is made.
+    EvictOldest,
+}
+
+/// How deep delegations can be allowed to go (R25).
+pub(crate) const MAX_DEPTH: u32 = 16;
+
+/// A year of 365 days, in seconds.
+const YEAR: u64 = 31_536_000;
 
 /// The limits that hold, each within its documented range.
 #[derive(Clone, Debug)]
@@ -33,6 +59,11 @@ pub struct Limits {
     pub(crate) max_lifetime: u64,
     pub(crate) max_sessions: u32,
     pub(crate) max_sessions_per_agent: u32,
+    pub(crate) agent_overflow: Overflow,
+    pub(crate) max_sessions_per_root: u32,
+    pub(crate) max_depth: u32,
+    pub(crate) rotation_grace: u64,
+    pub(crate) idle_timeout: Option<u64>,
     pub(crate) event_capacity: u32,
     pub(crate) max_state_bytes: u64,
 }
@@ -48,7 +79,7 @@ impl Limits {
             limits.workspace_id = id;
         }
         if let Some(seconds) = config.max_lifetime {
-            limits.max_lifetime = within("max-lifetime", seconds, 1..=31_536_000)?;
+            limits.max_lifetime = within("max-lifetime", seconds, 1..=YEAR)?;
         }
         limits.default_ttl = match config.default_ttl {
             Some(seconds) => within("default-ttl", seconds, 1..=limits.max_lifetime)?,
@@ -59,6 +90,19 @@ impl Limits {
         }
         if let Some(count) = config.max_sessions_per_agent {
             limits.max_sessions_per_agent = within("max-sessions-per-agent", count, 1..=100_000)?;
+        }
+        limits.agent_overflow = config.agent_overflow.unwrap_or_default();
+        if let Some(count) = config.max_sessions_per_root {
+            limits.max_sessions_per_root = within("max-sessions-per-root", count, 1..=100_000)?;
+        }
+        if let Some(depth) = config.max_depth {
+            limits.max_depth = within("max-depth", depth, 0..=MAX_DEPTH)?;
+        }
+        if let Some(seconds) = config.rotation_grace {
+            limits.rotation_grace = within("rotation-grace", seconds, 0..=300)?;
+        }
+        if let Some(seconds) = config.idle_timeout {
+            limits.idle_timeout = Some(within("idle-timeout", seconds, 1..=YEAR)?);
         }
         if let Some(count) = config.event_capacity {
             limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
@@ -89,6 +133,11 @@ impl Default for Limits {
             max_lifetime: 30 * 24 * 3_600,
             max_sessions: 1_000_000,
             max_sessions_per_agent: 1_000,
+            agent_overflow: Overflow::default(),
+            max_sessions_per_root: 1_000,
+            max_depth: 3,
+            rotation_grace: 0,
+            idle_timeout: None,
             event_capacity: 1_024,
             max_state_bytes: 2 << 30,
         }

@@ -1,13 +1,19 @@
 //! The edge of world `session`: WIT exports to the core, the core's ports to WIT imports. Nothing
 //! is decided here.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
+
+use wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local};
 
 use crate::{AgentId, SessionId, WorkspaceId};
 use crate::{
-    Attributes, Claims, Clock, Config, CreateRequest, Duplicate, EndReason, Error, Event,
-    EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, Metadata, Role, Scopes,
-    SessionManager, SystemEntropy, TaskType, Timestamp, Token,
+    Attributes, Claims, Clock, Config, CreateRequest, Denial, Duplicate, EndReason, Error, Event,
+    EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, MaxUses, Metadata, Notice,
+    Overflow, RevokeFilter, Role, Scope, Scopes, SessionManager, Subscription, SystemEntropy,
+    TaskType, Timestamp, Token,
 };
 
 #[allow(clippy::pedantic, reason = "generated")]
@@ -129,25 +135,34 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
 
 impl sessions::Guest for Component {
     async fn create(request: sessions::CreateRequest) -> Result<sessions::Grant, sessions::Error> {
-        let request = CreateRequest {
-            agent_id: AgentId::parse("agent-id", &request.agent_id)?,
-            attributes: Attributes {
-                role: Role::parse(request.role)?,
-                scopes: Scopes::parse(&request.scopes)?,
-                task_type: request.task_type.map(TaskType::parse).transpose()?,
-                metadata: request
-                    .metadata
-                    .map(Metadata::parse)
-                    .transpose()?
-                    .unwrap_or_default(),
-            },
-            expires_in: request.expires_in,
-        };
-        Ok(manager().create(request).await?.into())
+        Ok(manager().create(request.try_into()?).await?.into())
+    }
+
+    async fn delegate(
+        parent_session_id: String,
+        request: sessions::CreateRequest,
+    ) -> Result<sessions::Grant, sessions::Error> {
+        let parent = SessionId::parse("parent-session-id", &parent_session_id)?;
+        let request = request.try_into()?;
+        Ok(manager().delegate(parent, request).await?.into())
     }
 
     async fn validate(token: String) -> Result<sessions::Session, sessions::Error> {
-        Ok(manager().validate(Token::parse(token)?).await?.into())
+        Ok(manager().validate(&Token::parse(token)?).await?.into())
+    }
+
+    async fn authorize(token: String, scope: String) -> Result<sessions::Session, sessions::Error> {
+        let (token, scope) = (Token::parse(token)?, Scope::parse(scope)?);
+        Ok(manager().authorize(&token, &scope).await?.into())
+    }
+
+    async fn rotate(token: String) -> Result<sessions::Grant, sessions::Error> {
+        Ok(manager().rotate(&Token::parse(token)?).await?.into())
+    }
+
+    fn touch(session_id: String) -> Result<(), sessions::Error> {
+        let id = SessionId::parse("session-id", &session_id)?;
+        Ok(manager().touch(id)?)
     }
 
     async fn refresh(session_id: String) -> Result<sessions::Grant, sessions::Error> {
@@ -162,12 +177,22 @@ impl sessions::Guest for Component {
             session_id: revocation.session_id.to_string(),
             guard_confirmed: revocation.guard.is_ok(),
             guard_error: revocation.guard.err().map(Into::into),
+            descendants: count(revocation.descendants),
         })
     }
 
     async fn revoke_all_for_agent(agent_id: String) -> Result<u32, sessions::Error> {
         let id = AgentId::parse("agent-id", &agent_id)?;
-        Ok(count(manager().revoke_all_for_agent(id).await))
+        Ok(count(manager().revoke_all(RevokeFilter::Agent(id)).await))
+    }
+
+    async fn revoke_all(filter: sessions::RevokeFilter) -> Result<u32, sessions::Error> {
+        let filter = match filter {
+            sessions::RevokeFilter::Everything => RevokeFilter::Everything,
+            sessions::RevokeFilter::Role(role) => RevokeFilter::Role(Role::parse(role)?),
+            sessions::RevokeFilter::Root(id) => RevokeFilter::Root(SessionId::parse("root", &id)?),
+        };
+        Ok(count(manager().revoke_all(filter).await))
     }
 
     async fn flush_guard_revocations() -> sessions::FlushReport {
@@ -218,6 +243,7 @@ impl legacy::Guest for Component {
             task_type,
             expires_in: None,
             metadata: None,
+            max_uses: None,
         })
         .await
     }
@@ -242,6 +268,13 @@ impl events::Guest for Component {
             missed: page.missed,
         })
     }
+
+    async fn subscribe(since: u64) -> Result<StreamReader<events::Event>, sessions::Error> {
+        let subscription = manager().subscribe(since).await?;
+        let (writer, reader) = bindings::wit_stream::new();
+        spawn_local(push(subscription, writer));
+        Ok(reader)
+    }
 }
 
 impl settings::Guest for Component {
@@ -255,6 +288,14 @@ impl settings::Guest for Component {
             max_lifetime: config.max_lifetime,
             max_sessions: config.max_sessions,
             max_sessions_per_agent: config.max_sessions_per_agent,
+            agent_overflow: config.agent_overflow.map(|overflow| match overflow {
+                settings::Overflow::Refuse => Overflow::Refuse,
+                settings::Overflow::EvictOldest => Overflow::EvictOldest,
+            }),
+            max_sessions_per_root: config.max_sessions_per_root,
+            max_depth: config.max_depth,
+            rotation_grace: config.rotation_grace,
+            idle_timeout: config.idle_timeout,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
         })?)
@@ -269,11 +310,43 @@ impl settings::Guest for Component {
             creates_in_flight: count(stats.creates_in_flight),
             tracked_agents: count(stats.tracked_agents),
             pending_revocations: count(stats.pending_revocations),
+            subscribers: count(stats.subscribers),
             state_bytes: stats.state_bytes,
             last_event: stats.last_event,
             created: stats.totals.created,
             refreshed: stats.totals.refreshed,
+            rotated: stats.totals.rotated,
+            denied: stats.totals.denied,
             expired: stats.totals.expired,
+        }
+    }
+}
+
+/// Pushes events into a stream until its other end is gone.
+async fn push(
+    mut subscription: Subscription<HostGuard, HostClock, SystemEntropy>,
+    mut writer: StreamWriter<events::Event>,
+) {
+    loop {
+        match subscription.next().await {
+            Notice::Events(page) => {
+                let mut missed = page.missed;
+                let events = page.events.into_iter().map(|event| events::Event {
+                    missed: std::mem::take(&mut missed),
+                    ..event.into()
+                });
+                if !writer.write_all(events.collect()).await.is_empty() {
+                    return;
+                }
+            }
+            Notice::RollCall => {
+                // Writing nothing waits for a reader, or tells that there is none.
+                let mut write = pin!(writer.write(Vec::new()));
+                let answer = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+                if matches!(answer, Poll::Ready((StreamResult::Dropped, _))) {
+                    return;
+                }
+            }
         }
     }
 }
@@ -283,6 +356,28 @@ impl settings::Guest for Component {
 /// Counts are bounded by `max-sessions`, far below the end of `u32`.
 fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl TryFrom<sessions::CreateRequest> for CreateRequest {
+    type Error = Error;
+
+    fn try_from(request: sessions::CreateRequest) -> Result<Self, Error> {
+        Ok(Self {
+            agent_id: AgentId::parse("agent-id", &request.agent_id)?,
+            attributes: Attributes {
+                role: Role::parse(request.role)?,
+                scopes: Scopes::parse(&request.scopes)?,
+                task_type: request.task_type.map(TaskType::parse).transpose()?,
+                metadata: request
+                    .metadata
+                    .map(Metadata::parse)
+                    .transpose()?
+                    .unwrap_or_default(),
+            },
+            expires_in: request.expires_in,
+            max_uses: request.max_uses.map(MaxUses::new).transpose()?,
+        })
+    }
 }
 
 impl From<crate::Session> for sessions::Session {
@@ -301,6 +396,10 @@ impl From<crate::Session> for sessions::Session {
             created_at: session.created_at.as_millis(),
             expires_at: session.expires_at.as_millis(),
             metadata: attributes.metadata.as_str().into(),
+            parent: session.parent.map(|parent| parent.to_string()),
+            root: session.root.to_string(),
+            generation: session.generation,
+            uses_left: session.uses_left,
         }
     }
 }
@@ -321,16 +420,46 @@ impl From<Event> for events::Event {
             time: event.time.as_millis(),
             session_id: event.session_id.to_string(),
             agent_id: event.agent_id.to_string(),
+            parent: event.parent.map(|parent| parent.to_string()),
+            root: event.root.to_string(),
+            generation: event.generation,
             kind: match event.kind {
                 EventKind::Created => events::EventKind::Created,
                 EventKind::Refreshed => events::EventKind::Refreshed,
-                EventKind::Expired(reason) => events::EventKind::Expired(match reason {
-                    EndReason::Revoked => events::EndReason::Revoked,
-                    EndReason::RevokedAll => events::EndReason::RevokedAll,
-                    EndReason::Invalidated => events::EndReason::Invalidated,
-                    EndReason::Lapsed => events::EndReason::Lapsed,
-                }),
+                EventKind::Rotated => events::EventKind::Rotated,
+                EventKind::Expired(reason) => events::EventKind::Expired(reason.into()),
+                EventKind::Denied(denial) => events::EventKind::Denied(denial.into()),
             },
+            missed: 0,
+        }
+    }
+}
+
+impl From<EndReason> for events::EndReason {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Revoked => Self::Revoked,
+            EndReason::RevokedAll => Self::RevokedAll,
+            EndReason::Cascade => Self::Cascade,
+            EndReason::Invalidated => Self::Invalidated,
+            EndReason::Lapsed => Self::Lapsed,
+            EndReason::Idle => Self::Idle,
+            EndReason::MaxLifetime => Self::MaxLifetime,
+            EndReason::Exhausted => Self::Exhausted,
+            EndReason::Theft => Self::Theft,
+            EndReason::Limit => Self::Limit,
+        }
+    }
+}
+
+impl From<Denial> for events::Denial {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Superseded => Self::Superseded,
+            Denial::Guard => Self::Guard,
+            Denial::Handle => Self::Handle,
+            Denial::Scope => Self::Scope,
+            Denial::Delegation => Self::Delegation,
         }
     }
 }
@@ -351,7 +480,12 @@ impl From<Error> for sessions::Error {
                 Limit::Sessions => sessions::Limit::MaxSessions,
                 Limit::SessionsPerAgent => sessions::Limit::MaxSessionsPerAgent,
                 Limit::StateBytes => sessions::Limit::MaxStateBytes,
+                Limit::SessionsPerRoot => sessions::Limit::MaxSessionsPerRoot,
+                Limit::Depth => sessions::Limit::MaxDepth,
+                Limit::Uses => sessions::Limit::MaxUses,
+                Limit::Subscribers => sessions::Limit::Subscribers,
             }),
+            Error::ScopeDenied(scope) => Self::ScopeDenied(scope),
             Error::Guard(error) => Self::Guard(error.into()),
             Error::AlreadyConfigured => Self::AlreadyConfigured,
             Error::Collision(duplicate) => Self::Collision(match duplicate {

@@ -11,14 +11,17 @@ pub enum Error {
     InvalidToken,
     /// No live session has this id.
     SessionNotFound,
-    /// The session's time was over, or ran out while the operation was under way. It is ended now.
+    /// The session's time was over, or its time or its uses ran out while the operation was under
+    /// way; or that of a session above it. It is ended now.
     SessionExpired,
     /// The operation lost to a revocation that took effect while it was under way.
     SessionRevoked,
-    /// Another refresh of the same session won.
+    /// Another refresh or rotation of the same session won.
     Conflict,
-    /// A bound of the configuration is reached.
+    /// A bound is reached.
     LimitReached(Limit),
+    /// The session lacks this scope (R25, R30).
+    ScopeDenied(String),
     /// The guard refused or failed.
     Guard(GuardError),
     /// `configure` came a second time, or when there had been a session or one was being made.
@@ -47,6 +50,14 @@ pub enum Limit {
     SessionsPerAgent,
     /// `max-state-bytes`.
     StateBytes,
+    /// `max-sessions-per-root`.
+    SessionsPerRoot,
+    /// `max-depth`.
+    Depth,
+    /// `max-uses` of a session that was to delegate.
+    Uses,
+    /// Readers of the events.
+    Subscribers,
 }
 
 /// Something that has to be unique and was not.

@@ -1,21 +1,64 @@
-//! What happened, in order, in a ring of bounded size (R17, R18).
+//! What happened, in order, in a ring of bounded size (R17, R18, R32).
 
 use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::id::{AgentId, SessionId};
+use crate::session::Session;
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// `sessions.revoke`.
     Revoked,
-    /// `sessions.revoke-all-for-agent`.
+    /// A kill switch was for it.
     RevokedAll,
+    /// The session that it was delegated from ended (R26).
+    Cascade,
     /// `legacy.invalidate`.
     Invalidated,
     /// Its time was over.
     Lapsed,
+    /// It was not used for too long (R28).
+    Idle,
+    /// Its time was over, and it could not have been given more (R7).
+    MaxLifetime,
+    /// Its last use was taken (R29).
+    Exhausted,
+    /// A superseded token was presented for rotation (R27).
+    Theft,
+    /// It made room for a newer one (R33).
+    Limit,
+}
+
+impl EndReason {
+    /// What an operation answers that waited for the guard when its session ended so.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Lapsed | Self::Idle | Self::MaxLifetime | Self::Exhausted => {
+                Error::SessionExpired
+            }
+            _ => Error::SessionRevoked,
+        }
+    }
+}
+
+/// Why an attempt with a live session was refused (R32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The token was superseded.
+    Superseded,
+    /// The guard said no.
+    Guard,
+    /// The guard's claims name another handle.
+    Handle,
+    /// The session lacks the scope.
+    Scope,
+    /// The session may not delegate that.
+    Delegation,
 }
 
 /// What happened.
@@ -25,8 +68,12 @@ pub enum EventKind {
     Created,
     /// The session got a new token and a new expiry.
     Refreshed,
+    /// The bearer replaced the session's token.
+    Rotated,
     /// The session ended: its last event.
     Expired(EndReason),
+    /// An attempt was refused.
+    Denied(Denial),
 }
 
 /// One thing that happened to one session.
@@ -40,6 +87,12 @@ pub struct Event {
     pub session_id: SessionId,
     /// The session's agent.
     pub agent_id: AgentId,
+    /// The session that it was delegated from.
+    pub parent: Option<SessionId>,
+    /// The session at the top of the delegations.
+    pub root: SessionId,
+    /// Which of its tokens counted.
+    pub generation: u64,
     /// What happened.
     pub kind: EventKind,
 }
@@ -61,6 +114,8 @@ pub struct EventLog {
     ring: VecDeque<Event>,
     capacity: usize,
     last: u64,
+    /// Who waits for the next event.
+    waiting: Vec<Waker>,
 }
 
 impl EventLog {
@@ -71,17 +126,12 @@ impl EventLog {
             ring: VecDeque::new(),
             capacity: capacity as usize,
             last: 0,
+            waiting: Vec::new(),
         }
     }
 
-    /// Records an event under the next sequence number.
-    pub fn record(
-        &mut self,
-        time: Timestamp,
-        session_id: SessionId,
-        agent_id: AgentId,
-        kind: EventKind,
-    ) {
+    /// Records an event under the next sequence number, and wakes who waits for one.
+    pub fn record(&mut self, time: Timestamp, session: &Session, kind: EventKind) {
         while self.ring.len() >= self.capacity {
             self.ring.pop_front();
         }
@@ -89,10 +139,31 @@ impl EventLog {
         self.ring.push_back(Event {
             sequence: self.last,
             time,
-            session_id,
-            agent_id,
+            session_id: session.id,
+            agent_id: session.agent_id,
+            parent: session.parent,
+            root: session.root,
+            generation: session.generation,
             kind,
         });
+        self.wake();
+    }
+
+    /// Ready when there is an event after `since`.
+    pub fn poll_after(&mut self, since: u64, context: &mut Context<'_>) -> Poll<()> {
+        if self.last > since {
+            return Poll::Ready(());
+        }
+        let waker = context.waker();
+        if !self.waiting.iter().any(|other| other.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+        Poll::Pending
+    }
+
+    /// Wakes all who wait for events.
+    pub fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 
     /// The newest event's sequence number; 0 before the first.

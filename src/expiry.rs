@@ -2,13 +2,16 @@
 //!
 //! A sorted list in chunks: the first of it is at hand at once, and an entry is placed by two
 //! binary searches and one short move. Growth adds chunks and never copies what is there (R20). How
-//! many are due is a sum over the chunks before now, not over the sessions.
+//! many are over is a sum over chunks, not over sessions.
+//!
+//! An entry stands where its session is over, or earlier: use, which makes that later, does not move
+//! it (R28). `store::life` looks at what comes before now, and moves what has been used.
 
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// When an entry is due, and the slot of the session in the store. Ordered by both.
+/// When a session is over, and the slot of the session in the store. Ordered by both.
 pub type Due = (Timestamp, u32);
 
 /// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
@@ -63,17 +66,26 @@ impl ExpiryIndex {
         self.chunks.front()?.first()
     }
 
-    /// How many entries are due at `now`.
+    /// The first entry behind this one.
     #[must_use]
-    pub fn count_due(&self, now: Timestamp) -> usize {
+    pub fn first_behind(&self, mark: &Due) -> Option<Due> {
+        let behind = |chunk: &Vec<Due>| chunk.last().is_none_or(|last| last <= mark);
+        let chunk = self.chunks.get(self.chunks.partition_point(behind))?;
+        let place = chunk.partition_point(|entry| entry <= mark);
+        chunk.get(place).copied()
+    }
+
+    /// How many entries there are up to this one.
+    #[must_use]
+    pub fn count_to(&self, mark: &Due) -> usize {
         let mut count: usize = 0;
         for chunk in &self.chunks {
-            let due = match chunk.last() {
-                Some((at, _)) if *at <= now => chunk.len(),
-                _ => chunk.partition_point(|(at, _)| *at <= now),
+            let before = match chunk.last() {
+                Some(last) if last <= mark => chunk.len(),
+                _ => chunk.partition_point(|entry| entry <= mark),
             };
-            count = count.saturating_add(due);
-            if due < chunk.len() {
+            count = count.saturating_add(before);
+            if before < chunk.len() {
                 break;
             }
         }
@@ -116,6 +128,8 @@ impl ExpiryIndex {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Bound;
+
     use super::*;
 
     /// The index agrees with a sorted set over a long run of mixed operations.
@@ -148,10 +162,13 @@ mod tests {
             }
             assert_eq!(index.first(), model.first());
             if step % 500 == 0 {
-                let now = Timestamp::from_millis(next(5_000));
+                let slot = u32::try_from(next(60_000)).unwrap();
+                let mark = (Timestamp::from_millis(next(5_000)), slot);
+                assert_eq!(index.count_to(&mark), model.range(..=mark).count());
+                let behind = (Bound::Excluded(mark), Bound::Unbounded);
                 assert_eq!(
-                    index.count_due(now),
-                    model.iter().filter(|(at, _)| *at <= now).count()
+                    index.first_behind(&mark),
+                    model.range(behind).next().copied()
                 );
                 assert!(index.chunks.iter().flatten().eq(model.iter()));
                 assert!(
@@ -174,7 +191,7 @@ mod tests {
         for n in (0..100_000).filter(|n| n % 100 != 0) {
             index.remove(&at(n));
         }
-        assert_eq!(index.count_due(Timestamp::MAX), 1_000);
+        assert_eq!(index.count_to(&(Timestamp::MAX, u32::MAX)), 1_000);
         assert!(
             index.chunks.len() <= 20,
             "{} chunks are left",

@@ -1,6 +1,6 @@
 //! Session management for AI agents, as a WebAssembly component.
 //!
-//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R22), and a comment
+//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R33), and a comment
 //! that names one tells that the code beside it keeps it.
 //!
 //! # The house
@@ -9,16 +9,19 @@
 //! |---|---|
 //! | `manager` | the operations: what is checked, asked and done, in which order |
 //! | `manager::held`, `::revoking` | what a waiting operation holds; asking the guard to revoke |
+//! | `manager::subscription`, `::waiting` | readers that events are pushed to; futures side by side |
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
-//! | `session`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
+//! | `store::life`, `::cutoffs` | when a session is over; kill switches |
+//! | `session`, `scope`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
 //! | `ticket` | what an operation carries along while it waits for the guard |
-//! | `agents` | the sessions and the epoch of each agent |
+//! | `groups`, `agents`, `roles` | sessions by agent and by role, and what a kill switch stops |
+//! | `superseded` | tokens that were replaced, and what it means to present one |
 //! | `events` | what happened, in a ring |
 //! | `revocations` | what the guard has not confirmed |
 //! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
 //! | `error` | what can go wrong |
-//! | `slab`, `table`, `expiry` | what the store is made of: slots, hash tables, the order of expiry |
+//! | `slab`, `list`, `table`, `expiry` | what the store is made of: slots, lists, hash tables, the order of expiry |
 //! | `edge` | the WIT world `session`, compiled for wasm32 only |
 //! | `native_tests` | what only a Rust caller can do, and long runs; the rules' tests are in `host-tests` |
 //!
@@ -26,11 +29,13 @@
 //!
 //! 1. `edge` takes the string and makes a [`Token`] of it, which cannot be too long.
 //! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current
-//!    one. None: refused, and the guard is not asked (R10).
+//!    one. None: refused, and the guard is not asked (R10). One from before: refused, and told of
+//!    (R32).
 //! 3. The guard is asked. Other calls run meanwhile; the store is not borrowed.
 //! 4. `manager` goes back to `store` with what it expected (slot, serial number, generation). Has
 //!    the session ended, or got a newer token? Refused. Did the guard say no, or name another
-//!    handle? Refused (R9).
+//!    handle? Refused (R9). Otherwise the session is used: that is when it was last alive (R28),
+//!    and one use less where they are limited (R29).
 //! 5. `edge` turns the [`Session`] into the WIT's record.
 //!
 //! # Design decisions
@@ -41,6 +46,12 @@
 //!   and changing; what they saw may be gone by then. So they come back with what they expected,
 //!   and the store compares and changes in one step. That is what makes a kill switch final (R12,
 //!   R13).
+//! - **A kill switch is one step, whatever it is for** (R31). It raises a cut-off that what began
+//!   before is dead by; the sessions are cleared away after, a part at a time.
+//! - **A child lives inside its parent** (R26). It is granted no more time, so the end of a session
+//!   is the end of its subtree, which `max-sessions-per-root` bounds.
+//! - **Use moves nothing** (R28). Being used only writes a time. The order of expiry holds the
+//!   earliest end that a session can have, and who asks it looks again at what seems over.
 //! - **Dead first, guard second.** Ending a session takes effect here before the guard hears of it.
 //!   What it does not confirm is kept, and the caller can have it asked again.
 //! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid
@@ -72,13 +83,18 @@ mod entropy;
 mod error;
 mod events;
 mod expiry;
+mod groups;
 mod guard;
 mod id;
+mod list;
 mod manager;
 mod revocations;
+mod roles;
+mod scope;
 mod session;
 mod slab;
 mod store;
+mod superseded;
 mod table;
 mod ticket;
 mod token;
@@ -90,16 +106,17 @@ mod edge;
 mod native_tests;
 
 pub use clock::{Clock, MonotonicClock, Timestamp};
-pub use config::Config;
+pub use config::{Config, Overflow};
 pub use entropy::{Entropy, EntropyUnavailable, SystemEntropy};
 pub use error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
-pub use events::{EndReason, Event, EventKind, EventPage};
+pub use events::{Denial, EndReason, Event, EventKind, EventPage};
 pub use guard::{Claims, Guard, IssueRequest, IssuedToken};
 pub use id::{AgentId, SessionId, WorkspaceId};
-pub use manager::{FlushReport, SessionManager, Statistics};
+pub use manager::{FlushReport, Notice, SessionManager, Statistics, Subscription};
+pub use scope::{Scope, Scopes};
 pub use session::{
-    Attributes, CreateRequest, Grant, Metadata, Revocation, Role, Scopes, Session, SessionPage,
-    TaskType,
+    Attributes, CreateRequest, Grant, MaxUses, Metadata, Revocation, RevokeFilter, Role, Session,
+    SessionPage, TaskType,
 };
 pub use store::Totals;
 pub use token::Token;

@@ -10,28 +10,36 @@
 
 mod held;
 mod revoking;
+mod subscription;
+mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use held::{Place, Room, Watch};
 use revoking::MAX_GUARD_REVOCATIONS;
+pub use subscription::{Notice, Subscription};
+use waiting::yield_now;
 
 use crate::clock::{Clock, MonotonicClock, Timestamp};
 use crate::config::{Config, Limits, within};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
-use crate::events::{EndReason, EventPage};
+use crate::events::{Denial, EndReason, EventPage};
 use crate::guard::{Guard, IssueRequest};
 use crate::id::{AgentId, SessionId};
-use crate::session::{CreateRequest, Grant, Revocation, Session, SessionPage};
+use crate::scope::Scope;
+use crate::session::{CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage};
 use crate::store::{Store, Totals};
+use crate::superseded::Renewal;
 use crate::table::Seed;
-use crate::ticket::{Draft, NewToken};
+use crate::ticket::{Draft, Expected, NewToken, Presented, RenewalPlan};
 use crate::token::{FingerprintKey, Token};
 
 /// How many sessions one `prune_expired` ends at most (R20).
 const MAX_PRUNE: u32 = 10_000;
+/// How many sessions one call looks at most that may have been idle for too long (R20).
+const MAX_SORTED_OUT: u32 = 10_000;
 /// How many rows a page has at most (R2).
 const MAX_ROWS: u32 = 1_000;
 /// How long a guard's handle can be, in bytes.
@@ -47,6 +55,10 @@ pub struct SessionManager<G, C, E> {
     /// Made with the first session: before it there is nothing to recognise.
     key: OnceCell<FingerprintKey>,
     configured: Cell<bool>,
+    /// How many subscribe to the events.
+    readers: Cell<usize>,
+    /// How often they were asked whether they are still there.
+    roll_calls: Cell<u64>,
 }
 
 /// What a flush of revocations achieved.
@@ -73,6 +85,8 @@ pub struct Statistics {
     pub tracked_agents: usize,
     /// Revocations that the guard has not confirmed.
     pub pending_revocations: usize,
+    /// Readers of the events.
+    pub subscribers: usize,
     /// What counts against `max-state-bytes`.
     pub state_bytes: u64,
     /// The newest event's sequence number.
@@ -91,6 +105,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             store: RefCell::new(Store::new(Limits::default())),
             key: OnceCell::new(),
             configured: Cell::new(false),
+            readers: Cell::new(0),
+            roll_calls: Cell::new(0),
         }
     }
 
@@ -113,6 +129,26 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// As `sessions.create` in the WIT.
     pub async fn create(&self, request: CreateRequest) -> Result<Grant, Error> {
+        self.make(None, request).await
+    }
+
+    /// Makes a session out of another one, with less (R25).
+    ///
+    /// # Errors
+    /// As `sessions.delegate` in the WIT.
+    pub async fn delegate(
+        &self,
+        parent: SessionId,
+        request: CreateRequest,
+    ) -> Result<Grant, Error> {
+        self.make(Some(parent), request).await
+    }
+
+    async fn make(
+        &self,
+        parent: Option<SessionId>,
+        request: CreateRequest,
+    ) -> Result<Grant, Error> {
         let created_at = self.clock.now();
         let (lifetime, workspace_id) = {
             let store = self.store.borrow();
@@ -121,72 +157,138 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 store.limits().workspace_id,
             )
         };
-        let key = self.key()?;
-        let id = SessionId::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
         let attributes = Rc::new(request.attributes);
-        let wanted = created_at.after_seconds(lifetime);
-        if wanted <= created_at {
+        let mut expires_at = created_at.after_seconds(lifetime);
+        let parent = match parent {
+            Some(id) => {
+                let mut store = self.store.borrow_mut();
+                let (parent, its_end) = store.plan_delegation(id, &attributes, created_at)?;
+                expires_at = expires_at.min(its_end);
+                Some(parent)
+            }
+            None => None,
+        };
+        if expires_at <= created_at {
             // The end of time itself: nothing can begin any more.
             return Err(Error::SessionExpired);
         }
-        let place = Place::reserve(&self.store, id, request.agent_id, &attributes, created_at)?;
+        let key = self.key()?;
+        let id = SessionId::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
+        let agent_id = request.agent_id;
+        let place = Place::reserve(&self.store, id, agent_id, &attributes, parent, created_at)?;
+        let _watch = parent.map(|parent| Watch::new(&self.store, parent));
         let issue = IssueRequest {
             session_id: id,
-            agent_id: request.agent_id,
+            agent_id,
             workspace_id,
             attributes: &attributes,
-            expires_at: wanted,
+            expires_at,
         };
         let issued = self.guard.issue_session_token(issue).await?;
 
         let handle = Rc::from(issued.handle);
         let token_expires_at = issued.expires_at;
+        let draft = Draft {
+            lifetime,
+            max_uses: request.max_uses,
+            created_at,
+            expires_at,
+        };
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
-            let draft = Draft {
-                attributes,
-                lifetime,
-                created_at,
-                expires_at: wanted,
-            };
             let now = self.clock.now();
-            let session =
-                self.store
-                    .borrow_mut()
-                    .commit_create(&place.reservation, draft, kept, now)?;
-            Ok(Grant { session, token })
+            let mut store = self.store.borrow_mut();
+            let created = store.commit_create(&place.reservation, draft, kept, now)?;
+            Ok((created, token))
         });
         drop(place);
-        if let Err(error) = &done {
-            self.discard(error, handle, token_expires_at).await;
+        let (created, token) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                self.discard(&error, handle, token_expires_at).await;
+                return Err(error);
+            }
+        };
+        if !created.evicted.is_empty() {
+            let _watch = Watch::new(&self.store, created.expected);
+            self.revoke_each_with_guard(created.evicted).await;
+            self.still_current(created.expected)?;
         }
-        done
+        Ok(Grant {
+            session: created.session,
+            token,
+        })
     }
 
     /// Tells whose session a token stands for.
     ///
     /// # Errors
     /// As `sessions.validate` in the WIT.
-    pub async fn validate(&self, token: Token) -> Result<Session, Error> {
-        let key = self.key.get().ok_or(Error::InvalidToken)?;
-        let fingerprint = key.fingerprint(&token);
+    pub async fn validate(&self, token: &Token) -> Result<Session, Error> {
+        self.use_token(token, None).await
+    }
+
+    /// Tells whose session a token stands for, if that has a scope.
+    ///
+    /// # Errors
+    /// As `sessions.authorize` in the WIT.
+    pub async fn authorize(&self, token: &Token, scope: &Scope) -> Result<Session, Error> {
+        self.use_token(token, Some(scope)).await
+    }
+
+    async fn use_token(&self, token: &Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.clock.now();
-        let expected = self.store.borrow_mut().find_by_token(&fingerprint, now)?;
+        let expected = match self.find(token, now)? {
+            Presented::Current(expected) => expected,
+            Presented::InGrace(old) | Presented::Stolen(old) | Presented::Superseded(old) => {
+                return Err(self.store.borrow_mut().refuse_superseded(old, now));
+            }
+        };
+        let now = self.ask_guard(token, expected, Error::InvalidToken).await?;
+        let used = self.store.borrow_mut().take_use(expected, scope, now)?;
+        if let Some(pending) = used.exhausted {
+            // The use was taken, whatever happens from here on.
+            let _ = self.revoke_with_guard(pending).await;
+        }
+        Ok(used.session)
+    }
+
+    /// The session that a token stands for, or stood for.
+    fn find(&self, token: &Token, now: Timestamp) -> Result<Presented, Error> {
+        let mut store = self.store.borrow_mut();
+        match self.key.get() {
+            Some(key) => store.find_by_token(&key.fingerprint(token), now),
+            // Where no session was ever asked for there is no key.
+            None => Err(store.refuse_unknown()),
+        }
+    }
+
+    /// Has the guard check the token of a session (R9). Gives the time of its answer, at which the
+    /// session was live and the token its current one. `superseded` is what it means that the token
+    /// is that no more.
+    async fn ask_guard(
+        &self,
+        token: &Token,
+        expected: Expected,
+        superseded: Error,
+    ) -> Result<Timestamp, Error> {
         let _watch = Watch::new(&self.store, expected);
         let answer = self.guard.validate_token(token.expose()).await;
 
         let now = self.clock.now();
         let mut store = self.store.borrow_mut();
-        let (session, handle) = store
+        let handle = store
             .check(expected, now)
-            .map_err(|stale| stale.into_error(Error::InvalidToken))?;
-        let claims = answer?;
-        if claims.handle != handle {
-            return Err(Error::InvalidToken);
-        }
-        if claims.expires_at <= now {
-            return Err(Error::Guard(GuardError::Expired));
-        }
-        Ok(session.clone())
+            .map_err(|stale| stale.into_error(superseded))?;
+        let (denial, error) = match answer {
+            Ok(claims) if claims.handle != handle => (Denial::Handle, Error::InvalidToken),
+            Ok(claims) if claims.expires_at <= now => (Denial::Guard, GuardError::Expired.into()),
+            Ok(_) => return Ok(now),
+            // An authority that does not answer has refused nobody.
+            Err(error @ GuardError::Unavailable(_)) => return Err(error.into()),
+            Err(error) => (Denial::Guard, error.into()),
+        };
+        store.refuse(expected, denial, now);
+        Err(error)
     }
 
     /// Gives a session a new token and its own lifetime again.
@@ -194,14 +296,46 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// As `sessions.refresh` in the WIT.
     pub async fn refresh(&self, id: SessionId) -> Result<Grant, Error> {
-        // Where no session was ever asked for there is no key.
-        let key = self.key.get().ok_or(Error::SessionNotFound)?;
         let now = self.clock.now();
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
+        self.renew(plan).await
+    }
+
+    /// Replaces the token that a bearer holds (R27).
+    ///
+    /// # Errors
+    /// As `sessions.rotate` in the WIT.
+    pub async fn rotate(&self, token: &Token) -> Result<Grant, Error> {
+        let now = self.clock.now();
+        let (expected, renewal, now) = match self.find(token, now)? {
+            Presented::Current(expected) => {
+                let now = self.ask_guard(token, expected, Error::Conflict).await?;
+                (expected, Renewal::Rotation, now)
+            }
+            Presented::InGrace(expected) => (expected, Renewal::Retry, now),
+            Presented::Superseded(old) => {
+                return Err(self.store.borrow_mut().refuse_superseded(old, now));
+            }
+            Presented::Stolen(expected) => {
+                let pending = self.store.borrow_mut().end_stolen(expected, now);
+                self.revoke_each_with_guard(pending).await;
+                return Err(Error::InvalidToken);
+            }
+        };
+        let plan = self
+            .store
+            .borrow_mut()
+            .plan_rotation(expected, renewal, now)?;
+        self.renew(plan).await
+    }
+
+    /// Has the guard issue a new token for a session, which supersedes its current one.
+    async fn renew(&self, plan: RenewalPlan) -> Result<Grant, Error> {
+        let key = self.key()?;
         let _watch = Watch::new(&self.store, plan.expected);
-        let _room = Room::set_aside(&self.store, now)?;
+        let _room = Room::set_aside(&self.store, self.clock.now())?;
         let issue = IssueRequest {
-            session_id: id,
+            session_id: plan.session.id,
             agent_id: plan.session.agent_id,
             workspace_id: plan.session.workspace_id,
             attributes: &plan.session.attributes,
@@ -209,27 +343,20 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         };
         let answer = self.guard.issue_session_token(issue).await;
 
-        let now = self.clock.now();
         let issued = match answer {
             Ok(issued) => issued,
             Err(error) => {
                 // Who lost the session meanwhile shall hear of that, not of the guard.
-                let mut store = self.store.borrow_mut();
-                store
-                    .check(plan.expected, now)
-                    .map_err(|stale| stale.into_error(Error::Conflict))?;
+                self.still_current(plan.expected)?;
                 return Err(error.into());
             }
         };
         let handle = Rc::from(issued.handle);
         let token_expires_at = issued.expires_at;
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
-            let (session, superseded) = self.store.borrow_mut().commit_refresh(
-                plan.expected,
-                plan.expires_at,
-                kept,
-                now,
-            )?;
+            let now = self.clock.now();
+            let mut store = self.store.borrow_mut();
+            let (session, superseded) = store.commit_renewal(&plan, kept, now)?;
             Ok((Grant { session, token }, superseded))
         });
         match done {
@@ -237,11 +364,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 // Dead here already. Where the guard does not confirm, the revocation stays pending.
                 let _ = self.revoke_with_guard(superseded).await;
                 // That was a wait like any other: the new token may be dead by now as well.
-                let now = self.clock.now();
-                let mut store = self.store.borrow_mut();
-                store
-                    .check(plan.expected.refreshed(), now)
-                    .map_err(|stale| stale.into_error(Error::Conflict))?;
+                self.still_current(plan.expected.renewed())?;
                 Ok(grant)
             }
             Err(error) => {
@@ -251,32 +374,64 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Ends a session, then has the guard revoke its token.
+    /// What an operation answers that waited and finds its session over, or at another token.
+    fn still_current(&self, expected: Expected) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut store = self.store.borrow_mut();
+        match store.check(expected, now) {
+            Ok(_) => Ok(()),
+            Err(stale) => Err(stale.into_error(Error::Conflict)),
+        }
+    }
+
+    /// Begins a session's idle time anew (R28).
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
+    pub fn touch(&self, id: SessionId) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.store.borrow_mut().touch(id, now)
+    }
+
+    /// Ends a session and all below it, then has the guard revoke their tokens.
     ///
     /// # Errors
     /// [`Error::SessionNotFound`].
     pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
         let now = self.clock.now();
-        let pending = self
+        let ended = self
             .store
             .borrow_mut()
             .revoke(id, EndReason::Revoked, now)?;
+        let mut revocations = ended.revocations.into_iter();
+        // A live session's token is good with the guard too, so the first one is the session's own.
+        let guard = match revocations.next() {
+            Some(own) => self.revoke_with_guard(own).await.map(drop),
+            None => Ok(()),
+        };
+        if !matches!(guard, Err(GuardError::Unavailable(_))) {
+            self.revoke_each_with_guard(revocations.collect()).await;
+        }
         Ok(Revocation {
             session_id: id,
-            guard: self.revoke_with_guard(pending).await.map(drop),
+            guard,
+            descendants: ended.live.saturating_sub(1),
         })
     }
 
-    /// Ends all sessions of an agent and tells how many were live, then has the guard revoke their
-    /// tokens.
-    pub async fn revoke_all_for_agent(&self, agent_id: AgentId) -> usize {
-        let now = self.clock.now();
-        let mut pending = self.store.borrow_mut().revoke_all(agent_id, now);
-        let revoked = pending.len();
-        // The rest is pending for a flush.
-        pending.truncate(MAX_GUARD_REVOCATIONS);
-        self.revoke_each_with_guard(pending).await;
-        revoked
+    /// Ends all sessions that the filter names and tells how many were live, then has the guard
+    /// revoke their tokens.
+    pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
+        let mut cut_off = self.store.borrow_mut().cut_off(filter);
+        loop {
+            let now = self.clock.now();
+            if self.store.borrow_mut().clear_away(&mut cut_off, now) {
+                break;
+            }
+            yield_now().await;
+        }
+        self.revoke_each_with_guard(cut_off.revocations).await;
+        cut_off.ended
     }
 
     /// Asks the guard again for revocations that it has not confirmed.
@@ -296,7 +451,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Ends a session and leaves the guard's part pending.
+    /// Ends a session and all below it, and leaves the guard's part pending.
     ///
     /// # Errors
     /// [`Error::SessionNotFound`].
@@ -338,7 +493,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// How many sessions are live.
     pub fn active_count(&self) -> usize {
         let now = self.clock.now();
-        let (live, _) = self.store.borrow().counts(now);
+        let (live, _) = self.store.borrow_mut().counts(MAX_SORTED_OUT, now);
         live
     }
 
@@ -346,7 +501,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
         let now = self.clock.now();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
-        self.store.borrow_mut().prune(max, now)
+        self.store.borrow_mut().prune(max, MAX_SORTED_OUT, now)
     }
 
     /// Events after `since`.
@@ -361,8 +516,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Figures of this moment.
     pub fn stats(&self) -> Statistics {
         let now = self.clock.now();
-        let store = self.store.borrow();
-        let (live_sessions, prunable_sessions) = store.counts(now);
+        let mut store = self.store.borrow_mut();
+        let (live_sessions, prunable_sessions) = store.counts(MAX_SORTED_OUT, now);
         Statistics {
             now,
             live_sessions,
@@ -370,6 +525,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             creates_in_flight: store.reserved(),
             tracked_agents: store.agents(),
             pending_revocations: store.pending(),
+            subscribers: self.readers.get(),
             state_bytes: store.bytes(),
             last_event: store.events().last(),
             totals: store.totals(),

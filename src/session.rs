@@ -1,6 +1,7 @@
 //! Sessions and what they are asked for with. A value of these types is within its bounds (R2), so
 //! nothing checks again.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
 use serde::de::IgnoredAny;
@@ -8,6 +9,7 @@ use serde::de::IgnoredAny;
 use crate::clock::Timestamp;
 use crate::error::{Error, GuardError};
 use crate::id::{AgentId, SessionId, WorkspaceId};
+use crate::scope::Scopes;
 use crate::token::Token;
 
 /// A live session.
@@ -25,14 +27,14 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When it is dead: it is live while the time is before (R5).
     pub expires_at: Timestamp,
-}
-
-impl Session {
-    /// Whether its time is over.
-    #[must_use]
-    pub fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.expires_at
-    }
+    /// The session that it was delegated from (R25).
+    pub parent: Option<SessionId>,
+    /// The session at the top of the delegations; itself where it was not delegated.
+    pub root: SessionId,
+    /// How many tokens it had before its current one (R14).
+    pub generation: u64,
+    /// How many uses are left; none where they have no end (R29).
+    pub uses_left: Option<u32>,
 }
 
 /// What a session is created with and keeps for life.
@@ -53,7 +55,7 @@ impl Attributes {
     pub(crate) fn size(&self) -> u64 {
         let texts = [
             self.role.as_str().len(),
-            self.scopes.0.len(),
+            self.scopes.size(),
             self.task_type
                 .as_ref()
                 .map_or(0, |task| task.as_str().len()),
@@ -74,6 +76,8 @@ pub struct CreateRequest {
     pub attributes: Attributes,
     /// The lifetime in seconds; checked against the configuration by `create`.
     pub expires_in: Option<u64>,
+    /// How often the session can be used, if that has an end (R29).
+    pub max_uses: Option<MaxUses>,
 }
 
 /// A session and its token: the only place where a token leaves the core.
@@ -92,6 +96,21 @@ pub struct Revocation {
     pub session_id: SessionId,
     /// What the guard said.
     pub guard: Result<(), GuardError>,
+    /// How many live sessions below it ended with it (R26).
+    pub descendants: usize,
+}
+
+/// Which sessions a kill switch is for (R13, R31).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokeFilter {
+    /// All of the instance.
+    Everything,
+    /// Those of an agent.
+    Agent(AgentId),
+    /// Those with a role.
+    Role(Role),
+    /// One that was created, and all below it.
+    Root(SessionId),
 }
 
 /// A part of a listing.
@@ -103,8 +122,30 @@ pub struct SessionPage {
     pub next: Option<u64>,
 }
 
+/// How often a session can be used: at least once (R29).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxUses(NonZeroU32);
+
+impl MaxUses {
+    /// Checks the number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for 0.
+    pub fn new(uses: u32) -> Result<Self, Error> {
+        NonZeroU32::new(uses)
+            .map(Self)
+            .ok_or_else(|| Error::invalid("max-uses", "must be at least 1"))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
 /// A role: 1-64 bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role(Box<str>);
 
 impl Role {
@@ -140,46 +181,6 @@ impl TaskType {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// At most 128 different scopes of 1-256 bytes. Kept as RFC 6749 (section 3.3) writes them: one
-/// text with spaces between.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scopes(Box<str>);
-
-impl Scopes {
-    /// Checks scopes and drops duplicates; the first of equal ones keeps its place.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for too many scopes (duplicates counted), a wrong length or a
-    /// character that RFC 6749 does not allow in a scope-token.
-    pub fn parse(scopes: &[String]) -> Result<Self, Error> {
-        const FIELD: &str = "scopes";
-        if scopes.len() > 128 {
-            return Err(Error::invalid(FIELD, "must be at most 128"));
-        }
-        let mut distinct: Vec<&str> = Vec::with_capacity(scopes.len());
-        for scope in scopes {
-            if scope.is_empty() || scope.len() > 256 {
-                return Err(Error::invalid(FIELD, "must each have 1 to 256 bytes"));
-            }
-            if !scope.bytes().all(is_scope_token_char) {
-                return Err(Error::invalid(
-                    FIELD,
-                    "must each be printable ASCII without space, quotation mark and backslash (RFC 6749, section 3.3)",
-                ));
-            }
-            if !distinct.contains(&scope.as_str()) {
-                distinct.push(scope);
-            }
-        }
-        Ok(Self(distinct.join(" ").into()))
-    }
-
-    /// The scopes in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.split(' ').filter(|scope| !scope.is_empty())
     }
 }
 
@@ -222,9 +223,4 @@ fn bounded(field: &'static str, text: String, max: usize) -> Result<Box<str>, Er
         return Err(Error::invalid(field, format!("must have 1 to {max} bytes")));
     }
     Ok(text.into())
-}
-
-/// RFC 6749, section 3.3: `%x21 / %x23-5B / %x5D-7E`.
-fn is_scope_token_char(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }

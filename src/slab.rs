@@ -96,7 +96,9 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    fn slots(&self) -> u32 {
+    /// How many slots there are, free ones included: each number is below.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1).saturating_mul(CHUNK);
         let slots = self
             .chunks

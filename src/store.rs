@@ -7,7 +7,9 @@
 
 mod create;
 mod current;
+mod cutoffs;
 mod ending;
+mod life;
 mod reading;
 
 use std::hash::BuildHasher;
@@ -17,12 +19,16 @@ use crate::agents::Agents;
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::error::{Duplicate, Error, GuardError};
-use crate::events::{EndReason, EventLog};
-use crate::expiry::ExpiryIndex;
+use crate::events::{Denial, EventKind, EventLog};
+use crate::expiry::{Due, ExpiryIndex};
+use crate::groups::Era;
 use crate::id::SessionId;
+use crate::list::{Link, Links, List};
 use crate::revocations::PendingRevocations;
+use crate::roles::Roles;
 use crate::session::Session;
 use crate::slab::Slab;
+use crate::superseded::{REMEMBERED_SIZE, Superseded};
 use crate::table::{Seed, Table};
 use crate::ticket::NewToken;
 use crate::token::Fingerprint;
@@ -31,8 +37,9 @@ use crate::token::Fingerprint;
 /// `max-state-bytes` in the WIT.
 const OVERHEAD: u64 = 1_024;
 
-/// What is kept free for a token that is being issued: its handle can have 512 bytes.
-const RESERVE: u64 = OVERHEAD + 512;
+/// What is kept free for a token that is being issued: its handle can have 512 bytes, and the token
+/// before it is remembered.
+const RESERVE: u64 = OVERHEAD + 512 + REMEMBERED_SIZE;
 
 /// Stands for the slot of a session that is to be.
 const RESERVED: u32 = u32::MAX;
@@ -44,6 +51,7 @@ pub struct Store {
     sessions: Slab<Entry>,
     /// The slot of each session; [`RESERVED`] for an id whose create waits for the guard.
     by_id: Table<u32>,
+    /// The slot of the session that has, or had, a token with this fingerprint.
     by_fingerprint: Table<u32>,
     /// Handles of live sessions and of pending revocations: none of them may be given out again
     /// (R16).
@@ -51,7 +59,18 @@ pub struct Store {
     /// Makes the keys of ids and handles.
     seed: Seed,
     agents: Agents,
+    roles: Roles,
+    /// When each session is over, or earlier: use only makes that later.
     expiry: ExpiryIndex,
+    /// Up to here the index holds only sessions that are over, and none joins them.
+    sorted_to: Due,
+    /// How many cut-offs there have been.
+    era: Era,
+    /// What began before this era is stopped (R31).
+    cut_off: Era,
+    /// How many cut-offs have not ended all their sessions yet. Only then can there be a session that
+    /// is cut off.
+    sweeping: usize,
     /// How sessions ended for which an operation still waits, by their serial numbers.
     fates: Table<Fate>,
     /// How many creates wait for the guard.
@@ -71,30 +90,77 @@ pub struct Totals {
     pub created: u64,
     /// Refreshes that won.
     pub refreshed: u64,
+    /// Rotations that won.
+    pub rotated: u64,
+    /// Attempts that were refused.
+    pub denied: u64,
     /// Sessions ended.
     pub expired: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    /// Its generation counts the tokens that the session has had. Only the newest one is good (R14).
     session: Session,
     /// Tells this session from every other that ever lay in the slot; rises with each session.
     serial: u64,
-    /// Counts the tokens that the session has had. Only the newest one is good (R14).
-    generation: u64,
+    /// When its create began, in cut-offs.
+    began: Era,
     /// In seconds; each refresh grants it again (R5).
     lifetime: u64,
+    /// When it was last used (R28).
+    used_at: Timestamp,
+    /// Where it stands in the expiry index.
+    indexed_at: Timestamp,
     fingerprint: Fingerprint,
     handle: Rc<str>,
     token_expires_at: Timestamp,
+    superseded: Superseded,
+    denials: Denials,
     /// How many operations wait for the guard on its behalf.
     watchers: u32,
+    /// The slot of the session that it was delegated from, which lives as long as it does (R26).
+    parent: Link,
+    children: List,
+    siblings: Links,
+    same_role: Links,
+    /// At the top of delegations: how many sessions are below, or are to be.
+    descendants: u32,
 }
 
 #[derive(Debug)]
 struct Fate {
-    reason: EndReason,
+    error: Error,
     watchers: u32,
+}
+
+/// Which denials of a session were recorded lately, so that trying again and again does not fill
+/// the events.
+#[derive(Debug, Default)]
+struct Denials {
+    /// When the first of them was.
+    since: Timestamp,
+    /// A bit for each reason.
+    recorded: u8,
+}
+
+impl Denials {
+    /// Each reason is recorded once in this time.
+    const SECONDS: u64 = 1;
+
+    /// Whether this one is to be recorded.
+    fn admit(&mut self, denial: Denial, now: Timestamp) -> bool {
+        if now >= self.since.after_seconds(Self::SECONDS) {
+            *self = Self {
+                since: now,
+                recorded: 0,
+            };
+        }
+        let bit = 1 << denial as u8;
+        let is_new = self.recorded & bit == 0;
+        self.recorded |= bit;
+        is_new
+    }
 }
 
 impl Entry {
@@ -103,6 +169,15 @@ impl Entry {
             .attributes
             .size()
             .saturating_add(pending_size(&self.handle))
+            .saturating_add(self.superseded.size())
+    }
+
+    fn siblings(&mut self) -> &mut Links {
+        &mut self.siblings
+    }
+
+    fn same_role(&mut self) -> &mut Links {
+        &mut self.same_role
     }
 }
 
@@ -117,7 +192,12 @@ impl Store {
             handles: Table::default(),
             seed: Seed::default(),
             agents: Agents::default(),
+            roles: Roles::default(),
             expiry: ExpiryIndex::default(),
+            sorted_to: Due::default(),
+            era: 0,
+            cut_off: 0,
+            sweeping: 0,
             fates: Table::default(),
             reserved: 0,
             pending: PendingRevocations::default(),
@@ -133,6 +213,7 @@ impl Store {
     pub fn seed(&mut self, seed: &Seed) {
         self.seed = seed.clone();
         self.agents.seed(seed);
+        self.roles.seed(seed);
     }
 
     /// Sets the limits, before the first session.
@@ -168,6 +249,17 @@ impl Store {
                 .is_some_and(|entry| entry.session.id == id)
         })
         .ok_or(Error::SessionNotFound)
+    }
+
+    /// An attempt with this session was refused (R32).
+    fn deny(&mut self, slot: u32, denial: Denial, now: Timestamp) {
+        self.totals.denied = self.totals.denied.saturating_add(1);
+        if let Some(entry) = self.sessions.get_mut(slot)
+            && entry.denials.admit(denial, now)
+        {
+            let kind = EventKind::Denied(denial);
+            self.events.record(now, &entry.session, kind);
+        }
     }
 
     /// Until when a session with this token can live: as long as is wanted, or less if the guard

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::groups::Era;
 use crate::id::{AgentId, SessionId};
-use crate::session::{Attributes, Session};
+use crate::session::{Attributes, MaxUses, Session};
+use crate::superseded::Renewal;
 use crate::token::Fingerprint;
 
 /// A place kept for a session whose token is being issued.
@@ -13,7 +15,10 @@ use crate::token::Fingerprint;
 pub struct Reservation {
     pub(crate) id: SessionId,
     pub(crate) agent_id: AgentId,
-    pub(crate) epoch: u64,
+    pub(crate) attributes: Rc<Attributes>,
+    /// The session that it is delegated from, and the one at the top.
+    pub(crate) parent: Option<(Expected, Expected)>,
+    pub(crate) began: Era,
     pub(crate) size: u64,
 }
 
@@ -26,9 +31,9 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// The same session, at the token that a refresh has just given it.
+    /// The same session, at the token that a renewal has just given it.
     #[must_use]
-    pub fn refreshed(self) -> Self {
+    pub fn renewed(self) -> Self {
         Self {
             generation: self.generation.saturating_add(1),
             ..self
@@ -36,17 +41,30 @@ impl Expected {
     }
 }
 
-/// A session that is to be.
-#[derive(Debug)]
+/// A session that is to be, besides its place.
+#[derive(Clone, Copy, Debug)]
 pub struct Draft {
-    /// What it keeps for life.
-    pub attributes: Rc<Attributes>,
     /// In seconds.
     pub lifetime: u64,
+    /// How often it can be used.
+    pub max_uses: Option<MaxUses>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When it shall end, unless the guard grants less.
     pub expires_at: Timestamp,
+}
+
+/// The session of a token that somebody presents.
+#[derive(Clone, Copy, Debug)]
+pub enum Presented {
+    /// The token is the session's current one.
+    Current(Expected),
+    /// The token came before the current one and can be presented for rotation once more.
+    InGrace(Expected),
+    /// The token came before the current one, and presenting it for rotation is theft.
+    Stolen(Expected),
+    /// The token came before the current one.
+    Superseded(Expected),
 }
 
 /// A token that the guard issued, as the store keeps it.
@@ -80,9 +98,11 @@ impl Stale {
     }
 }
 
-/// What a refresh has to ask the guard for.
+/// What a new token for a session has to be asked of the guard with.
 #[derive(Debug)]
-pub struct RefreshPlan {
+pub struct RenewalPlan {
+    /// How the current token is superseded.
+    pub renewal: Renewal,
     /// What the commit expects.
     pub expected: Expected,
     /// The session as it is.

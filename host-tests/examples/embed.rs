@@ -19,6 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             task_type: Some("literature-review".into()),
             expires_in: Some(900),
             metadata: None,
+            max_uses: None,
         })
         .await?;
 

@@ -16,7 +16,7 @@ use wasmtime::{Store, UpdateDeadline};
 use crate::bindings::Session as Component;
 use crate::bindings::exports::clawdb::session::events::EventPage;
 use crate::bindings::exports::clawdb::session::sessions::{
-    self, CreateRequest, FlushReport, Page, Revocation, Session, SessionPage,
+    self, CreateRequest, FlushReport, Page, Revocation, RevokeFilter, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::clock::{Clock, SystemClock};
@@ -27,6 +27,7 @@ use crate::error::{CallError, HostError, SessionError, StartError};
 use crate::guard::Guard;
 use crate::imports::{Memory, State};
 use crate::pulse::Pulse;
+use crate::subscription::Subscription;
 use crate::token::Token;
 
 /// What an instance is given, and its bounds.
@@ -185,15 +186,28 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn create(&self, request: CreateRequest) -> Result<Grant, CallError> {
-        bounded("role", request.role.len())?;
-        bounded("scopes", size_of_list(&request.scopes))?;
-        bounded(
-            "task-type",
-            request.task_type.as_ref().map_or(0, String::len),
-        )?;
-        bounded("metadata", request.metadata.as_ref().map_or(0, String::len))?;
-        bounded("agent-id", request.agent_id.len())?;
+        bounded_request(&request)?;
         let answer = call!(in turn, self, clawdb_session_sessions.call_create(request));
+        Ok(answer.await??.into())
+    }
+
+    /// `sessions.delegate`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn delegate(
+        &self,
+        parent_session_id: impl Into<String>,
+        request: CreateRequest,
+    ) -> Result<Grant, CallError> {
+        let id = parent_session_id.into();
+        bounded("parent-session-id", id.len())?;
+        bounded_request(&request)?;
+        let answer = call!(
+            in turn,
+            self,
+            clawdb_session_sessions.call_delegate(id, request)
+        );
         Ok(answer.await??.into())
     }
 
@@ -205,6 +219,47 @@ impl SessionHost {
         let token = token.into();
         bounded("token", token.len())?;
         Ok(call!(in turn, self, clawdb_session_sessions.call_validate(token)).await??)
+    }
+
+    /// `sessions.authorize`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn authorize(
+        &self,
+        token: impl Into<String>,
+        scope: impl Into<String>,
+    ) -> Result<Session, CallError> {
+        let (token, scope) = (token.into(), scope.into());
+        bounded("token", token.len())?;
+        bounded("scope", scope.len())?;
+        let answer = call!(
+            in turn,
+            self,
+            clawdb_session_sessions.call_authorize(token, scope)
+        );
+        Ok(answer.await??)
+    }
+
+    /// `sessions.rotate`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn rotate(&self, token: impl Into<String>) -> Result<Grant, CallError> {
+        let token = token.into();
+        bounded("token", token.len())?;
+        let answer = call!(in turn, self, clawdb_session_sessions.call_rotate(token));
+        Ok(answer.await??.into())
+    }
+
+    /// `sessions.touch`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn touch(&self, session_id: impl Into<String>) -> Result<(), CallError> {
+        let id = session_id.into();
+        bounded("session-id", id.len())?;
+        Ok(call!(self, clawdb_session_sessions.call_touch(id)).await??)
     }
 
     /// `sessions.refresh`.
@@ -239,6 +294,19 @@ impl SessionHost {
         let id = agent_id.into();
         bounded("agent-id", id.len())?;
         Ok(call!(self, clawdb_session_sessions.call_revoke_all_for_agent(id)).await??)
+    }
+
+    /// `sessions.revoke-all`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn revoke_all(&self, filter: RevokeFilter) -> Result<u32, CallError> {
+        match &filter {
+            RevokeFilter::Everything => {}
+            RevokeFilter::Role(role) => bounded("role", role.len())?,
+            RevokeFilter::Root(id) => bounded("root", id.len())?,
+        }
+        Ok(call!(self, clawdb_session_sessions.call_revoke_all(filter)).await??)
     }
 
     /// `sessions.flush-guard-revocations`.
@@ -341,6 +409,25 @@ impl SessionHost {
         Ok(call!(self, clawdb_session_events.call_poll_events(since, max)).await??)
     }
 
+    /// `events.subscribe`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn subscribe(&self, since: u64) -> Result<Subscription, CallError> {
+        let answer = self.call(move |accessor, component| {
+            Box::pin(async move {
+                let events = component.clawdb_session_events();
+                match events.call_subscribe(accessor, since).await? {
+                    Ok(stream) => accessor
+                        .with(|store| Subscription::new(stream, store))
+                        .map(Ok),
+                    Err(error) => Ok(Err(error)),
+                }
+            })
+        });
+        Ok(answer.await??)
+    }
+
     /// `settings.configure`.
     ///
     /// # Errors
@@ -432,6 +519,17 @@ impl SessionHost {
             .and_then(|reason| reason.clone())
             .unwrap_or(HostError::Stopped))
     }
+}
+
+fn bounded_request(request: &CreateRequest) -> Result<(), SessionError> {
+    bounded("role", request.role.len())?;
+    bounded("scopes", size_of_list(&request.scopes))?;
+    bounded(
+        "task-type",
+        request.task_type.as_ref().map_or(0, String::len),
+    )?;
+    bounded("metadata", request.metadata.as_ref().map_or(0, String::len))?;
+    bounded("agent-id", request.agent_id.len())
 }
 
 /// Refuses what must not even enter the instance's memory. Far above the component's own bounds,

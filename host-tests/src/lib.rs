@@ -12,6 +12,7 @@
 //! | [`guard`], [`jwt`] | the token authority: the trait, and the one that is embedded |
 //! | [`clock`], [`entropy`] | time and random bytes for the component; also ones that tests control |
 //! | [`control`] | a guard that can be made to wait, refuse and lie |
+//! | [`subscription`] | the events, pushed |
 //! | [`token`] | a bearer token that `Debug` does not show |
 //! | [`exec`] | conversations in JSON: the command line's scripting interface |
 //! | [`bindings`] | the types of the WIT |
@@ -29,4 +30,5 @@ pub mod host;
 mod imports;
 pub mod jwt;
 mod pulse;
+pub mod subscription;
 pub mod token;

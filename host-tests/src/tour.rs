@@ -11,7 +11,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 use clawdb_session_host::clock::rfc3339;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
-use clawdb_session_host::exec::end_reason;
+use clawdb_session_host::exec::{denial, end_reason};
 use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
 use clawdb_session_host::jwt::JwtGuard;
 
@@ -139,7 +139,9 @@ pub async fn run(out: &mut impl Write) -> Result {
         let kind = match event.kind {
             EventKind::Created => "created".into(),
             EventKind::Refreshed => "refreshed".into(),
+            EventKind::Rotated => "rotated".into(),
             EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
+            EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
         };
         writeln!(
             out,
@@ -170,6 +172,7 @@ fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
         task_type: None,
         expires_in: Some(900),
         metadata: None,
+        max_uses: None,
     }
 }
 

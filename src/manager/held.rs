@@ -2,6 +2,7 @@
 //! ends: by an answer, or by the call being cancelled.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -22,10 +23,13 @@ impl<'a> Place<'a> {
         store: &'a RefCell<Store>,
         id: SessionId,
         agent_id: AgentId,
-        attributes: &Attributes,
+        attributes: &Rc<Attributes>,
+        parent: Option<Expected>,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let reservation = store.borrow_mut().reserve(id, agent_id, attributes, now)?;
+        let mut open = store.borrow_mut();
+        let reservation = open.reserve(id, agent_id, attributes, parent, now)?;
+        drop(open);
         Ok(Self { store, reservation })
     }
 }

@@ -1,11 +1,9 @@
 //! The guard's part of ending sessions: asking it to revoke what is pending.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 
+use super::waiting::join_all;
 use super::{SessionManager, is_handle};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
@@ -55,9 +53,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Asks the guard for many, a few at a time, until it is unavailable. Tells how many were
-    /// settled.
-    pub(super) async fn revoke_each_with_guard(&self, keys: Vec<PendingKey>) -> usize {
+    /// Asks the guard for many, at most [`MAX_GUARD_REVOCATIONS`], a few at a time, until it is
+    /// unavailable. Tells how many were settled. The rest is pending for a flush.
+    pub(super) async fn revoke_each_with_guard(&self, mut keys: Vec<PendingKey>) -> usize {
+        keys.truncate(MAX_GUARD_REVOCATIONS);
         let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
         let queue = RefCell::new(keys.into_iter());
         let unavailable = Cell::new(false);
@@ -78,18 +77,4 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         join_all((0..lanes).map(|_| lane())).await;
         settled.get()
     }
-}
-
-/// Runs futures side by side to their ends.
-async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
-    poll_fn(|context| {
-        running.retain_mut(|future| future.as_mut().poll(context).is_pending());
-        if running.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
 }

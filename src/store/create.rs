@@ -1,24 +1,71 @@
 //! Making a session: reserve a place, wait for the guard, commit, release.
 
 use std::hash::BuildHasher;
+use std::rc::Rc;
 
-use super::{Entry, RESERVE, RESERVED, Store};
-use crate::agents::Agent;
+use super::{Denials, Entry, Link, Links, List, RESERVE, RESERVED, Store, Superseded};
 use crate::clock::Timestamp;
+use crate::config::Overflow;
 use crate::error::{Duplicate, Error, Limit};
-use crate::events::EventKind;
+use crate::events::{Denial, EndReason, EventKind};
 use crate::id::{AgentId, SessionId};
+use crate::revocations::PendingKey;
 use crate::session::{Attributes, Session};
-use crate::ticket::{Draft, NewToken, Reservation};
+use crate::ticket::{Draft, Expected, NewToken, Reservation};
 
 /// How many of an agent's sessions one create ends at most, when their time is over and it needs a
 /// place (R20).
-const MAX_LAPSED: usize = 1_000;
+const MAX_LAPSED: usize = 64;
 
 /// How much that is over by time one call ends at most to make room (R20).
 const MAX_MADE_ROOM: u32 = 10_000;
 
+/// A session that was made.
+#[derive(Debug)]
+pub struct Created {
+    /// Names it.
+    pub expected: Expected,
+    /// The session.
+    pub session: Session,
+    /// The guard's part of those that made room for it (R33).
+    pub evicted: Vec<PendingKey>,
+}
+
 impl Store {
+    /// The session to delegate from, if it may delegate these scopes (R25).
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ScopeDenied`],
+    /// [`Error::LimitReached`].
+    pub fn plan_delegation(
+        &mut self,
+        parent: SessionId,
+        attributes: &Attributes,
+        now: Timestamp,
+    ) -> Result<(Expected, Timestamp), Error> {
+        let expected = self.find(parent, now)?;
+        let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
+        let (session, slot) = (&entry.session, expected.slot);
+        let granted = &session.attributes.scopes;
+        let missing = attributes
+            .scopes
+            .iter()
+            .find(|wanted| !granted.cover(wanted));
+        // The parent's depth is one less than its chain is long; the child's is one more.
+        let depth = self.chain(slot).count();
+        let refusal = if let Some(scope) = missing {
+            Error::ScopeDenied(scope.into())
+        } else if session.uses_left.is_some() {
+            Error::LimitReached(Limit::Uses)
+        } else if depth > self.limits.max_depth as usize {
+            Error::LimitReached(Limit::Depth)
+        } else {
+            return Ok((expected, session.expires_at));
+        };
+        self.deny(slot, Denial::Delegation, now);
+        Err(refusal)
+    }
+
     /// Keeps a place for a session, so that creates which overlap cannot pass a bound together
     /// (R19) or take the same id (R16).
     ///
@@ -28,28 +75,36 @@ impl Store {
         &mut self,
         id: SessionId,
         agent_id: AgentId,
-        attributes: &Attributes,
+        attributes: &Rc<Attributes>,
+        parent: Option<Expected>,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
         let key = self.seed.hash_one(id);
-        if self.by_id.contains(key) {
+        if self.by_id.contains(key)
+            || !self.agents.can_reserve(&agent_id)
+            || !self.roles.can_reserve(&attributes.role)
+        {
             return Err(Error::Collision(Duplicate::SessionId));
         }
         let size = RESERVE.saturating_add(attributes.size());
-        self.make_room_for_agent(agent_id, now)?;
+        self.make_room_for_agent(agent_id, parent, now)?;
         self.make_room(size, now)?;
+        let parent = match parent {
+            Some(parent) => Some((parent, self.reserve_below(parent, now)?)),
+            None => None,
+        };
 
-        let epoch = self
-            .agents
-            .reserve(agent_id)
-            .ok_or(Error::Collision(Duplicate::SessionId))?;
+        self.agents.reserve(&agent_id);
+        self.roles.reserve(&attributes.role);
         self.by_id.insert(key, RESERVED);
         self.reserved = self.reserved.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
         Ok(Reservation {
             id,
             agent_id,
-            epoch,
+            attributes: Rc::clone(attributes),
+            parent,
+            began: self.era,
             size,
         })
     }
@@ -59,67 +114,154 @@ impl Store {
         let key = self.seed.hash_one(reservation.id);
         if self.by_id.get(key) == Some(&RESERVED) {
             self.by_id.remove(key);
+            // The session did not come to be.
+            if let Some((_, root)) = reservation.parent
+                && let Some(root) = self.entry_mut(root)
+            {
+                root.descendants = root.descendants.saturating_sub(1);
+            }
         }
         self.reserved = self.reserved.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(reservation.size);
-        self.agents.release(reservation.agent_id);
+        self.agents.release(&reservation.agent_id);
+        self.roles.release(&reservation.attributes.role);
     }
 
     /// Makes a session in a reserved place, which is to be released afterwards in any case.
     ///
     /// # Errors
-    /// [`Error::SessionRevoked`] when the agent was cut off since (R13), [`Error::Guard`] for a
-    /// token whose time is over, [`Error::Collision`] for one that is not new (R16).
+    /// [`Error::SessionRevoked`] when a kill switch was for it since (R13, R31), or the parent was
+    /// revoked (R26), [`Error::SessionExpired`] when the parent's time is over,
+    /// [`Error::LimitReached`] when nobody can make room for it (R33), [`Error::Guard`] for a token
+    /// whose time is over, [`Error::Collision`] for one that is not new (R16).
     pub fn commit_create(
         &mut self,
-        reservation: &Reservation,
+        place: &Reservation,
         draft: Draft,
         token: NewToken,
         now: Timestamp,
-    ) -> Result<Session, Error> {
-        let epoch = self.agents.get(reservation.agent_id).map(Agent::epoch);
-        if epoch != Some(reservation.epoch) {
+    ) -> Result<Created, Error> {
+        let (agent_id, role) = (place.agent_id, &place.attributes.role);
+        if place.began < self.cut_off
+            || self.agents.is_cut_off(&agent_id, place.began)
+            || self.roles.is_cut_off(role, place.began)
+        {
             return Err(Error::SessionRevoked);
         }
-        let expires_at = self.check_token(&token, draft.expires_at, now)?;
+        let mut wanted = draft.expires_at;
+        let mut above = None;
+        if let Some((parent, _)) = place.parent {
+            let entry = self.check_life(parent, now)?;
+            wanted = wanted.min(entry.session.expires_at);
+            above = Some((parent.slot, entry.session.id, entry.session.root));
+        }
+        let expires_at = self.check_token(&token, wanted, now)?;
+        let evicted = self.evict(place, now)?;
+
+        self.serial = self.serial.saturating_add(1);
         let session = Session {
-            id: reservation.id,
-            agent_id: reservation.agent_id,
+            id: place.id,
+            agent_id,
             workspace_id: self.limits.workspace_id,
-            attributes: draft.attributes,
+            attributes: Rc::clone(&place.attributes),
             created_at: draft.created_at,
             expires_at,
+            parent: above.map(|(_, parent, _)| parent),
+            root: above.map_or(place.id, |(.., root)| root),
+            generation: 0,
+            uses_left: draft.max_uses.map(crate::session::MaxUses::get),
         };
-        self.serial = self.serial.saturating_add(1);
-        let entry = Entry {
+        let expected = self.insert(Entry {
             session: session.clone(),
             serial: self.serial,
-            generation: 0,
+            began: place.began,
             lifetime: draft.lifetime,
-            fingerprint: token.fingerprint.clone(),
-            handle: token.handle.clone(),
+            used_at: now,
+            indexed_at: Timestamp::default(),
+            fingerprint: token.fingerprint,
+            handle: token.handle,
             token_expires_at: token.expires_at,
+            superseded: Superseded::default(),
+            denials: Denials::default(),
             watchers: 0,
-        };
-        self.bytes = self.bytes.saturating_add(entry.size());
-        let slot = self.sessions.insert(entry);
-        self.by_id.insert(self.seed.hash_one(session.id), slot);
-        self.by_fingerprint.insert(token.fingerprint.key(), slot);
-        self.handles.insert(self.seed.hash_one(token.handle), ());
-        self.expiry.insert((session.expires_at, slot));
-        self.agents
-            .add(session.agent_id, self.serial, slot, session.expires_at);
+            parent: above.map_or(Link::NONE, |(slot, ..)| slot.into()),
+            children: List::default(),
+            siblings: Links::NONE,
+            same_role: Links::NONE,
+            descendants: 0,
+        });
         self.totals.created = self.totals.created.saturating_add(1);
-        self.events
-            .record(now, session.id, session.agent_id, EventKind::Created);
-        Ok(session)
+        self.events.record(now, &session, EventKind::Created);
+        Ok(Created {
+            expected,
+            session,
+            evicted,
+        })
+    }
+
+    /// Puts a session into every index.
+    fn insert(&mut self, entry: Entry) -> Expected {
+        let (id, agent_id, serial) = (entry.session.id, entry.session.agent_id, entry.serial);
+        let attributes = Rc::clone(&entry.session.attributes);
+        let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&entry.handle));
+        let parent = entry.parent;
+        self.bytes = self.bytes.saturating_add(entry.size());
+
+        let slot = self.sessions.insert(entry);
+        self.by_id.insert(self.seed.hash_one(id), slot);
+        self.by_fingerprint.insert(fingerprint, slot);
+        self.handles.insert(handle, ());
+        if let Some(parent) = parent.get()
+            && let Some(entry) = self.sessions.get(parent)
+        {
+            let mut children = entry.children;
+            children.push(&mut self.sessions, slot, Entry::siblings);
+            if let Some(entry) = self.sessions.get_mut(parent) {
+                entry.children = children;
+            }
+        }
+        self.index(slot);
+        let over_at = self.over_at(slot);
+        if let Some(agent) = self.agents.get_mut(&agent_id) {
+            agent.members.add(serial, slot, over_at);
+        }
+        if let Some(role) = self.roles.get_mut(&attributes.role) {
+            role.members
+                .push(&mut self.sessions, slot, Entry::same_role);
+        }
+        Expected {
+            slot,
+            serial,
+            generation: 0,
+        }
+    }
+
+    /// Counts a session that is to be below this one; gives the one at the top.
+    fn reserve_below(&mut self, parent: Expected, now: Timestamp) -> Result<Expected, Error> {
+        self.check_life(parent, now)?;
+        let top = self.chain(parent.slot).last();
+        let root = top.map(|(slot, entry)| Expected {
+            slot,
+            serial: entry.serial,
+            generation: entry.session.generation,
+        });
+        let max = self.limits.max_sessions_per_root;
+        let root = root.ok_or(Error::SessionNotFound)?;
+        match self.entry_mut(root) {
+            Some(entry) if entry.descendants < max => {
+                entry.descendants = entry.descendants.saturating_add(1);
+                Ok(root)
+            }
+            _ => Err(Error::LimitReached(Limit::SessionsPerRoot)),
+        }
     }
 
     /// What is over by time holds no place: as much of it is ended as a new session needs.
     fn make_room(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let max = self.limits.max_sessions as usize;
+        let mut budget = MAX_MADE_ROOM;
         while self.sessions.len().saturating_add(self.reserved) >= max {
-            if !self.lapse_first(now) {
+            if !self.end_first_over(now, &mut budget) {
                 return Err(Error::LimitReached(Limit::Sessions));
             }
         }
@@ -143,35 +285,102 @@ impl Store {
     }
 
     fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+        let mut budget = MAX_MADE_ROOM;
         for _ in 0..MAX_MADE_ROOM {
             if self.bytes.saturating_add(size) <= self.limits.max_state_bytes {
                 return Ok(());
             }
-            if !self.drop_expired_revocation(now) && !self.lapse_first(now) {
+            if !self.drop_expired_revocation(now) && !self.end_first_over(now, &mut budget) {
                 break;
             }
         }
         Err(Error::LimitReached(Limit::StateBytes))
     }
 
-    fn make_room_for_agent(&mut self, agent_id: AgentId, now: Timestamp) -> Result<(), Error> {
+    /// Sees to it that the agent can have a session more: what is over by time is ended, and where
+    /// that is not enough the configuration says what happens (R33).
+    fn make_room_for_agent(
+        &mut self,
+        agent_id: AgentId,
+        parent: Option<Expected>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let max = self.limits.max_sessions_per_agent as usize;
-        let full = Error::LimitReached(Limit::SessionsPerAgent);
-        let Some(agent) = self.agents.get(agent_id).filter(|it| it.places() >= max) else {
+        let Some(agent) = self.agents.get(&agent_id) else {
             return Ok(());
         };
-        if !agent.may_be_due(now) {
-            return Err(full);
+        if agent.places() < max {
+            return Ok(());
         }
-        let sessions = &self.sessions;
-        let expiry_of = |slot| sessions.get(slot).map(|entry| entry.session.expires_at);
-        let due = self.agents.take_due(agent_id, MAX_LAPSED, now, expiry_of);
-        if due.is_empty() {
-            return Err(full);
+        if agent.members.may_be_over(now) {
+            self.end_over_of_agent(agent_id, now);
         }
-        for slot in due {
-            self.lapse(slot, now);
+        let Some(agent) = self.agents.get(&agent_id) else {
+            return Ok(());
+        };
+        let has_room = match self.limits.agent_overflow {
+            Overflow::Refuse => agent.places() < max,
+            // All that are to be must find room, and the new one's own chain makes none.
+            Overflow::EvictOldest => {
+                let above = parent.map_or(0, |parent| self.of_agent_above(agent_id, parent));
+                agent.reserved().saturating_add(above) < max
+            }
+        };
+        if has_room {
+            Ok(())
+        } else {
+            Err(Error::LimitReached(Limit::SessionsPerAgent))
         }
-        Ok(())
+    }
+
+    /// How many sessions of the agent are in this session's chain.
+    fn of_agent_above(&self, agent_id: AgentId, below: Expected) -> usize {
+        let chain = self.chain(below.slot);
+        chain
+            .filter(|(_, entry)| entry.session.agent_id == agent_id)
+            .count()
+    }
+
+    fn end_over_of_agent(&mut self, agent_id: AgentId, now: Timestamp) {
+        let Some(agent) = self.agents.get_mut(&agent_id) else {
+            return;
+        };
+        let mut sessions = std::mem::take(&mut agent.members);
+        let over = sessions.find_over(MAX_LAPSED, now, |slot| self.over_at(slot));
+        if let Some(agent) = self.agents.get_mut(&agent_id) {
+            agent.members = sessions;
+        }
+        for slot in over {
+            self.end_if_over(slot, now);
+        }
+    }
+
+    /// Ends the agent's oldest session, if the new one finds no room otherwise, but none that it is
+    /// delegated from. Gives the guard's part.
+    fn evict(&mut self, place: &Reservation, now: Timestamp) -> Result<Vec<PendingKey>, Error> {
+        let max = self.limits.max_sessions_per_agent as usize;
+        let is_full = |store: &Self| {
+            let agent = store.agents.get(&place.agent_id);
+            agent.is_some_and(|agent| agent.members.len() >= max)
+        };
+        if is_full(self) {
+            self.end_over_of_agent(place.agent_id, now);
+        }
+        if !is_full(self) {
+            return Ok(Vec::new());
+        }
+        let oldest = self.oldest_but_above(place);
+        let slot = oldest.ok_or(Error::LimitReached(Limit::SessionsPerAgent))?;
+        Ok(self.end_tree(slot, EndReason::Limit, now).revocations)
+    }
+
+    fn oldest_but_above(&self, place: &Reservation) -> Option<u32> {
+        let parent = place.parent.map(|(parent, _)| parent.slot);
+        let is_above = |slot: u32| {
+            parent.is_some_and(|parent| self.chain(parent).any(|(above, _)| above == slot))
+        };
+        let agent = self.agents.get(&place.agent_id)?;
+        let mut oldest = agent.members.behind(0).map(|(_, slot)| slot);
+        oldest.find(|slot| !is_above(*slot))
     }
 }

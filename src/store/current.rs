@@ -5,15 +5,26 @@ use std::hash::BuildHasher;
 use super::{Entry, Store};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::events::{EndReason, EventKind};
+use crate::events::{Denial, EndReason, EventKind};
 use crate::id::SessionId;
 use crate::revocations::PendingKey;
+use crate::scope::Scope;
 use crate::session::Session;
-use crate::ticket::{Expected, NewToken, RefreshPlan, Stale};
+use crate::superseded::{Renewal, Worth};
+use crate::ticket::{Expected, NewToken, Presented, RenewalPlan, Stale};
 use crate::token::Fingerprint;
 
+/// A use of a session.
+#[derive(Debug)]
+pub struct Used {
+    /// The session after it.
+    pub session: Session,
+    /// The guard's part, if it was the last use (R29).
+    pub exhausted: Option<PendingKey>,
+}
+
 impl Store {
-    /// The session whose current token has this fingerprint.
+    /// The session that has, or had, the token with this fingerprint.
     ///
     /// # Errors
     /// [`Error::InvalidToken`], [`Error::SessionExpired`].
@@ -21,16 +32,47 @@ impl Store {
         &mut self,
         fingerprint: &Fingerprint,
         now: Timestamp,
-    ) -> Result<Expected, Error> {
-        let slot = *self
-            .by_fingerprint
-            .get(fingerprint.key())
-            .ok_or(Error::InvalidToken)?;
-        match self.sessions.get(slot) {
-            Some(entry) if entry.fingerprint == *fingerprint => {}
-            _ => return Err(Error::InvalidToken),
+    ) -> Result<Presented, Error> {
+        let found = self.by_fingerprint.get(fingerprint.key()).copied();
+        let found = found.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
+        let (slot, worth) = match found {
+            Some((slot, entry)) if entry.fingerprint == *fingerprint => (slot, None),
+            Some((slot, entry)) => match entry.superseded.worth(fingerprint, now) {
+                Some(worth) => (slot, Some(worth)),
+                None => return Err(self.refuse_unknown()),
+            },
+            None => return Err(self.refuse_unknown()),
+        };
+        match (self.expect_live(slot, now), worth) {
+            (Ok(Some(expected)), None) => Ok(Presented::Current(expected)),
+            (Ok(Some(expected)), Some(worth)) => Ok(match worth {
+                Worth::Grace => Presented::InGrace(expected),
+                Worth::Theft => Presented::Stolen(expected),
+                Worth::Nothing => Presented::Superseded(expected),
+            }),
+            (Err(error), None) => Err(error),
+            // Whoever holds an old token learns no more of the session.
+            (Ok(None), _) | (Err(_), Some(_)) => Err(self.refuse_unknown()),
         }
-        self.expect_live(slot, now)?.ok_or(Error::InvalidToken)
+    }
+
+    /// Refuses a token that no session has or had.
+    pub fn refuse_unknown(&mut self) -> Error {
+        self.totals.denied = self.totals.denied.saturating_add(1);
+        Error::InvalidToken
+    }
+
+    /// Refuses a token that was superseded.
+    pub fn refuse_superseded(&mut self, expected: Expected, now: Timestamp) -> Error {
+        self.refuse(expected, Denial::Superseded, now);
+        Error::InvalidToken
+    }
+
+    /// An attempt with this session was refused.
+    pub fn refuse(&mut self, expected: Expected, denial: Denial, now: Timestamp) {
+        if self.entry(expected).is_some() {
+            self.deny(expected.slot, denial, now);
+        }
     }
 
     /// A live session.
@@ -43,74 +85,162 @@ impl Store {
         Ok(entry.session.clone())
     }
 
-    /// The session and its token's handle, if all that was expected of it is still true.
+    /// The session's idle time begins anew (R28).
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    pub fn touch(&mut self, id: SessionId, now: Timestamp) -> Result<(), Error> {
+        let expected = self.find(id, now)?;
+        if let Some(entry) = self.entry_mut(expected) {
+            entry.used_at = now;
+        }
+        Ok(())
+    }
+
+    /// The handle of the session's token, if all that was expected of it is still true.
     ///
     /// # Errors
     /// [`Stale`] otherwise. A session that is found past its time is ended.
-    pub fn check(&mut self, expected: Expected, now: Timestamp) -> Result<(&Session, &str), Stale> {
-        self.check_entry(expected, now)
-            .map(|entry| (&entry.session, &*entry.handle))
+    pub fn check(&mut self, expected: Expected, now: Timestamp) -> Result<&str, Stale> {
+        let entry = self.check_entry(expected, now)?;
+        Ok(&entry.handle)
     }
 
-    /// What a refresh of this session grants: its own lifetime again (R5), up to `max-lifetime`
-    /// from its creation (R7).
+    /// Uses a session: its idle time begins anew (R28), and where uses are limited there is one less
+    /// (R29). With the last the session ends.
+    ///
+    /// # Errors
+    /// [`Error::ScopeDenied`] where a scope is wanted and missing; that is no use (R30). As
+    /// [`Store::check`] otherwise.
+    pub fn take_use(
+        &mut self,
+        expected: Expected,
+        scope: Option<&Scope>,
+        now: Timestamp,
+    ) -> Result<Used, Error> {
+        let entry = self
+            .check_entry(expected, now)
+            .map_err(|stale| stale.into_error(Error::InvalidToken))?;
+        if let Some(scope) = scope
+            && !entry.session.attributes.scopes.cover(scope.as_str())
+        {
+            self.deny(expected.slot, Denial::Scope, now);
+            return Err(Error::ScopeDenied(scope.as_str().into()));
+        }
+        let entry = self.entry_mut(expected).ok_or(Error::InvalidToken)?;
+        entry.used_at = now;
+        let left = entry.session.uses_left.map(|uses| uses.saturating_sub(1));
+        entry.session.uses_left = left;
+        let session = entry.session.clone();
+        let exhausted = (left == Some(0))
+            .then(|| self.end_tree(expected.slot, EndReason::Exhausted, now))
+            .and_then(|ended| ended.revocations.first().copied());
+        Ok(Used { session, exhausted })
+    }
+
+    /// What a refresh of this session grants: its own lifetime again (R5), up to `max-lifetime` from
+    /// its creation (R7), and no more than its parent has (R25).
     ///
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
-    pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RefreshPlan, Error> {
+    pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RenewalPlan, Error> {
         let expected = self.find(id, now)?;
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
-        let cap = entry
+        let oldest = entry
             .session
             .created_at
             .after_seconds(self.limits.max_lifetime);
-        Ok(RefreshPlan {
+        Ok(RenewalPlan {
+            renewal: Renewal::Refresh,
             expected,
             session: entry.session.clone(),
-            expires_at: now.after_seconds(entry.lifetime).min(cap),
+            expires_at: now
+                .after_seconds(entry.lifetime)
+                .min(oldest)
+                .min(self.parent_expires_at(entry)),
         })
     }
 
-    /// Gives the session its new token and expiry. The token before it is unknown from here on
-    /// (R14) and its revocation pending.
+    /// What a rotation of this session's token grants: what the session has (R27).
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another refresh won, [`Error::SessionRevoked`] or
-    /// [`Error::SessionExpired`] when the session is over, [`Error::Guard`] for a token whose
-    /// time is over, [`Error::Collision`] for one that is not new.
-    pub fn commit_refresh(
+    /// As [`Store::check`].
+    pub fn plan_rotation(
         &mut self,
         expected: Expected,
-        wanted: Timestamp,
+        renewal: Renewal,
+        now: Timestamp,
+    ) -> Result<RenewalPlan, Error> {
+        let entry = self
+            .check_entry(expected, now)
+            .map_err(|stale| stale.into_error(Error::Conflict))?;
+        Ok(RenewalPlan {
+            renewal,
+            expected,
+            session: entry.session.clone(),
+            expires_at: entry.session.expires_at,
+        })
+    }
+
+    /// Gives the session its new token and expiry. The token before it is superseded from here on
+    /// (R14, R27) and its revocation pending.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when another renewal won, [`Error::SessionRevoked`] or
+    /// [`Error::SessionExpired`] when the session is over, [`Error::Guard`] for a token whose
+    /// time is over, [`Error::Collision`] for one that is not new.
+    pub fn commit_renewal(
+        &mut self,
+        plan: &RenewalPlan,
         token: NewToken,
         now: Timestamp,
     ) -> Result<(Session, PendingKey), Error> {
-        self.check_entry(expected, now)
+        let (expected, slot) = (plan.expected, plan.expected.slot);
+        let entry = self
+            .check_entry(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
+        let expires_at_before = entry.session.expires_at;
+        let mut wanted = plan.expires_at;
+        let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
+        wanted = wanted.min(self.parent_expires_at(entry));
         let expires_at = self.check_token(&token, wanted, now)?;
+        let grace_until = now.after_seconds(self.limits.rotation_grace);
         let entry = self.entry_mut(expected).ok_or(Error::SessionNotFound)?;
 
         let size_before = entry.size();
-        let due_before = (entry.session.expires_at, expected.slot);
-        let fingerprint = std::mem::replace(&mut entry.fingerprint, token.fingerprint.clone());
+        let fingerprint = token.fingerprint.key();
+        let superseded = std::mem::replace(&mut entry.fingerprint, token.fingerprint);
         let handle = std::mem::replace(&mut entry.handle, token.handle.clone());
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
-        entry.generation = entry.generation.saturating_add(1);
+        let forgotten = entry
+            .superseded
+            .remember(superseded, plan.renewal, grace_until);
+        entry.session.generation = entry.session.generation.saturating_add(1);
         entry.session.expires_at = expires_at;
+        entry.used_at = now;
         let (session, size) = (entry.session.clone(), entry.size());
         self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
-        self.by_fingerprint.remove(fingerprint.key());
-        self.by_fingerprint
-            .insert(token.fingerprint.key(), expected.slot);
+        if let Some(forgotten) = forgotten {
+            self.by_fingerprint.remove(forgotten.key());
+        }
+        self.by_fingerprint.insert(fingerprint, slot);
         self.handles.insert(self.seed.hash_one(token.handle), ());
-        self.expiry.remove(&due_before);
-        self.expiry.insert((expires_at, expected.slot));
-        self.agents.note_expiry(session.agent_id, expires_at);
+        self.index(slot);
+        let over_at = self.over_at(slot);
+        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
+            agent.members.note_end(over_at);
+        }
+        if expires_at < expires_at_before {
+            self.shorten_descendants(slot, expires_at);
+        }
         let superseded = self.add_pending(handle, token_expired_at);
-        self.totals.refreshed = self.totals.refreshed.saturating_add(1);
-        self.events
-            .record(now, session.id, session.agent_id, EventKind::Refreshed);
+        let (total, kind) = match plan.renewal {
+            Renewal::Refresh => (&mut self.totals.refreshed, EventKind::Refreshed),
+            Renewal::Rotation | Renewal::Retry => (&mut self.totals.rotated, EventKind::Rotated),
+        };
+        *total = total.saturating_add(1);
+        self.events.record(now, &session, kind);
         Ok((session, superseded))
     }
 
@@ -118,7 +248,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
-    fn find(&mut self, id: SessionId, now: Timestamp) -> Result<Expected, Error> {
+    pub(super) fn find(&mut self, id: SessionId, now: Timestamp) -> Result<Expected, Error> {
         let slot = self.slot_of(id)?;
         self.expect_live(slot, now)?.ok_or(Error::SessionNotFound)
     }
@@ -127,36 +257,78 @@ impl Store {
         let Some(entry) = self.sessions.get(slot) else {
             return Ok(None);
         };
-        if entry.session.is_due(now) {
-            self.lapse(slot, now);
-            return Err(Error::SessionExpired);
-        }
-        Ok(Some(Expected {
+        let expected = Expected {
             slot,
             serial: entry.serial,
-            generation: entry.generation,
-        }))
+            generation: entry.session.generation,
+        };
+        match self.end_if_over(slot, now) {
+            // What a kill switch was for is gone, though nobody has cleared it away yet.
+            Some(EndReason::RevokedAll) => Ok(None),
+            Some(reason) => Err(reason.into_error()),
+            None => Ok(Some(expected)),
+        }
     }
 
     fn check_entry(&mut self, expected: Expected, now: Timestamp) -> Result<&Entry, Stale> {
-        let due = |entry: &Entry| entry.session.is_due(now);
-        if self.entry(expected).is_some_and(due) {
-            self.lapse(expected.slot, now);
+        let is_current = |entry: &Entry| entry.session.generation == expected.generation;
+        let entry = self.check_life(expected, now).map_err(Stale::Over)?;
+        if is_current(entry) {
+            // The borrow checker does not let `entry` out of here.
+            return self.entry(expected).ok_or(Stale::Superseded);
         }
-        match self.entry(expected) {
-            Some(entry) if entry.generation == expected.generation => Ok(entry),
-            Some(_) => Err(Stale::Superseded),
-            None => Err(self.fate_of(expected)),
+        Err(Stale::Superseded)
+    }
+
+    /// The session, whatever its token, if it still lives.
+    ///
+    /// # Errors
+    /// How it ended otherwise.
+    pub(super) fn check_life(
+        &mut self,
+        expected: Expected,
+        now: Timestamp,
+    ) -> Result<&Entry, Error> {
+        if self.entry(expected).is_some() {
+            self.end_if_over(expected.slot, now);
+        }
+        if self.entry(expected).is_none() {
+            return Err(self.fate_of(expected));
+        }
+        self.entry(expected).ok_or(Error::SessionRevoked)
+    }
+
+    /// When the session's parent ends, if it has one.
+    fn parent_expires_at(&self, entry: &Entry) -> Timestamp {
+        let parent = entry.parent.get().and_then(|slot| self.sessions.get(slot));
+        parent.map_or(Timestamp::MAX, |parent| parent.session.expires_at)
+    }
+
+    /// No session is granted more time than the one above it (R25), also when that has less than
+    /// before because the guard grants less (R8).
+    fn shorten_descendants(&mut self, slot: u32, expires_at: Timestamp) {
+        for below in self.descendants_of(slot) {
+            let Some(entry) = self.sessions.get_mut(below) else {
+                continue;
+            };
+            if entry.session.expires_at > expires_at {
+                entry.session.expires_at = expires_at;
+                let agent_id = entry.session.agent_id;
+                self.index(below);
+                if let Some(agent) = self.agents.get_mut(&agent_id) {
+                    agent.members.note_end(expires_at);
+                }
+            }
         }
     }
 
     /// The session, whatever its token, if it is still the one that lies in the slot.
-    fn entry(&self, expected: Expected) -> Option<&Entry> {
+    pub(super) fn entry(&self, expected: Expected) -> Option<&Entry> {
         let entry = self.sessions.get(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
 
-    fn entry_mut(&mut self, expected: Expected) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, expected: Expected) -> Option<&mut Entry> {
         let entry = self.sessions.get_mut(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
@@ -184,12 +356,8 @@ impl Store {
         }
     }
 
-    fn fate_of(&self, expected: Expected) -> Stale {
+    fn fate_of(&self, expected: Expected) -> Error {
         let fate = self.fates.get(self.seed.hash_one(expected.serial));
-        let reason = fate.map(|fate| fate.reason);
-        Stale::Over(match reason {
-            Some(EndReason::Lapsed) => Error::SessionExpired,
-            _ => Error::SessionRevoked,
-        })
+        fate.map_or(Error::SessionRevoked, |fate| fate.error.clone())
     }
 }

@@ -3,15 +3,27 @@
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use super::{Entry, Fate, Store, pending_size};
+use super::{Entry, Fate, Link, Store, pending_size};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{EndReason, EventKind};
-use crate::id::{AgentId, SessionId};
+use crate::id::SessionId;
 use crate::revocations::PendingKey;
+use crate::ticket::Expected;
+
+/// What ended in one step: a session and all below it.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// How many were live until then.
+    pub live: usize,
+    /// How many there were in all.
+    pub all: u32,
+    /// The guard's part of each whose token is still good with it, the first session's first.
+    pub revocations: Vec<PendingKey>,
+}
 
 impl Store {
-    /// Ends a live session. Gives the guard's part, which is pending from here on.
+    /// Ends a live session and all below it (R26).
     ///
     /// # Errors
     /// [`Error::SessionNotFound`] when it is unknown or its time is over; nothing changes then
@@ -21,40 +33,32 @@ impl Store {
         id: SessionId,
         reason: EndReason,
         now: Timestamp,
-    ) -> Result<PendingKey, Error> {
+    ) -> Result<Ended, Error> {
         let slot = self.slot_of(id)?;
-        match self.sessions.get(slot) {
-            Some(entry) if !entry.session.is_due(now) => {}
-            _ => return Err(Error::SessionNotFound),
+        if self.end_of(slot, now).is_some() {
+            return Err(Error::SessionNotFound);
         }
-        let ended = self.end(slot, reason, now).ok_or(Error::SessionNotFound)?;
-        Ok(self.add_pending(ended.handle, ended.token_expires_at))
+        Ok(self.end_tree(slot, reason, now))
     }
 
-    /// Ends all sessions of an agent and dooms its creates that wait for the guard (R13). Gives the
-    /// guard's part of each live session that it ended.
-    pub fn revoke_all(&mut self, agent_id: AgentId, now: Timestamp) -> Vec<PendingKey> {
-        let sessions = self.agents.cut_off(agent_id);
-        let mut revoked = Vec::with_capacity(sessions.len());
-        for (_, slot) in sessions {
-            let due = self
-                .sessions
-                .get(slot)
-                .is_some_and(|entry| entry.session.is_due(now));
-            if due {
-                self.lapse(slot, now);
-            } else if let Some(ended) = self.end(slot, EndReason::RevokedAll, now) {
-                revoked.push(self.add_pending(ended.handle, ended.token_expires_at));
-            }
+    /// A token that was superseded was presented for rotation: nobody knows which of the two bearers
+    /// is the thief (R27). Gives the guard's part.
+    pub fn end_stolen(&mut self, expected: Expected, now: Timestamp) -> Vec<PendingKey> {
+        if self.entry(expected).is_none() {
+            return Vec::new();
         }
-        revoked
+        self.end_tree(expected.slot, EndReason::Theft, now)
+            .revocations
     }
 
-    /// Ends at most `max` sessions whose time is over, and tells how many.
-    pub fn prune(&mut self, max: u32, now: Timestamp) -> u32 {
-        let mut pruned: u32 = 0;
-        while pruned < max && self.lapse_first(now) {
-            pruned = pruned.saturating_add(1);
+    /// Ends sessions whose time is over, at most `max` and what is below the last, and tells how
+    /// many.
+    pub fn prune(&mut self, max: u32, budget: u32, now: Timestamp) -> u32 {
+        let (mut pruned, mut budget) = (0_u32, budget);
+        while pruned < max
+            && let Some(slot) = self.first_over(now, &mut budget)
+        {
+            pruned = pruned.saturating_add(self.end_found(slot, now));
         }
         // Revocations that time has settled go with them.
         for _ in 0..max {
@@ -111,53 +115,145 @@ impl Store {
         self.pending.note_asked(key);
     }
 
-    pub(super) fn lapse_first(&mut self, now: Timestamp) -> bool {
-        match self.expiry.first() {
-            Some((at, slot)) if *at <= now => {
-                let slot = *slot;
-                self.lapse(slot, now);
-                true
-            }
-            _ => false,
+    /// Ends the session that was over first, and what is below it; tells whether there was one.
+    pub(super) fn end_first_over(&mut self, now: Timestamp, budget: &mut u32) -> bool {
+        let slot = self.first_over(now, budget);
+        slot.is_some_and(|slot| self.end_found(slot, now) > 0)
+    }
+
+    /// Ends a session that was found over; tells how many ended with it.
+    fn end_found(&mut self, slot: u32, now: Timestamp) -> u32 {
+        match self.end_of(slot, now) {
+            Some((slot, reason)) => self.end_tree(slot, reason, now).all,
+            None => 0,
         }
     }
 
-    /// Ends a session whose time is over. The guard was told that time when it issued the token; only
-    /// where it granted more is there something to revoke (R11).
-    pub(super) fn lapse(&mut self, slot: u32, now: Timestamp) {
-        let Some(ended) = self.end(slot, EndReason::Lapsed, now) else {
+    /// Ends the session if it, or one above it, is over, and tells why that is.
+    pub(super) fn end_if_over(&mut self, slot: u32, now: Timestamp) -> Option<EndReason> {
+        let (slot, reason) = self.end_of(slot, now)?;
+        self.end_tree(slot, reason, now);
+        Some(reason)
+    }
+
+    /// Ends a session and all below it in one step (R26), the upper before the lower. One below that
+    /// is over by itself has its own reason.
+    ///
+    /// A session leaves its slot before those below it are looked at, so this comes to an end
+    /// whatever the links say.
+    pub(super) fn end_tree(&mut self, slot: u32, reason: EndReason, now: Timestamp) -> Ended {
+        let mut ended = Ended::default();
+        self.leave_tree(slot);
+        let cause = reason.into_error();
+        let mut queue = vec![slot];
+        let mut at = 0;
+        while let Some(slot) = queue.get(at).copied() {
+            at = at.saturating_add(1);
+            let Some(entry) = self.sessions.get(slot) else {
+                continue;
+            };
+            let own = self.own_end(entry, now);
+            let by_time = matches!(
+                own,
+                Some(EndReason::Lapsed | EndReason::Idle | EndReason::MaxLifetime)
+            );
+            let reason = match own {
+                Some(own) => own,
+                None if at == 1 => reason,
+                None => EndReason::Cascade,
+            };
+            let error = own.map_or_else(|| cause.clone(), EndReason::into_error);
+            queue.extend(self.children_of(slot));
+            let revocation = self.end(slot, reason, error, now);
+            ended.all = ended.all.saturating_add(1);
+            ended.live = ended.live.saturating_add((!by_time).into());
+            ended.revocations.extend(revocation);
+        }
+        ended
+    }
+
+    /// The slots below this one, the upper before the lower.
+    pub(super) fn descendants_of(&self, slot: u32) -> Vec<u32> {
+        let mut below: Vec<u32> = self.children_of(slot).collect();
+        let mut at = 0;
+        while let Some(slot) = below.get(at).copied() {
+            at = at.saturating_add(1);
+            below.extend(self.children_of(slot));
+        }
+        below
+    }
+
+    fn children_of(&self, slot: u32) -> impl Iterator<Item = u32> {
+        let first = self.sessions.get(slot);
+        let first = first.and_then(|entry| entry.children.first());
+        std::iter::successors(first, |slot| self.sessions.get(*slot)?.siblings.after())
+    }
+
+    /// The session is below nobody any more.
+    fn leave_tree(&mut self, slot: u32) {
+        let links = self.sessions.get_mut(slot).and_then(|entry| {
+            let parent = std::mem::replace(&mut entry.parent, Link::NONE).get()?;
+            Some((parent, entry.siblings))
+        });
+        let Some((parent, siblings)) = links else {
             return;
         };
-        if ended.token_expires_at > now {
-            self.add_pending(ended.handle, ended.token_expires_at);
-        } else {
-            self.handles.remove(self.seed.hash_one(ended.handle));
+        if let Some(entry) = self.sessions.get(parent) {
+            let mut children = entry.children;
+            children.remove(&mut self.sessions, siblings, Entry::siblings);
+            if let Some(entry) = self.sessions.get_mut(parent) {
+                entry.children = children;
+            }
+        }
+        let gone = self.descendants_of(slot).len().saturating_add(1);
+        let gone = u32::try_from(gone).unwrap_or(u32::MAX);
+        let root = self.chain(parent).last().map(|(root, _)| root);
+        if let Some(root) = root.and_then(|root| self.sessions.get_mut(root)) {
+            root.descendants = root.descendants.saturating_sub(gone);
         }
     }
 
-    /// The one way in which a session ends (R17): it leaves every index (R21) and its last event is
-    /// recorded.
-    fn end(&mut self, slot: u32, reason: EndReason, now: Timestamp) -> Option<Entry> {
+    /// The one way in which a session ends (R17): it leaves every index (R21), its last event is
+    /// recorded, and the guard's part is pending if its token is still good there.
+    fn end(
+        &mut self,
+        slot: u32,
+        reason: EndReason,
+        error: Error,
+        now: Timestamp,
+    ) -> Option<PendingKey> {
         let entry = self.sessions.remove(slot)?;
         let session = &entry.session;
         self.by_id.remove(self.seed.hash_one(session.id));
         self.by_fingerprint.remove(entry.fingerprint.key());
-        self.expiry.remove(&(session.expires_at, slot));
-        self.agents.remove(session.agent_id, entry.serial);
+        for fingerprint in entry.superseded.fingerprints() {
+            self.by_fingerprint.remove(fingerprint.key());
+        }
+        self.expiry.remove(&(entry.indexed_at, slot));
+        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
+            agent.members.remove(entry.serial);
+        }
+        self.agents.forget_if_idle(&session.agent_id);
+        let role = &session.attributes.role;
+        if let Some(group) = self.roles.get_mut(role) {
+            let members = &mut group.members;
+            members.remove(&mut self.sessions, entry.same_role, Entry::same_role);
+        }
+        self.roles.forget_if_idle(role);
         if entry.watchers > 0 {
             let watchers = entry.watchers;
             let key = self.seed.hash_one(entry.serial);
-            self.fates.insert(key, Fate { reason, watchers });
+            self.fates.insert(key, Fate { error, watchers });
         }
         self.bytes = self.bytes.saturating_sub(entry.size());
         self.totals.expired = self.totals.expired.saturating_add(1);
-        self.events.record(
-            now,
-            session.id,
-            session.agent_id,
-            EventKind::Expired(reason),
-        );
-        Some(entry)
+        self.events.record(now, session, EventKind::Expired(reason));
+        if entry.token_expires_at > now {
+            let pending = self.add_pending(entry.handle, entry.token_expires_at);
+            return Some(pending);
+        }
+        self.handles.remove(self.seed.hash_one(entry.handle));
+        None
     }
 
     pub(super) fn add_pending(

@@ -14,15 +14,15 @@ impl Store {
             sessions: Vec::new(),
             next: None,
         };
-        let Some(agent) = self.agents.get(agent_id) else {
+        let Some(agent) = self.agents.get(&agent_id) else {
             return page;
         };
         let mut last = after;
-        for (serial, slot) in agent.sessions(after) {
+        for (serial, slot) in agent.members.behind(after) {
             let Some(entry) = self.sessions.get(slot) else {
                 continue;
             };
-            if entry.session.is_due(now) {
+            if self.end_of(slot, now).is_some() {
                 continue;
             }
             if page.sessions.len() == limit {
@@ -35,17 +35,23 @@ impl Store {
         page
     }
 
-    /// How many sessions are live, and how many are past their time and not ended yet.
-    #[must_use]
-    pub fn counts(&self, now: Timestamp) -> (usize, usize) {
-        let due = self.expiry.count_due(now);
-        (self.sessions.len().saturating_sub(due), due)
+    /// How many sessions are live, and how many are past their time and not ended yet. Those that
+    /// may have been idle for too long are looked at, at most `max` of them.
+    pub fn counts(&mut self, max: u32, now: Timestamp) -> (usize, usize) {
+        self.sort_out(max, now);
+        let over = self.expiry.count_to(&self.sorted_to);
+        (self.sessions.len().saturating_sub(over), over)
     }
 
     /// The events.
     #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.events
+    }
+
+    /// The events, to wait for them.
+    pub fn events_mut(&mut self) -> &mut EventLog {
+        &mut self.events
     }
 
     /// How many creates wait for the guard.

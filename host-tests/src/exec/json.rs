@@ -4,7 +4,9 @@ use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
 use crate::bindings::clawdb::session::guard::GuardError;
-use crate::bindings::exports::clawdb::session::events::{EndReason, Event, EventKind, EventPage};
+use crate::bindings::exports::clawdb::session::events::{
+    Denial, EndReason, Event, EventKind, EventPage,
+};
 use crate::bindings::exports::clawdb::session::sessions::{
     Duplicate, Error, FlushReport, Limit, Revocation, Session, SessionPage,
 };
@@ -55,6 +57,10 @@ impl ToJson for Session {
             "created-at": time(self.created_at),
             "expires-at": time(self.expires_at),
             "metadata": self.metadata,
+            "parent": self.parent,
+            "root": self.root,
+            "generation": self.generation,
+            "uses-left": self.uses_left,
         })
     }
 }
@@ -71,6 +77,7 @@ impl ToJson for Revocation {
             "session-id": self.session_id,
             "guard-confirmed": self.guard_confirmed,
             "guard-error": self.guard_error.as_ref().map(ToJson::to_json),
+            "descendants": self.descendants,
         })
     }
 }
@@ -93,19 +100,33 @@ impl ToJson for Event {
         let (kind, reason) = match self.kind {
             EventKind::Created => ("created", None),
             EventKind::Refreshed => ("refreshed", None),
+            EventKind::Rotated => ("rotated", None),
             EventKind::Expired(reason) => ("expired", Some(end_reason(reason))),
+            EventKind::Denied(reason) => ("denied", Some(denial(reason))),
         };
         let mut event = json!({
             "sequence": self.sequence,
             "time": time(self.time),
             "session-id": self.session_id,
             "agent-id": self.agent_id,
+            "parent": self.parent,
+            "root": self.root,
+            "generation": self.generation,
             "kind": kind,
         });
         if let Some(reason) = reason {
             event["reason"] = json!(reason);
         }
+        if self.missed > 0 {
+            event["missed"] = json!(self.missed);
+        }
         event
+    }
+}
+
+impl ToJson for Vec<Event> {
+    fn to_json(&self) -> Value {
+        self.iter().map(ToJson::to_json).collect()
     }
 }
 
@@ -115,15 +136,32 @@ pub fn end_reason(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Revoked => "revoked",
         EndReason::RevokedAll => "revoked-all",
+        EndReason::Cascade => "cascade",
         EndReason::Invalidated => "invalidated",
         EndReason::Lapsed => "lapsed",
+        EndReason::Idle => "idle",
+        EndReason::MaxLifetime => "max-lifetime",
+        EndReason::Exhausted => "exhausted",
+        EndReason::Theft => "theft",
+        EndReason::Limit => "limit",
+    }
+}
+
+/// The WIT's name of a denial.
+#[must_use]
+pub fn denial(denial: Denial) -> &'static str {
+    match denial {
+        Denial::Superseded => "superseded",
+        Denial::Guard => "guard",
+        Denial::Handle => "handle",
+        Denial::Scope => "scope",
+        Denial::Delegation => "delegation",
     }
 }
 
 impl ToJson for EventPage {
     fn to_json(&self) -> Value {
-        let events: Vec<Value> = self.events.iter().map(ToJson::to_json).collect();
-        json!({ "events": events, "next": self.next, "missed": self.missed })
+        json!({ "events": self.events.to_json(), "next": self.next, "missed": self.missed })
     }
 }
 
@@ -136,10 +174,13 @@ impl ToJson for Statistics {
             "creates-in-flight": self.creates_in_flight,
             "tracked-agents": self.tracked_agents,
             "pending-revocations": self.pending_revocations,
+            "subscribers": self.subscribers,
             "state-bytes": self.state_bytes,
             "last-event": self.last_event,
             "created": self.created,
             "refreshed": self.refreshed,
+            "rotated": self.rotated,
+            "denied": self.denied,
             "expired": self.expired,
         })
     }
@@ -172,6 +213,10 @@ impl ToJson for Error {
                 Limit::MaxSessions => "max-sessions",
                 Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
                 Limit::MaxStateBytes => "max-state-bytes",
+                Limit::MaxSessionsPerRoot => "max-sessions-per-root",
+                Limit::MaxDepth => "max-depth",
+                Limit::MaxUses => "max-uses",
+                Limit::Subscribers => "subscribers",
             } }),
             Self::ScopeDenied(scope) => json!({ "kind": "scope-denied", "scope": scope }),
             Self::Guard(error) => json!({ "kind": "guard", "error": error.to_json() }),

@@ -19,10 +19,9 @@ use futures::poll;
 use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use json::{ToJson, end_reason};
+pub use json::{ToJson, denial, end_reason};
 use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
-use crate::bindings::exports::clawdb::session::{sessions, settings};
 use crate::clock::{Instant, ManualClock};
 use crate::control::{ControlledGuard, GuardFunction};
 use crate::engine::SessionEngine;
@@ -30,6 +29,7 @@ use crate::entropy::{self, ControlledEntropy};
 use crate::error::StartError;
 use crate::host::{HostOptions, SessionHost};
 use crate::jwt::JwtGuard;
+use crate::subscription::Subscription;
 
 /// 2030-01-01T00:00:00Z, where a controlled clock starts.
 pub const CONTROLLED_START: Instant = Instant {
@@ -42,6 +42,7 @@ pub struct Conversation {
     host: SessionHost,
     controls: Option<Controls>,
     started: HashMap<String, Started>,
+    subscriptions: HashMap<String, Subscription>,
 }
 
 /// What `--controls` puts into the hands of whoever speaks.
@@ -80,6 +81,7 @@ impl Conversation {
             host: SessionHost::start(engine, HostOptions::new(guard)).await?,
             controls: None,
             started: HashMap::new(),
+            subscriptions: HashMap::new(),
         })
     }
 
@@ -112,6 +114,7 @@ impl Conversation {
                 entropy,
             }),
             started: HashMap::new(),
+            subscriptions: HashMap::new(),
         })
     }
 
@@ -195,6 +198,28 @@ impl Conversation {
                     }
                 }
             }
+            Control::Subscribe { name, since } => {
+                if self.subscriptions.contains_key(&name) {
+                    return Err(format!("there is a subscription named {name:?}").into());
+                }
+                let subscription = self.host.subscribe(since).await;
+                Ok(json::answer(&subscription.map(|subscription| {
+                    self.subscriptions.insert(name, subscription);
+                })))
+            }
+            Control::Read { name, max } => {
+                // What was pushed is to have come. An instance that is gone pushes no more.
+                let _ = self.host.settle().await;
+                let subscription = self.subscription(&name)?;
+                let read = std::iter::from_fn(|| subscription.try_next());
+                let events: Vec<_> = read.take(max.unwrap_or(usize::MAX)).collect();
+                Ok(json!({ "ok": events.to_json() }))
+            }
+            Control::Unsubscribe { name } => {
+                self.subscription(&name)?;
+                self.subscriptions.remove(&name);
+                Ok(json!({ "ok": null }))
+            }
             Control::Clock { advance, set } => Ok(self.control_clock(advance, set.as_deref())?),
             Control::Guard { mode, on, calls } => {
                 let guard = &self.controls()?.guard;
@@ -221,6 +246,11 @@ impl Conversation {
                 Ok(json!({ "ok": null }))
             }
         }
+    }
+
+    fn subscription(&mut self, name: &str) -> Result<&mut Subscription, String> {
+        let subscription = self.subscriptions.get_mut(name);
+        subscription.ok_or_else(|| format!("there is no subscription named {name:?}"))
     }
 
     fn controls(&self) -> Result<&Controls, String> {
@@ -287,41 +317,29 @@ impl Operation {
     fn call(self, host: SessionHost) -> BoxFuture<'static, Value> {
         Box::pin(async move {
             match self {
-                Self::Create {
-                    agent_id,
-                    role,
-                    scopes,
-                    task_type,
-                    expires_in,
-                    metadata,
-                } => json::answer(
-                    &host
-                        .create(sessions::CreateRequest {
-                            agent_id,
-                            role,
-                            scopes,
-                            task_type,
-                            expires_in,
-                            metadata,
-                        })
-                        .await,
-                ),
+                Self::Create(request) => json::answer(&host.create(request.into()).await),
+                Self::Delegate {
+                    parent_session_id,
+                    request,
+                } => json::answer(&host.delegate(parent_session_id, request.into()).await),
                 Self::Validate { token } => json::answer(&host.validate(token).await),
+                Self::Authorize { token, scope } => {
+                    json::answer(&host.authorize(token, scope).await)
+                }
+                Self::Rotate { token } => json::answer(&host.rotate(token).await),
+                Self::Touch { session_id } => json::answer(&host.touch(session_id).await),
                 Self::Refresh { session_id } => json::answer(&host.refresh(session_id).await),
                 Self::Revoke { session_id } => json::answer(&host.revoke(session_id).await),
                 Self::RevokeAllForAgent { agent_id } => {
                     json::answer(&host.revoke_all_for_agent(agent_id).await)
                 }
+                Self::RevokeAll { filter } => json::answer(&host.revoke_all(filter.into()).await),
                 Self::FlushGuardRevocations {} => {
                     json::answer(&host.flush_guard_revocations().await)
                 }
                 Self::Get { session_id } => json::answer(&host.get(session_id).await),
                 Self::ListForAgent { agent_id, page } => {
-                    let page = sessions::Page {
-                        cursor: page.cursor,
-                        limit: page.limit,
-                    };
-                    json::answer(&host.list_for_agent(agent_id, page).await)
+                    json::answer(&host.list_for_agent(agent_id, page.into()).await)
                 }
                 Self::ActiveCount {} => json::answer(&host.active_count().await),
                 Self::PruneExpired { limit } => json::answer(&host.prune_expired(limit).await),
@@ -336,27 +354,7 @@ impl Operation {
                 Self::PollEvents { since, max } => {
                     json::answer(&host.poll_events(since, max).await)
                 }
-                Self::Configure {
-                    workspace_id,
-                    default_ttl,
-                    max_lifetime,
-                    max_sessions,
-                    max_sessions_per_agent,
-                    event_capacity,
-                    max_state_bytes,
-                } => json::answer(
-                    &host
-                        .configure(settings::Config {
-                            workspace_id,
-                            default_ttl,
-                            max_lifetime,
-                            max_sessions,
-                            max_sessions_per_agent,
-                            event_capacity,
-                            max_state_bytes,
-                        })
-                        .await,
-                ),
+                Self::Configure(config) => json::answer(&host.configure(config.into()).await),
                 Self::Stats {} => json::answer(&host.stats().await),
             }
         })

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::bindings::exports::clawdb::session::{sessions, settings};
 use crate::control::GuardMode;
 
 /// A line of a conversation.
@@ -24,9 +25,10 @@ impl Request {
             serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
         let request = match value.get("op").and_then(Value::as_str) {
             None => return Err("not an object with an op".into()),
-            Some("start" | "finish" | "clock" | "guard" | "entropy") => {
-                Control::deserialize(value).map(Self::Control)
-            }
+            Some(
+                "start" | "finish" | "subscribe" | "read" | "unsubscribe" | "clock" | "guard"
+                | "entropy",
+            ) => Control::deserialize(value).map(Self::Control),
             Some(_) => Operation::deserialize(value).map(Self::Call),
         };
         request.map_err(|error| error.to_string())
@@ -46,6 +48,25 @@ pub enum Control {
     },
     /// Waits for the end of a started call and gives its answer.
     Finish {
+        /// Its name.
+        name: String,
+    },
+    /// `events.subscribe`
+    Subscribe {
+        /// What `read` calls it.
+        name: String,
+        /// After which event.
+        since: u64,
+    },
+    /// Gives the events that have been pushed and not been read, at most `max`.
+    Read {
+        /// The subscription's name.
+        name: String,
+        /// How many.
+        max: Option<usize>,
+    },
+    /// Drops a subscription.
+    Unsubscribe {
         /// Its name.
         name: String,
     },
@@ -84,23 +105,28 @@ pub enum Control {
 )]
 pub enum Operation {
     /// `sessions.create`
-    Create {
-        agent_id: String,
-        role: String,
-        #[serde(default)]
-        scopes: Vec<String>,
-        task_type: Option<String>,
-        expires_in: Option<u64>,
-        metadata: Option<String>,
+    Create(CreateRequest),
+    /// `sessions.delegate`
+    Delegate {
+        parent_session_id: String,
+        request: CreateRequest,
     },
     /// `sessions.validate`
     Validate { token: String },
+    /// `sessions.authorize`
+    Authorize { token: String, scope: String },
+    /// `sessions.rotate`
+    Rotate { token: String },
+    /// `sessions.touch`
+    Touch { session_id: String },
     /// `sessions.refresh`
     Refresh { session_id: String },
     /// `sessions.revoke`
     Revoke { session_id: String },
     /// `sessions.revoke-all-for-agent`
     RevokeAllForAgent { agent_id: String },
+    /// `sessions.revoke-all`
+    RevokeAll { filter: RevokeFilter },
     /// `sessions.flush-guard-revocations`
     FlushGuardRevocations {},
     /// `sessions.get`
@@ -136,17 +162,104 @@ pub enum Operation {
     /// `events.poll-events`
     PollEvents { since: u64, max: u32 },
     /// `settings.configure`
-    Configure {
-        workspace_id: Option<String>,
-        default_ttl: Option<u64>,
-        max_lifetime: Option<u64>,
-        max_sessions: Option<u32>,
-        max_sessions_per_agent: Option<u32>,
-        event_capacity: Option<u32>,
-        max_state_bytes: Option<u64>,
-    },
+    Configure(Config),
     /// `settings.stats`
     Stats {},
+}
+
+/// `sessions.create-request`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CreateRequest {
+    pub agent_id: String,
+    pub role: String,
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    pub task_type: Option<String>,
+    pub expires_in: Option<u64>,
+    pub metadata: Option<String>,
+    pub max_uses: Option<u32>,
+}
+
+impl From<CreateRequest> for sessions::CreateRequest {
+    fn from(request: CreateRequest) -> Self {
+        Self {
+            agent_id: request.agent_id,
+            role: request.role,
+            scopes: request.scopes,
+            task_type: request.task_type,
+            expires_in: request.expires_in,
+            metadata: request.metadata,
+            max_uses: request.max_uses,
+        }
+    }
+}
+
+/// `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RevokeFilter {
+    Everything,
+    Role(String),
+    Root(String),
+}
+
+impl From<RevokeFilter> for sessions::RevokeFilter {
+    fn from(filter: RevokeFilter) -> Self {
+        match filter {
+            RevokeFilter::Everything => Self::Everything,
+            RevokeFilter::Role(role) => Self::Role(role),
+            RevokeFilter::Root(id) => Self::Root(id),
+        }
+    }
+}
+
+/// `settings.config`
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    pub workspace_id: Option<String>,
+    pub default_ttl: Option<u64>,
+    pub max_lifetime: Option<u64>,
+    pub max_sessions: Option<u32>,
+    pub max_sessions_per_agent: Option<u32>,
+    pub agent_overflow: Option<Overflow>,
+    pub max_sessions_per_root: Option<u32>,
+    pub max_depth: Option<u32>,
+    pub rotation_grace: Option<u64>,
+    pub idle_timeout: Option<u64>,
+    pub event_capacity: Option<u32>,
+    pub max_state_bytes: Option<u64>,
+}
+
+impl From<Config> for settings::Config {
+    fn from(config: Config) -> Self {
+        Self {
+            workspace_id: config.workspace_id,
+            default_ttl: config.default_ttl,
+            max_lifetime: config.max_lifetime,
+            max_sessions: config.max_sessions,
+            max_sessions_per_agent: config.max_sessions_per_agent,
+            agent_overflow: config.agent_overflow.map(|overflow| match overflow {
+                Overflow::Refuse => settings::Overflow::Refuse,
+                Overflow::EvictOldest => settings::Overflow::EvictOldest,
+            }),
+            max_sessions_per_root: config.max_sessions_per_root,
+            max_depth: config.max_depth,
+            rotation_grace: config.rotation_grace,
+            idle_timeout: config.idle_timeout,
+            event_capacity: config.event_capacity,
+            max_state_bytes: config.max_state_bytes,
+        }
+    }
+}
+
+/// `settings.overflow`
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    Refuse,
+    EvictOldest,
 }
 
 /// `sessions.page`
@@ -155,6 +268,15 @@ pub enum Operation {
 pub struct Page {
     pub cursor: Option<u64>,
     pub limit: Option<u32>,
+}
+
+impl From<Page> for sessions::Page {
+    fn from(page: Page) -> Self {
+        Self {
+            cursor: page.cursor,
+            limit: page.limit,
+        }
+    }
 }
 
 /// One function of the guard, or all.

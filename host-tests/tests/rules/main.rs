@@ -3,13 +3,19 @@
 //! A test's name begins with the rule that it checks. Time is a clock that stands still, waiting is
 //! a guard that is held; nothing sleeps.
 
+mod audit;
 mod bounds;
 mod component;
+mod delegation;
 mod events;
 mod finality;
 mod guard;
 mod host;
 mod input;
+mod killswitch;
+mod lifespan;
+mod rotation;
 mod scene;
+mod scopes;
 mod secrets;
 mod time;

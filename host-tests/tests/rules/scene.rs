@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    EndReason, Event, EventKind,
+    Denial, EndReason, Event, EventKind,
 };
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Error, Page, Revocation, Session,
@@ -92,6 +92,16 @@ impl Scene {
             .expect("a session is created")
     }
 
+    /// A session out of another one, for [`OTHER_AGENT`], with nothing that the request does not ask.
+    pub async fn child(&self, parent: &Grant) -> Grant {
+        self.delegated(parent, request(OTHER_AGENT)).await
+    }
+
+    pub async fn delegated(&self, parent: &Grant, request: CreateRequest) -> Grant {
+        let child = self.host.delegate(&*parent.session.id, request).await;
+        child.expect("a session is delegated")
+    }
+
     /// Begins a call that comes to wait for the held guard, so that what follows overlaps it.
     pub async fn start<T>(&self, call: impl Future<Output = T> + Send + 'static) -> InFlight<T> {
         let mut call: InFlight<T> = Box::pin(call);
@@ -110,6 +120,21 @@ impl Scene {
     pub async fn start_create(&self, request: CreateRequest) -> InFlight<Result<Grant, CallError>> {
         let host = self.host.clone();
         self.start(async move { host.create(request).await }).await
+    }
+
+    pub async fn start_delegate(
+        &self,
+        parent: &Grant,
+        request: CreateRequest,
+    ) -> InFlight<Result<Grant, CallError>> {
+        let (host, id) = (self.host.clone(), parent.session.id.clone());
+        self.start(async move { host.delegate(id, request).await })
+            .await
+    }
+
+    pub async fn start_rotate(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
+        let (host, token) = (self.host.clone(), grant.token.clone());
+        self.start(async move { host.rotate(token).await }).await
     }
 
     pub async fn start_refresh(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
@@ -175,6 +200,26 @@ impl Scene {
             .collect()
     }
 
+    /// Which attempts with the session were refused, in order.
+    pub async fn denials_of(&self, session_id: &str) -> Vec<Denial> {
+        let events = self.events().await.into_iter();
+        let of_session = events.filter(|event| event.session_id == session_id);
+        of_session
+            .filter_map(|event| match event.kind {
+                EventKind::Denied(denial) => Some(denial),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub async fn rotate(&self, grant: &Grant) -> Result<Grant, Error> {
+        match self.host.rotate(&*grant.token).await {
+            Ok(rotated) => Ok(rotated),
+            Err(CallError::Session(error)) => Err(error),
+            Err(CallError::Host(error)) => panic!("{error}"),
+        }
+    }
+
     pub async fn validate(&self, grant: &Grant) -> Result<(), Error> {
         match self.host.validate(&*grant.token).await {
             Ok(session) => {
@@ -213,6 +258,7 @@ pub fn request(agent: &str) -> CreateRequest {
         task_type: None,
         expires_in: Some(60),
         metadata: None,
+        max_uses: None,
     }
 }
 
@@ -224,6 +270,11 @@ pub fn no_config() -> Config {
         max_lifetime: None,
         max_sessions: None,
         max_sessions_per_agent: None,
+        agent_overflow: None,
+        max_sessions_per_root: None,
+        max_depth: None,
+        rotation_grace: None,
+        idle_timeout: None,
         event_capacity: None,
         max_state_bytes: None,
     }

@@ -1,0 +1,282 @@
+//! R32: a full audit trail, to be polled or pushed.
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::{
+    Denial, EndReason, Event, EventKind,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Error, Limit};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::subscription::Subscription;
+
+use crate::scene::{AGENT, Scene, no_config, refusal, request};
+
+async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
+    scene.host.settle().await.expect("the instance runs");
+    std::iter::from_fn(|| subscription.try_next()).collect()
+}
+
+async fn with_capacity(event_capacity: u32) -> Scene {
+    Scene::configured(Config {
+        event_capacity: Some(event_capacity),
+        ..no_config()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
+    let scene = Scene::new().await;
+    let root = scene.session().await;
+    let child = scene.child(&root).await;
+    let grandchild = scene.child(&child).await;
+    scene.rotate(&grandchild).await.unwrap();
+    scene.host.refresh(&*child.session.id).await.unwrap();
+    scene.host.revoke(&*root.session.id).await.unwrap();
+    let (root_id, child_id) = (&root.session.id, &child.session.id);
+    let expected = [
+        (root_id, None, 0, EventKind::Created),
+        (child_id, Some(root_id), 0, EventKind::Created),
+        (
+            &grandchild.session.id,
+            Some(child_id),
+            0,
+            EventKind::Created,
+        ),
+        (
+            &grandchild.session.id,
+            Some(child_id),
+            1,
+            EventKind::Rotated,
+        ),
+        (child_id, Some(root_id), 1, EventKind::Refreshed),
+        (root_id, None, 0, EventKind::Expired(EndReason::Revoked)),
+        (
+            child_id,
+            Some(root_id),
+            1,
+            EventKind::Expired(EndReason::Cascade),
+        ),
+        (
+            &grandchild.session.id,
+            Some(child_id),
+            1,
+            EventKind::Expired(EndReason::Cascade),
+        ),
+    ];
+    let events = scene.events().await;
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            assert_eq!(event.root, *root_id);
+            (
+                &event.session_id,
+                event.parent.as_ref(),
+                event.generation,
+                event.kind,
+            )
+        })
+        .collect();
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn r32_every_refused_attempt_with_a_live_session_has_its_reason() {
+    let scene = Scene::new().await;
+    for (function, mode, denial) in [
+        (
+            GuardFunction::Validate,
+            GuardMode::Deny,
+            Some(Denial::Guard),
+        ),
+        (
+            GuardFunction::Validate,
+            GuardMode::Revoked,
+            Some(Denial::Guard),
+        ),
+        (
+            GuardFunction::Validate,
+            GuardMode::WrongHandle,
+            Some(Denial::Handle),
+        ),
+        (GuardFunction::Validate, GuardMode::Unavailable, None),
+    ] {
+        let grant = scene.session().await;
+        scene.guard.set(function, mode);
+        scene.validate(&grant).await.unwrap_err();
+        scene.release();
+        let denials = scene.denials_of(&grant.session.id).await;
+        assert_eq!(denials, Vec::from_iter(denial), "{mode:?}");
+    }
+    let grant = scene.session().await;
+    scene.tokens.let_claims_expire(scene.now());
+    scene.validate(&grant).await.unwrap_err();
+    assert_eq!(scene.denials_of(&grant.session.id).await, [Denial::Guard]);
+    assert_eq!(scene.stats().await.denied, 4);
+}
+
+#[tokio::test]
+async fn r32_whoever_tries_again_and_again_does_not_push_other_events_out() {
+    let scene = with_capacity(8).await;
+    let grant = scene.session().await;
+    for _ in 0..50 {
+        scene
+            .host
+            .authorize(&*grant.token, "admin")
+            .await
+            .unwrap_err();
+    }
+    let rotated = scene.rotate(&grant).await.unwrap();
+    for _ in 0..50 {
+        scene.validate(&grant).await.unwrap_err();
+        scene
+            .host
+            .authorize(&*rotated.token, "admin")
+            .await
+            .unwrap_err();
+    }
+    let once = [Denial::Scope, Denial::Superseded];
+    assert_eq!(scene.denials_of(&grant.session.id).await, once);
+    scene.advance(1.0);
+    scene
+        .host
+        .authorize(&*rotated.token, "admin")
+        .await
+        .unwrap_err();
+    scene
+        .host
+        .authorize(&*rotated.token, "admin")
+        .await
+        .unwrap_err();
+    let again = [Denial::Scope, Denial::Superseded, Denial::Scope];
+    assert_eq!(scene.denials_of(&grant.session.id).await, again);
+    let stats = scene.stats().await;
+    assert_eq!((stats.denied, stats.last_event), (152, 5));
+}
+
+#[tokio::test]
+async fn r32_an_unknown_token_is_counted_and_makes_no_event() {
+    let scene = Scene::new().await;
+    scene.host.validate("anything").await.unwrap_err();
+    let grant = scene.session().await;
+    scene.host.validate("anything").await.unwrap_err();
+    scene.host.rotate("anything").await.unwrap_err();
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    scene.validate(&grant).await.unwrap_err();
+    let stats = scene.stats().await;
+    assert_eq!((stats.denied, stats.last_event), (4, 2));
+}
+
+#[tokio::test]
+async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
+    let scene = Scene::new().await;
+    scene.session().await;
+    scene.session().await;
+    let mut subscription = scene.host.subscribe(1).await.unwrap();
+    let second = read(&scene, &mut subscription).await;
+    assert_eq!(second.len(), 1);
+    assert_eq!(second, scene.events().await[1..]);
+    assert_eq!(read(&scene, &mut subscription).await, []);
+    let grant = scene.session().await;
+    scene.rotate(&grant).await.unwrap();
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    assert_eq!(
+        read(&scene, &mut subscription).await,
+        scene.events().await[2..]
+    );
+    // One that lies ahead begins with what comes.
+    let mut ahead = scene.host.subscribe(1_000).await.unwrap();
+    assert_eq!(read(&scene, &mut ahead).await, []);
+    scene.session().await;
+    assert_eq!(ahead.next().await, subscription.next().await);
+}
+
+#[tokio::test]
+async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
+    let scene = with_capacity(10).await;
+    let mut slow = scene.host.subscribe(0).await.unwrap();
+    let mut fast = scene.host.subscribe(0).await.unwrap();
+    let mut seen = 0;
+    for _ in 0..300 {
+        scene.session().await;
+        for event in read(&scene, &mut fast).await {
+            assert_eq!((event.sequence, event.missed), (seen + 1, 0));
+            seen = event.sequence;
+        }
+    }
+    assert_eq!(seen, 300);
+    // The slow one gets what was on its way, is told what it lost, and goes on with the newest.
+    let mut events = Vec::new();
+    loop {
+        let read = read(&scene, &mut slow).await;
+        if read.is_empty() {
+            break;
+        }
+        events.extend(read);
+    }
+    let mut expected = 1;
+    let mut missed = 0;
+    for event in &events {
+        expected += event.missed;
+        missed += event.missed;
+        assert_eq!(event.sequence, expected);
+        expected += 1;
+    }
+    assert_eq!(expected, 301);
+    assert_eq!(events.len() as u64 + missed, 300);
+    assert!(events.len() < 100, "{} events waited for it", events.len());
+}
+
+#[tokio::test]
+async fn r32_a_subscription_that_is_dropped_costs_nothing() {
+    let scene = Scene::new().await;
+    for _ in 0..3 {
+        drop(scene.host.subscribe(0).await.unwrap());
+    }
+    let kept = scene.host.subscribe(0).await.unwrap();
+    scene.session().await;
+    scene.host.settle().await.unwrap();
+    assert_eq!(scene.stats().await.subscribers, 1);
+    drop(kept);
+    scene.session().await;
+    scene.host.settle().await.unwrap();
+    assert_eq!(scene.stats().await.subscribers, 0);
+}
+
+#[tokio::test]
+async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
+    let scene = Scene::new().await;
+    let mut readers = Vec::new();
+    for _ in 0..64 {
+        readers.push(scene.host.subscribe(0).await.unwrap());
+    }
+    let full = Error::LimitReached(Limit::Subscribers);
+    let refused = scene.host.subscribe(0).await.map(drop);
+    assert_eq!(refusal(refused), full);
+    // Nothing has happened since these were dropped.
+    readers.truncate(60);
+    for _ in 0..4 {
+        readers.push(scene.host.subscribe(0).await.unwrap());
+    }
+    let refused = scene.host.subscribe(0).await.map(drop);
+    assert_eq!(refusal(refused), full);
+    scene.session().await;
+    for reader in &mut readers {
+        assert_eq!(read(&scene, reader).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn r32_subscriptions_and_calls_that_wait_for_the_guard_do_not_hinder_each_other() {
+    let scene = Scene::new().await;
+    let mut subscription = scene.host.subscribe(0).await.unwrap();
+    scene.hold(GuardFunction::Issue);
+    let create = scene.start_create(request(AGENT)).await;
+    assert_eq!(read(&scene, &mut subscription).await, []);
+    scene.release();
+    let grant = create.await.unwrap();
+    let event = subscription.next().await.unwrap();
+    assert_eq!(event.session_id, grant.session.id);
+    // The stream ends with the instance.
+    drop(scene);
+    assert_eq!(subscription.next().await, None);
+}

@@ -1,0 +1,254 @@
+//! R31: the larger kill switches.
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::{EndReason, EventKind};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, RevokeFilter,
+};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+
+use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+
+fn with_role(agent: &str, role: &str) -> CreateRequest {
+    CreateRequest {
+        role: role.into(),
+        ..request(agent)
+    }
+}
+
+fn role(role: &str) -> RevokeFilter {
+    RevokeFilter::Role(role.into())
+}
+
+#[tokio::test]
+async fn r31_everything_ends_with_one_call() {
+    let scene = Scene::new().await;
+    let mut grants = Vec::new();
+    for agent in [AGENT, OTHER_AGENT, AGENT] {
+        let parent = scene.session_of(agent).await;
+        grants.push(scene.child(&parent).await);
+        grants.push(parent);
+    }
+    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(6));
+    for grant in &grants {
+        assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
+        let ends = scene.ends_of(&grant.session.id).await;
+        assert_eq!(ends, [EndReason::RevokedAll]);
+    }
+    assert_eq!(scene.tokens.revoked().len(), 6);
+    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(0));
+    scene.validate(&scene.session().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
+    let scene = Scene::new().await;
+    let coder = scene.host.create(with_role(AGENT, "coder")).await.unwrap();
+    let other = scene
+        .host
+        .create(with_role(OTHER_AGENT, "coder"))
+        .await
+        .unwrap();
+    let below = scene.delegated(&coder, with_role(AGENT, "tester")).await;
+    let tester = scene.host.create(with_role(AGENT, "tester")).await.unwrap();
+    let coder_below = scene.delegated(&tester, with_role(AGENT, "coder")).await;
+    assert_eq!(scene.host.revoke_all(role("coder")).await, Ok(4));
+    for (grant, reason) in [
+        (&coder, EndReason::RevokedAll),
+        (&other, EndReason::RevokedAll),
+        (&coder_below, EndReason::RevokedAll),
+        (&below, EndReason::Cascade),
+    ] {
+        assert_eq!(scene.ends_of(&grant.session.id).await, [reason]);
+    }
+    scene.validate(&tester).await.unwrap();
+    let coder = scene.host.create(with_role(AGENT, "coder")).await.unwrap();
+    scene.validate(&coder).await.unwrap();
+    assert_eq!(scene.host.revoke_all(role("nobody has it")).await, Ok(0));
+    assert_eq!(invalid_field(scene.host.revoke_all(role("")).await), "role");
+}
+
+#[tokio::test]
+async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
+    let scene = Scene::new().await;
+    let root = scene.session().await;
+    let child = scene.child(&root).await;
+    let grandchild = scene.child(&child).await;
+    let beside = scene.session().await;
+    let filter = |id: &str| RevokeFilter::Root(id.into());
+    for id in [&*child.session.id, NOBODY] {
+        assert_eq!(scene.host.revoke_all(filter(id)).await, Ok(0));
+    }
+    scene.validate(&grandchild).await.unwrap();
+    assert_eq!(scene.host.revoke_all(filter(&root.session.id)).await, Ok(3));
+    assert_eq!(
+        scene.ends_of(&root.session.id).await,
+        [EndReason::RevokedAll]
+    );
+    assert_eq!(
+        scene.ends_of(&grandchild.session.id).await,
+        [EndReason::Cascade]
+    );
+    scene.validate(&beside).await.unwrap();
+    assert_eq!(
+        invalid_field(scene.host.revoke_all(filter("root")).await),
+        "root"
+    );
+}
+
+#[tokio::test]
+async fn r31_only_live_sessions_count() {
+    let scene = Scene::new().await;
+    let lapsed = scene.session().await;
+    scene.advance(60.0);
+    scene.session().await;
+    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(1));
+    assert_eq!(scene.ends_of(&lapsed.session.id).await, [EndReason::Lapsed]);
+}
+
+#[tokio::test]
+async fn r31_what_is_under_way_when_a_switch_is_thrown_comes_to_nothing() {
+    for filter in [RevokeFilter::Everything, role("worker")] {
+        let scene = Scene::new().await;
+        let grant = scene.session().await;
+        scene.hold(GuardFunction::Issue);
+        scene.hold(GuardFunction::Validate);
+        let create = scene.start_create(request(OTHER_AGENT)).await;
+        let delegate = scene.start_delegate(&grant, request(AGENT)).await;
+        let refresh = scene.start_refresh(&grant).await;
+        let rotate = scene.start_rotate(&grant).await;
+        let validate = scene.start_validate(&grant).await;
+        assert_eq!(scene.host.revoke_all(filter).await, Ok(1));
+        scene.release();
+        assert_eq!(refusal(create.await), Error::SessionRevoked);
+        assert_eq!(refusal(delegate.await), Error::SessionRevoked);
+        assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+        assert_eq!(refusal(rotate.await), Error::SessionRevoked);
+        assert_eq!(refusal(validate.await), Error::SessionRevoked);
+        let stats = scene.stats().await;
+        assert_eq!((stats.live_sessions, stats.creates_in_flight), (0, 0));
+        assert_eq!((stats.tracked_agents, stats.state_bytes), (0, 0));
+        assert_eq!(scene.tokens.revoked().len(), scene.tokens.requests().len());
+        scene.session().await;
+    }
+}
+
+#[tokio::test]
+async fn r31_a_create_of_another_role_goes_on() {
+    let scene = Scene::new().await;
+    scene.hold(GuardFunction::Issue);
+    let create = scene.start_create(with_role(AGENT, "tester")).await;
+    assert_eq!(scene.host.revoke_all(role("coder")).await, Ok(0));
+    scene.release();
+    scene.validate(&create.await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
+    // A create begins before each switch; the switches are thrown in every order, the older ones
+    // before the later creates.
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        let scene = Scene::new().await;
+        scene.hold(GuardFunction::Issue);
+        let mut doomed = Vec::new();
+        for switch in order {
+            doomed.push(scene.start_create(request(AGENT)).await);
+            let answer = match switch {
+                0 => scene.host.revoke_all(RevokeFilter::Everything).await,
+                1 => scene.host.revoke_all(role("worker")).await,
+                _ => scene.host.revoke_all_for_agent(AGENT).await,
+            };
+            assert_eq!(answer, Ok(0));
+        }
+        let spared = scene.start_create(request(AGENT)).await;
+        scene.release();
+        for create in doomed {
+            assert_eq!(refusal(create.await), Error::SessionRevoked, "{order:?}");
+        }
+        scene.validate(&spared.await.unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away() {
+    let config = clawdb_session_host::bindings::exports::clawdb::session::settings::Config {
+        max_sessions_per_agent: Some(10_000),
+        event_capacity: Some(65_536),
+        ..no_config()
+    };
+    for filter in [Some(RevokeFilter::Everything), Some(role("worker")), None] {
+        let scene = Scene::configured(config.clone()).await;
+        let mut grants = Vec::new();
+        for _ in 0..4_500 {
+            grants.push(scene.session().await);
+        }
+        scene.hold(GuardFunction::Revoke);
+        let host = scene.host.clone();
+        let mut switch: crate::scene::InFlight<_> = Box::pin(async move {
+            match filter {
+                Some(filter) => host.revoke_all(filter).await,
+                None => host.revoke_all_for_agent(AGENT).await,
+            }
+        });
+        assert!(futures::poll!(&mut switch).is_pending());
+        // It has been sent; these come after it, and some of them between its steps.
+        let calls = grants.iter().rev().take(200).map(|grant| {
+            let token = grant.token.clone();
+            let host = scene.host.clone();
+            async move {
+                (
+                    host.validate(token).await,
+                    host.create(request(AGENT)).await,
+                )
+            }
+        });
+        let answers = futures::future::join_all(calls).await;
+        let mut made = Vec::new();
+        for (validated, created) in answers {
+            let error = refusal(validated);
+            assert!(
+                matches!(error, Error::InvalidToken | Error::SessionRevoked),
+                "{error:?}"
+            );
+            made.push(created.unwrap());
+        }
+        scene.host.settle().await.unwrap();
+        assert_eq!(scene.host.active_count().await, Ok(200));
+        scene.release();
+        let ended = switch.await.unwrap();
+        assert!((4_300..=4_500).contains(&ended), "{ended}");
+        for grant in &made {
+            scene.validate(grant).await.unwrap();
+        }
+        let events = scene.host.poll_events(0, 1_000).await.unwrap();
+        assert_eq!(events.missed, 0);
+        let stats = scene.stats().await;
+        assert_eq!((stats.created, stats.expired), (4_700, 4_500));
+        // The guard is asked for the first 1,000; the rest is pending.
+        assert!(stats.pending_revocations >= 3_500);
+    }
+}
+
+#[tokio::test]
+async fn r31_a_guard_that_is_away_does_not_stop_a_switch() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.child(&grant).await;
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    assert_eq!(scene.host.revoke_all(role("worker")).await, Ok(2));
+    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.stats().await.pending_revocations, 2);
+    let events = scene.events().await;
+    let ends = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Expired(_)));
+    assert_eq!(ends.count(), 2);
+}

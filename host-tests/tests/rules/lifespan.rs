@@ -1,0 +1,461 @@
+//! R28, R29 and R33: sessions that end because nobody uses them, because they are used up, or for a
+//! newer one.
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Limit,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+
+use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+
+async fn with_idle_timeout(seconds: u64) -> Scene {
+    Scene::configured(Config {
+        idle_timeout: Some(seconds),
+        ..no_config()
+    })
+    .await
+}
+
+async fn with_eviction(max_sessions_per_agent: u32) -> Scene {
+    Scene::configured(Config {
+        max_sessions_per_agent: Some(max_sessions_per_agent),
+        agent_overflow: Some(Overflow::EvictOldest),
+        ..no_config()
+    })
+    .await
+}
+
+fn with_uses(uses: u32) -> CreateRequest {
+    CreateRequest {
+        max_uses: Some(uses),
+        ..request(AGENT)
+    }
+}
+
+#[tokio::test]
+async fn r28_a_session_that_is_not_used_for_the_idle_timeout_is_over() {
+    let scene = with_idle_timeout(10).await;
+    let (used, unused) = (scene.session().await, scene.session().await);
+    scene.advance(9.999);
+    scene.validate(&used).await.unwrap();
+    scene.advance(0.001);
+    assert_eq!(scene.validate(&unused).await, Err(Error::SessionExpired));
+    assert_eq!(scene.ends_of(&unused.session.id).await, [EndReason::Idle]);
+    scene.advance(9.998);
+    scene.validate(&used).await.unwrap();
+    assert_eq!(scene.host.active_count().await, Ok(1));
+}
+
+#[tokio::test]
+async fn r28_every_sign_of_life_begins_the_idle_time_anew_and_nothing_else_does() {
+    let scene = with_idle_timeout(10).await;
+    let mut grant = scene.session().await;
+    let id = grant.session.id.clone();
+    for sign in 0..5 {
+        scene.advance(9.0);
+        match sign {
+            0 => scene.validate(&grant).await.unwrap(),
+            1 => {
+                let authorized = scene.host.authorize(&*grant.token, "memory:read").await;
+                authorized.map(drop).unwrap();
+            }
+            2 => grant = scene.rotate(&grant).await.unwrap(),
+            3 => grant = scene.host.refresh(&*id).await.unwrap(),
+            _ => scene.host.touch(&*id).await.unwrap(),
+        }
+    }
+    scene.advance(9.0);
+    scene.host.get(&*id).await.unwrap();
+    scene
+        .host
+        .authorize(&*grant.token, "memory:write")
+        .await
+        .unwrap_err();
+    scene.guard.set(GuardFunction::Validate, GuardMode::Deny);
+    scene.validate(&grant).await.unwrap_err();
+    scene.release();
+    scene.advance(1.0);
+    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(scene.ends_of(&id).await, [EndReason::Idle]);
+}
+
+#[tokio::test]
+async fn r28_without_an_idle_timeout_nobody_has_to_be_used() {
+    let scene = Scene::new().await;
+    let request = CreateRequest {
+        expires_in: Some(2_592_000),
+        ..request(AGENT)
+    };
+    let grant = scene.host.create(request).await.unwrap();
+    scene.advance(2_591_999.0);
+    scene.host.touch(&*grant.session.id).await.unwrap();
+    scene.validate(&grant).await.unwrap();
+    scene.advance(1.0);
+    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.ends_of(&grant.session.id).await,
+        [EndReason::MaxLifetime]
+    );
+}
+
+#[tokio::test]
+async fn r28_touch_is_for_live_sessions() {
+    let scene = with_idle_timeout(10).await;
+    let grant = scene.session().await;
+    let touch = |id: &str| scene.host.touch(id.to_owned());
+    assert_eq!(refusal(touch(NOBODY).await), Error::SessionNotFound);
+    assert_eq!(invalid_field(touch("me").await), "session-id");
+    scene.advance(10.0);
+    assert_eq!(
+        refusal(touch(&grant.session.id).await),
+        Error::SessionExpired
+    );
+    assert_eq!(
+        refusal(touch(&grant.session.id).await),
+        Error::SessionNotFound
+    );
+    assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
+}
+
+#[tokio::test]
+async fn r28_a_touch_saves_a_session_whose_validate_is_under_way_and_comes_too_late_after_it() {
+    for touched in [true, false] {
+        let scene = with_idle_timeout(10).await;
+        let grant = scene.session().await;
+        scene.advance(9.0);
+        scene.hold(GuardFunction::Validate);
+        let validate = scene.start_validate(&grant).await;
+        if touched {
+            scene.host.touch(&*grant.session.id).await.unwrap();
+        }
+        scene.advance(1.0);
+        scene.release();
+        if touched {
+            validate.await.unwrap();
+        } else {
+            assert_eq!(refusal(validate.await), Error::SessionExpired);
+            let late = scene.host.touch(&*grant.session.id).await;
+            assert_eq!(refusal(late), Error::SessionNotFound);
+            assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
+    let scene = with_idle_timeout(10).await;
+    let parent = scene.session().await;
+    let child = scene.child(&parent).await;
+    let grandchild = scene.child(&child).await;
+    scene.advance(9.0);
+    scene.validate(&child).await.unwrap();
+    scene.validate(&grandchild).await.unwrap();
+    scene.advance(1.0);
+    // The parent is dead, and nobody has looked at it yet.
+    assert_eq!(scene.host.active_count().await, Ok(0));
+    assert_eq!(scene.ids_of(OTHER_AGENT).await, [""; 0]);
+    assert_eq!(scene.stats().await.prunable_sessions, 3);
+    assert_eq!(
+        scene.validate(&grandchild).await,
+        Err(Error::SessionExpired)
+    );
+    assert_eq!(scene.ends_of(&parent.session.id).await, [EndReason::Idle]);
+    assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Cascade]);
+    assert_eq!(
+        scene.ends_of(&grandchild.session.id).await,
+        [EndReason::Cascade]
+    );
+}
+
+#[tokio::test]
+async fn r28_counts_and_prunes_see_who_was_used_and_who_was_not() {
+    let scene = with_idle_timeout(10).await;
+    let mut grants = Vec::new();
+    for _ in 0..50 {
+        grants.push(scene.session().await);
+    }
+    for step in 0..5 {
+        scene.advance(5.0);
+        for grant in &grants[step * 10..] {
+            scene.validate(grant).await.unwrap();
+        }
+        // Of each step ten were used for the last time at the step before.
+        let live = if step == 0 { 50 } else { 60 - 10 * step };
+        let stats = scene.stats().await;
+        assert_eq!(stats.live_sessions as usize, live, "step {step}");
+        assert_eq!(stats.live_sessions + stats.prunable_sessions, 50);
+        assert_eq!(scene.host.active_count().await.unwrap() as usize, live);
+    }
+    assert_eq!(scene.host.prune_expired(Some(7)).await, Ok(7));
+    assert_eq!(scene.host.prune_expired(None).await, Ok(23));
+    for grant in &grants[30..] {
+        scene.validate(grant).await.unwrap();
+    }
+    scene.advance(10.0);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(20));
+    let stats = scene.stats().await;
+    assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
+}
+
+#[tokio::test]
+async fn r28_what_ends_idle_is_revoked_with_the_guard_by_a_flush() {
+    let scene = with_idle_timeout(10).await;
+    scene.session().await;
+    scene.advance(10.0);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(1));
+    assert_eq!(scene.stats().await.pending_revocations, 1);
+    assert_eq!(
+        scene.host.flush_guard_revocations().await.unwrap().settled,
+        1
+    );
+    assert_eq!(scene.tokens.revoked().len(), 1);
+}
+
+#[tokio::test]
+async fn r28_an_idle_session_holds_no_place() {
+    let config = Config {
+        idle_timeout: Some(10),
+        max_sessions: Some(2),
+        ..no_config()
+    };
+    let scene = Scene::configured(config).await;
+    let (used, unused) = (scene.session().await, scene.session().await);
+    scene.advance(9.0);
+    scene.validate(&used).await.unwrap();
+    let full = Error::LimitReached(Limit::MaxSessions);
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
+    scene.advance(1.0);
+    scene.session().await;
+    assert_eq!(scene.ends_of(&unused.session.id).await, [EndReason::Idle]);
+    scene.validate(&used).await.unwrap();
+}
+
+#[tokio::test]
+async fn r29_each_validate_and_authorize_takes_a_use_and_the_last_one_succeeds() {
+    let scene = Scene::new().await;
+    let grant = scene.host.create(with_uses(3)).await.unwrap();
+    assert_eq!(grant.session.uses_left, Some(3));
+    let token = &*grant.token;
+    assert_eq!(scene.host.validate(token).await.unwrap().uses_left, Some(2));
+    let authorized = scene.host.authorize(token, "memory:read").await.unwrap();
+    assert_eq!(authorized.uses_left, Some(1));
+    assert_eq!(scene.ends_of(&grant.session.id).await, []);
+    assert_eq!(scene.host.validate(token).await.unwrap().uses_left, Some(0));
+    assert_eq!(
+        scene.ends_of(&grant.session.id).await,
+        [EndReason::Exhausted]
+    );
+    assert_eq!(scene.tokens.revoked(), [scene.tokens.handle_of(token)]);
+    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    let unlimited = scene.session().await.session;
+    assert_eq!(unlimited.uses_left, None);
+}
+
+#[tokio::test]
+async fn r29_what_fails_takes_no_use() {
+    let scene = Scene::new().await;
+    let grant = scene.host.create(with_uses(1)).await.unwrap();
+    for mode in [
+        GuardMode::Deny,
+        GuardMode::Unavailable,
+        GuardMode::WrongHandle,
+    ] {
+        scene.guard.set(GuardFunction::Validate, mode);
+        scene.validate(&grant).await.unwrap_err();
+    }
+    scene.release();
+    let answer = scene.host.authorize(&*grant.token, "memory:write").await;
+    assert_eq!(refusal(answer), Error::ScopeDenied("memory:write".into()));
+    scene.host.get(&*grant.session.id).await.unwrap();
+    scene.host.touch(&*grant.session.id).await.unwrap();
+    let rotated = scene.rotate(&grant).await.unwrap();
+    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+    let left = [&rotated, &refreshed].map(|grant| grant.session.uses_left);
+    assert_eq!(left, [Some(1); 2], "a new token brings no new use");
+    scene.validate(&refreshed).await.unwrap();
+    assert_eq!(
+        scene.ends_of(&grant.session.id).await,
+        [EndReason::Exhausted]
+    );
+}
+
+#[tokio::test]
+async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
+    for uses in [1, 7] {
+        let scene = Scene::new().await;
+        let grant = scene.host.create(with_uses(uses)).await.unwrap();
+        scene.hold(GuardFunction::Validate);
+        let mut calls = Vec::new();
+        for _ in 0..20 {
+            calls.push(scene.start_validate(&grant).await);
+        }
+        scene.release();
+        let answers = futures::future::join_all(calls).await;
+        let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        let mut left: Vec<_> = taken
+            .into_iter()
+            .map(|session| session.unwrap().uses_left.unwrap())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, (0..uses).collect::<Vec<_>>());
+        for answer in refused {
+            assert_eq!(refusal(answer), Error::SessionExpired);
+        }
+        assert_eq!(
+            scene.ends_of(&grant.session.id).await,
+            [EndReason::Exhausted]
+        );
+    }
+}
+
+#[tokio::test]
+async fn r29_the_last_use_counts_also_when_the_guard_does_not_confirm_its_revocation() {
+    let scene = Scene::new().await;
+    let grant = scene.host.create(with_uses(1)).await.unwrap();
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene.validate(&grant).await.unwrap();
+    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.stats().await.pending_revocations, 1);
+}
+
+#[tokio::test]
+async fn r29_a_session_with_a_use_limit_does_not_delegate_but_may_be_a_child() {
+    let scene = Scene::new().await;
+    let limited = scene.host.create(with_uses(5)).await.unwrap();
+    let answer = scene.host.delegate(&*limited.session.id, request(AGENT));
+    assert_eq!(refusal(answer.await), Error::LimitReached(Limit::MaxUses));
+    let parent = scene.session().await;
+    let child = scene.delegated(&parent, with_uses(1)).await;
+    scene.validate(&child).await.unwrap();
+    assert_eq!(
+        scene.ends_of(&child.session.id).await,
+        [EndReason::Exhausted]
+    );
+    scene.validate(&parent).await.unwrap();
+    let none = CreateRequest {
+        max_uses: Some(0),
+        ..request(AGENT)
+    };
+    assert_eq!(invalid_field(scene.host.create(none).await), "max-uses");
+}
+
+#[tokio::test]
+async fn r33_an_agent_at_its_limit_is_refused_unless_the_configuration_evicts() {
+    for overflow in [None, Some(Overflow::Refuse)] {
+        let config = Config {
+            max_sessions_per_agent: Some(2),
+            agent_overflow: overflow,
+            ..no_config()
+        };
+        let scene = Scene::configured(config).await;
+        let first = scene.session().await;
+        scene.session().await;
+        let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+        assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
+        scene.validate(&first).await.unwrap();
+    }
+    let scene = with_eviction(2).await;
+    let first = scene.session().await;
+    let second = scene.session().await;
+    let other = scene.session_of(OTHER_AGENT).await;
+    let third = scene.session().await;
+    assert_eq!(scene.ends_of(&first.session.id).await, [EndReason::Limit]);
+    assert_eq!(scene.validate(&first).await, Err(Error::InvalidToken));
+    for grant in [&second, &third, &other] {
+        scene.validate(grant).await.unwrap();
+    }
+    assert_eq!(
+        scene.tokens.revoked(),
+        [scene.tokens.handle_of(&first.token)]
+    );
+}
+
+#[tokio::test]
+async fn r33_nobody_is_evicted_for_a_create_that_fails() {
+    let scene = with_eviction(1).await;
+    let first = scene.session().await;
+    scene.guard.set(GuardFunction::Issue, GuardMode::Deny);
+    scene.host.create(request(AGENT)).await.unwrap_err();
+    scene.release();
+    scene.validate(&first).await.unwrap();
+    scene
+        .tokens
+        .twist(|issued| clawdb_session_host::guard::IssuedToken {
+            expires_at: 0,
+            ..issued
+        });
+    scene.host.create(request(AGENT)).await.unwrap_err();
+    scene.validate(&first).await.unwrap();
+}
+
+#[tokio::test]
+async fn r33_what_is_over_goes_before_what_is_oldest() {
+    let scene = with_eviction(2).await;
+    let oldest = CreateRequest {
+        expires_in: Some(1_000),
+        ..request(AGENT)
+    };
+    let oldest = scene.host.create(oldest).await.unwrap();
+    let over = scene.session().await;
+    scene.advance(60.0);
+    scene.session().await;
+    scene.validate(&oldest).await.unwrap();
+    assert_eq!(scene.ends_of(&over.session.id).await, [EndReason::Lapsed]);
+}
+
+#[tokio::test]
+async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
+    let scene = with_eviction(3).await;
+    for _ in 0..3 {
+        scene.session().await;
+    }
+    scene.hold(GuardFunction::Issue);
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(scene.start_create(request(AGENT)).await);
+    }
+    // There are three places, and each is promised to one.
+    let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
+    scene.release();
+    for grant in waiting {
+        scene.validate(&grant.await.unwrap()).await.unwrap();
+    }
+    assert_eq!(scene.ids_of(AGENT).await.len(), 3);
+    assert_eq!(scene.stats().await.expired, 3);
+}
+
+#[tokio::test]
+async fn r33_a_session_does_not_make_room_for_its_own_descendants() {
+    let scene = with_eviction(2).await;
+    let parent = scene.session().await;
+    let sibling = scene.session().await;
+    // The parent is the older one, but the child would end with it.
+    let child = scene.delegated(&parent, request(AGENT)).await;
+    assert_eq!(scene.ends_of(&sibling.session.id).await, [EndReason::Limit]);
+    scene.validate(&parent).await.unwrap();
+    scene.validate(&child).await.unwrap();
+    let answer = scene.host.delegate(&*child.session.id, request(AGENT));
+    let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    assert_eq!(refusal(answer.await), full);
+    // A sibling of the child can take the child's place.
+    let second = scene.delegated(&parent, request(AGENT)).await;
+    assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Limit]);
+    scene.validate(&second).await.unwrap();
+}
+
+#[tokio::test]
+async fn r33_a_create_that_loses_to_a_revoke_while_it_evicts_says_so() {
+    let scene = with_eviction(1).await;
+    scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let create = scene.start_create(request(AGENT)).await;
+    let id = scene.ids_of(AGENT).await.remove(0);
+    scene.host.invalidate(id).await.unwrap();
+    scene.release();
+    assert_eq!(refusal(create.await), Error::SessionRevoked);
+}

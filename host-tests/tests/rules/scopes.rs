@@ -1,0 +1,126 @@
+//! R30: what a session may do.
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::Denial;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::GuardError;
+
+use crate::scene::{AGENT, Scene, invalid_field, refusal, request};
+
+/// The truth table in the contract: granted, wanted, covered.
+fn truth_table() -> Vec<(String, String, bool)> {
+    let wit = include_str!("../../../wit/sessions.wit");
+    let rows = wit.lines().filter_map(|line| {
+        let cells = line.trim().strip_prefix("/// |")?.strip_suffix('|')?;
+        let cells: Vec<&str> = cells.split('|').map(str::trim).collect();
+        let code = |cell: &str| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned());
+        let [granted, wanted, covered] = cells[..] else {
+            return None;
+        };
+        Some((code(granted)?, code(wanted)?, covered == "yes"))
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
+    let scene = Scene::new().await;
+    let table = truth_table();
+    assert_eq!(table.len(), 23, "{table:?}");
+    for (granted, wanted, covered) in table {
+        let request = CreateRequest {
+            scopes: vec!["unrelated".into(), granted.clone()],
+            ..request(AGENT)
+        };
+        let grant = scene.host.create(request.clone()).await.unwrap();
+        let answer = scene.host.authorize(&*grant.token, &*wanted).await;
+        let child = CreateRequest {
+            scopes: vec![wanted.clone()],
+            ..request
+        };
+        let child = scene.host.delegate(&*grant.session.id, child).await;
+        if covered {
+            assert_eq!(answer.unwrap().id, grant.session.id, "{granted} {wanted}");
+            child.unwrap();
+        } else {
+            let denied = Error::ScopeDenied(wanted.clone());
+            assert_eq!(refusal(answer), denied, "{granted} {wanted}");
+            assert_eq!(refusal(child), denied, "{granted} {wanted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_wanted() {
+    // Whatever a child can do, its parent can: covering is transitive.
+    let scene = Scene::new().await;
+    let patterns = [
+        "*", "a:*", "a:b:*", "a:b", "a:b:c", "a", "a:", "b:*", ":*", "a*", "*:b",
+    ];
+    for granted in patterns {
+        let with_scope = |scope: &str| CreateRequest {
+            scopes: vec![scope.into()],
+            ..request(AGENT)
+        };
+        let parent = scene.host.create(with_scope(granted)).await.unwrap();
+        for handed_on in patterns {
+            let child = scene
+                .host
+                .delegate(&*parent.session.id, with_scope(handed_on));
+            let Ok(child) = child.await else {
+                continue;
+            };
+            for wanted in patterns {
+                let child = scene.host.authorize(&*child.token, wanted).await;
+                let parent = scene.host.authorize(&*parent.token, wanted).await;
+                assert!(
+                    parent.is_ok() || child.is_err(),
+                    "{granted} handed {handed_on} on, which covers {wanted}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    let authorize =
+        |token: &str, scope: &str| scene.host.authorize(token.to_owned(), scope.to_owned());
+    assert_eq!(
+        refusal(authorize("unknown", "memory:read").await),
+        Error::InvalidToken
+    );
+    for scope in ["", "two words", "quo\"te", &"x".repeat(257)] {
+        assert_eq!(invalid_field(authorize(&grant.token, scope).await), "scope");
+    }
+    let long = "x".repeat(8_193);
+    assert_eq!(
+        invalid_field(authorize(&long, "memory:read").await),
+        "token"
+    );
+    scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
+    // Who is not let in does not learn what the session lacks.
+    let answer = authorize(&grant.token, "memory:write").await;
+    assert_eq!(refusal(answer), Error::Guard(GuardError::Revoked));
+    scene.release();
+    scene.hold(GuardFunction::Validate);
+    let (host, token) = (scene.host.clone(), grant.token.clone());
+    let call = scene
+        .start(async move { host.authorize(token, "memory:read").await })
+        .await;
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    scene.release();
+    assert_eq!(refusal(call.await), Error::SessionRevoked);
+}
+
+#[tokio::test]
+async fn r30_a_missing_scope_is_named_and_told_of() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    let answer = scene.host.authorize(&*grant.token, "memory:write").await;
+    assert_eq!(refusal(answer), Error::ScopeDenied("memory:write".into()));
+    assert_eq!(scene.denials_of(&grant.session.id).await, [Denial::Scope]);
+    scene.validate(&grant).await.unwrap();
+}

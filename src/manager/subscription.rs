@@ -1,0 +1,94 @@
+//! Readers that the events are pushed to (R32). A reader is a place in the ring, no more: it holds
+//! nothing back and slows nobody.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::SessionManager;
+use super::waiting::yield_now;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::error::{Error, Limit};
+use crate::events::EventPage;
+use crate::guard::Guard;
+
+/// How many readers there can be.
+const MAX_READERS: usize = 64;
+/// How many events a reader takes at a time.
+const MAX_BATCH: usize = 16;
+
+/// A reader of the events.
+pub struct Subscription<G, C, E> {
+    manager: Rc<SessionManager<G, C, E>>,
+    since: u64,
+    /// Which roll-call it has heard last.
+    roll_calls: u64,
+}
+
+/// What a reader waits for.
+#[derive(Debug)]
+pub enum Notice {
+    /// Events, at least one.
+    Events(EventPage),
+    /// Others want to subscribe and there is no room: a reader whose other end is gone should go.
+    RollCall,
+}
+
+impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
+    /// A reader of the events after `since`.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] when there are 64.
+    pub async fn subscribe(self: Rc<Self>, since: u64) -> Result<Subscription<G, C, E>, Error> {
+        if self.readers.get() >= MAX_READERS {
+            self.roll_calls.set(self.roll_calls.get().wrapping_add(1));
+            self.store.borrow_mut().events_mut().wake();
+            for _ in 0..MAX_READERS {
+                yield_now().await;
+                if self.readers.get() < MAX_READERS {
+                    break;
+                }
+            }
+        }
+        if self.readers.get() >= MAX_READERS {
+            return Err(Error::LimitReached(Limit::Subscribers));
+        }
+        self.readers.set(self.readers.get().saturating_add(1));
+        let since = since.min(self.store.borrow().events().last());
+        Ok(Subscription {
+            since,
+            roll_calls: self.roll_calls.get(),
+            manager: self,
+        })
+    }
+}
+
+impl<G: Guard, C: Clock, E: Entropy> Subscription<G, C, E> {
+    /// Waits for what comes next.
+    pub async fn next(&mut self) -> Notice {
+        let manager = &self.manager;
+        poll_fn(|context| {
+            if self.roll_calls != manager.roll_calls.get() {
+                return Poll::Ready(());
+            }
+            let mut store = manager.store.borrow_mut();
+            store.events_mut().poll_after(self.since, context)
+        })
+        .await;
+        let page = manager.store.borrow().events().read(self.since, MAX_BATCH);
+        if page.events.is_empty() {
+            self.roll_calls = manager.roll_calls.get();
+            return Notice::RollCall;
+        }
+        self.since = page.next;
+        Notice::Events(page)
+    }
+}
+
+impl<G, C, E> Drop for Subscription<G, C, E> {
+    fn drop(&mut self) {
+        let readers = &self.manager.readers;
+        readers.set(readers.get().saturating_sub(1));
+    }
+}

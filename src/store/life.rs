@@ -1,0 +1,118 @@
+//! When a session is over, and why: its own time, its idle time, a cut-off, or the end of one above
+//! it.
+
+use super::{Entry, Link, Store};
+use crate::clock::Timestamp;
+use crate::config::MAX_DEPTH;
+use crate::events::EndReason;
+
+impl Store {
+    /// The sessions from this one up to the top of the delegations.
+    pub(super) fn chain(&self, slot: u32) -> impl Iterator<Item = (u32, &Entry)> {
+        let entry = |slot: u32| Some((slot, self.sessions.get(slot)?));
+        let above = move |(_, below): &(u32, &Entry)| entry(below.parent.get()?);
+        // No deeper than delegations can be, whatever the links say.
+        std::iter::successors(entry(slot), above).take((MAX_DEPTH as usize).saturating_add(1))
+    }
+
+    /// If the session is over: which one of its chain ended it, and why.
+    pub(super) fn end_of(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
+        let entry = self.sessions.get(slot)?;
+        if let Some(reason) = self.own_end(entry, now) {
+            return Some((slot, reason));
+        }
+        // A child is never granted more time than its parent. Only use and cut-offs can end a parent
+        // before its children.
+        if entry.parent == Link::NONE || (self.limits.idle_timeout.is_none() && self.sweeping == 0)
+        {
+            return None;
+        }
+        let mut above = self.chain(slot).skip(1);
+        above.find_map(|(slot, entry)| Some((slot, self.own_end(entry, now)?)))
+    }
+
+    /// Why the session is over by itself, if it is.
+    pub(super) fn own_end(&self, entry: &Entry, now: Timestamp) -> Option<EndReason> {
+        let session = &entry.session;
+        let idle_at = self.idle_at(entry);
+        if idle_at <= now && idle_at < session.expires_at {
+            return Some(EndReason::Idle);
+        }
+        if session.expires_at <= now {
+            let oldest = session.created_at.after_seconds(self.limits.max_lifetime);
+            return Some(if session.expires_at >= oldest {
+                EndReason::MaxLifetime
+            } else {
+                EndReason::Lapsed
+            });
+        }
+        self.is_cut_off(entry).then_some(EndReason::RevokedAll)
+    }
+
+    /// When the session's time is over if nobody uses it or one above it: never later than it will
+    /// be.
+    pub(super) fn over_at(&self, slot: u32) -> Timestamp {
+        let own = |(_, entry): (u32, &Entry)| entry.session.expires_at.min(self.idle_at(entry));
+        let reach = if self.limits.idle_timeout.is_some() {
+            usize::MAX
+        } else {
+            1
+        };
+        let ends = self.chain(slot).take(reach).map(own);
+        ends.min().unwrap_or_default()
+    }
+
+    fn idle_at(&self, entry: &Entry) -> Timestamp {
+        match self.limits.idle_timeout {
+            Some(seconds) => entry.used_at.after_seconds(seconds),
+            None => Timestamp::MAX,
+        }
+    }
+
+    /// Puts the session where it belongs in the expiry index.
+    pub(super) fn index(&mut self, slot: u32) {
+        let over_at = self.over_at(slot);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            self.expiry.remove(&(entry.indexed_at, slot));
+            entry.indexed_at = over_at;
+            self.expiry.insert((over_at, slot));
+        }
+    }
+
+    /// The slot of the session that was over first. Sessions that have been used since they were
+    /// indexed are put where they belong on the way, at most as many as the budget allows.
+    pub(super) fn first_over(&mut self, now: Timestamp, budget: &mut u32) -> Option<u32> {
+        loop {
+            let (at, slot) = *self.expiry.first()?;
+            if at > now {
+                return None;
+            }
+            if self.over_at(slot) <= now {
+                return Some(slot);
+            }
+            *budget = budget.checked_sub(1)?;
+            self.index(slot);
+        }
+    }
+
+    /// Looks at sessions that may be over, at most `max` of them, and puts those that are not where
+    /// they belong in the expiry index.
+    pub(super) fn sort_out(&mut self, max: u32, now: Timestamp) {
+        if self.limits.idle_timeout.is_some() {
+            for _ in 0..max {
+                match self.expiry.first_behind(&self.sorted_to) {
+                    Some((at, slot)) if at <= now => {
+                        if self.over_at(slot) <= now {
+                            self.sorted_to = (at, slot);
+                        } else {
+                            self.index(slot);
+                        }
+                    }
+                    _ => return self.sorted_to = (now, u32::MAX),
+                }
+            }
+        } else {
+            self.sorted_to = (now, u32::MAX);
+        }
+    }
+}
