@@ -1,0 +1,589 @@
+//! The component against a model of it, over long runs of random calls that overlap.
+//!
+//! Each step is done by both, and their answers, the events and the figures must agree. A run that
+//! fails is shortened by proptest, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test
+//! --test model` plays that run again. `SESSION_MODEL_STEPS` sets how many steps there are in all.
+
+mod model;
+mod system;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::env;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::OnceLock;
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::{
+    Denial, EndReason, EventKind,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Duplicate, Error, Limit};
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::guard::GuardError;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use tokio::runtime::{Builder, Runtime};
+
+use model::{Answer, Call, Check, Filter, Issue, Limits, Model, Step, TokenNumber, Waiting, Wish};
+use system::{Running, System};
+
+/// How many steps there are at least, unless the environment says otherwise.
+const STEPS: usize = 100_000;
+/// How many steps a run has at most; half as many on average.
+const STEPS_OF_A_RUN: usize = 600;
+
+/// What a step of a run does. Sessions and tokens are picked among those that there are then.
+#[derive(Clone, Debug)]
+enum Action {
+    Begin {
+        verb: Verb,
+        /// Whether the guard lets it wait.
+        waits: bool,
+        issue: Issue,
+        check: Check,
+    },
+    Release {
+        which: Index,
+        waits: bool,
+        issue: Issue,
+        check: Check,
+    },
+    Advance(u64),
+    GuardRevokes(bool),
+}
+
+#[derive(Clone, Debug)]
+enum Verb {
+    Make(Wish),
+    Delegate(Wish, Pick),
+    Validate(Pick),
+    Authorize(Pick, &'static str),
+    Rotate(Pick),
+    Refresh(Pick),
+    Touch(Pick),
+    Get(Pick),
+    Revoke(Pick),
+    Invalidate(Pick),
+    RevokeAll(Switch),
+    Flush,
+    List(u8),
+    Prune(u32),
+}
+
+#[derive(Clone, Debug)]
+enum Switch {
+    Everything,
+    Agent(u8),
+    Role(u8),
+    Root(Pick),
+}
+
+/// One of those that there are: one of the last eight, or any.
+#[derive(Clone, Debug)]
+struct Pick {
+    recent: bool,
+    index: Index,
+}
+
+impl Pick {
+    fn of(&self, count: usize) -> Option<usize> {
+        match count {
+            0 => None,
+            1..=8 => Some(self.index.index(count)),
+            _ if self.recent => Some(count - 8 + self.index.index(8)),
+            _ => Some(self.index.index(count)),
+        }
+    }
+}
+
+const SCOPES: [&str; 8] = ["*", "a:*", "a:b", "a:b:*", "a:b:c", "b", "b:c", "a*"];
+
+fn pick() -> impl Strategy<Value = Pick> {
+    (prop::bool::weighted(0.8), any::<Index>()).prop_map(|(recent, index)| Pick { recent, index })
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let lifetime = prop::option::weighted(0.8, (1_u64..90).prop_map(|seconds| seconds * 1_000));
+    (
+        0_u8..4,
+        0_u8..3,
+        prop::collection::vec(select(&SCOPES[..]), 0..3),
+        lifetime,
+        prop::option::weighted(0.15, 1_u32..4),
+    )
+        .prop_map(|(agent, role, mut scopes, lifetime, uses)| {
+            if scopes.first() == scopes.get(1) {
+                scopes.truncate(1);
+            }
+            Wish {
+                agent,
+                role,
+                scopes,
+                lifetime,
+                uses,
+            }
+        })
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    prop_oneof![
+        16 => wish().prop_map(Verb::Make),
+        16 => (wish(), pick()).prop_map(|(wish, pick)| Verb::Delegate(wish, pick)),
+        18 => pick().prop_map(Verb::Validate),
+        8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Verb::Authorize(pick, scope)),
+        14 => pick().prop_map(Verb::Rotate),
+        8 => pick().prop_map(Verb::Refresh),
+        4 => pick().prop_map(Verb::Touch),
+        4 => pick().prop_map(Verb::Get),
+        3 => pick().prop_map(Verb::Revoke),
+        2 => pick().prop_map(Verb::Invalidate),
+        2 => switch().prop_map(Verb::RevokeAll),
+        2 => Just(Verb::Flush),
+        2 => (0_u8..4).prop_map(Verb::List),
+        2 => (0_u32..12).prop_map(Verb::Prune),
+    ]
+}
+
+fn switch() -> impl Strategy<Value = Switch> {
+    prop_oneof![
+        1 => Just(Switch::Everything),
+        2 => (0_u8..4).prop_map(Switch::Agent),
+        2 => (0_u8..3).prop_map(Switch::Role),
+        2 => pick().prop_map(Switch::Root),
+    ]
+}
+
+fn issue() -> impl Strategy<Value = Issue> {
+    prop_oneof![
+        24 => Just(Issue::Grant(0)),
+        2 => (-20_000_i64..20_000).prop_map(Issue::Grant),
+        1 => Just(Issue::Over),
+        1 => Just(Issue::SameHandle),
+        1 => Just(Issue::SameToken),
+        1 => Just(Issue::Deny),
+        1 => Just(Issue::Unavailable),
+    ]
+}
+
+fn check() -> impl Strategy<Value = Check> {
+    prop_oneof![
+        20 => Just(Check::Truth),
+        1 => Just(Check::Revoked),
+        1 => Just(Check::WrongHandle),
+        1 => Just(Check::Deny),
+        1 => Just(Check::Unavailable),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        20 => (verb(), prop::bool::weighted(0.3), issue(), check()).prop_map(
+            |(verb, waits, issue, check)| Action::Begin { verb, waits, issue, check }
+        ),
+        6 => (any::<Index>(), prop::bool::weighted(0.3), issue(), check()).prop_map(
+            |(which, waits, issue, check)| Action::Release { which, waits, issue, check }
+        ),
+        4 => prop_oneof![3 => 1_u64..3_000, 1 => 1_u64..40_000].prop_map(Action::Advance),
+        1 => any::<bool>().prop_map(Action::GuardRevokes),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (
+        (20_u64..60, 60_u64..150),
+        (4_usize..24, 1_usize..7),
+        any::<bool>(),
+        (1_usize..8, 0_usize..4),
+        select(&[0_u64, 5, 300][..]),
+        select(&[None, Some(3_u64), Some(15)][..]),
+    )
+        .prop_map(
+            |((ttl, lifetime), (sessions, agent), evict, (root, depth), grace, idle)| Limits {
+                default_ttl: ttl * 1_000,
+                max_lifetime: lifetime.max(90) * 1_000,
+                max_sessions: sessions,
+                max_per_agent: agent,
+                evict,
+                max_per_root: root,
+                max_depth: depth,
+                grace: grace * 1_000,
+                idle: idle.map(|seconds| seconds * 1_000),
+            },
+        )
+}
+
+/// The component and its model in step.
+struct Run {
+    model: Model,
+    system: System,
+    /// Calls that wait for the guard, in the order in which they came to wait.
+    waiting: Vec<(Waiting, Running)>,
+    /// Tokens that somebody holds.
+    granted: Vec<TokenNumber>,
+    /// What has come to pass: kinds of events, and errors.
+    seen: BTreeSet<String>,
+}
+
+impl Run {
+    async fn start(limits: Limits) -> Self {
+        static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
+        let engine = ENGINE.get_or_init(|| SessionEngine::new().unwrap());
+        let system = System::start(engine, &limits).await;
+        Self {
+            model: Model::new(limits, system.now()),
+            system,
+            waiting: Vec::new(),
+            granted: Vec::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+
+    async fn step(&mut self, action: &Action) {
+        self.model.told.clear();
+        self.model.may_end = false;
+        match action {
+            Action::Begin {
+                verb,
+                waits,
+                issue,
+                check,
+            } => {
+                let Some(call) = self.call(verb) else {
+                    return;
+                };
+                let expected = self.model.begin(&call);
+                let outcome = self.system.begin(&call).await;
+                self.follow(expected, outcome, *waits, *issue, *check).await;
+            }
+            Action::Release {
+                which,
+                waits,
+                issue,
+                check,
+            } => {
+                if self.waiting.is_empty() {
+                    return;
+                }
+                let place = which.index(self.waiting.len());
+                self.release(place, *waits, *issue, *check).await;
+            }
+            Action::Advance(millis) => {
+                self.system.advance(*millis);
+                self.model.now = self.system.now();
+            }
+            Action::GuardRevokes(revokes) => {
+                self.model.guard_revokes = *revokes;
+                self.system.guard.set_revokes(*revokes);
+            }
+        }
+        self.agree_on_what_happened().await;
+    }
+
+    /// The call that a verb stands for now.
+    fn call(&self, verb: &Verb) -> Option<Call> {
+        let session = |pick: &Pick| pick.of(self.model.count());
+        // Now and then nobody's token.
+        let token = |pick: &Pick| {
+            pick.of(self.granted.len() + 1)
+                .map(|at| self.granted.get(at).copied())
+        };
+        Some(match verb {
+            Verb::Make(wish) => Call::Make(wish.clone(), None),
+            Verb::Delegate(wish, parent) => Call::Make(wish.clone(), Some(session(parent)?)),
+            Verb::Validate(pick) => Call::Use(token(pick)?, None),
+            Verb::Authorize(pick, scope) => Call::Use(token(pick)?, Some(scope)),
+            Verb::Rotate(pick) => Call::Rotate(token(pick)?),
+            Verb::Refresh(pick) => Call::Refresh(session(pick)?),
+            Verb::Touch(pick) => Call::Touch(session(pick)?),
+            Verb::Get(pick) => Call::Get(session(pick)?),
+            Verb::Revoke(pick) => Call::Revoke(session(pick)?),
+            Verb::Invalidate(pick) => Call::Invalidate(session(pick)?),
+            Verb::RevokeAll(switch) => Call::RevokeAll(match switch {
+                Switch::Everything => Filter::Everything,
+                Switch::Agent(agent) => Filter::Agent(*agent),
+                Switch::Role(role) => Filter::Role(*role),
+                Switch::Root(pick) => Filter::Root(session(pick)?),
+            }),
+            Verb::Flush => Call::Flush,
+            Verb::List(agent) => Call::List(*agent),
+            Verb::Prune(limit) => Call::Prune(*limit),
+        })
+    }
+
+    /// Where a call has come to must be where the model says. If the guard is not to let it wait, it
+    /// goes on to its end.
+    async fn follow(
+        &mut self,
+        mut expected: Step,
+        mut outcome: Result<system::Outcome, Running>,
+        waits: bool,
+        issue: Issue,
+        check: Check,
+    ) {
+        loop {
+            match (expected, outcome) {
+                (Step::Done(expected), Ok(outcome)) => {
+                    let answer = self.system.answer(outcome);
+                    match &answer {
+                        Answer::Grant(_, token) => self.granted.push(*token),
+                        Answer::Error(Error::ScopeDenied(_)) => {}
+                        Answer::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
+                        _ => {}
+                    }
+                    return self.agree_on_answer(&expected, &answer);
+                }
+                (Step::Waits(waiting), Err(running)) => {
+                    self.waiting.push((waiting, running));
+                    assert_eq!(self.system.guard.waiting(), self.waiting.len());
+                    if waits {
+                        return;
+                    }
+                    (expected, outcome) = self.go_on(self.waiting.len() - 1, issue, check).await;
+                }
+                (Step::Done(expected), Err(_)) => {
+                    panic!("the call waits, and was to answer {expected:?}")
+                }
+                (Step::Waits(waiting), Ok(outcome)) => panic!(
+                    "the call answered {:?}, and was to wait: {waiting:?}",
+                    self.system.answer(outcome)
+                ),
+            }
+        }
+    }
+
+    async fn release(&mut self, place: usize, waits: bool, issue: Issue, check: Check) {
+        let (expected, outcome) = self.go_on(place, issue, check).await;
+        self.follow(expected, outcome, waits, issue, check).await;
+    }
+
+    async fn go_on(
+        &mut self,
+        place: usize,
+        issue: Issue,
+        check: Check,
+    ) -> (Step, Result<system::Outcome, Running>) {
+        let (waiting, running) = self.waiting.remove(place);
+        let issue = self.model.possible(issue);
+        self.system.guard.release(place, issue, check);
+        let expected = if waiting.is_for_a_token() {
+            self.model.resume_issued(&waiting, issue)
+        } else {
+            self.model.resume_checked(&waiting, check)
+        };
+        (expected, self.system.go_on(running).await)
+    }
+
+    fn agree_on_answer(&self, expected: &Answer, answer: &Answer) {
+        match (expected, answer) {
+            // What is below the last one goes with it.
+            (Answer::Count(least), Answer::Count(pruned)) if self.model.may_end => {
+                assert!(pruned >= least, "{pruned} were pruned, and not {least}");
+            }
+            _ => assert_eq!(answer, expected, "the answer is not the model's (right)"),
+        }
+    }
+
+    async fn agree_on_what_happened(&mut self) {
+        let events = self.system.events().await;
+        let mut expected = std::mem::take(&mut self.model.told);
+        for event in &events {
+            self.seen.insert(format!("{:?}", event.kind));
+            if !expected.contains(event) && self.model.may_end {
+                assert!(
+                    self.model.observe_end(event),
+                    "{event:?} is of a session that is not over"
+                );
+                expected.append(&mut self.model.told);
+            }
+            let place = expected.iter().position(|other| other == event);
+            let place =
+                place.unwrap_or_else(|| panic!("{event:?} was not to happen: {expected:?}"));
+            expected.remove(place);
+        }
+        assert!(expected.is_empty(), "{expected:?} did not happen");
+
+        let stats = self.system.stats().await;
+        let (live, over) = self.model.live_and_over();
+        let totals = model::Totals {
+            created: stats.created,
+            refreshed: stats.refreshed,
+            rotated: stats.rotated,
+            expired: stats.expired,
+            denied: stats.denied,
+        };
+        assert_eq!(totals, self.model.totals);
+        assert_eq!((stats.live_sessions, stats.prunable_sessions), (live, over));
+        assert_eq!(self.system.host.active_count().await, Ok(live));
+        assert_eq!(stats.creates_in_flight, self.model.creates_in_flight());
+        assert_eq!(stats.pending_revocations, self.model.pending());
+    }
+
+    /// In the end everything ends, and nothing is kept.
+    async fn finish(mut self) -> BTreeSet<String> {
+        while !self.waiting.is_empty() {
+            self.model.told.clear();
+            self.model.may_end = false;
+            self.release(0, false, Issue::Grant(0), Check::Truth).await;
+            self.agree_on_what_happened().await;
+        }
+        for action in [Action::GuardRevokes(true), Action::Advance(200_000)] {
+            self.step(&action).await;
+        }
+        for verb in [Verb::Prune(10_000), Verb::Flush] {
+            let begin = Action::Begin {
+                verb,
+                waits: false,
+                issue: Issue::Grant(0),
+                check: Check::Truth,
+            };
+            self.step(&begin).await;
+        }
+        let left = self.system.stats().await;
+        assert_eq!(
+            (left.tracked_agents, left.state_bytes),
+            (0, 0),
+            "something is kept"
+        );
+        self.seen
+    }
+}
+
+fn steps_wanted() -> usize {
+    let wanted = env::var("SESSION_MODEL_STEPS").ok();
+    wanted.map_or(STEPS, |steps| steps.parse().expect("a number of steps"))
+}
+
+/// The seed of `SESSION_MODEL_SEED`, if there is one.
+fn seed_to_play_again() -> Option<[u8; 32]> {
+    let text = env::var("SESSION_MODEL_SEED").ok()?;
+    assert_eq!(text.len(), 64, "a seed has 64 hexadecimal digits");
+    let digits = (0..64).step_by(2).map(|at| &text[at..at + 2]);
+    let byte = |digits| u8::from_str_radix(digits, 16).expect("hexadecimal digits");
+    let mut seed = [0; 32];
+    seed.iter_mut()
+        .zip(digits.map(byte))
+        .for_each(|(to, from)| *to = from);
+    Some(seed)
+}
+
+fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the system has random bytes");
+    seed
+}
+
+/// One run; gives how many steps it had, and what came to pass.
+fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
+    let config = Config {
+        cases: 1,
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let (steps, came_to_pass) = (Cell::new(0), RefCell::new(BTreeSet::new()));
+    let actions = prop::collection::vec(action(), 1..=STEPS_OF_A_RUN);
+    let result = TestRunner::new_with_rng(config, rng).run(&(limits(), actions), |run| {
+        let (limits, actions) = run;
+        steps.set(actions.len());
+        runtime.block_on(async {
+            let mut run = Run::start(limits).await;
+            for action in &actions {
+                run.step(action).await;
+            }
+            came_to_pass.replace(run.finish().await);
+        });
+        Ok(())
+    });
+    let Err(error) = result else {
+        return (steps.get(), came_to_pass.into_inner());
+    };
+    let seed = seed
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    match error {
+        TestError::Fail(reason, run) => panic!("SESSION_MODEL_SEED={seed}\n{reason}\n{run:#?}"),
+        error @ TestError::Abort(_) => panic!("SESSION_MODEL_SEED={seed}\n{error}"),
+    }
+}
+
+/// What can come to pass: each kind of event, and each error but those of arguments and limits that
+/// the model has no part in.
+fn all_there_is() -> BTreeSet<String> {
+    let reasons = [
+        EndReason::Revoked,
+        EndReason::RevokedAll,
+        EndReason::Cascade,
+        EndReason::Invalidated,
+        EndReason::Lapsed,
+        EndReason::Idle,
+        EndReason::MaxLifetime,
+        EndReason::Exhausted,
+        EndReason::Theft,
+        EndReason::Limit,
+    ];
+    let denials = [
+        Denial::Superseded,
+        Denial::Guard,
+        Denial::Handle,
+        Denial::Scope,
+        Denial::Delegation,
+    ];
+    let kinds = [EventKind::Created, EventKind::Refreshed, EventKind::Rotated].into_iter();
+    let kinds = kinds.chain(reasons.map(EventKind::Expired));
+    let kinds = kinds.chain(denials.map(EventKind::Denied));
+    let limits = [
+        Limit::MaxSessions,
+        Limit::MaxSessionsPerAgent,
+        Limit::MaxSessionsPerRoot,
+        Limit::MaxDepth,
+        Limit::MaxUses,
+    ];
+    let guards = [
+        GuardError::Expired,
+        GuardError::Revoked,
+        model::denied(),
+        model::unavailable(),
+    ];
+    let errors = [
+        Error::InvalidToken,
+        Error::SessionNotFound,
+        Error::SessionExpired,
+        Error::SessionRevoked,
+        Error::Conflict,
+        Error::Collision(Duplicate::Handle),
+        Error::Collision(Duplicate::Token),
+    ];
+    let errors = errors.into_iter().chain(limits.map(Error::LimitReached));
+    let errors = errors.chain(guards.map(Error::Guard));
+    let kinds = kinds.map(|kind| format!("{kind:?}"));
+    kinds
+        .chain(errors.map(|error| format!("{error:?}")))
+        .collect()
+}
+
+#[test]
+fn the_component_does_what_its_model_does_over_100_000_steps() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    if let Some(seed) = seed_to_play_again() {
+        run(&runtime, seed);
+        return;
+    }
+    // Shortening a run that fails makes it fail many times, and only the last is of interest.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let runs = panic::catch_unwind(AssertUnwindSafe(|| {
+        let (mut steps, mut seen) = (0, BTreeSet::new());
+        while steps < steps_wanted() {
+            let (more, also) = run(&runtime, random_seed());
+            steps += more;
+            seen.extend(also);
+        }
+        assert_eq!(seen, all_there_is(), "(right) a long run sees everything");
+    }));
+    panic::set_hook(hook);
+    if let Err(failure) = runs {
+        let failure = failure.downcast_ref::<String>();
+        panic!("{}", failure.map_or("a run failed", |failure| failure));
+    }
+}

@@ -1,0 +1,1132 @@
+//! What the component should do, written to be read and not to be fast: every session that ever was
+//! lies in one list, and each question looks through all of it.
+//!
+//! A call is `begin`, and a `resume` for each answer of the guard. Between them other calls may
+//! come.
+
+use std::collections::BTreeSet;
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::{
+    Denial, EndReason, EventKind,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Duplicate, Error, Limit};
+use clawdb_session_host::guard::GuardError;
+
+/// Names a session: which one it was.
+pub type Number = usize;
+/// Names a token: which one the guard issued it as.
+pub type TokenNumber = usize;
+
+/// The limits of a run. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub default_ttl: u64,
+    pub max_lifetime: u64,
+    pub max_sessions: usize,
+    pub max_per_agent: usize,
+    pub evict: bool,
+    pub max_per_root: usize,
+    pub max_depth: usize,
+    pub grace: u64,
+    pub idle: Option<u64>,
+}
+
+/// What a session is asked for with.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub agent: u8,
+    pub role: u8,
+    pub scopes: Vec<&'static str>,
+    /// The default where there is none.
+    pub lifetime: Option<u64>,
+    pub uses: Option<u32>,
+}
+
+/// An operation that concerns the guard, or may.
+#[derive(Clone, Debug)]
+pub enum Call {
+    Make(Wish, Option<Number>),
+    Use(Option<TokenNumber>, Option<&'static str>),
+    Rotate(Option<TokenNumber>),
+    Refresh(Number),
+    Touch(Number),
+    Get(Number),
+    Revoke(Number),
+    Invalidate(Number),
+    RevokeAll(Filter),
+    Flush,
+    List(u8),
+    Prune(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Filter {
+    Everything,
+    Agent(u8),
+    Role(u8),
+    Root(Number),
+}
+
+/// How the guard answers when it is asked for a token.
+#[derive(Clone, Copy, Debug)]
+pub enum Issue {
+    /// A token until so many milliseconds after what was wanted (before, if negative).
+    Grant(i64),
+    /// A token that is over.
+    Over,
+    /// A token whose handle an earlier one has.
+    SameHandle,
+    /// A token that it has issued before, under a new handle.
+    SameToken,
+    Deny,
+    Unavailable,
+}
+
+/// How the guard answers when it is asked about a token.
+#[derive(Clone, Copy, Debug)]
+pub enum Check {
+    /// What it knows.
+    Truth,
+    /// That it has revoked the token, though nobody has told it to.
+    Revoked,
+    WrongHandle,
+    Deny,
+    Unavailable,
+}
+
+/// What a call answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Session(View),
+    Grant(View, TokenNumber),
+    Nothing,
+    Count(u32),
+    Revocation { confirmed: bool, descendants: u32 },
+    Flush { settled: u32, pending: u32 },
+    Sessions(Vec<Number>),
+    Error(Error),
+}
+
+/// A session as a caller sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub number: Number,
+    pub agent: u8,
+    pub role: u8,
+    pub scopes: Vec<String>,
+    pub created_at: u64,
+    pub expires_at: u64,
+    pub parent: Option<Number>,
+    pub root: Number,
+    pub generation: u64,
+    pub uses_left: Option<u32>,
+}
+
+/// An event, but for its time and sequence number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub number: Number,
+    pub agent: u8,
+    pub parent: Option<Number>,
+    pub root: Number,
+    pub generation: u64,
+    pub kind: EventKind,
+}
+
+/// A call that waits for the guard, and what it remembers.
+#[derive(Clone, Debug)]
+pub enum Waiting {
+    /// For a token for a session that is to be.
+    Make {
+        wish: Wish,
+        parent: Option<Number>,
+        created_at: u64,
+        wanted: u64,
+        /// How many switches had been thrown.
+        began: usize,
+    },
+    /// For a word about a token.
+    Use {
+        number: Number,
+        token: TokenNumber,
+        scope: Option<&'static str>,
+    },
+    Rotate {
+        number: Number,
+        token: TokenNumber,
+    },
+    /// For a new token.
+    Renew {
+        number: Number,
+        token: TokenNumber,
+        how: How,
+        wanted: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum How {
+    Refresh,
+    Rotate,
+    Retry,
+}
+
+/// Where a call has come to.
+#[derive(Debug)]
+pub enum Step {
+    Done(Answer),
+    Waits(Waiting),
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    wish: Wish,
+    parent: Option<Number>,
+    created_at: u64,
+    expires_at: u64,
+    lifetime: u64,
+    used_at: u64,
+    uses_left: Option<u32>,
+    token: TokenNumber,
+    /// Earlier tokens, and how each was replaced.
+    old: Vec<(TokenNumber, How)>,
+    grace: Option<(TokenNumber, u64)>,
+    /// What a call hears that was under way when it ended.
+    ended: Option<Error>,
+    denials: (u64, Vec<Denial>),
+}
+
+/// A token as the guard knows it.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The number of the token under whose handle it was issued.
+    pub handle: TokenNumber,
+    pub expires_at: u64,
+    pub revoked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Model {
+    limits: Limits,
+    pub now: u64,
+    sessions: Vec<Session>,
+    pub tokens: Vec<Token>,
+    /// What the guard has not confirmed to be revoked.
+    pending: BTreeSet<TokenNumber>,
+    /// Whether the guard revokes.
+    pub guard_revokes: bool,
+    switches: Vec<Filter>,
+    /// The last switch is ending sessions.
+    is_switching: bool,
+    /// Calls that wait for a token for a session that is to be.
+    to_be: Vec<Waiting>,
+    /// What has happened in this step.
+    pub told: Vec<Told>,
+    /// Sessions that are over and may be ended in this step by a call that needs their places.
+    pub may_end: bool,
+    pub totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    pub created: u64,
+    pub refreshed: u64,
+    pub rotated: u64,
+    pub expired: u64,
+    pub denied: u64,
+}
+
+const REMEMBERED: usize = 8;
+
+impl Model {
+    pub fn new(limits: Limits, now: u64) -> Self {
+        Self {
+            limits,
+            now,
+            sessions: Vec::new(),
+            tokens: Vec::new(),
+            pending: BTreeSet::new(),
+            guard_revokes: true,
+            switches: Vec::new(),
+            is_switching: false,
+            to_be: Vec::new(),
+            told: Vec::new(),
+            may_end: false,
+            totals: Totals::default(),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Sessions that have not ended, live and over.
+    pub fn live_and_over(&self) -> (u32, u32) {
+        let kept = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
+        let (live, over): (Vec<_>, Vec<_>) = kept.partition(|number| self.over(*number).is_none());
+        (count(live.len()), count(over.len()))
+    }
+
+    pub fn pending(&self) -> u32 {
+        count(self.pending.len())
+    }
+
+    pub fn creates_in_flight(&self) -> u32 {
+        count(self.to_be.len())
+    }
+
+    // What is true of a session.
+
+    fn is_kept(&self, number: Number) -> bool {
+        self.sessions[number].ended.is_none()
+    }
+
+    fn chain(&self, number: Number) -> Vec<Number> {
+        let mut chain = vec![number];
+        while let Some(parent) = self.sessions[*chain.last().unwrap()].parent {
+            chain.push(parent);
+        }
+        chain
+    }
+
+    fn root(&self, number: Number) -> Number {
+        *self.chain(number).last().unwrap()
+    }
+
+    fn is_below(&self, number: Number, above: Number) -> bool {
+        number != above && self.chain(number).contains(&above)
+    }
+
+    /// Why it is over by itself.
+    fn own_end(&self, number: Number) -> Option<EndReason> {
+        let session = &self.sessions[number];
+        let idle_at = self.limits.idle.map(|idle| session.used_at + idle);
+        if idle_at.is_some_and(|at| at <= self.now && at < session.expires_at) {
+            Some(EndReason::Idle)
+        } else if session.expires_at > self.now {
+            None
+        } else if session.expires_at == session.created_at + self.limits.max_lifetime {
+            Some(EndReason::MaxLifetime)
+        } else {
+            Some(EndReason::Lapsed)
+        }
+    }
+
+    /// The first of its chain that is over, and why.
+    fn over(&self, number: Number) -> Option<(Number, EndReason)> {
+        let mut chain = self.chain(number).into_iter();
+        chain.find_map(|number| Some((number, self.own_end(number)?)))
+    }
+
+    fn is_live(&self, number: Number) -> bool {
+        self.is_kept(number) && self.over(number).is_none()
+    }
+
+    fn view(&self, number: Number) -> View {
+        let session = &self.sessions[number];
+        View {
+            number,
+            agent: session.wish.agent,
+            role: session.wish.role,
+            scopes: session
+                .wish
+                .scopes
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            parent: session.parent,
+            root: self.root(number),
+            generation: session.old.len() as u64,
+            uses_left: session.uses_left,
+        }
+    }
+
+    // What happens to a session.
+
+    fn tell(&mut self, number: Number, kind: EventKind) {
+        let View {
+            agent,
+            parent,
+            root,
+            generation,
+            ..
+        } = self.view(number);
+        self.told.push(Told {
+            number,
+            agent,
+            parent,
+            root,
+            generation,
+            kind,
+        });
+    }
+
+    fn deny(&mut self, number: Number, denial: Denial) {
+        self.totals.denied += 1;
+        let now = self.now;
+        let (since, recorded) = &mut self.sessions[number].denials;
+        if now >= *since + 1_000 {
+            (*since, *recorded) = (now, Vec::new());
+        }
+        if !recorded.contains(&denial) {
+            recorded.push(denial);
+            self.tell(number, EventKind::Denied(denial));
+        }
+    }
+
+    /// Ends a session and all below it; gives how many were live, and what there is to revoke.
+    fn end(&mut self, top: Number, reason: EndReason) -> (u32, Vec<TokenNumber>) {
+        let below = (0..self.sessions.len()).filter(|number| self.is_below(*number, top));
+        let tree: Vec<Number> = std::iter::once(top).chain(below).collect();
+        let heard = match reason {
+            EndReason::Lapsed | EndReason::Idle | EndReason::MaxLifetime | EndReason::Exhausted => {
+                Error::SessionExpired
+            }
+            _ => Error::SessionRevoked,
+        };
+        let (mut live, mut revoke) = (0, Vec::new());
+        for number in tree {
+            if !self.is_kept(number) {
+                continue;
+            }
+            let own = self.own_end(number);
+            let reason = own.unwrap_or(if number == top {
+                reason
+            } else if self.is_switched_off(number) {
+                EndReason::RevokedAll
+            } else {
+                EndReason::Cascade
+            });
+            live += u32::from(own.is_none());
+            self.tell(number, EventKind::Expired(reason));
+            self.totals.expired += 1;
+            let session = &mut self.sessions[number];
+            session.ended = Some(own.map_or(heard.clone(), |_| Error::SessionExpired));
+            let token = session.token;
+            if self.tokens[token].expires_at > self.now {
+                self.pending.insert(token);
+                revoke.push(token);
+            }
+        }
+        (live, revoke)
+    }
+
+    /// Whether the switch that is being thrown is for it.
+    fn is_switched_off(&self, number: Number) -> bool {
+        let wish = &self.sessions[number].wish;
+        match self.switches.last() {
+            Some(filter) => self.is_switching && Self::is_for(*filter, wish),
+            None => false,
+        }
+    }
+
+    fn is_for(filter: Filter, wish: &Wish) -> bool {
+        match filter {
+            Filter::Everything => true,
+            Filter::Agent(agent) => wish.agent == agent,
+            Filter::Role(role) => wish.role == role,
+            Filter::Root(_) => false,
+        }
+    }
+
+    fn ask_guard_to_revoke(&mut self, tokens: &[TokenNumber]) -> bool {
+        if self.guard_revokes {
+            for token in tokens {
+                self.tokens[*token].revoked = true;
+                self.pending.remove(token);
+            }
+        }
+        self.guard_revokes
+    }
+
+    /// The session, if it is live; what a caller hears otherwise. It is ended then.
+    fn find(&mut self, number: Number) -> Result<(), Error> {
+        if number >= self.sessions.len() || !self.is_kept(number) {
+            return Err(Error::SessionNotFound);
+        }
+        match self.over(number) {
+            Some((culprit, reason)) => {
+                self.end(culprit, reason);
+                Err(Error::SessionExpired)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a session that a call has waited for lives; what the call hears otherwise.
+    fn still(&mut self, number: Number) -> Result<(), Error> {
+        if self.is_kept(number)
+            && let Some((culprit, reason)) = self.over(number)
+        {
+            self.end(culprit, reason);
+        }
+        match &self.sessions[number].ended {
+            Some(heard) => Err(heard.clone()),
+            None => Ok(()),
+        }
+    }
+
+    // Calls.
+
+    pub fn begin(&mut self, call: &Call) -> Step {
+        match self.try_begin(call) {
+            Ok(step) => step,
+            Err(error) => Step::Done(Answer::Error(error)),
+        }
+    }
+
+    fn try_begin(&mut self, call: &Call) -> Result<Step, Error> {
+        let answer = match call {
+            Call::Make(wish, parent) => return self.begin_make(wish, *parent),
+            Call::Use(token, scope) => {
+                return match self.present(*token)? {
+                    (number, token, None) => Ok(Step::Waits(Waiting::Use {
+                        number,
+                        token,
+                        scope: *scope,
+                    })),
+                    (number, ..) => {
+                        self.deny(number, Denial::Superseded);
+                        Err(Error::InvalidToken)
+                    }
+                };
+            }
+            Call::Rotate(token) => return self.begin_rotate(*token),
+            Call::Refresh(number) => {
+                self.find(*number)?;
+                let session = &self.sessions[*number];
+                let wanted = (self.now + session.lifetime)
+                    .min(session.created_at + self.limits.max_lifetime)
+                    .min(self.parents_end(session.parent));
+                return Ok(self.renew(*number, How::Refresh, wanted));
+            }
+            Call::Touch(number) => {
+                self.find(*number)?;
+                self.sessions[*number].used_at = self.now;
+                Answer::Nothing
+            }
+            Call::Get(number) => {
+                self.find(*number)?;
+                Answer::Session(self.view(*number))
+            }
+            Call::Revoke(number) => {
+                self.must_be_live(*number)?;
+                let (live, revoke) = self.end(*number, EndReason::Revoked);
+                Answer::Revocation {
+                    confirmed: self.ask_guard_to_revoke(&revoke),
+                    descendants: live - 1,
+                }
+            }
+            Call::Invalidate(number) => {
+                self.must_be_live(*number)?;
+                self.end(*number, EndReason::Invalidated);
+                Answer::Nothing
+            }
+            Call::RevokeAll(filter) => Answer::Count(self.revoke_all(*filter)),
+            Call::Flush => {
+                let before = self.pending();
+                self.forget_over_revocations(usize::MAX);
+                let all: Vec<_> = self.pending.iter().copied().collect();
+                self.ask_guard_to_revoke(&all);
+                Answer::Flush {
+                    settled: before - self.pending(),
+                    pending: self.pending(),
+                }
+            }
+            Call::List(agent) => {
+                let of_agent = |number: &Number| self.sessions[*number].wish.agent == *agent;
+                let live = (0..self.sessions.len()).filter(|number| self.is_live(*number));
+                Answer::Sessions(live.filter(of_agent).collect())
+            }
+            Call::Prune(limit) => {
+                // Which ones, where not all, is the component's choice.
+                let (_, over) = self.live_and_over();
+                self.may_end = over > *limit;
+                if !self.may_end {
+                    self.end_all_over(|_| true);
+                }
+                self.forget_over_revocations(*limit as usize);
+                Answer::Count(over.min(*limit))
+            }
+        };
+        Ok(Step::Done(answer))
+    }
+
+    fn must_be_live(&self, number: Number) -> Result<(), Error> {
+        if number < self.sessions.len() && self.is_live(number) {
+            Ok(())
+        } else {
+            Err(Error::SessionNotFound)
+        }
+    }
+
+    fn end_all_over(&mut self, which: impl Fn(&Session) -> bool) {
+        for number in 0..self.sessions.len() {
+            if self.is_kept(number)
+                && which(&self.sessions[number])
+                && let Some((culprit, reason)) = self.over(number)
+            {
+                self.end(culprit, reason);
+            }
+        }
+    }
+
+    fn forget_over_revocations(&mut self, max: usize) {
+        let mut over: Vec<_> = self.pending.iter().copied().collect();
+        over.retain(|token| self.tokens[*token].expires_at <= self.now);
+        over.sort_by_key(|token| self.tokens[*token].expires_at);
+        for token in over.into_iter().take(max) {
+            self.pending.remove(&token);
+        }
+    }
+
+    fn revoke_all(&mut self, filter: Filter) -> u32 {
+        self.switches.push(filter);
+        self.is_switching = true;
+        let (mut live, mut revoke) = (0, Vec::new());
+        for number in 0..self.sessions.len() {
+            let is_for = match filter {
+                Filter::Root(root) => number == root && self.sessions[number].parent.is_none(),
+                filter => Self::is_for(filter, &self.sessions[number].wish),
+            };
+            if is_for && self.is_kept(number) {
+                let (more, tokens) = self.end(number, EndReason::RevokedAll);
+                live += more;
+                revoke.extend(tokens);
+            }
+        }
+        self.is_switching = false;
+        self.ask_guard_to_revoke(&revoke);
+        live
+    }
+
+    fn parents_end(&self, parent: Option<Number>) -> u64 {
+        parent.map_or(u64::MAX, |parent| self.sessions[parent].expires_at)
+    }
+
+    // Tokens.
+
+    /// The session of a token, and how the token was replaced if it was.
+    fn present(
+        &mut self,
+        token: Option<TokenNumber>,
+    ) -> Result<(Number, TokenNumber, Option<How>), Error> {
+        let found = token.and_then(|token| {
+            (0..self.sessions.len()).find_map(|number| {
+                let session = &self.sessions[number];
+                if session.ended.is_some() {
+                    None
+                } else if session.token == token {
+                    Some((number, token, None))
+                } else {
+                    let remembered = session.old.iter().rev().take(REMEMBERED);
+                    let found = remembered.clone().find(|(old, _)| *old == token);
+                    found.map(|(_, how)| (number, token, Some(*how)))
+                }
+            })
+        });
+        let Some((number, token, old)) = found else {
+            self.totals.denied += 1;
+            return Err(Error::InvalidToken);
+        };
+        match (self.find(number), old) {
+            (Ok(()), old) => Ok((number, token, old)),
+            (Err(error), None) => Err(error),
+            (Err(_), Some(_)) => {
+                self.totals.denied += 1;
+                Err(Error::InvalidToken)
+            }
+        }
+    }
+
+    fn begin_rotate(&mut self, token: Option<TokenNumber>) -> Result<Step, Error> {
+        let (number, token, old) = self.present(token)?;
+        let session = &self.sessions[number];
+        let in_grace = session
+            .grace
+            .is_some_and(|(newest, until)| newest == token && self.now < until);
+        match old {
+            None => Ok(Step::Waits(Waiting::Rotate { number, token })),
+            Some(_) if in_grace => Ok(self.renew(number, How::Retry, session.expires_at)),
+            Some(How::Refresh) => {
+                self.deny(number, Denial::Superseded);
+                Err(Error::InvalidToken)
+            }
+            Some(_) => {
+                let (_, revoke) = self.end(number, EndReason::Theft);
+                self.ask_guard_to_revoke(&revoke);
+                Err(Error::InvalidToken)
+            }
+        }
+    }
+
+    fn renew(&self, number: Number, how: How, wanted: u64) -> Step {
+        Step::Waits(Waiting::Renew {
+            number,
+            token: self.sessions[number].token,
+            how,
+            wanted,
+        })
+    }
+
+    /// The guard has said something about a token.
+    pub fn resume_checked(&mut self, waiting: &Waiting, check: Check) -> Step {
+        let answer = match *waiting {
+            Waiting::Use {
+                number,
+                token,
+                scope,
+            } => self
+                .checked(number, token, check, Error::InvalidToken)
+                .and_then(|()| {
+                    let session = &self.sessions[number];
+                    if let Some(scope) = scope
+                        && !session
+                            .wish
+                            .scopes
+                            .iter()
+                            .any(|granted| covers(granted, scope))
+                    {
+                        self.deny(number, Denial::Scope);
+                        return Err(Error::ScopeDenied(scope.into()));
+                    }
+                    let session = &mut self.sessions[number];
+                    session.used_at = self.now;
+                    session.uses_left = session.uses_left.map(|uses| uses - 1);
+                    let view = self.view(number);
+                    if view.uses_left == Some(0) {
+                        let (_, revoke) = self.end(number, EndReason::Exhausted);
+                        self.ask_guard_to_revoke(&revoke);
+                    }
+                    Ok(Answer::Session(view))
+                }),
+            Waiting::Rotate { number, token } => {
+                match self.checked(number, token, check, Error::Conflict) {
+                    Ok(()) => {
+                        let wanted = self.sessions[number].expires_at;
+                        return self.renew(number, How::Rotate, wanted);
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            ref other => unreachable!("{other:?} waits for a token"),
+        };
+        Step::Done(answer.unwrap_or_else(Answer::Error))
+    }
+
+    fn checked(
+        &mut self,
+        number: Number,
+        token: TokenNumber,
+        check: Check,
+        superseded: Error,
+    ) -> Result<(), Error> {
+        self.still(number)?;
+        if self.sessions[number].token != token {
+            return Err(superseded);
+        }
+        let known = &self.tokens[token];
+        let (denial, error) = match check {
+            Check::Unavailable => return Err(Error::Guard(unavailable())),
+            Check::Deny => (Denial::Guard, Error::Guard(denied())),
+            _ if known.revoked => unreachable!("what counts is not revoked"),
+            Check::Revoked => (Denial::Guard, Error::Guard(GuardError::Revoked)),
+            Check::WrongHandle => (Denial::Handle, Error::InvalidToken),
+            Check::Truth if known.expires_at <= self.now => {
+                (Denial::Guard, Error::Guard(GuardError::Expired))
+            }
+            Check::Truth => return Ok(()),
+        };
+        self.deny(number, denial);
+        Err(error)
+    }
+
+    // Tokens and sessions that are to be.
+
+    fn begin_make(&mut self, wish: &Wish, parent: Option<Number>) -> Result<Step, Error> {
+        let lifetime = wish.lifetime.unwrap_or(self.limits.default_ttl);
+        let mut wanted = self.now + lifetime;
+        if let Some(parent) = parent {
+            self.find(parent)?;
+            let above = &self.sessions[parent];
+            wanted = wanted.min(above.expires_at);
+            let mut scopes = wish.scopes.iter();
+            let missing = scopes.find(|scope| {
+                !above
+                    .wish
+                    .scopes
+                    .iter()
+                    .any(|granted| covers(granted, scope))
+            });
+            let refusal = if let Some(scope) = missing {
+                Some(Error::ScopeDenied((*scope).into()))
+            } else if above.uses_left.is_some() {
+                Some(Error::LimitReached(Limit::MaxUses))
+            } else if self.chain(parent).len() > self.limits.max_depth {
+                Some(Error::LimitReached(Limit::MaxDepth))
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                self.deny(parent, Denial::Delegation);
+                return Err(refusal);
+            }
+        }
+        self.make_room(wish, parent)?;
+        let waiting = Waiting::Make {
+            wish: wish.clone(),
+            parent,
+            created_at: self.now,
+            wanted,
+            began: self.switches.len(),
+        };
+        self.to_be.push(waiting.clone());
+        Ok(Step::Waits(waiting))
+    }
+
+    fn make_room(&mut self, wish: &Wish, parent: Option<Number>) -> Result<(), Error> {
+        let agent = wish.agent;
+        let to_be = self.to_be.iter();
+        let to_be_of_agent = to_be
+            .filter(|waiting| waiting.wish().agent == agent)
+            .count();
+        if self.kept_of(agent).len() + to_be_of_agent >= self.limits.max_per_agent {
+            self.end_all_over(|session| session.wish.agent == agent);
+            let promised = if self.limits.evict {
+                let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
+                let above = chain
+                    .iter()
+                    .filter(|above| self.sessions[**above].wish.agent == agent);
+                above.count()
+            } else {
+                self.kept_of(agent).len()
+            };
+            if promised + to_be_of_agent >= self.limits.max_per_agent {
+                return Err(Error::LimitReached(Limit::MaxSessionsPerAgent));
+            }
+        }
+        let (live, over) = self.live_and_over();
+        let places = count(self.limits.max_sessions);
+        let to_be = self.creates_in_flight();
+        if live + to_be >= places {
+            self.end_all_over(|_| true);
+            return Err(Error::LimitReached(Limit::MaxSessions));
+        }
+        // Which of those that are over make room is the component's choice.
+        self.may_end = live + over + to_be >= places;
+        if let Some(parent) = parent {
+            let root = self.root(parent);
+            let below = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
+            let below = below.filter(|number| self.is_below(*number, root)).count();
+            let to_be = self.to_be.iter().filter_map(Waiting::parent);
+            let to_be = to_be.filter(|above| self.root(*above) == root).count();
+            if below + to_be >= self.limits.max_per_root {
+                return Err(Error::LimitReached(Limit::MaxSessionsPerRoot));
+            }
+        }
+        Ok(())
+    }
+
+    fn kept_of(&self, agent: u8) -> Vec<Number> {
+        let kept = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
+        kept.filter(|number| self.sessions[*number].wish.agent == agent)
+            .collect()
+    }
+
+    /// What the guard does: it repeats something only where the component can notice.
+    pub fn possible(&self, issue: Issue) -> Issue {
+        let number = self.tokens.len();
+        let repeats = number > 0
+            && match issue {
+                Issue::SameHandle => self.is_used(|token| token + 1 == number),
+                Issue::SameToken => self.token_is_used(number),
+                _ => true,
+            };
+        if repeats { issue } else { Issue::Grant(0) }
+    }
+
+    /// The guard has answered with a token, or has not.
+    pub fn resume_issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
+        if matches!(waiting, Waiting::Make { .. }) {
+            let place = self.to_be.iter().position(|other| other.is(waiting));
+            self.to_be.remove(place.expect("it was begun"));
+        }
+        let answer = match issue {
+            Issue::Deny => self.issue_refused(waiting, denied()),
+            Issue::Unavailable => self.issue_refused(waiting, unavailable()),
+            _ => self.issued(waiting, issue),
+        };
+        Step::Done(answer.unwrap_or_else(Answer::Error))
+    }
+
+    fn issue_refused(&mut self, waiting: &Waiting, error: GuardError) -> Result<Answer, Error> {
+        if let Waiting::Renew { number, token, .. } = *waiting {
+            self.still(number)?;
+            if self.sessions[number].token != token {
+                return Err(Error::Conflict);
+            }
+        }
+        Err(Error::Guard(error))
+    }
+
+    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<Answer, Error> {
+        let number = self.tokens.len();
+        let wanted = waiting.wanted();
+        let (expires_at, handle) = match issue {
+            Issue::Grant(more) => (wanted.saturating_add_signed(more), number),
+            Issue::Over => (self.now, number),
+            Issue::SameHandle => (wanted, number.saturating_sub(1)),
+            _ => (wanted, number),
+        };
+        self.tokens.push(Token {
+            handle,
+            expires_at,
+            revoked: false,
+        });
+        let answer = match waiting {
+            Waiting::Make { .. } => self.make(waiting, number, issue),
+            _ => self.replace(waiting, number, issue),
+        };
+        if let Err(error) = &answer {
+            // In vain: the guard is to forget it, unless somebody else has its name.
+            let is_of_another = matches!(error, Error::Collision(_)) || self.handle_is_used(number);
+            if !is_of_another {
+                self.pending.insert(number);
+                self.ask_guard_to_revoke(&[number]);
+            }
+        }
+        answer
+    }
+
+    /// Whether a kept session or a pending revocation has the handle of this token.
+    fn handle_is_used(&self, number: TokenNumber) -> bool {
+        let handle = self.tokens[number].handle;
+        self.is_used(|token| token != number && self.tokens[token].handle == handle)
+    }
+
+    /// Whether a kept session has such a token, or the revocation of one is pending.
+    fn is_used(&self, such: impl Fn(TokenNumber) -> bool) -> bool {
+        let mut kept = self
+            .sessions
+            .iter()
+            .filter(|session| session.ended.is_none());
+        kept.any(|session| such(session.token)) || self.pending.iter().any(|token| such(*token))
+    }
+
+    /// Whether a kept session has, or remembers, the token before this one: that is what a guard that
+    /// repeats itself repeats.
+    fn token_is_used(&self, number: TokenNumber) -> bool {
+        let Some(repeated) = number.checked_sub(1) else {
+            return false;
+        };
+        self.sessions.iter().any(|session| {
+            session.ended.is_none()
+                && (session.token == repeated
+                    || session
+                        .old
+                        .iter()
+                        .rev()
+                        .take(REMEMBERED)
+                        .any(|(old, _)| *old == repeated))
+        })
+    }
+
+    fn check_new(&self, number: TokenNumber, wanted: u64, issue: Issue) -> Result<u64, Error> {
+        let token = &self.tokens[number];
+        if wanted <= self.now {
+            return Err(Error::SessionExpired);
+        }
+        if token.expires_at <= self.now {
+            return Err(Error::Guard(GuardError::Expired));
+        }
+        if self.handle_is_used(number) {
+            return Err(Error::Collision(Duplicate::Handle));
+        }
+        if matches!(issue, Issue::SameToken) && self.token_is_used(number) {
+            return Err(Error::Collision(Duplicate::Token));
+        }
+        Ok(wanted.min(token.expires_at))
+    }
+
+    fn make(
+        &mut self,
+        waiting: &Waiting,
+        token: TokenNumber,
+        issue: Issue,
+    ) -> Result<Answer, Error> {
+        let Waiting::Make {
+            wish,
+            parent,
+            created_at,
+            wanted,
+            began,
+        } = waiting
+        else {
+            unreachable!("it makes a session")
+        };
+        let mut since = self.switches[*began..].iter();
+        if since.any(|filter| Self::is_for(*filter, wish)) {
+            return Err(Error::SessionRevoked);
+        }
+        if let Some(parent) = parent {
+            self.still(*parent)?;
+        }
+        let wanted = (*wanted).min(self.parents_end(*parent));
+        let expires_at = self.check_new(token, wanted, issue)?;
+        let mut evicted = Vec::new();
+        if self.kept_of(wish.agent).len() >= self.limits.max_per_agent {
+            self.end_all_over(|session| session.wish.agent == wish.agent);
+        }
+        if self.kept_of(wish.agent).len() >= self.limits.max_per_agent {
+            let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
+            let kept = self.kept_of(wish.agent);
+            let oldest = kept.into_iter().find(|number| !chain.contains(number));
+            let oldest = oldest.ok_or(Error::LimitReached(Limit::MaxSessionsPerAgent))?;
+            evicted = self.end(oldest, EndReason::Limit).1;
+        }
+        let number = self.sessions.len();
+        self.sessions.push(Session {
+            wish: wish.clone(),
+            parent: *parent,
+            created_at: *created_at,
+            expires_at,
+            lifetime: wish.lifetime.unwrap_or(self.limits.default_ttl),
+            used_at: self.now,
+            uses_left: wish.uses,
+            token,
+            old: Vec::new(),
+            grace: None,
+            ended: None,
+            denials: (0, Vec::new()),
+        });
+        self.totals.created += 1;
+        self.tell(number, EventKind::Created);
+        self.ask_guard_to_revoke(&evicted);
+        Ok(Answer::Grant(self.view(number), token))
+    }
+
+    fn replace(
+        &mut self,
+        waiting: &Waiting,
+        new: TokenNumber,
+        issue: Issue,
+    ) -> Result<Answer, Error> {
+        let Waiting::Renew {
+            number,
+            token,
+            how,
+            wanted,
+        } = *waiting
+        else {
+            unreachable!("it replaces a token")
+        };
+        self.still(number)?;
+        let session = &self.sessions[number];
+        if session.token != token {
+            return Err(Error::Conflict);
+        }
+        let wanted = wanted.min(self.parents_end(session.parent));
+        let expires_at = self.check_new(new, wanted, issue)?;
+        let (now, grace) = (self.now, self.limits.grace);
+        let session = &mut self.sessions[number];
+        session.old.push((token, how));
+        session.grace = (how == How::Rotate).then_some((token, now + grace));
+        session.token = new;
+        session.expires_at = expires_at;
+        session.used_at = now;
+        for below in 0..self.sessions.len() {
+            if self.is_below(below, number) {
+                let below = &mut self.sessions[below];
+                below.expires_at = below.expires_at.min(expires_at);
+            }
+        }
+        if how == How::Refresh {
+            self.totals.refreshed += 1;
+            self.tell(number, EventKind::Refreshed);
+        } else {
+            self.totals.rotated += 1;
+            self.tell(number, EventKind::Rotated);
+        }
+        self.pending.insert(token);
+        self.ask_guard_to_revoke(&[token]);
+        Ok(Answer::Grant(self.view(number), new))
+    }
+
+    /// The component has ended a session that was over, because it needed its place.
+    pub fn observe_end(&mut self, told: &Told) -> bool {
+        let number = told.number;
+        if number >= self.sessions.len() || !self.is_kept(number) {
+            return false;
+        }
+        let over = self.over(number);
+        if let Some((culprit, reason)) = over {
+            self.end(culprit, reason);
+        }
+        over.is_some()
+    }
+}
+
+impl Wish {
+    /// Whether the original's `create-session` can wish for it.
+    pub fn is_legacy(&self) -> bool {
+        self.lifetime.is_none() && self.uses.is_none()
+    }
+}
+
+impl Waiting {
+    fn is(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+
+    fn wish(&self) -> &Wish {
+        match self {
+            Self::Make { wish, .. } => wish,
+            other => unreachable!("{other:?} makes no session"),
+        }
+    }
+
+    fn parent(&self) -> Option<Number> {
+        match self {
+            Self::Make { parent, .. } => *parent,
+            other => unreachable!("{other:?} makes no session"),
+        }
+    }
+
+    pub fn wanted(&self) -> u64 {
+        match self {
+            Self::Make { wanted, .. } | Self::Renew { wanted, .. } => *wanted,
+            other => unreachable!("{other:?} wants no token"),
+        }
+    }
+
+    /// Whether the guard is asked for a token, and not about one.
+    pub fn is_for_a_token(&self) -> bool {
+        matches!(self, Self::Make { .. } | Self::Renew { .. })
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).expect("there are few")
+}
+
+pub fn denied() -> GuardError {
+    GuardError::Denied("no".into())
+}
+
+pub fn unavailable() -> GuardError {
+    GuardError::Unavailable("away".into())
+}
+
+/// Whether all that `wanted` stands for is among what `granted` stands for.
+fn covers(granted: &str, wanted: &str) -> bool {
+    match granted.split_once('*') {
+        _ if granted == wanted => true,
+        Some(("", "")) => true,
+        Some((prefix, "")) if prefix.ends_with(':') => {
+            wanted.len() > prefix.len() && wanted.starts_with(prefix)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,469 @@
+//! The component under test, spoken to in the model's words.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::bindings::exports::clawdb::session::events::Event;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Page, RevokeFilter, Session,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::{
+    Config, Overflow, Statistics,
+};
+use clawdb_session_host::clock::{Clock, Instant, ManualClock};
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::error::CallError;
+use clawdb_session_host::guard::{
+    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
+use clawdb_session_host::subscription::Subscription;
+use futures::poll;
+use tokio::sync::oneshot;
+
+use crate::model::{
+    Answer, Call, Check, Filter, Issue, Limits, Number, TokenNumber, Told, View, Wish, denied,
+    unavailable,
+};
+
+/// Where the clock starts.
+const START: Instant = Instant {
+    seconds: 1_893_456_000,
+    nanoseconds: 0,
+};
+
+/// A call under way.
+pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// An answer in the component's words.
+pub enum Outcome {
+    Session(Result<Session, CallError>),
+    Grant(Result<Grant, CallError>),
+    Nothing(Result<(), CallError>),
+    Count(Result<u32, CallError>),
+    Revocation(Result<(bool, u32), CallError>),
+    Flush(u32, u32),
+    Sessions(Result<Vec<Session>, CallError>),
+}
+
+pub struct System {
+    pub host: SessionHost,
+    pub guard: Arc<ScriptedGuard>,
+    clock: Arc<ManualClock>,
+    numbers: HashMap<String, Number>,
+    since: u64,
+    subscription: Subscription,
+}
+
+impl System {
+    pub async fn start(engine: &SessionEngine, limits: &Limits) -> Self {
+        let clock = Arc::new(ManualClock::new(START));
+        let guard = Arc::new(ScriptedGuard::new(clock.clone()));
+        let options = HostOptions {
+            clock: clock.clone(),
+            guard_deadline: None,
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        let host = SessionHost::start(engine, options).await.unwrap();
+        let seconds = |millis: u64| Some(millis / 1_000);
+        let count = |count: usize| Some(u32::try_from(count).unwrap());
+        let config = Config {
+            workspace_id: None,
+            default_ttl: seconds(limits.default_ttl),
+            max_lifetime: seconds(limits.max_lifetime),
+            max_sessions: count(limits.max_sessions),
+            max_sessions_per_agent: count(limits.max_per_agent),
+            agent_overflow: limits.evict.then_some(Overflow::EvictOldest),
+            max_sessions_per_root: count(limits.max_per_root),
+            max_depth: count(limits.max_depth),
+            rotation_grace: seconds(limits.grace),
+            idle_timeout: limits.idle.and_then(seconds),
+            event_capacity: None,
+            max_state_bytes: None,
+        };
+        host.configure(config).await.unwrap();
+        let subscription = host.subscribe(0).await.unwrap();
+        Self {
+            host,
+            guard,
+            clock,
+            numbers: HashMap::new(),
+            since: 0,
+            subscription,
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.now_millis()
+    }
+
+    pub fn advance(&self, millis: u64) {
+        self.clock.advance(Duration::from_millis(millis));
+    }
+
+    /// Begins a call and lets it come as far as it can.
+    pub async fn begin(&self, call: &Call) -> Result<Outcome, Running> {
+        let running = self.run(call.clone());
+        self.go_on(running).await
+    }
+
+    /// Lets a call come as far as it can: to its answer, or to where it waits for the guard.
+    pub async fn go_on(&self, mut running: Running) -> Result<Outcome, Running> {
+        let waiting = self.guard.waiting();
+        loop {
+            if let Poll::Ready(outcome) = poll!(&mut running) {
+                return Ok(outcome);
+            }
+            if self.guard.waiting() > waiting {
+                return Err(running);
+            }
+            self.host.settle().await.unwrap();
+        }
+    }
+
+    fn run(&self, call: Call) -> Running {
+        let host = self.host.clone();
+        let id = |number: Number| {
+            let known = self.numbers.iter().find(|(_, known)| **known == number);
+            known.map_or_else(|| uuid::Uuid::nil().to_string(), |(id, _)| id.clone())
+        };
+        let text = |token: Option<TokenNumber>| token.map_or("unknown".into(), text_of);
+        match call {
+            Call::Make(wish, None) if wish.is_legacy() => Box::pin(async move {
+                let (agent, role) = (agent_id(wish.agent), role_name(wish.role));
+                let scopes = wish.scopes.iter().map(ToString::to_string).collect();
+                Outcome::Grant(host.create_session(agent, role, scopes, None).await)
+            }),
+            Call::Make(wish, None) => {
+                Box::pin(async move { Outcome::Grant(host.create(request(&wish)).await) })
+            }
+            Call::Make(wish, Some(parent)) => {
+                let parent = id(parent);
+                Box::pin(async move { Outcome::Grant(host.delegate(parent, request(&wish)).await) })
+            }
+            Call::Use(token, scope) => {
+                let token = text(token);
+                Box::pin(async move {
+                    Outcome::Session(match scope {
+                        Some(scope) => host.authorize(token, scope).await,
+                        None => host.validate(token).await,
+                    })
+                })
+            }
+            Call::Rotate(token) => {
+                let token = text(token);
+                Box::pin(async move { Outcome::Grant(host.rotate(token).await) })
+            }
+            Call::Refresh(number) => {
+                let id = id(number);
+                Box::pin(async move { Outcome::Grant(host.refresh(id).await) })
+            }
+            Call::Touch(number) => {
+                let id = id(number);
+                Box::pin(async move { Outcome::Nothing(host.touch(id).await) })
+            }
+            Call::Get(number) => {
+                let id = id(number);
+                Box::pin(async move {
+                    Outcome::Session(if number % 2 == 0 {
+                        host.get(id).await
+                    } else {
+                        host.get_session(id).await
+                    })
+                })
+            }
+            Call::Revoke(number) => {
+                let id = id(number);
+                Box::pin(async move {
+                    let revocation = host.revoke(id).await;
+                    Outcome::Revocation(revocation.map(|it| (it.guard_confirmed, it.descendants)))
+                })
+            }
+            Call::Invalidate(number) => {
+                let id = id(number);
+                Box::pin(async move { Outcome::Nothing(host.invalidate(id).await) })
+            }
+            Call::RevokeAll(Filter::Agent(agent)) => {
+                Box::pin(
+                    async move { Outcome::Count(host.revoke_all_for_agent(agent_id(agent)).await) },
+                )
+            }
+            Call::RevokeAll(filter) => {
+                let filter = match filter {
+                    Filter::Role(role) => RevokeFilter::Role(role_name(role)),
+                    Filter::Root(number) => RevokeFilter::Root(id(number)),
+                    _ => RevokeFilter::Everything,
+                };
+                Box::pin(async move { Outcome::Count(host.revoke_all(filter).await) })
+            }
+            Call::Flush => Box::pin(async move {
+                let report = host.flush_guard_revocations().await.unwrap();
+                Outcome::Flush(report.settled, report.pending)
+            }),
+            Call::List(agent) => {
+                Box::pin(async move { Outcome::Sessions(list(&host, agent_id(agent)).await) })
+            }
+            Call::Prune(limit) => Box::pin(async move {
+                Outcome::Count(
+                    host.prune_expired(Some(limit))
+                        .await
+                        .map_err(CallError::from),
+                )
+            }),
+        }
+    }
+
+    /// The answer in the model's words. A session that is new gets its number here.
+    pub fn answer(&mut self, outcome: Outcome) -> Answer {
+        let answer = match outcome {
+            Outcome::Session(session) => session.map(|it| Answer::Session(self.view(&it))),
+            Outcome::Grant(grant) => grant.map(|grant| {
+                let next = self.numbers.len();
+                let id = grant.session.id.clone();
+                self.numbers.entry(id).or_insert(next);
+                Answer::Grant(self.view(&grant.session), number_of(&grant.token))
+            }),
+            Outcome::Nothing(nothing) => nothing.map(|()| Answer::Nothing),
+            Outcome::Count(count) => count.map(Answer::Count),
+            Outcome::Revocation(revocation) => {
+                revocation.map(|(confirmed, descendants)| Answer::Revocation {
+                    confirmed,
+                    descendants,
+                })
+            }
+            Outcome::Flush(settled, pending) => Ok(Answer::Flush { settled, pending }),
+            Outcome::Sessions(sessions) => sessions.map(|sessions| {
+                let numbers = sessions.iter().map(|session| self.view(session).number);
+                Answer::Sessions(numbers.collect())
+            }),
+        };
+        match answer {
+            Ok(answer) => answer,
+            Err(CallError::Session(error)) => Answer::Error(error),
+            Err(CallError::Host(error)) => panic!("{error}"),
+        }
+    }
+
+    fn view(&self, session: &Session) -> View {
+        View {
+            number: self.number(&session.id),
+            agent: session.agent_id.as_bytes().last().unwrap() - b'0',
+            role: session.role.as_bytes().last().unwrap() - b'0',
+            scopes: session.scopes.clone(),
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+            parent: session.parent.as_ref().map(|id| self.number(id)),
+            root: self.number(&session.root),
+            generation: session.generation,
+            uses_left: session.uses_left,
+        }
+    }
+
+    fn number(&self, id: &str) -> Number {
+        *self.numbers.get(id).expect("the session is known")
+    }
+
+    /// What has happened since the last time, in the model's words; checked to be in sequence, and
+    /// the same when it is pushed.
+    pub async fn events(&mut self) -> Vec<Told> {
+        let page = self.host.poll_events(self.since, 1_000).await.unwrap();
+        assert_eq!(page.missed, 0);
+        self.host.settle().await.unwrap();
+        let pushed: Vec<Event> = std::iter::from_fn(|| self.subscription.try_next()).collect();
+        assert_eq!(pushed, page.events, "what is pushed is what is polled");
+        let mut told = Vec::new();
+        for event in page.events {
+            self.since += 1;
+            assert_eq!(event.sequence, self.since);
+            assert_eq!(event.time, self.now());
+            told.push(Told {
+                number: self.number(&event.session_id),
+                agent: event.agent_id.as_bytes().last().unwrap() - b'0',
+                parent: event.parent.map(|id| self.number(&id)),
+                root: self.number(&event.root),
+                generation: event.generation,
+                kind: event.kind,
+            });
+        }
+        told
+    }
+
+    pub async fn stats(&self) -> Statistics {
+        self.host.stats().await.unwrap()
+    }
+}
+
+async fn list(host: &SessionHost, agent: String) -> Result<Vec<Session>, CallError> {
+    let (mut sessions, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = Page {
+            cursor,
+            limit: Some(2),
+        };
+        let page = host.list_for_agent(agent.clone(), page).await?;
+        sessions.extend(page.sessions);
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(sessions);
+        }
+    }
+}
+
+fn agent_id(agent: u8) -> String {
+    format!("0a9e0000-0000-4000-8000-00000000000{agent}")
+}
+
+fn role_name(role: u8) -> String {
+    format!("role-{role}")
+}
+
+fn request(wish: &Wish) -> CreateRequest {
+    CreateRequest {
+        agent_id: agent_id(wish.agent),
+        role: role_name(wish.role),
+        scopes: wish.scopes.iter().map(ToString::to_string).collect(),
+        task_type: None,
+        expires_in: wish.lifetime.map(|millis| millis / 1_000),
+        metadata: None,
+        max_uses: wish.uses,
+    }
+}
+
+fn text_of(token: TokenNumber) -> String {
+    format!("token-{token}")
+}
+
+fn number_of(token: &str) -> TokenNumber {
+    token.strip_prefix("token-").unwrap().parse().unwrap()
+}
+
+/// A guard whose tokens are numbered, and that answers as it was told to, when it was told to.
+pub struct ScriptedGuard {
+    clock: Arc<ManualClock>,
+    script: Mutex<Script>,
+}
+
+struct Script {
+    /// Calls come to wait here, in the order in which they began.
+    waiting: Vec<oneshot::Sender<()>>,
+    issue: Issue,
+    check: Check,
+    revokes: bool,
+    tokens: Vec<Issued>,
+}
+
+struct Issued {
+    handle: String,
+    expires_at: u64,
+    revoked: bool,
+}
+
+impl ScriptedGuard {
+    fn new(clock: Arc<ManualClock>) -> Self {
+        Self {
+            clock,
+            script: Mutex::new(Script {
+                waiting: Vec::new(),
+                issue: Issue::Grant(0),
+                check: Check::Truth,
+                revokes: true,
+                tokens: Vec::new(),
+            }),
+        }
+    }
+
+    pub fn set_revokes(&self, revokes: bool) {
+        self.script().revokes = revokes;
+    }
+
+    /// How many calls wait.
+    pub fn waiting(&self) -> usize {
+        self.script().waiting.len()
+    }
+
+    /// Lets the call that waits in this place go on, and get these answers.
+    pub fn release(&self, place: usize, issue: Issue, check: Check) {
+        let mut script = self.script();
+        (script.issue, script.check) = (issue, check);
+        script
+            .waiting
+            .remove(place)
+            .send(())
+            .expect("the call waits");
+    }
+
+    async fn wait(&self) {
+        let (go, waits) = oneshot::channel();
+        self.script().waiting.push(go);
+        waits.await.expect("the guard lives as long as the call");
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Guard for ScriptedGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.wait().await;
+        let mut script = self.script();
+        let number = script.tokens.len();
+        let mut issued = IssuedToken {
+            token: text_of(number),
+            handle: format!("handle-{number}"),
+            expires_at: request.expires_at,
+        };
+        match script.issue {
+            Issue::Deny => return Err(denied().into()),
+            Issue::Unavailable => return Err(unavailable().into()),
+            Issue::Grant(more) => issued.expires_at = issued.expires_at.saturating_add_signed(more),
+            Issue::Over => issued.expires_at = self.clock.now_millis(),
+            Issue::SameHandle => issued.handle.clone_from(&script.tokens[number - 1].handle),
+            Issue::SameToken => issued.token = text_of(number - 1),
+        }
+        script.tokens.push(Issued {
+            handle: issued.handle.clone(),
+            expires_at: issued.expires_at,
+            revoked: false,
+        });
+        Ok(issued)
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.wait().await;
+        let script = self.script();
+        let issued = &script.tokens[number_of(&token)];
+        match script.check {
+            Check::Deny => return Err(denied().into()),
+            Check::Unavailable => return Err(unavailable().into()),
+            Check::Revoked => return Err(GuardError::Revoked.into()),
+            Check::WrongHandle | Check::Truth if issued.revoked => {
+                return Err(GuardError::Revoked.into());
+            }
+            Check::WrongHandle | Check::Truth => {}
+        }
+        Ok(Claims {
+            handle: match script.check {
+                Check::WrongHandle => "another handle".into(),
+                _ => issued.handle.clone(),
+            },
+            expires_at: issued.expires_at,
+        })
+    }
+
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        let mut script = self.script();
+        if !script.revokes {
+            return Err(unavailable().into());
+        }
+        for token in &mut script.tokens {
+            token.revoked |= token.handle == handle;
+        }
+        Ok(())
+    }
+}
