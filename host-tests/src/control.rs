@@ -64,6 +64,8 @@ pub struct ControlledGuard {
     issue: Control,
     validate: Control,
     revoke: Control,
+    /// How many calls the guard underneath works on.
+    working: watch::Sender<usize>,
 }
 
 struct Control {
@@ -83,6 +85,7 @@ impl ControlledGuard {
             issue: control(),
             validate: control(),
             revoke: control(),
+            working: watch::Sender::default(),
         }
     }
 
@@ -110,6 +113,22 @@ impl ControlledGuard {
             validate: calls(GuardFunction::Validate),
             revoke: calls(GuardFunction::Revoke),
         }
+    }
+
+    /// Waits until the guard underneath works on nothing: each call that is under way is held then.
+    /// Tells whether there was anything to wait for.
+    pub async fn rest(&self) -> bool {
+        let mut working = self.working.subscribe();
+        let was_working = *working.borrow_and_update() > 0;
+        // The sender is in `self`.
+        let _ = working.wait_for(|working| *working == 0).await;
+        was_working
+    }
+
+    /// The answer of the guard underneath.
+    async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
+        let _working = Working::new(&self.working);
+        call.await
     }
 
     fn control(&self, function: GuardFunction) -> &Control {
@@ -143,11 +162,27 @@ impl ControlledGuard {
     }
 }
 
+/// A call that the guard underneath works on.
+struct Working<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Working<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|working| *working += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|working| *working -= 1);
+    }
+}
+
 #[async_trait]
 impl Guard for ControlledGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         let wrong_handle = self.enter(GuardFunction::Issue).await?;
-        let mut issued = self.inner.issue_session_token(request).await?;
+        let mut issued = self.ask(self.inner.issue_session_token(request)).await?;
         if wrong_handle {
             issued.handle = uuid::Uuid::new_v4().to_string();
         }
@@ -156,7 +191,7 @@ impl Guard for ControlledGuard {
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         let wrong_handle = self.enter(GuardFunction::Validate).await?;
-        let mut claims = self.inner.validate_token(token).await?;
+        let mut claims = self.ask(self.inner.validate_token(token)).await?;
         if wrong_handle {
             claims.handle = uuid::Uuid::new_v4().to_string();
         }
@@ -165,6 +200,6 @@ impl Guard for ControlledGuard {
 
     async fn revoke_session(&self, handle: String) -> GuardResult<()> {
         self.enter(GuardFunction::Revoke).await?;
-        self.inner.revoke_session(handle).await
+        self.ask(self.inner.revoke_session(handle)).await
     }
 }

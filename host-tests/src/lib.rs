@@ -15,6 +15,7 @@
 //! | [`subscription`] | the events, pushed |
 //! | [`token`] | a bearer token that `Debug` does not show |
 //! | [`exec`] | conversations in JSON: the command line's scripting interface |
+//! | [`vectors`] | conversations that the component must answer so, on any guard |
 //! | [`bindings`] | the types of the WIT |
 
 pub mod bindings;
@@ -32,3 +33,4 @@ pub mod jwt;
 mod pulse;
 pub mod subscription;
 pub mod token;
+pub mod vectors;

@@ -5,6 +5,7 @@ mod tour;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use clawdb_session_host::engine::{COMPONENT, SessionEngine};
@@ -40,6 +41,9 @@ enum Command {
     ///
     /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
     /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
+    ///
+    /// {"op":"subscribe","name":"s","since":0} has events pushed; {"op":"read","name":"s","max":N}
+    /// gives those that have come, and {"op":"unsubscribe","name":"s"} ends it.
     ///
     /// A line that is not understood gets {"err":{"kind":"bad-request",...}}, and the conversation
     /// goes on.
@@ -96,6 +100,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             };
             let engine = SessionEngine::new()?;
             let mut conversation = if controls {
+                let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
                 Conversation::start_controlled(&engine, guard).await?
             } else {
                 Conversation::start(&engine, guard).await?

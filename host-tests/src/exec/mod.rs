@@ -22,13 +22,13 @@ use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 pub use json::{ToJson, denial, end_reason};
 use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
-use crate::clock::{Instant, ManualClock};
+use crate::clock::{Clock, Instant, ManualClock};
 use crate::control::{ControlledGuard, GuardFunction};
 use crate::engine::SessionEngine;
 use crate::entropy::{self, ControlledEntropy};
 use crate::error::StartError;
+use crate::guard::Guard;
 use crate::host::{HostOptions, SessionHost};
-use crate::jwt::JwtGuard;
 use crate::subscription::Subscription;
 
 /// 2030-01-01T00:00:00Z, where a controlled clock starts.
@@ -76,7 +76,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(engine: &SessionEngine, guard: JwtGuard) -> Result<Self, StartError> {
+    pub async fn start(engine: &SessionEngine, guard: impl Guard) -> Result<Self, StartError> {
         Ok(Self {
             host: SessionHost::start(engine, HostOptions::new(guard)).await?,
             controls: None,
@@ -85,18 +85,16 @@ impl Conversation {
         })
     }
 
-    /// A conversation with controls.
+    /// A conversation with controls, over a guard that goes by the controlled clock.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start_controlled(
         engine: &SessionEngine,
-        guard: JwtGuard,
+        guard: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Guard>,
     ) -> Result<Self, StartError> {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
-        let guard = Arc::new(ControlledGuard::new(Arc::new(
-            guard.with_clock(clock.clone()),
-        )));
+        let guard = Arc::new(ControlledGuard::new(guard(clock.clone())));
         let entropy = Arc::new(ControlledEntropy::default());
         let options = HostOptions {
             clock: clock.clone(),
@@ -208,8 +206,8 @@ impl Conversation {
                 })))
             }
             Control::Read { name, max } => {
-                // What was pushed is to have come. An instance that is gone pushes no more.
-                let _ = self.host.settle().await;
+                // What was pushed is to have come.
+                self.come_to_rest().await;
                 let subscription = self.subscription(&name)?;
                 let read = std::iter::from_fn(|| subscription.try_next());
                 let events: Vec<_> = read.take(max.unwrap_or(usize::MAX)).collect();
@@ -230,9 +228,8 @@ impl Conversation {
                         GuardFunctions::Validate => guard.set(GuardFunction::Validate, mode),
                         GuardFunctions::Revoke => guard.set(GuardFunction::Revoke, mode),
                     }
-                    // Calls that were held go on before the next line. If they trap, it is they
-                    // that tell.
-                    let _ = self.host.settle().await;
+                    // Calls that were held go on before the next line.
+                    self.come_to_rest().await;
                 } else if !calls {
                     return Err("neither a mode nor calls is asked for".to_owned().into());
                 }
@@ -284,13 +281,23 @@ impl Conversation {
         Ok(json!({ "ok": null }))
     }
 
+    /// Waits until nothing goes on any more in the instance, nor in its guard if that is controlled.
+    /// An instance that is gone is at rest; its calls tell that themselves.
+    async fn come_to_rest(&self) {
+        while self.host.settle().await.is_ok() {
+            match &self.controls {
+                Some(controls) if controls.guard.rest().await => {}
+                _ => break,
+            }
+        }
+    }
+
     /// Begins a call and lets it come as far as it can without the guard.
     async fn settle(&self, mut running: BoxFuture<'static, Value>) -> Started {
         if let Poll::Ready(answer) = poll!(&mut running) {
             return Started::Done(answer);
         }
-        // An instance that is gone answers the call itself.
-        let _ = self.host.settle().await;
+        self.come_to_rest().await;
         match poll!(&mut running) {
             Poll::Ready(answer) => Started::Done(answer),
             Poll::Pending => Started::Running(running),
