@@ -15,6 +15,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use wasm_encoder::{Component, RawSection};
+use wasmparser::{Parser, Payload};
+
 const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 const DEBIAN_INSTALL: &str =
@@ -56,12 +59,36 @@ fn build() -> Result<(), Box<dyn Error>> {
         .module(&fs::read(module)?)?
         .encode()?;
     let file = out.join("clawdb_session.wasm");
-    fs::write(&file, component)?;
+    fs::write(&file, without_names(&component)?)?;
     println!(
         "cargo::rustc-env=CLAWDB_SESSION_COMPONENT={}",
         file.display()
     );
     Ok(())
+}
+
+/// The component without the names of its inner parts: they are for debuggers, and a fiftieth of
+/// its size.
+fn without_names(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut component = Component::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        let is_names = matches!(&payload, Payload::CustomSection(section) if section.name() == "component-name");
+        if depth == 0
+            && !is_names
+            && let Some((id, range)) = payload.as_section()
+        {
+            let data = &bytes[usize::try_from(range.start)?..usize::try_from(range.end)?];
+            component.section(&RawSection { id, data });
+        }
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(component.finish())
 }
 
 /// `guest` beside the folders of the host's profiles: `OUT_DIR` is

@@ -3,72 +3,115 @@
 //! A revocation stands here from before the guard is asked until it has confirmed, so that nothing
 //! is lost when it fails or the call is cancelled; or until the token's own time is over.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
+use crate::expiry::{Due, ExpiryIndex};
+use crate::slab::Slab;
 
-/// Names a pending revocation: when its token expires by itself, and a number of its own.
-pub type PendingKey = (Timestamp, u64);
+/// Names a pending revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingKey {
+    /// Where it stands.
+    due: Due,
+    /// Tells it from every other that ever stood there.
+    number: u64,
+}
 
 /// The revocations that are not confirmed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PendingRevocations {
-    handles: BTreeMap<PendingKey, Rc<str>>,
+    revocations: Slab<Pending>,
+    /// In the order in which their tokens expire by themselves.
+    order: ExpiryIndex,
     /// The last one that the guard was asked for; the next batch goes on behind it.
-    last_asked: PendingKey,
+    last_asked: Due,
     numbers: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    handle: Rc<str>,
+}
+
+impl Default for PendingRevocations {
+    fn default() -> Self {
+        Self {
+            revocations: Slab::new(),
+            order: ExpiryIndex::default(),
+            last_asked: Due::default(),
+            numbers: 0,
+        }
+    }
 }
 
 impl PendingRevocations {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.handles.len()
+        self.revocations.len()
     }
 
     /// Adds one.
     pub fn add(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> PendingKey {
         self.numbers = self.numbers.wrapping_add(1);
-        let key = (token_expires_at, self.numbers);
-        self.handles.insert(key, handle);
-        key
+        let number = self.numbers;
+        let slot = self.revocations.insert(Pending { number, handle });
+        let due = (token_expires_at, slot);
+        self.order.insert(due);
+        PendingKey { due, number }
     }
 
     /// The handle of one, while it is pending.
     #[must_use]
     pub fn get(&self, key: &PendingKey) -> Option<Rc<str>> {
-        self.handles.get(key).cloned()
+        let pending = self.revocations.get(key.due.1)?;
+        (pending.number == key.number).then(|| Rc::clone(&pending.handle))
     }
 
     /// Takes one out.
     pub fn settle(&mut self, key: &PendingKey) -> Option<Rc<str>> {
-        self.handles.remove(key)
+        let handle = self.get(key)?;
+        self.remove(key.due);
+        Some(handle)
     }
 
     /// Takes one out whose token's time is over.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Rc<str>> {
-        let first = self.handles.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let due = *self.order.first()?;
+        if due.0 > now {
+            return None;
+        }
+        self.remove(due).map(|pending| pending.handle)
     }
 
     /// The next ones to try, at most `max`: first those behind the last that was asked for.
     #[must_use]
     pub fn next_batch(&self, max: usize) -> Vec<PendingKey> {
-        let behind = self
-            .handles
-            .range((Bound::Excluded(self.last_asked), Bound::Unbounded));
-        let before = self.handles.range(..=self.last_asked);
-        behind
-            .chain(before)
-            .take(max)
-            .map(|(key, _)| *key)
-            .collect()
+        let max = max.min(self.len());
+        let mut batch = Vec::with_capacity(max);
+        let mut next = self.order.first_behind(&self.last_asked);
+        while batch.len() < max {
+            let Some(due) = next.or(self.order.first().copied()) else {
+                break;
+            };
+            if let Some(pending) = self.revocations.get(due.1) {
+                let number = pending.number;
+                batch.push(PendingKey { due, number });
+            }
+            next = self.order.first_behind(&due);
+        }
+        batch
     }
 
     /// The guard is being asked for this one, so that it comes last the next time.
     pub fn note_asked(&mut self, key: PendingKey) {
-        self.last_asked = key;
+        self.last_asked = key.due;
+    }
+
+    fn remove(&mut self, due: Due) -> Option<Pending> {
+        self.order.remove(&due);
+        self.revocations.remove(due.1)
     }
 }

@@ -81,7 +81,52 @@ pub async fn run(out: &mut impl Write) -> Result {
         time(session.expires_at)
     )?;
 
-    step(out, 4, "list: what an agent has open")?;
+    step(
+        out,
+        4,
+        "delegate: a sub-agent gets less, and no longer than its parent",
+    )?;
+    let child = host
+        .delegate(
+            &*second.session.id,
+            request(&coder, "reader", &["memory:read"]),
+        )
+        .await?;
+    show(out, &[&second.session, &child.session])?;
+    refused(
+        out,
+        "a scope that the parent does not have",
+        host.delegate(
+            &*second.session.id,
+            request(&coder, "reader", &["memory:write"]),
+        )
+        .await,
+    )?;
+
+    step(out, 5, "authorize: may it do this?")?;
+    let session = host.authorize(&*child.token, "memory:read").await?;
+    writeln!(out, "  session {} may memory:read", short(&session.id))?;
+    refused(
+        out,
+        "web:search",
+        host.authorize(&*child.token, "web:search").await,
+    )?;
+
+    step(
+        out,
+        6,
+        "rotate: the bearer replaces its token, and a replaced one that comes back is theft",
+    )?;
+    let rotated = host.rotate(&*child.token).await?;
+    writeln!(out, "  token   {}", abbreviated(&rotated.token))?;
+    refused(out, "the token before it", host.rotate(&*child.token).await)?;
+    refused(
+        out,
+        "with it the new one (nobody knows which of the two is the thief's)",
+        host.validate(&*rotated.token).await,
+    )?;
+
+    step(out, 7, "list: what an agent has open")?;
     for task in ["plan", "build", "test"] {
         let task = CreateRequest {
             task_type: Some(task.into()),
@@ -105,7 +150,9 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.active_count().await?
     )?;
 
-    step(out, 5, "revoke: one session ends now")?;
+    step(out, 8, "revoke: one session ends now, and all below it")?;
+    host.delegate(&*second.session.id, request(&coder, "reader", &[]))
+        .await?;
     let revocation = host.revoke(&*second.session.id).await?;
     let guard = if revocation.guard_confirmed {
         "confirmed by the guard"
@@ -114,12 +161,13 @@ pub async fn run(out: &mut impl Write) -> Result {
     };
     writeln!(
         out,
-        "  session {} is dead, {guard}",
-        short(&revocation.session_id)
+        "  session {} is dead, {guard}, and {} below it",
+        short(&revocation.session_id),
+        revocation.descendants
     )?;
     refused(out, "its token", host.validate(&*second.token).await)?;
 
-    step(out, 6, "revoke-all-for-agent: the kill switch")?;
+    step(out, 9, "revoke-all-for-agent: the kill switch")?;
     let ended = host.revoke_all_for_agent(&*coder).await?;
     writeln!(
         out,
@@ -128,12 +176,12 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.active_count().await?
     )?;
 
-    step(out, 7, "poll-events: all of it, in order")?;
+    step(out, 10, "poll-events: all of it, in order")?;
     let page = host.poll_events(0, 100).await?;
     writeln!(
         out,
-        "  {:>3}  {:<24}  {:<8}  {:<8}  what",
-        "no.", "time", "session", "agent"
+        "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  what",
+        "no.", "time", "session", "parent", "agent"
     )?;
     for event in page.events {
         let kind = match event.kind {
@@ -145,10 +193,11 @@ pub async fn run(out: &mut impl Write) -> Result {
         };
         writeln!(
             out,
-            "  {:>3}  {:<24}  {:<8}  {:<8}  {kind}",
+            "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  {kind}",
             event.sequence,
             time(event.time),
             short(&event.session_id),
+            event.parent.as_deref().map_or("-", short),
             short(&event.agent_id),
         )?;
     }
@@ -198,10 +247,10 @@ fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {
 }
 
 /// Shows that the component refused; a tour on which it does not is no tour.
-fn refused(
+fn refused<T>(
     out: &mut impl Write,
     what: &str,
-    answer: std::result::Result<Session, CallError>,
+    answer: std::result::Result<T, CallError>,
 ) -> Result {
     match answer {
         Err(CallError::Session(error)) => {
@@ -209,7 +258,7 @@ fn refused(
             Ok(())
         }
         Err(error) => Err(error.into()),
-        Ok(session) => Err(format!("{what} was accepted for session {}", session.id).into()),
+        Ok(_) => Err(format!("{what} was accepted").into()),
     }
 }
 

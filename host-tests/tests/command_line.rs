@@ -27,18 +27,29 @@ fn without_a_command_it_shows_the_tour() {
         "1. create",
         "2. validate",
         "3. refresh",
-        "4. list",
-        "5. revoke",
-        "6. revoke-all",
-        "7. poll-events",
+        "4. delegate",
+        "5. authorize",
+        "6. rotate",
+        "7. list",
+        "8. revoke",
+        "9. revoke-all-for-agent",
+        "10. poll-events",
     ] {
         assert!(
             tour.contains(&format!("\n{step}")),
             "{step} is missing in:\n{tour}"
         );
     }
-    assert_eq!(tour.matches("is refused").count(), 3, "{tour}");
-    assert!(tour.contains("expired: revoked-all"), "{tour}");
+    assert_eq!(tour.matches("is refused").count(), 7, "{tour}");
+    for what in [
+        "rotated",
+        "theft",
+        "cascade",
+        "revoked-all",
+        "denied: scope",
+    ] {
+        assert!(tour.contains(what), "{what} is missing in:\n{tour}");
+    }
 }
 
 #[test]
@@ -135,66 +146,90 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("conversation.jsonl");
     let agent = "0a9e0000-0000-4000-8000-000000000001";
+    let create = json!({ "agent-id": agent, "role": "worker", "scopes": [], "task-type": null });
+    let unknown = "session-not-found";
     let lines = [
-        json!({ "op": "configure", "default-ttl": 60 }),
-        json!({ "op": "create", "agent-id": agent, "role": "worker", "scopes": [], "task-type": null }),
-        json!({ "op": "create-session", "agent-id": agent, "role": "worker", "scopes": [], "task-type": "plan" }),
-        json!({ "op": "validate", "token": "unknown" }),
-        json!({ "op": "refresh", "session-id": agent }),
-        json!({ "op": "revoke", "session-id": agent }),
-        json!({ "op": "get", "session-id": agent }),
-        json!({ "op": "get-session", "id": agent }),
-        json!({ "op": "invalidate", "id": agent }),
-        json!({ "op": "list-for-agent", "agent-id": agent, "page": { "cursor": null, "limit": 1 } }),
-        json!({ "op": "active-count" }),
-        json!({ "op": "prune-expired", "limit": null }),
-        json!({ "op": "flush-guard-revocations" }),
-        json!({ "op": "poll-events", "since": 0, "max": 1 }),
-        json!({ "op": "stats" }),
-        json!({ "op": "revoke-all-for-agent", "agent-id": agent }),
-        json!({ "op": "entropy", "mode": "ok" }),
+        (json!({ "op": "configure", "default-ttl": 60 }), "ok"),
+        (
+            json!({ "op": "create", "agent-id": agent, "role": "worker", "max-uses": 1 }),
+            "ok",
+        ),
+        (
+            json!({ "op": "create-session", "agent-id": agent, "role": "worker", "scopes": [], "task-type": "plan" }),
+            "ok",
+        ),
+        (
+            json!({ "op": "delegate", "parent-session-id": agent, "request": create }),
+            unknown,
+        ),
+        (
+            json!({ "op": "validate", "token": "unknown" }),
+            "invalid-token",
+        ),
+        (
+            json!({ "op": "authorize", "token": "unknown", "scope": "a" }),
+            "invalid-token",
+        ),
+        (
+            json!({ "op": "rotate", "token": "unknown" }),
+            "invalid-token",
+        ),
+        (json!({ "op": "touch", "session-id": agent }), unknown),
+        (json!({ "op": "refresh", "session-id": agent }), unknown),
+        (json!({ "op": "revoke", "session-id": agent }), unknown),
+        (json!({ "op": "get", "session-id": agent }), unknown),
+        (json!({ "op": "get-session", "id": agent }), unknown),
+        (json!({ "op": "invalidate", "id": agent }), unknown),
+        (
+            json!({ "op": "list-for-agent", "agent-id": agent, "page": { "cursor": null, "limit": 1 } }),
+            "ok",
+        ),
+        (json!({ "op": "active-count" }), "ok"),
+        (json!({ "op": "prune-expired", "limit": null }), "ok"),
+        (json!({ "op": "flush-guard-revocations" }), "ok"),
+        (json!({ "op": "poll-events", "since": 0, "max": 1 }), "ok"),
+        (json!({ "op": "subscribe", "name": "s", "since": 0 }), "ok"),
+        (
+            json!({ "op": "subscribe", "name": "s", "since": 0 }),
+            "bad-request",
+        ),
+        (json!({ "op": "read", "name": "s", "max": 1 }), "ok"),
+        (json!({ "op": "unsubscribe", "name": "s" }), "ok"),
+        (json!({ "op": "read", "name": "s" }), "bad-request"),
+        (json!({ "op": "stats" }), "ok"),
+        (
+            json!({ "op": "revoke-all-for-agent", "agent-id": agent }),
+            "ok",
+        ),
+        (json!({ "op": "revoke-all", "filter": "everything" }), "ok"),
+        (
+            json!({ "op": "revoke-all", "filter": { "role": "worker" } }),
+            "ok",
+        ),
+        (
+            json!({ "op": "revoke-all", "filter": { "root": agent } }),
+            "ok",
+        ),
+        (
+            json!({ "op": "revoke-all", "filter": "nothing" }),
+            "bad-request",
+        ),
+        (json!({ "op": "entropy", "mode": "ok" }), "ok"),
     ];
-    let conversation: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let conversation: Vec<String> = lines.iter().map(|(line, _)| line.to_string()).collect();
     std::fs::write(&file, conversation.join("\n\n")).unwrap();
     let said = text(
         &command(&["exec", "--controls", file.to_str().unwrap()])
             .output()
             .unwrap(),
     );
-    let kinds: Vec<Value> = said
-        .lines()
-        .map(|line| {
-            let answer: Value = serde_json::from_str(line).unwrap();
-            if answer.get("ok").is_some() {
-                json!("ok")
-            } else {
-                answer["err"]["kind"].clone()
-            }
-        })
-        .collect();
-    let not_found = "session-not-found";
-    assert_eq!(
-        kinds,
-        [
-            "ok",
-            "ok",
-            "ok",
-            "invalid-token",
-            not_found,
-            not_found,
-            not_found,
-            not_found,
-            not_found,
-            "ok",
-            "ok",
-            "ok",
-            "ok",
-            "ok",
-            "ok",
-            "ok",
-            "ok"
-        ]
-    );
+    assert_eq!(said.lines().count(), lines.len());
+    for (answer, (line, expected)) in said.lines().zip(&lines) {
+        let answer: Value = serde_json::from_str(answer).unwrap();
+        let kind = answer["err"]["kind"].as_str().unwrap_or("ok");
+        assert_eq!(kind, *expected, "{line}");
+        assert_eq!(kind == "ok", answer.get("ok").is_some());
+    }
     assert!(
         said.contains(
             "\"created-at\":\"2030-01-01T00:00:00Z\",\"expires-at\":\"2030-01-01T00:01:00Z\""

@@ -1,0 +1,117 @@
+//! [`ClawGuard`]: `claw-guard`, the token authority of `ClawDB` (`SQLite` and HS256 JSON Web
+//! Tokens), as the guard of the component.
+//!
+//! `claw-guard` has sessions of its own, under ids that it makes itself. To the component such an id
+//! is the handle of a token (R9): one session of the component has one of these after the other, a
+//! new one with each refresh and rotation.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use claw_guard::{Guard as Authority, GuardError as AuthorityError};
+use clawdb_session_host::clock::{Clock, SystemClock};
+use clawdb_session_host::guard::{
+    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+};
+use uuid::Uuid;
+
+/// `claw-guard` behind the component.
+///
+/// `claw-guard` goes by the machine's clock, and counts lifetimes in whole seconds. Times are
+/// translated to and from the component's clock, and a lifetime is rounded up: the session ends when
+/// the component wants it to, and the token up to a second later.
+///
+/// It keeps neither principal nor task: agent, workspace, role and scopes are what its tokens say.
+pub struct ClawGuard {
+    authority: Authority,
+    clock: Arc<dyn Clock>,
+}
+
+impl ClawGuard {
+    /// The guard over an authority, by the machine's clock.
+    #[must_use]
+    pub fn new(authority: Authority) -> Self {
+        Self {
+            authority,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// The same guard by another clock: the component's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The component's time, in milliseconds since 1970.
+    fn now(&self) -> i64 {
+        let now = self.clock.now();
+        let millis = i64::from(now.nanoseconds / 1_000_000);
+        now.seconds.saturating_mul(1_000).saturating_add(millis)
+    }
+}
+
+#[async_trait]
+impl Guard for ClawGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let agent_id = parse("agent-id", &request.agent_id)?;
+        let workspace_id = parse("workspace-id", &request.workspace_id)?;
+        let now = self.now();
+        let wanted = i64::try_from(request.expires_at).unwrap_or(i64::MAX);
+        let Ok(lifetime) = u64::try_from(wanted.saturating_sub(now)) else {
+            return Err(GuardError::Expired.into());
+        };
+        let seconds = lifetime.div_ceil(1_000);
+        let (role, scopes) = (&request.role, request.scopes);
+        let sessions = self.authority.sessions();
+        let session = sessions
+            .create_session(agent_id, workspace_id, role, scopes, seconds)
+            .await
+            .map_err(|error| translated(&error))?;
+        let lifetime = i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        Ok(IssuedToken {
+            token: session.token,
+            handle: session.id.to_string(),
+            expires_at: now.saturating_add(lifetime).try_into().unwrap_or(0),
+        })
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        let sessions = self.authority.sessions();
+        let session = sessions
+            .validate_session(&token)
+            .await
+            .map_err(|error| translated(&error))?;
+        let left = session.expires_at.signed_duration_since(Utc::now());
+        let expires_at = self.now().saturating_add(left.num_milliseconds());
+        Ok(Claims {
+            handle: session.id.to_string(),
+            expires_at: expires_at.try_into().unwrap_or(0),
+        })
+    }
+
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        let id = Uuid::parse_str(&handle).map_err(|_| GuardError::InvalidToken)?;
+        let sessions = self.authority.sessions();
+        let revoked = sessions.revoke_session(id).await;
+        revoked.map_err(|error| translated(&error).into())
+    }
+}
+
+fn parse(field: &str, id: &str) -> Result<Uuid, GuardError> {
+    Uuid::parse_str(id).map_err(|error| GuardError::Denied(format!("{field}: {error}")))
+}
+
+/// The component's word for an error. What is not about the token is a failure of the authority, and
+/// asking again may help.
+fn translated(error: &AuthorityError) -> GuardError {
+    match error {
+        AuthorityError::InvalidToken => GuardError::InvalidToken,
+        AuthorityError::SessionExpired => GuardError::Expired,
+        AuthorityError::SessionRevoked => GuardError::Revoked,
+        AuthorityError::PolicyDenied(reason) => GuardError::Denied(reason.clone()),
+        other => GuardError::Unavailable(other.to_string()),
+    }
+}

@@ -1,0 +1,164 @@
+//! The component on `ClawDB`'s own token authority.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use claw_guard::{Guard as Authority, GuardConfig};
+use clawdb_session_claw_guard::ClawGuard;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::error::CallError;
+use clawdb_session_host::exec::Conversation;
+use clawdb_session_host::guard::GuardError;
+use clawdb_session_host::host::{HostOptions, SessionHost};
+use clawdb_session_host::vectors::Vector;
+use uuid::Uuid;
+
+const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
+
+async fn authority(db_path: PathBuf) -> Authority {
+    let config = GuardConfig {
+        db_path,
+        jwt_secret: secrecy::SecretString::from("a secret of more than thirty-two bytes"),
+        policy_dir: None,
+        sensitive_resources: Vec::new(),
+        audit_flush_interval_ms: 100,
+        audit_batch_size: 500,
+        business_hours_start_hour: 0,
+        business_hours_end_hour: 24,
+    };
+    Authority::new(config).await.expect("the database opens")
+}
+
+/// A database in memory, which all connections of the authority's pool share.
+fn in_memory() -> PathBuf {
+    format!("sqlite:file:{}?mode=memory&cache=shared", Uuid::new_v4()).into()
+}
+
+fn request() -> CreateRequest {
+    CreateRequest {
+        agent_id: AGENT.into(),
+        role: "worker".into(),
+        scopes: vec!["memory:read".into()],
+        task_type: None,
+        expires_in: Some(60),
+        metadata: None,
+        max_uses: None,
+    }
+}
+
+async fn replay_vectors(db_path: impl Fn() -> PathBuf) {
+    let engine = SessionEngine::new().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
+    let vectors = Vector::read_all(&folder).unwrap();
+    assert!(vectors.len() > 50);
+    let mut failed = Vec::new();
+    for vector in &vectors {
+        let guard = ClawGuard::new(authority(db_path()).await);
+        let conversation =
+            Conversation::start_controlled(&engine, |clock| Arc::new(guard.with_clock(clock)));
+        let replayed = vector.replay(conversation.await.unwrap()).await;
+        failed.extend(replayed.err().map(|mismatch| mismatch.to_string()));
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[tokio::test]
+async fn the_vectors_pass_on_a_database_in_memory() {
+    replay_vectors(in_memory).await;
+}
+
+#[tokio::test]
+async fn the_vectors_pass_on_a_database_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    // One for all: each instance finds the rows of those before it.
+    let file = folder.path().join("guard.db");
+    replay_vectors(|| file.clone()).await;
+}
+
+#[tokio::test]
+async fn what_the_component_ends_is_revoked_in_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guard.db");
+    let authority = authority(file.clone()).await;
+    let engine = SessionEngine::new().unwrap();
+    let guard = ClawGuard::new(authority.clone());
+    let host = SessionHost::start(&engine, HostOptions::new(guard))
+        .await
+        .unwrap();
+    let first = host.create(request()).await.unwrap();
+    let child = host.delegate(&*first.session.id, request()).await.unwrap();
+    let second = host.rotate(&*first.token).await.unwrap();
+    let sessions = authority.sessions();
+    let agent = Uuid::parse_str(AGENT).unwrap();
+    let active = || async {
+        sessions
+            .list_active_sessions(agent, None)
+            .await
+            .unwrap()
+            .items
+    };
+    assert_eq!(
+        active().await.len(),
+        2,
+        "the replaced token's row is revoked"
+    );
+    let known = sessions.validate_session(&second.token).await.unwrap();
+    assert_eq!((known.agent_id, &*known.role), (agent, "worker"));
+    assert_eq!(known.scopes, ["memory:read"]);
+
+    let revocation = host.revoke(&*first.session.id).await.unwrap();
+    assert!(revocation.guard_confirmed);
+    assert_eq!(active().await, []);
+    for token in [first.token, second.token, child.token] {
+        sessions.validate_session(&token).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_revokes_in_the_database_is_refused() {
+    let authority = authority(in_memory()).await;
+    let engine = SessionEngine::new().unwrap();
+    let guard = ClawGuard::new(authority.clone());
+    let host = SessionHost::start(&engine, HostOptions::new(guard))
+        .await
+        .unwrap();
+    let grant = host.create(request()).await.unwrap();
+    let known = authority
+        .sessions()
+        .validate_session(&grant.token)
+        .await
+        .unwrap();
+    authority.sessions().revoke_session(known.id).await.unwrap();
+    let revoked = Err(CallError::Session(Error::Guard(GuardError::Revoked)));
+    assert_eq!(host.validate(&*grant.token).await, revoked);
+    // Nor can it be exchanged for a good one.
+    let rotated = host.rotate(&*grant.token).await.map(|grant| grant.session);
+    assert_eq!(rotated, revoked);
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_is_an_authority_that_is_unavailable() {
+    let authority = authority(in_memory()).await;
+    let engine = SessionEngine::new().unwrap();
+    let guard = ClawGuard::new(authority.clone());
+    let host = SessionHost::start(&engine, HostOptions::new(guard))
+        .await
+        .unwrap();
+    let grant = host.create(request()).await.unwrap();
+    authority.pool().close().await;
+    for answer in [
+        host.validate(&*grant.token).await.map(drop),
+        host.create(request()).await.map(drop),
+        host.refresh(&*grant.session.id).await.map(drop),
+    ] {
+        let unavailable = matches!(
+            answer,
+            Err(CallError::Session(Error::Guard(GuardError::Unavailable(_))))
+        );
+        assert!(unavailable, "{answer:?}");
+    }
+    // The kill switch does without.
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1));
+    assert_eq!(host.active_count().await, Ok(0));
+}
