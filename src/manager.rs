@@ -243,7 +243,13 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 return Err(self.store.borrow_mut().refuse_superseded(old, now));
             }
         };
-        let now = self.ask_guard(token, expected, Error::InvalidToken).await?;
+        let now = match self.ask_guard(token, expected).await {
+            Err(Error::Conflict) => {
+                let now = self.clock.now();
+                return Err(self.store.borrow_mut().refuse_superseded(expected, now));
+            }
+            answer => answer?,
+        };
         let used = self.store.borrow_mut().take_use(expected, scope, now)?;
         if let Some(pending) = used.exhausted {
             // The use was taken, whatever happens from here on.
@@ -263,14 +269,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Has the guard check the token of a session (R9). Gives the time of its answer, at which the
-    /// session was live and the token its current one. `superseded` is what it means that the token
-    /// is that no more.
-    async fn ask_guard(
-        &self,
-        token: &Token,
-        expected: Expected,
-        superseded: Error,
-    ) -> Result<Timestamp, Error> {
+    /// session was live and the token its current one; [`Error::Conflict`] if it is that no more.
+    async fn ask_guard(&self, token: &Token, expected: Expected) -> Result<Timestamp, Error> {
         let _watch = Watch::new(&self.store, expected);
         let answer = self.guard.validate_token(token.expose()).await;
 
@@ -278,7 +278,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let mut store = self.store.borrow_mut();
         let handle = store
             .check(expected, now)
-            .map_err(|stale| stale.into_error(superseded))?;
+            .map_err(|stale| stale.into_error(Error::Conflict))?;
         let (denial, error) = match answer {
             Ok(claims) if claims.handle != handle => (Denial::Handle, Error::InvalidToken),
             Ok(claims) if claims.expires_at <= now => (Denial::Guard, GuardError::Expired.into()),
@@ -309,7 +309,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.clock.now();
         let (expected, renewal, now) = match self.find(token, now)? {
             Presented::Current(expected) => {
-                let now = self.ask_guard(token, expected, Error::Conflict).await?;
+                let now = self.ask_guard(token, expected).await?;
                 (expected, Renewal::Rotation, now)
             }
             Presented::InGrace(expected) => (expected, Renewal::Retry, now),

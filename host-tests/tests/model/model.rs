@@ -679,7 +679,14 @@ impl Model {
                 token,
                 scope,
             } => self
-                .checked(number, token, check, Error::InvalidToken)
+                .checked(number, token, check)
+                .map_err(|error| {
+                    if error == Error::Conflict {
+                        self.deny(number, Denial::Superseded);
+                        return Error::InvalidToken;
+                    }
+                    error
+                })
                 .and_then(|()| {
                     let session = &self.sessions[number];
                     if let Some(scope) = scope
@@ -702,30 +709,22 @@ impl Model {
                     }
                     Ok(Answer::Session(view))
                 }),
-            Waiting::Rotate { number, token } => {
-                match self.checked(number, token, check, Error::Conflict) {
-                    Ok(()) => {
-                        let wanted = self.sessions[number].expires_at;
-                        return self.renew(number, How::Rotate, wanted);
-                    }
-                    Err(error) => Err(error),
+            Waiting::Rotate { number, token } => match self.checked(number, token, check) {
+                Ok(()) => {
+                    let wanted = self.sessions[number].expires_at;
+                    return self.renew(number, How::Rotate, wanted);
                 }
-            }
+                Err(error) => Err(error),
+            },
             ref other => unreachable!("{other:?} waits for a token"),
         };
         Step::Done(answer.unwrap_or_else(Answer::Error))
     }
 
-    fn checked(
-        &mut self,
-        number: Number,
-        token: TokenNumber,
-        check: Check,
-        superseded: Error,
-    ) -> Result<(), Error> {
+    fn checked(&mut self, number: Number, token: TokenNumber, check: Check) -> Result<(), Error> {
         self.still(number)?;
         if self.sessions[number].token != token {
-            return Err(superseded);
+            return Err(Error::Conflict);
         }
         let known = &self.tokens[token];
         let (denial, error) = match check {

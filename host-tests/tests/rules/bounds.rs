@@ -162,9 +162,12 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     assert_eq!(host.active_count().await, Ok(STORED));
     let many = costs().await;
     scene.advance(200_000.0);
-    let begin = Instant::now();
-    assert_eq!(host.active_count().await, Ok(0));
-    let all_due = begin.elapsed();
+    let count_due = async || {
+        let begin = Instant::now();
+        assert_eq!(host.active_count().await, Ok(0));
+        begin.elapsed()
+    };
+    let all_due = shortest(50, count_due).await;
     assert!(
         all_due < many[2].1 * 10 + Duration::from_millis(1),
         "{all_due:?} where all are due"

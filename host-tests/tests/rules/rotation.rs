@@ -128,6 +128,21 @@ async fn r27_validate_merely_refuses_a_superseded_token_and_tells_of_it() {
 }
 
 #[tokio::test]
+async fn r27_a_validate_under_way_when_its_token_is_superseded_is_refused_and_told_of() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Validate);
+    let validate = scene.start_validate(&grant).await;
+    scene.host.refresh(&*grant.session.id).await.unwrap();
+    scene.release();
+    assert_eq!(refusal(validate.await), Error::InvalidToken);
+    assert_eq!(
+        scene.denials_of(&grant.session.id).await,
+        [Denial::Superseded]
+    );
+}
+
+#[tokio::test]
 async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
