@@ -61,9 +61,8 @@ impl AgentSessions {
     }
 
     /// A session more, the newest one.
-    pub fn add(&mut self, serial: u64, slot: u32, over_at: Timestamp) {
+    pub fn add(&mut self, serial: u64, slot: u32) {
         self.list.push_back((serial, slot));
-        self.note_end(over_at);
     }
 
     /// One of them is over at this time.

@@ -126,6 +126,8 @@ struct Entry {
     same_role: Links,
     /// At the top of delegations: how many sessions are below, or are to be.
     descendants: u32,
+    /// None of them is over before this.
+    none_over_before: Timestamp,
 }
 
 #[derive(Debug)]

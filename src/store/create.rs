@@ -189,6 +189,7 @@ impl Store {
             siblings: Links::NONE,
             same_role: Links::NONE,
             descendants: 0,
+            none_over_before: Timestamp::MAX,
         });
         self.totals.created = self.totals.created.saturating_add(1);
         self.events.record(now, &session, EventKind::Created);
@@ -220,11 +221,10 @@ impl Store {
                 entry.children = children;
             }
         }
-        self.index(slot);
-        let over_at = self.over_at(slot);
         if let Some(agent) = self.agents.get_mut(&agent_id) {
-            agent.members.add(serial, slot, over_at);
+            agent.members.add(serial, slot);
         }
+        self.note_end(slot);
         if let Some(role) = self.roles.get_mut(&attributes.role) {
             role.members
                 .push(&mut self.sessions, slot, Entry::same_role);
@@ -238,21 +238,38 @@ impl Store {
 
     /// Counts a session that is to be below this one; gives the one at the top.
     fn reserve_below(&mut self, parent: Expected, now: Timestamp) -> Result<Expected, Error> {
-        self.check_life(parent, now)?;
         let top = self.chain(parent.slot).last();
-        let root = top.map(|(slot, entry)| Expected {
+        let (slot, entry) = top.ok_or(Error::SessionNotFound)?;
+        let root = Expected {
             slot,
             serial: entry.serial,
             generation: entry.session.generation,
-        });
+        };
         let max = self.limits.max_sessions_per_root;
-        let root = root.ok_or(Error::SessionNotFound)?;
+        if entry.descendants >= max && entry.none_over_before <= now {
+            self.end_over_below(slot, now);
+        }
         match self.entry_mut(root) {
             Some(entry) if entry.descendants < max => {
                 entry.descendants = entry.descendants.saturating_add(1);
                 Ok(root)
             }
             _ => Err(Error::LimitReached(Limit::SessionsPerRoot)),
+        }
+    }
+
+    /// Ends what is over below a root. All of it is looked at, but once for many that were over.
+    fn end_over_below(&mut self, root: u32, now: Timestamp) {
+        let mut next = Timestamp::MAX;
+        for slot in self.descendants_of(root) {
+            // It may have ended with one above it just now.
+            let over_at = self.over_at(slot);
+            if self.end_if_over(slot, now).is_none() && self.sessions.get(slot).is_some() {
+                next = next.min(over_at);
+            }
+        }
+        if let Some(entry) = self.sessions.get_mut(root) {
+            entry.none_over_before = next;
         }
     }
 

@@ -226,11 +226,7 @@ impl Store {
         }
         self.by_fingerprint.insert(fingerprint, slot);
         self.handles.insert(self.seed.hash_one(token.handle), ());
-        self.index(slot);
-        let over_at = self.over_at(slot);
-        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
-            agent.members.note_end(over_at);
-        }
+        self.note_end(slot);
         if expires_at < expires_at_before {
             self.shorten_descendants(slot, expires_at);
         }
@@ -313,11 +309,7 @@ impl Store {
             };
             if entry.session.expires_at > expires_at {
                 entry.session.expires_at = expires_at;
-                let agent_id = entry.session.agent_id;
-                self.index(below);
-                if let Some(agent) = self.agents.get_mut(&agent_id) {
-                    agent.members.note_end(expires_at);
-                }
+                self.note_end(below);
             }
         }
     }

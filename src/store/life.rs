@@ -79,6 +79,25 @@ impl Store {
         }
     }
 
+    /// The session has got its end, a new one or an earlier one: in the expiry index, with its agent
+    /// and at the top of its delegations.
+    pub(super) fn note_end(&mut self, slot: u32) {
+        self.index(slot);
+        let over_at = self.over_at(slot);
+        let Some(entry) = self.sessions.get(slot) else {
+            return;
+        };
+        if let Some(agent) = self.agents.get_mut(&entry.session.agent_id) {
+            agent.members.note_end(over_at);
+        }
+        let root = self.chain(slot).last().map(|(root, _)| root);
+        if let Some(root) = root.filter(|root| *root != slot)
+            && let Some(root) = self.sessions.get_mut(root)
+        {
+            root.none_over_before = root.none_over_before.min(over_at);
+        }
+    }
+
     /// The slot of the session that was over first. Sessions that have been used since they were
     /// indexed are put where they belong on the way, at most as many as the budget allows.
     pub(super) fn first_over(&mut self, now: Timestamp, budget: &mut u32) -> Option<u32> {

@@ -6,9 +6,10 @@
 //! new one with each refresh and rotation.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use claw_guard::{Guard as Authority, GuardError as AuthorityError};
 use clawdb_session_host::clock::{Clock, SystemClock};
 use clawdb_session_host::guard::{
@@ -26,7 +27,12 @@ use uuid::Uuid;
 pub struct ClawGuard {
     authority: Authority,
     clock: Arc<dyn Clock>,
+    /// The latest that the clock has shown.
+    latest: AtomicI64,
 }
+
+/// The last millisecond that the component's clock can show: of the year 9999.
+const LAST: i64 = 253_402_300_799_999;
 
 impl ClawGuard {
     /// The guard over an authority, by the machine's clock.
@@ -35,6 +41,7 @@ impl ClawGuard {
         Self {
             authority,
             clock: Arc::new(SystemClock),
+            latest: AtomicI64::new(0),
         }
     }
 
@@ -45,11 +52,14 @@ impl ClawGuard {
         self
     }
 
-    /// The component's time, in milliseconds since 1970.
+    /// The component's time, in milliseconds since 1970: as there, the latest that the clock has shown
+    /// (R6), so that a clock that fails or goes back does not make good tokens look old.
     fn now(&self) -> i64 {
-        let now = self.clock.now();
-        let millis = i64::from(now.nanoseconds / 1_000_000);
-        now.seconds.saturating_mul(1_000).saturating_add(millis)
+        let reading = self.clock.now();
+        let time = DateTime::from_timestamp(reading.seconds, reading.nanoseconds);
+        let millis = time.map_or(0, |time| time.timestamp_millis());
+        let millis = if millis <= LAST { millis } else { 0 };
+        self.latest.fetch_max(millis, Ordering::Relaxed).max(millis)
     }
 }
 

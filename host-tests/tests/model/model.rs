@@ -457,11 +457,7 @@ impl Model {
 
     /// Whether a session that a call has waited for lives; what the call hears otherwise.
     fn still(&mut self, number: Number) -> Result<(), Error> {
-        if self.is_kept(number)
-            && let Some((culprit, reason)) = self.over(number)
-        {
-            self.end(culprit, reason);
-        }
+        self.end_if_over(number);
         match &self.sessions[number].ended {
             Some(heard) => Err(heard.clone()),
             None => Ok(()),
@@ -564,11 +560,8 @@ impl Model {
 
     fn end_all_over(&mut self, which: impl Fn(&Session) -> bool) {
         for number in 0..self.sessions.len() {
-            if self.is_kept(number)
-                && which(&self.sessions[number])
-                && let Some((culprit, reason)) = self.over(number)
-            {
-                self.end(culprit, reason);
+            if which(&self.sessions[number]) {
+                self.end_if_over(number);
             }
         }
     }
@@ -817,15 +810,28 @@ impl Model {
         self.may_end = live + over + to_be >= places;
         if let Some(parent) = parent {
             let root = self.root(parent);
-            let below = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
-            let below = below.filter(|number| self.is_below(*number, root)).count();
+            let is_below = |number: &Number| self.is_kept(*number) && self.is_below(*number, root);
+            let below = (0..self.sessions.len()).filter(is_below);
+            let (live, over): (Vec<_>, Vec<_>) = below.partition(|number| self.is_live(*number));
             let to_be = self.to_be.iter().filter_map(Waiting::parent);
             let to_be = to_be.filter(|above| self.root(*above) == root).count();
-            if below + to_be >= self.limits.max_per_root {
+            if live.len() + to_be >= self.limits.max_per_root {
+                for number in over {
+                    self.end_if_over(number);
+                }
                 return Err(Error::LimitReached(Limit::MaxSessionsPerRoot));
             }
+            self.may_end |= live.len() + over.len() + to_be >= self.limits.max_per_root;
         }
         Ok(())
+    }
+
+    fn end_if_over(&mut self, number: Number) {
+        if self.is_kept(number)
+            && let Some((culprit, reason)) = self.over(number)
+        {
+            self.end(culprit, reason);
+        }
     }
 
     fn kept_of(&self, agent: u8) -> Vec<Number> {

@@ -247,6 +247,27 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
     assert_eq!(refusal(answer.await), full);
 }
 
+#[tokio::test]
+async fn r26_what_is_over_holds_no_place_below_a_root() {
+    let config = Config {
+        max_sessions_per_root: Some(2),
+        ..no_config()
+    };
+    let scene = Scene::configured(config).await;
+    let root = scene.session().await;
+    let brief = scene.delegated(&root, lasting(2)).await;
+    let child = scene.child(&root).await;
+    let full = Error::LimitReached(Limit::MaxSessionsPerRoot);
+    let answer = scene.host.delegate(&*child.session.id, request(AGENT));
+    assert_eq!(refusal(answer.await), full);
+    scene.advance(2.0);
+    scene.child(&child).await;
+    let ends = scene.ends_of(&brief.session.id).await;
+    assert_eq!(ends, [EndReason::Lapsed]);
+    let answer = scene.host.delegate(&*root.session.id, request(AGENT));
+    assert_eq!(refusal(answer.await), full);
+}
+
 /// A root with two children, of which the first has a child of its own; none of them in the order in
 /// which they end.
 async fn family(scene: &Scene) -> [clawdb_session_host::host::Grant; 4] {
