@@ -343,7 +343,11 @@ async fn push(
                 // Writing nothing waits for a reader, or tells that there is none.
                 let mut write = pin!(writer.write(Vec::new()));
                 let answer = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
-                if matches!(answer, Poll::Ready((StreamResult::Dropped, _))) {
+                let (answer, _) = match answer {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => write.as_mut().cancel(),
+                };
+                if answer == StreamResult::Dropped {
                     return;
                 }
             }

@@ -130,6 +130,11 @@ impl EventLog {
         }
     }
 
+    /// Keeps so many events from here on.
+    pub fn set_capacity(&mut self, capacity: u32) {
+        self.capacity = capacity as usize;
+    }
+
     /// Records an event under the next sequence number, and wakes who waits for one.
     pub fn record(&mut self, time: Timestamp, session: &Session, kind: EventKind) {
         while self.ring.len() >= self.capacity {

@@ -5,8 +5,9 @@
 //! learnt before, but has the store check and change in one step. No borrow of the store lives
 //! across a wait.
 //!
-//! A call may also be cancelled while it waits (its future is dropped). Then a create gives its
-//! place up, and revocations that were not confirmed stay pending.
+//! A call may also be cancelled while it waits (its future is dropped). Then a create that has made
+//! nothing gives its place up, a kill switch ends at once what it has not ended yet, and revocations
+//! that were not confirmed stay pending.
 
 mod held;
 mod revoking;
@@ -16,8 +17,7 @@ mod waiting;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use held::{Place, Room, Watch};
-use revoking::MAX_GUARD_REVOCATIONS;
+use held::{Answer, Clearing, Place, Room, Watch};
 pub use subscription::{Notice, Subscription};
 use waiting::yield_now;
 
@@ -30,8 +30,8 @@ use crate::guard::{Guard, IssueRequest};
 use crate::id::{AgentId, SessionId};
 use crate::scope::Scope;
 use crate::session::{CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage};
-use crate::store::{Store, Totals};
-use crate::superseded::Renewal;
+use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals};
+use crate::superseded::{Renewal, Worth};
 use crate::table::Seed;
 use crate::ticket::{Draft, Expected, NewToken, Presented, RenewalPlan};
 use crate::token::{FingerprintKey, Token};
@@ -237,12 +237,13 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     async fn use_token(&self, token: &Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.clock.now();
-        let expected = match self.find(token, now)? {
-            Presented::Current(expected) => expected,
-            Presented::InGrace(old) | Presented::Stolen(old) | Presented::Superseded(old) => {
-                return Err(self.store.borrow_mut().refuse_superseded(old, now));
-            }
-        };
+        let Presented {
+            expected,
+            superseded,
+        } = self.find(token, now)?;
+        if superseded.is_some() {
+            return Err(self.store.borrow_mut().refuse_superseded(expected, now));
+        }
         let now = match self.ask_guard(token, expected).await {
             Err(Error::Conflict) => {
                 let now = self.clock.now();
@@ -307,16 +308,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// As `sessions.rotate` in the WIT.
     pub async fn rotate(&self, token: &Token) -> Result<Grant, Error> {
         let now = self.clock.now();
-        let (expected, renewal, now) = match self.find(token, now)? {
-            Presented::Current(expected) => {
-                let now = self.ask_guard(token, expected).await?;
-                (expected, Renewal::Rotation, now)
+        let Presented {
+            expected,
+            superseded,
+        } = self.find(token, now)?;
+        let (renewal, now) = match superseded {
+            None => (Renewal::Rotation, self.ask_guard(token, expected).await?),
+            Some(Worth::Grace) => (Renewal::Retry, now),
+            Some(Worth::Overtaken) => return Err(Error::Conflict),
+            Some(Worth::Nothing) => {
+                return Err(self.store.borrow_mut().refuse_superseded(expected, now));
             }
-            Presented::InGrace(expected) => (expected, Renewal::Retry, now),
-            Presented::Superseded(old) => {
-                return Err(self.store.borrow_mut().refuse_superseded(old, now));
-            }
-            Presented::Stolen(expected) => {
+            Some(Worth::Theft) => {
                 let pending = self.store.borrow_mut().end_stolen(expected, now);
                 self.revoke_each_with_guard(pending).await;
                 return Err(Error::InvalidToken);
@@ -361,10 +364,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         });
         match done {
             Ok((grant, superseded)) => {
+                let renewed = plan.expected.renewed();
+                let _answer = Answer::owed(&self.store, renewed);
                 // Dead here already. Where the guard does not confirm, the revocation stays pending.
                 let _ = self.revoke_with_guard(superseded).await;
                 // That was a wait like any other: the new token may be dead by now as well.
-                self.still_current(plan.expected.renewed())?;
+                let now = self.clock.now();
+                let answered = self.store.borrow_mut().answer_renewal(renewed, now);
+                answered.map_err(|stale| stale.into_error(Error::Conflict))?;
                 Ok(grant)
             }
             Err(error) => {
@@ -422,16 +429,25 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Ends all sessions that the filter names and tells how many were live, then has the guard
     /// revoke their tokens.
     pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
-        let mut cut_off = self.store.borrow_mut().cut_off(filter);
+        let cleared = match filter {
+            RevokeFilter::Root(id) => {
+                let now = self.clock.now();
+                self.store.borrow_mut().revoke_root(id, now)
+            }
+            filter => self.clear_away(filter).await,
+        };
+        self.revoke_each_with_guard(cleared.revocations).await;
+        cleared.live
+    }
+
+    async fn clear_away(&self, filter: RevokeFilter) -> Cleared {
+        let mut clearing = Clearing::begin(&self.store, filter);
         loop {
-            let now = self.clock.now();
-            if self.store.borrow_mut().clear_away(&mut cut_off, now) {
-                break;
+            if let Some(cleared) = clearing.go_on(self.clock.now()) {
+                return cleared;
             }
             yield_now().await;
         }
-        self.revoke_each_with_guard(cut_off.revocations).await;
-        cut_off.ended
     }
 
     /// Asks the guard again for revocations that it has not confirmed.
@@ -439,10 +455,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.clock.now();
         let (expired, batch) = {
             let mut store = self.store.borrow_mut();
-            let expired = (0..MAX_GUARD_REVOCATIONS)
+            let expired = (0..MAX_REVOCATIONS)
                 .take_while(|_| store.drop_expired_revocation(now))
                 .count();
-            (expired, store.next_revocations(MAX_GUARD_REVOCATIONS))
+            (expired, store.next_revocations(MAX_REVOCATIONS))
         };
         let confirmed = self.revoke_each_with_guard(batch).await;
         FlushReport {

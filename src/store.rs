@@ -33,6 +33,9 @@ use crate::table::{Seed, Table};
 use crate::ticket::NewToken;
 use crate::token::Fingerprint;
 
+use cutoffs::CutOff;
+pub use cutoffs::{Cleared, MAX_REVOCATIONS};
+
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
 const OVERHEAD: u64 = 1_024;
@@ -68,9 +71,9 @@ pub struct Store {
     era: Era,
     /// What began before this era is stopped (R31).
     cut_off: Era,
-    /// How many cut-offs have not ended all their sessions yet. Only then can there be a session that
-    /// is cut off.
-    sweeping: usize,
+    /// The cut-offs that have not ended all their sessions yet. Only they can be for a session that
+    /// there is.
+    cut_offs: Vec<CutOff>,
     /// How sessions ended for which an operation still waits, by their serial numbers.
     fates: Table<Fate>,
     /// How many creates wait for the guard.
@@ -119,6 +122,8 @@ struct Entry {
     denials: Denials,
     /// How many operations wait for the guard on its behalf.
     watchers: u32,
+    /// Whether the renewal that gave it its token has still to answer.
+    unanswered: bool,
     /// The slot of the session that it was delegated from, which lives as long as it does (R26).
     parent: Link,
     children: List,
@@ -136,18 +141,18 @@ struct Fate {
     watchers: u32,
 }
 
-/// Which denials of a session were recorded lately, so that trying again and again does not fill
-/// the events.
+/// Which denials of a session were recorded in the last window, so that trying again and again does
+/// not fill the events.
 #[derive(Debug, Default)]
 struct Denials {
-    /// When the first of them was.
+    /// When the first of them was, which began the window.
     since: Timestamp,
     /// A bit for each reason.
     recorded: u8,
 }
 
 impl Denials {
-    /// Each reason is recorded once in this time.
+    /// How long a window is. Each reason is recorded once in it.
     const SECONDS: u64 = 1;
 
     /// Whether this one is to be recorded.
@@ -199,7 +204,7 @@ impl Store {
             sorted_to: Due::default(),
             era: 0,
             cut_off: 0,
-            sweeping: 0,
+            cut_offs: Vec::new(),
             fates: Table::default(),
             reserved: 0,
             pending: PendingRevocations::default(),
@@ -226,7 +231,7 @@ impl Store {
         if self.serial > 0 || self.reserved > 0 {
             return Err(Error::AlreadyConfigured);
         }
-        self.events = EventLog::new(limits.event_capacity);
+        self.events.set_capacity(limits.event_capacity);
         self.limits = limits;
         Ok(())
     }

@@ -30,6 +30,9 @@ pub enum Worth {
     Theft,
     /// It is of no use.
     Nothing,
+    /// It is of no use, and was current until a renewal that has not answered yet: whoever presents it
+    /// cannot know.
+    Overtaken,
 }
 
 /// The superseded tokens of a session, oldest first.
@@ -69,16 +72,31 @@ impl Superseded {
         forgotten.map(|token| token.fingerprint)
     }
 
-    /// What this token is worth, if it is one of them.
+    /// The newest can be presented once more until then, if it was rotated.
+    pub fn begin_grace(&mut self, until: Timestamp) {
+        if self.grace_until.is_some() {
+            self.grace_until = Some(until);
+        }
+    }
+
+    /// What this token is worth, if it is one of them. `unanswered`: the renewal that replaced the
+    /// newest has not answered yet.
     #[must_use]
-    pub fn worth(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Worth> {
+    pub fn worth(
+        &self,
+        fingerprint: &Fingerprint,
+        unanswered: bool,
+        now: Timestamp,
+    ) -> Option<Worth> {
         let place = self
             .tokens
             .iter()
             .position(|token| token.fingerprint == *fingerprint)?;
         let is_newest = place.saturating_add(1) == self.tokens.len();
         let in_grace = self.grace_until.is_some_and(|until| now < until);
-        Some(if is_newest && in_grace {
+        Some(if is_newest && unanswered {
+            Worth::Overtaken
+        } else if is_newest && in_grace {
             Worth::Grace
         } else if self.tokens.get(place).is_some_and(|token| token.by_host) {
             Worth::Nothing

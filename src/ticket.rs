@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::groups::Era;
 use crate::id::{AgentId, SessionId};
 use crate::session::{Attributes, MaxUses, Session};
-use crate::superseded::Renewal;
+use crate::superseded::{Renewal, Worth};
 use crate::token::Fingerprint;
 
 /// A place kept for a session whose token is being issued.
@@ -16,10 +16,18 @@ pub struct Reservation {
     pub(crate) id: SessionId,
     pub(crate) agent_id: AgentId,
     pub(crate) attributes: Rc<Attributes>,
-    /// The session that it is delegated from, and the one at the top.
-    pub(crate) parent: Option<(Expected, Expected)>,
+    pub(crate) above: Option<Above>,
     pub(crate) began: Era,
     pub(crate) size: u64,
+}
+
+/// What a session that is to be will be below.
+#[derive(Clone, Copy, Debug)]
+pub struct Above {
+    /// The session that it is delegated from.
+    pub(crate) parent: Expected,
+    /// The session at the top.
+    pub(crate) root: Expected,
 }
 
 /// Which session, at which of its tokens, a waiting operation is about.
@@ -56,15 +64,11 @@ pub struct Draft {
 
 /// The session of a token that somebody presents.
 #[derive(Clone, Copy, Debug)]
-pub enum Presented {
-    /// The token is the session's current one.
-    Current(Expected),
-    /// The token came before the current one and can be presented for rotation once more.
-    InGrace(Expected),
-    /// The token came before the current one, and presenting it for rotation is theft.
-    Stolen(Expected),
-    /// The token came before the current one.
-    Superseded(Expected),
+pub struct Presented {
+    /// The session.
+    pub expected: Expected,
+    /// What the token is worth, if it came before the current one.
+    pub superseded: Option<Worth>,
 }
 
 /// A token that the guard issued, as the store keeps it.

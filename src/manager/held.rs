@@ -6,9 +6,11 @@ use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::groups::Era;
 use crate::id::{AgentId, SessionId};
 use crate::session::Attributes;
-use crate::store::Store;
+use crate::session::RevokeFilter;
+use crate::store::{Cleared, Store};
 use crate::ticket::{Expected, Reservation};
 
 /// A place for a session that is to be.
@@ -40,7 +42,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Room for the revocation that a refresh leaves behind.
+/// Room for the revocation that a renewal leaves behind.
 pub(super) struct Room<'a> {
     store: &'a RefCell<Store>,
 }
@@ -56,6 +58,59 @@ impl<'a> Room<'a> {
 impl Drop for Room<'_> {
     fn drop(&mut self) {
         self.store.borrow_mut().give_back();
+    }
+}
+
+/// A kill switch whose sessions are being cleared away. If its call is cancelled, the rest is cleared
+/// away at once.
+pub(super) struct Clearing<'a> {
+    store: &'a RefCell<Store>,
+    era: Era,
+    now: Timestamp,
+}
+
+impl<'a> Clearing<'a> {
+    /// See [`Store::cut_off`].
+    pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter) -> Self {
+        let era = store.borrow_mut().cut_off(filter);
+        Self {
+            store,
+            era,
+            now: Timestamp::default(),
+        }
+    }
+
+    /// See [`Store::clear_away`].
+    pub(super) fn go_on(&mut self, now: Timestamp) -> Option<Cleared> {
+        self.now = now;
+        self.store.borrow_mut().clear_away(self.era, now)
+    }
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        let mut store = self.store.borrow_mut();
+        while store.is_clearing(self.era) {
+            store.clear_away(self.era, self.now);
+        }
+    }
+}
+
+/// A renewal that has taken effect and has still to answer.
+pub(super) struct Answer<'a> {
+    store: &'a RefCell<Store>,
+    renewed: Expected,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn owed(store: &'a RefCell<Store>, renewed: Expected) -> Self {
+        Self { store, renewed }
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().forget_renewal(self.renewed);
     }
 }
 

@@ -10,9 +10,8 @@ use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
 use crate::guard::Guard;
 use crate::revocations::PendingKey;
+use crate::store::MAX_REVOCATIONS;
 
-/// How many revocations one call asks the guard for at most (R20).
-pub(super) const MAX_GUARD_REVOCATIONS: usize = 1_000;
 /// How many revocations wait for the guard at a time, so that a slow guard does not make a kill
 /// switch answer late.
 const REVOCATIONS_AT_ONCE: usize = 16;
@@ -53,10 +52,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Asks the guard for many, at most [`MAX_GUARD_REVOCATIONS`], a few at a time, until it is
+    /// Asks the guard for many, at most [`MAX_REVOCATIONS`], a few at a time, until it is
     /// unavailable. Tells how many were settled. The rest is pending for a flush.
     pub(super) async fn revoke_each_with_guard(&self, mut keys: Vec<PendingKey>) -> usize {
-        keys.truncate(MAX_GUARD_REVOCATIONS);
+        keys.truncate(MAX_REVOCATIONS);
         let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
         let queue = RefCell::new(keys.into_iter());
         let unavailable = Cell::new(false);

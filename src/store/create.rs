@@ -11,10 +11,10 @@ use crate::events::{Denial, EndReason, EventKind};
 use crate::id::{AgentId, SessionId};
 use crate::revocations::PendingKey;
 use crate::session::{Attributes, Session};
-use crate::ticket::{Draft, Expected, NewToken, Reservation};
+use crate::ticket::{Above, Draft, Expected, NewToken, Reservation};
 
-/// How many of an agent's sessions one create ends at most, when their time is over and it needs a
-/// place (R20).
+/// How many of an agent's sessions one create ends at most, when they are over and it needs a place
+/// (R20).
 const MAX_LAPSED: usize = 64;
 
 /// How much that is over by time one call ends at most to make room (R20).
@@ -89,8 +89,8 @@ impl Store {
         let size = RESERVE.saturating_add(attributes.size());
         self.make_room_for_agent(agent_id, parent, now)?;
         self.make_room(size, now)?;
-        let parent = match parent {
-            Some(parent) => Some((parent, self.reserve_below(parent, now)?)),
+        let above = match parent {
+            Some(parent) => Some(self.reserve_below(parent, now)?),
             None => None,
         };
 
@@ -103,7 +103,7 @@ impl Store {
             id,
             agent_id,
             attributes: Rc::clone(attributes),
-            parent,
+            above,
             began: self.era,
             size,
         })
@@ -115,8 +115,8 @@ impl Store {
         if self.by_id.get(key) == Some(&RESERVED) {
             self.by_id.remove(key);
             // The session did not come to be.
-            if let Some((_, root)) = reservation.parent
-                && let Some(root) = self.entry_mut(root)
+            if let Some(above) = reservation.above
+                && let Some(root) = self.entry_mut(above.root)
             {
                 root.descendants = root.descendants.saturating_sub(1);
             }
@@ -150,7 +150,7 @@ impl Store {
         }
         let mut wanted = draft.expires_at;
         let mut above = None;
-        if let Some((parent, _)) = place.parent {
+        if let Some(Above { parent, .. }) = place.above {
             let entry = self.check_life(parent, now)?;
             wanted = wanted.min(entry.session.expires_at);
             above = Some((parent.slot, entry.session.id, entry.session.root));
@@ -184,6 +184,7 @@ impl Store {
             superseded: Superseded::default(),
             denials: Denials::default(),
             watchers: 0,
+            unanswered: false,
             parent: above.map_or(Link::NONE, |(slot, ..)| slot.into()),
             children: List::default(),
             siblings: Links::NONE,
@@ -236,8 +237,8 @@ impl Store {
         }
     }
 
-    /// Counts a session that is to be below this one; gives the one at the top.
-    fn reserve_below(&mut self, parent: Expected, now: Timestamp) -> Result<Expected, Error> {
+    /// Counts a session that is to be below this one.
+    fn reserve_below(&mut self, parent: Expected, now: Timestamp) -> Result<Above, Error> {
         let top = self.chain(parent.slot).last();
         let (slot, entry) = top.ok_or(Error::SessionNotFound)?;
         let root = Expected {
@@ -252,7 +253,7 @@ impl Store {
         match self.entry_mut(root) {
             Some(entry) if entry.descendants < max => {
                 entry.descendants = entry.descendants.saturating_add(1);
-                Ok(root)
+                Ok(Above { parent, root })
             }
             _ => Err(Error::LimitReached(Limit::SessionsPerRoot)),
         }
@@ -278,7 +279,7 @@ impl Store {
         let max = self.limits.max_sessions as usize;
         let mut budget = MAX_MADE_ROOM;
         while self.sessions.len().saturating_add(self.reserved) >= max {
-            if !self.end_first_over(now, &mut budget) {
+            if self.end_first_over(now, &mut budget) == 0 {
                 return Err(Error::LimitReached(Limit::Sessions));
             }
         }
@@ -302,16 +303,19 @@ impl Store {
     }
 
     fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
-        let mut budget = MAX_MADE_ROOM;
-        for _ in 0..MAX_MADE_ROOM {
-            if self.bytes.saturating_add(size) <= self.limits.max_state_bytes {
-                return Ok(());
+        let (mut budget, mut made) = (MAX_MADE_ROOM, 0);
+        while self.bytes.saturating_add(size) > self.limits.max_state_bytes {
+            let more = if self.drop_expired_revocation(now) {
+                1
+            } else {
+                self.end_first_over(now, &mut budget)
+            };
+            if more == 0 || made >= MAX_MADE_ROOM {
+                return Err(Error::LimitReached(Limit::StateBytes));
             }
-            if !self.drop_expired_revocation(now) && !self.end_first_over(now, &mut budget) {
-                break;
-            }
+            made = made.saturating_add(more);
         }
-        Err(Error::LimitReached(Limit::StateBytes))
+        Ok(())
     }
 
     /// Sees to it that the agent can have a session more: what is over by time is ended, and where
@@ -329,9 +333,7 @@ impl Store {
         if agent.places() < max {
             return Ok(());
         }
-        if agent.members.may_be_over(now) {
-            self.end_over_of_agent(agent_id, now);
-        }
+        self.end_over_of_agent(agent_id, now);
         let Some(agent) = self.agents.get(&agent_id) else {
             return Ok(());
         };
@@ -359,11 +361,18 @@ impl Store {
     }
 
     fn end_over_of_agent(&mut self, agent_id: AgentId, now: Timestamp) {
+        let may_be_cut_off = !self.cut_offs.is_empty();
         let Some(agent) = self.agents.get_mut(&agent_id) else {
             return;
         };
+        if !may_be_cut_off && !agent.members.may_be_over(now) {
+            return;
+        }
         let mut sessions = std::mem::take(&mut agent.members);
-        let over = sessions.find_over(MAX_LAPSED, now, |slot| self.over_at(slot));
+        let over = sessions.find_over(MAX_LAPSED, now, |slot| match self.end_of(slot, now) {
+            Some(_) => now,
+            None => self.over_at(slot),
+        });
         if let Some(agent) = self.agents.get_mut(&agent_id) {
             agent.members = sessions;
         }
@@ -392,7 +401,7 @@ impl Store {
     }
 
     fn oldest_but_above(&self, place: &Reservation) -> Option<u32> {
-        let parent = place.parent.map(|(parent, _)| parent.slot);
+        let parent = place.above.map(|above| above.parent.slot);
         let is_above = |slot: u32| {
             parent.is_some_and(|parent| self.chain(parent).any(|(above, _)| above == slot))
         };

@@ -10,7 +10,7 @@ use crate::id::SessionId;
 use crate::revocations::PendingKey;
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::superseded::{Renewal, Worth};
+use crate::superseded::Renewal;
 use crate::ticket::{Expected, NewToken, Presented, RenewalPlan, Stale};
 use crate::token::Fingerprint;
 
@@ -37,18 +37,19 @@ impl Store {
         let found = found.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
         let (slot, worth) = match found {
             Some((slot, entry)) if entry.fingerprint == *fingerprint => (slot, None),
-            Some((slot, entry)) => match entry.superseded.worth(fingerprint, now) {
-                Some(worth) => (slot, Some(worth)),
-                None => return Err(self.refuse_unknown()),
-            },
+            Some((slot, entry)) => {
+                let worth = entry.superseded.worth(fingerprint, entry.unanswered, now);
+                match worth {
+                    Some(worth) => (slot, Some(worth)),
+                    None => return Err(self.refuse_unknown()),
+                }
+            }
             None => return Err(self.refuse_unknown()),
         };
         match (self.expect_live(slot, now), worth) {
-            (Ok(Some(expected)), None) => Ok(Presented::Current(expected)),
-            (Ok(Some(expected)), Some(worth)) => Ok(match worth {
-                Worth::Grace => Presented::InGrace(expected),
-                Worth::Theft => Presented::Stolen(expected),
-                Worth::Nothing => Presented::Superseded(expected),
+            (Ok(Some(expected)), superseded) => Ok(Presented {
+                expected,
+                superseded,
             }),
             (Err(error), None) => Err(error),
             // Whoever holds an old token learns no more of the session.
@@ -196,13 +197,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<(Session, PendingKey), Error> {
         let (expected, slot) = (plan.expected, plan.expected.slot);
-        let entry = self
-            .check_entry(expected, now)
+        self.check_entry(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
-        let expires_at_before = entry.session.expires_at;
-        let mut wanted = plan.expires_at;
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
-        wanted = wanted.min(self.parent_expires_at(entry));
+        let expires_at_before = entry.session.expires_at;
+        let mut wanted = plan.expires_at.min(self.parent_expires_at(entry));
+        if plan.renewal != Renewal::Refresh {
+            wanted = wanted.min(expires_at_before);
+        }
         let expires_at = self.check_token(&token, wanted, now)?;
         let grace_until = now.after_seconds(self.limits.rotation_grace);
         let entry = self.entry_mut(expected).ok_or(Error::SessionNotFound)?;
@@ -218,6 +220,7 @@ impl Store {
         entry.session.generation = entry.session.generation.saturating_add(1);
         entry.session.expires_at = expires_at;
         entry.used_at = now;
+        entry.unanswered = true;
         let (session, size) = (entry.session.clone(), entry.size());
         self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
@@ -238,6 +241,30 @@ impl Store {
         *total = total.saturating_add(1);
         self.events.record(now, &session, kind);
         Ok((session, superseded))
+    }
+
+    /// A renewal answers its caller, if its token is still the current one. The time in which the
+    /// token before can be presented once more begins here.
+    ///
+    /// # Errors
+    /// As [`Store::check`].
+    pub fn answer_renewal(&mut self, renewed: Expected, now: Timestamp) -> Result<(), Stale> {
+        self.check_entry(renewed, now)?;
+        let grace_until = now.after_seconds(self.limits.rotation_grace);
+        if let Some(entry) = self.entry_mut(renewed) {
+            entry.unanswered = false;
+            entry.superseded.begin_grace(grace_until);
+        }
+        Ok(())
+    }
+
+    /// A renewal answers no more: it did, or its call was cancelled.
+    pub fn forget_renewal(&mut self, renewed: Expected) {
+        if let Some(entry) = self.entry_mut(renewed)
+            && entry.session.generation == renewed.generation
+        {
+            entry.unanswered = false;
+        }
     }
 
     /// The session with this id.
@@ -267,13 +294,12 @@ impl Store {
     }
 
     fn check_entry(&mut self, expected: Expected, now: Timestamp) -> Result<&Entry, Stale> {
-        let is_current = |entry: &Entry| entry.session.generation == expected.generation;
         let entry = self.check_life(expected, now).map_err(Stale::Over)?;
-        if is_current(entry) {
-            // The borrow checker does not let `entry` out of here.
-            return self.entry(expected).ok_or(Stale::Superseded);
+        if entry.session.generation == expected.generation {
+            Ok(entry)
+        } else {
+            Err(Stale::Superseded)
         }
-        Err(Stale::Superseded)
     }
 
     /// The session, whatever its token, if it still lives.
@@ -288,10 +314,7 @@ impl Store {
         if self.entry(expected).is_some() {
             self.end_if_over(expected.slot, now);
         }
-        if self.entry(expected).is_none() {
-            return Err(self.fate_of(expected));
-        }
-        self.entry(expected).ok_or(Error::SessionRevoked)
+        self.entry(expected).ok_or_else(|| self.fate_of(expected))
     }
 
     /// When the session's parent ends, if it has one.

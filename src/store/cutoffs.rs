@@ -8,90 +8,152 @@ use super::{Entry, Store};
 use crate::clock::Timestamp;
 use crate::events::EndReason;
 use crate::groups::Era;
+use crate::id::SessionId;
 use crate::revocations::PendingKey;
 use crate::session::RevokeFilter;
+use crate::store::ending::Ended;
 
 /// How many sessions one step ends, before what is below the last of them, and how many slots it
 /// looks at (R20).
 const MAX_STEP: usize = 1_000;
 
+/// How many revocations one call asks the guard for at most (R20). The others are left to a flush.
+pub const MAX_REVOCATIONS: usize = 1_000;
+
 /// A kill switch that was thrown, and how far the clearing away has come.
 #[derive(Debug)]
-pub struct CutOff {
+pub(super) struct CutOff {
     filter: RevokeFilter,
     /// What began before is stopped.
     era: Era,
     /// Slots before this one are done, where the cut-off is for everything.
     slot: u32,
-    /// How many live sessions it has ended.
-    pub ended: usize,
-    /// The guard's part of them.
+    cleared: Cleared,
+}
+
+/// What a kill switch has ended.
+#[derive(Debug, Default)]
+pub struct Cleared {
+    /// How many live sessions.
+    pub live: usize,
+    /// The guard's part of them, as far as it is to be asked.
     pub revocations: Vec<PendingKey>,
 }
 
+impl Cleared {
+    fn add(&mut self, ended: Ended) {
+        self.live = self.live.saturating_add(ended.live);
+        let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
+        self.revocations
+            .extend(ended.revocations.into_iter().take(room));
+    }
+}
+
+impl CutOff {
+    fn is_for(&self, entry: &Entry) -> bool {
+        let session = &entry.session;
+        entry.began < self.era
+            && match &self.filter {
+                RevokeFilter::Everything => true,
+                RevokeFilter::Agent(agent) => session.agent_id == *agent,
+                RevokeFilter::Role(role) => session.attributes.role == *role,
+                RevokeFilter::Root(_) => false,
+            }
+    }
+}
+
 impl Store {
+    /// Ends a session that was created, and all below it, because a kill switch is for them.
+    pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
+        let mut cleared = Cleared::default();
+        let slot = self.slot_of(id).ok();
+        let is_root = |slot: &u32| {
+            let entry = self.sessions.get(*slot);
+            entry.is_some_and(|entry| entry.session.parent.is_none())
+        };
+        if let Some(slot) = slot.filter(is_root) {
+            cleared.add(self.end_tree(slot, EndReason::RevokedAll, now));
+        }
+        cleared
+    }
+
     /// Throws a kill switch. [`Store::clear_away`] is to follow until it is done.
-    pub fn cut_off(&mut self, filter: RevokeFilter) -> CutOff {
+    pub fn cut_off(&mut self, filter: RevokeFilter) -> Era {
         self.era = self.era.saturating_add(1);
         match &filter {
             RevokeFilter::Everything => self.cut_off = self.era,
             RevokeFilter::Agent(agent) => self.agents.set_cut_off(agent, self.era),
             RevokeFilter::Role(role) => self.roles.set_cut_off(role, self.era),
-            // It ends in one step, and what is to be below it cannot be then (R26).
             RevokeFilter::Root(_) => {}
         }
-        self.sweeping = self.sweeping.saturating_add(1);
-        CutOff {
+        self.cut_offs.push(CutOff {
             filter,
             era: self.era,
             slot: 0,
-            ended: 0,
-            revocations: Vec::new(),
-        }
+            cleared: Cleared::default(),
+        });
+        self.era
+    }
+
+    /// Whether a kill switch has sessions left to end.
+    #[must_use]
+    pub fn is_clearing(&self, era: Era) -> bool {
+        self.cut_offs.iter().any(|cut_off| cut_off.era == era)
     }
 
     /// Whether a kill switch was for the session.
     pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
-        let session = &entry.session;
-        self.sweeping > 0
-            && (entry.began < self.cut_off
-                || self.agents.is_cut_off(&session.agent_id, entry.began)
-                || self.roles.is_cut_off(&session.attributes.role, entry.began))
+        self.cut_offs.iter().any(|cut_off| cut_off.is_for(entry))
     }
 
-    /// Ends a part of the sessions that a kill switch was for; tells whether that was all.
-    pub fn clear_away(&mut self, cut_off: &mut CutOff, now: Timestamp) -> bool {
+    /// Ends a session that a kill switch was for. That is the switch's doing, whoever comes across it.
+    pub(super) fn end_cut_off(&mut self, slot: u32, now: Timestamp) {
+        let entry = self.sessions.get(slot);
+        let by = entry.and_then(|entry| self.cut_offs.iter().position(|it| it.is_for(entry)));
+        let ended = self.end_tree(slot, EndReason::RevokedAll, now);
+        if let Some(cut_off) = by.and_then(|by| self.cut_offs.get_mut(by)) {
+            cut_off.cleared.add(ended);
+        }
+    }
+
+    /// Ends a part of the sessions that a kill switch was for. When that was all, gives what it has
+    /// ended.
+    pub fn clear_away(&mut self, era: Era, now: Timestamp) -> Option<Cleared> {
+        let place = self.cut_offs.iter().position(|it| it.era == era)?;
         let mut steps = MAX_STEP;
         while let Some(left) = steps.checked_sub(1) {
             steps = left;
-            let slot = match self.next_to_clear(cut_off) {
-                Next::Session(slot) => slot,
-                Next::Other => continue,
-                Next::None => {
-                    self.sweeping = self.sweeping.saturating_sub(1);
-                    return true;
+            match self.next_to_clear(place) {
+                Next::Session(slot) => {
+                    let before = self.sessions.len();
+                    self.end_if_over(slot, now);
+                    let ended = before.saturating_sub(self.sessions.len());
+                    steps = steps.saturating_sub(ended);
                 }
-            };
-            let ended = self.end_tree(slot, EndReason::RevokedAll, now);
-            cut_off.ended = cut_off.ended.saturating_add(ended.live);
-            cut_off.revocations.extend(ended.revocations);
-            steps = steps.saturating_sub(ended.all as usize);
+                Next::Other => {}
+                Next::None => return Some(self.cut_offs.remove(place).cleared),
+            }
         }
-        false
+        None
     }
 
-    fn next_to_clear(&self, cut_off: &mut CutOff) -> Next {
+    fn next_to_clear(&mut self, place: usize) -> Next {
+        let slots = self.sessions.slots();
+        let Some(cut_off) = self.cut_offs.get_mut(place) else {
+            return Next::None;
+        };
         let slot = match &cut_off.filter {
             RevokeFilter::Everything => {
-                if cut_off.slot >= self.sessions.slots() {
-                    return Next::None;
-                }
                 let slot = cut_off.slot;
                 cut_off.slot = slot.saturating_add(1);
-                if !self.began_before(slot, cut_off.era) {
-                    return Next::Other;
+                if slot >= slots {
+                    return Next::None;
                 }
-                Some(slot)
+                let entry = self.sessions.get(slot);
+                return match entry.filter(|entry| cut_off.is_for(entry)) {
+                    Some(_) => Next::Session(slot),
+                    None => Next::Other,
+                };
             }
             // The oldest come first, and the first that began after the cut-off has none of before
             // behind it: what was under way then came to nothing.
@@ -104,22 +166,13 @@ impl Store {
                 let role = self.roles.get(role);
                 role.and_then(|role| role.members.first())
             }
-            RevokeFilter::Root(id) => {
-                let slot = self.slot_of(*id).ok();
-                let is_root = |slot: &u32| {
-                    let entry = self.sessions.get(*slot);
-                    entry.is_some_and(|entry| entry.session.parent.is_none())
-                };
-                slot.filter(is_root)
-            }
+            RevokeFilter::Root(_) => None,
         };
-        slot.filter(|slot| self.began_before(*slot, cut_off.era))
-            .map_or(Next::None, Next::Session)
-    }
-
-    fn began_before(&self, slot: u32, era: Era) -> bool {
-        let entry = self.sessions.get(slot);
-        entry.is_some_and(|entry| entry.began < era)
+        let entry = slot.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
+        match entry.filter(|(_, entry)| cut_off.is_for(entry)) {
+            Some((slot, _)) => Next::Session(slot),
+            None => Next::None,
+        }
     }
 }
 

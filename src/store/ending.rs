@@ -115,10 +115,10 @@ impl Store {
         self.pending.note_asked(key);
     }
 
-    /// Ends the session that was over first, and what is below it; tells whether there was one.
-    pub(super) fn end_first_over(&mut self, now: Timestamp, budget: &mut u32) -> bool {
+    /// Ends the session that was over first, and what is below it; tells how many that were.
+    pub(super) fn end_first_over(&mut self, now: Timestamp, budget: &mut u32) -> u32 {
         let slot = self.first_over(now, budget);
-        slot.is_some_and(|slot| self.end_found(slot, now) > 0)
+        slot.map_or(0, |slot| self.end_found(slot, now))
     }
 
     /// Ends a session that was found over; tells how many ended with it.
@@ -132,7 +132,11 @@ impl Store {
     /// Ends the session if it, or one above it, is over, and tells why that is.
     pub(super) fn end_if_over(&mut self, slot: u32, now: Timestamp) -> Option<EndReason> {
         let (slot, reason) = self.end_of(slot, now)?;
-        self.end_tree(slot, reason, now);
+        if reason == EndReason::RevokedAll {
+            self.end_cut_off(slot, now);
+        } else {
+            self.end_tree(slot, reason, now);
+        }
         Some(reason)
     }
 
@@ -143,31 +147,36 @@ impl Store {
     /// whatever the links say.
     pub(super) fn end_tree(&mut self, slot: u32, reason: EndReason, now: Timestamp) -> Ended {
         let mut ended = Ended::default();
-        self.leave_tree(slot);
         let cause = reason.into_error();
-        let mut queue = vec![slot];
+        let was_dead = self.end_by_time(slot, now).is_some();
+        let root = self.leave_parent(slot);
+        let mut queue = vec![(slot, was_dead)];
         let mut at = 0;
-        while let Some(slot) = queue.get(at).copied() {
+        while let Some((slot, above_is_dead)) = queue.get(at).copied() {
             at = at.saturating_add(1);
             let Some(entry) = self.sessions.get(slot) else {
                 continue;
             };
-            let own = self.own_end(entry, now);
-            let by_time = matches!(
-                own,
-                Some(EndReason::Lapsed | EndReason::Idle | EndReason::MaxLifetime)
-            );
+            let own = self.time_over(entry, now);
+            let is_dead = above_is_dead || own.is_some();
             let reason = match own {
                 Some(own) => own,
                 None if at == 1 => reason,
+                None if !is_dead && self.is_cut_off(entry) => EndReason::RevokedAll,
                 None => EndReason::Cascade,
             };
-            let error = own.map_or_else(|| cause.clone(), EndReason::into_error);
-            queue.extend(self.children_of(slot));
+            let error = match reason {
+                EndReason::Cascade => cause.clone(),
+                reason => reason.into_error(),
+            };
+            queue.extend(self.children_of(slot).map(|child| (child, is_dead)));
             let revocation = self.end(slot, reason, error, now);
             ended.all = ended.all.saturating_add(1);
-            ended.live = ended.live.saturating_add((!by_time).into());
+            ended.live = ended.live.saturating_add((!is_dead).into());
             ended.revocations.extend(revocation);
+        }
+        if let Some(root) = root.and_then(|root| self.sessions.get_mut(root)) {
+            root.descendants = root.descendants.saturating_sub(ended.all);
         }
         ended
     }
@@ -189,28 +198,15 @@ impl Store {
         std::iter::successors(first, |slot| self.sessions.get(*slot)?.siblings.after())
     }
 
-    /// The session is below nobody any more.
-    fn leave_tree(&mut self, slot: u32) {
-        let links = self.sessions.get_mut(slot).and_then(|entry| {
-            let parent = std::mem::replace(&mut entry.parent, Link::NONE).get()?;
-            Some((parent, entry.siblings))
-        });
-        let Some((parent, siblings)) = links else {
-            return;
-        };
-        if let Some(entry) = self.sessions.get(parent) {
-            let mut children = entry.children;
-            children.remove(&mut self.sessions, siblings, Entry::siblings);
-            if let Some(entry) = self.sessions.get_mut(parent) {
-                entry.children = children;
-            }
-        }
-        let gone = self.descendants_of(slot).len().saturating_add(1);
-        let gone = u32::try_from(gone).unwrap_or(u32::MAX);
-        let root = self.chain(parent).last().map(|(root, _)| root);
-        if let Some(root) = root.and_then(|root| self.sessions.get_mut(root)) {
-            root.descendants = root.descendants.saturating_sub(gone);
-        }
+    /// The session is below nobody any more. Gives the top of its delegations, if that is another.
+    fn leave_parent(&mut self, slot: u32) -> Option<u32> {
+        let entry = self.sessions.get_mut(slot)?;
+        let siblings = entry.siblings;
+        let parent = std::mem::replace(&mut entry.parent, Link::NONE).get()?;
+        let mut children = self.sessions.get(parent)?.children;
+        children.remove(&mut self.sessions, siblings, Entry::siblings);
+        self.sessions.get_mut(parent)?.children = children;
+        self.chain(parent).last().map(|(root, _)| root)
     }
 
     /// The one way in which a session ends (R17): it leaves every index (R21), its last event is

@@ -17,36 +17,45 @@ impl Store {
 
     /// If the session is over: which one of its chain ended it, and why.
     pub(super) fn end_of(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
+        let by_time = self.end_by_time(slot, now);
+        if by_time.is_some() || self.cut_offs.is_empty() {
+            return by_time;
+        }
+        let cut_off = self.chain(slot).find(|(_, entry)| self.is_cut_off(entry));
+        cut_off.map(|(slot, _)| (slot, EndReason::RevokedAll))
+    }
+
+    /// If time has ended the session: which one of its chain it was, and why.
+    pub(super) fn end_by_time(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
         let entry = self.sessions.get(slot)?;
-        if let Some(reason) = self.own_end(entry, now) {
+        if let Some(reason) = self.time_over(entry, now) {
             return Some((slot, reason));
         }
-        // A child is never granted more time than its parent. Only use and cut-offs can end a parent
+        // A child is never granted more time than its parent. Only in its idle time can a parent end
         // before its children.
-        if entry.parent == Link::NONE || (self.limits.idle_timeout.is_none() && self.sweeping == 0)
-        {
+        if entry.parent == Link::NONE || self.limits.idle_timeout.is_none() {
             return None;
         }
         let mut above = self.chain(slot).skip(1);
-        above.find_map(|(slot, entry)| Some((slot, self.own_end(entry, now)?)))
+        above.find_map(|(slot, entry)| Some((slot, self.time_over(entry, now)?)))
     }
 
-    /// Why the session is over by itself, if it is.
-    pub(super) fn own_end(&self, entry: &Entry, now: Timestamp) -> Option<EndReason> {
+    /// Why the session's own time is over, if it is.
+    pub(super) fn time_over(&self, entry: &Entry, now: Timestamp) -> Option<EndReason> {
         let session = &entry.session;
         let idle_at = self.idle_at(entry);
         if idle_at <= now && idle_at < session.expires_at {
             return Some(EndReason::Idle);
         }
-        if session.expires_at <= now {
-            let oldest = session.created_at.after_seconds(self.limits.max_lifetime);
-            return Some(if session.expires_at >= oldest {
-                EndReason::MaxLifetime
-            } else {
-                EndReason::Lapsed
-            });
+        if session.expires_at > now {
+            return None;
         }
-        self.is_cut_off(entry).then_some(EndReason::RevokedAll)
+        let oldest = session.created_at.after_seconds(self.limits.max_lifetime);
+        Some(if session.expires_at >= oldest {
+            EndReason::MaxLifetime
+        } else {
+            EndReason::Lapsed
+        })
     }
 
     /// When the session's time is over if nobody uses it or one above it: never later than it will

@@ -392,14 +392,15 @@ impl Model {
                 continue;
             }
             let own = self.own_end(number);
+            let was_live = self.over(number).is_none();
             let reason = own.unwrap_or(if number == top {
                 reason
-            } else if self.is_switched_off(number) {
+            } else if was_live && self.is_switched_off(number) {
                 EndReason::RevokedAll
             } else {
                 EndReason::Cascade
             });
-            live += u32::from(own.is_none());
+            live += u32::from(was_live);
             self.tell(number, EventKind::Expired(reason));
             self.totals.expired += 1;
             let session = &mut self.sessions[number];
@@ -580,15 +581,24 @@ impl Model {
         self.is_switching = true;
         let (mut live, mut revoke) = (0, Vec::new());
         for number in 0..self.sessions.len() {
-            let is_for = match filter {
-                Filter::Root(root) => number == root && self.sessions[number].parent.is_none(),
-                filter => Self::is_for(filter, &self.sessions[number].wish),
-            };
-            if is_for && self.is_kept(number) {
-                let (more, tokens) = self.end(number, EndReason::RevokedAll);
-                live += more;
-                revoke.extend(tokens);
+            if !self.is_kept(number) {
+                continue;
             }
+            let session = &self.sessions[number];
+            match filter {
+                Filter::Root(root) if number != root || session.parent.is_some() => continue,
+                Filter::Root(_) => {}
+                filter if !Self::is_for(filter, &session.wish) => continue,
+                // What was dead before the switch was thrown is not its doing.
+                _ if self.over(number).is_some() => {
+                    self.end_if_over(number);
+                    continue;
+                }
+                _ => {}
+            }
+            let (more, tokens) = self.end(number, EndReason::RevokedAll);
+            live += more;
+            revoke.extend(tokens);
         }
         self.is_switching = false;
         self.ask_guard_to_revoke(&revoke);
@@ -1032,7 +1042,10 @@ impl Model {
         if session.token != token {
             return Err(Error::Conflict);
         }
-        let wanted = wanted.min(self.parents_end(session.parent));
+        let mut wanted = wanted.min(self.parents_end(session.parent));
+        if how != How::Refresh {
+            wanted = wanted.min(session.expires_at);
+        }
         let expires_at = self.check_new(new, wanted, issue)?;
         let (now, grace) = (self.now, self.limits.grace);
         let session = &mut self.sessions[number];
