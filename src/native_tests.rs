@@ -22,21 +22,27 @@ struct TestGuard(Rc<GuardState>);
 #[derive(Debug, Default)]
 struct GuardState {
     held: Cell<bool>,
+    /// Only for revocations.
+    revokes_held: Cell<bool>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
 }
 
 impl TestGuard {
     async fn answer(&self) {
-        poll_fn(|_| {
-            if self.0.held.get() {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        })
-        .await;
+        wait_while(&self.0.held).await;
     }
+}
+
+async fn wait_while(held: &Cell<bool>) {
+    poll_fn(|_| {
+        if held.get() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
 }
 
 impl Guard for TestGuard {
@@ -64,6 +70,7 @@ impl Guard for TestGuard {
 
     async fn revoke_session(&self, handle: &str) -> Result<(), GuardError> {
         self.answer().await;
+        wait_while(&self.0.revokes_held).await;
         self.0.revoked.borrow_mut().push(handle.into());
         Ok(())
     }
@@ -152,6 +159,52 @@ fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
     drop_waiting(&guard, manager.validate(&token));
     assert_eq!(manager.stats(), before);
     assert_eq!(now(manager.validate(&token)), Ok(session));
+}
+
+#[test]
+fn r31_a_kill_switch_that_is_dropped_between_its_steps_is_thrown_all_the_same() {
+    let (manager, guard, _) = manager();
+    let mut grants = Vec::new();
+    for agent in 0..3_000 {
+        grants.push(now(manager.create(request(agent, 60))).unwrap());
+    }
+    let mut switch = Box::pin(manager.revoke_all(RevokeFilter::Everything));
+    assert!(poll(switch.as_mut()).is_pending());
+    assert!(
+        manager.stats().live_sessions > 0,
+        "it has more than one step"
+    );
+    for grant in grants.iter().rev().take(5) {
+        assert_eq!(
+            now(manager.validate(&grant.token)),
+            Err(Error::InvalidToken)
+        );
+    }
+    drop(switch);
+    let stats = manager.stats();
+    assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
+    assert_eq!(stats.pending_revocations, 3_000);
+    assert!(guard.0.revoked.borrow().is_empty());
+    let later = now(manager.create(request(1, 60))).unwrap();
+    now(manager.validate(&later.token)).unwrap();
+}
+
+#[test]
+fn r27_a_rotation_that_is_dropped_after_it_took_effect_owes_no_answer_any_more() {
+    let (manager, guard, _) = manager();
+    let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
+    let mut rotate = Box::pin(manager.rotate(&token));
+    // Its token is replaced before the guard is asked to revoke it.
+    guard.0.revokes_held.set(true);
+    assert!(poll(rotate.as_mut()).is_pending());
+    assert_eq!(now(manager.rotate(&token)).unwrap_err(), Error::Conflict);
+    drop(rotate);
+    guard.0.revokes_held.set(false);
+    assert_eq!(
+        now(manager.rotate(&token)).unwrap_err(),
+        Error::InvalidToken
+    );
+    assert_eq!(manager.get(session.id), Err(Error::SessionNotFound));
 }
 
 #[test]

@@ -64,8 +64,8 @@ pub struct ControlledGuard {
     issue: Control,
     validate: Control,
     revoke: Control,
-    /// How many calls the guard underneath works on.
-    working: watch::Sender<usize>,
+    /// How many calls the guard underneath works on, and how many it has ended.
+    work: watch::Sender<Work>,
 }
 
 struct Control {
@@ -85,7 +85,7 @@ impl ControlledGuard {
             issue: control(),
             validate: control(),
             revoke: control(),
-            working: watch::Sender::default(),
+            work: watch::Sender::default(),
         }
     }
 
@@ -116,18 +116,18 @@ impl ControlledGuard {
     }
 
     /// Waits until the guard underneath works on nothing: each call that is under way is held then.
-    /// Tells whether there was anything to wait for.
-    pub async fn rest(&self) -> bool {
-        let mut working = self.working.subscribe();
-        let was_working = *working.borrow_and_update() > 0;
-        // The sender is in `self`.
-        let _ = working.wait_for(|working| *working == 0).await;
-        was_working
+    /// Gives how many calls it has ended so far; when there are more of them than before, the
+    /// instance may have gone on.
+    pub async fn rest(&self) -> u64 {
+        let mut work = self.work.subscribe();
+        // The sender is in `self`, so there is always an answer.
+        let rests = work.wait_for(|work| work.under_way == 0).await;
+        rests.map_or(0, |work| work.ended)
     }
 
     /// The answer of the guard underneath.
     async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
-        let _working = Working::new(&self.working);
+        let _working = Working::new(&self.work);
         call.await
     }
 
@@ -162,19 +162,28 @@ impl ControlledGuard {
     }
 }
 
+#[derive(Debug, Default)]
+struct Work {
+    under_way: usize,
+    ended: u64,
+}
+
 /// A call that the guard underneath works on.
-struct Working<'a>(&'a watch::Sender<usize>);
+struct Working<'a>(&'a watch::Sender<Work>);
 
 impl<'a> Working<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|working| *working += 1);
-        Self(count)
+    fn new(work: &'a watch::Sender<Work>) -> Self {
+        work.send_modify(|work| work.under_way += 1);
+        Self(work)
     }
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|working| *working -= 1);
+        self.0.send_modify(|work| {
+            work.under_way -= 1;
+            work.ended += 1;
+        });
     }
 }
 

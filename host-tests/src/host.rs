@@ -49,8 +49,8 @@ pub struct HostOptions {
     /// few calls that it works on at a time take nowhere near that long; a fault of the component
     /// might. A guard that blocks its thread counts as well, so it should not.
     pub interrupt_after: Duration,
-    /// How many creates, validates and refreshes are under way at most; 10,000 by default. Further
-    /// ones wait for their turn. What ends sessions never waits.
+    /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
+    /// default. Further ones wait for their turn. What is there to end sessions never waits.
     pub max_in_flight: usize,
 }
 

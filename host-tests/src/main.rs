@@ -37,7 +37,7 @@ enum Command {
     ///
     /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}}
     /// or {"err":{"kind":"...",...}}. Operations and fields have the names of the WIT; times
-    /// are RFC 3339.
+    /// are RFC 3339. The filter of revoke-all is "everything", {"role":"..."} or {"root":"..."}.
     ///
     /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
     /// waits for the guard; {"op":"finish","name":"a"} gives its answer.

@@ -17,7 +17,11 @@ const BUFFER: usize = 64;
 /// A stream of events, in their sequence. It ends when the instance does.
 ///
 /// A reader that is slow loses events and slows nobody: [`Event::missed`] tells how many it has lost
-/// before one. One that is dropped costs nothing.
+/// before one. Some 80 wait for it, here and in the component, besides those in the ring. One that is
+/// dropped costs nothing.
+///
+/// To have the last events before the last handle on the instance goes, let
+/// [`SessionHost::settle`](crate::host::SessionHost::settle) end first.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
@@ -75,9 +79,9 @@ impl<D> StreamConsumer<D> for Forward {
                 Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                 Poll::Pending => return Poll::Pending,
             }
-            let mut next = Vec::with_capacity(1);
+            let mut next = None;
             source.read(&mut store, &mut next)?;
-            let Some(event) = next.pop() else {
+            let Some(event) = next else {
                 return Poll::Ready(Ok(StreamResult::Completed));
             };
             if self.0.start_send(event).is_err() {

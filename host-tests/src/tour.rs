@@ -4,9 +4,9 @@
 use std::io::Write;
 
 use chrono::SecondsFormat;
-use clawdb_session_host::bindings::exports::clawdb::session::events::EventKind;
+use clawdb_session_host::bindings::exports::clawdb::session::events::{Event, EventKind};
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Page, Session,
+    CreateRequest, Page, RevokeFilter, Session,
 };
 use clawdb_session_host::clock::rfc3339;
 use clawdb_session_host::engine::SessionEngine;
@@ -176,34 +176,73 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.active_count().await?
     )?;
 
-    step(out, 10, "poll-events: all of it, in order")?;
+    step(
+        out,
+        10,
+        "create with max-uses: a session for two uses, and no more",
+    )?;
+    let limited = CreateRequest {
+        max_uses: Some(2),
+        ..request(&coder, "coder", &["repo:write"])
+    };
+    let limited = host.create(limited).await?;
+    for _ in 0..2 {
+        let session = host.validate(&*limited.token).await?;
+        writeln!(
+            out,
+            "  uses left: {}",
+            session.uses_left.unwrap_or_default()
+        )?;
+    }
+    refused(out, "a third use", host.validate(&*limited.token).await)?;
+
+    step(
+        out,
+        11,
+        "subscribe: events as they happen, while everything ends with one call of revoke-all",
+    )?;
+    let mut events = host.subscribe(host.stats().await?.last_event).await?;
+    let waiting = host.create(request(&coder, "coder", &[])).await?;
+    host.touch(&*waiting.session.id).await?;
+    let ended = host.revoke_all(RevokeFilter::Everything).await?;
+    for _ in 0..=ended {
+        let event = events.next().await.ok_or("the stream has ended")?;
+        show_event(out, &event)?;
+    }
+
+    step(out, 12, "poll-events: all of it, in order")?;
     let page = host.poll_events(0, 100).await?;
     writeln!(
         out,
         "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  what",
         "no.", "time", "session", "parent", "agent"
     )?;
-    for event in page.events {
-        let kind = match event.kind {
-            EventKind::Created => "created".into(),
-            EventKind::Refreshed => "refreshed".into(),
-            EventKind::Rotated => "rotated".into(),
-            EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
-            EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
-        };
-        writeln!(
-            out,
-            "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  {kind}",
-            event.sequence,
-            time(event.time),
-            short(&event.session_id),
-            event.parent.as_deref().map_or("-", short),
-            short(&event.agent_id),
-        )?;
+    for event in &page.events {
+        show_event(out, event)?;
     }
     writeln!(
         out,
         "\nMore: `cargo run -- --help`; the contract is in `wit/`."
+    )?;
+    Ok(())
+}
+
+fn show_event(out: &mut impl Write, event: &Event) -> Result {
+    let kind = match event.kind {
+        EventKind::Created => "created".into(),
+        EventKind::Refreshed => "refreshed".into(),
+        EventKind::Rotated => "rotated".into(),
+        EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
+        EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
+    };
+    writeln!(
+        out,
+        "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  {kind}",
+        event.sequence,
+        time(event.time),
+        short(&event.session_id),
+        event.parent.as_deref().map_or("-", short),
+        short(&event.agent_id),
     )?;
     Ok(())
 }

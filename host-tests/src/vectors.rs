@@ -88,15 +88,17 @@ impl Vector {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let text = fs::read_to_string(path)?;
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let text = fs::read_to_string(path).map_err(named)?;
         let mut lines = text.lines();
-        let head = serde_json::from_str(lines.next().unwrap_or_default())?;
-        let exchanges = lines.map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let head = serde_json::from_str(lines.next().unwrap_or_default());
+        let exchanges = lines.map(serde_json::from_str).collect::<Result<_, _>>();
         let file = path.file_name().unwrap_or_default();
         Ok(Self {
             file: file.to_string_lossy().into_owned(),
-            head,
-            exchanges,
+            head: head.map_err(|error| named(error.into()))?,
+            exchanges: exchanges.map_err(|error| named(error.into()))?,
         })
     }
 

@@ -33,20 +33,23 @@ fn without_a_command_it_shows_the_tour() {
         "7. list",
         "8. revoke",
         "9. revoke-all-for-agent",
-        "10. poll-events",
+        "10. create with max-uses",
+        "11. subscribe",
+        "12. poll-events",
     ] {
         assert!(
             tour.contains(&format!("\n{step}")),
             "{step} is missing in:\n{tour}"
         );
     }
-    assert_eq!(tour.matches("is refused").count(), 7, "{tour}");
+    assert_eq!(tour.matches("is refused").count(), 8, "{tour}");
     for what in [
         "rotated",
         "theft",
         "cascade",
         "revoked-all",
         "denied: scope",
+        "exhausted",
     ] {
         assert!(tour.contains(what), "{what} is missing in:\n{tour}");
     }

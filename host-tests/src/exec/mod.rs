@@ -26,7 +26,7 @@ use crate::clock::{Clock, Instant, ManualClock};
 use crate::control::{ControlledGuard, GuardFunction};
 use crate::engine::SessionEngine;
 use crate::entropy::{self, ControlledEntropy};
-use crate::error::StartError;
+use crate::error::{HostError, StartError};
 use crate::guard::Guard;
 use crate::host::{HostOptions, SessionHost};
 use crate::subscription::Subscription;
@@ -85,7 +85,8 @@ impl Conversation {
         })
     }
 
-    /// A conversation with controls, over a guard that goes by the controlled clock.
+    /// A conversation with controls, over a guard that goes by the controlled clock. There is no
+    /// deadline for its answers: one that never comes stops the conversation.
     ///
     /// # Errors
     /// [`StartError`].
@@ -207,11 +208,15 @@ impl Conversation {
             }
             Control::Read { name, max } => {
                 // What was pushed is to have come.
-                self.come_to_rest().await;
+                let rested = self.come_to_rest().await;
                 let subscription = self.subscription(&name)?;
                 let read = std::iter::from_fn(|| subscription.try_next());
                 let events: Vec<_> = read.take(max.unwrap_or(usize::MAX)).collect();
-                Ok(json!({ "ok": events.to_json() }))
+                // An instance that is gone pushes no more.
+                Ok(match rested {
+                    Err(gone) if events.is_empty() => json!({ "err": gone.to_json() }),
+                    _ => json!({ "ok": events.to_json() }),
+                })
             }
             Control::Unsubscribe { name } => {
                 self.subscription(&name)?;
@@ -228,8 +233,9 @@ impl Conversation {
                         GuardFunctions::Validate => guard.set(GuardFunction::Validate, mode),
                         GuardFunctions::Revoke => guard.set(GuardFunction::Revoke, mode),
                     }
-                    // Calls that were held go on before the next line.
-                    self.come_to_rest().await;
+                    // Calls that were held go on before the next line. If they trap, it is they
+                    // that tell.
+                    let _ = self.come_to_rest().await;
                 } else if !calls {
                     return Err("neither a mode nor calls is asked for".to_owned().into());
                 }
@@ -282,12 +288,20 @@ impl Conversation {
     }
 
     /// Waits until nothing goes on any more in the instance, nor in its guard if that is controlled.
-    /// An instance that is gone is at rest; its calls tell that themselves.
-    async fn come_to_rest(&self) {
-        while self.host.settle().await.is_ok() {
-            match &self.controls {
-                Some(controls) if controls.guard.rest().await => {}
-                _ => break,
+    ///
+    /// # Errors
+    /// When the instance is gone. Its calls tell that themselves.
+    async fn come_to_rest(&self) -> Result<(), HostError> {
+        let mut answered = None;
+        loop {
+            self.host.settle().await?;
+            let Some(controls) = &self.controls else {
+                return Ok(());
+            };
+            // Whatever the guard has answered since may have set the instance going again.
+            let now = controls.guard.rest().await;
+            if answered.replace(now) == Some(now) {
+                return Ok(());
             }
         }
     }
@@ -297,7 +311,7 @@ impl Conversation {
         if let Poll::Ready(answer) = poll!(&mut running) {
             return Started::Done(answer);
         }
-        self.come_to_rest().await;
+        let _ = self.come_to_rest().await;
         match poll!(&mut running) {
             Poll::Ready(answer) => Started::Done(answer),
             Poll::Pending => Started::Running(running),

@@ -2,12 +2,16 @@
 //!
 //! Each step is done by both, and their answers, the events and the figures must agree. A run that
 //! fails is shortened by proptest, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test
-//! --test model` plays that run again. `SESSION_MODEL_STEPS` sets how many steps there are in all.
+//! --test model` plays that run again. `SESSION_MODEL_CALLS` sets how many calls there are in all.
+//!
+//! Calls overlap while they wait for a token or for a word about one. The guard's part of
+//! revocations is answered at once here, and the clock does not go back, ids do not collide, the
+//! state is not full and no reader lags: the rules' own tests see to these.
 
 mod model;
 mod system;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -24,11 +28,13 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
-use model::{Answer, Call, Check, Filter, Issue, Limits, Model, Step, TokenNumber, Waiting, Wish};
+use model::{
+    Answer, Call, Check, Filter, Issue, Limits, Model, Step, TokenNumber, Told, Waiting, Wish,
+};
 use system::{Running, System};
 
-/// How many steps there are at least, unless the environment says otherwise.
-const STEPS: usize = 100_000;
+/// How many calls there are at least, unless the environment says otherwise.
+const CALLS: usize = 100_000;
 /// How many steps a run has at most; half as many on average.
 const STEPS_OF_A_RUN: usize = 600;
 
@@ -190,7 +196,7 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     (
-        (20_u64..60, 60_u64..150),
+        (20_u64..60, 90_u64..150),
         (4_usize..24, 1_usize..7),
         any::<bool>(),
         (1_usize..8, 0_usize..4),
@@ -200,7 +206,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         .prop_map(
             |((ttl, lifetime), (sessions, agent), evict, (root, depth), grace, idle)| Limits {
                 default_ttl: ttl * 1_000,
-                max_lifetime: lifetime.max(90) * 1_000,
+                max_lifetime: lifetime * 1_000,
                 max_sessions: sessions,
                 max_per_agent: agent,
                 evict,
@@ -220,6 +226,10 @@ struct Run {
     waiting: Vec<(Waiting, Running)>,
     /// Tokens that somebody holds.
     granted: Vec<TokenNumber>,
+    /// How many sessions the step says to have pruned, where that is its choice.
+    pruned: Option<usize>,
+    /// How many calls there were.
+    calls: usize,
     /// What has come to pass: kinds of events, and errors.
     seen: BTreeSet<String>,
 }
@@ -234,6 +244,8 @@ impl Run {
             system,
             waiting: Vec::new(),
             granted: Vec::new(),
+            pruned: None,
+            calls: 0,
             seen: BTreeSet::new(),
         }
     }
@@ -251,6 +263,7 @@ impl Run {
                 let Some(call) = self.call(verb) else {
                     return;
                 };
+                self.calls += 1;
                 let expected = self.model.begin(&call);
                 let outcome = self.system.begin(&call).await;
                 self.follow(expected, outcome, *waits, *issue, *check).await;
@@ -373,11 +386,12 @@ impl Run {
         (expected, self.system.go_on(running).await)
     }
 
-    fn agree_on_answer(&self, expected: &Answer, answer: &Answer) {
+    fn agree_on_answer(&mut self, expected: &Answer, answer: &Answer) {
         match (expected, answer) {
-            // What is below the last one goes with it.
+            // What is below the last one goes with it; what happened tells how much that is.
             (Answer::Count(least), Answer::Count(pruned)) if self.model.may_end => {
                 assert!(pruned >= least, "{pruned} were pruned, and not {least}");
+                self.pruned = Some(*pruned as usize);
             }
             _ => assert_eq!(answer, expected, "the answer is not the model's (right)"),
         }
@@ -385,6 +399,19 @@ impl Run {
 
     async fn agree_on_what_happened(&mut self) {
         let events = self.system.events().await;
+        if let Some(pruned) = self.pruned.take() {
+            assert_eq!(events.len(), pruned, "what was pruned is what ended");
+        }
+        for (event, before) in events.iter().zip(1..) {
+            let ends_parent = |later: &&Told| {
+                matches!(later.kind, EventKind::Expired(_)) && event.parent == Some(later.number)
+            };
+            assert!(
+                event.kind != EventKind::Expired(EndReason::Cascade)
+                    || !events[before..].iter().any(|later| ends_parent(&later)),
+                "{event:?} ended before its parent"
+            );
+        }
         let mut expected = std::mem::take(&mut self.model.told);
         for event in &events {
             self.seen.insert(format!("{:?}", event.kind));
@@ -416,10 +443,11 @@ impl Run {
         assert_eq!(self.system.host.active_count().await, Ok(live));
         assert_eq!(stats.creates_in_flight, self.model.creates_in_flight());
         assert_eq!(stats.pending_revocations, self.model.pending());
+        assert!(live + over + stats.creates_in_flight <= self.model.places());
     }
 
     /// In the end everything ends, and nothing is kept.
-    async fn finish(mut self) -> BTreeSet<String> {
+    async fn finish(mut self) -> (usize, BTreeSet<String>) {
         while !self.waiting.is_empty() {
             self.model.told.clear();
             self.model.may_end = false;
@@ -444,13 +472,13 @@ impl Run {
             (0, 0),
             "something is kept"
         );
-        self.seen
+        (self.calls, self.seen)
     }
 }
 
-fn steps_wanted() -> usize {
-    let wanted = env::var("SESSION_MODEL_STEPS").ok();
-    wanted.map_or(STEPS, |steps| steps.parse().expect("a number of steps"))
+fn calls_wanted() -> usize {
+    let wanted = env::var("SESSION_MODEL_CALLS").ok();
+    wanted.map_or(CALLS, |calls| calls.parse().expect("a number of calls"))
 }
 
 /// The seed of `SESSION_MODEL_SEED`, if there is one.
@@ -472,31 +500,31 @@ fn random_seed() -> [u8; 32] {
     seed
 }
 
-/// One run; gives how many steps it had, and what came to pass.
+/// One run; gives how many calls it had, and what came to pass.
 fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     let config = Config {
         cases: 1,
         failure_persistence: None,
         max_shrink_iters: 4_000,
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let (steps, came_to_pass) = (Cell::new(0), RefCell::new(BTreeSet::new()));
+    let came_to_pass = Cell::default();
     let actions = prop::collection::vec(action(), 1..=STEPS_OF_A_RUN);
     let result = TestRunner::new_with_rng(config, rng).run(&(limits(), actions), |run| {
         let (limits, actions) = run;
-        steps.set(actions.len());
         runtime.block_on(async {
             let mut run = Run::start(limits).await;
             for action in &actions {
                 run.step(action).await;
             }
-            came_to_pass.replace(run.finish().await);
+            came_to_pass.set(run.finish().await);
         });
         Ok(())
     });
     let Err(error) = result else {
-        return (steps.get(), came_to_pass.into_inner());
+        return came_to_pass.into_inner();
     };
     let seed = seed
         .iter()
@@ -563,7 +591,7 @@ fn all_there_is() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_component_does_what_its_model_does_over_100_000_steps() {
+fn the_component_does_what_its_model_does_over_100_000_calls() {
     let runtime = Builder::new_current_thread().build().unwrap();
     if let Some(seed) = seed_to_play_again() {
         run(&runtime, seed);
@@ -573,13 +601,15 @@ fn the_component_does_what_its_model_does_over_100_000_steps() {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let runs = panic::catch_unwind(AssertUnwindSafe(|| {
-        let (mut steps, mut seen) = (0, BTreeSet::new());
-        while steps < steps_wanted() {
+        let (mut calls, mut seen) = (0, BTreeSet::new());
+        while calls < calls_wanted() {
             let (more, also) = run(&runtime, random_seed());
-            steps += more;
+            calls += more;
             seen.extend(also);
         }
-        assert_eq!(seen, all_there_is(), "(right) a long run sees everything");
+        if calls >= CALLS {
+            assert_eq!(seen, all_there_is(), "(right) so many calls see everything");
+        }
     }));
     panic::set_hook(hook);
     if let Err(failure) = runs {

@@ -267,6 +267,11 @@ impl Model {
         (count(live.len()), count(over.len()))
     }
 
+    /// How many sessions there can be, those included that are to be.
+    pub fn places(&self) -> u32 {
+        count(self.limits.max_sessions)
+    }
+
     pub fn pending(&self) -> u32 {
         count(self.pending.len())
     }
@@ -810,7 +815,7 @@ impl Model {
             }
         }
         let (live, over) = self.live_and_over();
-        let places = count(self.limits.max_sessions);
+        let places = self.places();
         let to_be = self.creates_in_flight();
         if live + to_be >= places {
             self.end_all_over(|_| true);

@@ -14,9 +14,10 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{
     Config, Overflow, Statistics,
 };
-use clawdb_session_host::clock::{Clock, Instant, ManualClock};
+use clawdb_session_host::clock::{Clock, ManualClock};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
+use clawdb_session_host::exec::CONTROLLED_START;
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
@@ -28,12 +29,6 @@ use tokio::sync::oneshot;
 use crate::model::{
     Answer, Call, Check, Filter, Issue, Limits, Number, TokenNumber, Told, View, Wish, denied,
     unavailable,
-};
-
-/// Where the clock starts.
-const START: Instant = Instant {
-    seconds: 1_893_456_000,
-    nanoseconds: 0,
 };
 
 /// A call under way.
@@ -61,7 +56,7 @@ pub struct System {
 
 impl System {
     pub async fn start(engine: &SessionEngine, limits: &Limits) -> Self {
-        let clock = Arc::new(ManualClock::new(START));
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(ScriptedGuard::new(clock.clone()));
         let options = HostOptions {
             clock: clock.clone(),
@@ -114,7 +109,7 @@ impl System {
     /// Lets a call come as far as it can: to its answer, or to where it waits for the guard.
     pub async fn go_on(&self, mut running: Running) -> Result<Outcome, Running> {
         let waiting = self.guard.waiting();
-        loop {
+        for _ in 0..1_000 {
             if let Poll::Ready(outcome) = poll!(&mut running) {
                 return Ok(outcome);
             }
@@ -123,6 +118,7 @@ impl System {
             }
             self.host.settle().await.unwrap();
         }
+        panic!("the call neither answers nor waits for the guard");
     }
 
     fn run(&self, call: Call) -> Running {

@@ -191,6 +191,26 @@ async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
 }
 
 #[tokio::test]
+async fn r32_who_subscribes_before_the_configuration_is_served_as_well() {
+    let scene = Scene::new().await;
+    let mut subscription = scene.host.subscribe(0).await.unwrap();
+    scene.host.configure(no_config()).await.unwrap();
+    scene.session().await;
+    assert_eq!(read(&scene, &mut subscription).await.len(), 1);
+}
+
+#[tokio::test]
+async fn r32_a_stream_ends_with_an_instance_that_traps() {
+    let scene = Scene::new().await;
+    let mut subscription = scene.host.subscribe(0).await.unwrap();
+    scene.session().await;
+    scene.guard.set(GuardFunction::Issue, GuardMode::Trap);
+    scene.host.create(request(AGENT)).await.unwrap_err();
+    assert!(subscription.next().await.is_some());
+    assert_eq!(subscription.next().await, None);
+}
+
+#[tokio::test]
 async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
     let scene = with_capacity(10).await;
     let mut slow = scene.host.subscribe(0).await.unwrap();
@@ -236,6 +256,10 @@ async fn r32_a_subscription_that_is_dropped_costs_nothing() {
     scene.session().await;
     scene.host.settle().await.unwrap();
     assert_eq!(scene.stats().await.subscribers, 1);
+    // Nor does one that nobody has read for long.
+    for _ in 0..200 {
+        scene.session().await;
+    }
     drop(kept);
     scene.session().await;
     scene.host.settle().await.unwrap();

@@ -30,8 +30,8 @@ fn the_component_exports_its_four_interfaces() {
 }
 
 #[test]
-fn the_component_is_smaller_than_270_kb() {
-    assert!(COMPONENT.len() < 270_000, "{} bytes", COMPONENT.len());
+fn the_component_is_smaller_than_255_kb() {
+    assert!(COMPONENT.len() < 255_000, "{} bytes", COMPONENT.len());
 }
 
 #[test]

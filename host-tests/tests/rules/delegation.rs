@@ -8,6 +8,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 };
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
 use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::IssuedToken;
 
 use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
 
@@ -119,12 +120,10 @@ async fn r25_a_parent_that_the_guard_grants_less_shortens_its_descendants() {
     let grandchild = scene.child(&child).await;
     let brief = scene.delegated(&parent, lasting(2)).await;
     let sooner = scene.now() + 5_000;
-    scene
-        .tokens
-        .twist(move |issued| clawdb_session_host::guard::IssuedToken {
-            expires_at: sooner,
-            ..issued
-        });
+    scene.tokens.twist(move |issued| IssuedToken {
+        expires_at: sooner,
+        ..issued
+    });
     scene.host.refresh(&*parent.session.id).await.unwrap();
     for grant in [&child, &grandchild] {
         let session = scene.host.get(&*grant.session.id).await.unwrap();
@@ -365,6 +364,35 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         let place = |id: &str| ended.iter().position(|other| other == id);
         assert!(place(&first.session.id) < place(&below.session.id));
     }
+}
+
+#[tokio::test]
+async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
+    const CHILDREN: u32 = 1_500;
+    let config = Config {
+        max_sessions_per_root: Some(100_000),
+        max_sessions_per_agent: Some(100_000),
+        max_depth: Some(16),
+        event_capacity: Some(65_536),
+        ..no_config()
+    };
+    let scene = Scene::configured(config).await;
+    let root = scene.session().await;
+    let mut deepest = scene.child(&root).await;
+    for _ in 0..15 {
+        deepest = scene.child(&deepest).await;
+    }
+    for _ in 0..CHILDREN {
+        scene.child(&root).await;
+    }
+    let revocation = scene.host.revoke(&*root.session.id).await.unwrap();
+    assert_eq!(revocation.descendants, CHILDREN + 16);
+    let stats = scene.stats().await;
+    assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
+    assert_eq!(stats.expired, u64::from(CHILDREN) + 17);
+    // The guard is asked for the root's and 1,000 more; the rest is for a flush.
+    assert_eq!(stats.pending_revocations, CHILDREN + 17 - 1_001);
+    assert_eq!(scene.validate(&deepest).await, Err(Error::InvalidToken));
 }
 
 #[tokio::test]

@@ -283,7 +283,7 @@ async fn r02_pages_have_1_to_1000_rows() {
 #[tokio::test]
 async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session() {
     type Set = fn(u64) -> Config;
-    let settings: [(&str, u64, u64, Set); 6] = [
+    let settings: [(&str, u64, u64, Set); 10] = [
         ("default-ttl", 1, 2_592_000, |n| Config {
             default_ttl: Some(n),
             ..no_config()
@@ -300,6 +300,22 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
             max_sessions_per_agent: u32::try_from(n).ok(),
             ..no_config()
         }),
+        ("max-sessions-per-root", 1, 100_000, |n| Config {
+            max_sessions_per_root: u32::try_from(n).ok(),
+            ..no_config()
+        }),
+        ("max-depth", 0, 16, |n| Config {
+            max_depth: u32::try_from(n).ok(),
+            ..no_config()
+        }),
+        ("rotation-grace", 0, 300, |n| Config {
+            rotation_grace: Some(n),
+            ..no_config()
+        }),
+        ("idle-timeout", 1, 31_536_000, |n| Config {
+            idle_timeout: Some(n),
+            ..no_config()
+        }),
         ("event-capacity", 1, 65_536, |n| Config {
             event_capacity: u32::try_from(n).ok(),
             ..no_config()
@@ -312,7 +328,7 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
     for (field, min, max, set) in settings {
         for good in [min, max] {
             let scene = Scene::new().await;
-            for bad in [min - 1, max + 1] {
+            for bad in min.checked_sub(1).into_iter().chain([max + 1]) {
                 assert_eq!(invalid_field(scene.host.configure(set(bad)).await), field);
             }
             scene

@@ -7,6 +7,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 };
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
 use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::IssuedToken;
 
 use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
 
@@ -382,12 +383,10 @@ async fn r33_nobody_is_evicted_for_a_create_that_fails() {
     scene.host.create(request(AGENT)).await.unwrap_err();
     scene.release();
     scene.validate(&first).await.unwrap();
-    scene
-        .tokens
-        .twist(|issued| clawdb_session_host::guard::IssuedToken {
-            expires_at: 0,
-            ..issued
-        });
+    scene.tokens.twist(|issued| IssuedToken {
+        expires_at: 0,
+        ..issued
+    });
     scene.host.create(request(AGENT)).await.unwrap_err();
     scene.validate(&first).await.unwrap();
 }

@@ -298,6 +298,42 @@ async fn r27_of_rotations_that_overlap_one_wins_and_none_is_theft() {
 }
 
 #[tokio::test]
+async fn r27_a_rotation_that_comes_while_another_has_still_to_answer_is_no_theft() {
+    for grace in [0, 10] {
+        let scene = with_grace(grace).await;
+        let grant = scene.session().await;
+        scene.hold(GuardFunction::Revoke);
+        let rotate = scene.start_rotate(&grant).await;
+        // The client tries again before it could have heard.
+        assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+        scene.advance(30.0);
+        scene.release();
+        let rotated = rotate.await.unwrap();
+        scene.validate(&rotated).await.unwrap();
+        // The grace begins with the answer.
+        scene.advance(9.0);
+        let again = scene.rotate(&grant).await;
+        if grace > 0 {
+            scene.validate(&again.unwrap()).await.unwrap();
+        } else {
+            assert_eq!(again, Err(Error::InvalidToken));
+            assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn r27_a_rotation_that_comes_while_a_refresh_has_still_to_answer_is_no_theft() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let refresh = scene.start_refresh(&grant).await;
+    assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+    scene.release();
+    scene.validate(&refresh.await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
 async fn r27_of_retries_that_overlap_one_wins() {
     let scene = with_grace(10).await;
     let grant = scene.session().await;

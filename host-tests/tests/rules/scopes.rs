@@ -57,6 +57,7 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
     let patterns = [
         "*", "a:*", "a:b:*", "a:b", "a:b:c", "a", "a:", "b:*", ":*", "a*", "*:b",
     ];
+    let mut delegated = 0;
     for granted in patterns {
         let with_scope = |scope: &str| CreateRequest {
             scopes: vec![scope.into()],
@@ -70,6 +71,7 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
             let Ok(child) = child.await else {
                 continue;
             };
+            delegated += 1;
             for wanted in patterns {
                 let child = scene.host.authorize(&*child.token, wanted).await;
                 let parent = scene.host.authorize(&*parent.token, wanted).await;
@@ -80,6 +82,8 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
             }
         }
     }
+    // Each to itself, `*` to all, and four more.
+    assert_eq!(delegated, 11 + 10 + 4);
 }
 
 #[tokio::test]
