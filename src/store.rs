@@ -122,8 +122,6 @@ struct Entry {
     denials: Denials,
     /// How many operations wait for the guard on its behalf.
     watchers: u32,
-    /// Whether the renewal that gave it its token has still to answer.
-    unanswered: bool,
     /// The slot of the session that it was delegated from, which lives as long as it does (R26).
     parent: Link,
     children: List,

@@ -46,7 +46,11 @@ pub struct Superseded {
 #[derive(Debug)]
 struct Remembered {
     fingerprint: Fingerprint,
+    /// The generation of the token that replaced it.
+    replaced_by: u64,
     by_host: bool,
+    /// The renewal that replaced it has not answered yet.
+    unanswered: bool,
 }
 
 impl Superseded {
@@ -56,20 +60,31 @@ impl Superseded {
         REMEMBERED_SIZE.saturating_mul(self.tokens.len() as u64)
     }
 
-    /// Remembers a token that was superseded. Gives the one that is forgotten for it.
+    /// Remembers a token that a renewal has replaced, and that has still to answer. Gives the one that
+    /// is forgotten for it.
     pub fn remember(
         &mut self,
         fingerprint: Fingerprint,
         renewal: Renewal,
+        replaced_by: u64,
         grace_until: Timestamp,
     ) -> Option<Fingerprint> {
         self.grace_until = (renewal == Renewal::Rotation).then_some(grace_until);
         let forgotten = (self.tokens.len() >= MAX_REMEMBERED).then(|| self.tokens.remove(0));
         self.tokens.push(Remembered {
             fingerprint,
+            replaced_by,
             by_host: renewal == Renewal::Refresh,
+            unanswered: true,
         });
         forgotten.map(|token| token.fingerprint)
+    }
+
+    /// The renewal that gave the session its token of this generation answers no more.
+    pub fn end_answer(&mut self, generation: u64) {
+        for token in &mut self.tokens {
+            token.unanswered &= token.replaced_by != generation;
+        }
     }
 
     /// The newest can be presented once more until then, if it was rotated.
@@ -79,26 +94,17 @@ impl Superseded {
         }
     }
 
-    /// What this token is worth, if it is one of them. `unanswered`: the renewal that replaced the
-    /// newest has not answered yet.
+    /// What this token is worth, if it is one of them.
     #[must_use]
-    pub fn worth(
-        &self,
-        fingerprint: &Fingerprint,
-        unanswered: bool,
-        now: Timestamp,
-    ) -> Option<Worth> {
-        let place = self
-            .tokens
-            .iter()
-            .position(|token| token.fingerprint == *fingerprint)?;
-        let is_newest = place.saturating_add(1) == self.tokens.len();
+    pub fn worth(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Worth> {
+        let mut newest_first = self.tokens.iter().rev().enumerate();
+        let (place, token) = newest_first.find(|(_, token)| token.fingerprint == *fingerprint)?;
         let in_grace = self.grace_until.is_some_and(|until| now < until);
-        Some(if is_newest && unanswered {
+        Some(if token.unanswered {
             Worth::Overtaken
-        } else if is_newest && in_grace {
+        } else if place == 0 && in_grace {
             Worth::Grace
-        } else if self.tokens.get(place).is_some_and(|token| token.by_host) {
+        } else if token.by_host {
             Worth::Nothing
         } else {
             Worth::Theft

@@ -103,6 +103,7 @@ pub(super) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
+    /// See [`Store::end_answer`].
     pub(super) fn owed(store: &'a RefCell<Store>, renewed: Expected) -> Self {
         Self { store, renewed }
     }
@@ -110,7 +111,7 @@ impl<'a> Answer<'a> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
-        self.store.borrow_mut().forget_renewal(self.renewed);
+        self.store.borrow_mut().end_answer(self.renewed);
     }
 }
 

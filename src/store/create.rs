@@ -184,7 +184,6 @@ impl Store {
             superseded: Superseded::default(),
             denials: Denials::default(),
             watchers: 0,
-            unanswered: false,
             parent: above.map_or(Link::NONE, |(slot, ..)| slot.into()),
             children: List::default(),
             siblings: Links::NONE,

@@ -37,13 +37,10 @@ impl Store {
         let found = found.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
         let (slot, worth) = match found {
             Some((slot, entry)) if entry.fingerprint == *fingerprint => (slot, None),
-            Some((slot, entry)) => {
-                let worth = entry.superseded.worth(fingerprint, entry.unanswered, now);
-                match worth {
-                    Some(worth) => (slot, Some(worth)),
-                    None => return Err(self.refuse_unknown()),
-                }
-            }
+            Some((slot, entry)) => match entry.superseded.worth(fingerprint, now) {
+                Some(worth) => (slot, Some(worth)),
+                None => return Err(self.refuse_unknown()),
+            },
             None => return Err(self.refuse_unknown()),
         };
         match (self.expect_live(slot, now), worth) {
@@ -214,13 +211,14 @@ impl Store {
         let superseded = std::mem::replace(&mut entry.fingerprint, token.fingerprint);
         let handle = std::mem::replace(&mut entry.handle, token.handle.clone());
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
-        let forgotten = entry
-            .superseded
-            .remember(superseded, plan.renewal, grace_until);
-        entry.session.generation = entry.session.generation.saturating_add(1);
+        let generation = entry.session.generation.saturating_add(1);
+        let forgotten =
+            entry
+                .superseded
+                .remember(superseded, plan.renewal, generation, grace_until);
+        entry.session.generation = generation;
         entry.session.expires_at = expires_at;
         entry.used_at = now;
-        entry.unanswered = true;
         let (session, size) = (entry.session.clone(), entry.size());
         self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
@@ -252,18 +250,15 @@ impl Store {
         self.check_entry(renewed, now)?;
         let grace_until = now.after_seconds(self.limits.rotation_grace);
         if let Some(entry) = self.entry_mut(renewed) {
-            entry.unanswered = false;
             entry.superseded.begin_grace(grace_until);
         }
         Ok(())
     }
 
     /// A renewal answers no more: it did, or its call was cancelled.
-    pub fn forget_renewal(&mut self, renewed: Expected) {
-        if let Some(entry) = self.entry_mut(renewed)
-            && entry.session.generation == renewed.generation
-        {
-            entry.unanswered = false;
+    pub fn end_answer(&mut self, renewed: Expected) {
+        if let Some(entry) = self.entry_mut(renewed) {
+            entry.superseded.end_answer(renewed.generation);
         }
     }
 

@@ -30,6 +30,13 @@ async fn authority(db_path: PathBuf) -> Authority {
     Authority::new(config).await.expect("the database opens")
 }
 
+/// An instance of the component on this authority.
+async fn host_on(authority: &Authority) -> SessionHost {
+    let engine = SessionEngine::new().unwrap();
+    let options = HostOptions::new(ClawGuard::new(authority.clone()));
+    SessionHost::start(&engine, options).await.unwrap()
+}
+
 /// A database in memory, which all connections of the authority's pool share.
 fn in_memory() -> PathBuf {
     format!("sqlite:file:{}?mode=memory&cache=shared", Uuid::new_v4()).into()
@@ -81,11 +88,7 @@ async fn what_the_component_ends_is_revoked_in_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("guard.db");
     let authority = authority(file.clone()).await;
-    let engine = SessionEngine::new().unwrap();
-    let guard = ClawGuard::new(authority.clone());
-    let host = SessionHost::start(&engine, HostOptions::new(guard))
-        .await
-        .unwrap();
+    let host = host_on(&authority).await;
     let first = host.create(request()).await.unwrap();
     let child = host.delegate(&*first.session.id, request()).await.unwrap();
     let second = host.rotate(&*first.token).await.unwrap();
@@ -118,11 +121,7 @@ async fn what_the_component_ends_is_revoked_in_the_database() {
 #[tokio::test]
 async fn what_somebody_else_revokes_in_the_database_is_refused() {
     let authority = authority(in_memory()).await;
-    let engine = SessionEngine::new().unwrap();
-    let guard = ClawGuard::new(authority.clone());
-    let host = SessionHost::start(&engine, HostOptions::new(guard))
-        .await
-        .unwrap();
+    let host = host_on(&authority).await;
     let grant = host.create(request()).await.unwrap();
     let known = authority
         .sessions()
@@ -140,11 +139,7 @@ async fn what_somebody_else_revokes_in_the_database_is_refused() {
 #[tokio::test]
 async fn a_database_that_is_gone_is_an_authority_that_is_unavailable() {
     let authority = authority(in_memory()).await;
-    let engine = SessionEngine::new().unwrap();
-    let guard = ClawGuard::new(authority.clone());
-    let host = SessionHost::start(&engine, HostOptions::new(guard))
-        .await
-        .unwrap();
+    let host = host_on(&authority).await;
     let grant = host.create(request()).await.unwrap();
     authority.pool().close().await;
     for answer in [

@@ -334,6 +334,19 @@ async fn r27_a_rotation_that_comes_while_a_refresh_has_still_to_answer_is_no_the
 }
 
 #[tokio::test]
+async fn r27_a_rotation_that_two_have_overtaken_is_no_theft_either() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let rotate = scene.start_rotate(&grant).await;
+    let refresh = scene.start_refresh(&grant).await;
+    assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+    scene.release();
+    assert_eq!(refusal(rotate.await), Error::Conflict);
+    scene.validate(&refresh.await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
 async fn r27_of_retries_that_overlap_one_wins() {
     let scene = with_grace(10).await;
     let grant = scene.session().await;
