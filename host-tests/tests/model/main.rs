@@ -4,9 +4,9 @@
 //! fails is shortened by proptest, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test
 //! --test model` plays that run again. `SESSION_MODEL_CALLS` sets how many calls there are in all.
 //!
-//! Calls overlap while they wait for a token or for a word about one. The guard's part of
-//! revocations is answered at once here, and the clock does not go back, ids do not collide, the
-//! state is not full and no reader lags: the rules' own tests see to these.
+//! Calls overlap while they wait for a token, for a word about one, or for the end of one that they
+//! replaced. The guard answers other revocations at once here, the clock does not go back, ids do not
+//! collide, the state is not full and no reader lags: the rules' own tests see to these.
 
 mod model;
 mod system;
@@ -351,7 +351,8 @@ impl Run {
                     if waits {
                         return;
                     }
-                    (expected, outcome) = self.go_on(self.waiting.len() - 1, issue, check).await;
+                    let place = self.waiting.len() - 1;
+                    (expected, outcome) = self.go_on(place, waits, issue, check).await;
                 }
                 (Step::Done(expected), Err(_)) => {
                     panic!("the call waits, and was to answer {expected:?}")
@@ -365,25 +366,35 @@ impl Run {
     }
 
     async fn release(&mut self, place: usize, waits: bool, issue: Issue, check: Check) {
-        let (expected, outcome) = self.go_on(place, issue, check).await;
+        let (expected, outcome) = self.go_on(place, waits, issue, check).await;
         self.follow(expected, outcome, waits, issue, check).await;
     }
 
     async fn go_on(
         &mut self,
         place: usize,
+        waits: bool,
         issue: Issue,
         check: Check,
     ) -> (Step, Result<system::Outcome, Running>) {
         let (waiting, running) = self.waiting.remove(place);
         let issue = self.model.possible(issue);
+        let is_renewal = matches!(waiting, Waiting::Renew { .. });
+        self.model.guard_lets_wait = waits && is_renewal;
+        self.system.guard.let_wait(waits && is_renewal);
         self.system.guard.release(place, issue, check);
-        let expected = if waiting.is_for_a_token() {
-            self.model.resume_issued(&waiting, issue)
-        } else {
-            self.model.resume_checked(&waiting, check)
+        let expected = match waiting {
+            Waiting::Make { .. } | Waiting::Renew { .. } => {
+                self.model.resume_issued(&waiting, issue)
+            }
+            Waiting::Use { .. } | Waiting::Rotate { .. } => {
+                self.model.resume_checked(&waiting, check)
+            }
+            Waiting::Answer { .. } => self.model.resume_answer(&waiting),
         };
-        (expected, self.system.go_on(running).await)
+        let outcome = self.system.go_on(running).await;
+        self.system.guard.let_wait(false);
+        (expected, outcome)
     }
 
     fn agree_on_answer(&mut self, expected: &Answer, answer: &Answer) {

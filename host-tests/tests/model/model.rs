@@ -162,6 +162,13 @@ pub enum Waiting {
         how: How,
         wanted: u64,
     },
+    /// For the end of the token that was replaced, before it gives the new one.
+    Answer {
+        number: Number,
+        old: TokenNumber,
+        new: TokenNumber,
+        view: View,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,6 +198,8 @@ struct Session {
     /// Earlier tokens, and how each was replaced.
     old: Vec<(TokenNumber, How)>,
     grace: Option<(TokenNumber, u64)>,
+    /// Earlier tokens whose replacement has still to be answered.
+    unanswered: Vec<TokenNumber>,
     /// What a call hears that was under way when it ended.
     ended: Option<Error>,
     denials: (u64, Vec<Denial>),
@@ -215,9 +224,11 @@ pub struct Model {
     pending: BTreeSet<TokenNumber>,
     /// Whether the guard revokes.
     pub guard_revokes: bool,
+    /// Whether it lets a renewal wait for the end of the token that it replaced.
+    pub guard_lets_wait: bool,
     switches: Vec<Filter>,
-    /// The last switch is ending sessions.
-    is_switching: bool,
+    /// The switch that is ending sessions.
+    switching: Option<Filter>,
     /// Calls that wait for a token for a session that is to be.
     to_be: Vec<Waiting>,
     /// What has happened in this step.
@@ -247,8 +258,9 @@ impl Model {
             tokens: Vec::new(),
             pending: BTreeSet::new(),
             guard_revokes: true,
+            guard_lets_wait: false,
             switches: Vec::new(),
-            is_switching: false,
+            switching: None,
             to_be: Vec::new(),
             told: Vec::new(),
             may_end: false,
@@ -422,10 +434,8 @@ impl Model {
     /// Whether the switch that is being thrown is for it.
     fn is_switched_off(&self, number: Number) -> bool {
         let wish = &self.sessions[number].wish;
-        match self.switches.last() {
-            Some(filter) => self.is_switching && Self::is_for(*filter, wish),
-            None => false,
-        }
+        self.switching
+            .is_some_and(|filter| Self::is_for(filter, wish))
     }
 
     fn is_for(filter: Filter, wish: &Wish) -> bool {
@@ -583,7 +593,7 @@ impl Model {
 
     fn revoke_all(&mut self, filter: Filter) -> u32 {
         self.switches.push(filter);
-        self.is_switching = true;
+        self.switching = Some(filter);
         let (mut live, mut revoke) = (0, Vec::new());
         for number in 0..self.sessions.len() {
             if !self.is_kept(number) {
@@ -605,7 +615,7 @@ impl Model {
             live += more;
             revoke.extend(tokens);
         }
-        self.is_switching = false;
+        self.switching = None;
         self.ask_guard_to_revoke(&revoke);
         live
     }
@@ -657,6 +667,7 @@ impl Model {
             .is_some_and(|(newest, until)| newest == token && self.now < until);
         match old {
             None => Ok(Step::Waits(Waiting::Rotate { number, token })),
+            Some(_) if session.unanswered.contains(&token) => Err(Error::Conflict),
             Some(_) if in_grace => Ok(self.renew(number, How::Retry, session.expires_at)),
             Some(How::Refresh) => {
                 self.deny(number, Denial::Superseded);
@@ -878,6 +889,46 @@ impl Model {
             Issue::Unavailable => self.issue_refused(waiting, unavailable()),
             _ => self.issued(waiting, issue),
         };
+        match (waiting, answer) {
+            (&Waiting::Renew { number, token, .. }, Ok(Answer::Grant(view, new)))
+                if self.guard_lets_wait =>
+            {
+                Step::Waits(Waiting::Answer {
+                    number,
+                    old: token,
+                    new,
+                    view,
+                })
+            }
+            (_, answer) => Step::Done(answer.unwrap_or_else(Answer::Error)),
+        }
+    }
+
+    /// The guard has said whether the token that was replaced is revoked.
+    pub fn resume_answer(&mut self, waiting: &Waiting) -> Step {
+        let Waiting::Answer {
+            number,
+            old,
+            new,
+            view,
+        } = waiting
+        else {
+            unreachable!("it has replaced a token")
+        };
+        self.ask_guard_to_revoke(&[*old]);
+        let now = self.now;
+        let answer = self.still(*number).and_then(|()| {
+            let session = &mut self.sessions[*number];
+            if session.token != *new {
+                return Err(Error::Conflict);
+            }
+            if let Some((_, until)) = &mut session.grace {
+                *until = now + self.limits.grace;
+            }
+            Ok(Answer::Grant(view.clone(), *new))
+        });
+        let session = &mut self.sessions[*number];
+        session.unanswered.retain(|token| token != old);
         Step::Done(answer.unwrap_or_else(Answer::Error))
     }
 
@@ -1018,6 +1069,7 @@ impl Model {
             token,
             old: Vec::new(),
             grace: None,
+            unanswered: Vec::new(),
             ended: None,
             denials: (0, Vec::new()),
         });
@@ -1073,7 +1125,11 @@ impl Model {
             self.tell(number, EventKind::Rotated);
         }
         self.pending.insert(token);
-        self.ask_guard_to_revoke(&[token]);
+        if self.guard_lets_wait {
+            self.sessions[number].unanswered.push(token);
+        } else {
+            self.ask_guard_to_revoke(&[token]);
+        }
         Ok(Answer::Grant(self.view(number), new))
     }
 
@@ -1122,11 +1178,6 @@ impl Waiting {
             Self::Make { wanted, .. } | Self::Renew { wanted, .. } => *wanted,
             other => unreachable!("{other:?} wants no token"),
         }
-    }
-
-    /// Whether the guard is asked for a token, and not about one.
-    pub fn is_for_a_token(&self) -> bool {
-        matches!(self, Self::Make { .. } | Self::Renew { .. })
     }
 }
 

@@ -349,6 +349,8 @@ struct Script {
     issue: Issue,
     check: Check,
     revokes: bool,
+    /// Revocations wait too, but for that of the token that was issued last: it was in vain.
+    revocations_wait: bool,
     tokens: Vec<Issued>,
 }
 
@@ -367,6 +369,7 @@ impl ScriptedGuard {
                 issue: Issue::Grant(0),
                 check: Check::Truth,
                 revokes: true,
+                revocations_wait: false,
                 tokens: Vec::new(),
             }),
         }
@@ -374,6 +377,11 @@ impl ScriptedGuard {
 
     pub fn set_revokes(&self, revokes: bool) {
         self.script().revokes = revokes;
+    }
+
+    /// Whether a renewal waits for the end of the token that it replaced.
+    pub fn let_wait(&self, wait: bool) {
+        self.script().revocations_wait = wait;
     }
 
     /// How many calls wait.
@@ -453,6 +461,14 @@ impl Guard for ScriptedGuard {
     }
 
     async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        let waits = {
+            let script = self.script();
+            let is_last = script.tokens.last().is_some_and(|it| it.handle == handle);
+            script.revocations_wait && !is_last
+        };
+        if waits {
+            self.wait().await;
+        }
         let mut script = self.script();
         if !script.revokes {
             return Err(unavailable().into());
