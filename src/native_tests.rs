@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    AgentId, Attributes, Claims, Clock, CreateRequest, Error, Grant, Guard, GuardError,
+    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Error, Grant, Guard, GuardError,
     IssueRequest, IssuedToken, Metadata, RevokeFilter, Role, Scopes, SessionId, SessionManager,
     SystemEntropy, Timestamp, Token,
 };
@@ -159,6 +159,37 @@ fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
     drop_waiting(&guard, manager.validate(&token));
     assert_eq!(manager.stats(), before);
     assert_eq!(now(manager.validate(&token)), Ok(session));
+}
+
+#[test]
+fn r28_being_used_moves_nothing_in_the_order_of_expiry() {
+    let (manager, _, clock) = manager();
+    let idle = Config {
+        idle_timeout: Some(10),
+        ..Config::default()
+    };
+    manager.configure(&idle).unwrap();
+    let mut grants = Vec::new();
+    for agent in 0..100 {
+        grants.push(now(manager.create(request(agent, 60))).unwrap());
+        clock.0.set(clock.0.get() + 1);
+    }
+    let order = || {
+        let kept = format!("{manager:?}");
+        let (_, from) = kept.split_once("expiry: ").unwrap();
+        from.split_once("sorted_to: ").unwrap().0.to_owned()
+    };
+    let before = order();
+    clock.0.set(clock.0.get() + 9_000);
+    for grant in &grants {
+        now(manager.validate(&grant.token)).unwrap();
+        manager.touch(grant.session.id).unwrap();
+    }
+    assert_eq!(order(), before);
+    // Who asks for the order has it sorted out.
+    clock.0.set(clock.0.get() + 9_000);
+    assert_eq!(manager.active_count(), 100);
+    assert_ne!(order(), before);
 }
 
 #[test]
