@@ -148,9 +148,9 @@ impl Store {
     pub(super) fn end_tree(&mut self, slot: u32, reason: EndReason, now: Timestamp) -> Ended {
         let mut ended = Ended::default();
         let cause = reason.into_error();
-        let was_dead = self.end_by_time(slot, now).is_some();
         let root = self.leave_parent(slot);
-        let mut queue = vec![(slot, was_dead)];
+        // Those above it live: whoever finds one of them over ends that one.
+        let mut queue = vec![(slot, false)];
         let mut at = 0;
         while let Some((slot, above_is_dead)) = queue.get(at).copied() {
             at = at.saturating_add(1);

@@ -26,7 +26,7 @@ impl Store {
     }
 
     /// If time has ended the session: which one of its chain it was, and why.
-    pub(super) fn end_by_time(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
+    fn end_by_time(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
         let entry = self.sessions.get(slot)?;
         if let Some(reason) = self.time_over(entry, now) {
             return Some((slot, reason));

@@ -866,15 +866,17 @@ impl Model {
             .collect()
     }
 
-    /// What the guard does: it repeats something only where the component can notice.
+    /// What the guard does: it repeats something only of a live session, where the component must
+    /// notice. (One that is over may have been ended in this step, for its place.)
     pub fn possible(&self, issue: Issue) -> Issue {
-        let number = self.tokens.len();
-        let repeats = number > 0
-            && match issue {
-                Issue::SameHandle => self.is_used(|token| token + 1 == number),
-                Issue::SameToken => self.token_is_used(number),
-                _ => true,
-            };
+        let repeats = match (issue, self.tokens.len().checked_sub(1)) {
+            (Issue::SameHandle | Issue::SameToken, Some(last)) => {
+                let mut numbers = 0..self.sessions.len();
+                numbers.any(|number| self.is_live(number) && self.sessions[number].token == last)
+            }
+            (Issue::SameHandle | Issue::SameToken, None) => false,
+            _ => true,
+        };
         if repeats { issue } else { Issue::Grant(0) }
     }
 
