@@ -26,7 +26,7 @@ mod bindings {
 }
 
 use bindings::clawdb::session::guard as wit_guard;
-use bindings::exports::clawdb::session::{events, legacy, sessions, settings};
+use bindings::exports::clawdb::session::{events, legacy, persistence, sessions, settings};
 use bindings::wasi::{clocks::system_clock, random::random};
 
 bindings::export!(Component with_types_in bindings);
@@ -277,6 +277,16 @@ impl events::Guest for Component {
     }
 }
 
+impl persistence::Guest for Component {
+    fn changes(_since: u64, _max: u32) -> Result<persistence::ChangePage, sessions::Error> {
+        Err(sessions::Error::NoStateKey)
+    }
+
+    fn restore(_changes: Vec<persistence::Change>) -> Result<(), sessions::Error> {
+        Err(sessions::Error::NoStateKey)
+    }
+}
+
 impl settings::Guest for Component {
     fn configure(config: settings::Config) -> Result<(), sessions::Error> {
         let workspace_id = config
@@ -304,6 +314,7 @@ impl settings::Guest for Component {
     fn stats() -> settings::Statistics {
         let stats = manager().stats();
         settings::Statistics {
+            version: env!("CARGO_PKG_VERSION").into(),
             now: stats.now.as_millis(),
             live_sessions: count(stats.live_sessions),
             prunable_sessions: count(stats.prunable_sessions),
@@ -311,6 +322,8 @@ impl settings::Guest for Component {
             tracked_agents: count(stats.tracked_agents),
             pending_revocations: count(stats.pending_revocations),
             subscribers: count(stats.subscribers),
+            tombstones: 0,
+            last_change: 0,
             state_bytes: stats.state_bytes,
             last_event: stats.last_event,
             created: stats.totals.created,

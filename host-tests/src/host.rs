@@ -15,6 +15,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::Session as Component;
 use crate::bindings::exports::clawdb::session::events::EventPage;
+use crate::bindings::exports::clawdb::session::persistence::{Change, ChangePage};
 use crate::bindings::exports::clawdb::session::sessions::{
     self, CreateRequest, FlushReport, Page, Revocation, RevokeFilter, Session, SessionPage,
 };
@@ -29,6 +30,10 @@ use crate::imports::{Memory, State};
 use crate::pulse::Pulse;
 use crate::subscription::Subscription;
 use crate::token::Token;
+
+/// How many bytes of records one `restore` takes. A journal that reads in pages of 1,000 records or
+/// about 1 MiB stays well below.
+const MAX_RESTORED: usize = 16 << 20;
 
 /// What an instance is given, and its bounds.
 #[derive(Clone)]
@@ -437,6 +442,11 @@ impl SessionHost {
             "workspace-id",
             config.workspace_id.as_ref().map_or(0, String::len),
         )?;
+        let keys = config.previous_state_keys.iter().chain(&config.state_key);
+        bounded(
+            "state-key",
+            keys.map(Vec::len).fold(0, usize::saturating_add),
+        )?;
         Ok(call!(self, clawdb_session_settings.call_configure(config)).await??)
     }
 
@@ -446,6 +456,40 @@ impl SessionHost {
     /// [`HostError`].
     pub async fn stats(&self) -> Result<Statistics, HostError> {
         call!(self, clawdb_session_settings.call_stats()).await
+    }
+
+    /// `persistence.changes`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn changes(&self, since: u64, max: u32) -> Result<ChangePage, CallError> {
+        Ok(call!(self, clawdb_session_persistence.call_changes(since, max)).await??)
+    }
+
+    /// `persistence.restore`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn restore(&self, changes: Vec<Change>) -> Result<(), CallError> {
+        let sizes = changes
+            .iter()
+            .map(|change| change.value.len().saturating_add(change.key.len()));
+        bounded_to(
+            MAX_RESTORED,
+            "changes",
+            sizes.fold(0, usize::saturating_add),
+        )?;
+        Ok(call!(self, clawdb_session_persistence.call_restore(changes)).await??)
+    }
+
+    /// Waits until the instance has ended.
+    pub async fn stopped(&self) -> HostError {
+        let mut stopped = self.stopped.clone();
+        let reason = stopped.wait_for(Option::is_some).await;
+        reason
+            .ok()
+            .and_then(|reason| reason.clone())
+            .unwrap_or(HostError::Stopped)
     }
 
     /// Waits until the instance has done all that it can for the calls that were made before: each
@@ -512,12 +556,7 @@ impl SessionHost {
         if let Ok(answer) = answer.await {
             return Ok(answer);
         }
-        let mut stopped = self.stopped.clone();
-        let reason = stopped.wait_for(Option::is_some).await;
-        Err(reason
-            .ok()
-            .and_then(|reason| reason.clone())
-            .unwrap_or(HostError::Stopped))
+        Err(self.stopped().await)
     }
 }
 
@@ -535,13 +574,16 @@ fn bounded_request(request: &CreateRequest) -> Result<(), SessionError> {
 /// Refuses what must not even enter the instance's memory. Far above the component's own bounds,
 /// which it checks itself.
 fn bounded(field: &str, bytes: usize) -> Result<(), SessionError> {
-    const MAX: usize = 1 << 20;
-    if bytes <= MAX {
+    bounded_to(1 << 20, field, bytes)
+}
+
+fn bounded_to(max: usize, field: &str, bytes: usize) -> Result<(), SessionError> {
+    if bytes <= max {
         return Ok(());
     }
     Err(SessionError::InvalidArgument(sessions::InvalidArgument {
         field: field.into(),
-        reason: format!("must be far below {MAX} bytes"),
+        reason: format!("must be far below {max} bytes"),
     }))
 }
 

@@ -29,6 +29,7 @@ pub mod exec;
 pub mod guard;
 pub mod host;
 mod imports;
+pub mod journal;
 pub mod jwt;
 mod pulse;
 pub mod subscription;

@@ -7,6 +7,7 @@ use crate::bindings::clawdb::session::guard::GuardError;
 use crate::bindings::exports::clawdb::session::events::{
     Denial, EndReason, Event, EventKind, EventPage,
 };
+use crate::bindings::exports::clawdb::session::persistence::{Change, ChangePage};
 use crate::bindings::exports::clawdb::session::sessions::{
     Duplicate, Error, FlushReport, Limit, Revocation, Session, SessionPage,
 };
@@ -165,9 +166,29 @@ impl ToJson for EventPage {
     }
 }
 
+impl ToJson for ChangePage {
+    fn to_json(&self) -> Value {
+        let change = |change: &Change| {
+            json!({
+                "sequence": change.sequence,
+                "key": change.key,
+                "value": change.value,
+                "forget-at": change.forget_at.map(time),
+            })
+        };
+        json!({
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
+            "next": self.next,
+            "more": self.more,
+            "now": time(self.now),
+        })
+    }
+}
+
 impl ToJson for Statistics {
     fn to_json(&self) -> Value {
         json!({
+            "version": self.version,
             "now": time(self.now),
             "live-sessions": self.live_sessions,
             "prunable-sessions": self.prunable_sessions,
@@ -175,6 +196,8 @@ impl ToJson for Statistics {
             "tracked-agents": self.tracked_agents,
             "pending-revocations": self.pending_revocations,
             "subscribers": self.subscribers,
+            "tombstones": self.tombstones,
+            "last-change": self.last_change,
             "state-bytes": self.state_bytes,
             "last-event": self.last_event,
             "created": self.created,
@@ -217,10 +240,13 @@ impl ToJson for Error {
                 Limit::MaxDepth => "max-depth",
                 Limit::MaxUses => "max-uses",
                 Limit::Subscribers => "subscribers",
+                Limit::UnconfirmedRevocations => "unconfirmed-revocations",
             } }),
             Self::ScopeDenied(scope) => json!({ "kind": "scope-denied", "scope": scope }),
             Self::Guard(error) => json!({ "kind": "guard", "error": error.to_json() }),
             Self::AlreadyConfigured => json!({ "kind": "already-configured" }),
+            Self::AlreadyStarted => json!({ "kind": "already-started" }),
+            Self::NoStateKey => json!({ "kind": "no-state-key" }),
             Self::RefusedRecord(reason) => json!({ "kind": "refused-record", "reason": reason }),
             Self::Collision(duplicate) => json!({ "kind": "collision", "which": match duplicate {
                 Duplicate::SessionId => "session-id",

@@ -375,6 +375,11 @@ impl Operation {
                 Self::PollEvents { since, max } => {
                     json::answer(&host.poll_events(since, max).await)
                 }
+                Self::Changes { since, max } => json::answer(&host.changes(since, max).await),
+                Self::Restore { changes } => {
+                    let changes = changes.into_iter().map(Into::into).collect();
+                    json::answer(&host.restore(changes).await)
+                }
                 Self::Configure(config) => json::answer(&host.configure(config.into()).await),
                 Self::Stats {} => json::answer(&host.stats().await),
             }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::bindings::exports::clawdb::session::{sessions, settings};
+use crate::bindings::exports::clawdb::session::{persistence, sessions, settings};
 use crate::control::GuardMode;
 
 /// A line of a conversation.
@@ -161,6 +161,10 @@ pub enum Operation {
     },
     /// `events.poll-events`
     PollEvents { since: u64, max: u32 },
+    /// `persistence.changes`
+    Changes { since: u64, max: u32 },
+    /// `persistence.restore`
+    Restore { changes: Vec<Change> },
     /// `settings.configure`
     Configure(Config),
     /// `settings.stats`
@@ -230,6 +234,28 @@ pub struct Config {
     pub idle_timeout: Option<u64>,
     pub event_capacity: Option<u32>,
     pub max_state_bytes: Option<u64>,
+    pub state_key: Option<Key>,
+    #[serde(default)]
+    pub previous_state_keys: Vec<Key>,
+}
+
+/// Bytes, as hexadecimal digits.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub struct Key(Vec<u8>);
+
+impl TryFrom<String> for Key {
+    type Error = hex::FromHexError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        hex::decode(text).map(Self)
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(..)")
+    }
 }
 
 impl From<Config> for settings::Config {
@@ -250,6 +276,32 @@ impl From<Config> for settings::Config {
             idle_timeout: config.idle_timeout,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
+            state_key: config.state_key.map(|key| key.0),
+            previous_state_keys: config
+                .previous_state_keys
+                .into_iter()
+                .map(|key| key.0)
+                .collect(),
+        }
+    }
+}
+
+/// `persistence.change`. What `forget-at` says is in the record too.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Change {
+    pub sequence: u64,
+    pub key: String,
+    pub value: String,
+}
+
+impl From<Change> for persistence::Change {
+    fn from(change: Change) -> Self {
+        Self {
+            sequence: change.sequence,
+            key: change.key,
+            value: change.value,
+            forget_at: None,
         }
     }
 }

@@ -79,6 +79,8 @@ impl System {
             idle_timeout: limits.idle.and_then(seconds),
             event_capacity: None,
             max_state_bytes: None,
+            state_key: None,
+            previous_state_keys: Vec::new(),
         };
         host.configure(config).await.unwrap();
         let subscription = host.subscribe(0).await.unwrap();

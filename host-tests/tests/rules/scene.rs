@@ -277,6 +277,8 @@ pub fn no_config() -> Config {
         idle_timeout: None,
         event_capacity: None,
         max_state_bytes: None,
+        state_key: None,
+        previous_state_keys: Vec::new(),
     }
 }
 

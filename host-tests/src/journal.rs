@@ -1,0 +1,164 @@
+//! Where a durable host keeps what the component tells of its state (R23): the port, and what every
+//! journal promises.
+//!
+//! A journal keeps, for each tenant, one record for each key: the last one that was appended. It has
+//! one writer at a time for each tenant. Whoever [takes a tenant over](Journal::take_over) fences off
+//! the writer before: that can append nothing any more, however long it was paused, and finds out at
+//! the latest when it tries.
+//!
+//! The suite in `tests/journal/suite.rs` says the same in code, and runs against each journal.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nix::time::{ClockId, clock_gettime};
+use uuid::Uuid;
+
+pub use crate::bindings::exports::clawdb::session::persistence::Change;
+
+/// Whose sessions: one workspace, one instance, one part of a journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Uuid);
+
+impl TenantId {
+    /// The tenant of a workspace.
+    #[must_use]
+    pub const fn new(workspace: Uuid) -> Self {
+        Self(workspace)
+    }
+
+    /// The workspace.
+    #[must_use]
+    pub const fn workspace(self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    /// The workspace's id, lower case with hyphens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.as_hyphenated(), f)
+    }
+}
+
+/// The port: keeps the records of tenants.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Becomes the one writer of a tenant. Waits while another one holds its lease, and for as long as
+    /// that takes; dropping the future gives up.
+    ///
+    /// When this returns, the take-over is durable, and every writer before is fenced off.
+    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError>;
+}
+
+/// The one writer of a tenant.
+///
+/// Dropping it gives nothing back: the lease runs out by itself. [`Writer::release`] gives it back at
+/// once.
+#[async_trait]
+pub trait Writer: Send + Sync + 'static {
+    /// How many records there were to read at the take-over, for people who wait; it may be a little
+    /// too many.
+    fn len(&self) -> u64;
+
+    /// The next of the records that there were at the take-over, in no particular order: at most 1,000
+    /// and about 1 MiB. None are left when it gives none.
+    ///
+    /// What was appended before all were read may be missing or read as it was.
+    async fn read(&mut self) -> Result<Vec<Change>, JournalError>;
+
+    /// Keeps records, each in the place of the one with its key. When this returns, they survive a
+    /// crash, as the journal's own documentation says of what.
+    ///
+    /// They are kept in their order: after an error, any first part of them may have been kept. To
+    /// append the same once more does no harm.
+    ///
+    /// `now` is the time of the component's clock: records whose `forget-at` has come may be dropped.
+    async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError>;
+
+    /// Has the lease run for its whole time again. To be called a few times in that.
+    async fn renew(&mut self) -> Result<(), JournalError>;
+
+    /// The lease, to look at from elsewhere.
+    fn lease(&self) -> Lease;
+
+    /// Gives the tenant back, so that another can take it over at once.
+    async fn release(self: Box<Self>) -> Result<(), JournalError>;
+}
+
+/// Until when nobody else can have taken the tenant over. Clones show the same.
+///
+/// It goes by the time since the machine booted, which goes on while a process is stopped or the
+/// machine sleeps, and which nobody can set.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// Nanoseconds since boot.
+    until: Arc<AtomicU64>,
+}
+
+impl Lease {
+    /// One that runs for as long as the process has the journal: nobody can take that over meanwhile.
+    #[must_use]
+    pub fn for_good() -> Self {
+        Self {
+            until: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    /// One that has run out.
+    #[must_use]
+    pub fn over() -> Self {
+        Self {
+            until: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Runs for so long from a time that [`Lease::now`] gave. Take that time before you ask for the
+    /// lease, not when the answer comes.
+    pub fn extend(&self, from: Duration, by: Duration) {
+        self.until
+            .store(nanos(from.saturating_add(by)), Ordering::SeqCst);
+    }
+
+    /// Has run out from here on.
+    pub fn end(&self) {
+        self.until.store(0, Ordering::SeqCst);
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        nanos(Self::now()) < self.until.load(Ordering::SeqCst)
+    }
+
+    /// The time since boot.
+    #[must_use]
+    pub fn now() -> Duration {
+        // A machine without that clock has no time that a lease could trust: none holds then.
+        clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Why a journal did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else has taken the tenant over, or holds the file.
+    #[error("the tenant is somebody else's now: {0}")]
+    Fenced(String),
+    /// It cannot be reached, or has no room. Nothing is lost; the same again may succeed.
+    #[error("the journal is not available: {0}")]
+    Unavailable(String),
+    /// What it holds is damaged. Somebody has to look at it: going on could lose what was acknowledged.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+    /// It is set up so that what is acknowledged could be lost.
+    #[error("the journal is set up wrongly: {0}")]
+    Misconfigured(String),
+}
