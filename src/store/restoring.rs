@@ -23,7 +23,7 @@ use crate::record::{Change, Head, read_head, refused};
 use crate::revocations::{Owner, PendingKey};
 use crate::scope::Scopes;
 use crate::seal::{SALT_BYTES, StateKey};
-use crate::session::{Attributes, MaxUses, Metadata, RevokeFilter, Role, Session, TaskType};
+use crate::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
 use crate::superseded::{MAX_REMEMBERED, Remembered};
 use crate::token::{Fingerprint, FingerprintKey};
 
@@ -569,8 +569,8 @@ impl Store {
             ));
         }
         let uses_left = record.number("uses-left").map(|uses| {
-            let uses = u32::try_from(uses).unwrap_or_default();
-            MaxUses::new(uses).map(MaxUses::get)
+            let uses = u32::try_from(uses).ok().filter(|uses| *uses > 0);
+            uses.ok_or_else(|| missing("uses-left"))
         });
         let expires_at = time(record, "expires-at")?;
         let until = record
