@@ -60,9 +60,10 @@ impl AgentSessions {
         self.list.range(from..).copied()
     }
 
-    /// A session more, the newest one.
+    /// A session more: the newest one, or one that came back.
     pub fn add(&mut self, serial: u64, slot: u32) {
-        self.list.push_back((serial, slot));
+        let place = self.list.partition_point(|(other, _)| *other <= serial);
+        self.list.insert(place, (serial, slot));
     }
 
     /// One of them is over at this time.

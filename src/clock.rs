@@ -85,4 +85,9 @@ impl<C: Clock> MonotonicClock<C> {
         }
         self.latest.get()
     }
+
+    /// It is at least this time.
+    pub fn advance_to(&self, time: Timestamp) {
+        self.latest.set(self.latest.get().max(time));
+    }
 }

@@ -1,13 +1,14 @@
 //! The limits of an instance: what a host may ask for, and what holds.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
 use crate::error::Error;
 use crate::id::WorkspaceId;
+use crate::seal::{StateKey, StateKeys};
 
 /// What the host asks for. A field without a value keeps its default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// The workspace of the sessions.
     pub workspace_id: Option<WorkspaceId>,
@@ -33,6 +34,17 @@ pub struct Config {
     pub event_capacity: Option<u32>,
     /// How many bytes the state can take (R3).
     pub max_state_bytes: Option<u64>,
+    /// What records of the state are sealed with (R24).
+    pub state_key: Option<Vec<u8>>,
+    /// What they may have been sealed with before.
+    pub previous_state_keys: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Config {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").finish_non_exhaustive()
+    }
 }
 
 /// What a create does that finds its agent at `max-sessions-per-agent` (R33).
@@ -66,6 +78,7 @@ pub struct Limits {
     pub(crate) idle_timeout: Option<u64>,
     pub(crate) event_capacity: u32,
     pub(crate) max_state_bytes: u64,
+    pub(crate) state_keys: Option<StateKeys>,
 }
 
 impl Limits {
@@ -110,6 +123,17 @@ impl Limits {
         if let Some(bytes) = config.max_state_bytes {
             limits.max_state_bytes = within("max-state-bytes", bytes, (64 << 10)..=(3 << 30))?;
         }
+        let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
+        let previous: Result<Vec<_>, _> = config.previous_state_keys.iter().map(parse).collect();
+        let previous = previous?;
+        limits.state_keys = match &config.state_key {
+            Some(key) => Some(StateKeys::new(
+                StateKey::parse("state-key", key)?,
+                previous,
+            )?),
+            None if previous.is_empty() => None,
+            None => return Err(Error::invalid("previous-state-keys", "need a state-key")),
+        };
         Ok(limits)
     }
 
@@ -140,6 +164,7 @@ impl Default for Limits {
             idle_timeout: None,
             event_capacity: 1_024,
             max_state_bytes: 2 << 30,
+            state_keys: None,
         }
     }
 }

@@ -10,10 +10,10 @@ use wit_bindgen::{StreamReader, StreamResult, StreamWriter, spawn_local};
 
 use crate::{AgentId, SessionId, WorkspaceId};
 use crate::{
-    Attributes, Claims, Clock, Config, CreateRequest, Denial, Duplicate, EndReason, Error, Event,
-    EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, MaxUses, Metadata, Notice,
-    Overflow, RevokeFilter, Role, Scope, Scopes, SessionManager, Subscription, SystemEntropy,
-    TaskType, Timestamp, Token,
+    Attributes, Change, Claims, Clock, Config, CreateRequest, Denial, Duplicate, EndReason, Error,
+    Event, EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, MaxUses, Metadata,
+    Notice, Overflow, RevokeFilter, Role, Scope, Scopes, SessionManager, Subscription,
+    SystemEntropy, TaskType, Timestamp, Token,
 };
 
 #[allow(clippy::pedantic, reason = "generated")]
@@ -278,12 +278,31 @@ impl events::Guest for Component {
 }
 
 impl persistence::Guest for Component {
-    fn changes(_since: u64, _max: u32) -> Result<persistence::ChangePage, sessions::Error> {
-        Err(sessions::Error::NoStateKey)
+    fn changes(since: u64, max: u32) -> Result<persistence::ChangePage, sessions::Error> {
+        let page = manager().changes(since, max)?;
+        let change = |change: Change| persistence::Change {
+            sequence: change.sequence,
+            key: change.key,
+            value: change.value,
+            forget_at: change.forget_at.map(Timestamp::as_millis),
+        };
+        Ok(persistence::ChangePage {
+            changes: page.changes.into_iter().map(change).collect(),
+            next: page.next,
+            more: page.more,
+            now: page.now.as_millis(),
+        })
     }
 
-    fn restore(_changes: Vec<persistence::Change>) -> Result<(), sessions::Error> {
-        Err(sessions::Error::NoStateKey)
+    fn restore(changes: Vec<persistence::Change>) -> Result<(), sessions::Error> {
+        let change = |change: persistence::Change| Change {
+            sequence: change.sequence,
+            key: change.key,
+            value: change.value,
+            forget_at: change.forget_at.map(Timestamp::from_millis),
+        };
+        let changes: Vec<Change> = changes.into_iter().map(change).collect();
+        Ok(manager().restore(&changes)?)
     }
 }
 
@@ -308,6 +327,8 @@ impl settings::Guest for Component {
             idle_timeout: config.idle_timeout,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
+            state_key: config.state_key,
+            previous_state_keys: config.previous_state_keys,
         })?)
     }
 
@@ -322,8 +343,8 @@ impl settings::Guest for Component {
             tracked_agents: count(stats.tracked_agents),
             pending_revocations: count(stats.pending_revocations),
             subscribers: count(stats.subscribers),
-            tombstones: 0,
-            last_change: 0,
+            tombstones: count(stats.tombstones),
+            last_change: stats.last_change,
             state_bytes: stats.state_bytes,
             last_event: stats.last_event,
             created: stats.totals.created,
@@ -501,10 +522,14 @@ impl From<Error> for sessions::Error {
                 Limit::Depth => sessions::Limit::MaxDepth,
                 Limit::Uses => sessions::Limit::MaxUses,
                 Limit::Subscribers => sessions::Limit::Subscribers,
+                Limit::UnconfirmedRevocations => sessions::Limit::UnconfirmedRevocations,
             }),
             Error::ScopeDenied(scope) => Self::ScopeDenied(scope),
             Error::Guard(error) => Self::Guard(error.into()),
             Error::AlreadyConfigured => Self::AlreadyConfigured,
+            Error::AlreadyStarted => Self::AlreadyStarted,
+            Error::NoStateKey => Self::NoStateKey,
+            Error::RefusedRecord(reason) => Self::RefusedRecord(reason),
             Error::Collision(duplicate) => Self::Collision(match duplicate {
                 Duplicate::SessionId => sessions::Duplicate::SessionId,
                 Duplicate::Token => sessions::Duplicate::Token,

@@ -26,6 +26,12 @@ pub enum Error {
     Guard(GuardError),
     /// `configure` came a second time, or when there had been a session or one was being made.
     AlreadyConfigured,
+    /// `restore` came after the first operation on sessions.
+    AlreadyStarted,
+    /// `changes` or `restore` without a `state-key`.
+    NoStateKey,
+    /// A record was not accepted: which one, and why (R24). Nothing of its part was.
+    RefusedRecord(String),
     /// A bad random source or a bad guard repeated what has to be unique (R16).
     Collision(Duplicate),
     /// The host gave no random bytes.
@@ -58,6 +64,8 @@ pub enum Limit {
     Uses,
     /// Readers of the events.
     Subscribers,
+    /// Revocations of one session's tokens that the guard has not confirmed.
+    UnconfirmedRevocations,
 }
 
 /// Something that has to be unique and was not.

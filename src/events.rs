@@ -171,6 +171,14 @@ impl EventLog {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 
+    /// The events of an instance before this one had numbers up to this one. They are lost to all
+    /// readers.
+    pub fn go_on_behind(&mut self, last: u64) {
+        if self.ring.is_empty() {
+            self.last = self.last.max(last);
+        }
+    }
+
     /// The newest event's sequence number; 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {

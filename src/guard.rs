@@ -76,3 +76,12 @@ pub struct Claims {
     /// When it expires.
     pub expires_at: Timestamp,
 }
+
+/// How long a handle can be, in bytes.
+const MAX_HANDLE: usize = 512;
+
+/// Whether a handle can be kept.
+#[must_use]
+pub(crate) fn is_handle(handle: &str) -> bool {
+    (1..=MAX_HANDLE).contains(&handle.len())
+}

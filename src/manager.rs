@@ -26,9 +26,11 @@ use crate::config::{Config, Limits, within};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
 use crate::events::{Denial, EndReason, EventPage};
-use crate::guard::{Guard, IssueRequest};
+use crate::guard::{Guard, IssueRequest, is_handle};
 use crate::id::{AgentId, SessionId};
+use crate::record::{Change, ChangePage};
 use crate::scope::Scope;
+use crate::seal::SALT_BYTES;
 use crate::session::{CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage};
 use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals};
 use crate::superseded::{Renewal, Worth};
@@ -42,8 +44,6 @@ const MAX_PRUNE: u32 = 10_000;
 const MAX_SORTED_OUT: u32 = 10_000;
 /// How many rows a page has at most (R2).
 const MAX_ROWS: u32 = 1_000;
-/// How long a guard's handle can be, in bytes.
-const MAX_HANDLE: usize = 512;
 
 /// The session manager over its three ports.
 #[derive(Debug)]
@@ -53,8 +53,12 @@ pub struct SessionManager<G, C, E> {
     entropy: E,
     store: RefCell<Store>,
     /// Made with the first session: before it there is nothing to recognise.
-    key: OnceCell<FingerprintKey>,
+    key: OnceCell<Rc<FingerprintKey>>,
+    /// The tables have their seed.
+    seeded: Cell<bool>,
     configured: Cell<bool>,
+    /// There was an operation on sessions: nothing is restored any more.
+    started: Cell<bool>,
     /// How many subscribe to the events.
     readers: Cell<usize>,
     /// How often they were asked whether they are still there.
@@ -87,6 +91,10 @@ pub struct Statistics {
     pub pending_revocations: usize,
     /// Readers of the events.
     pub subscribers: usize,
+    /// Records that outlive what they are about.
+    pub tombstones: usize,
+    /// The newest change's sequence number.
+    pub last_change: u64,
     /// What counts against `max-state-bytes`.
     pub state_bytes: u64,
     /// The newest event's sequence number.
@@ -104,7 +112,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             entropy,
             store: RefCell::new(Store::new(Limits::default())),
             key: OnceCell::new(),
+            seeded: Cell::new(false),
             configured: Cell::new(false),
+            started: Cell::new(false),
             readers: Cell::new(0),
             roll_calls: Cell::new(0),
         }
@@ -149,7 +159,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         parent: Option<SessionId>,
         request: CreateRequest,
     ) -> Result<Grant, Error> {
-        let created_at = self.clock.now();
+        let created_at = self.begin();
         let (lifetime, workspace_id) = {
             let store = self.store.borrow();
             (
@@ -236,7 +246,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     async fn use_token(&self, token: &Token, scope: Option<&Scope>) -> Result<Session, Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         let Presented {
             expected,
             superseded,
@@ -297,7 +307,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// As `sessions.refresh` in the WIT.
     pub async fn refresh(&self, id: SessionId) -> Result<Grant, Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
         self.renew(plan).await
     }
@@ -307,7 +317,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// As `sessions.rotate` in the WIT.
     pub async fn rotate(&self, token: &Token) -> Result<Grant, Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         let Presented {
             expected,
             superseded,
@@ -396,7 +406,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
     pub fn touch(&self, id: SessionId) -> Result<(), Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         self.store.borrow_mut().touch(id, now)
     }
 
@@ -405,7 +415,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::SessionNotFound`].
     pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         let ended = self
             .store
             .borrow_mut()
@@ -431,7 +441,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
         let cleared = match filter {
             RevokeFilter::Root(id) => {
-                let now = self.clock.now();
+                let now = self.begin();
                 self.store.borrow_mut().revoke_root(id, now)
             }
             filter => self.clear_away(filter).await,
@@ -441,7 +451,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     async fn clear_away(&self, filter: RevokeFilter) -> Cleared {
-        let mut clearing = Clearing::begin(&self.store, filter);
+        let now = self.begin();
+        let mut clearing = Clearing::begin(&self.store, filter, now);
         loop {
             if let Some(cleared) = clearing.go_on(self.clock.now()) {
                 return cleared;
@@ -452,7 +463,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Asks the guard again for revocations that it has not confirmed.
     pub async fn flush_guard_revocations(&self) -> FlushReport {
-        let now = self.clock.now();
+        let now = self.begin();
         let (expired, batch) = {
             let mut store = self.store.borrow_mut();
             let expired = (0..MAX_REVOCATIONS)
@@ -472,7 +483,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::SessionNotFound`].
     pub fn invalidate(&self, id: SessionId) -> Result<(), Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         self.store
             .borrow_mut()
             .revoke(id, EndReason::Invalidated, now)?;
@@ -484,7 +495,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
     pub fn get(&self, id: SessionId) -> Result<Session, Error> {
-        let now = self.clock.now();
+        let now = self.begin();
         self.store.borrow_mut().get(id, now)
     }
 
@@ -515,9 +526,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Ends sessions whose time is over, at most `limit` and at most 10,000, and tells how many.
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
-        let now = self.clock.now();
+        let now = self.begin();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
-        self.store.borrow_mut().prune(max, MAX_SORTED_OUT, now)
+        let mut store = self.store.borrow_mut();
+        store.clear_away_before(now);
+        store.prune(max, MAX_SORTED_OUT, now)
     }
 
     /// Events after `since`.
@@ -527,6 +540,38 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     pub fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, Error> {
         let max = within("max", max, 1..=MAX_ROWS)? as usize;
         Ok(self.store.borrow().events().read(since, max))
+    }
+
+    /// Records that changed after `since`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a `max` outside 1-1,000, [`Error::NoStateKey`].
+    pub fn changes(&self, since: u64, max: u32) -> Result<ChangePage, Error> {
+        let max = within("max", max, 1..=MAX_ROWS)? as usize;
+        let now = self.clock.now();
+        self.store.borrow_mut().changes(since, max, now)
+    }
+
+    /// Takes records back, before the first operation on sessions.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for more than 1,000 records, [`Error::NoStateKey`],
+    /// [`Error::AlreadyStarted`], [`Error::RefusedRecord`], [`Error::LimitReached`],
+    /// [`Error::EntropyUnavailable`].
+    pub fn restore(&self, changes: &[Change]) -> Result<(), Error> {
+        if changes.len() > MAX_ROWS as usize {
+            return Err(Error::invalid("changes", "must be at most 1000"));
+        }
+        if self.started.get() {
+            return Err(Error::AlreadyStarted);
+        }
+        self.seed()?;
+        let (at, key) = self.store.borrow_mut().restore(changes)?;
+        self.clock.advance_to(at);
+        if let Some(key) = key {
+            self.key.get_or_init(|| key);
+        }
+        Ok(())
     }
 
     /// Figures of this moment.
@@ -542,6 +587,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             tracked_agents: store.agents(),
             pending_revocations: store.pending(),
             subscribers: self.readers.get(),
+            tombstones: store.tombstones(),
+            last_change: store.last_change(),
             state_bytes: store.bytes(),
             last_event: store.events().last(),
             totals: store.totals(),
@@ -553,6 +600,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.store.borrow().fates()
     }
 
+    /// An operation on sessions begins now.
+    fn begin(&self) -> Timestamp {
+        self.started.set(true);
+        self.clock.now()
+    }
+
     /// The fingerprint key. It and the seed of the tables are drawn when the first session is asked
     /// for: before that there is nothing to recognise, and an instance starts without asking
     /// its host for anything.
@@ -560,11 +613,24 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         if let Some(key) = self.key.get() {
             return Ok(key);
         }
+        self.seed()?;
+        let mut salt = [0; SALT_BYTES];
         let drawn = FingerprintKey::random(&self.entropy)
-            .and_then(|key| Ok((key, Seed::random(&self.entropy)?)));
-        let (key, seed) = drawn.map_err(|_| Error::EntropyUnavailable)?;
-        self.store.borrow_mut().seed(&seed);
+            .and_then(|key| self.entropy.fill(&mut salt).map(|()| Rc::new(key)));
+        let key = drawn.map_err(|_| Error::EntropyUnavailable)?;
+        let mut store = self.store.borrow_mut();
+        store.set_fingerprint_key(Rc::clone(&key), salt);
         Ok(self.key.get_or_init(|| key))
+    }
+
+    /// Sees to it that the tables have their seed, before there is anything in them.
+    fn seed(&self) -> Result<(), Error> {
+        if !self.seeded.get() {
+            let seed = Seed::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
+            self.store.borrow_mut().seed(&seed);
+            self.seeded.set(true);
+        }
+        Ok(())
     }
 }
 
@@ -591,8 +657,4 @@ fn admit(
         expires_at,
     };
     Ok((token, kept))
-}
-
-fn is_handle(handle: &str) -> bool {
-    (1..=MAX_HANDLE).contains(&handle.len())
 }

@@ -6,7 +6,9 @@
 use std::rc::Rc;
 
 use crate::clock::Timestamp;
-use crate::expiry::{Due, ExpiryIndex};
+use crate::id::SessionId;
+use crate::list::Link;
+use crate::ordered::{Due, Ordered};
 use crate::slab::Slab;
 
 /// Names a pending revocation.
@@ -23,7 +25,7 @@ pub struct PendingKey {
 pub struct PendingRevocations {
     revocations: Slab<Pending>,
     /// In the order in which their tokens expire by themselves.
-    order: ExpiryIndex,
+    order: Ordered<Due>,
     /// The last one that the guard was asked for; the next batch goes on behind it.
     last_asked: Due,
     numbers: u64,
@@ -32,14 +34,43 @@ pub struct PendingRevocations {
 #[derive(Debug)]
 struct Pending {
     number: u64,
+    owner: Owner,
     handle: Rc<str>,
+}
+
+/// Whose token it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A session's, live or ended.
+    Session(SessionId),
+    /// Nobody's: it was issued in vain. The slot of its record in the feed, if it has one.
+    Nobody(Link),
+}
+
+/// A revocation that needs no more asking.
+#[derive(Debug)]
+pub struct Settled {
+    /// Which one it was.
+    pub key: PendingKey,
+    /// Whose token it was.
+    pub owner: Owner,
+    /// The guard's name for the token.
+    pub handle: Rc<str>,
+}
+
+impl PendingKey {
+    /// When the token expires by itself.
+    #[must_use]
+    pub fn token_expires_at(&self) -> Timestamp {
+        self.due.0
+    }
 }
 
 impl Default for PendingRevocations {
     fn default() -> Self {
         Self {
             revocations: Slab::new(),
-            order: ExpiryIndex::default(),
+            order: Ordered::default(),
             last_asked: Due::default(),
             numbers: 0,
         }
@@ -54,10 +85,19 @@ impl PendingRevocations {
     }
 
     /// Adds one.
-    pub fn add(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> PendingKey {
+    pub fn add(
+        &mut self,
+        owner: Owner,
+        handle: Rc<str>,
+        token_expires_at: Timestamp,
+    ) -> PendingKey {
         self.numbers = self.numbers.wrapping_add(1);
         let number = self.numbers;
-        let slot = self.revocations.insert(Pending { number, handle });
+        let slot = self.revocations.insert(Pending {
+            number,
+            owner,
+            handle,
+        });
         let due = (token_expires_at, slot);
         self.order.insert(due);
         PendingKey { due, number }
@@ -70,20 +110,28 @@ impl PendingRevocations {
         (pending.number == key.number).then(|| Rc::clone(&pending.handle))
     }
 
+    /// It has a record of its own in the feed, in this slot.
+    pub fn set_record(&mut self, key: &PendingKey, record: Link) {
+        if let Some(pending) = self.revocations.get_mut(key.due.1)
+            && pending.number == key.number
+        {
+            pending.owner = Owner::Nobody(record);
+        }
+    }
+
     /// Takes one out.
-    pub fn settle(&mut self, key: &PendingKey) -> Option<Rc<str>> {
-        let handle = self.get(key)?;
-        self.remove(key.due);
-        Some(handle)
+    pub fn settle(&mut self, key: &PendingKey) -> Option<Settled> {
+        self.get(key)?;
+        self.remove(key.due)
     }
 
     /// Takes one out whose token's time is over.
-    pub fn pop_expired(&mut self, now: Timestamp) -> Option<Rc<str>> {
+    pub fn pop_expired(&mut self, now: Timestamp) -> Option<Settled> {
         let due = *self.order.first()?;
         if due.0 > now {
             return None;
         }
-        self.remove(due).map(|pending| pending.handle)
+        self.remove(due)
     }
 
     /// The next ones to try, at most `max`: first those behind the last that was asked for.
@@ -110,8 +158,17 @@ impl PendingRevocations {
         self.last_asked = key.due;
     }
 
-    fn remove(&mut self, due: Due) -> Option<Pending> {
+    fn remove(&mut self, due: Due) -> Option<Settled> {
         self.order.remove(&due);
-        self.revocations.remove(due.1)
+        let Pending {
+            number,
+            owner,
+            handle,
+        } = self.revocations.remove(due.1)?;
+        Some(Settled {
+            key: PendingKey { due, number },
+            owner,
+            handle,
+        })
     }
 }

@@ -62,6 +62,25 @@ impl Scopes {
         self.0.split(' ').filter(|scope| !scope.is_empty())
     }
 
+    /// With spaces between.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Scopes with spaces between, as [`Scopes::as_str`] gives them.
+    ///
+    /// # Errors
+    /// As [`Scopes::parse`].
+    pub fn parse_joined(scopes: &str) -> Result<Self, Error> {
+        let scopes: Vec<String> = scopes
+            .split(' ')
+            .filter(|it| !it.is_empty())
+            .map(Into::into)
+            .collect();
+        Self::parse(&scopes)
+    }
+
     /// Whether one of them covers this scope.
     #[must_use]
     pub fn cover(&self, wanted: &str) -> bool {

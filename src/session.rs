@@ -145,7 +145,7 @@ impl MaxUses {
 }
 
 /// A role: 1-64 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Role(Box<str>);
 
 impl Role {

@@ -9,8 +9,10 @@ mod create;
 mod current;
 mod cutoffs;
 mod ending;
+mod feed;
 mod life;
 mod reading;
+mod restoring;
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
@@ -20,21 +22,23 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::error::{Duplicate, Error, GuardError};
 use crate::events::{Denial, EventKind, EventLog};
-use crate::expiry::{Due, ExpiryIndex};
+use crate::feed::Feed;
 use crate::groups::Era;
 use crate::id::SessionId;
 use crate::list::{Link, Links, List};
-use crate::revocations::PendingRevocations;
+use crate::ordered::{Due, Ordered};
+use crate::revocations::{PendingKey, PendingRevocations};
 use crate::roles::Roles;
 use crate::session::Session;
 use crate::slab::Slab;
 use crate::superseded::{REMEMBERED_SIZE, Superseded};
 use crate::table::{Seed, Table};
 use crate::ticket::NewToken;
-use crate::token::Fingerprint;
+use crate::token::{Fingerprint, FingerprintKey};
 
 use cutoffs::CutOff;
 pub use cutoffs::{Cleared, MAX_REVOCATIONS};
+use restoring::Before;
 
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
@@ -43,6 +47,9 @@ const OVERHEAD: u64 = 1_024;
 /// What is kept free for a token that is being issued: its handle can have 512 bytes, and the token
 /// before it is remembered.
 const RESERVE: u64 = OVERHEAD + 512 + REMEMBERED_SIZE;
+
+/// What a record counts that outlives what it is about.
+const TOMBSTONE: u64 = 256;
 
 /// Stands for the slot of a session that is to be.
 const RESERVED: u32 = u32::MAX;
@@ -63,8 +70,9 @@ pub struct Store {
     seed: Seed,
     agents: Agents,
     roles: Roles,
-    /// When each session is over, or earlier: use only makes that later.
-    expiry: ExpiryIndex,
+    /// When each session is over, or earlier: use, which makes that later, moves nothing in it (R28).
+    /// `life` looks at what comes before now, and moves what has been used.
+    expiry: Ordered<Due>,
     /// Up to here the index holds only sessions that are over, and none joins them.
     sorted_to: Due,
     /// How many cut-offs there have been.
@@ -80,6 +88,17 @@ pub struct Store {
     reserved: usize,
     pending: PendingRevocations,
     events: EventLog,
+    /// The records of the state, where the host wants to keep them.
+    feed: Option<Feed>,
+    /// The key of the fingerprints, as far as there is one.
+    fingerprint_key: Option<Rc<FingerprintKey>>,
+    /// Children that came back before their parents, by the parents' ids.
+    orphans: Table<Vec<u32>>,
+    /// Some of the sessions have come back.
+    restored: bool,
+    /// Kill switches of instances before this one, while some of what they were for may have come
+    /// back.
+    before: Option<Before>,
     bytes: u64,
     /// The serial number of the newest session.
     serial: u64,
@@ -113,12 +132,20 @@ struct Entry {
     lifetime: u64,
     /// When it was last used (R28).
     used_at: Timestamp,
+    /// The same, as its record says.
+    recorded_use: Timestamp,
     /// Where it stands in the expiry index.
     indexed_at: Timestamp,
     fingerprint: Fingerprint,
     handle: Rc<str>,
     token_expires_at: Timestamp,
     superseded: Superseded,
+    /// The guard has not confirmed the revocation of these tokens that it had.
+    owed: Vec<PendingKey>,
+    /// The latest end that it ever had: until then an older record of it could be taken for good.
+    until: Timestamp,
+    /// Its record in the feed.
+    record: Link,
     denials: Denials,
     /// How many operations wait for the guard on its behalf.
     watchers: u32,
@@ -198,7 +225,7 @@ impl Store {
             seed: Seed::default(),
             agents: Agents::default(),
             roles: Roles::default(),
-            expiry: ExpiryIndex::default(),
+            expiry: Ordered::default(),
             sorted_to: Due::default(),
             era: 0,
             cut_off: 0,
@@ -207,6 +234,11 @@ impl Store {
             reserved: 0,
             pending: PendingRevocations::default(),
             events: EventLog::new(limits.event_capacity),
+            feed: None,
+            fingerprint_key: None,
+            orphans: Table::default(),
+            restored: false,
+            before: None,
             bytes: 0,
             serial: 0,
             totals: Totals::default(),
@@ -230,6 +262,7 @@ impl Store {
             return Err(Error::AlreadyConfigured);
         }
         self.events.set_capacity(limits.event_capacity);
+        self.feed = limits.state_keys.clone().map(Feed::new);
         self.limits = limits;
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::token::Fingerprint;
 
 /// How many of each session are remembered: enough to see the theft of a token that was stolen some
 /// rotations ago, and not so many that rotating fills the memory.
-const MAX_REMEMBERED: usize = 8;
+pub const MAX_REMEMBERED: usize = 8;
 
 /// What one of them counts; see `max-state-bytes` in the WIT.
 pub const REMEMBERED_SIZE: u64 = 128;
@@ -43,17 +43,52 @@ pub struct Superseded {
     grace_until: Option<Timestamp>,
 }
 
-#[derive(Debug)]
-struct Remembered {
-    fingerprint: Fingerprint,
+/// A token that was superseded.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// What is kept of it.
+    pub fingerprint: Fingerprint,
     /// The generation of the token that replaced it.
-    replaced_by: u64,
-    by_host: bool,
+    pub replaced_by: u64,
+    /// It was the host who replaced it.
+    pub by_host: bool,
     /// The renewal that replaced it has not answered yet.
-    unanswered: bool,
+    pub unanswered: bool,
 }
 
 impl Superseded {
+    /// Those of a session that comes back. A renewal that had not answered never will: its bearer has
+    /// not heard of the new token, and can present the one before it once more, as in a grace that has
+    /// no end.
+    #[must_use]
+    pub fn restored(mut tokens: Vec<Remembered>, grace_until: Option<Timestamp>) -> Self {
+        let newest = tokens.last().filter(|token| !token.by_host);
+        let lost_answer = newest.is_some_and(|token| token.unanswered);
+        for token in &mut tokens {
+            token.unanswered = false;
+        }
+        Self {
+            tokens,
+            grace_until: if lost_answer {
+                Some(Timestamp::MAX)
+            } else {
+                grace_until
+            },
+        }
+    }
+
+    /// The tokens, oldest first.
+    #[must_use]
+    pub fn tokens(&self) -> &[Remembered] {
+        &self.tokens
+    }
+
+    /// Until when the newest can be presented once more, if it can.
+    #[must_use]
+    pub fn grace_until(&self) -> Option<Timestamp> {
+        self.grace_until
+    }
+
     /// What they count.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -109,10 +144,5 @@ impl Superseded {
         } else {
             Worth::Theft
         })
-    }
-
-    /// The fingerprints.
-    pub fn fingerprints(&self) -> impl Iterator<Item = &Fingerprint> {
-        self.tokens.iter().map(|token| &token.fingerprint)
     }
 }

@@ -50,10 +50,14 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The key that fingerprints are made with. It never leaves the instance, so that a fingerprint
-/// tells nothing about a token and cannot be made for one elsewhere.
+/// The key that fingerprints are made with. It leaves the instance only hidden by a key of the
+/// host's (`seal`), so that a fingerprint tells nothing about a token and cannot be made for one
+/// elsewhere.
 #[derive(Clone)]
-pub struct FingerprintKey(Hmac<Sha256>);
+pub struct FingerprintKey {
+    secret: [u8; 32],
+    mac: Hmac<Sha256>,
+}
 
 impl FingerprintKey {
     /// A new random key.
@@ -61,18 +65,28 @@ impl FingerprintKey {
     /// # Errors
     /// [`EntropyUnavailable`] when there are no random bytes.
     pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
-        let mut key = [0; 32];
-        entropy.fill(&mut key)?;
-        // HMAC takes keys of any length; the error that its interface has cannot come.
-        Hmac::new_from_slice(&key)
-            .map(Self)
-            .map_err(|_| EntropyUnavailable)
+        let mut secret = [0; 32];
+        entropy.fill(&mut secret)?;
+        Self::from_secret(secret).ok_or(EntropyUnavailable)
+    }
+
+    /// The key of another instance. There is always one: HMAC takes keys of any length.
+    #[must_use]
+    pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
+        let mac = Hmac::new_from_slice(&secret).ok()?;
+        Some(Self { secret, mac })
+    }
+
+    /// The key itself, to be wrapped.
+    #[must_use]
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// The fingerprint of a token: its HMAC-SHA256 under this key.
     #[must_use]
     pub fn fingerprint(&self, token: &Token) -> Fingerprint {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         mac.update(token.0.as_bytes());
         Fingerprint(mac.finalize())
     }
@@ -89,6 +103,18 @@ impl fmt::Debug for FingerprintKey {
 pub struct Fingerprint(CtOutput<Hmac<Sha256>>);
 
 impl Fingerprint {
+    /// One that was kept elsewhere.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(CtOutput::new(bytes.into()))
+    }
+
+    /// Its bytes, to keep. Compare fingerprints, not these.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Its first bytes, as the key of a table. Fingerprints are keyed, so nobody can make two with
     /// the same key on purpose.
     #[must_use]

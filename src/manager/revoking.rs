@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::SessionManager;
 use super::waiting::join_all;
-use super::{SessionManager, is_handle};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
-use crate::guard::Guard;
+use crate::guard::{Guard, is_handle};
 use crate::revocations::PendingKey;
 use crate::store::MAX_REVOCATIONS;
 

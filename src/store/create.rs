@@ -81,6 +81,7 @@ impl Store {
     ) -> Result<Reservation, Error> {
         let key = self.seed.hash_one(id);
         if self.by_id.contains(key)
+            || self.tombstone(id).is_some()
             || !self.agents.can_reserve(&agent_id)
             || !self.roles.can_reserve(&attributes.role)
         {
@@ -177,11 +178,15 @@ impl Store {
             began: place.began,
             lifetime: draft.lifetime,
             used_at: now,
+            recorded_use: now,
             indexed_at: Timestamp::default(),
             fingerprint: token.fingerprint,
             handle: token.handle,
             token_expires_at: token.expires_at,
             superseded: Superseded::default(),
+            owed: Vec::new(),
+            until: expires_at,
+            record: Link::NONE,
             denials: Denials::default(),
             watchers: 0,
             parent: above.map_or(Link::NONE, |(slot, ..)| slot.into()),
@@ -191,6 +196,7 @@ impl Store {
             descendants: 0,
             none_over_before: Timestamp::MAX,
         });
+        self.record_session(expected.slot);
         self.totals.created = self.totals.created.saturating_add(1);
         self.events.record(now, &session, EventKind::Created);
         Ok(Created {
@@ -201,7 +207,7 @@ impl Store {
     }
 
     /// Puts a session into every index.
-    fn insert(&mut self, entry: Entry) -> Expected {
+    pub(super) fn insert(&mut self, entry: Entry) -> Expected {
         let (id, agent_id, serial) = (entry.session.id, entry.session.agent_id, entry.serial);
         let attributes = Rc::clone(&entry.session.attributes);
         let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&entry.handle));
@@ -212,14 +218,8 @@ impl Store {
         self.by_id.insert(self.seed.hash_one(id), slot);
         self.by_fingerprint.insert(fingerprint, slot);
         self.handles.insert(handle, ());
-        if let Some(parent) = parent.get()
-            && let Some(entry) = self.sessions.get(parent)
-        {
-            let mut children = entry.children;
-            children.push(&mut self.sessions, slot, Entry::siblings);
-            if let Some(entry) = self.sessions.get_mut(parent) {
-                entry.children = children;
-            }
+        if let Some(parent) = parent.get() {
+            self.join_parent(parent, slot);
         }
         if let Some(agent) = self.agents.get_mut(&agent_id) {
             agent.members.add(serial, slot);
@@ -233,6 +233,17 @@ impl Store {
             slot,
             serial,
             generation: 0,
+        }
+    }
+
+    /// The session in `slot` is the youngest child of the one in `parent`.
+    pub(super) fn join_parent(&mut self, parent: u32, slot: u32) {
+        if let Some(entry) = self.sessions.get(parent) {
+            let mut children = entry.children;
+            children.push(&mut self.sessions, slot, Entry::siblings);
+            if let Some(entry) = self.sessions.get_mut(parent) {
+                entry.children = children;
+            }
         }
     }
 
@@ -304,7 +315,7 @@ impl Store {
     fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let (mut budget, mut made) = (MAX_MADE_ROOM, 0);
         while self.bytes.saturating_add(size) > self.limits.max_state_bytes {
-            let more = if self.drop_expired_revocation(now) {
+            let more = if self.drop_expired_revocation(now) || self.drop_due_record(now) {
                 1
             } else {
                 self.end_first_over(now, &mut budget)

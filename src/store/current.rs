@@ -4,15 +4,19 @@ use std::hash::BuildHasher;
 
 use super::{Entry, Store};
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, Limit};
 use crate::events::{Denial, EndReason, EventKind};
 use crate::id::SessionId;
-use crate::revocations::PendingKey;
+use crate::revocations::{Owner, PendingKey};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::superseded::Renewal;
 use crate::ticket::{Expected, NewToken, Presented, RenewalPlan, Stale};
 use crate::token::Fingerprint;
+
+/// How many tokens of a session the guard can owe the revocation of: so many that they fit into its
+/// record.
+pub(super) const MAX_OWED: usize = 64;
 
 /// A use of a session.
 #[derive(Debug)]
@@ -92,6 +96,7 @@ impl Store {
         if let Some(entry) = self.entry_mut(expected) {
             entry.used_at = now;
         }
+        self.note_use(expected.slot);
         Ok(())
     }
 
@@ -130,6 +135,11 @@ impl Store {
         let left = entry.session.uses_left.map(|uses| uses.saturating_sub(1));
         entry.session.uses_left = left;
         let session = entry.session.clone();
+        if left.is_some() {
+            self.note_change(expected.slot);
+        } else {
+            self.note_use(expected.slot);
+        }
         let exhausted = (left == Some(0))
             .then(|| self.end_tree(expected.slot, EndReason::Exhausted, now))
             .and_then(|ended| ended.revocations.first().copied());
@@ -144,6 +154,7 @@ impl Store {
     pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RenewalPlan, Error> {
         let expected = self.find(id, now)?;
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
+        may_owe_more(entry)?;
         let oldest = entry
             .session
             .created_at
@@ -172,6 +183,7 @@ impl Store {
         let entry = self
             .check_entry(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
+        may_owe_more(entry)?;
         Ok(RenewalPlan {
             renewal,
             expected,
@@ -197,6 +209,7 @@ impl Store {
         self.check_entry(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
+        may_owe_more(entry)?;
         let expires_at_before = entry.session.expires_at;
         let mut wanted = plan.expires_at.min(self.parent_expires_at(entry));
         if plan.renewal != Renewal::Refresh {
@@ -218,12 +231,14 @@ impl Store {
                 .remember(superseded, plan.renewal, generation, grace_until);
         entry.session.generation = generation;
         entry.session.expires_at = expires_at;
+        entry.until = entry.until.max(expires_at);
         entry.used_at = now;
+        let id = entry.session.id;
         let (session, size) = (entry.session.clone(), entry.size());
         self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
         if let Some(forgotten) = forgotten {
-            self.by_fingerprint.remove(forgotten.key());
+            self.forget_fingerprint(&forgotten, slot);
         }
         self.by_fingerprint.insert(fingerprint, slot);
         self.handles.insert(self.seed.hash_one(token.handle), ());
@@ -231,7 +246,11 @@ impl Store {
         if expires_at < expires_at_before {
             self.shorten_descendants(slot, expires_at);
         }
-        let superseded = self.add_pending(handle, token_expired_at);
+        let superseded = self.add_pending(Owner::Session(id), handle, token_expired_at);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.owed.push(superseded);
+        }
+        self.note_change(slot);
         let (total, kind) = match plan.renewal {
             Renewal::Refresh => (&mut self.totals.refreshed, EventKind::Refreshed),
             Renewal::Rotation | Renewal::Retry => (&mut self.totals.rotated, EventKind::Rotated),
@@ -259,6 +278,7 @@ impl Store {
     pub fn end_answer(&mut self, renewed: Expected) {
         if let Some(entry) = self.entry_mut(renewed) {
             entry.superseded.end_answer(renewed.generation);
+            self.note_change(renewed.slot);
         }
     }
 
@@ -328,6 +348,7 @@ impl Store {
             if entry.session.expires_at > expires_at {
                 entry.session.expires_at = expires_at;
                 self.note_end(below);
+                self.note_change(below);
             }
         }
     }
@@ -366,8 +387,24 @@ impl Store {
         }
     }
 
+    /// The token with this fingerprint stands for the session in this slot no more.
+    pub(super) fn forget_fingerprint(&mut self, fingerprint: &Fingerprint, slot: u32) {
+        let key = fingerprint.key();
+        if self.by_fingerprint.get(key) == Some(&slot) {
+            self.by_fingerprint.remove(key);
+        }
+    }
+
     fn fate_of(&self, expected: Expected) -> Error {
         let fate = self.fates.get(self.seed.hash_one(expected.serial));
         fate.map_or(Error::SessionRevoked, |fate| fate.error.clone())
     }
+}
+
+/// Whether a session can have a token more that the guard has not confirmed to be revoked.
+fn may_owe_more(entry: &Entry) -> Result<(), Error> {
+    if entry.owed.len() < MAX_OWED {
+        return Ok(());
+    }
+    Err(Error::LimitReached(Limit::UnconfirmedRevocations))
 }

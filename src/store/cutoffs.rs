@@ -4,7 +4,7 @@
 //! from then on. Clearing those sessions away comes after, a part at a time, so that others get
 //! their turn.
 
-use super::{Entry, Store};
+use super::{Entry, Link, Store};
 use crate::clock::Timestamp;
 use crate::events::EndReason;
 use crate::groups::Era;
@@ -28,6 +28,10 @@ pub(super) struct CutOff {
     era: Era,
     /// Slots before this one are done, where the cut-off is for everything.
     slot: u32,
+    /// Its record in the feed.
+    record: Link,
+    /// Until when one of those that it has ended could come back.
+    until: Timestamp,
     cleared: Cleared,
 }
 
@@ -38,6 +42,13 @@ pub struct Cleared {
     pub live: usize,
     /// The guard's part of them, as far as it is to be asked.
     pub revocations: Vec<PendingKey>,
+}
+
+impl CutOff {
+    fn add(&mut self, ended: Ended) {
+        self.until = self.until.max(ended.until);
+        self.cleared.add(ended);
+    }
 }
 
 impl Cleared {
@@ -78,7 +89,7 @@ impl Store {
     }
 
     /// Throws a kill switch. [`Store::clear_away`] is to follow until it is done.
-    pub fn cut_off(&mut self, filter: RevokeFilter) -> Era {
+    pub fn cut_off(&mut self, filter: RevokeFilter, now: Timestamp) -> Era {
         self.era = self.era.saturating_add(1);
         match &filter {
             RevokeFilter::Everything => self.cut_off = self.era,
@@ -86,10 +97,13 @@ impl Store {
             RevokeFilter::Role(role) => self.roles.set_cut_off(role, self.era),
             RevokeFilter::Root(_) => {}
         }
+        let record = self.record_cut_off(&filter, now);
         self.cut_offs.push(CutOff {
             filter,
             era: self.era,
             slot: 0,
+            record,
+            until: Timestamp::default(),
             cleared: Cleared::default(),
         });
         self.era
@@ -103,7 +117,7 @@ impl Store {
 
     /// Whether a kill switch was for the session.
     pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
-        self.cut_offs.iter().any(|cut_off| cut_off.is_for(entry))
+        self.cut_offs.iter().any(|cut_off| cut_off.is_for(entry)) || self.was_cut_off(entry)
     }
 
     /// Ends a session that a kill switch was for. That is the switch's doing, whoever comes across it.
@@ -112,7 +126,7 @@ impl Store {
         let by = entry.and_then(|entry| self.cut_offs.iter().position(|it| it.is_for(entry)));
         let ended = self.end_tree(slot, EndReason::RevokedAll, now);
         if let Some(cut_off) = by.and_then(|by| self.cut_offs.get_mut(by)) {
-            cut_off.cleared.add(ended);
+            cut_off.add(ended);
         }
     }
 
@@ -131,7 +145,11 @@ impl Store {
                     steps = steps.saturating_sub(ended);
                 }
                 Next::Other => {}
-                Next::None => return Some(self.cut_offs.remove(place).cleared),
+                Next::None => {
+                    let done = self.cut_offs.remove(place);
+                    self.note_cleared(done.record, done.until);
+                    return Some(done.cleared);
+                }
             }
         }
         None

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{EndReason, EventKind};
 use crate::id::SessionId;
-use crate::revocations::PendingKey;
+use crate::revocations::{Owner, PendingKey, Settled};
 use crate::ticket::Expected;
 
 /// What ended in one step: a session and all below it.
@@ -18,6 +18,8 @@ pub struct Ended {
     pub live: usize,
     /// How many there were in all.
     pub all: u32,
+    /// Until when one of them could come back.
+    pub until: Timestamp,
     /// The guard's part of each whose token is still good with it, the first session's first.
     pub revocations: Vec<PendingKey>,
 }
@@ -66,6 +68,11 @@ impl Store {
                 break;
             }
         }
+        for _ in 0..max {
+            if !self.drop_due_record(now) {
+                break;
+            }
+        }
         pruned
     }
 
@@ -77,7 +84,9 @@ impl Store {
             return None;
         }
         self.handles.insert(key, ());
-        Some(self.add_pending(handle, token_expires_at))
+        let pending = self.add_pending(Owner::Nobody(Link::NONE), handle, token_expires_at);
+        self.record_revocation(pending);
+        Some(pending)
     }
 
     /// The handle to revoke, while that is pending.
@@ -88,20 +97,14 @@ impl Store {
 
     /// The guard has confirmed a revocation; tells whether it was pending until now.
     pub fn settle(&mut self, key: &PendingKey) -> bool {
-        let Some(handle) = self.pending.settle(key) else {
-            return false;
-        };
-        self.forget_pending(&handle);
-        true
+        let settled = self.pending.settle(key);
+        settled.is_some_and(|settled| self.forget_pending(&settled))
     }
 
     /// Forgets one revocation whose token's time is over; tells whether there was one.
     pub fn drop_expired_revocation(&mut self, now: Timestamp) -> bool {
-        let Some(handle) = self.pending.pop_expired(now) else {
-            return false;
-        };
-        self.forget_pending(&handle);
-        true
+        let expired = self.pending.pop_expired(now);
+        expired.is_some_and(|settled| self.forget_pending(&settled))
     }
 
     /// The next revocations to try.
@@ -169,6 +172,7 @@ impl Store {
                 EndReason::Cascade => cause.clone(),
                 reason => reason.into_error(),
             };
+            ended.until = ended.until.max(entry.until);
             queue.extend(self.children_of(slot).map(|child| (child, is_dead)));
             let revocation = self.end(slot, reason, error, now);
             ended.all = ended.all.saturating_add(1);
@@ -192,14 +196,14 @@ impl Store {
         below
     }
 
-    fn children_of(&self, slot: u32) -> impl Iterator<Item = u32> {
+    pub(super) fn children_of(&self, slot: u32) -> impl Iterator<Item = u32> {
         let first = self.sessions.get(slot);
         let first = first.and_then(|entry| entry.children.first());
         std::iter::successors(first, |slot| self.sessions.get(*slot)?.siblings.after())
     }
 
     /// The session is below nobody any more. Gives the top of its delegations, if that is another.
-    fn leave_parent(&mut self, slot: u32) -> Option<u32> {
+    pub(super) fn leave_parent(&mut self, slot: u32) -> Option<u32> {
         let entry = self.sessions.get_mut(slot)?;
         let siblings = entry.siblings;
         let parent = std::mem::replace(&mut entry.parent, Link::NONE).get()?;
@@ -210,7 +214,8 @@ impl Store {
     }
 
     /// The one way in which a session ends (R17): it leaves every index (R21), its last event is
-    /// recorded, and the guard's part is pending if its token is still good there.
+    /// recorded, the guard's part is pending if its token is still good there, and its record says that
+    /// it has ended for as long as it could otherwise come back (R12).
     fn end(
         &mut self,
         slot: u32,
@@ -218,12 +223,36 @@ impl Store {
         error: Error,
         now: Timestamp,
     ) -> Option<PendingKey> {
+        let mut entry = self.take_out(slot)?;
+        if entry.watchers > 0 {
+            let watchers = entry.watchers;
+            let key = self.seed.hash_one(entry.serial);
+            self.fates.insert(key, Fate { error, watchers });
+        }
+        self.totals.expired = self.totals.expired.saturating_add(1);
+        let kind = EventKind::Expired(reason);
+        self.events.record(now, &entry.session, kind);
+        let (owner, handle) = (Owner::Session(entry.session.id), entry.handle.clone());
+        let pending = (entry.token_expires_at > now)
+            .then(|| self.add_pending(owner, handle, entry.token_expires_at));
+        match pending {
+            Some(pending) => entry.owed.push(pending),
+            None => {
+                self.handles.remove(self.seed.hash_one(&entry.handle));
+            }
+        }
+        self.record_end(entry, now);
+        pending
+    }
+
+    /// A session leaves every index, but for the handle of its token and its record.
+    pub(super) fn take_out(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.sessions.remove(slot)?;
         let session = &entry.session;
         self.by_id.remove(self.seed.hash_one(session.id));
-        self.by_fingerprint.remove(entry.fingerprint.key());
-        for fingerprint in entry.superseded.fingerprints() {
-            self.by_fingerprint.remove(fingerprint.key());
+        self.forget_fingerprint(&entry.fingerprint, slot);
+        for token in entry.superseded.tokens() {
+            self.forget_fingerprint(&token.fingerprint, slot);
         }
         self.expiry.remove(&(entry.indexed_at, slot));
         if let Some(agent) = self.agents.get_mut(&session.agent_id) {
@@ -236,33 +265,24 @@ impl Store {
             members.remove(&mut self.sessions, entry.same_role, Entry::same_role);
         }
         self.roles.forget_if_idle(role);
-        if entry.watchers > 0 {
-            let watchers = entry.watchers;
-            let key = self.seed.hash_one(entry.serial);
-            self.fates.insert(key, Fate { error, watchers });
-        }
         self.bytes = self.bytes.saturating_sub(entry.size());
-        self.totals.expired = self.totals.expired.saturating_add(1);
-        self.events.record(now, session, EventKind::Expired(reason));
-        if entry.token_expires_at > now {
-            let pending = self.add_pending(entry.handle, entry.token_expires_at);
-            return Some(pending);
-        }
-        self.handles.remove(self.seed.hash_one(entry.handle));
-        None
+        Some(entry)
     }
 
     pub(super) fn add_pending(
         &mut self,
+        owner: Owner,
         handle: Rc<str>,
         token_expires_at: Timestamp,
     ) -> PendingKey {
         self.bytes = self.bytes.saturating_add(pending_size(&handle));
-        self.pending.add(handle, token_expires_at)
+        self.pending.add(owner, handle, token_expires_at)
     }
 
-    fn forget_pending(&mut self, handle: &Rc<str>) {
-        self.handles.remove(self.seed.hash_one(handle));
-        self.bytes = self.bytes.saturating_sub(pending_size(handle));
+    fn forget_pending(&mut self, settled: &Settled) -> bool {
+        self.handles.remove(self.seed.hash_one(&settled.handle));
+        self.bytes = self.bytes.saturating_sub(pending_size(&settled.handle));
+        self.note_settled(settled);
+        true
     }
 }

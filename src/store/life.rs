@@ -18,7 +18,7 @@ impl Store {
     /// If the session is over: which one of its chain ended it, and why.
     pub(super) fn end_of(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
         let by_time = self.end_by_time(slot, now);
-        if by_time.is_some() || self.cut_offs.is_empty() {
+        if by_time.is_some() || (self.cut_offs.is_empty() && self.before.is_none()) {
             return by_time;
         }
         let cut_off = self.chain(slot).find(|(_, entry)| self.is_cut_off(entry));
@@ -31,13 +31,23 @@ impl Store {
         if let Some(reason) = self.time_over(entry, now) {
             return Some((slot, reason));
         }
-        // A child is never granted more time than its parent. Only in its idle time can a parent end
-        // before its children.
-        if entry.parent == Link::NONE || self.limits.idle_timeout.is_none() {
+        if is_orphan(entry) {
+            return Some((slot, EndReason::Cascade));
+        }
+        if entry.parent == Link::NONE || !self.parents_can_end_first() {
             return None;
         }
         let mut above = self.chain(slot).skip(1);
-        above.find_map(|(slot, entry)| Some((slot, self.time_over(entry, now)?)))
+        above.find_map(|(slot, entry)| {
+            let orphan = is_orphan(entry).then_some(EndReason::Cascade);
+            Some((slot, self.time_over(entry, now).or(orphan)?))
+        })
+    }
+
+    /// A child is never granted more time than its parent: only in its idle time can a parent end
+    /// before its children, or if it came back as it was before its last refresh.
+    fn parents_can_end_first(&self) -> bool {
+        self.limits.idle_timeout.is_some() || self.restored
     }
 
     /// Why the session's own time is over, if it is.
@@ -61,8 +71,13 @@ impl Store {
     /// When the session's time is over if nobody uses it or one above it: never later than it will
     /// be.
     pub(super) fn over_at(&self, slot: u32) -> Timestamp {
-        let own = |(_, entry): (u32, &Entry)| entry.session.expires_at.min(self.idle_at(entry));
-        let reach = if self.limits.idle_timeout.is_some() {
+        let own = |(_, entry): (u32, &Entry)| {
+            if is_orphan(entry) {
+                return Timestamp::default();
+            }
+            entry.session.expires_at.min(self.idle_at(entry))
+        };
+        let reach = if self.parents_can_end_first() {
             usize::MAX
         } else {
             1
@@ -143,4 +158,9 @@ impl Store {
             self.sorted_to = (now, u32::MAX);
         }
     }
+}
+
+/// Whether the session's parent is not there: it did not come back with it.
+fn is_orphan(entry: &Entry) -> bool {
+    entry.parent == Link::NONE && entry.session.parent.is_some()
 }

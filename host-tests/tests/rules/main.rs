@@ -14,6 +14,8 @@ mod host;
 mod input;
 mod killswitch;
 mod lifespan;
+mod persistence;
+mod records;
 mod rotation;
 mod scene;
 mod scopes;

@@ -52,6 +52,24 @@ impl Scene {
         let tokens = Arc::new(PlainGuard::default());
         let guard = Arc::new(ControlledGuard::new(tokens.clone()));
         let entropy = Arc::new(ControlledEntropy::default());
+        Self::over(clock, tokens, guard, entropy).await
+    }
+
+    /// Another instance, without sessions, over the same guard, clock and random source.
+    pub async fn another(&self, config: Config) -> Self {
+        let (clock, tokens) = (self.clock.clone(), self.tokens.clone());
+        let scene = Self::over(clock, tokens, self.guard.clone(), self.entropy.clone()).await;
+        let configured = scene.host.configure(config).await;
+        configured.expect("the configuration is accepted");
+        scene
+    }
+
+    async fn over(
+        clock: Arc<ManualClock>,
+        tokens: Arc<PlainGuard>,
+        guard: Arc<ControlledGuard>,
+        entropy: Arc<ControlledEntropy>,
+    ) -> Self {
         let options = HostOptions {
             clock: clock.clone(),
             entropy: entropy.clone(),

@@ -1,32 +1,46 @@
-//! Sessions in the order in which they expire.
+//! What has an order, in it: sessions by when they are over, records by when they changed.
 //!
 //! A sorted list in chunks: the first of it is at hand at once, and an entry is placed by two
 //! binary searches and one short move. Growth adds chunks and never copies what is there (R20). How
-//! many are over is a sum over chunks, not over sessions.
-//!
-//! An entry stands where its session is over, or earlier: use, which makes that later, does not move
-//! it (R28). `store::life` looks at what comes before now, and moves what has been used.
+//! many come before something is a sum over chunks, not over entries.
 
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// When a session is over, and the slot of the session in the store. Ordered by both.
+/// When something is over, and its slot. Ordered by both.
 pub type Due = (Timestamp, u32);
 
 /// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
 const MAX_CHUNK: usize = 512;
 
 /// The entries.
-#[derive(Debug, Default)]
-pub struct ExpiryIndex {
+#[derive(Debug)]
+pub struct Ordered<T> {
     /// Each chunk is sorted and not empty, and lies wholly before the next.
-    chunks: VecDeque<Vec<Due>>,
+    chunks: VecDeque<Vec<T>>,
+    len: usize,
 }
 
-impl ExpiryIndex {
+impl<T> Default for Ordered<T> {
+    fn default() -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T: Copy + Ord> Ordered<T> {
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Adds an entry that is not in it.
-    pub fn insert(&mut self, entry: Due) {
+    pub fn insert(&mut self, entry: T) {
+        self.len = self.len.saturating_add(1);
         let at = self.chunk_for(&entry);
         // An entry behind all others joins the last chunk.
         let at = at.min(self.chunks.len().saturating_sub(1));
@@ -37,7 +51,7 @@ impl ExpiryIndex {
         let place = chunk.partition_point(|other| other < &entry);
         chunk.insert(place, entry);
         if chunk.len() > MAX_CHUNK {
-            // Lifetimes being alike, entries mostly come in order: a full last chunk is left as it
+            // Entries mostly come in order: a full last chunk is left as it
             // is then.
             let half = if place == MAX_CHUNK {
                 MAX_CHUNK
@@ -50,26 +64,27 @@ impl ExpiryIndex {
     }
 
     /// Takes an entry out.
-    pub fn remove(&mut self, entry: &Due) {
+    pub fn remove(&mut self, entry: &T) {
         let at = self.chunk_for(entry);
         if let Some(chunk) = self.chunks.get_mut(at)
             && let Ok(place) = chunk.binary_search(entry)
         {
             chunk.remove(place);
+            self.len = self.len.saturating_sub(1);
             self.merge(at);
         }
     }
 
-    /// The entry that is due first.
+    /// The first entry.
     #[must_use]
-    pub fn first(&self) -> Option<&Due> {
+    pub fn first(&self) -> Option<&T> {
         self.chunks.front()?.first()
     }
 
     /// The first entry behind this one.
     #[must_use]
-    pub fn first_behind(&self, mark: &Due) -> Option<Due> {
-        let behind = |chunk: &Vec<Due>| chunk.last().is_none_or(|last| last <= mark);
+    pub fn first_behind(&self, mark: &T) -> Option<T> {
+        let behind = |chunk: &Vec<T>| chunk.last().is_none_or(|last| last <= mark);
         let chunk = self.chunks.get(self.chunks.partition_point(behind))?;
         let place = chunk.partition_point(|entry| entry <= mark);
         chunk.get(place).copied()
@@ -77,7 +92,7 @@ impl ExpiryIndex {
 
     /// How many entries there are up to this one.
     #[must_use]
-    pub fn count_to(&self, mark: &Due) -> usize {
+    pub fn count_to(&self, mark: &T) -> usize {
         let mut count: usize = 0;
         for chunk in &self.chunks {
             let before = match chunk.last() {
@@ -93,7 +108,7 @@ impl ExpiryIndex {
     }
 
     /// The first chunk that does not lie wholly before the entry.
-    fn chunk_for(&self, entry: &Due) -> usize {
+    fn chunk_for(&self, entry: &T) -> usize {
         self.chunks
             .partition_point(|chunk| chunk.last() < Some(entry))
     }
@@ -135,7 +150,7 @@ mod tests {
     /// The index agrees with a sorted set over a long run of mixed operations.
     #[test]
     fn it_orders_and_counts_like_a_sorted_set() {
-        let mut index = ExpiryIndex::default();
+        let mut index = Ordered::default();
         let mut model = std::collections::BTreeSet::new();
         let mut random: u64 = 42;
         let mut next = |bound: u64| {
@@ -160,7 +175,7 @@ mod tests {
                 index.remove(&entry);
                 model.remove(&entry);
             }
-            assert_eq!(index.first(), model.first());
+            assert_eq!((index.first(), index.len()), (model.first(), model.len()));
             if step % 500 == 0 {
                 let slot = u32::try_from(next(60_000)).unwrap();
                 let mark = (Timestamp::from_millis(next(5_000)), slot);
@@ -183,7 +198,7 @@ mod tests {
 
     #[test]
     fn r21_chunks_that_lost_most_entries_are_joined() {
-        let mut index = ExpiryIndex::default();
+        let mut index = Ordered::default();
         let at = |n: u32| (Timestamp::from_millis(u64::from(n)), n);
         for n in 0..100_000 {
             index.insert(at(n));

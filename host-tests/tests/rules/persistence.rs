@@ -1,0 +1,796 @@
+//! R23: the state as records, and taking them back. What another instance makes of them must be what
+//! the first one was, and no record brings back what has ended (R12).
+
+use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Limit, RevokeFilter,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::GuardError;
+use clawdb_session_host::host::Grant;
+
+use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+
+pub const KEY: [u8; 32] = [3; 32];
+
+/// All defaults, and a state key.
+pub fn keyed() -> Config {
+    Config {
+        state_key: Some(KEY.into()),
+        ..no_config()
+    }
+}
+
+/// The records that changed after `since`, read in pages of so many.
+pub async fn restoring(scene: &Scene, mut since: u64, page: u32) -> Vec<Change> {
+    let mut changes = Vec::new();
+    loop {
+        let page = scene
+            .host
+            .changes(since, page)
+            .await
+            .expect("changes are given");
+        let sequences = page.changes.iter().map(|change| change.sequence);
+        assert!(sequences.clone().is_sorted() && sequences.clone().all(|it| it > since));
+        assert_eq!(page.next, sequences.max().unwrap_or(since));
+        since = page.next;
+        changes.extend(page.changes);
+        if !page.more {
+            return changes;
+        }
+    }
+}
+
+/// All records.
+pub async fn feed(scene: &Scene) -> Vec<Change> {
+    let changes = restoring(scene, 0, 1_000).await;
+    let mut keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), changes.len(), "each key once");
+    changes
+}
+
+/// Another instance, which these records are given back to.
+pub async fn restored(scene: &Scene, config: Config, changes: Vec<Change>) -> Scene {
+    let other = scene.another(config).await;
+    for part in changes.chunks(1_000) {
+        let restored = other.host.restore(part.to_vec()).await;
+        restored.expect("the records are taken");
+    }
+    other
+}
+
+/// The same instance again.
+async fn restarted(scene: &Scene, config: &Config) -> Scene {
+    restored(scene, config.clone(), feed(scene).await).await
+}
+
+/// The newest first, the oldest first, and one by one from both ends, each twice.
+fn orders(changes: &[Change]) -> Vec<Vec<Change>> {
+    let forward = changes.to_vec();
+    let backward: Vec<Change> = changes.iter().rev().cloned().collect();
+    let mixed = forward
+        .iter()
+        .zip(&backward)
+        .flat_map(|(a, b)| [a.clone(), b.clone()]);
+    vec![
+        mixed.collect(),
+        [forward.clone(), forward.clone()].concat(),
+        backward,
+        forward,
+    ]
+}
+
+#[tokio::test]
+async fn r23_another_instance_has_all_that_the_first_one_had() {
+    let scene = Scene::configured(keyed()).await;
+    let full = CreateRequest {
+        task_type: Some("plan \"ä\" \\".into()),
+        metadata: Some("{ \"deep\": [1, {\"a\":\"\\u0001\\n\"}], \"ü\": null }".into()),
+        max_uses: Some(3),
+        ..request(AGENT)
+    };
+    let limited = scene.host.create(full).await.unwrap();
+    scene.validate(&limited).await.unwrap();
+    let bare = CreateRequest {
+        scopes: vec![],
+        ..request(AGENT)
+    };
+    let bare = scene.host.create(bare).await.unwrap();
+    let parent = scene.session().await;
+    let child = scene.child(&parent).await;
+    let grandchild = scene.child(&child).await;
+    scene.advance(5.0);
+    let refreshed = scene.host.refresh(&*bare.session.id).await.unwrap();
+    let rotated = scene.rotate(&parent).await.unwrap();
+    let gone = scene.session().await;
+    scene.host.revoke(&*gone.session.id).await.unwrap();
+
+    for changes in orders(&feed(&scene).await) {
+        let other = restored(&scene, keyed(), changes).await;
+        assert_eq!(
+            other.ids_of(AGENT).await,
+            scene.ids_of(AGENT).await,
+            "oldest first"
+        );
+        assert_eq!(
+            other.ids_of(OTHER_AGENT).await,
+            scene.ids_of(OTHER_AGENT).await
+        );
+        for id in [&limited, &bare, &parent, &child, &grandchild].map(|grant| &*grant.session.id) {
+            let there = other.host.get(id).await.unwrap();
+            assert_eq!(there, scene.host.get(id).await.unwrap());
+        }
+        for grant in [&refreshed, &rotated, &child, &grandchild] {
+            other.validate(grant).await.unwrap();
+        }
+        for grant in [&bare, &parent, &gone] {
+            assert_eq!(other.validate(grant).await, Err(Error::InvalidToken));
+        }
+    }
+
+    let other = restarted(&scene, &keyed()).await;
+    other.validate(&limited).await.unwrap();
+    other.validate(&limited).await.unwrap();
+    assert_eq!(
+        other.validate(&limited).await,
+        Err(Error::InvalidToken),
+        "R29"
+    );
+    let below = other.host.revoke(&*parent.session.id).await.unwrap();
+    assert_eq!(below.descendants, 2, "R26");
+    assert_eq!(other.validate(&grandchild).await, Err(Error::InvalidToken));
+    other.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let stats = other.stats().await;
+    assert_eq!((stats.live_sessions, stats.pending_revocations), (0, 0));
+    assert_eq!(stats.tombstones, 7, "six sessions and the kill switch");
+}
+
+#[tokio::test]
+async fn r23_reading_from_a_number_gives_what_has_changed_since_and_each_record_once() {
+    let scene = Scene::configured(keyed()).await;
+    let first = scene.session().await;
+    let second = scene.session().await;
+    let before = feed(&scene).await;
+    let read_to = before.last().unwrap().sequence;
+    assert!(restoring(&scene, read_to, 10).await.is_empty());
+    for _ in 0..5 {
+        scene.host.refresh(&*first.session.id).await.unwrap();
+    }
+    let changed = restoring(&scene, read_to, 1).await;
+    assert_eq!(changed.len(), 1, "five refreshes are one record");
+    assert_eq!(changed[0].key, format!("session/{}", first.session.id));
+    assert_eq!(changed[0].forget_at, Some(first.session.expires_at));
+    let again = feed(&scene).await;
+    assert_eq!(again.len(), before.len());
+    assert_eq!(
+        scene.stats().await.last_change,
+        again.last().unwrap().sequence
+    );
+    assert!(
+        again[..2]
+            .iter()
+            .any(|change| change.key.ends_with(&second.session.id))
+    );
+
+    // A reader from elsewhere, ahead of the newest change, is brought back.
+    let page = scene.host.changes(u64::MAX, 1).await.unwrap();
+    assert_eq!(
+        (page.next, page.more),
+        (scene.stats().await.last_change, false)
+    );
+}
+
+#[tokio::test]
+async fn r23_pages_are_bounded_in_rows_and_in_bytes() {
+    let scene = Scene::configured(keyed()).await;
+    let large = CreateRequest {
+        metadata: Some(format!("\"{}\"", "x".repeat(16_000))),
+        ..request(AGENT)
+    };
+    for _ in 0..100 {
+        scene.host.create(large.clone()).await.unwrap();
+    }
+    let page = scene.host.changes(0, 1_000).await.unwrap();
+    let bytes: usize = page.changes.iter().map(|change| change.value.len()).sum();
+    assert!(
+        page.more && (1 << 20..1_100_000).contains(&bytes),
+        "{bytes}"
+    );
+    assert_eq!(restoring(&scene, 0, 7).await.len(), 101);
+    for max in [0, 1_001] {
+        assert_eq!(invalid_field(scene.host.changes(0, max).await), "max");
+    }
+}
+
+#[tokio::test]
+async fn r23_the_largest_record_is_below_300_kib() {
+    let scene = Scene::configured(keyed()).await;
+    let odd = |bytes: usize| "\u{1}".repeat(bytes);
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    let twist = || {
+        scene.tokens.twist(move |mut issued| {
+            issued.handle = format!("{}{}", odd(512 - issued.handle.len()), issued.handle);
+            issued
+        })
+    };
+    twist();
+    let largest = CreateRequest {
+        role: odd(64),
+        scopes: (0..128).map(|n| format!("{n:0>256}")).collect(),
+        task_type: Some(odd(128)),
+        metadata: Some(format!("\"{}\"", "\\\"".repeat(8_191))),
+        ..request(AGENT)
+    };
+    let id = scene.host.create(largest).await.unwrap().session.id;
+    for _ in 0..64 {
+        twist();
+        scene.host.refresh(&*id).await.unwrap();
+    }
+    let refused = refusal(scene.host.refresh(&*id).await);
+    assert_eq!(refused, Error::LimitReached(Limit::UnconfirmedRevocations));
+    let changes = feed(&scene).await;
+    let size = changes
+        .iter()
+        .map(|change| change.value.len())
+        .max()
+        .unwrap();
+    assert!((250_000..300 << 10).contains(&size), "{size}");
+    let other = restored(&scene, keyed(), changes).await;
+    assert_eq!(other.stats().await.pending_revocations, 64);
+    scene.release();
+    assert_eq!(
+        other.host.flush_guard_revocations().await.unwrap().settled,
+        64
+    );
+    other.host.refresh(&*id).await.unwrap();
+}
+
+/// Every way in which a session ends before its time.
+async fn end(scene: &Scene, how: EndReason, grant: &Grant) {
+    let id = &*grant.session.id;
+    match how {
+        EndReason::Revoked => drop(scene.host.revoke(id).await.unwrap()),
+        EndReason::RevokedAll => drop(scene.host.revoke_all_for_agent(AGENT).await.unwrap()),
+        EndReason::Invalidated => scene.host.invalidate(id).await.unwrap(),
+        EndReason::Theft => {
+            scene.rotate(grant).await.unwrap();
+            assert_eq!(scene.rotate(grant).await, Err(Error::InvalidToken));
+        }
+        EndReason::Exhausted => scene.validate(grant).await.unwrap(),
+        EndReason::Limit => drop(scene.session().await),
+        EndReason::Idle => {
+            scene.advance(30.0);
+            scene.host.prune_expired(None).await.unwrap();
+        }
+        EndReason::Cascade | EndReason::Lapsed | EndReason::MaxLifetime => unreachable!(),
+    }
+    assert_eq!(scene.ends_of(id).await, [how]);
+}
+
+#[tokio::test]
+async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
+    for how in [
+        EndReason::Revoked,
+        EndReason::RevokedAll,
+        EndReason::Invalidated,
+        EndReason::Theft,
+        EndReason::Exhausted,
+        EndReason::Limit,
+        EndReason::Idle,
+    ] {
+        let config = Config {
+            idle_timeout: (how == EndReason::Idle).then_some(30),
+            max_sessions_per_agent: Some(1),
+            agent_overflow: Some(Overflow::EvictOldest),
+            ..keyed()
+        };
+        let scene = Scene::configured(config.clone()).await;
+        let asked = CreateRequest {
+            max_uses: (how == EndReason::Exhausted).then_some(1),
+            ..request(AGENT)
+        };
+        let grant = scene.host.create(asked).await.unwrap();
+        let mut changes = feed(&scene).await;
+        // An older record that lives longer than the newest one.
+        if how == EndReason::Revoked {
+            let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+            changes.extend(feed(&scene).await);
+            let sooner = scene.now() + 1_000;
+            scene
+                .tokens
+                .twist(move |issued| clawdb_session_host::guard::IssuedToken {
+                    expires_at: sooner,
+                    ..issued
+                });
+            scene.host.refresh(&*refreshed.session.id).await.unwrap();
+        }
+        end(&scene, how, &grant).await;
+        let live = scene.ids_of(AGENT).await.len();
+        changes.extend(feed(&scene).await);
+        for changes in orders(&changes) {
+            let other = restored(&scene, config.clone(), changes).await;
+            let id = &*grant.session.id;
+            assert_eq!(other.ids_of(AGENT).await.len(), live, "{how:?}");
+            assert_eq!(
+                refusal(other.host.get(id).await),
+                Error::SessionNotFound,
+                "{how:?}"
+            );
+            assert_eq!(
+                other.validate(&grant).await,
+                Err(Error::InvalidToken),
+                "{how:?}"
+            );
+            // And it goes on to say so.
+            let third = restarted(&other, &config).await;
+            assert_eq!(
+                refusal(third.host.refresh(id).await),
+                Error::SessionNotFound,
+                "{how:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_confirmed() {
+    let scene = Scene::configured(keyed()).await;
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    let revoked = scene.session().await;
+    scene.host.revoke(&*revoked.session.id).await.unwrap();
+    let refreshed = scene.session().await;
+    scene.host.refresh(&*refreshed.session.id).await.unwrap();
+    // Issued in vain: it is longer than a token can be.
+    scene.tokens.twist(|mut issued| {
+        issued.token = "t".repeat(9_000);
+        issued
+    });
+    let refused = refusal(scene.host.create(request(AGENT)).await);
+    assert!(matches!(refused, Error::Guard(GuardError::Unavailable(_))));
+    assert_eq!(scene.stats().await.pending_revocations, 3);
+
+    for changes in orders(&feed(&scene).await) {
+        let other = restored(&scene, keyed(), changes).await;
+        assert_eq!(other.stats().await.pending_revocations, 3);
+        let before = scene.tokens.revoked().len();
+        scene.release();
+        let report = other.host.flush_guard_revocations().await.unwrap();
+        assert_eq!((report.settled, report.pending), (3, 0));
+        let asked: Vec<String> = scene.tokens.revoked()[before..].to_vec();
+        for grant in [&revoked, &refreshed] {
+            assert!(
+                asked.contains(&scene.tokens.handle_of(&grant.token)),
+                "{asked:?}"
+            );
+        }
+        // What is settled does not come again.
+        let third = restarted(&other, &keyed()).await;
+        assert_eq!(third.stats().await.pending_revocations, 0);
+        scene
+            .guard
+            .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
+    let filters = [
+        (RevokeFilter::Everything, vec![AGENT, OTHER_AGENT]),
+        (
+            RevokeFilter::Role("worker".into()),
+            vec![AGENT, OTHER_AGENT],
+        ),
+        (RevokeFilter::Root(String::new()), vec![AGENT]),
+    ];
+    for (filter, ended) in filters {
+        let scene = Scene::configured(keyed()).await;
+        let parent = scene.session().await;
+        let child = scene.delegated(&parent, request(AGENT)).await;
+        let other_one = scene.session_of(OTHER_AGENT).await;
+        let before = feed(&scene).await;
+        let read_to = before.last().unwrap().sequence;
+        let filter = match filter {
+            RevokeFilter::Root(_) => RevokeFilter::Root(parent.session.id.clone()),
+            filter => filter,
+        };
+        scene.host.revoke_all(filter.clone()).await.unwrap();
+        let later = scene.session().await;
+        let after = restoring(&scene, read_to, 1_000).await;
+        // The host was cut off after the first record.
+        for changes in orders(&[&before[..], &after[..1]].concat()) {
+            let other = restored(&scene, keyed(), changes).await;
+            for grant in [&parent, &child, &other_one] {
+                let agent = &*grant.session.agent_id;
+                let expected = if ended.contains(&agent) {
+                    Err(Error::InvalidToken)
+                } else {
+                    Ok(())
+                };
+                assert_eq!(
+                    other.validate(grant).await.map_err(dead),
+                    expected.map_err(dead),
+                    "{filter:?}"
+                );
+            }
+        }
+        // With all of them the one that came after lives.
+        let other = restored(&scene, keyed(), [before, after].concat()).await;
+        other.validate(&later).await.unwrap();
+        while other.host.prune_expired(None).await.unwrap() > 0 {}
+        assert_eq!(
+            other.host.active_count().await.unwrap(),
+            if ended.len() == 1 { 2 } else { 1 }
+        );
+    }
+}
+
+/// Which error it is does not matter here.
+fn dead(_: Error) {}
+
+#[tokio::test]
+async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_came_after() {
+    let scene = Scene::configured(keyed()).await;
+    let one = scene.session().await;
+    let other_agents = scene.session_of(OTHER_AGENT).await;
+    let before = feed(&scene).await;
+    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let after = feed(&scene).await;
+    let cut_off: Vec<Change> = after
+        .iter()
+        .filter(|it| it.key.starts_with("cut-off/"))
+        .cloned()
+        .collect();
+    assert_eq!(cut_off.len(), 1);
+    for changes in orders(&[before, cut_off].concat()) {
+        let other = restored(&scene, keyed(), changes).await;
+        assert_eq!(other.ids_of(AGENT).await, Vec::<String>::new());
+        other.validate(&other_agents).await.unwrap();
+        let later = other.session().await;
+        assert_eq!(other.host.prune_expired(None).await.unwrap_or_default(), 0);
+        assert_eq!(
+            other.ends_of(&one.session.id).await,
+            [EndReason::RevokedAll],
+            "it is cleared away"
+        );
+        other.validate(&later).await.unwrap();
+        assert_eq!(other.host.active_count().await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn r26_a_child_does_not_come_back_without_its_parent() {
+    let scene = Scene::configured(keyed()).await;
+    let parent = scene.session().await;
+    let child = scene.child(&parent).await;
+    let grandchild = scene.child(&child).await;
+    let mut changes = feed(&scene).await;
+    changes.retain(|change| !change.key.ends_with(&parent.session.id));
+    for changes in orders(&changes) {
+        let other = restored(&scene, keyed(), changes).await;
+        assert_eq!(other.ids_of(OTHER_AGENT).await, Vec::<String>::new());
+        for grant in [&grandchild, &child] {
+            assert_eq!(other.validate(grant).await.map_err(dead), Err(()));
+        }
+        while other.host.prune_expired(None).await.unwrap() > 0 {}
+        for grant in [&child, &grandchild] {
+            assert_eq!(other.ends_of(&grant.session.id).await, [EndReason::Cascade]);
+        }
+        assert_eq!(other.stats().await.live_sessions, 0);
+    }
+}
+
+#[tokio::test]
+async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
+    let config = Config {
+        max_sessions_per_root: Some(4),
+        ..keyed()
+    };
+    let scene = Scene::configured(config.clone()).await;
+    let root = scene.session().await;
+    let mut changes = feed(&scene).await;
+    let left = scene.child(&root).await;
+    let right = scene.child(&root).await;
+    changes.extend(feed(&scene).await);
+    let below = scene.child(&left).await;
+    let rotated = scene.rotate(&root).await.unwrap();
+    let rotated_left = scene.rotate(&left).await.unwrap();
+    changes.extend(feed(&scene).await);
+    for changes in orders(&changes) {
+        let other = restored(&scene, config.clone(), changes).await;
+        for grant in [&rotated, &rotated_left, &right, &below] {
+            other.validate(grant).await.unwrap();
+        }
+        // Three are below the root, so there is room for one.
+        other.child(&below).await;
+        let full = other
+            .host
+            .delegate(&*right.session.id, request(OTHER_AGENT))
+            .await;
+        assert_eq!(
+            refusal(full),
+            Error::LimitReached(Limit::MaxSessionsPerRoot)
+        );
+        // Without the guard, which the next one asks about the same tokens.
+        other.host.invalidate(&*root.session.id).await.unwrap();
+        assert_eq!(other.host.active_count().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn r27_what_is_theft_is_theft_in_another_instance_too() {
+    let scene = Scene::configured(keyed()).await;
+    let stolen = scene.session().await;
+    let rotated = scene.rotate(&stolen).await.unwrap();
+    let by_host = scene.session().await;
+    let refreshed = scene.host.refresh(&*by_host.session.id).await.unwrap();
+    let other = restarted(&scene, &keyed()).await;
+    assert_eq!(other.rotate(&by_host).await, Err(Error::InvalidToken));
+    other.validate(&refreshed).await.unwrap();
+    other.validate(&rotated).await.unwrap();
+    assert_eq!(other.rotate(&stolen).await, Err(Error::InvalidToken));
+    assert_eq!(other.ends_of(&stolen.session.id).await, [EndReason::Theft]);
+}
+
+#[tokio::test]
+async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_tried_again() {
+    let scene = Scene::configured(keyed()).await;
+    let grant = scene.session().await;
+    scene.hold(GuardFunction::Revoke);
+    let _unanswered = scene.start_rotate(&grant).await;
+    let changes = feed(&scene).await;
+    let other = restored(&scene, keyed(), changes).await;
+    scene.release();
+    scene.advance(20.0);
+    let retried = other
+        .rotate(&grant)
+        .await
+        .expect("its bearer has heard of no other token");
+    other.validate(&retried).await.unwrap();
+    assert_eq!(
+        other.rotate(&grant).await,
+        Err(Error::InvalidToken),
+        "and only once"
+    );
+}
+
+#[tokio::test]
+async fn r27_the_grace_of_a_rotation_goes_on_in_another_instance() {
+    let config = Config {
+        rotation_grace: Some(10),
+        ..keyed()
+    };
+    let scene = Scene::configured(config.clone()).await;
+    let grant = scene.session().await;
+    scene.rotate(&grant).await.unwrap();
+    for (seconds, within) in [(9.0, true), (1.0, false)] {
+        scene.advance(seconds);
+        let other = restarted(&scene, &config).await;
+        assert_eq!(other.rotate(&grant).await.is_ok(), within);
+    }
+}
+
+#[tokio::test]
+async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
+    let config = Config {
+        idle_timeout: Some(30),
+        ..keyed()
+    };
+    let scene = Scene::configured(config.clone()).await;
+    let grant = scene.session().await;
+    let mut read = feed(&scene).await;
+    let before = read.len();
+    for _ in 0..20 {
+        scene.advance(1.0);
+        scene.validate(&grant).await.unwrap();
+        let read_to = read.last().unwrap().sequence;
+        read.extend(restoring(&scene, read_to, 10).await);
+    }
+    assert_eq!(read.len() - before, 20 / 3);
+    // Its last use that was recorded was two seconds before its last one.
+    scene.advance(27.9);
+    let other = restored(&scene, config.clone(), read.clone()).await;
+    other.host.touch(&*grant.session.id).await.unwrap();
+    scene.advance(0.1);
+    let late = restored(&scene, config, read).await;
+    let touched = late.host.touch(&*grant.session.id).await;
+    assert_eq!(refusal(touched), Error::SessionExpired);
+}
+
+#[tokio::test]
+async fn r6_the_clock_does_not_go_back_across_a_restore() {
+    let scene = Scene::configured(keyed()).await;
+    let short = scene.session().await;
+    let long = CreateRequest {
+        expires_in: Some(3_600),
+        ..request(AGENT)
+    };
+    scene.host.create(long).await.unwrap();
+    let before = feed(&scene).await;
+    scene.advance(60.0);
+    assert_eq!(scene.validate(&short).await, Err(Error::SessionExpired));
+    let changes = [before, feed(&scene).await].concat();
+    let seen = scene.stats().await.now;
+    scene.advance(-600.0);
+    for changes in orders(&changes) {
+        let other = restored(&scene, keyed(), changes).await;
+        assert_eq!(other.stats().await.now, seen);
+        assert_eq!(other.validate(&short).await.map_err(dead), Err(()));
+        assert_eq!(other.host.active_count().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn r7_and_r5_lifetimes_are_counted_from_the_same_beginning() {
+    let config = Config {
+        max_lifetime: Some(100),
+        ..keyed()
+    };
+    let scene = Scene::configured(config.clone()).await;
+    let grant = scene.session().await;
+    scene.advance(50.0);
+    let other = restarted(&scene, &config).await;
+    let refreshed = other
+        .host
+        .refresh(&*grant.session.id)
+        .await
+        .unwrap()
+        .session;
+    assert_eq!(refreshed.created_at, grant.session.created_at);
+    assert_eq!(refreshed.expires_at, grant.session.created_at + 100_000);
+}
+
+#[tokio::test]
+async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_it_missed() {
+    let scene = Scene::configured(keyed()).await;
+    let grant = scene.session().await;
+    for _ in 0..2_000 {
+        scene.host.refresh(&*grant.session.id).await.unwrap();
+    }
+    let last = scene.stats().await.last_event;
+    let other = restarted(&scene, &keyed()).await;
+    other.host.revoke(&*grant.session.id).await.unwrap();
+    let page = other.host.poll_events(last, 10).await.unwrap();
+    assert_eq!(page.events.len(), 1);
+    assert!(page.events[0].sequence > last);
+    assert_eq!(page.missed, page.events[0].sequence - last - 1);
+    assert!(page.missed <= 1_024, "{}", page.missed);
+}
+
+#[tokio::test]
+async fn r21_tombstones_go_when_no_record_could_bring_the_session_back_any_more() {
+    let scene = Scene::configured(keyed()).await;
+    let empty = scene.stats().await.state_bytes;
+    for agent in [AGENT, OTHER_AGENT] {
+        scene.session_of(agent).await;
+        scene.session_of(agent).await;
+    }
+    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
+    scene
+        .host
+        .revoke(&*scene.ids_of(OTHER_AGENT).await[0])
+        .await
+        .unwrap();
+    assert_eq!(
+        scene.stats().await.tombstones,
+        4,
+        "three sessions and a kill switch"
+    );
+    scene.advance(59.999);
+    scene.host.prune_expired(None).await.unwrap();
+    assert_eq!(scene.stats().await.tombstones, 4);
+    scene.advance(0.001);
+    assert_eq!(scene.host.prune_expired(None).await.unwrap(), 1);
+    let stats = scene.stats().await;
+    assert_eq!((stats.tombstones, stats.state_bytes), (0, empty));
+    let left = feed(&scene).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0].key, "meta");
+}
+
+#[tokio::test]
+async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    let stats = scene.stats().await;
+    assert_eq!(
+        (stats.tombstones, stats.last_change, stats.state_bytes),
+        (0, 0, 0)
+    );
+    assert_eq!(refusal(scene.host.changes(0, 1).await), Error::NoStateKey);
+    let other = Scene::new().await;
+    assert_eq!(refusal(other.host.restore(vec![]).await), Error::NoStateKey);
+}
+
+#[tokio::test]
+async fn r16_the_id_of_a_session_that_could_come_back_is_not_given_again() {
+    let scene = Scene::configured(keyed()).await;
+    scene
+        .entropy
+        .set(clawdb_session_host::entropy::EntropyMode::Repeat);
+    let grant = scene.session().await;
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    let again = refusal(scene.host.create(request(AGENT)).await);
+    assert!(matches!(again, Error::Collision(_)), "{again:?}");
+    scene.advance(60.0);
+    scene.host.prune_expired(None).await.unwrap();
+    scene.session().await;
+}
+
+#[tokio::test]
+async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
+    let scene = Scene::configured(keyed()).await;
+    scene
+        .entropy
+        .set(clawdb_session_host::entropy::EntropyMode::Repeat);
+    let grant = scene.session().await;
+    let rotated = scene.rotate(&grant).await.unwrap();
+    let secret: Vec<u8> = (1..=32).collect();
+    for change in feed(&scene).await {
+        for token in [&grant.token, &rotated.token] {
+            assert!(!change.value.contains(&**token), "{}", change.value);
+        }
+        assert!(
+            !change.value.contains(&hex::encode(&secret)),
+            "{}",
+            change.value
+        );
+        assert!(
+            !change.value.contains(&hex::encode(KEY)),
+            "{}",
+            change.value
+        );
+    }
+}
+
+#[tokio::test]
+async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it() {
+    let scene = Scene::configured(keyed()).await;
+    scene.session().await;
+    let changes = feed(&scene).await;
+    let other = restored(&scene, keyed(), changes.clone()).await;
+    other.host.stats().await.unwrap();
+    other.host.changes(0, 1).await.unwrap();
+    other.host.restore(changes.clone()).await.unwrap();
+    assert_eq!(
+        refusal(other.host.get(NOBODY).await),
+        Error::SessionNotFound
+    );
+    assert_eq!(
+        refusal(other.host.restore(changes.clone()).await),
+        Error::AlreadyStarted
+    );
+    assert_eq!(
+        refusal(scene.host.restore(changes.clone()).await),
+        Error::AlreadyStarted
+    );
+    let configured = other.host.configure(keyed()).await;
+    assert_eq!(refusal(configured), Error::AlreadyConfigured);
+    let many = vec![changes[0].clone(); 1_001];
+    let third = scene.another(keyed()).await;
+    assert_eq!(invalid_field(third.host.restore(many).await), "changes");
+}
+
+#[tokio::test]
+async fn r3_more_than_max_state_bytes_is_not_taken_back() {
+    let scene = Scene::configured(keyed()).await;
+    for _ in 0..100 {
+        scene.session().await;
+    }
+    let small = Config {
+        max_state_bytes: Some(65_536),
+        ..keyed()
+    };
+    let other = scene.another(small).await;
+    let refused = refusal(other.host.restore(feed(&scene).await).await);
+    assert_eq!(refused, Error::LimitReached(Limit::MaxStateBytes));
+    assert_eq!(other.stats().await.state_bytes, 0);
+}

@@ -1,0 +1,289 @@
+//! R24: a record is sealed, and one that is not as it was made is refused by name.
+
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::persistence::{KEY, feed, keyed, restored, restoring};
+use crate::scene::{AGENT, Scene, at, invalid_field, no_config, refusal};
+
+const OTHER_KEY: [u8; 32] = [9; 32];
+
+/// Seals a record as the documentation says, without the component.
+fn seal(key: &[u8], mut record: Value) -> Change {
+    let hmac = |key: &[u8], text: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes()
+    };
+    record.as_object_mut().unwrap().remove("seal");
+    let object = record.to_string();
+    let members = object.strip_prefix('{').unwrap();
+    let seal = hmac(&hmac(key, "clawdb:session records are sealed"), members);
+    Change {
+        sequence: record["sequence"].as_u64().unwrap(),
+        key: record["key"].as_str().unwrap().into(),
+        value: format!("{{\"seal\":\"{}\",{members}", hex::encode(seal)),
+        forget_at: None,
+    }
+}
+
+fn opened(change: &Change) -> Value {
+    serde_json::from_str(&change.value).expect("a record is JSON")
+}
+
+/// Two sessions, and all records.
+async fn two_sessions() -> (Scene, Vec<Change>) {
+    let scene = Scene::configured(keyed()).await;
+    scene.session().await;
+    scene.session().await;
+    let changes = feed(&scene).await;
+    assert_eq!(changes.len(), 3, "meta and two sessions");
+    (scene, changes)
+}
+
+/// Why the records are refused. Nothing of them is taken.
+async fn refused(scene: &Scene, config: Config, changes: Vec<Change>) -> String {
+    let other = scene.another(config).await;
+    let reason = match refusal(other.host.restore(changes).await) {
+        Error::RefusedRecord(reason) => reason,
+        error => panic!("a refused record was expected, not {error:?}"),
+    };
+    assert_eq!(other.host.active_count().await.unwrap(), 0);
+    let stats = other.stats().await;
+    assert_eq!((stats.state_bytes, stats.last_change), (0, 0));
+    reason
+}
+
+#[tokio::test]
+async fn r24_a_record_that_was_changed_or_cut_is_refused_by_name_and_nothing_of_its_part_is_taken()
+{
+    let (scene, changes) = two_sessions().await;
+    for at in 0..changes.len() {
+        let record = &changes[at].value;
+        for cut in [0, 1, 40, 80, record.len() / 2, record.len() - 1] {
+            let mut changes = changes.clone();
+            changes[at].value.truncate(cut);
+            let reason = refused(&scene, keyed(), changes.clone()).await;
+            assert!(reason.starts_with(&changes[at].key), "{reason}");
+        }
+        for position in (0..record.len()).step_by(37) {
+            let mut bytes = record.clone().into_bytes();
+            bytes[position] ^= 1;
+            let mut changes = changes.clone();
+            changes[at].value = String::from_utf8(bytes).unwrap();
+            let reason = refused(&scene, keyed(), changes.clone()).await;
+            assert!(reason.starts_with(&changes[at].key), "{reason}");
+        }
+    }
+    restored(&scene, keyed(), changes).await;
+}
+
+#[tokio::test]
+async fn r24_a_record_under_another_key_or_number_than_its_own_is_refused() {
+    let (scene, changes) = two_sessions().await;
+    let mut swapped = changes.clone();
+    (swapped[1].value, swapped[2].value) = (changes[2].value.clone(), changes[1].value.clone());
+    let reason = refused(&scene, keyed(), swapped).await;
+    assert!(
+        reason.starts_with(&changes[1].key) && reason.contains(&changes[2].key),
+        "{reason}"
+    );
+    let mut newer = changes.clone();
+    newer[1].sequence += 1;
+    let reason = refused(&scene, keyed(), newer).await;
+    assert!(reason.starts_with(&changes[1].key), "{reason}");
+}
+
+#[tokio::test]
+async fn r24_records_of_another_key_or_workspace_are_refused() {
+    let (scene, changes) = two_sessions().await;
+    let other_key = Config {
+        state_key: Some(OTHER_KEY.into()),
+        ..no_config()
+    };
+    let reason = refused(&scene, other_key, changes.clone()).await;
+    assert!(reason.contains("state-key"), "{reason}");
+    let other_workspace = Config {
+        workspace_id: Some(AGENT.into()),
+        ..keyed()
+    };
+    let reason = refused(&scene, other_workspace, changes).await;
+    assert!(reason.contains("workspace"), "{reason}");
+}
+
+#[tokio::test]
+async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
+    let (scene, changes) = two_sessions().await;
+    let grant = scene.session().await;
+    let changes = [changes, feed(&scene).await].concat();
+    let both = Config {
+        state_key: Some(OTHER_KEY.into()),
+        previous_state_keys: vec![vec![7; 64], KEY.into()],
+        ..no_config()
+    };
+    let newest = changes.iter().map(|change| change.sequence).max().unwrap();
+    let rotated = restored(&scene, both, changes).await;
+    let again = restoring(&rotated, newest, 1_000).await;
+    assert_eq!(
+        again.len(),
+        4,
+        "every record comes again, with a higher number"
+    );
+    rotated.validate(&grant).await.unwrap();
+
+    // The old key is gone now.
+    let only_new = Config {
+        state_key: Some(OTHER_KEY.into()),
+        ..no_config()
+    };
+    let third = restored(&rotated, only_new, again).await;
+    third.validate(&grant).await.unwrap();
+    assert_eq!(third.host.active_count().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn r24_what_a_key_may_be_is_checked() {
+    for (key, previous, field) in [
+        (Some(vec![1; 31]), vec![], "state-key"),
+        (Some(vec![1; 65]), vec![], "state-key"),
+        (Some(vec![1; 32]), vec![vec![1; 31]], "previous-state-keys"),
+        (
+            Some(vec![1; 32]),
+            vec![vec![1; 32]; 9],
+            "previous-state-keys",
+        ),
+        (None, vec![vec![1; 32]], "previous-state-keys"),
+    ] {
+        let scene = Scene::new().await;
+        let config = Config {
+            state_key: key,
+            previous_state_keys: previous,
+            ..no_config()
+        };
+        assert_eq!(invalid_field(scene.host.configure(config).await), field);
+    }
+}
+
+#[tokio::test]
+async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_not() {
+    let (scene, mut changes) = two_sessions().await;
+    let mut record = opened(&changes[1]);
+    record["tomorrow"] = json!({ "deep": [1.5, null, -1, false, { "a": "\\u0000" }] });
+    record["session"]["tomorrow"] = json!("a text");
+    changes[1] = seal(&KEY, record.clone());
+    let other = restored(&scene, keyed(), changes.clone()).await;
+    assert_eq!(other.host.active_count().await.unwrap(), 2);
+    let again = feed(&other).await;
+    assert!(
+        again
+            .iter()
+            .all(|change| !change.value.contains("tomorrow"))
+    );
+
+    record["format"] = json!(3);
+    changes[1] = seal(&KEY, record);
+    let reason = refused(&scene, keyed(), changes.clone()).await;
+    assert!(
+        reason.starts_with(&changes[1].key) && reason.contains("format 3"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
+    let (scene, changes) = two_sessions().await;
+    let record = opened(&changes[1]);
+    assert_eq!(seal(&KEY, record.clone()).sequence, changes[1].sequence);
+    for (part, value) in [
+        ("agent", json!("nobody")),
+        ("role", json!("")),
+        ("scopes", json!("a\"b")),
+        ("metadata", json!("{")),
+        ("fingerprint", json!("00")),
+        ("handle", json!("")),
+        ("expires-at", json!(-1)),
+        ("expires-at", Value::Null),
+        ("parent", json!(AGENT)),
+        ("uses-left", json!(0)),
+        ("serial", json!("1")),
+    ] {
+        let mut changes = changes.clone();
+        let mut record = record.clone();
+        record["session"][part] = value;
+        changes[1] = seal(&KEY, record);
+        let reason = refused(&scene, keyed(), changes.clone()).await;
+        assert!(
+            reason.starts_with(&changes[1].key) && reason.contains(part),
+            "{reason}"
+        );
+    }
+    for (name, body) in [
+        ("session", json!({})),
+        ("ended", json!({ "until": "x" })),
+        ("meta", json!({})),
+    ] {
+        let mut changes = changes.clone();
+        let mut record = record.clone();
+        record.as_object_mut().unwrap().remove("session");
+        record[name] = body;
+        changes[1] = seal(&KEY, record);
+        refused(&scene, keyed(), changes).await;
+    }
+}
+
+/// Records that the component wrote when format 1 was all there was.
+const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
+
+#[tokio::test]
+async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today() {
+    let old: Vec<Change> = FORMAT_1
+        .lines()
+        .map(|line| {
+            let record: Value = serde_json::from_str(line).unwrap();
+            Change {
+                sequence: record["sequence"].as_u64().unwrap(),
+                key: record["key"].as_str().unwrap().into(),
+                value: line.into(),
+                forget_at: None,
+            }
+        })
+        .collect();
+    assert!(old.iter().all(|change| opened(change)["format"] == 1));
+    let scene = Scene::new().await;
+    scene.clock.set(at(1_893_456_010));
+    let restored = restored(&scene, keyed(), old).await;
+    let live = "7d4c1a52-0d0e-4f61-9a43-2f0b8d1c5e01";
+    let session = restored.host.get(live).await.unwrap();
+    assert_eq!((session.root.as_str(), session.generation), (live, 0));
+    assert_eq!((session.parent, session.uses_left), (None, None));
+    assert_eq!(session.scopes, ["memory:read", "tool:search"]);
+    assert_eq!(session.metadata, "{\"team\":\"blue\"}");
+    assert_eq!(
+        restored.host.active_count().await.unwrap(),
+        1,
+        "the other one has ended"
+    );
+    let child = restored
+        .host
+        .delegate(live, crate::scene::request(AGENT))
+        .await
+        .unwrap();
+    assert_eq!(child.session.root, live);
+
+    let again = feed(&restored).await;
+    assert!(
+        again
+            .iter()
+            .all(|change| opened(change)["format"] == 2 && change.sequence > 4),
+        "{again:?}"
+    );
+    assert_eq!(
+        again.len(),
+        4,
+        "meta, the session, the one that has ended, the child"
+    );
+}

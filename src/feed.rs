@@ -1,0 +1,330 @@
+//! Which records there are, in the order in which they changed last (R23). What they say is in the
+//! store; here is what only they say: which sessions have ended and could otherwise come back, and
+//! which kill switches were thrown.
+//!
+//! A change moves a record behind all others: that is all it costs, whoever reads, and however many do.
+
+use crate::clock::Timestamp;
+use crate::groups::Era;
+use crate::id::SessionId;
+use crate::ordered::{Due, Ordered};
+use crate::revocations::PendingKey;
+use crate::seal::{SALT_BYTES, StateKeys};
+use crate::session::RevokeFilter;
+use crate::slab::Slab;
+use crate::table::Table;
+
+/// How many events have a sequence number before the record of them changes again.
+const EVENTS_AT_A_TIME: u64 = 1_024;
+
+/// How many records are given again in one call because they are of an older format or under a
+/// previous key (R20).
+const MAX_RENEWED: usize = 1_000;
+
+/// The records.
+#[derive(Debug)]
+pub struct Feed {
+    pub keys: StateKeys,
+    rows: Slab<Row>,
+    /// When each changed, and its slot.
+    order: Ordered<(u64, u32)>,
+    last: u64,
+    /// The records of sessions that have ended.
+    ended: Table<u32>,
+    /// When records that outlive what they are about are of no use any more.
+    due: Ordered<Due>,
+    meta: Option<u32>,
+    /// The kill switches of which there are records, in order.
+    switches: Vec<Era>,
+    /// Goes with the key of the fingerprints.
+    pub salt: [u8; SALT_BYTES],
+    /// No event has a higher sequence number.
+    pub events: u64,
+    /// Records to give again.
+    outdated: Vec<(u64, u32)>,
+}
+
+/// A record.
+#[derive(Debug)]
+pub struct Row {
+    /// Counted in changes.
+    pub changed: u64,
+    pub about: About,
+}
+
+/// What a record is about.
+#[derive(Debug)]
+pub enum About {
+    /// What belongs to no session.
+    Meta,
+    /// The live session in this slot of the store.
+    Session(u32),
+    /// A session that has ended.
+    Ended(Box<Ended>),
+    /// A kill switch.
+    CutOff(Box<Switch>),
+    /// A token that was issued in vain and is to be revoked. The number names the record.
+    Revocation(u64, PendingKey),
+}
+
+/// A tombstone.
+#[derive(Debug)]
+pub struct Ended {
+    pub id: SessionId,
+    /// The place of the id in the tables.
+    pub place: u64,
+    /// Until when an older record of it could be taken for good, or the guard is to be asked.
+    pub until: Timestamp,
+    /// What the guard has not confirmed.
+    pub owed: Vec<PendingKey>,
+}
+
+/// A kill switch that was thrown.
+#[derive(Debug)]
+pub struct Switch {
+    pub filter: RevokeFilter,
+    pub era: Era,
+    /// Until when a session that it was for could come back.
+    pub until: Timestamp,
+}
+
+impl About {
+    /// When the record is of no use any more, for those that outlive what they are about.
+    fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Ended(ended) => Some(ended.until),
+            Self::CutOff(switch) => Some(switch.until),
+            Self::Meta | Self::Session(_) | Self::Revocation(..) => None,
+        }
+    }
+}
+
+impl Feed {
+    /// No records yet.
+    #[must_use]
+    pub fn new(keys: StateKeys) -> Self {
+        Self {
+            keys,
+            rows: Slab::new(),
+            order: Ordered::default(),
+            last: 0,
+            ended: Table::default(),
+            due: Ordered::default(),
+            meta: None,
+            switches: Vec::new(),
+            salt: [0; SALT_BYTES],
+            events: 0,
+            outdated: Vec::new(),
+        }
+    }
+
+    /// The sequence number of the newest change.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The sequence number of the next change.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.last.saturating_add(1)
+    }
+
+    /// How many records outlive what they are about.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.due.len()
+    }
+
+    /// A record more.
+    pub fn add(&mut self, about: About) -> u32 {
+        self.last = self.next();
+        self.place(self.last, about)
+    }
+
+    /// A record that changed then.
+    pub fn place(&mut self, changed: u64, about: About) -> u32 {
+        let slot = self.rows.insert(Row { changed, about });
+        self.order.insert((changed, slot));
+        self.last = self.last.max(changed);
+        self.index(slot);
+        slot
+    }
+
+    /// The record has changed.
+    pub fn mark(&mut self, slot: u32) {
+        let next = self.next();
+        let Some(row) = self.rows.get_mut(slot) else {
+            return;
+        };
+        self.order.remove(&(row.changed, slot));
+        row.changed = next;
+        self.order.insert((next, slot));
+        self.last = next;
+    }
+
+    /// The record is about something else from here on, which is a change.
+    pub fn turn(&mut self, slot: u32, about: About) {
+        self.unindex(slot);
+        if let Some(row) = self.rows.get_mut(slot) {
+            row.about = about;
+        }
+        self.index(slot);
+        self.mark(slot);
+    }
+
+    /// Changes until when a record is of use, without that being a change: a store may keep it longer.
+    pub fn set_until(&mut self, slot: u32, until: Timestamp) {
+        self.unindex(slot);
+        match self.get_mut(slot) {
+            Some(About::Ended(ended)) => ended.until = until,
+            Some(About::CutOff(switch)) => switch.until = until,
+            _ => {}
+        }
+        self.index(slot);
+    }
+
+    /// A record less.
+    pub fn remove(&mut self, slot: u32) {
+        self.unindex(slot);
+        if let Some(row) = self.rows.remove(slot) {
+            self.order.remove(&(row.changed, slot));
+        }
+    }
+
+    /// A record.
+    #[must_use]
+    pub fn row(&self, slot: u32) -> Option<&Row> {
+        self.rows.get(slot)
+    }
+
+    /// What a record is about, to change. Call [`Feed::mark`] for it.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut About> {
+        self.rows.get_mut(slot).map(|row| &mut row.about)
+    }
+
+    /// The record of a session that has ended.
+    #[must_use]
+    pub fn ended(&self, place: u64, id: SessionId) -> Option<(u32, &Ended)> {
+        let slot = *self.ended.get(place)?;
+        match &self.rows.get(slot)?.about {
+            About::Ended(ended) if ended.id == id => Some((slot, ended)),
+            _ => None,
+        }
+    }
+
+    /// Something has changed that belongs to no session.
+    pub fn mark_meta(&mut self) {
+        match self.meta {
+            Some(slot) => self.mark(slot),
+            None => self.meta = Some(self.add(About::Meta)),
+        }
+    }
+
+    /// What belongs to no session comes back, if it had not, or as it was before.
+    pub fn place_meta(&mut self, changed: u64) -> Option<u32> {
+        if let Some(slot) = self.meta {
+            if self
+                .rows
+                .get(slot)
+                .is_some_and(|row| row.changed >= changed)
+            {
+                return None;
+            }
+            self.remove(slot);
+        }
+        self.meta = Some(self.place(changed, About::Meta));
+        self.meta
+    }
+
+    /// Whether there is a record of this kill switch.
+    #[must_use]
+    pub fn has_switch(&self, era: Era) -> bool {
+        self.switches.binary_search(&era).is_ok()
+    }
+
+    /// The newest event has this sequence number. It is not given again, also not across a restore,
+    /// nor are those of the next events: room is kept well ahead of them.
+    pub fn note_event(&mut self, newest: u64) {
+        if newest > 0 && newest.saturating_add(EVENTS_AT_A_TIME / 2) > self.events {
+            self.events = newest.saturating_add(EVENTS_AT_A_TIME);
+            self.mark_meta();
+        }
+    }
+
+    /// A record that outlives what it is about and is of no use any more.
+    #[must_use]
+    pub fn first_due(&self, now: Timestamp) -> Option<u32> {
+        let (at, slot) = *self.due.first()?;
+        (at <= now).then_some(slot)
+    }
+
+    /// The record that changed first after `since`.
+    #[must_use]
+    pub fn first_behind(&self, since: u64) -> Option<u32> {
+        let (_, slot) = self.order.first_behind(&(since, u32::MAX))?;
+        Some(slot)
+    }
+
+    /// A record that came back is to be given again.
+    pub fn note_outdated(&mut self, slot: u32) {
+        if let Some(row) = self.rows.get(slot) {
+            self.outdated.push((row.changed, slot));
+        }
+    }
+
+    /// Gives records again that are outdated, some at a time. Tells whether there are more.
+    pub fn renew(&mut self) -> bool {
+        for _ in 0..MAX_RENEWED {
+            let Some((changed, slot)) = self.outdated.pop() else {
+                return false;
+            };
+            if self
+                .rows
+                .get(slot)
+                .is_some_and(|row| row.changed == changed)
+            {
+                self.mark(slot);
+            }
+        }
+        !self.outdated.is_empty()
+    }
+
+    fn index(&mut self, slot: u32) {
+        let Some(row) = self.rows.get(slot) else {
+            return;
+        };
+        if let Some(until) = row.about.until() {
+            self.due.insert((until, slot));
+        }
+        match &row.about {
+            About::Ended(ended) => self.ended.insert(ended.place, slot),
+            About::CutOff(switch) => {
+                if let Err(place) = self.switches.binary_search(&switch.era) {
+                    self.switches.insert(place, switch.era);
+                }
+            }
+            About::Meta | About::Session(_) | About::Revocation(..) => {}
+        }
+    }
+
+    fn unindex(&mut self, slot: u32) {
+        let Some(row) = self.rows.get(slot) else {
+            return;
+        };
+        if let Some(until) = row.about.until() {
+            self.due.remove(&(until, slot));
+        }
+        match &row.about {
+            About::Ended(ended) => {
+                self.ended.remove(ended.place);
+            }
+            About::CutOff(switch) => {
+                if let Ok(place) = self.switches.binary_search(&switch.era) {
+                    self.switches.remove(place);
+                }
+            }
+            About::Meta | About::Session(_) | About::Revocation(..) => {}
+        }
+    }
+}

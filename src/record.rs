@@ -1,0 +1,124 @@
+//! Records of the state: what each says, and its JSON (R23, R24).
+//!
+//! # Members
+//!
+//! After the seal, each has `format`, `key`, `sequence` and `at` (when it was written), and one object
+//! for what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
+//!
+//! | object | of the key | members |
+//! |---|---|---|
+//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events` and `serial`, which nothing has passed; `era`, the last kill switch |
+//! | `session` | `session/<id>` | `agent`, `workspace`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `until`, `began`, `owed` (each `handle`, `expires-at`) |
+//! | `ended` | `session/<id>` | `until`, `owed` |
+//! | `cut-off` | `cut-off/<era>` | `era`, `until`, and `agent` or `role` unless it was for everything |
+//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that was issued in vain |
+//!
+//! # Formats
+//!
+//! | format | what came with it |
+//! |---|---|
+//! | 1 | sessions, their ends, the key of the fingerprints |
+//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `until`, `began`, `owed`; records `cut-off` and `revocation` |
+//!
+//! A member that a format added has, in records of those before it, the value that the state had when
+//! there was no such thing: a session of format 1 is at the top, with its first token. Members that
+//! are not known are passed over. A format gets a new number when a component that does not know it
+//! would take its records for something else than they say.
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::json::{Object, Writer};
+use crate::seal::StateKeys;
+
+/// The format that is written.
+const FORMAT: u64 = 2;
+
+/// A record and its place in the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When it changed last, counted in changes.
+    pub sequence: u64,
+    /// What it is about.
+    pub key: String,
+    /// The record, sealed.
+    pub value: String,
+    /// From when on it is of no use.
+    pub forget_at: Option<Timestamp>,
+}
+
+/// A part of the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangePage {
+    /// In order of their sequence.
+    pub changes: Vec<Change>,
+    /// What to read after the next time.
+    pub next: u64,
+    /// Whether there is more.
+    pub more: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The members that all records have.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// Whether it is of an older format than the one that is written.
+    pub is_old: bool,
+    /// The time when it was written: the clock does not go back behind it (R6).
+    pub at: Timestamp,
+    /// The key of the record.
+    pub key: &'a str,
+}
+
+/// Writes a record: its head, and a body under the name of what it is about.
+#[must_use]
+pub fn write(
+    keys: &StateKeys,
+    (key, sequence, at): (&str, u64, Timestamp),
+    (about, body): (&str, Writer),
+) -> String {
+    let mut record = Writer::new();
+    record.number("format", FORMAT);
+    record.text("key", key);
+    record.number("sequence", sequence);
+    record.number("at", at.as_millis());
+    record.object(about, body);
+    keys.seal(&record.finish())
+}
+
+/// Reads the head of a record whose seal was found good.
+///
+/// # Errors
+/// [`Error::RefusedRecord`] when it is not the one of its key and sequence number, or is of a format
+/// that is not known.
+pub fn read_head<'a>(change: &'a Change, record: &'a Object<'a>) -> Result<Head<'a>, Error> {
+    let refuse = |why: &str| refused(&change.key, why);
+    let format = record.number("format").unwrap_or_default();
+    if !(1..=FORMAT).contains(&format) {
+        let why = format!("is of format {format}, and this component reads 1 to {FORMAT}");
+        return Err(refuse(&why));
+    }
+    let key = record.text("key").unwrap_or_default();
+    let sequence = record.number("sequence").unwrap_or_default();
+    if key != change.key || sequence != change.sequence {
+        return Err(refuse(&format!(
+            "is the one of {key} with sequence {sequence}"
+        )));
+    }
+    let at = record.number("at").map(Timestamp::from_millis);
+    Ok(Head {
+        is_old: format < FORMAT,
+        at: at.ok_or_else(|| refuse("says no time"))?,
+        key,
+    })
+}
+
+/// An [`Error::RefusedRecord`]. The record's key is told as far as it can be one.
+pub fn refused(key: &str, why: &str) -> Error {
+    let key: String = key
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(64)
+        .collect();
+    Error::RefusedRecord(format!("{key}: {why}"))
+}

@@ -1,0 +1,358 @@
+//! What the feed hears of each step, and what is read of it (R23).
+//!
+//! Without a `state-key` there is no feed, and nothing is kept of what has ended.
+
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use super::{Entry, Link, Store, TOMBSTONE};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::feed::{About, Ended, Feed, Row, Switch};
+use crate::hex;
+use crate::id::SessionId;
+use crate::json::Writer;
+use crate::record::{self, Change, ChangePage};
+use crate::revocations::{Owner, PendingKey, Settled};
+use crate::seal::SALT_BYTES;
+use crate::session::RevokeFilter;
+use crate::token::FingerprintKey;
+
+/// How many bytes of records a page has, about: it has no more records when they are more.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// That a session was used is recorded so often in its idle time (R28).
+const USES_RECORDED: u64 = 10;
+
+impl Store {
+    /// The records that changed after `since`, at most `max` of them.
+    ///
+    /// # Errors
+    /// [`Error::NoStateKey`].
+    pub fn changes(&mut self, since: u64, max: usize, now: Timestamp) -> Result<ChangePage, Error> {
+        let newest_event = self.events.last();
+        let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
+        feed.note_event(newest_event);
+        let more_to_renew = feed.renew();
+        let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
+        let mut page = ChangePage {
+            changes: Vec::new(),
+            next: since.min(feed.last()),
+            more: more_to_renew,
+            now,
+        };
+        let mut bytes = 0_usize;
+        while let Some(slot) = feed.first_behind(page.next) {
+            if page.changes.len() >= max || bytes >= PAGE_BYTES {
+                page.more = true;
+                break;
+            }
+            let Some(row) = feed.row(slot) else {
+                break;
+            };
+            page.next = row.changed;
+            if let Some(change) = self.change(feed, row, now) {
+                bytes = bytes.saturating_add(change.value.len());
+                page.changes.push(change);
+            }
+        }
+        Ok(page)
+    }
+
+    /// The sequence number of the newest change; 0 without a feed.
+    #[must_use]
+    pub fn last_change(&self) -> u64 {
+        self.feed.as_ref().map_or(0, Feed::last)
+    }
+
+    /// How many records outlive what they are about.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.feed.as_ref().map_or(0, Feed::tombstones)
+    }
+
+    /// The key of the fingerprints is this one from here on.
+    pub fn set_fingerprint_key(&mut self, key: Rc<FingerprintKey>, salt: [u8; SALT_BYTES]) {
+        self.fingerprint_key = Some(key);
+        if let Some(feed) = &mut self.feed {
+            feed.salt = salt;
+            feed.mark_meta();
+        }
+    }
+
+    /// The record of a session that has ended.
+    pub(super) fn tombstone(&self, id: SessionId) -> Option<u32> {
+        let feed = self.feed.as_ref()?;
+        feed.ended(self.seed.hash_one(id), id).map(|(slot, _)| slot)
+    }
+
+    /// A session was made.
+    pub(super) fn record_session(&mut self, slot: u32) {
+        if let Some(feed) = &mut self.feed
+            && let Some(entry) = self.sessions.get_mut(slot)
+        {
+            entry.record = feed.add(About::Session(slot)).into();
+        }
+    }
+
+    /// A session has changed.
+    pub(super) fn note_change(&mut self, slot: u32) {
+        if let Some(feed) = &mut self.feed
+            && let Some(entry) = self.sessions.get_mut(slot)
+            && let Some(record) = entry.record.get()
+        {
+            entry.recorded_use = entry.used_at;
+            feed.mark(record);
+        }
+    }
+
+    /// A session was used, and nothing else has changed. Only now and then does that change its
+    /// record.
+    pub(super) fn note_use(&mut self, slot: u32) {
+        let Some(idle) = self.limits.idle_timeout else {
+            return;
+        };
+        let Some(entry) = self.sessions.get(slot) else {
+            return;
+        };
+        let recorded = entry.recorded_use.as_millis();
+        let since = entry.used_at.as_millis().saturating_sub(recorded);
+        if since >= idle.saturating_mul(1_000) / USES_RECORDED {
+            self.note_change(slot);
+        }
+    }
+
+    /// A session has ended. Nothing is kept of one that time has ended, and that the guard owes
+    /// nothing of: no record of it could bring it back while the clock does not go back, which is
+    /// recorded.
+    pub(super) fn record_end(&mut self, entry: Entry, now: Timestamp) {
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        let Some(record) = entry.record.get() else {
+            return;
+        };
+        let owed = entry.owed.iter().map(PendingKey::token_expires_at);
+        let until = owed.fold(entry.until, Ord::max);
+        if until <= now {
+            feed.remove(record);
+            feed.mark_meta();
+            return;
+        }
+        let id = entry.session.id;
+        let place = self.seed.hash_one(id);
+        let ended = Ended {
+            id,
+            place,
+            until,
+            owed: entry.owed,
+        };
+        feed.turn(record, About::Ended(Box::new(ended)));
+        self.bytes = self.bytes.saturating_add(TOMBSTONE);
+    }
+
+    /// A token was issued in vain and is to be revoked.
+    pub(super) fn record_revocation(&mut self, key: PendingKey) {
+        if let Some(feed) = &mut self.feed {
+            let record = feed.add(About::Revocation(feed.next(), key));
+            self.pending.set_record(&key, record.into());
+        }
+    }
+
+    /// The guard has confirmed a revocation, or time has.
+    pub(super) fn note_settled(&mut self, settled: &Settled) {
+        let is_other = |key: &PendingKey| *key != settled.key;
+        match settled.owner {
+            // The store may keep its record until the token expires; to ask the guard once more does
+            // no harm.
+            Owner::Nobody(record) => {
+                if let Some(feed) = &mut self.feed
+                    && let Some(record) = record.get()
+                {
+                    feed.remove(record);
+                }
+            }
+            Owner::Session(id) => {
+                if let Ok(slot) = self.slot_of(id) {
+                    if let Some(entry) = self.sessions.get_mut(slot) {
+                        entry.owed.retain(is_other);
+                    }
+                    self.note_change(slot);
+                } else if let Some(record) = self.tombstone(id)
+                    && let Some(feed) = &mut self.feed
+                    && let Some(About::Ended(ended)) = feed.get_mut(record)
+                {
+                    ended.owed.retain(is_other);
+                    feed.mark(record);
+                }
+            }
+        }
+    }
+
+    /// A kill switch was thrown: from here on its record keeps all that it is for dead, before they
+    /// have records of their own that say so.
+    pub(super) fn record_cut_off(&mut self, filter: &RevokeFilter, now: Timestamp) -> Link {
+        let Some(feed) = &mut self.feed else {
+            return Link::NONE;
+        };
+        self.bytes = self.bytes.saturating_add(TOMBSTONE);
+        let switch = Switch {
+            filter: filter.clone(),
+            era: self.era,
+            // Nothing that began before lives longer.
+            until: now.after_seconds(self.limits.max_lifetime),
+        };
+        feed.add(About::CutOff(Box::new(switch))).into()
+    }
+
+    /// A kill switch has ended all that it was for, which could come back until then.
+    pub(super) fn note_cleared(&mut self, record: Link, until: Timestamp) {
+        let Some(record) = record.get() else {
+            return;
+        };
+        if until == Timestamp::default() {
+            self.drop_record(record);
+        } else if let Some(feed) = &mut self.feed {
+            feed.set_until(record, until);
+        }
+    }
+
+    /// Forgets a record that outlives what it is about and is of no use any more; tells whether there
+    /// was one.
+    pub fn drop_due_record(&mut self, now: Timestamp) -> bool {
+        let due = self.feed.as_ref().and_then(|feed| feed.first_due(now));
+        due.is_some_and(|record| {
+            self.drop_record(record);
+            true
+        })
+    }
+
+    fn drop_record(&mut self, record: u32) {
+        if let Some(feed) = &mut self.feed {
+            feed.remove(record);
+            self.bytes = self.bytes.saturating_sub(TOMBSTONE);
+            // What could come back until now cannot while the clock does not go back.
+            feed.mark_meta();
+        }
+    }
+
+    /// What a record says now.
+    fn change(&self, feed: &Feed, row: &Row, now: Timestamp) -> Option<Change> {
+        let (key, forget_at, about, body) = match &row.about {
+            About::Meta => ("meta".into(), None, "meta", self.meta_body(feed)?),
+            About::Session(slot) => {
+                let entry = self.sessions.get(*slot)?;
+                let owed = entry.owed.iter().map(PendingKey::token_expires_at);
+                let until = owed.fold(entry.until, Ord::max);
+                let key = session_key(entry.session.id);
+                (key, Some(until), "session", self.session_body(entry))
+            }
+            About::Ended(ended) => {
+                let mut body = Writer::new();
+                body.number("until", ended.until.as_millis());
+                body.list("owed", self.owed(&ended.owed));
+                (session_key(ended.id), Some(ended.until), "ended", body)
+            }
+            About::CutOff(switch) => {
+                let key = format!("cut-off/{}", switch.era);
+                (key, Some(switch.until), "cut-off", cut_off_body(switch))
+            }
+            About::Revocation(number, pending) => {
+                let key = format!("revocation/{number}");
+                let until = pending.token_expires_at();
+                (key, Some(until), "revocation", self.debt_body(pending)?)
+            }
+        };
+        Some(Change {
+            value: record::write(&feed.keys, (&key, row.changed, now), (about, body)),
+            sequence: row.changed,
+            key,
+            forget_at,
+        })
+    }
+
+    fn meta_body(&self, feed: &Feed) -> Option<Writer> {
+        let secret = self.fingerprint_key.as_ref()?.secret();
+        let wrapped = feed.keys.current().wrap(secret, &feed.salt);
+        let mut body = Writer::new();
+        body.text("fingerprint-key", &hex::encode(&wrapped));
+        body.text("salt", &hex::encode(&feed.salt));
+        body.number("events", feed.events);
+        body.number("serial", self.serial);
+        body.number("era", self.era);
+        Some(body)
+    }
+
+    fn session_body(&self, entry: &Entry) -> Writer {
+        let session = &entry.session;
+        let attributes = &session.attributes;
+        let mut body = Writer::new();
+        body.text("agent", &session.agent_id.to_string());
+        body.text("workspace", &session.workspace_id.to_string());
+        body.text("role", attributes.role.as_str());
+        body.text("scopes", attributes.scopes.as_str());
+        if let Some(task) = &attributes.task_type {
+            body.text("task-type", task.as_str());
+        }
+        body.text("metadata", attributes.metadata.as_str());
+        body.number("created-at", session.created_at.as_millis());
+        body.number("expires-at", session.expires_at.as_millis());
+        body.number("lifetime", entry.lifetime);
+        body.number("serial", entry.serial);
+        body.number("used-at", entry.used_at.as_millis());
+        body.text("fingerprint", &hex::encode(entry.fingerprint.as_bytes()));
+        body.text("handle", &entry.handle);
+        body.number("token-expires-at", entry.token_expires_at.as_millis());
+        if let Some(parent) = session.parent {
+            body.text("parent", &parent.to_string());
+            body.text("root", &session.root.to_string());
+        }
+        body.number("generation", session.generation);
+        if let Some(uses) = session.uses_left {
+            body.number("uses-left", uses.into());
+        }
+        let superseded = entry.superseded.tokens().iter().map(|token| {
+            let mut body = Writer::new();
+            body.text("fingerprint", &hex::encode(token.fingerprint.as_bytes()));
+            body.number("replaced-by", token.replaced_by);
+            body.flag("by-host", token.by_host);
+            body.flag("unanswered", token.unanswered);
+            body
+        });
+        body.list("superseded", superseded);
+        if let Some(until) = entry.superseded.grace_until() {
+            body.number("grace-until", until.as_millis());
+        }
+        body.number("until", entry.until.as_millis());
+        body.number("began", entry.began);
+        body.list("owed", self.owed(&entry.owed));
+        body
+    }
+
+    fn owed(&self, keys: &[PendingKey]) -> impl Iterator<Item = Writer> {
+        keys.iter().filter_map(|key| self.debt_body(key))
+    }
+
+    fn debt_body(&self, key: &PendingKey) -> Option<Writer> {
+        let mut body = Writer::new();
+        body.text("handle", &*self.pending.get(key)?);
+        body.number("expires-at", key.token_expires_at().as_millis());
+        Some(body)
+    }
+}
+
+fn session_key(id: SessionId) -> String {
+    format!("session/{id}")
+}
+
+fn cut_off_body(switch: &Switch) -> Writer {
+    let mut body = Writer::new();
+    body.number("era", switch.era);
+    body.number("until", switch.until.as_millis());
+    match &switch.filter {
+        RevokeFilter::Agent(agent) => body.text("agent", &agent.to_string()),
+        RevokeFilter::Role(role) => body.text("role", role.as_str()),
+        RevokeFilter::Everything | RevokeFilter::Root(_) => {}
+    }
+    body
+}
