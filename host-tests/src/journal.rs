@@ -134,6 +134,16 @@ impl Lease {
         nanos(Self::now()) < self.until.load(Ordering::SeqCst)
     }
 
+    /// For how long it still runs; zero for one that has run out, `Duration::MAX` for one that runs for
+    /// good.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        match self.until.load(Ordering::SeqCst) {
+            u64::MAX => Duration::MAX,
+            until => Duration::from_nanos(until.saturating_sub(nanos(Self::now()))),
+        }
+    }
+
     /// The time since boot.
     #[must_use]
     pub fn now() -> Duration {

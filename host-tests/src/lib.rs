@@ -8,6 +8,9 @@
 //! | [`engine`] | the compiled component |
 //! | [`host`] | a running instance and its handle |
 //! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, how it is watched |
+//! | [`durable`] | an instance whose every acknowledged change is in a journal |
+//! | [`journal`] | where that is kept: the port |
+//! | [`tenants`] | many of them: one for each workspace, loaded while it is used |
 //! | [`error`] | what a call can end with besides its result |
 //! | [`guard`], [`jwt`] | the token authority: the trait, and the one that is embedded |
 //! | [`clock`], [`entropy`] | time and random bytes for the component; also ones that tests control |
@@ -22,6 +25,7 @@ pub mod bindings;
 pub mod clock;
 pub mod control;
 mod driver;
+pub mod durable;
 pub mod engine;
 pub mod entropy;
 pub mod error;
@@ -33,5 +37,6 @@ pub mod journal;
 pub mod jwt;
 mod pulse;
 pub mod subscription;
+pub mod tenants;
 pub mod token;
 pub mod vectors;

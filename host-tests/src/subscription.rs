@@ -1,6 +1,7 @@
 //! The events of an instance, pushed to whoever subscribes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::Stream;
@@ -25,6 +26,8 @@ const BUFFER: usize = 64;
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
+    /// Keeps the instance from being taken for idle.
+    _use: Option<Arc<()>>,
 }
 
 impl Subscription {
@@ -35,7 +38,15 @@ impl Subscription {
     ) -> wasmtime::Result<Self> {
         let (sender, events) = mpsc::channel(BUFFER);
         stream.pipe(store, Forward(sender))?;
-        Ok(Self { events })
+        Ok(Self { events, _use: None })
+    }
+
+    /// Holds this for as long as there is a reader.
+    pub(crate) fn holding(self, held: Arc<()>) -> Self {
+        Self {
+            _use: Some(held),
+            ..self
+        }
     }
 
     /// The next event, as soon as there is one; none when the instance has ended.

@@ -1,0 +1,265 @@
+//! A durable host: an instance whose every acknowledged change is in a journal, so that nothing that
+//! was acknowledged is lost with it.
+//!
+//! [`DurableHost`] has the component's operations. A call that changes something is answered when the
+//! change is durable; calls that come together share an append. Whatever happens to the instance, the
+//! next one is restored from the journal, and calls go on:
+//!
+//! | what happens | calls in flight | calls after |
+//! |---|---|---|
+//! | the instance traps, is out of memory or interrupted | `Retry` | wait for the next instance |
+//! | the journal cannot be reached | `Retry`, where they changed something | the same; the instance keeps the changes and appends them as soon as it can |
+//! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host has it again, which it tries all the time |
+//! | the journal is damaged | `Journal` | `Journal` |
+//! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new one |
+//!
+//! A call that ended with `Retry` or `NotOwner` may have been done all the same, as with any service
+//! that was cut off while it answered.
+//!
+//! # Reading
+//!
+//! A read is answered from the instance, if the host still has the tenant when the answer is there. It
+//! can tell what is not durable yet (and whoever did that has no answer yet). The uses of a session
+//! with `max-uses` are made durable before `validate` and `authorize` answer: none is granted twice.
+//! The [events](DurableHost::subscribe) are not kept, but their numbers go on.
+//!
+//! # How it is built
+//!
+//! One task, the keeper, owns the journal's writer. Calls go to the instance by themselves and then
+//! wait for the keeper, which reads what has changed from the instance, appends it, and lets all go on
+//! that waited by then. The keeper also renews the lease, appends once in a tick what no call waits
+//! for, and replaces the instance when it has ended.
+
+mod calls;
+mod core;
+mod error;
+mod figures;
+mod keeper;
+mod recovery;
+mod serving;
+mod tenure;
+mod upgrade;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::core::{Core, Entered};
+pub use error::DurableError;
+pub use figures::Figures;
+pub(crate) use recovery::Plan;
+
+use crate::bindings::exports::clawdb::session::settings::Config;
+use crate::engine::SessionEngine;
+use crate::error::CallError;
+use crate::host::{HostOptions, SessionHost};
+use crate::journal::{Journal, TenantId};
+use crate::subscription::Subscription;
+use crate::tenants::Pool;
+
+/// What a durable host is given, and its bounds.
+#[derive(Clone)]
+pub struct DurableOptions {
+    /// The component.
+    pub engine: SessionEngine,
+    /// What each instance is given.
+    pub host: HostOptions,
+    /// How each instance is configured. It needs a `state-key`; `workspace-id` is set to the tenant's.
+    ///
+    /// To rotate the key, start with the new one as `state-key` and the old one among
+    /// `previous-state-keys`: as soon as the host serves, all records are under the new one.
+    pub config: Config,
+    /// Is told how far a restore is, after each page of it.
+    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    /// Is told, in a line, when the host restores, serves no more, waits or is upgraded: for a log.
+    pub report: Option<Arc<dyn Fn(TenantId, &str) + Send + Sync>>,
+    /// How long a call waits for an instance; 10 s by default.
+    pub patience: Duration,
+    /// How long an upgrade and a shutdown wait for the calls that are under way; 10 s by default.
+    pub drain: Duration,
+    /// How often changes that no call waits for are appended, and what failed is tried again; 1 s by
+    /// default.
+    pub tick: Duration,
+    /// Starts at once, and serves as soon as no other host has the tenant. Without it, the start waits
+    /// until the host serves.
+    pub standby: bool,
+}
+
+impl DurableOptions {
+    /// The defaults with these. The configuration needs a `state-key`.
+    #[must_use]
+    pub const fn new(engine: SessionEngine, host: HostOptions, config: Config) -> Self {
+        Self {
+            engine,
+            host,
+            config,
+            progress: None,
+            report: None,
+            patience: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            tick: Duration::from_secs(1),
+            standby: false,
+        }
+    }
+}
+
+/// How far a restore is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Whose sessions.
+    pub tenant: TenantId,
+    /// How many records the instance has taken.
+    pub restored: u64,
+    /// How many there are; it may be a little too many.
+    pub total: u64,
+}
+
+/// A handle on a durable host. Clones are handles on the same.
+///
+/// The host ends when it is [shut down](DurableHost::shutdown), or when the last handle is dropped; then
+/// it gives the tenant back too, but nobody is told when.
+///
+/// A handle that [`Tenants`](crate::tenants::Tenants) gave stays good when the tenant is unloaded: the
+/// next call loads it again.
+#[derive(Clone)]
+pub struct DurableHost(Target);
+
+#[derive(Clone)]
+enum Target {
+    Host(Arc<Core>),
+    Tenant(Arc<Pool>, TenantId),
+}
+
+impl DurableHost {
+    /// Takes the tenant over, waiting as long as another host holds its lease, restores its sessions and
+    /// serves. Dropping the future gives up.
+    ///
+    /// # Errors
+    /// [`DurableError`]: `Session` when the configuration is refused or has no `state-key`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn start(
+        options: DurableOptions,
+        journal: Arc<dyn Journal>,
+        tenant: TenantId,
+    ) -> Result<Self, DurableError> {
+        let (engine, standby) = (options.engine.clone(), options.standby);
+        let plan = Plan {
+            options,
+            journal,
+            tenant,
+        };
+        let core = if standby {
+            Core::standby(plan, engine)
+        } else {
+            Core::start(plan, engine).await?
+        };
+        Ok(Self(Target::Host(Arc::new(core))))
+    }
+
+    pub(crate) const fn of_tenant(pool: Arc<Pool>, tenant: TenantId) -> Self {
+        Self(Target::Tenant(pool, tenant))
+    }
+
+    /// Calls the instance in a way that may change something, and waits until what has changed is
+    /// durable, whatever the answer is: an error can have changed something too.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub async fn run<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
+    where
+        E: Into<CallError>,
+        F: FnOnce(SessionHost) -> R,
+        R: Future<Output = Result<T, E>>,
+    {
+        self.call(call, |_| true).await
+    }
+
+    /// Calls the instance in a way that changes nothing that anybody relies on.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub async fn read<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
+    where
+        E: Into<CallError>,
+        F: FnOnce(SessionHost) -> R,
+        R: Future<Output = Result<T, E>>,
+    {
+        self.call(call, |_| false).await
+    }
+
+    async fn call<T, E, F, R>(
+        &self,
+        call: F,
+        changes: impl FnOnce(&Result<T, CallError>) -> bool,
+    ) -> Result<T, DurableError>
+    where
+        E: Into<CallError>,
+        F: FnOnce(SessionHost) -> R,
+        R: Future<Output = Result<T, E>>,
+    {
+        let entered = self.enter().await?;
+        let serving = &entered.serving;
+        serving.answer(call(serving.host.clone()), changes).await
+    }
+
+    async fn enter(&self) -> Result<Entered, DurableError> {
+        match &self.0 {
+            Target::Host(core) => core.enter().await?.ok_or_else(DurableError::closed),
+            Target::Tenant(pool, tenant) => pool.enter(*tenant).await,
+        }
+    }
+
+    /// `events.subscribe`. The stream ends with the instance, also when that is replaced, upgraded or
+    /// lost; subscribe again with the sequence of the last event then. The numbers go on, and the next
+    /// event's `missed` tells what was lost with the instance.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub async fn subscribe(&self, since: u64) -> Result<Subscription, DurableError> {
+        let entered = self.enter().await?;
+        let subscribing = entered.serving.host.subscribe(since);
+        let subscription = entered.serving.answer(subscribing, |_| false).await?;
+        // Whoever reads events needs the instance, even if nobody calls it.
+        Ok(subscription.holding(entered.uses))
+    }
+
+    /// Replaces the component by another build of it, while the old one serves. Calls wait only while
+    /// the last changes are handed over; no session is lost, and none that ended returns.
+    ///
+    /// The new build has to read the old one's records: it is of the same or a newer format. Instances
+    /// that come later are of it, too. Streams of events end, as [`subscribe`](Self::subscribe) says.
+    ///
+    /// With a handle of [`Tenants`](crate::tenants::Tenants) this upgrades all of them.
+    ///
+    /// # Errors
+    /// [`DurableError`], and the old instance goes on. One upgrade goes on at a time; others are refused
+    /// meanwhile.
+    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+        match &self.0 {
+            Target::Host(core) => core.upgrade(engine).await,
+            Target::Tenant(pool, _) => pool.upgrade(engine).await,
+        }
+    }
+
+    /// Takes no new calls, lets those that are under way end, makes durable what has changed, and gives
+    /// the tenant back, so that another host can have it at once.
+    ///
+    /// With a handle of [`Tenants`](crate::tenants::Tenants) this unloads the tenant; the next call loads
+    /// it again.
+    pub async fn shutdown(&self) {
+        match &self.0 {
+            Target::Host(core) => core.close().await,
+            Target::Tenant(pool, tenant) => pool.unload(*tenant).await,
+        }
+    }
+
+    /// What the host has done so far. A tenant that is not loaded has none; each load begins anew.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        match &self.0 {
+            Target::Host(core) => core.figures(),
+            Target::Tenant(pool, tenant) => pool.figures(*tenant),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a durable host has done so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Figures of a durable host, since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Instances that ended by themselves (trapped, out of memory, interrupted) and were replaced.
+    pub restarts: u64,
+    /// Times that the tenant was lost to another host.
+    pub losses: u64,
+    /// Upgrades that were done.
+    pub upgrades: u64,
+    /// Appends to the journal. Calls that come together share one.
+    pub appends: u64,
+    /// Changes that were appended.
+    pub changes: u64,
+    /// How long the last recovery took, from having the tenant to serving. None before the first.
+    pub last_recovery: Option<Duration>,
+}
+
+/// The same, being counted.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub restarts: AtomicU64,
+    pub losses: AtomicU64,
+    pub upgrades: AtomicU64,
+    appends: AtomicU64,
+    changes: AtomicU64,
+    /// In nanoseconds; 0 before the first.
+    last_recovery: AtomicU64,
+}
+
+impl Counters {
+    pub fn appended(&self, changes: usize) {
+        count(&self.appends);
+        self.changes.fetch_add(
+            u64::try_from(changes).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+    }
+
+    pub fn recovered(&self, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.last_recovery
+            .store(nanoseconds.max(1), Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> Figures {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            restarts: of(&self.restarts),
+            losses: of(&self.losses),
+            upgrades: of(&self.upgrades),
+            appends: of(&self.appends),
+            changes: of(&self.changes),
+            last_recovery: Some(of(&self.last_recovery))
+                .filter(|nanoseconds| *nanoseconds > 0)
+                .map(Duration::from_nanos),
+        }
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,143 @@
+//! From nothing to an instance that serves: take over, start, restore.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::error::DurableError;
+use super::figures::Counters;
+use super::serving::Phase;
+use super::tenure::{LeasedWriter, Tenure};
+use super::{DurableOptions, Progress};
+use crate::engine::SessionEngine;
+use crate::error::{CallError, SessionError};
+use crate::host::SessionHost;
+use crate::journal::{Journal, JournalError, TenantId};
+
+/// Whose sessions, where they are kept, and how an instance for them is made.
+pub(crate) struct Plan {
+    pub options: DurableOptions,
+    pub journal: Arc<dyn Journal>,
+    pub tenant: TenantId,
+}
+
+impl Plan {
+    /// An instance that is configured, and has done nothing else.
+    pub(super) async fn instance(
+        &self,
+        engine: &SessionEngine,
+    ) -> Result<SessionHost, DurableError> {
+        let mut config = self.options.config.clone();
+        config.workspace_id = Some(self.tenant.to_string());
+        let host = SessionHost::start(engine, self.options.host.clone()).await;
+        let host = host.map_err(|error| DurableError::Retry(error.to_string()))?;
+        host.configure(config).await?;
+        Ok(host)
+    }
+
+    /// Becomes the tenant's owner, with an instance that knows all that is in the journal.
+    pub(super) async fn tenure(
+        &self,
+        engine: &SessionEngine,
+        phase: &watch::Sender<Phase>,
+        counters: &Arc<Counters>,
+    ) -> Result<Tenure, DurableError> {
+        let writer = self.take_over(phase).await?;
+        self.report("has the tenant, and restores its sessions");
+        let begun = Instant::now();
+        let mut writer = LeasedWriter::new(writer);
+        let restored = self.restore(engine, &mut writer).await;
+        let (host, since) = match restored {
+            Ok(restored) => restored,
+            Err(error) => {
+                writer.release().await;
+                return Err(error);
+            }
+        };
+        let mut tenure = Tenure::new(host, writer, since, Arc::clone(counters));
+        // What was restored of an older format, or under a previous key, has changed by that.
+        if let Err(error) = tenure.flush().await {
+            tenure.end(error.clone()).release().await;
+            return Err(error);
+        }
+        counters.recovered(begun.elapsed());
+        Ok(tenure)
+    }
+
+    /// Takes the tenant over, and tells when that takes so long that another host must have it.
+    async fn take_over(
+        &self,
+        phase: &watch::Sender<Phase>,
+    ) -> Result<Box<dyn crate::journal::Writer>, DurableError> {
+        let mut taking = pin!(self.journal.take_over(self.tenant));
+        let taken = match timeout(self.options.tick, &mut taking).await {
+            Ok(taken) => taken,
+            Err(_) => {
+                let reason = "this one waits for its lease to run out";
+                phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
+                self.report("waits for another host's lease to run out");
+                taking.await
+            }
+        };
+        let writer = taken?;
+        phase.send_replace(Phase::Recovering("the sessions are being restored".into()));
+        Ok(writer)
+    }
+
+    /// An instance with all the records that the writer gives, and the highest sequence among them.
+    ///
+    /// Not the instance's newest change: that can be later than the newest record.
+    async fn restore(
+        &self,
+        engine: &SessionEngine,
+        writer: &mut LeasedWriter,
+    ) -> Result<(SessionHost, u64), DurableError> {
+        let host = self.instance(engine).await?;
+        let total = writer.len();
+        let (mut restored, mut newest) = (0, 0);
+        let mut page = writer.read().await?;
+        while !page.is_empty() {
+            restored += u64::try_from(page.len()).unwrap_or(u64::MAX);
+            let sequences = page.iter().map(|change| change.sequence);
+            newest = sequences.fold(newest, u64::max);
+            let (taken, next) = tokio::join!(host.restore(page), writer.read());
+            taken.map_err(refused)?;
+            page = next?;
+            self.progress(restored, total.max(restored));
+        }
+        Ok((host, newest))
+    }
+
+    fn progress(&self, restored: u64, total: u64) {
+        if let Some(progress) = &self.options.progress {
+            progress(Progress {
+                tenant: self.tenant,
+                restored,
+                total,
+            });
+        }
+    }
+
+    /// Tells whoever runs the host what it does.
+    pub(super) fn report(&self, text: &str) {
+        if let Some(report) = &self.options.report {
+            report(self.tenant, text);
+        }
+    }
+}
+
+/// What it means that the component does not take a record of the journal.
+fn refused(error: CallError) -> DurableError {
+    match error {
+        CallError::Session(SessionError::RefusedRecord(reason)) => DurableError::Journal(
+            JournalError::Damaged(format!("the component refuses a record: {reason:?}")),
+        ),
+        CallError::Session(error) => DurableError::Journal(JournalError::Misconfigured(format!(
+            "the component does not take what is in it: {error:?}"
+        ))),
+        CallError::Host(error) => error.into(),
+    }
+}

@@ -1,0 +1,281 @@
+//! Many durable hosts: one for each workspace, loaded while it is used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use crate::durable::{Core, DurableError, DurableHost, DurableOptions, Entered, Figures, Plan};
+use crate::engine::SessionEngine;
+use crate::journal::{Journal, TenantId};
+
+/// How many tenants are loaded, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct TenantLimits {
+    /// How many tenants are loaded at a time at most; 1,000 by default. One more takes the place of the
+    /// one that is idle for longest. Each needs an instance's memory.
+    pub max_loaded: usize,
+    /// After how long without a call a tenant is unloaded; 5 min by default.
+    pub idle_after: Duration,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        Self {
+            max_loaded: 1_000,
+            idle_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The tenants of a journal, behind one handle. Clones are handles on the same.
+///
+/// A tenant is loaded by its first call: its sessions are restored from the journal. When it has been
+/// idle for some time, it is unloaded and given back, so that its memory is free and another host can
+/// have it. A tenant with a call under way or a reader of its events is not idle.
+///
+/// Each is a standby until it has its tenant, whatever the options say: a call on a tenant that another
+/// host has ends with `NotOwner`.
+#[derive(Clone)]
+pub struct Tenants(Arc<Pool>);
+
+impl Tenants {
+    /// None are loaded yet.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(options: DurableOptions, journal: Arc<dyn Journal>, limits: TenantLimits) -> Self {
+        let pool = Arc::new(Pool {
+            engine: Mutex::new(options.engine.clone()),
+            options,
+            journal,
+            limits,
+            loaded: Mutex::default(),
+            making_room: tokio::sync::Mutex::default(),
+        });
+        tokio::spawn(unload_idle(Arc::downgrade(&pool), limits.idle_after));
+        Self(pool)
+    }
+
+    /// A tenant's host. Loads it where it is not loaded; calls that come first together load it once.
+    ///
+    /// The handle stays good: each call on it loads the tenant again where it was unloaded.
+    ///
+    /// # Errors
+    /// [`DurableError`]: `Retry` also when as many tenants as there may be are busy.
+    pub async fn tenant(&self, id: TenantId) -> Result<DurableHost, DurableError> {
+        self.0.enter(id).await?;
+        Ok(DurableHost::of_tenant(Arc::clone(&self.0), id))
+    }
+
+    /// How many tenants are loaded, or being so.
+    #[must_use]
+    pub fn loaded(&self) -> usize {
+        self.0.loaded().hosts.len()
+    }
+
+    /// Upgrades all tenants, one by one, as [`DurableHost::upgrade`] does. Those that are loaded later are
+    /// of the new build, too.
+    ///
+    /// # Errors
+    /// [`DurableError`] of the first that was not upgraded. Those before are, and those that are loaded
+    /// later are of the old build; upgrade again when the cause is dealt with.
+    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+        self.0.upgrade(engine).await
+    }
+
+    /// Takes no new calls, and shuts all tenants down.
+    pub async fn shutdown(&self) {
+        let hosts: Vec<_> = {
+            let mut loaded = self.0.loaded();
+            loaded.closed = true;
+            loaded.hosts.drain().map(|(_, host)| host.core).collect()
+        };
+        join_all(hosts.iter().map(|core| core.close())).await;
+    }
+}
+
+/// What handles on tenants share.
+pub(crate) struct Pool {
+    options: DurableOptions,
+    /// For instances that are loaded from now on.
+    engine: Mutex<SessionEngine>,
+    journal: Arc<dyn Journal>,
+    limits: TenantLimits,
+    loaded: Mutex<Loaded>,
+    making_room: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    hosts: HashMap<TenantId, Host>,
+    closed: bool,
+}
+
+struct Host {
+    core: Arc<Core>,
+    called: Instant,
+}
+
+impl Pool {
+    /// Waits for the tenant's instance.
+    pub async fn enter(&self, id: TenantId) -> Result<Entered, DurableError> {
+        loop {
+            let core = self.core(id).await?;
+            if let Some(entered) = core.enter().await? {
+                return Ok(entered);
+            }
+            // It was unloaded meanwhile, and has seen nothing of the call.
+            self.forget(id, &core);
+        }
+    }
+
+    pub fn figures(&self, id: TenantId) -> Figures {
+        let loaded = self.loaded();
+        let host = loaded.hosts.get(&id);
+        host.map_or_else(Figures::default, |host| host.core.figures())
+    }
+
+    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+        // First, so that what is loaded from here on is not missed.
+        let before = std::mem::replace(&mut *lock(&self.engine), engine.clone());
+        for (id, core) in self.idlest() {
+            match core.upgrade(engine.clone()).await {
+                // It will be loaded with the new one.
+                Err(_) if core.is_closed() => self.forget(id, &core),
+                Err(error) => {
+                    *lock(&self.engine) = before;
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub async fn unload(&self, id: TenantId) {
+        let core = {
+            let loaded = self.loaded();
+            loaded.hosts.get(&id).map(|host| Arc::clone(&host.core))
+        };
+        if let Some(core) = core {
+            core.close().await;
+            self.forget(id, &core);
+        }
+    }
+
+    async fn core(&self, id: TenantId) -> Result<Arc<Core>, DurableError> {
+        if let Some(core) = self.find_or_load(id)? {
+            return Ok(core);
+        }
+        // One at a time, so that each place that is made is taken by who made it.
+        let _alone = self.making_room.lock().await;
+        loop {
+            match self.find_or_load(id)? {
+                Some(core) => return Ok(core),
+                None => self.make_room().await?,
+            }
+        }
+    }
+
+    /// None: there is no room for it.
+    fn find_or_load(&self, id: TenantId) -> Result<Option<Arc<Core>>, DurableError> {
+        let mut loaded = self.loaded();
+        if loaded.closed {
+            return Err(DurableError::closed());
+        }
+        if let Some(host) = loaded.hosts.get_mut(&id) {
+            host.called = Instant::now();
+            return Ok(Some(Arc::clone(&host.core)));
+        }
+        if loaded.hosts.len() >= self.limits.max_loaded {
+            return Ok(None);
+        }
+        let plan = Plan {
+            options: self.options.clone(),
+            journal: Arc::clone(&self.journal),
+            tenant: id,
+        };
+        let core = Arc::new(Core::standby(plan, lock(&self.engine).clone()));
+        let host = Host {
+            core: Arc::clone(&core),
+            called: Instant::now(),
+        };
+        loaded.hosts.insert(id, host);
+        Ok(Some(core))
+    }
+
+    /// Unloads the tenant that is idle for longest.
+    async fn make_room(&self) -> Result<(), DurableError> {
+        for (id, core) in self.idlest() {
+            if core.close_if_idle().await {
+                self.forget(id, &core);
+                return Ok(());
+            }
+        }
+        let reason = "as many tenants as there may be are loaded, and all are busy";
+        Err(DurableError::Retry(reason.into()))
+    }
+
+    async fn unload_idle(&self) {
+        let idle_after = self.limits.idle_after;
+        let idle: Vec<_> = {
+            let loaded = self.loaded();
+            let idle = loaded
+                .hosts
+                .iter()
+                .filter(|(_, host)| host.called.elapsed() >= idle_after);
+            idle.map(|(id, host)| (*id, Arc::clone(&host.core)))
+                .collect()
+        };
+        let unloading = idle.into_iter().map(async |(id, core)| {
+            if core.close_if_idle().await {
+                self.forget(id, &core);
+            }
+        });
+        join_all(unloading).await;
+    }
+
+    /// All that are loaded; first who was not called for longest.
+    fn idlest(&self) -> Vec<(TenantId, Arc<Core>)> {
+        let loaded = self.loaded();
+        let mut hosts: Vec<_> = loaded.hosts.iter().collect();
+        hosts.sort_by_key(|(_, host)| host.called);
+        hosts
+            .into_iter()
+            .map(|(id, host)| (*id, Arc::clone(&host.core)))
+            .collect()
+    }
+
+    /// Drops a host that is closed; not the next one of the same tenant.
+    fn forget(&self, id: TenantId, core: &Arc<Core>) {
+        let mut loaded = self.loaded();
+        if let Some(host) = loaded.hosts.get(&id)
+            && Arc::ptr_eq(&host.core, core)
+        {
+            loaded.hosts.remove(&id);
+        }
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        lock(&self.loaded)
+    }
+}
+
+/// Looks for idle tenants for as long as anybody has the pool.
+async fn unload_idle(pool: Weak<Pool>, idle_after: Duration) {
+    let pause = (idle_after / 4).max(Duration::from_millis(1));
+    loop {
+        tokio::time::sleep(pause).await;
+        match pool.upgrade() {
+            Some(pool) => pool.unload_idle().await,
+            None => return,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,233 @@
+//! A journal under control: it is in memory, and can be unavailable, hold appends back, and give the
+//! tenant to whoever asks.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::journal::{Change, Journal, JournalError, Lease, TenantId, Writer};
+use tokio::sync::watch;
+
+/// Clones share what they keep.
+#[derive(Clone)]
+pub struct TestJournal {
+    state: Arc<Mutex<State>>,
+    mood: Arc<watch::Sender<Mood>>,
+    /// Rises when a lease ends.
+    freed: Arc<watch::Sender<u64>>,
+    /// Does not wait for the lease that another one holds, as if that had run out.
+    seizes: bool,
+    lease: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    #[default]
+    Well,
+    /// Appends do not end until that changes.
+    Holding,
+    /// Appends and renewals fail.
+    Away,
+    /// Appends fail for good.
+    Broken,
+}
+
+#[derive(Default)]
+struct State {
+    tenants: HashMap<TenantId, Part>,
+    take_overs: u64,
+}
+
+#[derive(Default)]
+struct Part {
+    records: BTreeMap<String, Change>,
+    number: u64,
+    lease: Option<Lease>,
+}
+
+impl TestJournal {
+    pub fn new() -> Self {
+        Self {
+            state: Arc::default(),
+            mood: Arc::default(),
+            freed: Arc::default(),
+            seizes: false,
+            lease: None,
+        }
+    }
+
+    /// Leases run for so long.
+    pub fn with_leases(lease: Duration) -> Self {
+        Self {
+            lease: Some(lease),
+            ..Self::new()
+        }
+    }
+
+    /// The same journal for a host that finds every lease run out.
+    pub fn seizing(&self) -> Self {
+        Self {
+            seizes: true,
+            ..self.clone()
+        }
+    }
+
+    pub fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// Ends the lease without anybody else taking the tenant over.
+    pub fn lapse(&self, tenant: TenantId) {
+        if let Some(lease) = self
+            .lock()
+            .tenants
+            .get(&tenant)
+            .and_then(|it| it.lease.clone())
+        {
+            lease.end();
+        }
+        self.freed.send_modify(|times| *times += 1);
+    }
+
+    /// How often a tenant was taken over.
+    pub fn take_overs(&self) -> u64 {
+        self.lock().take_overs
+    }
+
+    pub fn records(&self, tenant: TenantId) -> Vec<Change> {
+        let state = self.lock();
+        let part = state.tenants.get(&tenant);
+        part.map_or_else(Vec::new, |part| part.records.values().cloned().collect())
+    }
+
+    /// Changes a byte of a record.
+    pub fn damage(&self, tenant: TenantId, key: &str) {
+        let mut state = self.lock();
+        let part = state.tenants.get_mut(&tenant).expect("the tenant is there");
+        let record = part.records.get_mut(key).expect("the record is there");
+        let byte = record.value.pop().expect("the record is not empty");
+        record.value.push(if byte == '!' { '?' } else { '!' });
+    }
+
+    /// Waits until it is as said.
+    async fn pass(&self) -> Result<(), JournalError> {
+        let mut mood = self.mood.subscribe();
+        let mood = mood.wait_for(|mood| *mood != Mood::Holding).await;
+        match mood.map_or(Mood::Well, |mood| *mood) {
+            Mood::Away => Err(JournalError::Unavailable("it is away".into())),
+            Mood::Broken => Err(JournalError::Damaged("it is broken".into())),
+            Mood::Well | Mood::Holding => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with the lock")
+    }
+
+    fn try_take_over(&self, tenant: TenantId) -> Option<TestWriter> {
+        let mut state = self.lock();
+        let part = state.tenants.entry(tenant).or_default();
+        if let Some(lease) = &part.lease {
+            if lease.holds() && !self.seizes {
+                return None;
+            }
+            lease.end();
+        }
+        part.number += 1;
+        let lease = match self.lease {
+            None => Lease::for_good(),
+            Some(time) => {
+                let lease = Lease::over();
+                lease.extend(Lease::now(), time);
+                lease
+            }
+        };
+        part.lease = Some(lease.clone());
+        let writer = TestWriter {
+            journal: self.clone(),
+            tenant,
+            number: part.number,
+            lease,
+            unread: part.records.values().cloned().collect(),
+        };
+        state.take_overs += 1;
+        Some(writer)
+    }
+}
+
+#[async_trait]
+impl Journal for TestJournal {
+    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+        let mut freed = self.freed.subscribe();
+        loop {
+            if let Some(writer) = self.try_take_over(tenant) {
+                return Ok(Box::new(writer));
+            }
+            // Leases that run out by themselves tell nobody.
+            let _ = tokio::time::timeout(Duration::from_millis(5), freed.changed()).await;
+        }
+    }
+}
+
+struct TestWriter {
+    journal: TestJournal,
+    tenant: TenantId,
+    number: u64,
+    lease: Lease,
+    unread: VecDeque<Change>,
+}
+
+impl TestWriter {
+    fn part<T>(&self, with: impl FnOnce(&mut Part) -> T) -> Result<T, JournalError> {
+        let mut state = self.journal.lock();
+        let part = state.tenants.entry(self.tenant).or_default();
+        if part.number == self.number {
+            return Ok(with(part));
+        }
+        self.lease.end();
+        Err(JournalError::Fenced("a later writer".into()))
+    }
+}
+
+#[async_trait]
+impl Writer for TestWriter {
+    fn len(&self) -> u64 {
+        self.unread.len() as u64
+    }
+
+    async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
+        let page = self.unread.len().min(1_000);
+        Ok(self.unread.drain(..page).collect())
+    }
+
+    async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
+        self.journal.pass().await?;
+        self.part(|part| {
+            for change in changes {
+                part.records.insert(change.key.clone(), change.clone());
+            }
+            let of_use = |change: &Change| change.forget_at.is_none_or(|at| at > now);
+            part.records.retain(|_, change| of_use(change));
+        })
+    }
+
+    async fn renew(&mut self) -> Result<(), JournalError> {
+        let now = Lease::now();
+        self.journal.pass().await?;
+        self.part(|_| {
+            let time = self.journal.lease.unwrap_or(Duration::MAX);
+            self.lease.extend(now, time);
+        })
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), JournalError> {
+        self.lease.end();
+        self.journal.freed.send_modify(|times| *times += 1);
+        Ok(())
+    }
+}

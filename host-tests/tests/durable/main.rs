@@ -1,0 +1,13 @@
+//! What a durable host promises: nothing acknowledged is lost, whatever happens to its instance, its
+//! journal, its ownership of the tenant, or the component's build.
+
+mod fencing;
+mod journal;
+#[allow(dead_code)]
+#[path = "../rules/scene.rs"]
+mod scene;
+mod stage;
+mod supervisor;
+mod survival;
+mod tenants;
+mod upgrade;

@@ -1,0 +1,120 @@
+//! What a test plays on: durable hosts on one journal, with a guard and a clock under control.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::clock::ManualClock;
+use clawdb_session_host::control::ControlledGuard;
+use clawdb_session_host::durable::{DurableError, DurableHost, DurableOptions};
+use clawdb_session_host::exec::CONTROLLED_START;
+use clawdb_session_host::host::{Grant, HostOptions};
+use clawdb_session_host::journal::{Journal, TenantId};
+
+use crate::journal::TestJournal;
+use crate::scene::{AGENT, PlainGuard, engine, no_config, request};
+
+pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
+
+pub struct Stage {
+    pub journal: TestJournal,
+    pub guard: Arc<ControlledGuard>,
+    pub clock: Arc<ManualClock>,
+    pub options: DurableOptions,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self::on(TestJournal::new())
+    }
+
+    pub fn on(journal: TestJournal) -> Self {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
+        let host = HostOptions {
+            clock: clock.clone(),
+            guard_deadline: None,
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        let options = DurableOptions {
+            tick: Duration::from_millis(10),
+            report: Some(Arc::new(|_, text| eprintln!("the host {text}"))),
+            ..DurableOptions::new(engine().clone(), host, keyed(1))
+        };
+        Self {
+            journal,
+            guard,
+            clock,
+            options,
+        }
+    }
+
+    pub async fn host(&self) -> DurableHost {
+        self.try_host().await.expect("the host starts")
+    }
+
+    pub async fn try_host(&self) -> Result<DurableHost, DurableError> {
+        self.host_on(self.journal.clone()).await
+    }
+
+    pub async fn host_on(&self, journal: TestJournal) -> Result<DurableHost, DurableError> {
+        DurableHost::start(self.options.clone(), Arc::new(journal), TENANT).await
+    }
+
+    pub fn shared_journal(&self) -> Arc<dyn Journal> {
+        Arc::new(self.journal.clone())
+    }
+}
+
+/// All defaults, and this state key.
+pub fn keyed(key: u8) -> Config {
+    Config {
+        state_key: Some(vec![key; 32]),
+        ..no_config()
+    }
+}
+
+pub async fn create(host: &DurableHost) -> Grant {
+    host.create(request(AGENT))
+        .await
+        .expect("a session is created")
+}
+
+pub async fn assert_lives(host: &DurableHost, grant: &Grant) {
+    let session = host.validate(&*grant.token).await;
+    assert_eq!(
+        session.map(|session| session.id),
+        Ok(grant.session.id.clone())
+    );
+}
+
+pub async fn assert_dead(host: &DurableHost, grant: &Grant) {
+    let answer = host.validate(&*grant.token).await;
+    assert!(
+        matches!(
+            answer,
+            Err(DurableError::Session(
+                Error::InvalidToken | Error::SessionRevoked | Error::SessionExpired
+            ))
+        ),
+        "{answer:?}"
+    );
+}
+
+/// Asks until the condition holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < Duration::from_secs(30), "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The reason of a `Retry`.
+pub fn retry<T: std::fmt::Debug>(answer: Result<T, DurableError>) -> String {
+    match answer {
+        Err(DurableError::Retry(reason)) => reason,
+        answer => panic!("a retry was expected, not {answer:?}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! An instance that ends is replaced, and nothing that was acknowledged ends with it.
+
+use std::time::Duration;
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::durable::DurableError;
+
+use crate::journal::Mood;
+use crate::scene::{AGENT, request};
+use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+
+#[tokio::test]
+async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (grant, revoked) = (create(&host).await, create(&host).await);
+    host.revoke(&*revoked.session.id).await.unwrap();
+    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let in_flight = tokio::spawn({
+        let host = host.clone();
+        async move { host.create(request(AGENT)).await }
+    });
+    until("the guard is asked", async || {
+        stage.guard.calls().issue == 3
+    })
+    .await;
+    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    assert!(retry(host.validate(&*grant.token).await).contains("the guard is broken"));
+    assert!(retry(in_flight.await.unwrap()).contains("the guard is broken"));
+    stage.guard.set_all(GuardMode::Ok);
+    assert_lives(&host, &grant).await;
+    assert_dead(&host, &revoked).await;
+    let later = create(&host).await;
+    assert_lives(&host, &later).await;
+    let figures = host.figures();
+    assert_eq!(figures.restarts, 1);
+    assert!(figures.last_recovery.is_some());
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_the_instance_is_replaced_waits_for_the_next_one() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    // So that the recovery, which appends nothing, has something to be held at.
+    retry({
+        stage.journal.set(Mood::Away);
+        host.create(request(AGENT)).await
+    });
+    stage.journal.set(Mood::Well);
+    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    retry(host.validate(&*grant.token).await);
+    stage.guard.set_all(GuardMode::Ok);
+    let calls = (0..16).map(|_| host.validate(&*grant.token));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap().id, grant.session.id);
+    }
+}
+
+#[tokio::test]
+async fn what_was_changed_but_not_acknowledged_before_a_trap_may_be_lost_and_nothing_else() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    stage.journal.set(Mood::Away);
+    retry(host.create(request(AGENT)).await);
+    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    retry(host.validate(&*grant.token).await);
+    stage.guard.set_all(GuardMode::Ok);
+    stage.journal.set(Mood::Well);
+    assert_lives(&host, &grant).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_out_of_memory_is_replaced() {
+    let mut stage = Stage::new();
+    stage.options.host.max_memory = 12 << 20;
+    let host = stage.host().await;
+    let large = CreateRequest {
+        metadata: Some(format!("\"{}\"", "m".repeat(16_000))),
+        ..request(AGENT)
+    };
+    let mut grants = Vec::new();
+    for _ in 0..300 {
+        grants.push(host.create(large.clone()).await.unwrap());
+    }
+    let page = Page {
+        cursor: None,
+        limit: Some(1_000),
+    };
+    // Each listing takes as much again, for a while.
+    let listings = (0..8).map(|_| host.list_for_agent(AGENT, page));
+    let listings = futures::future::join_all(listings).await;
+    let refused = listings.into_iter().find(Result::is_err);
+    let reason = retry(refused.expect("the bound does not hold"));
+    assert!(reason.contains("out of memory"), "{reason}");
+    for grant in &grants {
+        assert_lives(&host, grant).await;
+    }
+    assert_eq!(host.figures().restarts, 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_interrupted_is_replaced() {
+    let mut stage = Stage::new();
+    let grant = {
+        let host = stage.host().await;
+        let grant = create(&host).await;
+        host.shutdown().await;
+        grant
+    };
+    // Each instance is interrupted when it is looked at while it computes, which happens soon.
+    stage.options.host.interrupt_after = Duration::ZERO;
+    stage.options.standby = true;
+    let host = stage.host().await;
+    let mut reasons = Vec::new();
+    until("an instance is interrupted", async || {
+        if let Err(error) = host.stats().await {
+            reasons.push(error.to_string());
+        }
+        reasons.iter().any(|reason| reason.contains("interrupted"))
+    })
+    .await;
+    until("the session is there", async || {
+        match host.validate(&*grant.token).await {
+            Ok(session) => session.id == grant.session.id,
+            Err(error) => {
+                assert!(error.is_retryable(), "{error}");
+                false
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_more_slowly() {
+    let mut stage = Stage::new();
+    let grant = {
+        let host = stage.host().await;
+        let grant = create(&host).await;
+        host.shutdown().await;
+        grant
+    };
+    stage.options.tick = Duration::from_secs(3_600);
+    stage.options.patience = Duration::from_millis(100);
+    let host = stage.host().await;
+    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    until("no next instance comes", async || {
+        retry(host.validate(&*grant.token).await);
+        host.figures().restarts == 6
+    })
+    .await;
+    for _ in 0..3 {
+        retry(host.validate(&*grant.token).await);
+    }
+    assert_eq!(host.figures().restarts, 6);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_restored_is_tried_again_without_a_busy_loop() {
+    let mut stage = Stage::new();
+    let host = stage.host().await;
+    for _ in 0..40 {
+        create(&host).await;
+    }
+    host.shutdown().await;
+    // Enough to start, and too little for anything else.
+    stage.options.host.max_memory = 1 << 20;
+    stage.options.standby = true;
+    stage.options.patience = Duration::from_millis(100);
+    let host = stage.host().await;
+    let answer = host.active_count().await;
+    assert!(matches!(answer, Err(DurableError::Retry(_))), "{answer:?}");
+    assert!(stage.journal.take_overs() < 20);
+}

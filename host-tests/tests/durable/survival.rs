@@ -1,0 +1,306 @@
+//! What was acknowledged is in the journal, and what is not there was not acknowledged.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
+use clawdb_session_host::durable::{DurableError, DurableOptions};
+use clawdb_session_host::journal::JournalError;
+use futures::future::join_all;
+use futures::poll;
+
+use crate::journal::Mood;
+use crate::scene::{AGENT, NOBODY, no_config, request};
+use crate::stage::{Stage, TENANT, assert_dead, assert_lives, create, keyed, retry, until};
+
+#[tokio::test]
+async fn an_acknowledged_create_survives_the_host_and_its_token_validates() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    assert_eq!(grant.session.workspace_id, TENANT.to_string());
+    // Not shut down: what counts is in the journal already.
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_lives(&next, &grant).await;
+    assert_eq!(next.active_count().await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_revoked_session_stays_dead_and_a_refreshed_one_has_its_newest_token() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (revoked, refreshed) = (create(&host).await, create(&host).await);
+    host.revoke(&*revoked.session.id).await.unwrap();
+    let newest = host.refresh(&*refreshed.session.id).await.unwrap();
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &revoked).await;
+    assert_dead(&next, &refreshed).await;
+    assert_lives(&next, &newest).await;
+}
+
+#[tokio::test]
+async fn a_kill_switch_that_was_acknowledged_stays_thrown() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grants = [create(&host).await, create(&host).await];
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(2));
+    let later = create(&host).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    for grant in &grants {
+        assert_dead(&next, grant).await;
+    }
+    assert_lives(&next, &later).await;
+}
+
+#[tokio::test]
+async fn a_call_is_not_answered_before_its_change_is_durable() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    stage.journal.set(Mood::Holding);
+    let mut creating = Box::pin(host.create(request(AGENT)));
+    assert!(poll!(&mut creating).is_pending());
+    until("the instance has the session", async || {
+        host.active_count().await == Ok(1)
+    })
+    .await;
+    assert!(poll!(&mut creating).is_pending());
+    assert!(!has_sessions(&stage));
+    stage.journal.set(Mood::Well);
+    creating.await.unwrap();
+    assert!(has_sessions(&stage));
+}
+
+fn has_sessions(stage: &Stage) -> bool {
+    let records = stage.journal.records(TENANT);
+    records.iter().any(|it| it.key.starts_with("session/"))
+}
+
+#[tokio::test]
+async fn while_the_journal_is_away_changes_are_refused_and_nothing_is_lost() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (old, revoked) = (create(&host).await, create(&host).await);
+    stage.journal.set(Mood::Away);
+    assert!(retry(host.create(request(AGENT)).await).contains("away"));
+    retry(host.revoke(&*revoked.session.id).await);
+    retry(host.rotate("no-token-of-ours").await);
+    assert_lives(&host, &old).await;
+    stage.journal.set(Mood::Well);
+    let later = create(&host).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_lives(&next, &old).await;
+    assert_lives(&next, &later).await;
+    // Nobody was told that these were done; they were all the same.
+    assert_dead(&next, &revoked).await;
+    assert_eq!(next.active_count().await, Ok(3));
+}
+
+#[tokio::test]
+async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without_a_call() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    stage.journal.set(Mood::Away);
+    retry(host.revoke(&*grant.session.id).await);
+    let before = host.figures().changes;
+    stage.journal.set(Mood::Well);
+    until("the change is appended", async || {
+        host.figures().changes > before
+    })
+    .await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &grant).await;
+}
+
+#[tokio::test]
+async fn a_session_that_a_read_found_over_is_appended_by_the_tick() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    let before = host.figures().changes;
+    stage.clock.advance(Duration::from_secs(61));
+    assert_eq!(
+        host.get(&*grant.session.id).await,
+        Err(DurableError::Session(Error::SessionExpired))
+    );
+    until("the end is appended", async || {
+        host.figures().changes > before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_that_come_together_share_appends() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let before = host.figures().appends;
+    stage.journal.set(Mood::Holding);
+    let creates = (0..64).map(|_| {
+        tokio::spawn({
+            let host = host.clone();
+            async move { host.create(request(AGENT)).await }
+        })
+    });
+    let creates: Vec<_> = creates.collect();
+    until("all sessions are made", async || {
+        host.active_count().await == Ok(64)
+    })
+    .await;
+    stage.journal.set(Mood::Well);
+    for answer in join_all(creates).await {
+        answer.unwrap().unwrap();
+    }
+    let appends = host.figures().appends - before;
+    assert!((1..=8).contains(&appends), "{appends} appends");
+}
+
+#[tokio::test]
+async fn only_counted_uses_wait_for_the_journal() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let plain = create(&host).await;
+    let counted = CreateRequest {
+        max_uses: Some(2),
+        ..request(AGENT)
+    };
+    let counted = host.create(counted).await.unwrap();
+    stage.journal.set(Mood::Away);
+    assert_lives(&host, &plain).await;
+    retry(host.validate(&*counted.token).await);
+    retry(host.authorize(&*counted.token, "memory:read").await);
+    stage.journal.set(Mood::Well);
+    host.touch(&*plain.session.id).await.unwrap();
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &counted).await;
+}
+
+#[tokio::test]
+async fn a_refused_call_is_answered_with_the_components_error() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let answer = host.revoke(NOBODY).await;
+    assert_eq!(answer, Err(DurableError::Session(Error::SessionNotFound)));
+}
+
+#[tokio::test]
+async fn the_state_key_is_rotated_by_a_restart() {
+    let mut stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    host.shutdown().await;
+    stage.options.config = keyed(2);
+    stage.options.config.previous_state_keys = vec![vec![1; 32]];
+    stage.host().await.shutdown().await;
+    stage.options.config = keyed(2);
+    assert_lives(&stage.host().await, &grant).await;
+}
+
+#[tokio::test]
+async fn under_another_key_nothing_is_restored_or_served() {
+    let mut stage = Stage::new();
+    let host = stage.host().await;
+    create(&host).await;
+    host.shutdown().await;
+    let before = stage.journal.records(TENANT);
+    stage.options.config = keyed(2);
+    let error = stage.try_host().await.err();
+    assert!(
+        matches!(error, Some(DurableError::Journal(JournalError::Damaged(_)))),
+        "{error:?}"
+    );
+    assert_eq!(stage.journal.records(TENANT), before);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    host.shutdown().await;
+    let key = format!("session/{}", grant.session.id);
+    stage.journal.damage(TENANT, &key);
+    let error = stage.try_host().await.err().unwrap();
+    assert!(error.to_string().contains(&key), "{error}");
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_journal_that_breaks_ends_all_service() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    stage.journal.set(Mood::Broken);
+    let broken = Err(DurableError::Journal(JournalError::Damaged(
+        "it is broken".into(),
+    )));
+    assert_eq!(host.create(request(AGENT)).await, broken);
+    assert_eq!(
+        host.validate(&*grant.token).await.map(|_| ()),
+        broken.map(|_| ())
+    );
+}
+
+#[tokio::test]
+async fn a_host_needs_a_state_key() {
+    let mut stage = Stage::new();
+    stage.options.config = no_config();
+    let error = stage.try_host().await.err();
+    assert_eq!(error, Some(DurableError::Session(Error::NoStateKey)));
+}
+
+#[tokio::test]
+async fn a_restore_tells_how_far_it_is() {
+    let mut stage = Stage::new();
+    let host = stage.host().await;
+    for _ in 0..3 {
+        create(&host).await;
+    }
+    host.shutdown().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = told.clone();
+    stage.options = DurableOptions {
+        progress: Some(Arc::new(move |progress| {
+            seen.lock().unwrap().push(progress)
+        })),
+        ..stage.options
+    };
+    stage.host().await;
+    let last = *told.lock().unwrap().last().unwrap();
+    assert_eq!(last.tenant, TENANT);
+    assert!(
+        last.restored >= 3 && last.restored == last.total,
+        "{last:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_was_shut_down_answers_nothing_and_has_given_the_tenant_back() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    host.shutdown().await;
+    retry(host.validate(&*grant.token).await);
+    host.shutdown().await;
+    assert_lives(&stage.host().await, &grant).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_calls_that_are_under_way_end() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    stage.journal.set(Mood::Holding);
+    let creating = tokio::spawn({
+        let host = host.clone();
+        async move { host.create(request(AGENT)).await }
+    });
+    until("the instance has the session", async || {
+        host.active_count().await == Ok(1)
+    })
+    .await;
+    let mut closing = Box::pin(host.shutdown());
+    assert!(poll!(&mut closing).is_pending());
+    stage.journal.set(Mood::Well);
+    closing.await;
+    let grant = creating.await.unwrap().unwrap();
+    assert_lives(&stage.host().await, &grant).await;
+}

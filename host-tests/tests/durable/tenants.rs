@@ -1,0 +1,180 @@
+//! One host for each workspace, loaded while it is used.
+
+use std::time::Duration;
+
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::durable::DurableError;
+use clawdb_session_host::journal::TenantId;
+use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use futures::future::join_all;
+use uuid::Uuid;
+
+use crate::scene::{AGENT, engine, request};
+use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+
+fn tenant(n: u128) -> TenantId {
+    TenantId::new(Uuid::from_u128(n))
+}
+
+fn limits(max_loaded: usize) -> TenantLimits {
+    TenantLimits {
+        max_loaded,
+        ..TenantLimits::default()
+    }
+}
+
+fn tenants(stage: &Stage, limits: TenantLimits) -> Tenants {
+    Tenants::new(stage.options.clone(), stage.shared_journal(), limits)
+}
+
+#[tokio::test]
+async fn tenants_are_apart() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(10));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    let second = tenants.tenant(tenant(2)).await.unwrap();
+    let grant = create(&first).await;
+    assert_eq!(grant.session.workspace_id, tenant(1).to_string());
+    assert_dead(&second, &grant).await;
+    assert_eq!(second.revoke_all_for_agent(AGENT).await, Ok(0));
+    assert_lives(&first, &grant).await;
+}
+
+#[tokio::test]
+async fn first_calls_that_come_together_load_a_tenant_once() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(10));
+    let handles = join_all((0..32).map(|_| tenants.tenant(tenant(1)))).await;
+    for handle in handles {
+        create(&handle.unwrap()).await;
+    }
+    assert_eq!(tenants.loaded(), 1);
+    assert_eq!(stage.journal.take_overs(), 1);
+}
+
+#[tokio::test]
+async fn the_tenant_that_is_idle_for_longest_makes_room() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(2));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    let grant = create(&first).await;
+    let second = tenants.tenant(tenant(2)).await.unwrap();
+    let other = create(&second).await;
+    assert_lives(&first, &grant).await;
+    tenants.tenant(tenant(3)).await.unwrap();
+    assert_eq!(tenants.loaded(), 2);
+    assert_eq!(stage.journal.take_overs(), 3);
+    // The first is loaded still; the second is loaded again.
+    assert_lives(&first, &grant).await;
+    assert_eq!(stage.journal.take_overs(), 3);
+    assert_lives(&second, &other).await;
+    assert_eq!(stage.journal.take_overs(), 4);
+    assert_eq!(tenants.loaded(), 2);
+}
+
+#[tokio::test]
+async fn where_all_are_busy_there_is_no_room() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(1));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let creating = tokio::spawn({
+        let first = first.clone();
+        async move { first.create(request(AGENT)).await }
+    });
+    until("the guard is asked", async || {
+        stage.guard.calls().issue == 1
+    })
+    .await;
+    let refused = tenants.tenant(tenant(2)).await.map(|_| ());
+    assert!(retry(refused).contains("busy"));
+    stage.guard.set_all(GuardMode::Ok);
+    creating.await.unwrap().unwrap();
+    tenants.tenant(tenant(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_of_events_keeps_its_tenant_loaded() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(1));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    let events = first.subscribe(0).await.unwrap();
+    assert!(retry(tenants.tenant(tenant(2)).await.map(|_| ())).contains("busy"));
+    drop(events);
+    tenants.tenant(tenant(2)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_tenant_is_unloaded_given_back_and_loaded_again_by_the_next_call() {
+    let stage = Stage::new();
+    let brief = TenantLimits {
+        idle_after: Duration::from_millis(20),
+        ..TenantLimits::default()
+    };
+    let tenants = tenants(&stage, brief);
+    let handle = tenants.tenant(tenant(1)).await.unwrap();
+    let grant = create(&handle).await;
+    until("the tenant is unloaded", async || tenants.loaded() == 0).await;
+    assert_lives(&handle, &grant).await;
+    assert_eq!(stage.journal.take_overs(), 2);
+}
+
+#[tokio::test]
+async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(1));
+    let work = (1..=4).map(|n| {
+        let tenants = tenants.clone();
+        tokio::spawn(async move {
+            let mut grants = Vec::new();
+            while grants.len() < 10 {
+                let created = match tenants.tenant(tenant(n)).await {
+                    Ok(handle) => handle.create(request(AGENT)).await,
+                    Err(error) => Err(error),
+                };
+                match created {
+                    Ok(grant) => grants.push(grant),
+                    // All were busy.
+                    Err(DurableError::Retry(_)) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            (n, grants)
+        })
+    });
+    for outcome in join_all(work.collect::<Vec<_>>()).await {
+        let (n, grants) = outcome.unwrap();
+        let handle = tenants.tenant(tenant(n)).await.unwrap();
+        for grant in &grants {
+            assert_lives(&handle, grant).await;
+        }
+        assert_eq!(handle.active_count().await, Ok(10));
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(2));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    let second = tenants.tenant(tenant(2)).await.unwrap();
+    let grant = create(&first).await;
+    tenants.upgrade(engine().clone()).await.unwrap();
+    assert_eq!(first.figures().upgrades, 1);
+    assert_eq!(second.figures().upgrades, 1);
+    assert_lives(&first, &grant).await;
+}
+
+#[tokio::test]
+async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
+    let stage = Stage::new();
+    let tenants = tenants(&stage, limits(10));
+    let handle = tenants.tenant(tenant(1)).await.unwrap();
+    let grant = create(&handle).await;
+    tenants.shutdown().await;
+    assert_eq!(tenants.loaded(), 0);
+    retry(handle.validate(&*grant.token).await);
+    retry(tenants.tenant(tenant(2)).await.map(|_| ()));
+    let others = self::tenants(&stage, limits(10));
+    assert_lives(&others.tenant(tenant(1)).await.unwrap(), &grant).await;
+}

@@ -1,0 +1,157 @@
+//! The component is replaced while it serves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::durable::DurableError;
+use clawdb_session_host::engine::{COMPONENT, SessionEngine};
+use clawdb_session_host::host::Grant;
+use futures::future::join_all;
+
+use crate::scene::{AGENT, engine, request};
+use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+
+fn agent(n: usize) -> String {
+    format!("0a9e0000-0000-4000-8000-{n:012x}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let other = SessionEngine::from_bytes(COMPONENT).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..16)
+        .map(|n| {
+            let (host, stop) = (host.clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut live, mut dead): (Vec<Grant>, Vec<Grant>) = Default::default();
+                while !stop.load(Ordering::SeqCst) {
+                    let grant = host.create(request(&agent(n))).await.unwrap();
+                    live.push(host.refresh(&*grant.session.id).await.unwrap());
+                    dead.push(grant);
+                    let grant = host.create(request(&agent(n))).await.unwrap();
+                    host.revoke(&*grant.session.id).await.unwrap();
+                    dead.push(grant);
+                    if live.len() > 500 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+                (live, dead)
+            })
+        })
+        .collect();
+    for upgrades in 1..=5 {
+        let before = host.stats().await.unwrap().created;
+        until("there is load", async || {
+            host.stats().await.unwrap().created > before + 50
+        })
+        .await;
+        host.upgrade(other.clone()).await.unwrap();
+        assert_eq!(host.figures().upgrades, upgrades);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let outcome = join_all(workers).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    for outcome in outcome {
+        let (live, dead) = outcome.unwrap();
+        for grant in &live {
+            assert_lives(&next, grant).await;
+        }
+        for grant in &dead {
+            assert_dead(&next, grant).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_after_an_upgrade_is_durable_too() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let before = create(&host).await;
+    host.upgrade(engine().clone()).await.unwrap();
+    let after = create(&host).await;
+    host.revoke(&*before.session.id).await.unwrap();
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &before).await;
+    assert_lives(&next, &after).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_component_upgrade_nothing() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    assert!(SessionEngine::from_bytes(b"no component").is_err());
+    assert_lives(&host, &grant).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_goes_on() {
+    let mut stage = Stage::new();
+    stage.options.drain = Duration::from_millis(20);
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let creating = tokio::spawn({
+        let host = host.clone();
+        async move { host.create(request(AGENT)).await }
+    });
+    until("the guard is asked", async || {
+        stage.guard.calls().issue == 2
+    })
+    .await;
+    let answer = host.upgrade(engine().clone()).await;
+    assert!(
+        matches!(answer, Err(DurableError::Upgrade(_))),
+        "{answer:?}"
+    );
+    assert_lives(&host, &grant).await;
+    stage.guard.set_all(GuardMode::Ok);
+    let late = creating.await.unwrap().unwrap();
+    assert_lives(&host, &late).await;
+    assert_eq!(host.figures().upgrades, 0);
+}
+
+#[tokio::test]
+async fn one_upgrade_goes_on_at_a_time() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (first, second) = tokio::join!(
+        host.upgrade(engine().clone()),
+        host.upgrade(engine().clone())
+    );
+    assert_eq!(first, Ok(()));
+    assert!(
+        matches!(second, Err(DurableError::Upgrade(_))),
+        "{second:?}"
+    );
+    assert_eq!(host.figures().upgrades, 1);
+    assert_eq!(host.upgrade(engine().clone()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_events_go_on_in_the_new_instance() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let mut events = host.subscribe(0).await.unwrap();
+    create(&host).await;
+    let last = events.next().await.unwrap().sequence;
+    host.upgrade(engine().clone()).await.unwrap();
+    assert_eq!(events.next().await, None);
+    let mut events = host.subscribe(last).await.unwrap();
+    let grant = create(&host).await;
+    let event = events.next().await.unwrap();
+    assert_eq!(event.session_id, grant.session.id);
+    assert!(event.sequence > last);
+}
+
+#[tokio::test]
+async fn a_host_that_is_shut_down_is_not_upgraded() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    host.shutdown().await;
+    retry(host.upgrade(engine().clone()).await);
+}
