@@ -157,6 +157,10 @@ impl DurableHost {
         Ok(Self(Target::Host(Arc::new(core))))
     }
 
+    pub(crate) const fn of_core(core: Arc<Core>) -> Self {
+        Self(Target::Host(core))
+    }
+
     pub(crate) const fn of_tenant(pool: Arc<Pool>, tenant: TenantId) -> Self {
         Self(Target::Tenant(pool, tenant))
     }

@@ -17,6 +17,7 @@
 //! | [`control`] | a guard that can be made to wait, refuse and lie |
 //! | [`subscription`] | the events, pushed |
 //! | [`token`] | a bearer token that `Debug` does not show |
+//! | [`serve`] | the host as an HTTP service |
 //! | [`exec`] | conversations in JSON: the command line's scripting interface |
 //! | [`vectors`] | conversations that the component must answer so, on any guard |
 //! | [`bindings`] | the types of the WIT |
@@ -36,6 +37,7 @@ mod imports;
 pub mod journal;
 pub mod jwt;
 mod pulse;
+pub mod serve;
 pub mod subscription;
 pub mod tenants;
 pub mod token;

@@ -1,5 +1,6 @@
 //! The command line: a tour of the component, the component itself, and conversations with it.
 
+mod command;
 mod tour;
 
 use std::io::Write;
@@ -13,6 +14,8 @@ use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::jwt::JwtGuard;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
+
+use command::serve::ServeArgs;
 
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
@@ -63,6 +66,29 @@ enum Command {
         #[arg(long, verbatim_doc_comment)]
         controls: bool,
     },
+    /// Serves sessions over HTTP, until SIGTERM or SIGINT
+    ///
+    /// Prints "listening on http://ADDR" when it does. Admins create and end sessions:
+    ///   curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $KEY" \
+    ///     -H 'Content-Type: application/json' \
+    ///     -d '{"agent_id":"<UUID>","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
+    /// Agents present the token that this gives:
+    ///   curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
+    ///
+    /// The admin key is CLAWDB_SESSION_ADMIN_KEY (at least 16 characters); where that is not set,
+    /// one is made and printed to standard error. X-Workspace-Id, a UUID, names a workspace.
+    ///
+    /// Routes:
+    ///   POST   /v1/sessions                 GET    /v1/sessions/me
+    ///   GET    /v1/sessions/{id}            POST   /v1/sessions/me/authorize
+    ///   DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
+    ///   POST   /v1/sessions/{id}/refresh    POST   /v1/sessions/{id}/delegate
+    ///   GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
+    ///   POST   /v1/revoke-all               GET    /v1/events
+    ///   GET    /metrics                     GET    /healthz
+    /// The documentation of the library's module `serve` says what they take and give.
+    #[command(verbatim_doc_comment)]
+    Serve(ServeArgs),
 }
 
 #[tokio::main]
@@ -112,6 +138,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             conversation.run(input, io::stdout()).await?;
             Ok(())
         }
+        Some(Command::Serve(args)) => command::serve::run(args).await,
     }
 }
 

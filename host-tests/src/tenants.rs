@@ -76,6 +76,23 @@ impl Tenants {
         self.0.loaded().hosts.len()
     }
 
+    /// Whether a tenant is loaded, or being so.
+    #[must_use]
+    pub fn is_loaded(&self, id: TenantId) -> bool {
+        self.0.loaded().hosts.contains_key(&id)
+    }
+
+    /// Those that are loaded, or being so: to look at and to tend. A call on one of these handles does
+    /// not keep its tenant loaded, and loads none: when that was unloaded meanwhile, it ends with `Retry`.
+    #[must_use]
+    pub fn loaded_hosts(&self) -> Vec<(TenantId, DurableHost)> {
+        let loaded = self.0.loaded();
+        let hosts = loaded.hosts.iter();
+        hosts
+            .map(|(id, host)| (*id, DurableHost::of_core(Arc::clone(&host.core))))
+            .collect()
+    }
+
     /// Upgrades all tenants, one by one, as [`DurableHost::upgrade`] does. Those that are loaded later are
     /// of the new build, too.
     ///

@@ -1,0 +1,128 @@
+//! Who asks, and for whose sessions.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use uuid::Uuid;
+
+use super::Service;
+use super::error::ApiError;
+use crate::durable::DurableHost;
+use crate::guard::{GuardError, GuardFailure};
+use crate::journal::TenantId;
+use crate::token::Token;
+
+const ADMIN_KEY: &str = "x-admin-key";
+const WORKSPACE: &str = "x-workspace-id";
+
+/// An admin, and the sessions of the workspace that they named.
+pub struct Admin(pub DurableHost);
+
+/// An agent: its token, which has still to be validated, and the sessions of the workspace that it named.
+pub struct Agent {
+    pub token: Token,
+    pub host: DurableHost,
+}
+
+impl FromRequestParts<Arc<Service>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let presented = match only(headers, ADMIN_KEY)? {
+            Some(key) => Some(key),
+            None => bearer(headers)?,
+        };
+        let presented = presented.ok_or_else(|| {
+            ApiError::unauthorized(
+                "this needs the admin key, as X-Admin-Key or as Authorization: Bearer",
+            )
+        })?;
+        if !service.admin_key.is(presented) {
+            return Err(ApiError::invalid_token("that is not the admin key"));
+        }
+        let host = service.tenants.tenant(workspace(headers)?).await?;
+        Ok(Self(host))
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Agent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let token = bearer(headers)?.ok_or_else(|| {
+            ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
+        })?;
+        let token = std::str::from_utf8(token).map_err(|_| not_good())?;
+        let token = Token::from(token.to_owned());
+        let tenant = workspace(headers)?;
+        if tenant != TenantId::default() && !service.tenants.is_loaded(tenant) {
+            known_to_the_guard(service, &token).await?;
+        }
+        let host = service.tenants.tenant(tenant).await;
+        let host = host.map_err(ApiError::of_agent)?;
+        Ok(Self { token, host })
+    }
+}
+
+/// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
+async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+    match service.guard.validate_token(token.to_string()).await {
+        Ok(_) => Ok(()),
+        Err(GuardFailure::Error(GuardError::Unavailable(_)) | GuardFailure::Fatal(_)) => {
+            Err(ApiError::unavailable("the service cannot answer this now"))
+        }
+        Err(GuardFailure::Error(_)) => Err(not_good()),
+    }
+}
+
+fn not_good() -> ApiError {
+    ApiError::invalid_token("the token is not, or no longer, good")
+}
+
+/// The credentials of the scheme `Bearer` (RFC 6750, section 2.1), whose name is of either case. None:
+/// there are none, or they are of another scheme.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
+    let Some(value) = only(headers, header::AUTHORIZATION.as_str())? else {
+        return Ok(None);
+    };
+    let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
+    }
+    let credentials = value.get(scheme.len()..).unwrap_or_default();
+    Ok(Some(credentials.trim_ascii()))
+}
+
+fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
+    let Some(value) = only(headers, WORKSPACE)? else {
+        return Ok(TenantId::default());
+    };
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    // The hyphenated form is the only one with this length.
+    let workspace = Some(text)
+        .filter(|text| text.len() == 36)
+        .and_then(|text| Uuid::try_parse(text).ok());
+    workspace
+        .map(TenantId::new)
+        .ok_or_else(|| ApiError::invalid_argument("x-workspace-id: must be a UUID with hyphens"))
+}
+
+/// A header's value. Where there are two, nobody can tell which one counts.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(ApiError::bad_request(format!("{name} is there twice")));
+    }
+    Ok(value.map(|value| value.as_bytes()))
+}

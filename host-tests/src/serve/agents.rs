@@ -1,0 +1,30 @@
+//! The routes of agents, and of those that are cut off all at once.
+
+use axum::Json;
+
+use super::access::Admin;
+use super::error::ApiError;
+use super::form::{PageForm, RevokedForm};
+use super::input::{Asked, Body, Id, ListQuery, RevokeAllBody};
+
+pub async fn list(
+    Admin(host): Admin,
+    Id(agent): Id,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Json<PageForm>, ApiError> {
+    let page = host.list_for_agent(agent, query.into()).await?;
+    Ok(Json(page.into()))
+}
+
+pub async fn revoke_all(Admin(host): Admin, Id(agent): Id) -> Result<Json<RevokedForm>, ApiError> {
+    let revoked = host.revoke_all_for_agent(agent).await?;
+    Ok(Json(RevokedForm { revoked }))
+}
+
+pub async fn revoke_filtered(
+    Admin(host): Admin,
+    Body(body): Body<RevokeAllBody>,
+) -> Result<Json<RevokedForm>, ApiError> {
+    let revoked = host.revoke_all(body.into()).await?;
+    Ok(Json(RevokedForm { revoked }))
+}

@@ -1,0 +1,292 @@
+//! What a request is refused with: a status, and `{"error", "message"}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::bindings::exports::clawdb::session::sessions::{InvalidArgument, Limit};
+use crate::durable::DurableError;
+use crate::error::SessionError;
+use crate::guard::GuardError;
+
+/// How long to wait before the same is asked for again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// A refusal.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    error: &'static str,
+    message: String,
+    /// `WWW-Authenticate` (RFC 6750, section 3).
+    challenge: Option<HeaderValue>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            error,
+            message: message.into(),
+            challenge: None,
+        }
+    }
+
+    /// An argument that is not accepted.
+    pub fn invalid_argument(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_argument", message)
+    }
+
+    /// A body that is not JSON.
+    pub fn invalid_json(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_json", message)
+    }
+
+    /// A body that could not be read, for another reason than the others.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// Nothing was presented, and something has to be: RFC 6750 has no error code for that.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self {
+            challenge: Some(HeaderValue::from_static("Bearer")),
+            ..Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+        }
+    }
+
+    /// What was presented is not good. The caller learns no more.
+    pub fn invalid_token(message: impl Into<String>) -> Self {
+        Self {
+            challenge: Some(HeaderValue::from_static(r#"Bearer error="invalid_token""#)),
+            ..Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message)
+        }
+    }
+
+    /// No route.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route")
+    }
+
+    /// A route, but not for this method.
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "the route does not take this method; Allow has those that it takes",
+        )
+    }
+
+    /// The body took too long.
+    pub fn request_timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_timeout",
+            "the body did not come in time",
+        )
+    }
+
+    /// The body is too large.
+    pub fn body_too_large(max: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("a body has at most {max} bytes"),
+        )
+    }
+
+    /// The body is not said to be JSON.
+    pub fn unsupported_media_type() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "a body is JSON, and Content-Type says so: application/json",
+        )
+    }
+
+    /// There is no answer in time.
+    pub fn timeout() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "there was no answer in time; whether the operation was done is not known",
+        )
+    }
+
+    /// The same may succeed soon.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+
+    /// What an admin is told.
+    fn of_admin(error: DurableError) -> Self {
+        match error {
+            DurableError::Session(error) => Self::of_session(error),
+            DurableError::Retry(reason) => Self::unavailable(reason),
+            DurableError::NotOwner(reason) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_owner",
+                format!("another host has the workspace: {reason}"),
+            ),
+            DurableError::Journal(error) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "journal",
+                error.to_string(),
+            ),
+            error => Self::internal(error.to_string()),
+        }
+    }
+
+    /// What an agent is told: that its token is good for nothing any more is all that there is to know,
+    /// and what is wrong in the house is the house's business.
+    pub fn of_agent(error: DurableError) -> Self {
+        let error = match error {
+            DurableError::Session(
+                SessionError::InvalidToken
+                | SessionError::SessionNotFound
+                | SessionError::SessionExpired
+                | SessionError::SessionRevoked
+                | SessionError::Guard(
+                    GuardError::InvalidToken
+                    | GuardError::Expired
+                    | GuardError::Revoked
+                    | GuardError::Denied(_),
+                ),
+            ) => return Self::invalid_token("the token is not, or no longer, good"),
+            DurableError::Session(SessionError::ScopeDenied(scope)) => {
+                let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
+                return Self {
+                    challenge: HeaderValue::try_from(challenge).ok(),
+                    ..Self::insufficient_scope(&scope)
+                };
+            }
+            error => Self::of_admin(error),
+        };
+        if error.status.is_server_error() {
+            let message = "the service cannot answer this now".into();
+            return Self { message, ..error };
+        }
+        error
+    }
+
+    /// What whoever watches the service is told: whatever is wrong, it cannot do its work.
+    pub fn of_health(error: DurableError) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..Self::of_admin(error)
+        }
+    }
+
+    fn insufficient_scope(scope: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient_scope",
+            format!("the session lacks the scope {scope}"),
+        )
+    }
+
+    fn of_session(error: SessionError) -> Self {
+        match error {
+            SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
+                Self::invalid_argument(format!("{}: {reason}", name_of(&field)))
+            }
+            SessionError::InvalidToken => Self::invalid_token("the token is not good"),
+            SessionError::SessionNotFound => Self::new(
+                StatusCode::NOT_FOUND,
+                "session_not_found",
+                "no live session has this id",
+            ),
+            SessionError::SessionExpired => Self::new(
+                StatusCode::GONE,
+                "session_expired",
+                "the time of the session is over",
+            ),
+            SessionError::SessionRevoked => Self::new(
+                StatusCode::CONFLICT,
+                "session_revoked",
+                "a revocation came first",
+            ),
+            SessionError::Conflict => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "another refresh or rotation of the session came first",
+            ),
+            SessionError::LimitReached(limit) => Self::of_limit(limit),
+            SessionError::ScopeDenied(scope) => Self::insufficient_scope(&scope),
+            SessionError::Guard(error) => {
+                Self::new(StatusCode::BAD_GATEWAY, "guard_error", reason_of(error))
+            }
+            error @ (SessionError::AlreadyConfigured
+            | SessionError::AlreadyStarted
+            | SessionError::NoStateKey
+            | SessionError::RefusedRecord(_)
+            | SessionError::Collision(_)
+            | SessionError::EntropyUnavailable) => Self::internal(format!("{error:?}")),
+        }
+    }
+
+    fn of_limit(limit: Limit) -> Self {
+        let name = match limit {
+            Limit::MaxSessions => "max-sessions",
+            Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
+            Limit::MaxStateBytes => "max-state-bytes",
+            Limit::MaxSessionsPerRoot => "max-sessions-per-root",
+            Limit::MaxDepth => "max-depth",
+            Limit::MaxUses => "max-uses",
+            Limit::Subscribers => "subscribers",
+            Limit::UnconfirmedRevocations => "unconfirmed-revocations",
+        };
+        let status = match limit {
+            // To wait changes nothing: it is the parent's nature.
+            Limit::MaxDepth | Limit::MaxUses => StatusCode::CONFLICT,
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        };
+        Self::new(status, "limit_reached", format!("{name} is reached"))
+    }
+}
+
+impl From<DurableError> for ApiError {
+    fn from(error: DurableError) -> Self {
+        Self::of_admin(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.error, "message": self.message });
+        let mut response = (self.status, Json(body)).into_response();
+        if let Some(challenge) = self.challenge {
+            let headers = response.headers_mut();
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+/// The name that a field of the WIT has here.
+fn name_of(field: &str) -> String {
+    match field {
+        "expires-in" => "ttl_secs".into(),
+        field => field.replace('-', "_"),
+    }
+}
+
+fn reason_of(error: GuardError) -> String {
+    match error {
+        GuardError::InvalidToken => "the guard says that the token is invalid".into(),
+        GuardError::Expired => "the guard says that the token has expired".into(),
+        GuardError::Revoked => "the guard says that the token is revoked".into(),
+        GuardError::Denied(reason) => format!("the guard refuses: {reason}"),
+        GuardError::Unavailable(reason) => format!("the guard is not available: {reason}"),
+    }
+}

@@ -1,0 +1,227 @@
+//! Figures of the service and of the tenants that are loaded, as OpenMetrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::future::join_all;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Service;
+use super::error::ApiError;
+use crate::bindings::exports::clawdb::session::settings::Statistics;
+use crate::durable::Figures;
+use crate::tenants::Tenants;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long a tenant has to tell its figures. Who scrapes does not wait for ever.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is counted as it happens.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            // From half a millisecond to 16 s.
+            durations: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_5, 2.0, 16))
+            }),
+        }
+    }
+}
+
+/// Counts a request, by its route and not by its path: there are as many paths as sessions.
+pub async fn observe(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begin = Instant::now();
+    let method = name_of(request.method());
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
+    let answer = next.run(request).await;
+    let metrics = &service.metrics;
+    let labels = RouteLabels {
+        route: route.clone(),
+    };
+    let took = begin.elapsed().as_secs_f64();
+    metrics.durations.get_or_create(&labels).observe(took);
+    let labels = RequestLabels {
+        method,
+        route,
+        status: answer.status().as_u16(),
+    };
+    metrics.requests.get_or_create(&labels).inc();
+    answer
+}
+
+pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, ApiError> {
+    let totals = Totals::gather(&service.tenants).await;
+    let mut registry = Registry::with_prefix("clawdb_session");
+    service.metrics.register(&mut registry);
+    totals.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry)
+        .map_err(|_| ApiError::unavailable("the figures could not be written"))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+impl Metrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "http_requests",
+            "Requests that were answered",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from the headers of a request to those of its answer",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+    }
+}
+
+/// The figures of all tenants that are loaded, together: their number has no bound that labels could
+/// have.
+#[derive(Default)]
+struct Totals {
+    loaded: u64,
+    silent: u64,
+    live_sessions: u64,
+    prunable_sessions: u64,
+    pending_revocations: u64,
+    tombstones: u64,
+    subscribers: u64,
+    state_bytes: u64,
+    restarts: u64,
+    losses: u64,
+}
+
+impl Totals {
+    async fn gather(tenants: &Tenants) -> Self {
+        let hosts = tenants.loaded_hosts();
+        let asking = hosts.iter().map(async |(_, host)| {
+            let stats = tokio::time::timeout(PATIENCE, host.stats()).await;
+            (stats.ok().and_then(Result::ok), host.figures())
+        });
+        let mut totals = Self::default();
+        for (stats, figures) in join_all(asking).await {
+            totals.add(stats.as_ref(), &figures);
+        }
+        totals
+    }
+
+    fn add(&mut self, stats: Option<&Statistics>, figures: &Figures) {
+        self.loaded += 1;
+        self.restarts += figures.restarts;
+        self.losses += figures.losses;
+        let Some(stats) = stats else {
+            self.silent += 1;
+            return;
+        };
+        self.live_sessions += u64::from(stats.live_sessions);
+        self.prunable_sessions += u64::from(stats.prunable_sessions);
+        self.pending_revocations += u64::from(stats.pending_revocations);
+        self.tombstones += u64::from(stats.tombstones);
+        self.subscribers += u64::from(stats.subscribers);
+        self.state_bytes = self.state_bytes.saturating_add(stats.state_bytes);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let gauges = [
+            ("tenants_loaded", "Tenants that are loaded", self.loaded),
+            (
+                "tenants_silent",
+                "Of these, those that did not tell their figures: they are in no sum here",
+                self.silent,
+            ),
+            (
+                "live_sessions",
+                "Sessions that are live",
+                self.live_sessions,
+            ),
+            (
+                "prunable_sessions",
+                "Sessions whose time is over and that nothing has ended yet",
+                self.prunable_sessions,
+            ),
+            (
+                "pending_revocations",
+                "Revocations that the guard has not confirmed",
+                self.pending_revocations,
+            ),
+            (
+                "tombstones",
+                "Records of what has ended and must not come back",
+                self.tombstones,
+            ),
+            ("subscribers", "Readers of events", self.subscribers),
+            (
+                "instance_restarts",
+                "Instances that ended by themselves and were replaced, since their tenants were loaded",
+                self.restarts,
+            ),
+            (
+                "tenant_losses",
+                "Times that a tenant was lost to another host, since it was loaded",
+                self.losses,
+            ),
+        ];
+        for (name, help, figure) in gauges {
+            registry.register(name, help, gauge(figure));
+        }
+        registry.register_with_unit(
+            "state",
+            "What counts against max-state-bytes",
+            Unit::Bytes,
+            gauge(self.state_bytes),
+        );
+    }
+}
+
+fn gauge(figure: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(figure).unwrap_or(i64::MAX))
+}
+
+/// A client may make methods up, and as many as it likes.
+fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

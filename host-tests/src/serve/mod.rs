@@ -1,0 +1,268 @@
+//! The host as a small HTTP service: JSON over HTTP/1.1, for platforms that do not embed it.
+//!
+//! ```text
+//! $ export CLAWDB_SESSION_ADMIN_KEY=$(openssl rand -hex 32)
+//! $ clawdb-session serve --journal sessions.redb &
+//! listening on http://127.0.0.1:8787
+//! $ curl -s http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $CLAWDB_SESSION_ADMIN_KEY" \
+//!     -H 'Content-Type: application/json' \
+//!     -d '{"agent_id":"7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
+//! {"session_id":"…","token":"…","agent_id":"…","role":"worker","scopes":["tool:*"],"expires_at":"…"}
+//! $ curl -s http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
+//! ```
+//!
+//! # Routes
+//!
+//! | route | who | body | answer |
+//! |---|---|---|---|
+//! | `POST /v1/sessions` | admin | `agent_id`, `role`, `scopes`; and, if wanted, `ttl_secs`, `task_type`, `metadata` (a JSON value), `max_uses` | 201, grant |
+//! | `GET /v1/sessions/{id}` | admin | | session |
+//! | `DELETE /v1/sessions/{id}` | admin | | `{"session_id", "guard_confirmed", "descendants"}` |
+//! | `POST /v1/sessions/{id}/refresh` | admin | | grant |
+//! | `POST /v1/sessions/{id}/delegate` | admin | as for a create | 201, grant |
+//! | `GET /v1/sessions/me` | agent | | session |
+//! | `POST /v1/sessions/me/rotate` | agent | | grant |
+//! | `POST /v1/sessions/me/authorize` | agent | `scope` | session, or 403 |
+//! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | `{"sessions": [session], "next"}`; `next` is the next cursor or null |
+//! | `DELETE /v1/agents/{id}/sessions` | admin | | `{"revoked"}` |
+//! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | `{"revoked"}` |
+//! | `GET /v1/events?since=` | admin | | server-sent events, see below |
+//! | `GET /metrics` | anybody | | OpenMetrics, which Prometheus reads |
+//! | `GET /healthz` | anybody | | `{"status": "ok"}` while the default workspace answers, or 503 |
+//!
+//! A grant is `session_id`, `token`, `agent_id`, `role`, `scopes`, `expires_at`. A session is
+//! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`, `expires_at`,
+//! `metadata`, `parent`, `root`, `generation`, `uses_left`. Times are RFC 3339. `metadata` comes back
+//! as the same JSON value, but not byte for byte.
+//!
+//! `GET /v1/sessions/me` is `validate` of the WIT and counts as a use; so is `authorize`.
+//!
+//! A session is dead when `DELETE` answers, whether or not the guard has confirmed; what it has not
+//! confirmed is asked for again in the background.
+//!
+//! # Who
+//!
+//! An admin presents the [admin key](AdminKey), as `X-Admin-Key` or as `Authorization: Bearer`. An
+//! agent presents its token as `Authorization: Bearer`. `/metrics` and `/healthz` ask for nothing and
+//! tell nothing of any session; bind to a loopback address, as the command line does unless told
+//! otherwise, or put a proxy in front. There is no TLS here: that is the proxy's.
+//!
+//! # Workspaces
+//!
+//! `X-Workspace-Id`, a UUID, says in whose sessions; without it that is the nil UUID. Each workspace
+//! is a [tenant](crate::tenants). Naming one loads it, so a token for one that is not loaded is shown
+//! to the guard first, and whoever has none loads nothing.
+//!
+//! # Errors
+//!
+//! `{"error": "<name>", "message": "<for people>"}`, also for what no route was found for.
+//!
+//! | status | `error` |
+//! |---|---|
+//! | 400 | `invalid_argument` (the message begins with the field's name), `invalid_json`, `bad_request` |
+//! | 401 | `unauthorized` (nothing presented), `invalid_token` (not good, or no longer); with `WWW-Authenticate: Bearer` (RFC 6750) |
+//! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents |
+//! | 404 | `session_not_found`, `not_found` (no such route) |
+//! | 405 | `method_not_allowed` |
+//! | 408 | `request_timeout`: the body took longer than 10 s |
+//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`) |
+//! | 410 | `session_expired` |
+//! | 413 | `body_too_large`: above 64 KiB |
+//! | 415 | `unsupported_media_type`: a body that is not said to be `application/json` |
+//! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
+//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `internal` |
+//! | 502 | `guard_error`: the token authority refused or failed |
+//! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace); with `Retry-After` |
+//! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
+//!
+//! # Events
+//!
+//! `GET /v1/events` is a stream of [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
+//! The `id` of each is its sequence number, its data a JSON object: `sequence`, `time`, `session_id`,
+//! `agent_id`, `parent`, `root`, `generation`, `kind`, `reason` (null where there is none) and
+//! `missed`, how many events before this one the reader has lost. `since`, or `Last-Event-ID` when a
+//! reader comes back, says after which it begins; the latter counts where there are both. The stream
+//! goes on when the instance is replaced, and ends when the service does or the workspace is lost.
+//!
+//! # Bounds
+//!
+//! [`ServeOptions`] has them. Tokens and keys are written nowhere.
+
+mod access;
+mod agents;
+mod connections;
+mod error;
+mod events;
+mod form;
+mod health;
+mod housekeeping;
+mod input;
+mod key;
+mod metrics;
+mod sessions;
+mod time_limit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+pub use housekeeping::housekeeping;
+pub use key::{ADMIN_KEY_VARIABLE, AdminKey, BadAdminKey};
+
+use crate::guard::Guard;
+use crate::tenants::Tenants;
+use error::ApiError;
+use metrics::Metrics;
+
+/// How many bytes a body has at most. Metadata, the largest part of one, has at most 16 KiB.
+const MAX_BODY: usize = 64 << 10;
+
+/// What the service is given, and its bounds.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// What an admin presents.
+    pub admin_key: AdminKey,
+    /// The tenants' guard, which is asked before an agent's request loads a tenant.
+    pub guard: Arc<dyn Guard>,
+    /// How long a request may take, from its headers to the headers of its answer; 30 s by default.
+    pub request_timeout: Duration,
+    /// How long a connection waits for the headers of the next request; 30 s by default.
+    pub header_timeout: Duration,
+    /// How many connections there are at a time at most; 4,096 by default. Further ones wait.
+    pub max_connections: usize,
+    /// How long requests under way get when the service ends; 10 s by default.
+    pub drain: Duration,
+    /// How often [`housekeeping`] goes round; 10 s by default.
+    pub housekeeping: Duration,
+}
+
+impl ServeOptions {
+    /// The defaults with these.
+    #[must_use]
+    pub fn new(admin_key: AdminKey, guard: Arc<dyn Guard>) -> Self {
+        Self {
+            admin_key,
+            guard,
+            request_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
+            max_connections: 4_096,
+            drain: Duration::from_secs(10),
+            housekeeping: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the routes share.
+struct Service {
+    tenants: Tenants,
+    admin_key: AdminKey,
+    guard: Arc<dyn Guard>,
+    metrics: Metrics,
+    closing: Closing,
+}
+
+/// Whether the service comes to its end. Clones tell the same.
+#[derive(Clone)]
+struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Waits until it does.
+    async fn begun(mut self) {
+        // Where nobody can say it any more, it has.
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}
+
+/// Serves until `shutdown` ends. Then no connection is taken any more, streams of events end, requests
+/// under way get [`ServeOptions::drain`] to end, and the tenants are shut down.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn serve(
+    listener: TcpListener,
+    tenants: Tenants,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (close, closing) = watch::channel(false);
+    let tending = tokio::spawn(housekeeping(tenants.clone(), options.housekeeping));
+    let routes = router(tenants.clone(), &options, closing.clone());
+    let serving = connections::serve(listener, routes, &options, Closing(closing));
+    let ending = async {
+        shutdown.await;
+        close.send_replace(true);
+    };
+    tokio::join!(serving, ending);
+    tending.abort();
+    tenants.shutdown().await;
+}
+
+/// The routes, for those who serve them by themselves. Streams of events end when `closing` says so, or
+/// its sender is gone.
+///
+/// The bounds that are about connections ([`ServeOptions::header_timeout`], `max_connections`, `drain`)
+/// and [`housekeeping`] are theirs then.
+pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver<bool>) -> Router {
+    let service = Arc::new(Service {
+        tenants,
+        admin_key: options.admin_key.clone(),
+        guard: Arc::clone(&options.guard),
+        metrics: Metrics::default(),
+        closing: Closing(closing),
+    });
+    Router::new()
+        .route("/v1/sessions", post(sessions::create))
+        .route("/v1/sessions/me", get(sessions::me))
+        .route("/v1/sessions/me/rotate", post(sessions::rotate))
+        .route("/v1/sessions/me/authorize", post(sessions::authorize))
+        .route(
+            "/v1/sessions/{session_id}",
+            get(sessions::get).delete(sessions::revoke),
+        )
+        .route("/v1/sessions/{session_id}/refresh", post(sessions::refresh))
+        .route(
+            "/v1/sessions/{session_id}/delegate",
+            post(sessions::delegate),
+        )
+        .route(
+            "/v1/agents/{agent_id}/sessions",
+            get(agents::list).merge(delete(agents::revoke_all)),
+        )
+        .route("/v1/revoke-all", post(agents::revoke_filtered))
+        .route("/v1/events", get(events::stream))
+        .route("/metrics", get(metrics::scrape))
+        .route("/healthz", get(health::check))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(
+            options.request_timeout,
+            time_limit::limit,
+        ))
+        .layer(from_fn_with_state(Arc::clone(&service), metrics::observe))
+        .layer(map_response(uncached))
+        .with_state(service)
+}
+
+async fn no_route() -> ApiError {
+    ApiError::not_found()
+}
+
+async fn no_method() -> ApiError {
+    ApiError::method_not_allowed()
+}
+
+/// Answers hold tokens, and what is true of sessions only now.
+async fn uncached(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
