@@ -71,7 +71,7 @@ enum Command {
     /// Prints "listening on http://ADDR" when it does. Admins create and end sessions:
     ///   curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $KEY" \
     ///     -H 'Content-Type: application/json' \
-    ///     -d '{"agent_id":"<UUID>","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
+    ///     -d '{"agent_id":"<UUID>","role":"worker","scopes":[],"ttl_secs":900}'
     /// Agents present the token that this gives:
     ///   curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
     ///

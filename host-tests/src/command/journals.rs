@@ -18,7 +18,7 @@ pub struct JournalArgs {
     /// Keeps the sessions in this file, which is made where there is none
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     journal: Option<PathBuf>,
-    /// Keeps the sessions in NATS JetStream, such as nats://127.0.0.1:4222
+    /// Keeps the sessions on NATS, which several machines can share
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
 }

@@ -42,7 +42,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let host = HostOptions::with_shared_guard(Arc::clone(&guard));
     let options = DurableOptions {
         report: Some(Arc::new(|tenant, text| {
-            eprintln!("{tenant}: the host {text}")
+            eprintln!("{tenant}: the host {text}");
         })),
         ..DurableOptions::new(SessionEngine::new()?, host, sealed_with(keys))
     };

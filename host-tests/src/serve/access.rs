@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use uuid::Uuid;
 
 use super::Service;
@@ -124,5 +124,5 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiE
     if values.next().is_some() {
         return Err(ApiError::bad_request(format!("{name} is there twice")));
     }
-    Ok(value.map(|value| value.as_bytes()))
+    Ok(value.map(HeaderValue::as_bytes))
 }

@@ -138,7 +138,7 @@ impl ApiError {
                 "journal",
                 error.to_string(),
             ),
-            error => Self::internal(error.to_string()),
+            error @ DurableError::Upgrade(_) => Self::internal(error.to_string()),
         }
     }
 

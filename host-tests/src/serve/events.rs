@@ -16,10 +16,13 @@ use super::error::ApiError;
 use super::form::EventForm;
 use super::input::{Asked, EventsQuery};
 use crate::bindings::exports::clawdb::session::events::Event;
-use crate::durable::DurableHost;
+use crate::durable::{DurableError, DurableHost};
 use crate::subscription::Subscription;
 
 const LAST_EVENT_ID: &str = "last-event-id";
+/// How often, and after which pause, a reader whose instance has ended asks for the next one's events.
+const ATTEMPTS: usize = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often something is sent where nothing happens, so that nobody on the way takes the connection
 /// for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -40,7 +43,7 @@ pub async fn stream(
     };
     let events = reader
         .events()
-        .map(sent)
+        .map(|event| Ok::<_, Infallible>(sent(event)))
         .take_until(service.closing.clone().begun());
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(Sse::new(events).keep_alive(keep_alive))
@@ -69,16 +72,27 @@ impl Reader {
                 self.last = event.sequence;
                 return Some(event);
             }
-            self.subscription = self.host.subscribe(self.last).await.ok()?;
+            self.subscription = self.subscribe_again().await?;
         }
+    }
+
+    /// The instance has ended, which the host may not know yet: then it answers `Retry`.
+    async fn subscribe_again(&self) -> Option<Subscription> {
+        for _ in 0..ATTEMPTS {
+            match self.host.subscribe(self.last).await {
+                Err(DurableError::Retry(_)) => tokio::time::sleep(PAUSE).await,
+                subscription => return subscription.ok(),
+            }
+        }
+        None
     }
 }
 
-fn sent(event: Event) -> Result<Sent, Infallible> {
+fn sent(event: Event) -> Sent {
     let sequence = event.sequence.to_string();
     // A form of texts and numbers always has a JSON.
     let data = serde_json::to_string(&EventForm::from(event)).unwrap_or_default();
-    Ok(Sent::default().id(sequence).data(data))
+    Sent::default().id(sequence).data(data)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -114,11 +115,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = Json::from_request(request, state);
-        match tokio::time::timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(Json(body))) => Ok(Self(body)),
-            Ok(Err(rejection)) => Err(refused(&rejection)),
-            Err(_) => Err(ApiError::request_timeout()),
+        let (parts, body) = request.into_parts();
+        let reading = Bytes::from_request(Request::from_parts(parts.clone(), body), state);
+        let read = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+        let body = read.map_err(|_| ApiError::request_timeout())?;
+        let body = body.map_err(|rejection| unreadable(&rejection))?;
+        // serde would take a list for an object whose members it has in their order.
+        let is_list = body.trim_ascii_start().starts_with(b"[");
+        let parsed = Json::from_request(Request::from_parts(parts, body.into()), state).await;
+        match parsed {
+            Ok(_) | Err(JsonRejection::JsonDataError(_)) if is_list => {
+                Err(ApiError::invalid_argument("the body must be an object"))
+            }
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) => Err(refused(&rejection)),
         }
     }
 }
@@ -148,10 +158,14 @@ fn refused(rejection: &JsonRejection) -> ApiError {
         JsonRejection::JsonDataError(error) => ApiError::invalid_argument(reason(error)),
         JsonRejection::JsonSyntaxError(error) => ApiError::invalid_json(reason(error)),
         JsonRejection::MissingJsonContentType(_) => ApiError::unsupported_media_type(),
-        rejection if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::body_too_large(MAX_BODY)
-        }
         rejection => ApiError::bad_request(rejection.body_text()),
+    }
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(MAX_BODY),
+        _ => ApiError::bad_request(rejection.body_text()),
     }
 }
 

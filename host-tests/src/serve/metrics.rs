@@ -1,4 +1,5 @@
-//! Figures of the service and of the tenants that are loaded, as OpenMetrics.
+//! Figures of the service and of the tenants that are loaded, in the text format of
+//! Prometheus (its standard form, `OpenMetrics`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

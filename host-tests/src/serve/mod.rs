@@ -27,7 +27,7 @@
 //! | `DELETE /v1/agents/{id}/sessions` | admin | | `{"revoked"}` |
 //! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | `{"revoked"}` |
 //! | `GET /v1/events?since=` | admin | | server-sent events, see below |
-//! | `GET /metrics` | anybody | | OpenMetrics, which Prometheus reads |
+//! | `GET /metrics` | anybody | | figures, in the text format of Prometheus |
 //! | `GET /healthz` | anybody | | `{"status": "ok"}` while the default workspace answers, or 503 |
 //!
 //! A grant is `session_id`, `token`, `agent_id`, `role`, `scopes`, `expires_at`. A session is

@@ -1,0 +1,188 @@
+//! Time and connections have bounds, and the end is graceful.
+
+use std::time::Duration;
+
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::serve::{AdminKey, BadAdminKey, ServeOptions};
+use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::refusals::until_issued;
+use crate::service::{ADMIN_KEY, Setting, TestService, answer, until, worker};
+
+async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
+    TestService::with(Setting {
+        serve,
+        ..Setting::default()
+    })
+    .await
+}
+
+#[test]
+fn an_admin_key_is_long_and_can_be_presented() {
+    for bad in [
+        "",
+        "fifteen-letters",
+        "sixteen letters!",
+        "sixteen-letters\n",
+        "ümlaut-ümlaut-ümlaut",
+    ] {
+        assert_eq!(AdminKey::new(bad).err(), Some(BadAdminKey), "{bad:?}");
+    }
+    assert!(AdminKey::new("sixteen-letters!").is_ok());
+    let made = AdminKey::random().unwrap();
+    assert_eq!(made.reveal().len(), 64);
+    assert_ne!(made.reveal(), AdminKey::random().unwrap().reveal());
+    assert_eq!(format!("{made:?}"), "AdminKey(..)");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+    let service = with(|options| ServeOptions {
+        request_timeout: Duration::from_millis(100),
+        ..options
+    })
+    .await;
+    service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    service
+        .create(&worker())
+        .await
+        .assert_refused(504, "timeout");
+    service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+}
+
+#[tokio::test]
+async fn a_stream_of_events_may_take_longer_than_a_request() {
+    let service = with(|options| ServeOptions {
+        request_timeout: Duration::from_millis(200),
+        header_timeout: Duration::from_millis(200),
+        ..options
+    })
+    .await;
+    // Until the instance is there; a request gives up sooner.
+    until("the service is healthy", async || {
+        service
+            .request(Method::GET, "/healthz")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
+    })
+    .await;
+    let mut stream = service
+        .admin(Method::GET, "/v1/events")
+        .send()
+        .await
+        .unwrap();
+    // Time has to pass here: that is what this is about.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    service.session().await;
+    assert!(stream.chunk().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_no_whole_request_is_closed() {
+    let service = with(|options| ServeOptions {
+        header_timeout: Duration::from_millis(100),
+        ..options
+    })
+    .await;
+    for begin in [
+        "",
+        "GET /healthz HT",
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+    ] {
+        let mut connection = TcpStream::connect(service.address).await.unwrap();
+        connection.write_all(begin.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let end = connection.read_to_end(&mut answer);
+        let end = tokio::time::timeout(Duration::from_secs(10), end).await;
+        assert!(end.is_ok(), "{begin:?} is still waited for");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_too_many_waits_for_a_place() {
+    let service = with(|options| ServeOptions {
+        max_connections: 1,
+        header_timeout: Duration::from_mins(10),
+        ..options
+    })
+    .await;
+    let mut first = TcpStream::connect(service.address).await.unwrap();
+    let health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    first.write_all(health).await.unwrap();
+    let mut some = [0; 12];
+    first.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+
+    let mut second = TcpStream::connect(service.address).await.unwrap();
+    second.write_all(health).await.unwrap();
+    let early =
+        tokio::time::timeout(Duration::from_millis(200), second.read_exact(&mut some)).await;
+    assert!(early.is_err(), "there is no place for it");
+    drop(first);
+    second.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_the_end_is_answered_and_nothing_new_is_taken() {
+    let mut service = TestService::new().await;
+    service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let create = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let creating = tokio::spawn(answer(create));
+    until_issued(&service, 2).await;
+    service.stop();
+    until("nothing new is taken", async || {
+        TcpStream::connect(service.address).await.is_err()
+    })
+    .await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+    let created = creating.await.unwrap();
+    assert_eq!(created.status, 201, "{created:?}");
+    service.ended().await;
+}
+
+#[tokio::test]
+async fn what_never_ends_does_not_hold_up_the_end() {
+    let mut service = with(|options| ServeOptions {
+        drain: Duration::from_millis(100),
+        ..options
+    })
+    .await;
+    service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let create = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let creating = tokio::spawn(create.send());
+    until_issued(&service, 2).await;
+    service.stop();
+    service.ended().await;
+    assert!(
+        creating.await.unwrap().is_err(),
+        "the connection was cut off"
+    );
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_end() {
+    let mut service = TestService::new().await;
+    let mut idle = TcpStream::connect(service.address).await.unwrap();
+    let request = format!(
+        "GET /v1/agents/x/sessions HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {ADMIN_KEY}\r\n\r\n"
+    );
+    idle.write_all(request.as_bytes()).await.unwrap();
+    let mut some = [0; 12];
+    idle.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 400");
+    let unused = TcpStream::connect(service.address).await.unwrap();
+    service.stop();
+    let begin = std::time::Instant::now();
+    service.ended().await;
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    drop((idle, unused));
+}

@@ -1,0 +1,11 @@
+//! The HTTP service over real sockets: in this process, where clock and guard are under control, and as
+//! the program that people start.
+
+mod bounds;
+mod events;
+mod program;
+mod refusals;
+mod service;
+mod sessions;
+mod upkeep;
+mod workspaces;

@@ -1,0 +1,236 @@
+//! The program that people start.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::service::{ADMIN_KEY, text, worker};
+
+/// A service in a process of its own, which ends with this at the latest.
+struct Program {
+    child: Child,
+    url: String,
+    out: BufReader<ChildStdout>,
+    err: ChildStderr,
+}
+
+/// What it has left when it ended.
+struct Left {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
+    command.arg("serve").args(args);
+    for variable in [
+        "CLAW_GUARD_JWT_SECRET",
+        "CLAWDB_SESSION_ADMIN_KEY",
+        "CLAWDB_SESSION_STATE_KEY",
+        "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn with_key(args: &[&str]) -> Command {
+    let mut command = command(args);
+    command.env("CLAWDB_SESSION_ADMIN_KEY", ADMIN_KEY);
+    command
+}
+
+/// Starts it and waits for its one line.
+fn start(mut command: Command) -> Program {
+    let child = command.args(["--listen", "127.0.0.1:0"]);
+    let mut child = child
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let err = child.stderr.take().unwrap();
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    let url = line
+        .trim_end()
+        .strip_prefix("listening on ")
+        .map(str::to_owned);
+    let url = url.unwrap_or_else(|| panic!("{line:?}"));
+    assert!(
+        url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
+        "{url}"
+    );
+    Program {
+        child,
+        url,
+        out,
+        err,
+    }
+}
+
+impl Program {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    fn end(mut self, signal: Signal) -> Left {
+        self.signal(signal);
+        let begin = Instant::now();
+        let code = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code();
+            }
+            assert!(begin.elapsed() < Duration::from_secs(30), "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let (mut out, mut err) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
+        self.err.read_to_string(&mut err).unwrap();
+        Left { code, out, err }
+    }
+
+    async fn create(&self, key: &str) -> Value {
+        let request = Client::new().post(format!("{}/v1/sessions", self.url));
+        let response = request
+            .bearer_auth(key)
+            .json(&worker())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 201);
+        response.json().await.unwrap()
+    }
+
+    async fn delete(&self, grant: &Value) {
+        let id = text(&grant["session_id"]);
+        let request = Client::new().delete(format!("{}/v1/sessions/{id}", self.url));
+        let response = request.bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+
+    async fn me(&self, grant: &Value) -> StatusCode {
+        let request = Client::new().get(format!("{}/v1/sessions/me", self.url));
+        let request = request.bearer_auth(text(&grant["token"]));
+        request.send().await.unwrap().status()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_ends_well_on_a_signal() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let program = start(with_key(&[]));
+        let grant = program.create(ADMIN_KEY).await;
+        assert_eq!(program.me(&grant).await, 200);
+        let left = program.end(signal);
+        assert_eq!(left.code, Some(0), "{}", left.err);
+        assert_eq!(left.out, "", "one line and no more");
+        assert!(left.err.contains("in memory"), "{}", left.err);
+        for secret in [ADMIN_KEY, text(&grant["token"])] {
+            assert!(!left.err.contains(secret), "{}", left.err);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_admin_key_that_it_made_is_shown_once_and_works() {
+    let mut program = start(command(&[]));
+    let mut err = BufReader::new(&mut program.err);
+    let key = loop {
+        let mut line = String::new();
+        assert!(err.read_line(&mut line).unwrap() > 0, "no key was shown");
+        if let Some(key) = line
+            .trim_end()
+            .strip_prefix("admin key, made for this run: ")
+        {
+            break key.to_owned();
+        }
+    };
+    drop(err);
+    assert_eq!(key.len(), 64);
+    program.create(&key).await;
+    let left = program.end(Signal::SIGTERM);
+    assert!(!left.err.contains(&key) && !left.out.contains(&key));
+}
+
+#[tokio::test]
+async fn sessions_outlive_the_process_with_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessions.redb");
+    let file = path(&file);
+    let program = start(with_key(&["--journal", file]));
+    let (kept, ended) = (
+        program.create(ADMIN_KEY).await,
+        program.create(ADMIN_KEY).await,
+    );
+    program.delete(&ended).await;
+    let left = program.end(Signal::SIGTERM);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+
+    let program = start(with_key(&["--journal", file]));
+    assert_eq!(program.me(&kept).await, 200);
+    assert_eq!(program.me(&ended).await, 401);
+    let second = program.create(ADMIN_KEY).await;
+    program.end(Signal::SIGKILL);
+
+    let program = start(with_key(&["--journal", file]));
+    for grant in [&kept, &second] {
+        assert_eq!(program.me(grant).await, 200);
+    }
+    assert_eq!(program.me(&ended).await, 401);
+
+    // While it has the file, nobody else can.
+    let other = with_key(&["--journal", file, "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    assert!(!other.status.success());
+    let err = String::from_utf8_lossy(&other.stderr);
+    assert!(err.contains("sessions.redb"), "{err}");
+}
+
+#[test]
+fn what_is_wrong_with_its_settings_is_told() {
+    let fails = |mut command: Command, with: &str| {
+        let output = command.output().unwrap();
+        assert!(
+            !output.status.success() && output.stdout.is_empty(),
+            "{output:?}"
+        );
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains(with), "{with} is missing in: {err}");
+    };
+    let mut short = command(&[]);
+    short.env("CLAWDB_SESSION_ADMIN_KEY", "too-short");
+    fails(short, "CLAWDB_SESSION_ADMIN_KEY");
+    fails(
+        with_key(&["--journal", "a", "--nats", "b"]),
+        "cannot be used with",
+    );
+    fails(with_key(&["--listen", "nowhere"]), "--listen");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    fails(with_key(&["--listen", &taken]), &taken);
+    fails(
+        with_key(&["--journal", "/no/such/folder/file"]),
+        "/no/such/folder/file",
+    );
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

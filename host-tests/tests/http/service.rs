@@ -1,0 +1,264 @@
+//! What a test plays on: the service on a free port, with a clock and a guard under control.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::clock::ManualClock;
+use clawdb_session_host::control::ControlledGuard;
+use clawdb_session_host::durable::DurableOptions;
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::exec::CONTROLLED_START;
+use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::journal::Journal;
+use clawdb_session_host::journal::memory::MemoryJournal;
+use clawdb_session_host::jwt::JwtGuard;
+use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
+use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub const ADMIN_KEY: &str = "an-admin-key-for-tests";
+pub const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
+pub const OTHER_AGENT: &str = "0a9e0000-0000-4000-8000-000000000002";
+/// A session that there never was.
+pub const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
+
+/// What a test wants otherwise.
+pub struct Setting {
+    pub journal: Arc<dyn Journal>,
+    pub config: Config,
+    pub serve: fn(ServeOptions) -> ServeOptions,
+    /// How long calls wait for an instance.
+    pub patience: Duration,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            journal: Arc::new(MemoryJournal::default()),
+            config: keyed(),
+            serve: |options| options,
+            patience: Duration::from_secs(10),
+        }
+    }
+}
+
+pub struct TestService {
+    pub url: String,
+    pub address: SocketAddr,
+    pub clock: Arc<ManualClock>,
+    pub guard: Arc<ControlledGuard>,
+    pub tenants: Tenants,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl TestService {
+    pub async fn new() -> Self {
+        Self::with(Setting::default()).await
+    }
+
+    pub async fn with(setting: Setting) -> Self {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
+        let guard = Arc::new(ControlledGuard::new(Arc::new(tokens)));
+        let host = HostOptions {
+            clock: clock.clone(),
+            guard_deadline: None,
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        let options = DurableOptions {
+            patience: setting.patience,
+            drain: Duration::from_secs(2),
+            tick: Duration::from_millis(10),
+            report: Some(Arc::new(|tenant, text| {
+                eprintln!("{tenant}: the host {text}");
+            })),
+            ..DurableOptions::new(engine().clone(), host, setting.config)
+        };
+        let tenants = Tenants::new(options, setting.journal, TenantLimits::default());
+        let key = AdminKey::new(ADMIN_KEY).unwrap();
+        let options = ServeOptions {
+            housekeeping: Duration::from_millis(20),
+            ..ServeOptions::new(key, guard.clone())
+        };
+        let options = (setting.serve)(options);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(serve(listener, tenants.clone(), options, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            url: format!("http://{address}"),
+            address,
+            clock,
+            guard,
+            tenants,
+            client: Client::new(),
+            stop: Some(stop),
+            running,
+        }
+    }
+
+    /// Tells the service to end.
+    pub fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.running);
+        ended.await.expect("the service ends").unwrap();
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// A request of whoever has the admin key.
+    pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).header("X-Admin-Key", ADMIN_KEY)
+    }
+
+    pub async fn create(&self, body: &Value) -> Answer {
+        answer(self.admin(Method::POST, "/v1/sessions").json(body)).await
+    }
+
+    /// A session of [`AGENT`] for 60 s; its grant.
+    pub async fn session(&self) -> Value {
+        let created = self.create(&worker()).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        created.body
+    }
+
+    pub async fn me(&self, token: &Value) -> Answer {
+        answer(
+            self.request(Method::GET, "/v1/sessions/me")
+                .bearer_auth(text(token)),
+        )
+        .await
+    }
+
+    /// A figure of `/metrics` that has no labels.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.metrics().await;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let figure = line.unwrap_or_else(|| panic!("{name} is missing in\n{text}"));
+        figure.parse().unwrap()
+    }
+
+    pub async fn metrics(&self) -> String {
+        let scrape = self.request(Method::GET, "/metrics").send().await.unwrap();
+        assert_eq!(scrape.status(), 200);
+        scrape.text().await.unwrap()
+    }
+}
+
+impl Answer {
+    /// A refusal with this status and name: exactly the two members, the message for people.
+    pub fn assert_refused(&self, status: u16, error: &str) -> &str {
+        assert_eq!(
+            (self.status.as_u16(), &self.body["error"]),
+            (status, &json!(error)),
+            "{self:?}"
+        );
+        assert_eq!(members(&self.body), ["error", "message"]);
+        let message = text(&self.body["message"]);
+        assert!(!message.is_empty());
+        message
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+pub async fn answer(request: RequestBuilder) -> Answer {
+    read(request.send().await.unwrap()).await
+}
+
+pub async fn read(response: Response) -> Answer {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.text().await.unwrap();
+    let body = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status}, not JSON: {body}"));
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
+
+/// What [`AGENT`]'s session is asked for with.
+pub fn worker() -> Value {
+    json!({ "agent_id": AGENT, "role": "worker", "scopes": ["tool:*"], "ttl_secs": 60 })
+}
+
+pub fn text(value: &Value) -> &str {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("a text, not {value}"))
+}
+
+/// The names of an object's members, sorted.
+pub fn members(value: &Value) -> Vec<&str> {
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("an object, not {value}"));
+    let mut names: Vec<&str> = object.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Asks until the condition holds.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < Duration::from_secs(30), "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// All defaults, and a state key.
+pub fn keyed() -> Config {
+    Config {
+        workspace_id: None,
+        default_ttl: None,
+        max_lifetime: None,
+        max_sessions: None,
+        max_sessions_per_agent: None,
+        agent_overflow: None,
+        max_sessions_per_root: None,
+        max_depth: None,
+        rotation_grace: None,
+        idle_timeout: None,
+        event_capacity: None,
+        max_state_bytes: None,
+        state_key: Some(vec![1; 32]),
+        previous_state_keys: Vec::new(),
+    }
+}
+
+/// Compiled once for all tests.
+fn engine() -> &'static SessionEngine {
+    static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
+    ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
+}

@@ -1,0 +1,264 @@
+//! What each route does when all goes well.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::service::{
+    AGENT, Answer, NOBODY, OTHER_AGENT, TestService, answer, members, text, worker,
+};
+
+const GRANT: [&str; 6] = [
+    "agent_id",
+    "expires_at",
+    "role",
+    "scopes",
+    "session_id",
+    "token",
+];
+
+fn assert_grant(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(members(&answer.body), GRANT);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+}
+
+async fn post(service: &TestService, path: &str, body: &Value) -> Answer {
+    answer(service.admin(Method::POST, path).json(body)).await
+}
+
+#[tokio::test]
+async fn a_create_gives_a_grant_and_its_token_tells_whose_session_it_is() {
+    let service = TestService::new().await;
+    let body = json!({
+        "agent_id": AGENT, "role": "worker", "scopes": ["a", "b", "a"], "ttl_secs": 90,
+        "task_type": "plan", "metadata": { "b": [1, 2.5, null], "a": "ü" }, "max_uses": 3,
+    });
+    let created = service.create(&body).await;
+    assert_grant(&created, 201);
+    let grant = &created.body;
+    assert_eq!(grant["agent_id"], AGENT);
+    assert_eq!(grant["role"], "worker");
+    assert_eq!(grant["scopes"], json!(["a", "b"]));
+    assert_eq!(grant["expires_at"], "2030-01-01T00:01:30Z");
+
+    let me = service.me(&grant["token"]).await;
+    assert_eq!(me.status, 200);
+    let id = &grant["session_id"];
+    let session = json!({
+        "session_id": id, "agent_id": AGENT, "workspace_id": "00000000-0000-0000-0000-000000000000",
+        "role": "worker", "scopes": ["a", "b"], "task_type": "plan",
+        "created_at": "2030-01-01T00:00:00Z", "expires_at": "2030-01-01T00:01:30Z",
+        "metadata": { "a": "ü", "b": [1, 2.5, null] },
+        "parent": null, "root": id, "generation": 0, "uses_left": 2,
+    });
+    assert_eq!(me.body, session);
+
+    let seen = answer(service.admin(Method::GET, &format!("/v1/sessions/{}", text(id)))).await;
+    assert_eq!((seen.status.as_u16(), seen.body), (200, session));
+}
+
+#[tokio::test]
+async fn what_a_create_does_not_say_has_its_default() {
+    let service = TestService::new().await;
+    let created = service
+        .create(&json!({ "agent_id": AGENT, "role": "worker", "scopes": [] }))
+        .await;
+    assert_grant(&created, 201);
+    assert_eq!(created.body["expires_at"], "2030-01-01T01:00:00Z");
+    let me = service.me(&created.body["token"]).await.body;
+    assert_eq!(me["task_type"], Value::Null);
+    assert_eq!(me["metadata"], json!({}));
+    assert_eq!(me["uses_left"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_refresh_moves_the_expiry_and_replaces_the_token() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.clock.advance(Duration::from_secs(30));
+    let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
+    let refreshed = answer(service.admin(Method::POST, &path)).await;
+    assert_grant(&refreshed, 200);
+    assert_eq!(refreshed.body["session_id"], grant["session_id"]);
+    assert_eq!(refreshed.body["expires_at"], "2030-01-01T00:01:30Z");
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    assert_eq!(service.me(&refreshed.body["token"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_agent_rotates_its_token_and_a_second_time_is_theft() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let rotate = |token: &Value| {
+        let request = service.request(Method::POST, "/v1/sessions/me/rotate");
+        answer(request.bearer_auth(text(token)))
+    };
+    let rotated = rotate(&grant["token"]).await;
+    assert_grant(&rotated, 200);
+    assert_eq!(rotated.body["expires_at"], grant["expires_at"]);
+    assert_eq!(service.me(&rotated.body["token"]).await.status, 200);
+
+    rotate(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    service
+        .me(&rotated.body["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+}
+
+#[tokio::test]
+async fn an_agent_is_told_whether_it_may() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let authorize = |scope: &str| {
+        let request = service.request(Method::POST, "/v1/sessions/me/authorize");
+        answer(
+            request
+                .bearer_auth(text(&grant["token"]))
+                .json(&json!({ "scope": scope })),
+        )
+    };
+    let allowed = authorize("tool:search").await;
+    assert_eq!(
+        (allowed.status.as_u16(), &allowed.body["session_id"]),
+        (200, &grant["session_id"])
+    );
+    let denied = authorize("memory:read").await;
+    denied.assert_refused(403, "insufficient_scope");
+    assert_eq!(
+        denied.header("www-authenticate"),
+        Some(r#"Bearer error="insufficient_scope", scope="memory:read""#)
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_session_is_dead_with_all_below_it() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let id = text(&grant["session_id"]);
+    let child = json!({ "agent_id": OTHER_AGENT, "role": "helper", "scopes": ["tool:search"], "ttl_secs": 900 });
+    let delegated = post(&service, &format!("/v1/sessions/{id}/delegate"), &child).await;
+    assert_grant(&delegated, 201);
+    assert_eq!(delegated.body["expires_at"], grant["expires_at"]);
+    let me = service.me(&delegated.body["token"]).await.body;
+    assert_eq!((&me["parent"], &me["root"]), (&json!(id), &json!(id)));
+
+    let path = format!("/v1/sessions/{id}");
+    let revoked = answer(service.admin(Method::DELETE, &path)).await;
+    assert_eq!(revoked.status, 200);
+    assert_eq!(
+        revoked.body,
+        json!({ "session_id": id, "guard_confirmed": true, "descendants": 1 })
+    );
+    for token in [&grant["token"], &delegated.body["token"]] {
+        service.me(token).await.assert_refused(401, "invalid_token");
+    }
+    let again = answer(service.admin(Method::DELETE, &path)).await;
+    again.assert_refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn a_child_has_no_more_than_its_parent() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let path = format!("/v1/sessions/{}/delegate", text(&grant["session_id"]));
+    let more = json!({ "agent_id": OTHER_AGENT, "role": "helper", "scopes": ["memory:read"] });
+    let refused = post(&service, &path, &more).await;
+    refused.assert_refused(403, "insufficient_scope");
+    assert_eq!(
+        refused.header("www-authenticate"),
+        None,
+        "the admin lacks nothing"
+    );
+}
+
+#[tokio::test]
+async fn the_sessions_of_an_agent_are_listed_in_pages_and_cut_off_together() {
+    let service = TestService::new().await;
+    let first = service.session().await;
+    let second = service.session().await;
+    let path = format!("/v1/agents/{AGENT}/sessions");
+    let list = |query: String| answer(service.admin(Method::GET, &format!("{path}{query}")));
+
+    let page = list("?limit=1".into()).await;
+    assert_eq!(members(&page.body), ["next", "sessions"]);
+    assert_eq!(page.body["sessions"][0]["session_id"], first["session_id"]);
+    assert_eq!(page.body["sessions"].as_array().map(Vec::len), Some(1));
+    let page = list(format!("?limit=1&cursor={}", page.body["next"])).await;
+    assert_eq!(page.body["sessions"][0]["session_id"], second["session_id"]);
+    assert_eq!(page.body["next"], Value::Null);
+
+    let revoked = answer(service.admin(Method::DELETE, &path)).await;
+    assert_eq!(
+        (revoked.status.as_u16(), revoked.body),
+        (200, json!({ "revoked": 2 }))
+    );
+    assert_eq!(
+        list(String::new()).await.body,
+        json!({ "sessions": [], "next": null })
+    );
+    service
+        .me(&first["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    let revoked = answer(service.admin(Method::DELETE, &path)).await;
+    assert_eq!(
+        (revoked.status.as_u16(), revoked.body),
+        (200, json!({ "revoked": 0 }))
+    );
+}
+
+#[tokio::test]
+async fn a_kill_switch_ends_what_its_filter_names() {
+    let service = TestService::new().await;
+    let worker_grant = service.session().await;
+    let mut body = worker();
+    body["role"] = json!("reader");
+    let reader = service.create(&body).await.body;
+    let kill = |filter: Value| post_filter(&service, filter);
+
+    assert_eq!(
+        kill(json!({ "role": "worker" })).await.body,
+        json!({ "revoked": 1 })
+    );
+    service
+        .me(&worker_grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    assert_eq!(service.me(&reader["token"]).await.status, 200);
+    assert_eq!(
+        kill(json!({ "root": NOBODY })).await.body,
+        json!({ "revoked": 0 })
+    );
+    assert_eq!(
+        kill(json!({ "root": reader["session_id"] })).await.body,
+        json!({ "revoked": 1 })
+    );
+    service.session().await;
+    assert_eq!(
+        kill(json!("everything")).await.body,
+        json!({ "revoked": 1 })
+    );
+}
+
+async fn post_filter(service: &TestService, filter: Value) -> Answer {
+    post(service, "/v1/revoke-all", &json!({ "filter": filter })).await
+}
+
+#[tokio::test]
+async fn a_session_is_over_when_its_time_is() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.clock.advance(Duration::from_mins(1));
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+}

@@ -1,0 +1,114 @@
+//! Workspaces are apart.
+
+use clawdb_session_host::journal::TenantId;
+use reqwest::Method;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::service::{AGENT, Answer, TestService, answer, text, worker};
+
+const HEADER: &str = "X-Workspace-Id";
+const WORKSPACE: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
+const OTHER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
+
+async fn create_in(service: &TestService, workspace: Uuid) -> Value {
+    let request = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let created = answer(request.header(HEADER, workspace.to_string())).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    created.body
+}
+
+async fn me_in(service: &TestService, workspace: Uuid, token: &str) -> Answer {
+    let request = service
+        .request(Method::GET, "/v1/sessions/me")
+        .bearer_auth(token);
+    answer(request.header(HEADER, workspace.to_string())).await
+}
+
+#[tokio::test]
+async fn a_workspace_sees_its_own_sessions_only() {
+    let service = TestService::new().await;
+    let grant = create_in(&service, WORKSPACE).await;
+    let (id, token) = (text(&grant["session_id"]), text(&grant["token"]));
+    let me = me_in(&service, WORKSPACE, token).await;
+    assert_eq!(me.body["workspace_id"], WORKSPACE.to_string());
+
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    me_in(&service, OTHER, token)
+        .await
+        .assert_refused(401, "invalid_token");
+    let path = format!("/v1/sessions/{id}");
+    answer(service.admin(Method::DELETE, &path))
+        .await
+        .assert_refused(404, "session_not_found");
+    let path = format!("/v1/agents/{AGENT}/sessions");
+    assert_eq!(
+        answer(service.admin(Method::DELETE, &path)).await.body["revoked"],
+        0
+    );
+    assert_eq!(me_in(&service, WORKSPACE, token).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_workspace_that_was_unloaded_is_loaded_again_for_a_token_of_it() {
+    let service = TestService::new().await;
+    let grant = create_in(&service, WORKSPACE).await;
+    let tenant = TenantId::new(WORKSPACE);
+    service
+        .tenants
+        .tenant(tenant)
+        .await
+        .unwrap()
+        .shutdown()
+        .await;
+    assert!(!service.tenants.is_loaded(tenant));
+    assert_eq!(
+        me_in(&service, WORKSPACE, text(&grant["token"]))
+            .await
+            .status,
+        200
+    );
+    assert!(service.tenants.is_loaded(tenant));
+}
+
+#[tokio::test]
+async fn whoever_has_no_token_loads_no_workspace() {
+    let service = TestService::new().await;
+    for token in ["x", "a.b.c", ""] {
+        me_in(&service, OTHER, token)
+            .await
+            .assert_refused(401, "invalid_token");
+    }
+    let nothing = service
+        .request(Method::GET, "/v1/sessions/me")
+        .header(HEADER, OTHER.to_string());
+    answer(nothing).await.assert_refused(401, "unauthorized");
+    let wrong_key = service
+        .request(Method::POST, "/v1/sessions")
+        .bearer_auth("not the admin key");
+    let wrong_key = wrong_key.header(HEADER, OTHER.to_string()).json(&worker());
+    answer(wrong_key).await.assert_refused(401, "invalid_token");
+    assert!(!service.tenants.is_loaded(TenantId::new(OTHER)));
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_no_uuid_is_refused() {
+    let service = TestService::new().await;
+    for name in [
+        "",
+        "default",
+        &WORKSPACE.simple().to_string(),
+        &WORKSPACE.urn().to_string(),
+    ] {
+        let request = service.admin(Method::POST, "/v1/sessions").json(&worker());
+        let refused = answer(request.header(HEADER, name)).await;
+        let message = refused.assert_refused(400, "invalid_argument");
+        assert!(message.starts_with("x-workspace-id: "), "{message}");
+    }
+    let request = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let upper = request.header(HEADER, WORKSPACE.to_string().to_uppercase());
+    assert_eq!(answer(upper).await.status, 201);
+}
