@@ -67,27 +67,7 @@ enum Command {
         controls: bool,
     },
     /// Serves sessions over HTTP, until SIGTERM or SIGINT
-    ///
-    /// Prints "listening on http://ADDR" when it does. Admins create and end sessions:
-    ///   curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $KEY" \
-    ///     -H 'Content-Type: application/json' \
-    ///     -d '{"agent_id":"<UUID>","role":"worker","scopes":[],"ttl_secs":900}'
-    /// Agents present the token that this gives:
-    ///   curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
-    ///
-    /// The admin key is CLAWDB_SESSION_ADMIN_KEY (at least 16 characters); where that is not set,
-    /// one is made and printed to standard error. X-Workspace-Id, a UUID, names a workspace.
-    ///
-    /// Routes:
-    ///   POST   /v1/sessions                 GET    /v1/sessions/me
-    ///   GET    /v1/sessions/{id}            POST   /v1/sessions/me/authorize
-    ///   DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
-    ///   POST   /v1/sessions/{id}/refresh    POST   /v1/sessions/{id}/delegate
-    ///   GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
-    ///   POST   /v1/revoke-all               GET    /v1/events
-    ///   GET    /metrics                     GET    /healthz
-    /// The documentation of the library's module `serve` says what they take and give.
-    #[command(verbatim_doc_comment)]
+    #[command(after_long_help = command::serve::HELP)]
     Serve(ServeArgs),
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
@@ -19,6 +20,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::journals::{JournalArgs, Opened, open_journal};
 use super::secrets::StateKeys;
 
+/// What stands below the options.
+pub const HELP: &str = r#"Prints "listening on http://ADDR" when it does.
+
+Admins create and end sessions. Their key is CLAWDB_SESSION_ADMIN_KEY (at least 16 characters);
+where that is not set, one is made and printed to standard error:
+  curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $KEY" \
+    -H 'Content-Type: application/json' \
+    -d '{"agent_id":"<UUID>","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
+Agents present the token that this gives:
+  curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
+X-Workspace-Id, a UUID, says in which workspace; each has its own sessions.
+
+Routes (the documentation of the library's module `serve` says what they take and give):
+  POST   /v1/sessions                 GET    /v1/sessions/me
+  GET    /v1/sessions/{id}            POST   /v1/sessions/me/authorize
+  DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
+  POST   /v1/sessions/{id}/refresh    POST   /v1/sessions/{id}/delegate
+  GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
+  POST   /v1/revoke-all               GET    /v1/events
+  GET    /metrics                     GET    /healthz"#;
+
 #[derive(Args)]
 pub struct ServeArgs {
     /// The address to listen on; port 0 takes any that is free
@@ -32,12 +54,17 @@ pub struct ServeArgs {
 pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // What is wrong with the settings is told before anything is opened.
     let admin_key = AdminKey::from_environment()?;
-    let shutdown = shutdown()?;
+    let mut shutdown = pin!(shutdown()?);
+    // A journal can take long to open, and one that is far away for ever.
+    let opened = tokio::select! {
+        opened = open_journal(&args.journal) => opened?,
+        () = &mut shutdown => return Ok(()),
+    };
     let Opened {
         journal,
         guard,
         keys,
-    } = open_journal(&args.journal).await?;
+    } = opened;
     let guard: Arc<dyn Guard> = Arc::new(guard);
     let host = HostOptions::with_shared_guard(Arc::clone(&guard));
     let options = DurableOptions {

@@ -1,6 +1,6 @@
 //! What requests bring along, parsed; what cannot be is refused as all else is.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -12,12 +12,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::MAX_BODY;
 use super::error::ApiError;
+use super::{MAX_BODY, Service};
 use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
-
-/// How long a body may take to come.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body, from JSON.
 pub struct Body<T>(pub T);
@@ -111,18 +108,18 @@ impl From<ListQuery> for Page {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let reading = Bytes::from_request(Request::from_parts(parts.clone(), body), state);
-        let read = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+        let reading = Bytes::from_request(Request::from_parts(parts.clone(), body), service);
+        let read = tokio::time::timeout(service.body_timeout, reading).await;
         let body = read.map_err(|_| ApiError::request_timeout())?;
         let body = body.map_err(|rejection| unreadable(&rejection))?;
         // serde would take a list for an object whose members it has in their order.
         let is_list = body.trim_ascii_start().starts_with(b"[");
-        let parsed = Json::from_request(Request::from_parts(parts, body.into()), state).await;
+        let parsed = Json::from_request(Request::from_parts(parts, body.into()), service).await;
         match parsed {
             Ok(_) | Err(JsonRejection::JsonDataError(_)) if is_list => {
                 Err(ApiError::invalid_argument("the body must be an object"))

@@ -134,6 +134,8 @@ pub struct ServeOptions {
     pub guard: Arc<dyn Guard>,
     /// How long a request may take, from its headers to the headers of its answer; 30 s by default.
     pub request_timeout: Duration,
+    /// How long the body of a request may take to come; 10 s by default.
+    pub body_timeout: Duration,
     /// How long a connection waits for the headers of the next request; 30 s by default.
     pub header_timeout: Duration,
     /// How many connections there are at a time at most; 4,096 by default. Further ones wait.
@@ -152,6 +154,7 @@ impl ServeOptions {
             admin_key,
             guard,
             request_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
             max_connections: 4_096,
             drain: Duration::from_secs(10),
@@ -165,6 +168,7 @@ struct Service {
     tenants: Tenants,
     admin_key: AdminKey,
     guard: Arc<dyn Guard>,
+    body_timeout: Duration,
     metrics: Metrics,
     closing: Closing,
 }
@@ -215,6 +219,7 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
         tenants,
         admin_key: options.admin_key.clone(),
         guard: Arc::clone(&options.guard),
+        body_timeout: options.body_timeout,
         metrics: Metrics::default(),
         closing: Closing(closing),
     });

@@ -105,6 +105,29 @@ async fn a_connection_that_sends_no_whole_request_is_closed() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let service = with(|options| ServeOptions {
+        body_timeout: Duration::from_millis(100),
+        ..options
+    })
+    .await;
+    let mut connection = TcpStream::connect(service.address).await.unwrap();
+    let request = format!(
+        "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {ADMIN_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let end = connection.read_to_string(&mut answer);
+    let end = tokio::time::timeout(Duration::from_secs(10), end).await;
+    assert!(end.is_ok(), "the connection cannot be used again");
+    assert!(
+        answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn a_connection_too_many_waits_for_a_place() {
     let service = with(|options| ServeOptions {
         max_connections: 1,

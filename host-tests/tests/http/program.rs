@@ -204,6 +204,21 @@ async fn sessions_outlive_the_process_with_a_journal() {
 }
 
 #[test]
+fn help_says_how_it_is_used() {
+    let output = command(&["--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for what in [
+        "--listen",
+        "--journal",
+        "--nats",
+        "CLAWDB_SESSION_ADMIN_KEY",
+        "/v1/revoke-all",
+    ] {
+        assert!(help.contains(what), "{what} is missing in:\n{help}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_its_settings_is_told() {
     let fails = |mut command: Command, with: &str| {
         let output = command.output().unwrap();
