@@ -229,11 +229,7 @@ impl Tables<'_> {
     }
 }
 
-fn read(
-    database: &Database,
-    tenant: TenantId,
-    cursor: &Cursor,
-) -> Result<Outcome, redb::Error> {
+fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
     let records = database.begin_read()?.open_table(RECORDS)?;
     let prefix = prefix(tenant);
     let mut from = join(tenant, &cursor.0);
@@ -288,17 +284,14 @@ fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    let made = catch_unwind(|| make(&unfinished));
-    let database = match made {
-        Ok(Ok(database)) => database,
-        Ok(Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))) => {
-            return Err(error);
-        }
+    let database = match guarded(&unfinished, || Ok(Ok(make(&unfinished)?))) {
         // Whoever began it did not come to an end.
-        _ => {
+        Err(JournalError::Damaged(_)) => {
             fs::remove_file(&unfinished)?;
             make(&unfinished)?
         }
+        Err(error) => return Ok(Err(error)),
+        Ok(database) => database,
     };
     fs::rename(&unfinished, path)?;
     let folder = path
