@@ -24,7 +24,7 @@ impl Default for TenantLimits {
     fn default() -> Self {
         Self {
             max_loaded: 1_000,
-            idle_after: Duration::from_secs(300),
+            idle_after: Duration::from_mins(5),
         }
     }
 }
