@@ -136,33 +136,25 @@ impl Tenure {
             let reason = "the instance was replaced meanwhile";
             return Err(DurableError::Upgrade(reason.into()));
         }
-        let (old, durability) = (&self.serving.instance, &self.serving.durability);
-        // What it changes from here on is lost; no call is under way that anybody waits for.
-        old.link(None);
-        let old = old.clone();
-        let durability = durability.clone();
-        match self.hand_over(&mut handover).await {
-            Ok(instance) => {
-                instance.link(Some(durability.clone()));
-                self.serving = Arc::new(Serving {
-                    instance,
-                    durability,
-                    answered: Arc::clone(&self.serving.answered),
-                });
-                Ok(())
-            }
+        let old = &self.serving;
+        // What the old instance changes from here on is lost, so the guard shall not hear of it.
+        old.instance.link(None);
+        let instance = match handover.finish().await {
+            Ok(instance) => instance,
             Err(error) => {
-                old.link(Some(durability));
-                Err(error)
+                old.instance.link(Some(old.durability.clone()));
+                return Err(error);
             }
-        }
-    }
-
-    /// The new instance knows all that is in the journal after this, and maybe more: what is new in it
-    /// are its changes after `since`, as what was written in an older format is.
-    async fn hand_over(&mut self, handover: &mut Handover) -> Result<Instance, DurableError> {
-        self.flush().await?;
-        handover.finish().await
+        };
+        // It knows all that is in the journal, and what is new in it are its changes after `since`: what
+        // was not appended yet, and what it has read of an older format.
+        instance.link(Some(old.durability.clone()));
+        self.serving = Arc::new(Serving {
+            instance,
+            durability: old.durability.clone(),
+            answered: Arc::clone(&old.answered),
+        });
+        Ok(())
     }
 
     /// Ends: calls that are under way get the error. Gives the writer.
