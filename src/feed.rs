@@ -184,6 +184,14 @@ impl Feed {
         self.index(slot);
     }
 
+    /// A record is of no use any more, because of the time or of what the guard said. That is a change
+    /// of what belongs to no session: the time is recorded with it, behind which the clock does not go
+    /// back, and the sequence goes on from here wherever the records are taken back.
+    pub fn forget(&mut self, slot: u32) {
+        self.remove(slot);
+        self.mark_meta();
+    }
+
     /// A record less.
     pub fn remove(&mut self, slot: u32) {
         self.unindex(slot);
@@ -256,7 +264,11 @@ impl Feed {
     #[must_use]
     pub fn first_due(&self, now: Timestamp) -> Option<u32> {
         let (at, slot) = *self.due.first()?;
-        (at <= now).then_some(slot)
+        let owes = match &self.rows.get(slot)?.about {
+            About::Ended(ended) => !ended.owed.is_empty(),
+            _ => false,
+        };
+        (at <= now && !owes).then_some(slot)
     }
 
     /// The record that changed first after `since`.

@@ -13,15 +13,18 @@
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
 //! | `store::life`, `::cutoffs` | when a session is over; kill switches |
+//! | `store::feed`, `::restoring` | what each step leaves in the feed; taking records back |
 //! | `session`, `scope`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
 //! | `ticket` | what an operation carries along while it waits for the guard |
 //! | `groups`, `agents`, `roles` | sessions by agent and by role, and what a kill switch stops |
 //! | `superseded` | tokens that were replaced, and what it means to present one |
 //! | `events` | what happened, in a ring |
 //! | `revocations` | what the guard has not confirmed |
+//! | `feed`, `record`, `seal` | the state as records: which have changed, what each says, and that nobody else made it |
 //! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
 //! | `error` | what can go wrong |
-//! | `slab`, `list`, `table`, `expiry` | what the store is made of: slots, lists, hash tables, the order of expiry |
+//! | `slab`, `list`, `table`, `ordered` | what the store is made of: slots, lists, hash tables, things in their order |
+//! | `json`, `hex` | what records are written in |
 //! | `edge` | the WIT world `session`, compiled for wasm32 only |
 //! | `native_tests` | what only a Rust caller can do, and long runs; the rules' tests are in `host-tests` |
 //!
@@ -54,6 +57,12 @@
 //!   earliest end that a session can have, and who asks it looks again at what seems over.
 //! - **Dead first, guard second.** Ending a session takes effect here before the guard hears of it.
 //!   What it does not confirm is kept, and the caller can have it asked again.
+//! - **The feed is an order, not a log** (R23). A change moves the record of what has changed behind
+//!   all others, whatever it was before, and what a record says is written when somebody reads it. So
+//!   a change costs the same whether anybody reads or not, and nobody has to keep up.
+//! - **What comes back may come in any order**, because each record says enough. A session whose
+//!   parent is not there is over, what a kill switch was for is over, and an end outlives every
+//!   record that it ends (R12). There is no step in which all is put right.
 //! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid
 //!   what can trap, every bound is checked where a value enters, and memory has a budget
 //!   (`max-state-bytes`) that large requests cannot pass.

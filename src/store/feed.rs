@@ -123,8 +123,7 @@ impl Store {
     }
 
     /// A session has ended. Nothing is kept of one that time has ended, and that the guard owes
-    /// nothing of: no record of it could bring it back while the clock does not go back, which is
-    /// recorded.
+    /// nothing of: no record of it could bring it back while the clock does not go back.
     pub(super) fn record_end(&mut self, entry: Entry, now: Timestamp) {
         let Some(feed) = &mut self.feed else {
             return;
@@ -134,9 +133,8 @@ impl Store {
         };
         let owed = entry.owed.iter().map(PendingKey::token_expires_at);
         let until = owed.fold(entry.until, Ord::max);
-        if until <= now {
-            feed.remove(record);
-            feed.mark_meta();
+        if until <= now && entry.owed.is_empty() {
+            feed.forget(record);
             return;
         }
         let id = entry.session.id;
@@ -169,7 +167,7 @@ impl Store {
                 if let Some(feed) = &mut self.feed
                     && let Some(record) = record.get()
                 {
-                    feed.remove(record);
+                    feed.forget(record);
                 }
             }
             Owner::Session(id) => {
@@ -218,7 +216,7 @@ impl Store {
     }
 
     /// Forgets a record that outlives what it is about and is of no use any more; tells whether there
-    /// was one.
+    /// was one. What the guard owes is forgotten before.
     pub fn drop_due_record(&mut self, now: Timestamp) -> bool {
         let due = self.feed.as_ref().and_then(|feed| feed.first_due(now));
         due.is_some_and(|record| {
@@ -229,10 +227,8 @@ impl Store {
 
     fn drop_record(&mut self, record: u32) {
         if let Some(feed) = &mut self.feed {
-            feed.remove(record);
+            feed.forget(record);
             self.bytes = self.bytes.saturating_sub(TOMBSTONE);
-            // What could come back until now cannot while the clock does not go back.
-            feed.mark_meta();
         }
     }
 
@@ -335,7 +331,7 @@ impl Store {
 
     fn debt_body(&self, key: &PendingKey) -> Option<Writer> {
         let mut body = Writer::new();
-        body.text("handle", &*self.pending.get(key)?);
+        body.text("handle", &self.pending.get(key)?);
         body.number("expires-at", key.token_expires_at().as_millis());
         Some(body)
     }

@@ -4,6 +4,9 @@
 //! fails is shortened by proptest, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test
 //! --test model` plays that run again. `SESSION_MODEL_CALLS` sets how many calls there are in all.
 //!
+//! Now and then another instance takes over, from the records that were read on the way: those that
+//! count, and older ones, in any order. Nobody but the readers of events may notice.
+//!
 //! Calls overlap while they wait for a token, for a word about one, or for the end of one that they
 //! replaced. The guard answers other revocations at once here, the clock does not go back, ids do not
 //! collide, the state is not full and no reader lags: the rules' own tests see to these.
@@ -56,6 +59,9 @@ enum Action {
     },
     Advance(u64),
     GuardRevokes(bool),
+    /// Another instance takes the records over, if no call is under way. The number says in which
+    /// order, and which older ones come with them.
+    Restart(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -191,6 +197,7 @@ fn action() -> impl Strategy<Value = Action> {
         ),
         4 => prop_oneof![3 => 1_u64..3_000, 1 => 1_u64..40_000].prop_map(Action::Advance),
         1 => any::<bool>().prop_map(Action::GuardRevokes),
+        1 => any::<u64>().prop_map(Action::Restart),
     ]
 }
 
@@ -288,7 +295,16 @@ impl Run {
                 self.model.guard_revokes = *revokes;
                 self.system.guard.set_revokes(*revokes);
             }
+            Action::Restart(order) => {
+                if !self.waiting.is_empty() {
+                    return;
+                }
+                self.system.restart(*order).await;
+                self.model.restart();
+                self.seen.insert("Restart".into());
+            }
         }
+        self.system.keep_records().await;
         self.agree_on_what_happened().await;
     }
 
@@ -596,6 +612,7 @@ fn all_there_is() -> BTreeSet<String> {
     let errors = errors.into_iter().chain(limits.map(Error::LimitReached));
     let errors = errors.chain(guards.map(Error::Guard));
     let kinds = kinds.map(|kind| format!("{kind:?}"));
+    let kinds = kinds.chain(["Restart".into()]);
     kinds
         .chain(errors.map(|error| format!("{error:?}")))
         .collect()

@@ -268,6 +268,14 @@ impl Model {
         }
     }
 
+    /// Another instance goes on: it counts from the beginning, and has recorded no denial yet.
+    pub fn restart(&mut self) {
+        self.totals = Totals::default();
+        for session in &mut self.sessions {
+            session.denials = (0, Vec::new());
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.sessions.len()
     }

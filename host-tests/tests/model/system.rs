@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::events::Event;
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Page, RevokeFilter, Session,
 };
@@ -52,6 +53,12 @@ pub struct System {
     numbers: HashMap<String, Number>,
     since: u64,
     subscription: Subscription,
+    engine: SessionEngine,
+    options: HostOptions,
+    config: Config,
+    /// Each record that was read, in the order in which they came.
+    records: Vec<Change>,
+    read_to: u64,
 }
 
 impl System {
@@ -63,7 +70,7 @@ impl System {
             guard_deadline: None,
             ..HostOptions::with_shared_guard(guard.clone())
         };
-        let host = SessionHost::start(engine, options).await.unwrap();
+        let host = SessionHost::start(engine, options.clone()).await.unwrap();
         let seconds = |millis: u64| Some(millis / 1_000);
         let count = |count: usize| Some(u32::try_from(count).unwrap());
         let config = Config {
@@ -79,10 +86,10 @@ impl System {
             idle_timeout: limits.idle.and_then(seconds),
             event_capacity: None,
             max_state_bytes: None,
-            state_key: None,
+            state_key: Some(vec![5; 32]),
             previous_state_keys: Vec::new(),
         };
-        host.configure(config).await.unwrap();
+        host.configure(config.clone()).await.unwrap();
         let subscription = host.subscribe(0).await.unwrap();
         Self {
             host,
@@ -91,7 +98,56 @@ impl System {
             numbers: HashMap::new(),
             since: 0,
             subscription,
+            engine: engine.clone(),
+            options,
+            config,
+            records: Vec::new(),
+            read_to: 0,
         }
+    }
+
+    /// Reads the records that have changed.
+    pub async fn keep_records(&mut self) {
+        let changes = changes_since(&self.host, self.read_to).await;
+        let last = changes.last().map(|change| change.sequence);
+        self.read_to = last.unwrap_or(self.read_to);
+        self.records.extend(changes);
+    }
+
+    /// Another instance goes on with the records of this one.
+    pub async fn restart(&mut self, order: u64) {
+        self.keep_records().await;
+        let current = changes_since(&self.host, 0).await;
+        // What counts is what was read on the way: of each record the last one.
+        for change in &current {
+            let read = self.records.iter().rfind(|read| read.key == change.key);
+            assert_eq!(read.map(|read| read.sequence), Some(change.sequence));
+        }
+        let mut records = current.clone();
+        // That a session was used need not be recorded, so an older record may be idle by now.
+        if self.config.idle_timeout.is_none() {
+            let is_current = |old: &Change| current.iter().any(|it| it.key == old.key);
+            let older = self.records.iter().rev().filter(|old| is_current(old));
+            let older = older.take(usize::try_from(order % 200).unwrap());
+            records.extend(older.cloned());
+        }
+        let mut random = order;
+        for at in (1..records.len()).rev() {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let other = (random >> 33) % (at as u64 + 1);
+            records.swap(at, usize::try_from(other).unwrap());
+        }
+        let options = self.options.clone();
+        self.host = SessionHost::start(&self.engine, options).await.unwrap();
+        self.host.configure(self.config.clone()).await.unwrap();
+        for part in records.chunks(7) {
+            self.host.restore(part.to_vec()).await.unwrap();
+        }
+        self.since = self.stats().await.last_event;
+        self.subscription = self.host.subscribe(self.since).await.unwrap();
+        self.records = current;
     }
 
     pub fn now(&self) -> u64 {
@@ -292,6 +348,18 @@ impl System {
 
     pub async fn stats(&self) -> Statistics {
         self.host.stats().await.unwrap()
+    }
+}
+
+async fn changes_since(host: &SessionHost, mut since: u64) -> Vec<Change> {
+    let mut changes = Vec::new();
+    loop {
+        let page = host.changes(since, 50).await.unwrap();
+        since = page.next;
+        changes.extend(page.changes);
+        if !page.more {
+            return changes;
+        }
     }
 }
 

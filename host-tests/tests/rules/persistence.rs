@@ -217,7 +217,7 @@ async fn r23_the_largest_record_is_below_300_kib() {
         scene.tokens.twist(move |mut issued| {
             issued.handle = format!("{}{}", odd(512 - issued.handle.len()), issued.handle);
             issued
-        })
+        });
     };
     twist();
     let largest = CreateRequest {

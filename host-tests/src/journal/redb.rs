@@ -1,0 +1,204 @@
+//! The embedded journal: one file, on [redb](https://docs.rs/redb).
+//!
+//! # What survives what
+//!
+//! An append that was answered is on the disk: the file is synced before. So it survives the end of the
+//! process, whatever ends it, and the loss of power, as far as the disk keeps what it says to have
+//! written. A transaction is there as a whole or not at all. What is not survived is the loss of the
+//! disk: for that there is [NATS](crate::journal::nats), or a copy.
+//!
+//! Every page of the file is checked when it is opened. One that was damaged or cut off meanwhile is
+//! not used, and left as it was found.
+//!
+//! # Group commit
+//!
+//! One thread owns the file. Whatever appends wait when it becomes free, of however many tenants, go
+//! into one transaction and are answered after one sync. So a sync is paid for by all who wait for it,
+//! and the more callers there are, the less each of them pays.
+//!
+//! # One process
+//!
+//! The file is locked while it is open. The lease of a tenant runs for as long as the process has the
+//! file, and ends when another writer in the same process takes the tenant over.
+
+mod file;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::{Change, Journal, JournalError, Lease, TenantId, Writer};
+use file::{Cursor, JournalFile, Number, Work};
+
+/// How many requests go into one transaction at most.
+const MAX_GROUP: usize = 4_096;
+
+/// A journal in a file. Clones are the same journal; the file is closed when the last one is gone, with
+/// all writers.
+#[derive(Clone)]
+pub struct RedbJournal {
+    requests: mpsc::Sender<Request>,
+    commits: Arc<AtomicU64>,
+}
+
+/// Something for the thread that owns the file.
+struct Request {
+    work: Work,
+    answer: oneshot::Sender<Result<Answer, JournalError>>,
+}
+
+/// What came of it.
+enum Answer {
+    Done,
+    Taken(Number, Lease, u64),
+    Page(Vec<Change>, Option<Cursor>),
+}
+
+impl RedbJournal {
+    /// Opens the file, or makes it where there is none.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] when another process has it open, [`JournalError::Damaged`] when it is
+    /// no journal, of a newer kind or damaged, [`JournalError::Unavailable`] when it cannot be read or
+    /// written.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        let path = path.as_ref().to_owned();
+        let (requests, received) = mpsc::channel();
+        let commits = Arc::new(AtomicU64::new(0));
+        let (opened, open) = oneshot::channel();
+        let counter = Arc::clone(&commits);
+        thread::spawn(move || match JournalFile::open(path) {
+            Ok(file) => {
+                let _ = opened.send(Ok(()));
+                serve(file, &received, &counter);
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+            }
+        });
+        open.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(Self { requests, commits })
+    }
+
+    /// How many transactions were committed since the file was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    async fn ask(&self, work: Work) -> Result<Answer, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.requests.send(Request { work, answer });
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// The thread that owns the file.
+fn serve(mut file: JournalFile, requests: &mpsc::Receiver<Request>, commits: &AtomicU64) {
+    while let Ok(first) = requests.recv() {
+        let more = requests.try_iter().take(MAX_GROUP);
+        let group: Vec<Request> = std::iter::once(first).chain(more).collect();
+        let works: Vec<&Work> = group.iter().map(|request| &request.work).collect();
+        let (answers, committed) = file.work(&works);
+        commits.fetch_add(committed.into(), Ordering::Relaxed);
+        for (request, answer) in group.into_iter().zip(answers) {
+            // Who does not wait any more finds it in the journal.
+            let _ = request.answer.send(answer);
+        }
+    }
+}
+
+fn gone() -> JournalError {
+    JournalError::Unavailable("the thread that owns the journal's file has ended".into())
+}
+
+#[async_trait]
+impl Journal for RedbJournal {
+    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+        match self.ask(Work::TakeOver(tenant)).await? {
+            Answer::Taken(number, lease, len) => Ok(Box::new(RedbWriter {
+                journal: self.clone(),
+                tenant,
+                number,
+                lease,
+                len,
+                next: Some(Cursor::start()),
+            })),
+            Answer::Done | Answer::Page(..) => Err(gone()),
+        }
+    }
+}
+
+struct RedbWriter {
+    journal: RedbJournal,
+    tenant: TenantId,
+    number: Number,
+    lease: Lease,
+    len: u64,
+    /// Where the next page begins; none behind the last one.
+    next: Option<Cursor>,
+}
+
+impl RedbWriter {
+    async fn renew_or(&self, error: &'static str) -> Result<(), JournalError> {
+        if self.lease.holds() {
+            return Ok(());
+        }
+        Err(JournalError::Fenced(error.into()))
+    }
+}
+
+#[async_trait]
+impl Writer for RedbWriter {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
+        let Some(next) = self.next.clone() else {
+            return Ok(Vec::new());
+        };
+        match self.journal.ask(Work::Read(self.tenant, next)).await? {
+            Answer::Page(changes, next) => {
+                self.next = next;
+                Ok(changes)
+            }
+            Answer::Done | Answer::Taken(..) => Err(gone()),
+        }
+    }
+
+    async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
+        let work = Work::Append {
+            tenant: self.tenant,
+            number: self.number,
+            changes: changes.to_vec(),
+            now,
+        };
+        let appended = self.journal.ask(work).await;
+        if let Err(JournalError::Fenced(_)) = &appended {
+            self.lease.end();
+        }
+        appended.map(drop)
+    }
+
+    async fn renew(&mut self) -> Result<(), JournalError> {
+        self.renew_or("another writer of this process has taken it over").await
+    }
+
+    fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), JournalError> {
+        self.lease.end();
+        Ok(())
+    }
+}

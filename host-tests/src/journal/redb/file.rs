@@ -1,0 +1,373 @@
+//! The file of the embedded journal: its tables, its transactions, and opening it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition,
+};
+
+use super::Answer;
+use crate::journal::{Change, JournalError, Lease, TenantId};
+
+/// Tenant and key, to sequence, `forget-at` and value.
+const RECORDS: TableDefinition<&[u8], (u64, u64, &[u8])> = TableDefinition::new("records");
+/// Tenant, `forget-at` and key.
+const DUE: TableDefinition<&[u8], ()> = TableDefinition::new("due");
+/// Tenant, to the number of its last take-over and how many records it has.
+const OWNERS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("owners");
+/// What the file is.
+const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+
+/// The format of the file.
+const FORMAT: u64 = 1;
+/// Stands for a record that is never to be forgotten.
+const NEVER: u64 = u64::MAX;
+/// How many records whose time has come one append drops.
+const MAX_FORGOTTEN: usize = 64;
+/// How large a page of a reading is, about.
+const PAGE_ROWS: usize = 1_000;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Counts the take-overs of a tenant. Only the newest may append.
+pub(super) type Number = u64;
+
+/// Where a page of a reading begins: the key before it.
+#[derive(Clone)]
+pub(super) struct Cursor(Vec<u8>);
+
+impl Cursor {
+    pub fn start() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// What the file is to do.
+pub(super) enum Work {
+    TakeOver(TenantId),
+    Append {
+        tenant: TenantId,
+        number: Number,
+        changes: Vec<Change>,
+        now: u64,
+    },
+    Read(TenantId, Cursor),
+}
+
+/// What came of it, unless the file failed.
+type Outcome = Result<Answer, JournalError>;
+
+/// The file, opened again when it has failed.
+pub(super) struct JournalFile {
+    path: PathBuf,
+    database: Option<Database>,
+    leases: HashMap<TenantId, Lease>,
+}
+
+impl JournalFile {
+    pub fn open(path: PathBuf) -> Result<Self, JournalError> {
+        let database = guarded(&path, || open(&path))?;
+        Ok(Self {
+            path,
+            database: Some(database),
+            leases: HashMap::new(),
+        })
+    }
+
+    /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
+    /// the others alone; when the file fails, nothing of all this was done.
+    pub fn work(&mut self, works: &[&Work]) -> (Vec<Outcome>, bool) {
+        match self.try_work(works) {
+            Ok(done) => done,
+            Err(error) => {
+                // After an I/O error redb does nothing more until the file is opened again.
+                let broken = self.database.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+                (works.iter().map(|_| Err(error.clone())).collect(), false)
+            }
+        }
+    }
+
+    fn try_work(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => guarded(&self.path, || open_existing(&self.path))?,
+        };
+        let database = self.database.insert(database);
+        let writes = works.iter().any(|work| !matches!(work, Work::Read(..)));
+        let mut outcomes = if writes {
+            guarded(&self.path, || Ok(Ok(write(database, works)?)))?
+        } else {
+            works.iter().map(|_| Ok(Answer::Done)).collect()
+        };
+        // Only what is on the disk is read, and only who is on the disk has the lease.
+        for (work, outcome) in works.iter().zip(&mut outcomes) {
+            match work {
+                Work::Read(tenant, cursor) => {
+                    *outcome = Ok(guarded(&self.path, || read(database, *tenant, cursor))?);
+                }
+                Work::TakeOver(tenant) => {
+                    if let Ok(Answer::Taken(_, lease, _)) = outcome
+                        && let Some(before) = self.leases.insert(*tenant, lease.clone())
+                    {
+                        before.end();
+                    }
+                }
+                Work::Append { .. } => {}
+            }
+        }
+        Ok((outcomes, writes))
+    }
+}
+
+fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let mut outcomes = Vec::with_capacity(works.len());
+    {
+        let mut tables = Tables {
+            records: transaction.open_table(RECORDS)?,
+            due: transaction.open_table(DUE)?,
+            owners: transaction.open_table(OWNERS)?,
+        };
+        for work in works {
+            outcomes.push(match work {
+                Work::TakeOver(tenant) => Ok(tables.take_over(*tenant)?),
+                Work::Append {
+                    tenant,
+                    number,
+                    changes,
+                    now,
+                } => tables.append(*tenant, *number, changes, *now)?,
+                Work::Read(..) => Ok(Answer::Done),
+            });
+        }
+    }
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+struct Tables<'a> {
+    records: Table<'a, &'static [u8], (u64, u64, &'static [u8])>,
+    due: Table<'a, &'static [u8], ()>,
+    owners: Table<'a, &'static [u8], (u64, u64)>,
+}
+
+impl Tables<'_> {
+    fn owner(&self, tenant: TenantId) -> Result<(Number, u64), redb::Error> {
+        let owner = self.owners.get(prefix(tenant).as_slice())?;
+        Ok(owner.map_or((0, 0), |owner| owner.value()))
+    }
+
+    fn take_over(&mut self, tenant: TenantId) -> Result<Answer, redb::Error> {
+        let (number, len) = self.owner(tenant)?;
+        let number = number.saturating_add(1);
+        self.owners
+            .insert(prefix(tenant).as_slice(), (number, len))?;
+        Ok(Answer::Taken(number, Lease::for_good(), len))
+    }
+
+    fn append(
+        &mut self,
+        tenant: TenantId,
+        number: Number,
+        changes: &[Change],
+        now: u64,
+    ) -> Result<Outcome, redb::Error> {
+        let (owner, mut len) = self.owner(tenant)?;
+        if owner != number {
+            let reason = "another writer of this file has taken it over";
+            return Ok(Err(JournalError::Fenced(reason.into())));
+        }
+        for change in changes {
+            let key = change.key.as_bytes();
+            let is_new = !self.forget(tenant, key)?;
+            len = len.saturating_add(is_new.into());
+            let forget_at = change.forget_at.unwrap_or(NEVER);
+            let record = (change.sequence, forget_at, change.value.as_bytes());
+            self.records.insert(join(tenant, key).as_slice(), record)?;
+            if forget_at != NEVER {
+                let due = due_key(tenant, forget_at, key);
+                self.due.insert(due.as_slice(), ())?;
+            }
+        }
+        for key in self.due_by(tenant, now)? {
+            let was_there = self.forget(tenant, &key)?;
+            len = len.saturating_sub(was_there.into());
+        }
+        self.owners
+            .insert(prefix(tenant).as_slice(), (number, len))?;
+        Ok(Ok(Answer::Done))
+    }
+
+    /// Takes a record out; tells whether there was one.
+    fn forget(&mut self, tenant: TenantId, key: &[u8]) -> Result<bool, redb::Error> {
+        let removed = self.records.remove(join(tenant, key).as_slice())?;
+        let Some(forget_at) = removed.map(|record| record.value().1) else {
+            return Ok(false);
+        };
+        if forget_at != NEVER {
+            let due = due_key(tenant, forget_at, key);
+            self.due.remove(due.as_slice())?;
+        }
+        Ok(true)
+    }
+
+    /// The keys of some records whose time has come.
+    fn due_by(&self, tenant: TenantId, now: u64) -> Result<Vec<Vec<u8>>, redb::Error> {
+        let from = due_key(tenant, 0, &[]);
+        let to = due_key(tenant, now.saturating_add(1), &[]);
+        let due = self.due.range(from.as_slice()..to.as_slice())?;
+        let keys = due.take(MAX_FORGOTTEN).map(|entry| {
+            let (key, _) = entry?;
+            Ok(key.value().get(from.len()..).unwrap_or_default().to_vec())
+        });
+        keys.collect()
+    }
+}
+
+fn read(
+    database: &Database,
+    tenant: TenantId,
+    cursor: &Cursor,
+) -> Result<Outcome, redb::Error> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    let prefix = prefix(tenant);
+    let mut from = join(tenant, &cursor.0);
+    if !cursor.0.is_empty() {
+        // Behind that key, before all that begin with it.
+        from.push(0);
+    }
+    let (mut changes, mut bytes, mut next): (Vec<Change>, _, _) = (Vec::new(), 0_usize, None);
+    for record in records.range(from.as_slice()..)? {
+        let (key, record) = record?;
+        let Some(key) = key.value().strip_prefix(&prefix).map(<[u8]>::to_vec) else {
+            break;
+        };
+        if changes.len() >= PAGE_ROWS || bytes >= PAGE_BYTES {
+            next = changes.last().map(|last| Cursor(last.key.clone().into()));
+            break;
+        }
+        let (sequence, forget_at, value) = record.value();
+        let (Ok(key), Ok(value)) = (String::from_utf8(key), String::from_utf8(value.to_vec()))
+        else {
+            return Ok(Err(JournalError::Damaged("a record is no text".into())));
+        };
+        bytes = bytes.saturating_add(value.len());
+        changes.push(Change {
+            sequence,
+            key,
+            value,
+            forget_at: (forget_at != NEVER).then_some(forget_at),
+        });
+    }
+    Ok(Ok(Answer::Page(changes, next)))
+}
+
+fn prefix(tenant: TenantId) -> [u8; 16] {
+    tenant.workspace().into_bytes()
+}
+
+fn join(tenant: TenantId, key: &[u8]) -> Vec<u8> {
+    [&prefix(tenant), key].concat()
+}
+
+fn due_key(tenant: TenantId, forget_at: u64, key: &[u8]) -> Vec<u8> {
+    [&prefix(tenant)[..], &forget_at.to_be_bytes(), key].concat()
+}
+
+/// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
+/// empty file is never taken for a journal without records.
+fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+    if path.exists() {
+        return open_existing(path);
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let made = catch_unwind(|| make(&unfinished));
+    let database = match made {
+        Ok(Ok(database)) => database,
+        Ok(Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))) => {
+            return Err(error);
+        }
+        // Whoever began it did not come to an end.
+        _ => {
+            fs::remove_file(&unfinished)?;
+            make(&unfinished)?
+        }
+    };
+    fs::rename(&unfinished, path)?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(Ok(database))
+}
+
+fn make(path: &Path) -> Result<Database, redb::Error> {
+    let database = builder().create(path)?;
+    let transaction = database.begin_write()?;
+    transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(DUE)?;
+    transaction.open_table(OWNERS)?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+fn open_existing(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+    if fs::metadata(path)?.len() == 0 {
+        return Ok(Err(damaged(path, "it is empty")));
+    }
+    let database = builder().open(path)?;
+    let about = database.begin_read()?.open_table(ABOUT)?;
+    let format = about.get("format")?.map(|format| format.value());
+    if format == Some(FORMAT) {
+        return Ok(Ok(database));
+    }
+    let format = format.unwrap_or_default();
+    let reason = format!("its format is {format}, and {FORMAT} is the one that is known here");
+    Ok(Err(damaged(path, &reason)))
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+/// What came of work on the file, whatever way it failed: redb panics where a file contradicts itself.
+fn guarded<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
+) -> Result<T, JournalError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(failed(path, &error)),
+        Err(_) => Err(damaged(path, "it contradicts itself")),
+    }
+}
+
+fn failed(path: &Path, error: &redb::Error) -> JournalError {
+    let unreadable = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
+    match error {
+        redb::Error::DatabaseAlreadyOpen => {
+            JournalError::Fenced(format!("{} is open in another process", path.display()))
+        }
+        redb::Error::Io(error) if unreadable.contains(&error.kind()) => {
+            damaged(path, &error.to_string())
+        }
+        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            JournalError::Unavailable(format!("{}: {error}", path.display()))
+        }
+        error => damaged(path, &error.to_string()),
+    }
+}
+
+fn damaged(path: &Path, reason: &str) -> JournalError {
+    JournalError::Damaged(format!("{}: {reason}", path.display()))
+}
