@@ -10,6 +10,7 @@ use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::host::Grant;
 use futures::future::join_all;
 
+use crate::journal::Mood;
 use crate::scene::{AGENT, engine, request};
 use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
 
@@ -77,6 +78,23 @@ async fn what_happens_after_an_upgrade_is_durable_too() {
     let next = stage.host_on(stage.journal.seizing()).await.unwrap();
     assert_dead(&next, &before).await;
     assert_lives(&next, &after).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_takes_along_what_is_not_durable_yet() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let revoked = create(&host).await;
+    stage.journal.set(Mood::Away);
+    retry(host.revoke(&*revoked.session.id).await);
+    retry(host.create(request(AGENT)).await);
+    host.upgrade(engine().clone()).await.unwrap();
+    stage.journal.set(Mood::Well);
+    let later = create(&host).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &revoked).await;
+    assert_lives(&next, &later).await;
+    assert_eq!(next.active_count().await, Ok(2));
 }
 
 #[tokio::test]
