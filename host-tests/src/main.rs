@@ -1,6 +1,6 @@
 //! The command line: a tour of the component, the component itself, and conversations with it.
 
-mod tour;
+mod command;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use clawdb_session_host::durable::DurableHost;
 use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
+use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::jwt::JwtGuard;
+use command::storage::Storage;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
 
@@ -60,8 +63,19 @@ enum Command {
         ///   {"op":"guard","calls":true}
         ///   {"op":"entropy","mode":"ok|repeat"}
         /// A line whose call would have to wait for a held guard gets "would-wait".
-        #[arg(long, verbatim_doc_comment)]
+        #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,
+        #[command(flatten)]
+        storage: Storage,
+    },
+    /// Measures how long it takes to have sessions again from a journal
+    Recovery {
+        /// With how many sessions, one after the other
+        #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+        sessions: Vec<u32>,
+        /// In which folder the journals are made; they are removed again
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        folder: PathBuf,
     },
 }
 
@@ -86,10 +100,16 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 
 async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        None => tour::run(&mut std::io::stdout()).await,
+        None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
-        Some(Command::Exec { file, controls }) => {
-            let guard = JwtGuard::from_environment()?;
+        Some(Command::Recovery { sessions, folder }) => {
+            command::recovery::run(&mut std::io::stdout(), &folder, &sessions).await
+        }
+        Some(Command::Exec {
+            file,
+            controls,
+            storage,
+        }) => {
             let file = match file {
                 Some(path) => Some(
                     File::open(&path)
@@ -99,17 +119,22 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 None => None,
             };
             let engine = SessionEngine::new()?;
-            let mut conversation = if controls {
+            let mut conversation = if let Some(kept) = storage.open(engine.clone()).await? {
+                let host = DurableHost::start(kept.options, kept.journal, TenantId::default());
+                Conversation::with_durable(host.await?)
+            } else if controls {
+                let guard = JwtGuard::from_environment()?;
                 let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
                 Conversation::start_controlled(&engine, guard).await?
             } else {
-                Conversation::start(&engine, guard).await?
+                Conversation::start(&engine, JwtGuard::from_environment()?).await?
             };
             let input: Box<dyn AsyncBufRead + Unpin> = match file {
                 Some(file) => Box::new(BufReader::new(file)),
                 None => Box::new(BufReader::new(io::stdin())),
             };
             conversation.run(input, io::stdout()).await?;
+            conversation.end().await;
             Ok(())
         }
     }

@@ -1,8 +1,9 @@
 //! The file of the embedded journal: its tables, its transactions, and opening it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -302,6 +303,10 @@ fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
 }
 
 fn make(path: &Path) -> Result<Database, redb::Error> {
+    // Nobody else's to read: there are handles in it that can revoke.
+    let mut owners = OpenOptions::new();
+    owners.create(true).write(true).truncate(false).mode(0o600);
+    owners.open(path)?;
     let database = builder().create(path)?;
     let transaction = database.begin_write()?;
     transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
