@@ -62,18 +62,19 @@ enum Command {
         ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
         ///   {"op":"guard","calls":true}
         ///   {"op":"entropy","mode":"ok|repeat"}
+        ///   {"op":"restart"} goes on with another instance, without sessions
         /// A line whose call would have to wait for a held guard gets "would-wait".
         #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,
         #[command(flatten)]
         storage: Storage,
     },
-    /// Measures how long it takes to have sessions again from a journal
-    Recovery {
-        /// With how many sessions, one after the other
+    /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
+    Measure {
+        /// How many sessions to have again, one number after the other
         #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
         sessions: Vec<u32>,
-        /// In which folder the journals are made; they are removed again
+        /// In which folder the files are made; they are removed again
         #[arg(long, value_name = "DIR", default_value = ".")]
         folder: PathBuf,
     },
@@ -102,7 +103,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
-        Some(Command::Recovery { sessions, folder }) => {
+        Some(Command::Measure { sessions, folder }) => {
             command::recovery::run(&mut std::io::stdout(), &folder, &sessions).await
         }
         Some(Command::Exec {

@@ -1,4 +1,5 @@
-//! `recovery`: how long it takes to have the sessions again when an instance has ended.
+//! `measure`: what a journal costs, and how long it takes to have the sessions again when an instance
+//! has ended.
 
 use std::error::Error;
 use std::io::Write;
@@ -16,32 +17,61 @@ use clawdb_session_host::jwt::JwtGuard;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::rate;
 use super::secrets::StateKeys;
 use super::storage::{config, progress_bar};
 
 /// How many creates are under way at a time.
 const AT_ONCE: usize = 1_000;
 
-/// Fills a journal with so many sessions, ends the instance, and has another one take over; for each of
-/// the numbers. The journals are made in `folder` and removed again.
+/// In a folder of its own below `folder`, which is removed again: how many creates a second are
+/// acknowledged, and how long it takes to have so many sessions again.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
     counts: &[u32],
 ) -> Result<(), Box<dyn Error>> {
     let engine = SessionEngine::new()?;
+    let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let measured = in_folder(out, &engine, &folder, counts).await;
+    std::fs::remove_dir_all(&folder)?;
+    measured
+}
+
+async fn in_folder(
+    out: &mut impl Write,
+    engine: &SessionEngine,
+    folder: &Path,
+    counts: &[u32],
+) -> Result<(), Box<dyn Error>> {
+    let journal = RedbJournal::open(folder.join("rate")).await?;
+    let host = start(&options(engine, 1_000_000)?, &journal).await?;
+    rate::run(out, folder, &host).await?;
+    host.shutdown().await;
     writeln!(
         out,
-        "  sessions    creates/s     file MiB   open s  restore s  sessions/s"
+        "\n  sessions    creates/s     file MiB   open s  restore s  sessions/s"
     )?;
     for &count in counts {
-        let folder = folder.join(format!("clawdb-session-recovery-{}", std::process::id()));
-        std::fs::create_dir(&folder)?;
-        let row = measure(&engine, &folder.join("journal"), count).await;
-        std::fs::remove_dir_all(&folder)?;
-        writeln!(out, "{}", row?)?;
+        let file = folder.join(format!("recovery-{count}"));
+        let row = measure(engine, &file, count).await?;
+        std::fs::remove_file(&file)?;
+        writeln!(out, "{row}")?;
     }
     Ok(())
+}
+
+fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, Box<dyn Error>> {
+    let guard = Arc::new(JwtGuard::new(&[7; 32])?);
+    let keys = StateKeys {
+        current: vec![7; 32],
+        previous: Vec::new(),
+    };
+    let mut configured = config(keys);
+    configured.max_sessions = Some(max_sessions.max(1));
+    let host = HostOptions::with_shared_guard(guard);
+    Ok(DurableOptions::new(engine.clone(), host, configured))
 }
 
 async fn measure(
@@ -49,15 +79,7 @@ async fn measure(
     file: &Path,
     count: u32,
 ) -> Result<String, Box<dyn Error>> {
-    let guard = Arc::new(JwtGuard::new(&[7; 32])?);
-    let keys = StateKeys {
-        current: vec![7; 32],
-        previous: Vec::new(),
-    };
-    let mut configured = config(keys);
-    configured.max_sessions = Some(count.max(1));
-    let host = HostOptions::with_shared_guard(guard);
-    let mut options = DurableOptions::new(engine.clone(), host, configured);
+    let mut options = options(engine, count)?;
     let journal = RedbJournal::open(file).await?;
     let filling = start(&options, &journal).await?;
     let filled = fill(&filling, count).await?;
@@ -116,19 +138,7 @@ async fn fill(host: &DurableHost, count: u32) -> Result<Duration, Box<dyn Error>
     let creates = stream::iter(0..count).map(|number| {
         let (host, bar) = (host.clone(), bar.clone());
         async move {
-            let request = CreateRequest {
-                // 100 sessions an agent.
-                agent_id: format!("0a9e0000-0000-4000-8000-{:012x}", number / 100),
-                role: "researcher".into(),
-                scopes: ["memory:read", "memory:write", "web:search", "tool:*"]
-                    .map(Into::into)
-                    .into(),
-                task_type: Some("literature-review".into()),
-                expires_in: Some(86_400),
-                metadata: Some(format!("{{\"note\":\"{:0>80}\"}}", number)),
-                max_uses: None,
-            };
-            host.create(request).await?;
+            host.create(request(number)).await?;
             bar.inc(1);
             Ok::<_, Box<dyn Error>>(())
         }
@@ -139,4 +149,19 @@ async fn fill(host: &DurableHost, count: u32) -> Result<Duration, Box<dyn Error>
         .await?;
     bar.finish_and_clear();
     Ok(begun.elapsed())
+}
+
+/// A session as they usually are; 100 to an agent.
+pub fn request(number: u32) -> CreateRequest {
+    CreateRequest {
+        agent_id: format!("0a9e0000-0000-4000-8000-{:012x}", number / 100),
+        role: "researcher".into(),
+        scopes: ["memory:read", "memory:write", "web:search", "tool:*"]
+            .map(Into::into)
+            .into(),
+        task_type: Some("literature-review".into()),
+        expires_in: Some(86_400),
+        metadata: Some(format!("{{\"note\":\"{number:0>80}\"}}")),
+        max_uses: None,
+    }
 }

@@ -57,6 +57,8 @@ enum Sessions {
 
 /// What `--controls` puts into the hands of whoever speaks.
 struct Controls {
+    engine: SessionEngine,
+    options: HostOptions,
     clock: Arc<ManualClock>,
     guard: Arc<ControlledGuard>,
     entropy: Arc<ControlledEntropy>,
@@ -127,8 +129,10 @@ impl Conversation {
             max_in_flight: usize::MAX,
             ..HostOptions::with_shared_guard(guard.clone())
         };
-        let host = SessionHost::start(engine, options).await?;
+        let host = SessionHost::start(engine, options.clone()).await?;
         let controls = Controls {
+            engine: engine.clone(),
+            options,
             clock,
             guard,
             entropy,
@@ -250,6 +254,19 @@ impl Conversation {
             Control::Unsubscribe { name } => {
                 self.subscription(&name)?;
                 self.subscriptions.remove(&name);
+                Ok(json!({ "ok": null }))
+            }
+            Control::Restart {} => {
+                if !self.started.is_empty() {
+                    return Err("a call is started and not finished".to_owned().into());
+                }
+                let Controls {
+                    engine, options, ..
+                } = self.controls()?;
+                let another = SessionHost::start(engine, options.clone()).await;
+                let another = another.map_err(|error| error.to_string())?;
+                self.sessions = Sessions::Instance(another);
+                self.subscriptions.clear();
                 Ok(json!({ "ok": null }))
             }
             Control::Clock { advance, set } => Ok(self.control_clock(advance, set.as_deref())?),
