@@ -1,4 +1,5 @@
-//! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
+//! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component; for
+//! the package `next`, with the guest's feature of that name.
 //!
 //! So `cargo run`, `cargo test` and `cargo bench` need nothing before them. The guest has a target
 //! folder of its own inside the workspace's, shared by all profiles of the host: there is one
@@ -37,9 +38,12 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?)
-        .join("..")
-        .canonicalize()?;
+    let package = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let root = package
+        .ancestors()
+        .find(|folder| folder.join("wit").is_dir());
+    let root = root.ok_or("the guest is not above")?.canonicalize()?;
+    let is_next = env::var("CARGO_PKG_NAME")? == "clawdb-session-next";
     for input in [
         "src",
         "wit",
@@ -49,15 +53,23 @@ fn build() -> Result<(), Box<dyn Error>> {
     ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
-    println!("cargo::rerun-if-changed=build.rs");
+    println!(
+        "cargo::rerun-if-changed={}",
+        root.join("host-tests/build.rs").display()
+    );
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let target_dir = guest_target_dir(&out);
-    let module = build_module(&root, &target_dir, &Toolchain::find()?)?;
+    // One at a time: the two builds of the guest have the same name.
+    fs::create_dir_all(&target_dir)?;
+    let turn = fs::File::create(target_dir.join("one-at-a-time"))?;
+    turn.lock()?;
+    let module = build_module(&root, &target_dir, &Toolchain::find()?, is_next)?;
     let component = wit_component::ComponentEncoder::default()
         .validate(true)
         .module(&fs::read(module)?)?
         .encode()?;
+    drop(turn);
     let file = out.join("clawdb_session.wasm");
     fs::write(&file, without_names(&component)?)?;
     println!(
@@ -101,6 +113,7 @@ fn build_module(
     root: &Path,
     target_dir: &Path,
     toolchain: &Toolchain,
+    is_next: bool,
 ) -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -123,6 +136,9 @@ fn build_module(
             "target.{TARGET}.rustflags={:?}",
             toolchain.remapped_paths(root)
         ));
+    if is_next {
+        cargo.args(["--features", "next"]);
+    }
     // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and
     // clippy's wrapper would check the guest instead of building it.
     for (name, _) in env::vars_os() {

@@ -31,6 +31,13 @@ use bindings::wasi::{clocks::system_clock, random::random};
 
 bindings::export!(Component with_types_in bindings);
 
+/// What the component says to be.
+const VERSION: &str = if cfg!(feature = "next") {
+    concat!(env!("CARGO_PKG_VERSION"), "-next")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// The component.
 struct Component;
 
@@ -335,7 +342,7 @@ impl settings::Guest for Component {
     fn stats() -> settings::Statistics {
         let stats = manager().stats();
         settings::Statistics {
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: VERSION.into(),
             now: stats.now.as_millis(),
             live_sessions: count(stats.live_sessions),
             prunable_sessions: count(stats.prunable_sessions),

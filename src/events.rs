@@ -180,6 +180,12 @@ impl EventLog {
         }
     }
 
+    /// The sequence number of the newest event that there is; 0 where there is none.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.ring.back().map_or(0, |event| event.sequence)
+    }
+
     /// The newest event's sequence number; 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {

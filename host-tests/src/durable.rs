@@ -23,6 +23,13 @@
 //! with `max-uses` are made durable before `validate` and `authorize` answer: none is granted twice.
 //! The [events](DurableHost::subscribe) are not kept, but their numbers go on.
 //!
+//! # The guard
+//!
+//! The guard is asked to revoke a token only when the end of that token is durable, and this host still
+//! has the tenant: so a refresh that was lost with its instance leaves the session's old token good.
+//! What could not be made durable is kept as pending, as if the guard had not confirmed it, and
+//! `flush_guard_revocations` asks again.
+//!
 //! # How it is built
 //!
 //! One task, the keeper, owns the journal's writer. Calls go to the instance by themselves and then
@@ -32,8 +39,10 @@
 
 mod calls;
 mod core;
+mod durability;
 mod error;
 mod figures;
+mod instance;
 mod keeper;
 mod recovery;
 mod serving;
@@ -56,6 +65,11 @@ use crate::journal::{Journal, TenantId};
 use crate::subscription::Subscription;
 use crate::tenants::Pool;
 
+/// Is told how far a restore is.
+pub type ReportProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+/// Is told, in a line, what happens to a tenant's host.
+pub type Report = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
+
 /// What a durable host is given, and its bounds.
 #[derive(Clone)]
 pub struct DurableOptions {
@@ -69,12 +83,14 @@ pub struct DurableOptions {
     /// `previous-state-keys`: as soon as the host serves, all records are under the new one.
     pub config: Config,
     /// Is told how far a restore is, after each page of it.
-    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    pub progress: Option<ReportProgress>,
     /// Is told, in a line, when the host restores, serves no more, waits or is upgraded: for a log.
-    pub report: Option<Arc<dyn Fn(TenantId, &str) + Send + Sync>>,
+    pub report: Option<Report>,
     /// How long a call waits for an instance; 10 s by default.
     pub patience: Duration,
-    /// How long an upgrade and a shutdown wait for the calls that are under way; 10 s by default.
+    /// How long an upgrade and a shutdown wait for the calls that are under way; 8 s by default. Keep it
+    /// above the guard's deadline, and below `patience`: calls wait as long for an upgrade that is given
+    /// up.
     pub drain: Duration,
     /// How often changes that no call waits for are appended, and what failed is tried again; 1 s by
     /// default.
@@ -95,7 +111,7 @@ impl DurableOptions {
             progress: None,
             report: None,
             patience: Duration::from_secs(10),
-            drain: Duration::from_secs(10),
+            drain: Duration::from_secs(8),
             tick: Duration::from_secs(1),
             standby: false,
         }
@@ -204,7 +220,9 @@ impl DurableHost {
     {
         let entered = self.enter().await?;
         let serving = &entered.serving;
-        serving.answer(call(serving.host.clone()), changes).await
+        serving
+            .answer(call(serving.instance.host.clone()), changes)
+            .await
     }
 
     async fn enter(&self) -> Result<Entered, DurableError> {
@@ -222,7 +240,7 @@ impl DurableHost {
     /// [`DurableError`].
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, DurableError> {
         let entered = self.enter().await?;
-        let subscribing = entered.serving.host.subscribe(since);
+        let subscribing = entered.serving.instance.host.subscribe(since);
         let subscription = entered.serving.answer(subscribing, |_| false).await?;
         // Whoever reads events needs the instance, even if nobody calls it.
         Ok(subscription.holding(entered.uses))

@@ -61,6 +61,8 @@ pub trait Journal: Send + Sync + 'static {
 ///
 /// Dropping it gives nothing back: the lease runs out by itself. [`Writer::release`] gives it back at
 /// once.
+// That there are none says nothing: the number may be too large.
+#[allow(clippy::len_without_is_empty)]
 #[async_trait]
 pub trait Writer: Send + Sync + 'static {
     /// How many records there were to read at the take-over, for people who wait; it may be a little

@@ -1,7 +1,6 @@
 //! The command line: a tour of the component, the component itself, and conversations with it.
 
 mod command;
-mod tour;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,13 +8,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use clawdb_session_host::durable::DurableHost;
 use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
+use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::jwt::JwtGuard;
+use command::serve::ServeArgs;
+use command::storage::Storage;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
-
-use command::serve::ServeArgs;
 
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
@@ -62,9 +63,21 @@ enum Command {
         ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
         ///   {"op":"guard","calls":true}
         ///   {"op":"entropy","mode":"ok|repeat"}
+        ///   {"op":"restart"} goes on with another instance, without sessions
         /// A line whose call would have to wait for a held guard gets "would-wait".
-        #[arg(long, verbatim_doc_comment)]
+        #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,
+        #[command(flatten)]
+        storage: Storage,
+    },
+    /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
+    Measure {
+        /// How many sessions to have again, one number after the other
+        #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+        sessions: Vec<u32>,
+        /// In which folder the files are made; they are removed again
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        folder: PathBuf,
     },
     /// Serves sessions over HTTP, until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
@@ -92,10 +105,16 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 
 async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>> {
     match command {
-        None => tour::run(&mut std::io::stdout()).await,
+        None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
-        Some(Command::Exec { file, controls }) => {
-            let guard = JwtGuard::from_environment()?;
+        Some(Command::Measure { sessions, folder }) => {
+            command::recovery::run(&mut std::io::stdout(), &folder, &sessions).await
+        }
+        Some(Command::Exec {
+            file,
+            controls,
+            storage,
+        }) => {
             let file = match file {
                 Some(path) => Some(
                     File::open(&path)
@@ -105,17 +124,22 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 None => None,
             };
             let engine = SessionEngine::new()?;
-            let mut conversation = if controls {
+            let mut conversation = if let Some(kept) = storage.open(engine.clone()).await? {
+                let host = DurableHost::start(kept.options, kept.journal, TenantId::default());
+                Conversation::with_durable(host.await?)
+            } else if controls {
+                let guard = JwtGuard::from_environment()?;
                 let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
                 Conversation::start_controlled(&engine, guard).await?
             } else {
-                Conversation::start(&engine, guard).await?
+                Conversation::start(&engine, JwtGuard::from_environment()?).await?
             };
             let input: Box<dyn AsyncBufRead + Unpin> = match file {
                 Some(file) => Box::new(BufReader::new(file)),
                 None => Box::new(BufReader::new(io::stdin())),
             };
             conversation.run(input, io::stdout()).await?;
+            conversation.end().await;
             Ok(())
         }
         Some(Command::Serve(args)) => command::serve::run(args).await,

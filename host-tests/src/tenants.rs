@@ -24,7 +24,7 @@ impl Default for TenantLimits {
     fn default() -> Self {
         Self {
             max_loaded: 1_000,
-            idle_after: Duration::from_secs(300),
+            idle_after: Duration::from_mins(5),
         }
     }
 }
@@ -160,8 +160,12 @@ impl Pool {
         let before = std::mem::replace(&mut *lock(&self.engine), engine.clone());
         for (id, core) in self.idlest() {
             match core.upgrade(engine.clone()).await {
-                // It will be loaded with the new one.
+                // Its next instance will be of the new build.
                 Err(_) if core.is_closed() => self.forget(id, &core),
+                Err(DurableError::NotOwner(_)) => {
+                    core.close().await;
+                    self.forget(id, &core);
+                }
                 Err(error) => {
                     *lock(&self.engine) = before;
                     return Err(error);

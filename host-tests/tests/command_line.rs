@@ -152,7 +152,10 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
     let create = json!({ "agent-id": agent, "role": "worker", "scopes": [], "task-type": null });
     let unknown = "session-not-found";
     let lines = [
-        (json!({ "op": "configure", "default-ttl": 60 }), "ok"),
+        (
+            json!({ "op": "configure", "default-ttl": 60, "state-key": "07".repeat(32) }),
+            "ok",
+        ),
         (
             json!({ "op": "create", "agent-id": agent, "role": "worker", "max-uses": 1 }),
             "ok",
@@ -200,6 +203,8 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
         (json!({ "op": "unsubscribe", "name": "s" }), "ok"),
         (json!({ "op": "read", "name": "s" }), "bad-request"),
         (json!({ "op": "stats" }), "ok"),
+        (json!({ "op": "changes", "since": 0, "max": 1 }), "ok"),
+        (json!({ "op": "restore", "changes": [] }), "already-started"),
         (
             json!({ "op": "revoke-all-for-agent", "agent-id": agent }),
             "ok",
@@ -218,6 +223,7 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
             "bad-request",
         ),
         (json!({ "op": "entropy", "mode": "ok" }), "ok"),
+        (json!({ "op": "restart" }), "ok"),
     ];
     let conversation: Vec<String> = lines.iter().map(|(line, _)| line.to_string()).collect();
     std::fs::write(&file, conversation.join("\n\n")).unwrap();

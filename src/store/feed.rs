@@ -30,7 +30,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoStateKey`].
     pub fn changes(&mut self, since: u64, max: usize, now: Timestamp) -> Result<ChangePage, Error> {
-        let newest_event = self.events.last();
+        let newest_event = self.events.newest();
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
         feed.note_event(newest_event);
         let more_to_renew = feed.renew();

@@ -1,5 +1,8 @@
-//! The parts of the command line that are more than a few lines.
+//! The parts of the command line.
 
-pub mod journals;
+pub mod rate;
+pub mod recovery;
 pub mod secrets;
 pub mod serve;
+pub mod storage;
+pub mod tour;

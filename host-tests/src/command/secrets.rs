@@ -28,7 +28,9 @@ impl StateKeys {
             Err(_) => kept_beside(journal, "state-key", STATE_KEY_VARIABLE)?,
         };
         let previous = std::env::var(PREVIOUS_STATE_KEYS_VARIABLE).unwrap_or_default();
-        let previous = previous.split(',').filter(|digits| !digits.trim().is_empty());
+        let previous = previous
+            .split(',')
+            .filter(|digits| !digits.trim().is_empty());
         let parse = |digits: &str| parse(PREVIOUS_STATE_KEYS_VARIABLE, digits);
         Ok(Self {
             current,
@@ -43,7 +45,11 @@ pub fn lasting_guard(journal: Option<&Path>) -> Result<JwtGuard, Box<dyn Error>>
     if std::env::var_os(SECRET_VARIABLE).is_some() {
         return Ok(JwtGuard::from_environment()?);
     }
-    Ok(JwtGuard::new(&kept_beside(journal, "guard-key", SECRET_VARIABLE)?)?)
+    Ok(JwtGuard::new(&kept_beside(
+        journal,
+        "guard-key",
+        SECRET_VARIABLE,
+    )?)?)
 }
 
 fn kept_beside(
@@ -84,11 +90,18 @@ fn kept_beside(
 
 /// Only the owner may read it, and it is on the disk before anything is that needs it.
 fn make(file: &Path, digits: &str) -> std::io::Result<()> {
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".new");
     let mut open = OpenOptions::new();
-    let mut written = open.write(true).create_new(true).mode(0o600).open(file)?;
+    open.write(true).create(true).truncate(true).mode(0o600);
+    let mut written = open.open(&unfinished)?;
     writeln!(written, "{digits}")?;
     written.sync_all()?;
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    fs::rename(unfinished, file)?;
+    if let Some(folder) = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         fs::File::open(folder)?.sync_all()?;
     }
     Ok(())

@@ -7,18 +7,18 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::durable::DurableOptions;
 use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::guard::Guard;
 use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::journal::memory::MemoryJournal;
+use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::journals::{JournalArgs, Opened, open_journal};
 use super::secrets::StateKeys;
+use super::storage::{Kept, Storage, config};
 
 /// What stands below the options.
 pub const HELP: &str = r#"Prints "listening on http://ADDR" when it does.
@@ -47,7 +47,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
     #[command(flatten)]
-    journal: JournalArgs,
+    storage: Storage,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -56,23 +56,18 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);
     // A journal can take long to open, and one that is far away for ever.
-    let opened = tokio::select! {
-        opened = open_journal(&args.journal) => opened?,
+    let kept = tokio::select! {
+        kept = open(&args.storage) => kept?,
         () = &mut shutdown => return Ok(()),
     };
-    let Opened {
+    let Kept {
         journal,
-        guard,
-        keys,
-    } = opened;
-    let guard: Arc<dyn Guard> = Arc::new(guard);
-    let host = HostOptions::with_shared_guard(Arc::clone(&guard));
-    let options = DurableOptions {
-        report: Some(Arc::new(|tenant, text| {
-            eprintln!("{tenant}: the host {text}");
-        })),
-        ..DurableOptions::new(SessionEngine::new()?, host, sealed_with(keys))
-    };
+        mut options,
+    } = kept;
+    options.report = Some(Arc::new(|tenant, text| {
+        eprintln!("{tenant}: the host {text}");
+    }));
+    let guard = Arc::clone(&options.host.guard);
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| format!("{}: {error}", args.listen))?;
     let address = listener.local_addr()?;
@@ -92,24 +87,26 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All defaults, and these keys.
-fn sealed_with(keys: StateKeys) -> Config {
-    Config {
-        workspace_id: None,
-        default_ttl: None,
-        max_lifetime: None,
-        max_sessions: None,
-        max_sessions_per_agent: None,
-        agent_overflow: None,
-        max_sessions_per_root: None,
-        max_depth: None,
-        rotation_grace: None,
-        idle_timeout: None,
-        event_capacity: None,
-        max_state_bytes: None,
-        state_key: Some(keys.current),
-        previous_state_keys: keys.previous,
+/// What the arguments name; where they name nothing, memory.
+async fn open(storage: &Storage) -> Result<Kept, Box<dyn Error>> {
+    let engine = SessionEngine::new()?;
+    if let Some(kept) = storage.open(engine.clone()).await? {
+        return Ok(kept);
     }
+    eprintln!(
+        "the sessions are kept in memory and end with the process; --journal FILE keeps them"
+    );
+    let mut key = vec![0; 32];
+    getrandom::fill(&mut key)?;
+    let keys = StateKeys {
+        current: key,
+        previous: Vec::new(),
+    };
+    let host = HostOptions::new(JwtGuard::from_environment()?);
+    Ok(Kept {
+        journal: Arc::new(MemoryJournal::default()),
+        options: DurableOptions::new(engine, host, config(keys)),
+    })
 }
 
 /// An admin key that nobody knows yet, so it is shown: once, and not where the output goes.

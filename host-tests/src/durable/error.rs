@@ -48,7 +48,13 @@ impl From<JournalError> for DurableError {
 
 impl From<HostError> for DurableError {
     fn from(error: HostError) -> Self {
-        Self::Retry(error.to_string())
+        // What wasmtime says of a trap is long, and nothing for callers.
+        Self::Retry(match error {
+            HostError::Trapped { kind, .. } => {
+                format!("the instance trapped ({kind}), and another one takes its place")
+            }
+            HostError::Stopped => error.to_string(),
+        })
     }
 }
 

@@ -133,11 +133,14 @@ impl Keeper {
     async fn tend(&mut self, tenure: &mut Tenure) -> End {
         let mut waiters = Vec::new();
         loop {
-            let host = tenure.serving.host.clone();
+            let host = tenure.serving.instance.host.clone();
             let rest = tenure.writer.until_renewal().min(self.plan.options.tick);
             tokio::select! {
                 biased;
-                error = host.stopped() => return End::Lost(error.into()),
+                error = host.stopped() => {
+                    self.plan.report(&error.to_string());
+                    return End::Lost(error.into());
+                }
                 command = self.commands.recv() => match command {
                     None => return End::Closed(Closed(None)),
                     Some(Command::Close(gate, reply)) => {

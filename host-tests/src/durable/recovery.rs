@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use super::error::DurableError;
 use super::figures::Counters;
+use super::instance::Instance;
 use super::serving::Phase;
 use super::tenure::{LeasedWriter, Tenure};
 use super::{DurableOptions, Progress};
 use crate::engine::SessionEngine;
 use crate::error::{CallError, SessionError};
-use crate::host::SessionHost;
-use crate::journal::{Journal, JournalError, TenantId};
+use crate::journal::{Journal, JournalError, TenantId, Writer};
 
 /// Whose sessions, where they are kept, and how an instance for them is made.
 pub(crate) struct Plan {
@@ -26,16 +26,13 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// An instance that is configured, and has done nothing else.
-    pub(super) async fn instance(
-        &self,
-        engine: &SessionEngine,
-    ) -> Result<SessionHost, DurableError> {
+    pub(super) async fn instance(&self, engine: &SessionEngine) -> Result<Instance, DurableError> {
         let mut config = self.options.config.clone();
         config.workspace_id = Some(self.tenant.to_string());
-        let host = SessionHost::start(engine, self.options.host.clone()).await;
-        let host = host.map_err(|error| DurableError::Retry(error.to_string()))?;
-        host.configure(config).await?;
-        Ok(host)
+        let instance = Instance::start(engine, &self.options.host).await;
+        let instance = instance.map_err(|error| DurableError::Retry(error.to_string()))?;
+        instance.host.configure(config).await?;
+        Ok(instance)
     }
 
     /// Becomes the tenant's owner, with an instance that knows all that is in the journal.
@@ -50,14 +47,14 @@ impl Plan {
         let begun = Instant::now();
         let mut writer = LeasedWriter::new(writer);
         let restored = self.restore(engine, &mut writer).await;
-        let (host, since) = match restored {
+        let (instance, since) = match restored {
             Ok(restored) => restored,
             Err(error) => {
                 writer.release().await;
                 return Err(error);
             }
         };
-        let mut tenure = Tenure::new(host, writer, since, Arc::clone(counters));
+        let mut tenure = Tenure::new(instance, writer, since, Arc::clone(counters));
         // What was restored of an older format, or under a previous key, has changed by that.
         if let Err(error) = tenure.flush().await {
             tenure.end(error.clone()).release().await;
@@ -71,16 +68,16 @@ impl Plan {
     async fn take_over(
         &self,
         phase: &watch::Sender<Phase>,
-    ) -> Result<Box<dyn crate::journal::Writer>, DurableError> {
+    ) -> Result<Box<dyn Writer>, DurableError> {
         let mut taking = pin!(self.journal.take_over(self.tenant));
-        let taken = match timeout(self.options.tick, &mut taking).await {
-            Ok(taken) => taken,
-            Err(_) => {
-                let reason = "this one waits for its lease to run out";
-                phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
-                self.report("waits for another host's lease to run out");
-                taking.await
-            }
+        let soon = timeout(self.options.tick, &mut taking).await;
+        let taken = if let Ok(taken) = soon {
+            taken
+        } else {
+            let reason = "this one waits for its lease to run out";
+            phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
+            self.report("waits for another host's lease to run out");
+            taking.await
         };
         let writer = taken?;
         phase.send_replace(Phase::Recovering("the sessions are being restored".into()));
@@ -94,8 +91,8 @@ impl Plan {
         &self,
         engine: &SessionEngine,
         writer: &mut LeasedWriter,
-    ) -> Result<(SessionHost, u64), DurableError> {
-        let host = self.instance(engine).await?;
+    ) -> Result<(Instance, u64), DurableError> {
+        let instance = self.instance(engine).await?;
         let total = writer.len();
         let (mut restored, mut newest) = (0, 0);
         let mut page = writer.read().await?;
@@ -103,12 +100,12 @@ impl Plan {
             restored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let sequences = page.iter().map(|change| change.sequence);
             newest = sequences.fold(newest, u64::max);
-            let (taken, next) = tokio::join!(host.restore(page), writer.read());
+            let (taken, next) = tokio::join!(instance.host.restore(page), writer.read());
             taken.map_err(refused)?;
             page = next?;
             self.progress(restored, total.max(restored));
         }
-        Ok((host, newest))
+        Ok((instance, newest))
     }
 
     fn progress(&self, restored: u64, total: u64) {

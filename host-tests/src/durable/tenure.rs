@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::durability::{Durability, Waiter};
 use super::error::DurableError;
 use super::figures::Counters;
-use super::serving::{Serving, Waiter};
+use super::instance::Instance;
+use super::serving::Serving;
 use super::upgrade::Handover;
-use crate::host::SessionHost;
 use crate::journal::{Change, JournalError, Lease, Writer};
 
 /// How many changes are read from the instance at a time.
@@ -83,18 +84,22 @@ pub(super) struct Tenure {
 impl Tenure {
     /// With an instance that knows what is in the journal, up to the change `since`.
     pub fn new(
-        host: SessionHost,
+        instance: Instance,
         writer: LeasedWriter,
         since: u64,
         counters: Arc<Counters>,
     ) -> Self {
         let (to_keeper, waiters) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(None);
-        let serving = Serving {
-            host,
+        let durability = Durability {
             lease: writer.lease.clone(),
             waiters: to_keeper,
             ended,
+        };
+        instance.link(Some(durability.clone()));
+        let serving = Serving {
+            instance,
+            durability,
             answered: Arc::new(AtomicBool::new(false)),
         };
         Self {
@@ -110,7 +115,8 @@ impl Tenure {
     /// Makes all changes that there are durable.
     pub async fn flush(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.serving.host.changes(self.since, PAGE).await?;
+            let page = self.serving.instance.host.changes(self.since, PAGE);
+            let page = page.await?;
             if !page.changes.is_empty() {
                 self.writer.append(&page.changes, page.now).await?;
                 self.counters.appended(page.changes.len());
@@ -130,12 +136,24 @@ impl Tenure {
             let reason = "the instance was replaced meanwhile";
             return Err(DurableError::Upgrade(reason.into()));
         }
-        self.flush().await?;
-        // The new instance knows all that is in the journal after this, and maybe more: what is new in
-        // it are its changes after `since`, as what was written in an older format is.
-        let host = handover.finish().await?;
-        let serving = Serving::clone(&self.serving);
-        self.serving = Arc::new(Serving { host, ..serving });
+        let old = &self.serving;
+        // What the old instance changes from here on is lost, so the guard shall not hear of it.
+        old.instance.link(None);
+        let instance = match handover.finish().await {
+            Ok(instance) => instance,
+            Err(error) => {
+                old.instance.link(Some(old.durability.clone()));
+                return Err(error);
+            }
+        };
+        // It knows all that is in the journal, and what is new in it are its changes after `since`: what
+        // was not appended yet, and what it has read of an older format.
+        instance.link(Some(old.durability.clone()));
+        self.serving = Arc::new(Serving {
+            instance,
+            durability: old.durability.clone(),
+            answered: Arc::clone(&old.answered),
+        });
         Ok(())
     }
 

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use super::error::DurableError;
+use super::instance::Instance;
 use super::serving::Serving;
 use super::tenure::PAGE;
 use crate::error::CallError;
-use crate::host::SessionHost;
 
 /// An instance that comes to know what another one does.
 pub(super) struct Handover {
     from: Arc<Serving>,
-    to: SessionHost,
+    to: Instance,
     /// It has the changes up to this one.
     cursor: u64,
 }
 
 impl Handover {
     /// Into an instance that is configured and has done nothing else.
-    pub fn new(from: Arc<Serving>, to: SessionHost) -> Self {
+    pub fn new(from: Arc<Serving>, to: Instance) -> Self {
         Self {
             from,
             to,
@@ -33,9 +33,9 @@ impl Handover {
     /// Copies until there is no more for the moment.
     pub async fn catch_up(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.from.host.changes(self.cursor, PAGE).await?;
+            let page = self.from.instance.host.changes(self.cursor, PAGE).await?;
             if !page.changes.is_empty() {
-                self.to.restore(page.changes).await.map_err(|error| {
+                self.to.host.restore(page.changes).await.map_err(|error| {
                     DurableError::Upgrade(match error {
                         CallError::Session(error) => {
                             format!("the new instance does not take the old one's state: {error:?}")
@@ -52,7 +52,7 @@ impl Handover {
     }
 
     /// Copies the last part.
-    pub async fn finish(&mut self) -> Result<SessionHost, DurableError> {
+    pub async fn finish(&mut self) -> Result<Instance, DurableError> {
         self.catch_up().await?;
         Ok(self.to.clone())
     }

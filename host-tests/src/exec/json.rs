@@ -13,6 +13,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::clock::rfc3339;
+use crate::durable::DurableError;
 use crate::error::{CallError, HostError};
 use crate::host::Grant;
 
@@ -264,6 +265,19 @@ impl ToJson for HostError {
             Self::Trapped { .. } => json!({ "kind": "trap", "reason": self.to_string() }),
             Self::Stopped => json!({ "kind": "stopped" }),
         }
+    }
+}
+
+impl ToJson for DurableError {
+    fn to_json(&self) -> Value {
+        let kind = match self {
+            Self::Session(error) => return error.to_json(),
+            Self::Retry(_) => "retry",
+            Self::NotOwner(_) => "not-owner",
+            Self::Journal(_) => "journal",
+            Self::Upgrade(_) => "upgrade",
+        };
+        json!({ "kind": kind, "reason": self.to_string() })
     }
 }
 

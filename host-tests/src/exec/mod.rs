@@ -24,9 +24,10 @@ use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
 use crate::clock::{Clock, Instant, ManualClock};
 use crate::control::{ControlledGuard, GuardFunction};
+use crate::durable::DurableHost;
 use crate::engine::SessionEngine;
 use crate::entropy::{self, ControlledEntropy};
-use crate::error::{HostError, StartError};
+use crate::error::StartError;
 use crate::guard::Guard;
 use crate::host::{HostOptions, SessionHost};
 use crate::subscription::Subscription;
@@ -37,16 +38,27 @@ pub const CONTROLLED_START: Instant = Instant {
     nanoseconds: 0,
 };
 
-/// A conversation with one instance.
+/// A conversation with one instance, or with a host that replaces it when it ends.
 pub struct Conversation {
-    host: SessionHost,
+    sessions: Sessions,
     controls: Option<Controls>,
     started: HashMap<String, Started>,
     subscriptions: HashMap<String, Subscription>,
 }
 
+/// Whom the conversation is with.
+#[derive(Clone)]
+enum Sessions {
+    /// An instance: what it knows ends with it.
+    Instance(SessionHost),
+    /// A host that answers when what has changed is durable.
+    Durable(DurableHost),
+}
+
 /// What `--controls` puts into the hands of whoever speaks.
 struct Controls {
+    engine: SessionEngine,
+    options: HostOptions,
     clock: Arc<ManualClock>,
     guard: Arc<ControlledGuard>,
     entropy: Arc<ControlledEntropy>,
@@ -77,12 +89,24 @@ impl Conversation {
     /// # Errors
     /// [`StartError`].
     pub async fn start(engine: &SessionEngine, guard: impl Guard) -> Result<Self, StartError> {
-        Ok(Self {
-            host: SessionHost::start(engine, HostOptions::new(guard)).await?,
-            controls: None,
+        let host = SessionHost::start(engine, HostOptions::new(guard)).await?;
+        Ok(Self::with(Sessions::Instance(host), None))
+    }
+
+    /// A conversation with a durable host. Each answer is given when all that its call has changed is
+    /// in the journal. Configuring and the records are the host's own business.
+    #[must_use]
+    pub fn with_durable(host: DurableHost) -> Self {
+        Self::with(Sessions::Durable(host), None)
+    }
+
+    fn with(sessions: Sessions, controls: Option<Controls>) -> Self {
+        Self {
+            sessions,
+            controls,
             started: HashMap::new(),
             subscriptions: HashMap::new(),
-        })
+        }
     }
 
     /// A conversation with controls, over a guard that goes by the controlled clock. There is no
@@ -105,16 +129,15 @@ impl Conversation {
             max_in_flight: usize::MAX,
             ..HostOptions::with_shared_guard(guard.clone())
         };
-        Ok(Self {
-            host: SessionHost::start(engine, options).await?,
-            controls: Some(Controls {
-                clock,
-                guard,
-                entropy,
-            }),
-            started: HashMap::new(),
-            subscriptions: HashMap::new(),
-        })
+        let host = SessionHost::start(engine, options.clone()).await?;
+        let controls = Controls {
+            engine: engine.clone(),
+            options,
+            clock,
+            guard,
+            entropy,
+        };
+        Ok(Self::with(Sessions::Instance(host), Some(controls)))
     }
 
     /// Reads lines to the end of `input`, and writes an answer for each. Empty lines are skipped.
@@ -139,6 +162,13 @@ impl Conversation {
         Ok(())
     }
 
+    /// Ends it. A durable host makes durable what is not yet, and gives its journal back.
+    pub async fn end(self) {
+        if let Sessions::Durable(host) = self.sessions {
+            host.shutdown().await;
+        }
+    }
+
     /// The answer to one line.
     pub async fn answer(&mut self, line: &[u8]) -> Value {
         let answer = match Request::parse(line) {
@@ -158,7 +188,7 @@ impl Conversation {
     async fn call(&self, operation: Operation) -> Result<Value, Refusal> {
         let waiting = "the call waits for the guard, which is held. It goes on; start such a call to \
                        hear how it ends";
-        let answer = self.wait(operation.call(self.host.clone())).await;
+        let answer = self.wait(operation.call(self.sessions.clone())).await;
         answer.map_err(|_| Refusal::WouldWait(waiting.into()))
     }
 
@@ -168,7 +198,7 @@ impl Conversation {
                 if self.started.contains_key(&name) {
                     return Err(format!("a call named {name:?} is started and not finished").into());
                 }
-                let running = call.call(self.host.clone());
+                let running = call.call(self.sessions.clone());
                 let started = self.settle(running).await;
                 let state = if matches!(started, Started::Done(_)) {
                     "done"
@@ -201,10 +231,13 @@ impl Conversation {
                 if self.subscriptions.contains_key(&name) {
                     return Err(format!("there is a subscription named {name:?}").into());
                 }
-                let subscription = self.host.subscribe(since).await;
-                Ok(json::answer(&subscription.map(|subscription| {
-                    self.subscriptions.insert(name, subscription);
-                })))
+                let keep = |subscription| drop(self.subscriptions.insert(name, subscription));
+                Ok(match &self.sessions {
+                    Sessions::Instance(host) => {
+                        json::answer(&host.subscribe(since).await.map(keep))
+                    }
+                    Sessions::Durable(host) => json::answer(&host.subscribe(since).await.map(keep)),
+                })
             }
             Control::Read { name, max } => {
                 // What was pushed is to have come.
@@ -214,13 +247,26 @@ impl Conversation {
                 let events: Vec<_> = read.take(max.unwrap_or(usize::MAX)).collect();
                 // An instance that is gone pushes no more.
                 Ok(match rested {
-                    Err(gone) if events.is_empty() => json!({ "err": gone.to_json() }),
+                    Err(gone) if events.is_empty() => json!({ "err": gone }),
                     _ => json!({ "ok": events.to_json() }),
                 })
             }
             Control::Unsubscribe { name } => {
                 self.subscription(&name)?;
                 self.subscriptions.remove(&name);
+                Ok(json!({ "ok": null }))
+            }
+            Control::Restart {} => {
+                if !self.started.is_empty() {
+                    return Err("a call is started and not finished".to_owned().into());
+                }
+                let Controls {
+                    engine, options, ..
+                } = self.controls()?;
+                let another = SessionHost::start(engine, options.clone()).await;
+                let another = another.map_err(|error| error.to_string())?;
+                self.sessions = Sessions::Instance(another);
+                self.subscriptions.clear();
                 Ok(json!({ "ok": null }))
             }
             Control::Clock { advance, set } => Ok(self.control_clock(advance, set.as_deref())?),
@@ -291,10 +337,16 @@ impl Conversation {
     ///
     /// # Errors
     /// When the instance is gone. Its calls tell that themselves.
-    async fn come_to_rest(&self) -> Result<(), HostError> {
+    async fn come_to_rest(&self) -> Result<(), Value> {
         let mut answered = None;
         loop {
-            self.host.settle().await?;
+            match &self.sessions {
+                Sessions::Instance(host) => host.settle().await.map_err(|gone| gone.to_json())?,
+                Sessions::Durable(host) => {
+                    let settled = host.read(|host| async move { host.settle().await }).await;
+                    settled.map_err(|error| error.to_json())?;
+                }
+            }
             let Some(controls) = &self.controls else {
                 return Ok(());
             };
@@ -334,55 +386,87 @@ impl Conversation {
     }
 }
 
-impl Operation {
-    fn call(self, host: SessionHost) -> BoxFuture<'static, Value> {
-        Box::pin(async move {
-            match self {
-                Self::Create(request) => json::answer(&host.create(request.into()).await),
-                Self::Delegate {
-                    parent_session_id,
-                    request,
-                } => json::answer(&host.delegate(parent_session_id, request.into()).await),
-                Self::Validate { token } => json::answer(&host.validate(token).await),
-                Self::Authorize { token, scope } => {
-                    json::answer(&host.authorize(token, scope).await)
-                }
-                Self::Rotate { token } => json::answer(&host.rotate(token).await),
-                Self::Touch { session_id } => json::answer(&host.touch(session_id).await),
-                Self::Refresh { session_id } => json::answer(&host.refresh(session_id).await),
-                Self::Revoke { session_id } => json::answer(&host.revoke(session_id).await),
-                Self::RevokeAllForAgent { agent_id } => {
-                    json::answer(&host.revoke_all_for_agent(agent_id).await)
-                }
-                Self::RevokeAll { filter } => json::answer(&host.revoke_all(filter.into()).await),
-                Self::FlushGuardRevocations {} => {
-                    json::answer(&host.flush_guard_revocations().await)
-                }
-                Self::Get { session_id } => json::answer(&host.get(session_id).await),
-                Self::ListForAgent { agent_id, page } => {
-                    json::answer(&host.list_for_agent(agent_id, page.into()).await)
-                }
-                Self::ActiveCount {} => json::answer(&host.active_count().await),
-                Self::PruneExpired { limit } => json::answer(&host.prune_expired(limit).await),
-                Self::CreateSession {
-                    agent_id,
-                    role,
-                    scopes,
-                    task_type,
-                } => json::answer(&host.create_session(agent_id, role, scopes, task_type).await),
-                Self::GetSession { id } => json::answer(&host.get_session(id).await),
-                Self::Invalidate { id } => json::answer(&host.invalidate(id).await),
-                Self::PollEvents { since, max } => {
-                    json::answer(&host.poll_events(since, max).await)
-                }
-                Self::Changes { since, max } => json::answer(&host.changes(since, max).await),
-                Self::Restore { changes } => {
-                    let changes = changes.into_iter().map(Into::into).collect();
-                    json::answer(&host.restore(changes).await)
-                }
-                Self::Configure(config) => json::answer(&host.configure(config.into()).await),
-                Self::Stats {} => json::answer(&host.stats().await),
+/// The answer to an operation. What only an instance has, or only a durable host refuses, comes last.
+macro_rules! answer {
+    ($operation:expr, $host:expr, $($own:tt)*) => {
+        match $operation {
+            Operation::Create(request) => json::answer(&$host.create(request.into()).await),
+            Operation::Delegate {
+                parent_session_id,
+                request,
+            } => json::answer(&$host.delegate(parent_session_id, request.into()).await),
+            Operation::Validate { token } => json::answer(&$host.validate(token).await),
+            Operation::Authorize { token, scope } => {
+                json::answer(&$host.authorize(token, scope).await)
             }
-        })
+            Operation::Rotate { token } => json::answer(&$host.rotate(token).await),
+            Operation::Touch { session_id } => json::answer(&$host.touch(session_id).await),
+            Operation::Refresh { session_id } => json::answer(&$host.refresh(session_id).await),
+            Operation::Revoke { session_id } => json::answer(&$host.revoke(session_id).await),
+            Operation::RevokeAllForAgent { agent_id } => {
+                json::answer(&$host.revoke_all_for_agent(agent_id).await)
+            }
+            Operation::RevokeAll { filter } => json::answer(&$host.revoke_all(filter.into()).await),
+            Operation::FlushGuardRevocations {} => {
+                json::answer(&$host.flush_guard_revocations().await)
+            }
+            Operation::Get { session_id } => json::answer(&$host.get(session_id).await),
+            Operation::ListForAgent { agent_id, page } => {
+                json::answer(&$host.list_for_agent(agent_id, page.into()).await)
+            }
+            Operation::ActiveCount {} => json::answer(&$host.active_count().await),
+            Operation::PruneExpired { limit } => json::answer(&$host.prune_expired(limit).await),
+            Operation::CreateSession {
+                agent_id,
+                role,
+                scopes,
+                task_type,
+            } => json::answer(
+                &$host
+                    .create_session(agent_id, role, scopes, task_type)
+                    .await,
+            ),
+            Operation::GetSession { id } => json::answer(&$host.get_session(id).await),
+            Operation::Invalidate { id } => json::answer(&$host.invalidate(id).await),
+            Operation::PollEvents { since, max } => {
+                json::answer(&$host.poll_events(since, max).await)
+            }
+            Operation::Stats {} => json::answer(&$host.stats().await),
+            $($own)*
+        }
+    };
+}
+
+impl Operation {
+    fn call(self, sessions: Sessions) -> BoxFuture<'static, Value> {
+        match sessions {
+            Sessions::Instance(host) => Box::pin(async move {
+                answer!(
+                    self,
+                    host,
+                    Operation::Changes { since, max } =>
+                        json::answer(&host.changes(since, max).await),
+                    Operation::Restore { changes } => {
+                        let changes = changes.into_iter().map(Into::into).collect();
+                        json::answer(&host.restore(changes).await)
+                    }
+                    Operation::Configure(config) =>
+                        json::answer(&host.configure(config.into()).await),
+                )
+            }),
+            Sessions::Durable(host) => Box::pin(async move {
+                answer!(
+                    self,
+                    host,
+                    Operation::Changes { .. }
+                    | Operation::Restore { .. }
+                    | Operation::Configure(_) => {
+                        let reason = "a host that keeps its sessions configures the instance and reads \
+                                      its records itself";
+                        json!({ "err": { "kind": "bad-request", "reason": reason } })
+                    }
+                )
+            }),
+        }
     }
 }

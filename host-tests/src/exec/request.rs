@@ -26,8 +26,8 @@ impl Request {
         let request = match value.get("op").and_then(Value::as_str) {
             None => return Err("not an object with an op".into()),
             Some(
-                "start" | "finish" | "subscribe" | "read" | "unsubscribe" | "clock" | "guard"
-                | "entropy",
+                "start" | "finish" | "subscribe" | "read" | "unsubscribe" | "restart" | "clock"
+                | "guard" | "entropy",
             ) => Control::deserialize(value).map(Self::Control),
             Some(_) => Operation::deserialize(value).map(Self::Call),
         };
@@ -70,6 +70,9 @@ pub enum Control {
         /// Its name.
         name: String,
     },
+    /// Goes on with another instance, without sessions, over the same clock, guard and random source
+    /// (with controls).
+    Restart {},
     /// Changes the clock (with controls).
     Clock {
         /// By so many seconds, also negative or fractional.

@@ -147,15 +147,6 @@ struct RedbWriter {
     next: Option<Cursor>,
 }
 
-impl RedbWriter {
-    async fn renew_or(&self, error: &'static str) -> Result<(), JournalError> {
-        if self.lease.holds() {
-            return Ok(());
-        }
-        Err(JournalError::Fenced(error.into()))
-    }
-}
-
 #[async_trait]
 impl Writer for RedbWriter {
     fn len(&self) -> u64 {
@@ -190,7 +181,11 @@ impl Writer for RedbWriter {
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
-        self.renew_or("another writer of this process has taken it over").await
+        if self.lease.holds() {
+            return Ok(());
+        }
+        let reason = "another writer of this process has taken it over";
+        Err(JournalError::Fenced(reason.into()))
     }
 
     fn lease(&self) -> Lease {

@@ -37,6 +37,7 @@ pub enum Mood {
 struct State {
     tenants: HashMap<TenantId, Part>,
     take_overs: u64,
+    renewals: u64,
 }
 
 #[derive(Default)]
@@ -93,6 +94,11 @@ impl TestJournal {
     /// How often a tenant was taken over.
     pub fn take_overs(&self) -> u64 {
         self.lock().take_overs
+    }
+
+    /// How often a lease was renewed.
+    pub fn renewals(&self) -> u64 {
+        self.lock().renewals
     }
 
     pub fn records(&self, tenant: TenantId) -> Vec<Change> {
@@ -197,8 +203,15 @@ impl Writer for TestWriter {
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
-        let page = self.unread.len().min(1_000);
-        Ok(self.unread.drain(..page).collect())
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while page.len() < 1_000 && bytes < 1 << 20 {
+            let Some(record) = self.unread.pop_front() else {
+                break;
+            };
+            bytes += record.value.len();
+            page.push(record);
+        }
+        Ok(page)
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
@@ -215,6 +228,7 @@ impl Writer for TestWriter {
     async fn renew(&mut self) -> Result<(), JournalError> {
         let now = Lease::now();
         self.journal.pass().await?;
+        self.journal.lock().renewals += 1;
         self.part(|_| {
             let time = self.journal.lease.unwrap_or(Duration::MAX);
             self.lease.extend(now, time);

@@ -1,6 +1,7 @@
 //! What a durable host promises: nothing acknowledged is lost, whatever happens to its instance, its
 //! journal, its ownership of the tenant, or the component's build.
 
+mod chaos;
 mod fencing;
 mod journal;
 #[allow(dead_code)]

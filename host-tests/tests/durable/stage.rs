@@ -20,6 +20,8 @@ pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
 pub struct Stage {
     pub journal: TestJournal,
     pub guard: Arc<ControlledGuard>,
+    /// What stands behind `guard`.
+    pub tokens: Arc<PlainGuard>,
     pub clock: Arc<ManualClock>,
     pub options: DurableOptions,
 }
@@ -31,7 +33,8 @@ impl Stage {
 
     pub fn on(journal: TestJournal) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
-        let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
+        let tokens = Arc::new(PlainGuard::default());
+        let guard = Arc::new(ControlledGuard::new(tokens.clone()));
         let host = HostOptions {
             clock: clock.clone(),
             guard_deadline: None,
@@ -45,6 +48,7 @@ impl Stage {
         Self {
             journal,
             guard,
+            tokens,
             clock,
             options,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
 use clawdb_session_host::durable::{DurableError, DurableOptions};
-use clawdb_session_host::journal::JournalError;
+use clawdb_session_host::journal::{Journal, JournalError};
 use futures::future::join_all;
 use futures::poll;
 
@@ -260,7 +260,7 @@ async fn a_restore_tells_how_far_it_is() {
     let seen = told.clone();
     stage.options = DurableOptions {
         progress: Some(Arc::new(move |progress| {
-            seen.lock().unwrap().push(progress)
+            seen.lock().unwrap().push(progress);
         })),
         ..stage.options
     };
@@ -303,4 +303,44 @@ async fn a_shutdown_lets_calls_that_are_under_way_end() {
     closing.await;
     let grant = creating.await.unwrap().unwrap();
     assert_lives(&stage.host().await, &grant).await;
+}
+
+#[tokio::test]
+async fn a_host_whose_last_handle_is_dropped_gives_the_tenant_back() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    drop(host);
+    assert_lives(&stage.host().await, &grant).await;
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_lost_with_its_host_leaves_the_old_token_good() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let grant = create(&host).await;
+    stage.journal.set(Mood::Away);
+    retry(host.refresh(&*grant.session.id).await);
+    assert!(stage.tokens.revoked().is_empty());
+    // The host is gone before the journal is back.
+    let _fence = stage.journal.seizing().take_over(TENANT).await.unwrap();
+    stage.journal.set(Mood::Well);
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_lives(&next, &grant).await;
+}
+
+#[tokio::test]
+async fn the_guard_hears_of_a_revocation_when_that_is_durable() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (first, second) = (create(&host).await, create(&host).await);
+    let revoked = host.revoke(&*first.session.id).await.unwrap();
+    assert!(revoked.guard_confirmed);
+    stage.journal.set(Mood::Away);
+    retry(host.revoke(&*second.session.id).await);
+    assert_eq!(stage.tokens.revoked().len(), 1);
+    stage.journal.set(Mood::Well);
+    let flushed = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((flushed.settled, flushed.pending), (1, 0));
+    assert_eq!(stage.tokens.revoked().len(), 2);
 }

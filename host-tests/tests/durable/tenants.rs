@@ -166,6 +166,26 @@ async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade() {
+    let stage = Stage::new();
+    let (owner, others) = (tenants(&stage, limits(2)), tenants(&stage, limits(2)));
+    let owned = owner.tenant(tenant(1)).await.unwrap();
+    let refused = others.tenant(tenant(1)).await.map(|_| ());
+    assert!(
+        matches!(refused, Err(DurableError::NotOwner(_))),
+        "{refused:?}"
+    );
+    others.tenant(tenant(2)).await.unwrap();
+    others.upgrade(engine().clone()).await.unwrap();
+    create(&owned).await;
+    owner.shutdown().await;
+    until("the tenant is free", async || {
+        others.tenant(tenant(1)).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
     let stage = Stage::new();
     let tenants = tenants(&stage, limits(10));

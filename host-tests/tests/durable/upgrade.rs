@@ -5,23 +5,84 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::DurableError;
-use clawdb_session_host::engine::{COMPONENT, SessionEngine};
+use clawdb_session_host::durable::{DurableError, DurableHost};
+use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::host::Grant;
+use clawdb_session_host::journal::{Change, TenantId};
 use futures::future::join_all;
 
+use crate::journal::Mood;
 use crate::scene::{AGENT, engine, request};
-use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+use crate::stage::{Stage, assert_dead, assert_lives, create, keyed, retry, until};
 
 fn agent(n: usize) -> String {
     format!("0a9e0000-0000-4000-8000-{n:012x}")
+}
+
+/// Another build, of the next version.
+fn next() -> SessionEngine {
+    SessionEngine::from_bytes(clawdb_session_next::COMPONENT).unwrap()
+}
+
+/// Records that the component wrote when format 1 was all there was.
+const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_build() {
+    let mut stage = Stage::new();
+    stage.options.config = keyed(3);
+    let tenant = TenantId::default();
+    let journal = stage.shared_journal();
+    let records = FORMAT_1.lines().map(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        Change {
+            sequence: record["sequence"].as_u64().unwrap(),
+            key: record["key"].as_str().unwrap().into(),
+            value: line.into(),
+            forget_at: None,
+        }
+    });
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    writer
+        .append(&records.collect::<Vec<_>>(), 0)
+        .await
+        .unwrap();
+    writer.release().await.unwrap();
+
+    let options = stage.options.clone();
+    let host = DurableHost::start(options, journal.clone(), tenant)
+        .await
+        .unwrap();
+    let id = "7d4c1a52-0d0e-4f61-9a43-2f0b8d1c5e01";
+    host.upgrade(next()).await.unwrap();
+    assert_eq!(host.get(id).await.unwrap().metadata, "{\"team\":\"blue\"}");
+    assert_eq!(
+        host.active_count().await.unwrap(),
+        1,
+        "the other one has ended"
+    );
+    let grant = create(&host).await;
+    host.shutdown().await;
+
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    let kept = writer.read().await.unwrap();
+    assert_eq!(kept.len(), 4);
+    for change in kept {
+        let record: serde_json::Value = serde_json::from_str(&change.value).unwrap();
+        assert_eq!(record["format"], 2, "{}", change.key);
+    }
+    writer.release().await.unwrap();
+    let host = DurableHost::start(stage.options.clone(), journal, tenant)
+        .await
+        .unwrap();
+    assert_lives(&host, &grant).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
     let stage = Stage::new();
     let host = stage.host().await;
-    let other = SessionEngine::from_bytes(COMPONENT).unwrap();
+    let builds = [next(), stage.options.engine.clone()];
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..16)
         .map(|n| {
@@ -49,8 +110,11 @@ async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
             host.stats().await.unwrap().created > before + 50
         })
         .await;
-        host.upgrade(other.clone()).await.unwrap();
+        let build = usize::try_from(upgrades - 1).unwrap() % 2;
+        host.upgrade(builds[build].clone()).await.unwrap();
         assert_eq!(host.figures().upgrades, upgrades);
+        let version = host.stats().await.unwrap().version;
+        assert_eq!(version.ends_with("-next"), build == 0, "{version}");
     }
     stop.store(true, Ordering::SeqCst);
     let outcome = join_all(workers).await;
@@ -77,6 +141,23 @@ async fn what_happens_after_an_upgrade_is_durable_too() {
     let next = stage.host_on(stage.journal.seizing()).await.unwrap();
     assert_dead(&next, &before).await;
     assert_lives(&next, &after).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_takes_along_what_is_not_durable_yet() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let revoked = create(&host).await;
+    stage.journal.set(Mood::Away);
+    retry(host.revoke(&*revoked.session.id).await);
+    retry(host.create(request(AGENT)).await);
+    host.upgrade(engine().clone()).await.unwrap();
+    stage.journal.set(Mood::Well);
+    let later = create(&host).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &revoked).await;
+    assert_lives(&next, &later).await;
+    assert_eq!(next.active_count().await, Ok(2));
 }
 
 #[tokio::test]

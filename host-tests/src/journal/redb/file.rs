@@ -1,8 +1,9 @@
 //! The file of the embedded journal: its tables, its transactions, and opening it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -229,11 +230,7 @@ impl Tables<'_> {
     }
 }
 
-fn read(
-    database: &Database,
-    tenant: TenantId,
-    cursor: &Cursor,
-) -> Result<Outcome, redb::Error> {
+fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
     let records = database.begin_read()?.open_table(RECORDS)?;
     let prefix = prefix(tenant);
     let mut from = join(tenant, &cursor.0);
@@ -288,17 +285,14 @@ fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    let made = catch_unwind(|| make(&unfinished));
-    let database = match made {
-        Ok(Ok(database)) => database,
-        Ok(Err(error @ (redb::Error::DatabaseAlreadyOpen | redb::Error::Io(_)))) => {
-            return Err(error);
-        }
+    let database = match guarded(&unfinished, || Ok(Ok(make(&unfinished)?))) {
         // Whoever began it did not come to an end.
-        _ => {
+        Err(JournalError::Damaged(_)) => {
             fs::remove_file(&unfinished)?;
             make(&unfinished)?
         }
+        Err(error) => return Ok(Err(error)),
+        Ok(database) => database,
     };
     fs::rename(&unfinished, path)?;
     let folder = path
@@ -309,6 +303,10 @@ fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
 }
 
 fn make(path: &Path) -> Result<Database, redb::Error> {
+    // Nobody else's to read: there are handles in it that can revoke.
+    let mut owners = OpenOptions::new();
+    owners.create(true).write(true).truncate(false).mode(0o600);
+    owners.open(path)?;
     let database = builder().create(path)?;
     let transaction = database.begin_write()?;
     transaction.open_table(ABOUT)?.insert("format", FORMAT)?;

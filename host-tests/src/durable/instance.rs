@@ -1,0 +1,88 @@
+//! An instance whose guard is told of the end of a token only when that end is durable.
+//!
+//! Otherwise a refresh that was lost with its instance would have the guard revoke the token that the
+//! session has again after that.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::durability::Durability;
+use crate::engine::SessionEngine;
+use crate::error::StartError;
+use crate::guard::{
+    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+};
+use crate::host::{HostOptions, SessionHost};
+
+/// A running instance. Clones are handles on the same.
+#[derive(Clone)]
+pub(super) struct Instance {
+    pub host: SessionHost,
+    link: Arc<Link>,
+}
+
+impl Instance {
+    /// One that is not linked yet.
+    pub async fn start(engine: &SessionEngine, options: &HostOptions) -> Result<Self, StartError> {
+        let link = Arc::new(Link::default());
+        let guard = DurableGuard {
+            inner: Arc::clone(&options.guard),
+            link: Arc::clone(&link),
+        };
+        let options = HostOptions {
+            guard: Arc::new(guard),
+            ..options.clone()
+        };
+        let host = SessionHost::start(engine, options).await?;
+        Ok(Self { host, link })
+    }
+
+    /// What it changes is made durable so from here on; none: not at all.
+    pub fn link(&self, durability: Option<Durability>) {
+        *self.link.lock() = durability;
+    }
+}
+
+/// What makes the changes of an instance durable, while it is the one that serves.
+#[derive(Default)]
+struct Link(Mutex<Option<Durability>>);
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, Option<Durability>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct DurableGuard {
+    inner: Arc<dyn Guard>,
+    link: Arc<Link>,
+}
+
+#[async_trait]
+impl Guard for DurableGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.inner.issue_session_token(request).await
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.inner.validate_token(token).await
+    }
+
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        let durability = self.link.lock().clone();
+        let durable = match durability {
+            Some(durability) => match durability.durable().await {
+                Ok(()) => durability.owned().is_ok(),
+                Err(_) => false,
+            },
+            None => false,
+        };
+        if durable {
+            return self.inner.revoke_session(handle).await;
+        }
+        // The component keeps it as pending, as what the guard itself has not confirmed.
+        let reason = "what the token was revoked for is not durable yet";
+        Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
+    }
+}

@@ -1,0 +1,133 @@
+//! Everything at once: traps, an unreachable journal, lost tenants and upgrades, under load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::durable::{DurableError, DurableHost};
+use clawdb_session_host::host::Grant;
+use clawdb_session_host::journal::Journal;
+use futures::future::join_all;
+
+use crate::journal::Mood;
+use crate::scene::{AGENT, NOBODY, engine, request};
+use crate::stage::{Stage, TENANT, assert_dead, assert_lives, until};
+
+/// What a worker was told for certain.
+#[derive(Default)]
+struct Told {
+    live: Vec<Grant>,
+    dead: Vec<Grant>,
+}
+
+impl Told {
+    /// One round of work. What was not answered may be so or otherwise, and is not looked at again.
+    async fn work(&mut self, host: &DurableHost, agent: &str) -> Result<(), DurableError> {
+        let grant = host.create(request(agent)).await?;
+        let renewed = host.refresh(&*grant.session.id).await?;
+        self.dead.push(grant);
+        if self.live.len().is_multiple_of(2) {
+            self.live.push(renewed);
+        } else {
+            host.revoke(&*renewed.session.id).await?;
+            self.dead.push(renewed);
+            if let Some(old) = self.live.pop() {
+                host.validate(&*old.token).await?;
+                self.live.push(old);
+            }
+            let grant = host.create(request(agent)).await?;
+            self.live.push(grant);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_what_was_acknowledged_is_so() {
+    let mut stage = Stage::new();
+    stage.options.patience = Duration::from_secs(30);
+    let host = stage.host().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let worked = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..16)
+        .map(|n| {
+            let (host, stop, worked) = (host.clone(), stop.clone(), worked.clone());
+            let agent = format!("0a9e0000-0000-4000-9000-{n:012x}");
+            tokio::spawn(async move {
+                let mut told = Told::default();
+                while !stop.load(Ordering::SeqCst) {
+                    match told.work(&host, &agent).await {
+                        Ok(()) => _ = worked.fetch_add(1, Ordering::SeqCst),
+                        Err(error) => assert!(error.is_retryable(), "{error}"),
+                    }
+                    // Not to be refused in a busy loop, nor at the limit of sessions for each agent.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                told
+            })
+        })
+        .collect();
+    for round in 0..8 {
+        let before = host.figures();
+        let rounds = worked.load(Ordering::SeqCst);
+        until("the workers get on", async || {
+            worked.load(Ordering::SeqCst) >= rounds + 20
+        })
+        .await;
+        // The instance traps, at whatever it is.
+        let function = [GuardFunction::Issue, GuardFunction::Revoke][round % 2];
+        stage.guard.set(function, GuardMode::Trap);
+        until("it traps", async || {
+            let _ = host.create(request(AGENT)).await;
+            let _ = host.revoke_all_for_agent(AGENT).await;
+            host.figures().restarts > before.restarts
+        })
+        .await;
+        stage.guard.set_all(GuardMode::Ok);
+        serves(&host).await;
+
+        // The journal is away for a while.
+        stage.journal.set(Mood::Away);
+        until("a call is refused", async || {
+            host.revoke(NOBODY)
+                .await
+                .is_err_and(|error| error.is_retryable())
+        })
+        .await;
+        stage.journal.set(Mood::Well);
+        serves(&host).await;
+
+        // Another host has the tenant for a while.
+        let other = stage.journal.seizing().take_over(TENANT).await.unwrap();
+        until("the tenant is lost", async || {
+            host.figures().losses > before.losses
+        })
+        .await;
+        other.release().await.unwrap();
+        serves(&host).await;
+
+        let upgraded = host.upgrade(engine().clone()).await;
+        assert_eq!(upgraded, Ok(()));
+        serves(&host).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    let told = join_all(workers).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    for told in told {
+        let told = told.unwrap();
+        for grant in &told.live {
+            assert_lives(&next, grant).await;
+        }
+        for grant in &told.dead {
+            assert_dead(&next, grant).await;
+        }
+    }
+}
+
+async fn serves(host: &DurableHost) {
+    until("the host serves", async || {
+        host.active_count().await.is_ok()
+    })
+    .await;
+}

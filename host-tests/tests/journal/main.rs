@@ -1,0 +1,4 @@
+//! The journals: one suite for all of them, and what is particular to each.
+
+mod redb;
+mod suite;

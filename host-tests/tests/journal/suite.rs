@@ -1,0 +1,359 @@
+//! What every journal promises (`journal.rs`), in code. `every_journal!` makes a test of each promise
+//! for one kind of journal.
+
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
+use clawdb_session_host::journal::{Journal, JournalError, TenantId, Writer};
+use futures::future::join_all;
+use uuid::Uuid;
+
+/// A kind of journal.
+pub trait Place: Sync {
+    /// The journal of one machine. Another call is another machine, or the same after a restart.
+    fn open(&self) -> impl Future<Output = Box<dyn Journal>> + Send;
+}
+
+/// A test of each promise, with a fresh [`Place`] from the expression.
+macro_rules! every_journal {
+    ($place:expr => $($promise:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $promise() {
+            crate::suite::$promise(&$place.await).await;
+        }
+    )*};
+    ($place:expr) => {
+        crate::suite::every_journal! { $place =>
+            of_a_key_the_last_record_is_kept
+            records_survive_a_restart_with_all_their_parts
+            many_records_are_read_in_pages_of_bounded_size
+            tenants_do_not_see_each_other
+            to_append_the_same_again_does_no_harm
+            who_takes_over_fences_the_writer_before_off
+            a_fenced_writer_stays_fenced_after_a_restart
+            a_tenant_that_was_given_back_is_taken_over_at_once
+            records_whose_time_has_come_are_dropped_and_no_others
+            a_record_that_is_renewed_is_not_dropped_at_its_old_time
+            appends_of_many_tenants_at_once_are_all_kept
+            the_largest_record_is_kept
+            an_append_of_nothing_is_an_append
+        }
+    };
+}
+pub(crate) use every_journal;
+
+pub fn tenant(number: u128) -> TenantId {
+    TenantId::new(Uuid::from_u128(number))
+}
+
+pub fn record(key: &str, sequence: u64) -> Change {
+    Change {
+        sequence,
+        key: key.into(),
+        value: format!("{{\"key\":\"{key}\",\"sequence\":{sequence},\"ä\":\"\\u0000\"}}"),
+        forget_at: None,
+    }
+}
+
+pub fn until(change: Change, forget_at: u64) -> Change {
+    Change {
+        forget_at: Some(forget_at),
+        ..change
+    }
+}
+
+fn session(number: u128) -> String {
+    format!("session/{}", Uuid::from_u128(number))
+}
+
+pub async fn take_over(journal: &dyn Journal, tenant: TenantId) -> Box<dyn Writer> {
+    let writer = journal.take_over(tenant).await.expect("it is taken over");
+    assert!(writer.lease().holds());
+    writer
+}
+
+/// All records, by key.
+pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
+    let mut records = Vec::new();
+    loop {
+        let page = writer.read().await.expect("the records are read");
+        let bytes: usize = page.iter().map(|change| change.value.len()).sum();
+        assert!(
+            page.len() <= 1_000 && bytes < 2 << 20,
+            "{} rows, {bytes} bytes",
+            page.len()
+        );
+        if page.is_empty() {
+            assert!(writer.read().await.unwrap().is_empty(), "nothing follows");
+            records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
+            return records;
+        }
+        records.extend(page);
+    }
+}
+
+/// What a writer finds that takes the tenant over in another process.
+pub async fn kept(place: &impl Place, tenant: TenantId) -> Vec<Change> {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant).await;
+    let records = read(&mut *writer).await;
+    assert!(records.len() as u64 <= writer.len());
+    writer.release().await.expect("it is given back");
+    records
+}
+
+pub async fn of_a_key_the_last_record_is_kept(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    assert_eq!(read(&mut *writer).await, []);
+    let first = [
+        record("meta", 1),
+        record(&session(1), 2),
+        record("cut-off/12", 3),
+    ];
+    writer.append(&first, 0).await.unwrap();
+    let then = [
+        record(&session(1), 4),
+        record(&session(2), 5),
+        record(&session(2), 6),
+    ];
+    writer.append(&then, 0).await.unwrap();
+    writer.release().await.unwrap();
+    drop(journal);
+    let expected = [
+        record("cut-off/12", 3),
+        record("meta", 1),
+        record(&session(1), 4),
+        record(&session(2), 6),
+    ];
+    assert_eq!(kept(place, tenant(1)).await, expected);
+}
+
+pub async fn records_survive_a_restart_with_all_their_parts(place: &impl Place) {
+    let odd = Change {
+        sequence: u64::MAX - 1,
+        key: session(1),
+        value: "{\"seal\":\"\u{1}ä😀\",\"x\":\"\\\"\"}\n".into(),
+        forget_at: Some(253_402_300_799_999),
+    };
+    for round in 0..3 {
+        let journal = place.open().await;
+        let mut writer = take_over(&*journal, tenant(1)).await;
+        let before = read(&mut *writer).await;
+        assert_eq!(
+            before,
+            if round == 0 {
+                vec![]
+            } else {
+                vec![odd.clone()]
+            }
+        );
+        writer
+            .append(std::slice::from_ref(&odd), 1_893_456_000_000)
+            .await
+            .unwrap();
+        writer.release().await.unwrap();
+    }
+}
+
+pub async fn many_records_are_read_in_pages_of_bounded_size(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let small: Vec<Change> = (0..2_500)
+        .map(|n| record(&session(n), n as u64 + 1))
+        .collect();
+    for part in small.chunks(1_000) {
+        writer.append(part, 0).await.unwrap();
+    }
+    let large = (3_000..3_040).map(|n| Change {
+        value: "x".repeat(100_000),
+        ..record(&session(n), n as u64 + 1)
+    });
+    let large: Vec<Change> = large.collect();
+    for part in large.chunks(10) {
+        writer.append(part, 0).await.unwrap();
+    }
+    writer.release().await.unwrap();
+    drop(journal);
+    assert_eq!(kept(place, tenant(1)).await, [small, large].concat());
+}
+
+pub async fn tenants_do_not_see_each_other(place: &impl Place) {
+    let journal = place.open().await;
+    // The ids begin alike.
+    let ids = [tenant(0), tenant(1), tenant(256)];
+    let mut writers = Vec::new();
+    for id in ids {
+        writers.push(take_over(&*journal, id).await);
+    }
+    for (writer, number) in writers.iter_mut().zip(1..) {
+        writer.append(&[record("meta", number)], 0).await.unwrap();
+    }
+    for writer in writers {
+        writer.release().await.unwrap();
+    }
+    drop(journal);
+    for (id, number) in ids.into_iter().zip(1..) {
+        assert_eq!(kept(place, id).await, [record("meta", number)]);
+    }
+    assert_eq!(kept(place, tenant(2)).await, []);
+}
+
+pub async fn to_append_the_same_again_does_no_harm(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let changes = [record("meta", 1), until(record(&session(1), 2), 5)];
+    for _ in 0..3 {
+        writer.append(&changes, 1).await.unwrap();
+    }
+    writer.release().await.unwrap();
+    drop(journal);
+    assert_eq!(kept(place, tenant(1)).await, changes);
+}
+
+pub async fn who_takes_over_fences_the_writer_before_off(place: &impl Place) {
+    let journal = place.open().await;
+    let mut first = take_over(&*journal, tenant(1)).await;
+    first.append(&[record("meta", 1)], 0).await.unwrap();
+    let mut second = take_over(&*journal, tenant(1)).await;
+    assert!(!first.lease().holds(), "at no time two have the lease");
+    let fenced = |result: Result<(), JournalError>| match result {
+        Err(JournalError::Fenced(reason)) => assert!(!reason.is_empty()),
+        other => panic!("it was to be fenced off, not {other:?}"),
+    };
+    fenced(first.append(&[record(&session(1), 2)], 0).await);
+    fenced(first.renew().await);
+    assert_eq!(read(&mut *second).await, [record("meta", 1)]);
+    second.append(&[record("meta", 3)], 0).await.unwrap();
+    second.renew().await.unwrap();
+    fenced(first.append(&[record("meta", 9)], 0).await);
+    second.release().await.unwrap();
+    drop((first, journal));
+    assert_eq!(kept(place, tenant(1)).await, [record("meta", 3)]);
+}
+
+pub async fn a_fenced_writer_stays_fenced_after_a_restart(place: &impl Place) {
+    for round in 1..=3 {
+        let journal = place.open().await;
+        let mut writer = take_over(&*journal, tenant(1)).await;
+        assert_eq!(read(&mut *writer).await.len(), usize::from(round > 1));
+        let mut newer = take_over(&*journal, tenant(1)).await;
+        assert!(writer.append(&[record("meta", 100)], 0).await.is_err());
+        newer.append(&[record("meta", round)], 0).await.unwrap();
+        newer.release().await.unwrap();
+    }
+    assert_eq!(kept(place, tenant(1)).await, [record("meta", 3)]);
+}
+
+pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(place: &impl Place) {
+    let journal = place.open().await;
+    for _ in 0..5 {
+        let writer = take_over(&*journal, tenant(1)).await;
+        let lease = writer.lease();
+        writer.release().await.unwrap();
+        assert!(!lease.holds());
+    }
+}
+
+pub async fn records_whose_time_has_come_are_dropped_and_no_others(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let changes: Vec<Change> = (1..=300)
+        .map(|n| until(record(&session(n), n as u64), n as u64))
+        .collect();
+    writer.append(&changes, 0).await.unwrap();
+    writer.append(&[record("meta", 301)], 0).await.unwrap();
+    let mut other = take_over(&*journal, tenant(2)).await;
+    other
+        .append(&[until(record("meta", 1), 1)], 0)
+        .await
+        .unwrap();
+    // A bounded number goes with each append, so that none takes long.
+    for _ in 0..20 {
+        writer.append(&[record("meta", 302)], 200).await.unwrap();
+    }
+    writer.release().await.unwrap();
+    other.release().await.unwrap();
+    drop(journal);
+    let left = kept(place, tenant(1)).await;
+    assert_eq!(left[0], record("meta", 302));
+    assert_eq!(left[1..], changes[200..]);
+    assert_eq!(kept(place, tenant(2)).await.len(), 1);
+}
+
+pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    writer
+        .append(&[until(record(&session(1), 1), 100)], 0)
+        .await
+        .unwrap();
+    writer
+        .append(&[until(record(&session(2), 2), 100)], 0)
+        .await
+        .unwrap();
+    writer
+        .append(&[until(record(&session(1), 3), 200)], 50)
+        .await
+        .unwrap();
+    writer.append(&[record(&session(2), 4)], 50).await.unwrap();
+    for now in [100, 150, 199] {
+        writer.append(&[], now).await.unwrap();
+    }
+    writer.release().await.unwrap();
+    drop(journal);
+    let expected = [until(record(&session(1), 3), 200), record(&session(2), 4)];
+    assert_eq!(kept(place, tenant(1)).await, expected);
+}
+
+pub async fn appends_of_many_tenants_at_once_are_all_kept(place: &impl Place) {
+    let journal = place.open().await;
+    let tasks = (0..16).map(|number| {
+        let journal = &journal;
+        async move {
+            let mut writer = take_over(&**journal, tenant(number)).await;
+            for sequence in 1..=10 {
+                let changes = [
+                    record("meta", sequence),
+                    record(&session(sequence.into()), sequence),
+                ];
+                writer.append(&changes, 0).await.unwrap();
+            }
+            writer.release().await.unwrap();
+        }
+    });
+    join_all(tasks).await;
+    drop(journal);
+    for number in 0..16 {
+        let records = kept(place, tenant(number)).await;
+        assert_eq!((records.len(), records[0].sequence), (11, 10));
+    }
+}
+
+pub async fn the_largest_record_is_kept(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let large = Change {
+        value: "\u{1}".repeat(300 << 10),
+        ..record(&session(1), 1)
+    };
+    writer
+        .append(&[large.clone(), record("meta", 2)], 0)
+        .await
+        .unwrap();
+    writer.release().await.unwrap();
+    drop(journal);
+    assert_eq!(kept(place, tenant(1)).await, [record("meta", 2), large]);
+}
+
+pub async fn an_append_of_nothing_is_an_append(place: &impl Place) {
+    let journal = place.open().await;
+    let mut first = take_over(&*journal, tenant(1)).await;
+    first.append(&[], 0).await.unwrap();
+    first.renew().await.unwrap();
+    first.release().await.unwrap();
+    assert_eq!(kept_in(&*journal).await, []);
+}
+
+async fn kept_in(journal: &dyn Journal) -> Vec<Change> {
+    let mut writer = take_over(journal, tenant(1)).await;
+    read(&mut *writer).await
+}
