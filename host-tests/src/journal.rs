@@ -8,6 +8,8 @@
 //!
 //! The suite in `tests/journal/suite.rs` says the same in code, and runs against each journal.
 
+pub mod nats;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
