@@ -1,14 +1,19 @@
 //! Three servers that keep three replicas, of which the leader is killed under load.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::{Change, Journal, JournalError, TenantId, Writer};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::nats_server::NatsCluster;
-use crate::scene::{PATIENCE, append_at_last, change, options, read_all, stream_name, tenant};
+use crate::scene::{
+    PATIENCE, append_at_last, change, eventually, options, read_all, stream_name, tenant,
+};
 
 /// How often the leader is killed.
 const KILLS: u32 = 5;
@@ -41,6 +46,70 @@ async fn taken_over_at_last(
     }
 }
 
+/// Appends one after the other until it is told to stop; what it gives was all acknowledged.
+struct Load {
+    stop: Arc<AtomicBool>,
+    appends: Arc<AtomicU64>,
+    task: JoinHandle<Loaded>,
+}
+
+struct Loaded {
+    writer: Box<dyn Writer>,
+    acknowledged: Vec<Change>,
+    /// How long the slowest append took, from the first try on.
+    longest: Duration,
+}
+
+impl Load {
+    fn start(mut writer: Box<dyn Writer>, round: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let appends = Arc::new(AtomicU64::new(0));
+        let (stopped, count) = (stop.clone(), appends.clone());
+        let task = tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            let mut longest = Duration::ZERO;
+            while !stopped.load(Ordering::SeqCst) {
+                let i = count.load(Ordering::SeqCst);
+                let value = format!("{round} {i}");
+                let changes = [
+                    change(i, &format!("session/{}", i % 100), value.as_str()),
+                    change(i, "meta", value.as_str()),
+                ];
+                let asked = Instant::now();
+                append_at_last(writer.as_mut(), &changes).await;
+                longest = longest.max(asked.elapsed());
+                acknowledged.extend(changes);
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            Loaded {
+                writer,
+                acknowledged,
+                longest,
+            }
+        });
+        Self {
+            stop,
+            appends,
+            task,
+        }
+    }
+
+    fn appends(&self) -> u64 {
+        self.appends.load(Ordering::SeqCst)
+    }
+
+    /// Waits for so many more appends.
+    async fn goes_on(&self, more: u64) {
+        let until = self.appends() + more;
+        eventually("appends go on", async || self.appends() >= until).await;
+    }
+
+    async fn stop(self) -> Loaded {
+        self.stop.store(true, Ordering::SeqCst);
+        self.task.await.unwrap()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     let mut cluster = NatsCluster::start().await;
@@ -49,76 +118,66 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     let stream = stream_name(tenant);
     let (mut writer, _) = taken_over_at_last(&journal, tenant).await;
     let mut expected = BTreeMap::new();
-    let mut sequence = 0;
-    let mut elections = Duration::ZERO;
+    let (mut appends, mut longest) = (0, Duration::ZERO);
 
     for round in 0..KILLS {
         let leader = cluster.leader_of(&stream).await;
-        // Goes on while the leader dies; the last answers come after the election.
-        let load = tokio::spawn(async move {
-            let mut acknowledged = Vec::new();
-            let mut longest = Duration::ZERO;
-            for i in 0..120_u64 {
-                sequence += 1;
-                let changes = [
-                    change(
-                        sequence,
-                        &format!("session/{}", sequence % 100),
-                        format!("{round} {i}"),
-                    ),
-                    change(sequence, "meta", format!("{round} {i}")),
-                ];
-                let asked = Instant::now();
-                append_at_last(writer.as_mut(), &changes).await;
-                longest = longest.max(asked.elapsed());
-                acknowledged.extend(changes);
-            }
-            (writer, acknowledged, sequence, longest)
-        });
-        sleep(Duration::from_millis(30 + 20 * u64::from(round))).await;
+        let load = Load::start(writer, round);
+        load.goes_on(7 + 20 * u64::from(round)).await;
         cluster.servers[leader].kill();
-        let (still, acknowledged, last, longest) = load.await.unwrap();
-        sequence = last;
-        elections = elections.max(longest);
-        for change in acknowledged {
+        load.goes_on(50).await;
+        let loaded = load.stop().await;
+        appends += loaded.acknowledged.len();
+        longest = longest.max(loaded.longest);
+        for change in loaded.acknowledged {
             expected.insert(change.key.clone(), change);
         }
+
         // With one server away, all is there for the next owner.
-        drop(still);
+        drop(loaded.writer);
         let (next, all) = taken_over_at_last(&journal, tenant).await;
         assert!(all == expected, "after kill {round}");
         writer = next;
         cluster.servers[leader].restart().await;
         cluster.wait_until_current(&stream).await;
     }
-    println!("{KILLS} kills, {sequence} appends, the longest took {elections:?}");
+    println!("{KILLS} kills, {appends} records acknowledged, the slowest append took {longest:?}");
 
-    // Each of the servers has it all, also those that were killed: each leads once.
+    // Each of the servers has it all, also those that were killed.
     writer.release().await.unwrap();
     for i in 0..3 {
-        let leader = cluster.leader_of(&stream).await;
-        if leader != i {
-            step_down_until(&cluster, &stream, i).await;
-        }
+        cluster.have_lead(&stream, i).await;
         let (writer, all) = taken_over_at_last(&journal, tenant).await;
         assert!(all == expected, "server {i}");
         writer.release().await.unwrap();
     }
 }
 
-/// Has the leaders of a stream step down until a certain server leads.
-async fn step_down_until(cluster: &NatsCluster, stream: &str, wanted: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let leader = cluster.leader_of(stream).await;
-        if leader == wanted {
-            return;
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
+    let mut cluster = NatsCluster::start().await;
+    let journal = journal(&cluster).await;
+    let tenant = tenant();
+    let (mut writer, _) = taken_over_at_last(&journal, tenant).await;
+    let mut expected = BTreeMap::new();
+    for round in 0..2 {
+        let load = Load::start(writer, round);
+        load.goes_on(100).await;
+        for server in &mut cluster.servers {
+            server.kill();
         }
-        assert!(Instant::now() < deadline, "server {wanted} does not lead");
-        let context = cluster.servers[leader].context().await;
-        let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
-        let _: Result<serde_json::Value, _> = context.request(subject, &()).await;
-        sleep(Duration::from_millis(200)).await;
+        for server in &mut cluster.servers {
+            server.launch();
+        }
+        load.goes_on(20).await;
+        let loaded = load.stop().await;
+        for change in loaded.acknowledged {
+            expected.insert(change.key.clone(), change);
+        }
+        drop(loaded.writer);
+        let (next, all) = taken_over_at_last(&journal, tenant).await;
+        assert!(all == expected, "after round {round}");
+        writer = next;
     }
 }
 

@@ -313,6 +313,25 @@ impl NatsCluster {
         }
     }
 
+    /// Has a certain server lead a stream: whoever leads steps down until it does.
+    pub async fn have_lead(&self, stream: &str, wanted: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader_of(stream).await;
+            if leader == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "server {wanted} does not lead");
+            self.wait_until_current(stream).await;
+            if let Ok(client) = connect(&self.servers[leader].url()).await {
+                let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}");
+                // Who leads is looked at again, whatever the answer.
+                let _ = client.request(subject, "".into()).await;
+            }
+            sleep(INTERVAL * 10).await;
+        }
+    }
+
     /// Waits until all replicas of a stream have what its leader has.
     pub async fn wait_until_current(&self, stream: &str) {
         let deadline = Instant::now() + PATIENCE;
