@@ -8,6 +8,7 @@
 //!
 //! The suite in `tests/journal/suite.rs` says the same in code, and runs against each journal.
 
+pub mod nats;
 pub mod memory;
 pub mod redb;
 
