@@ -1,20 +1,17 @@
-//! A conversation with a child process that is going to be killed.
+//! Conversations with a child process that is going to be killed.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::command;
+use crate::ledger::{Entry, Figures, Random, State};
+use crate::{Victim, command};
 
 pub struct Talk {
-    child: Arc<Mutex<Child>>,
+    pub victim: Victim,
     input: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    killer: Option<JoinHandle<()>>,
 }
 
 impl Talk {
@@ -25,59 +22,113 @@ impl Talk {
         let input = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         Self {
-            child: Arc::new(Mutex::new(child)),
+            victim: Victim::new(child),
             input,
             answers,
-            killer: None,
         }
     }
 
     /// It has restored its sessions, and answers.
     pub fn wait_until_ready(&mut self) {
         let answer = self.ask(&json!({ "op": "active-count" }));
-        assert!(
-            answer.as_ref().is_some_and(|answer| answer["ok"].is_u64()),
-            "it does not start: {answer:?}"
-        );
+        let is_ready = answer.as_ref().is_some_and(|answer| answer["ok"].is_u64());
+        assert!(is_ready, "it does not start: {answer:?}");
     }
 
     /// What it answers; nothing where it was killed before.
-    pub fn ask(&mut self, line: &Value) -> Option<Value> {
+    fn ask(&mut self, line: &Value) -> Option<Value> {
         writeln!(self.input, "{line}").ok()?;
         let answer = self.answers.next()?.ok()?;
         // A line that was cut off is no answer.
         serde_json::from_str(&answer).ok()
     }
+}
 
-    pub fn kill_after(&mut self, time: Duration) {
-        let child = Arc::clone(&self.child);
-        self.killer = Some(thread::spawn(move || {
-            // Any moment will do; nothing waits for this.
-            thread::sleep(time);
-            child
-                .lock()
-                .expect("nobody panics with it")
-                .kill()
-                .expect("it is killed");
-        }));
-    }
-
-    /// It was killed, and nothing else.
-    pub fn end(mut self) {
-        self.killer
-            .take()
-            .map(|killer| killer.join().expect("it killed"));
-        let status = self.child.lock().expect("nobody panics with it").wait();
-        let signal = std::os::unix::process::ExitStatusExt::signal(&status.expect("it has ended"));
-        assert_eq!(signal, Some(9), "it ended by itself");
+/// Works until the child is killed.
+pub fn work(talk: &mut Talk, sessions: &mut Vec<Entry>, random: &mut Random, done: &mut Figures) {
+    loop {
+        let live: Vec<usize> = (0..sessions.len())
+            .filter(|at| sessions[*at].state == State::Live)
+            .collect();
+        let picked = random.pick(live.len()).map(|at| live[at]);
+        let picked = picked.and_then(|at| sessions.get_mut(at));
+        let went_on = match (random.below(10), picked) {
+            (0..3, Some(entry)) => refresh(talk, entry, done),
+            (3..6, Some(entry)) => revoke(talk, entry, done),
+            _ => create(talk, sessions, random, done),
+        };
+        if went_on.is_none() {
+            return;
+        }
     }
 }
 
-impl Drop for Talk {
-    fn drop(&mut self) {
-        if let Ok(mut child) = self.child.lock() {
-            let _ = child.kill();
-            let _ = child.wait();
+fn create(
+    talk: &mut Talk,
+    sessions: &mut Vec<Entry>,
+    random: &mut Random,
+    done: &mut Figures,
+) -> Option<()> {
+    let answer = talk.ask(&json!({
+        "op": "create", "agent-id": random.agent(), "role": "worker", "expires-in": 86_400,
+    }))?;
+    let grant = ok(&answer);
+    done.created += 1;
+    let (token, expires_at) = granted(grant);
+    let id = text(&grant["session"]["id"]);
+    sessions.push(Entry::created(id, token, expires_at));
+    Some(())
+}
+
+fn refresh(talk: &mut Talk, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+    let before = entry.begin_refresh();
+    let answer = talk.ask(&json!({ "op": "refresh", "session-id": entry.id }))?;
+    let (token, expires_at) = granted(ok(&answer));
+    done.refreshed += 1;
+    entry.refreshed(before, token, expires_at);
+    Some(())
+}
+
+fn revoke(talk: &mut Talk, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+    entry.state = State::MaybeRevoked;
+    let answer = talk.ask(&json!({ "op": "revoke", "session-id": entry.id }))?;
+    ok(&answer);
+    done.revoked += 1;
+    entry.state = State::Revoked;
+    Some(())
+}
+
+/// All that was acknowledged of a session is still true.
+pub fn check(talk: &mut Talk, entry: &mut Entry) {
+    let mut ask = |line: Value| talk.ask(&line).expect("it answers");
+    let got = ask(json!({ "op": "get", "session-id": entry.id }));
+    entry.observe(got.get("ok").is_some());
+    if entry.state == State::Revoked {
+        assert_eq!(got["err"]["kind"], "session-not-found", "{got}");
+    } else if let Some(expires_at) = &entry.expires_at {
+        assert_eq!(got["ok"]["expires-at"], **expires_at, "{got}");
+    }
+    for (token, counts) in entry.tokens() {
+        let validated = ask(json!({ "op": "validate", "token": token }));
+        if counts {
+            assert_eq!(validated["ok"], got["ok"], "{got}");
+        } else {
+            assert_eq!(validated["err"]["kind"], "invalid-token", "{got}");
         }
     }
+}
+
+fn granted(grant: &Value) -> (String, String) {
+    let session = &grant["session"];
+    (text(&grant["token"]), text(&session["expires-at"]))
+}
+
+fn ok(answer: &Value) -> &Value {
+    let ok = answer.get("ok");
+    ok.unwrap_or_else(|| panic!("it was to succeed: {answer}"))
+}
+
+fn text(value: &Value) -> String {
+    let text = value.as_str();
+    text.unwrap_or_else(|| panic!("{value} is no text")).into()
 }

@@ -1,47 +1,100 @@
-//! What was acknowledged, and whether it is still true.
+//! What was acknowledged.
 
-use std::fmt::Write;
+use std::fmt;
+use std::ops::AddAssign;
 
-use serde_json::{Value, json};
-
-use crate::exec::Talk;
-
-/// Whatever the child was told, and said to have done.
-#[derive(Default)]
-pub struct Ledger {
-    sessions: Vec<Entry>,
-    created: u64,
-    refreshed: u64,
-    revoked: u64,
-    checked: u64,
-}
-
-struct Entry {
-    id: String,
-    /// The token that counts. None where a refresh was under way when the child was killed.
-    token: Option<String>,
+/// A session that was acknowledged.
+pub struct Entry {
+    pub id: String,
+    /// The token that counts. None where that is not known: a refresh was under way when the host was
+    /// killed.
+    pub token: Option<String>,
     /// Tokens that do not count any more.
-    superseded: Vec<String>,
-    /// Until when it lives.
-    expires_at: Option<String>,
-    state: State,
+    pub superseded: Vec<String>,
+    /// Until when it lives, as the host wrote it; none where that is not known.
+    pub expires_at: Option<String>,
+    pub state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub enum State {
     Live,
     Revoked,
-    /// A revoke was under way when the child was killed.
+    /// A revoke was under way when the host was killed.
     MaybeRevoked,
 }
 
-impl Ledger {
+impl Entry {
+    /// A create was acknowledged.
+    pub fn created(id: String, token: String, expires_at: String) -> Self {
+        Self {
+            id,
+            token: Some(token),
+            superseded: Vec::new(),
+            expires_at: Some(expires_at),
+            state: State::Live,
+        }
+    }
+
+    /// A refresh is asked for. Gives the token that it replaces, if it is done.
+    pub fn begin_refresh(&mut self) -> Option<String> {
+        self.expires_at = None;
+        self.token.take()
+    }
+
+    /// It was acknowledged.
+    pub fn refreshed(&mut self, before: Option<String>, token: String, expires_at: String) {
+        self.superseded.extend(before);
+        self.token = Some(token);
+        self.expires_at = Some(expires_at);
+    }
+
+    /// What is true of it is asked; now it is known whether a revoke that was under way was done.
+    pub fn observe(&mut self, is_live: bool) {
+        if self.state == State::MaybeRevoked {
+            self.state = if is_live { State::Live } else { State::Revoked };
+        }
+        let lives = self.state == State::Live;
+        assert_eq!(is_live, lives, "{} was {:?}", self.id, self.state);
+    }
+
+    /// Each token that is known, and whether it counts.
+    pub fn tokens(&self) -> Vec<(String, bool)> {
+        let lives = self.state == State::Live;
+        let current = self.token.iter().map(|token| (token.clone(), lives));
+        let superseded = self.superseded.iter().map(|token| (token.clone(), false));
+        current.chain(superseded).collect()
+    }
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    pub created: u64,
+    pub refreshed: u64,
+    pub revoked: u64,
+    pub checked: u64,
+}
+
+impl Figures {
     pub fn acknowledged(&self) -> u64 {
         self.created + self.refreshed + self.revoked
     }
+}
 
-    pub fn figures(&self) -> String {
-        format!(
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.created += other.created;
+        self.refreshed += other.refreshed;
+        self.revoked += other.revoked;
+        self.checked += other.checked;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
             "{} changes acknowledged ({} creates, {} refreshes, {} revokes), {} checks, 0 lost",
             self.acknowledged(),
             self.created,
@@ -50,141 +103,10 @@ impl Ledger {
             self.checked
         )
     }
-
-    /// Works until the child is killed.
-    pub fn work(&mut self, talk: &mut Talk, random: &mut Random) {
-        loop {
-            let live: Vec<usize> = (0..self.sessions.len())
-                .filter(|at| self.sessions[*at].state == State::Live)
-                .collect();
-            let picked = live.get(random.index(live.len().max(1))).copied();
-            let done = match (random.below(10), picked) {
-                (0..3, Some(at)) => self.refresh(talk, at),
-                (3..6, Some(at)) => self.revoke(talk, at),
-                (6, Some(at)) => self.validate(talk, at),
-                _ => self.create(talk, random),
-            };
-            if done.is_none() {
-                return;
-            }
-        }
-    }
-
-    fn create(&mut self, talk: &mut Talk, random: &mut Random) -> Option<()> {
-        let agent = format!("0a9e0000-0000-4000-8000-{:012x}", random.below(1 << 40));
-        let answer = talk.ask(&json!({
-            "op": "create", "agent-id": agent, "role": "worker", "scopes": ["a", "b"], "expires-in": 86_400,
-        }))?;
-        let grant = ok(&answer);
-        self.created += 1;
-        self.sessions.push(Entry {
-            id: text(&grant["session"]["id"]),
-            token: Some(text(&grant["token"])),
-            superseded: Vec::new(),
-            expires_at: Some(text(&grant["session"]["expires-at"])),
-            state: State::Live,
-        });
-        Some(())
-    }
-
-    fn refresh(&mut self, talk: &mut Talk, at: usize) -> Option<()> {
-        let entry = &mut self.sessions[at];
-        // Which token counts is not known until the answer has come.
-        let before = entry.token.take();
-        entry.expires_at = None;
-        let answer = talk.ask(&json!({ "op": "refresh", "session-id": entry.id }))?;
-        let grant = ok(&answer);
-        self.refreshed += 1;
-        entry.superseded.extend(before);
-        entry.token = Some(text(&grant["token"]));
-        entry.expires_at = Some(text(&grant["session"]["expires-at"]));
-        Some(())
-    }
-
-    fn revoke(&mut self, talk: &mut Talk, at: usize) -> Option<()> {
-        let entry = &mut self.sessions[at];
-        entry.state = State::MaybeRevoked;
-        let answer = talk.ask(&json!({ "op": "revoke", "session-id": entry.id }))?;
-        ok(&answer);
-        self.revoked += 1;
-        entry.state = State::Revoked;
-        Some(())
-    }
-
-    fn validate(&mut self, talk: &mut Talk, at: usize) -> Option<()> {
-        let Some(token) = &self.sessions[at].token else {
-            return Some(());
-        };
-        let answer = talk.ask(&json!({ "op": "validate", "token": token }))?;
-        assert_eq!(ok(&answer)["id"], self.sessions[at].id);
-        Some(())
-    }
-
-    /// All that was acknowledged is still true: of all sessions, or of the last and some others.
-    pub fn check(&mut self, talk: &mut Talk, random: &mut Random, all: bool) {
-        let count = self.sessions.len();
-        for at in 0..count {
-            if all || at + 60 >= count || random.below(count as u64) < 40 {
-                self.check_one(talk, at);
-            }
-        }
-    }
-
-    fn check_one(&mut self, talk: &mut Talk, at: usize) {
-        self.checked += 1;
-        let entry = &mut self.sessions[at];
-        let mut ask = |line: Value| talk.ask(&line).expect("it answers");
-        let got = ask(json!({ "op": "get", "session-id": entry.id }));
-        if entry.state == State::MaybeRevoked {
-            // Now it is known.
-            entry.state = if got.get("ok").is_some() {
-                State::Live
-            } else {
-                State::Revoked
-            };
-        }
-        let mut told = format!("session {}, {:?}: {got}", entry.id, entry.state);
-        if entry.state == State::Revoked {
-            assert_eq!(got["err"]["kind"], "session-not-found", "{told}");
-            for token in entry.token.iter().chain(&entry.superseded) {
-                let validated = ask(json!({ "op": "validate", "token": token }));
-                let _ = write!(told, " {validated}");
-                assert_eq!(validated["err"]["kind"], "invalid-token", "{told}");
-            }
-            return;
-        }
-        assert_eq!(got["ok"]["id"], entry.id, "{told}");
-        if let Some(expires_at) = &entry.expires_at {
-            assert_eq!(got["ok"]["expires-at"], **expires_at, "{told}");
-        }
-        if let Some(token) = &entry.token {
-            let validated = ask(json!({ "op": "validate", "token": token }));
-            assert_eq!(validated["ok"], got["ok"], "{told}: {validated}");
-        }
-        for token in &entry.superseded {
-            let validated = ask(json!({ "op": "validate", "token": token }));
-            assert_eq!(
-                validated["err"]["kind"], "invalid-token",
-                "{told}: {validated}"
-            );
-        }
-    }
-}
-
-fn ok(answer: &Value) -> &Value {
-    answer
-        .get("ok")
-        .unwrap_or_else(|| panic!("it was to succeed: {answer}"))
-}
-
-fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is no text"))
-        .into()
 }
 
 /// Random choices that can be made again.
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -205,7 +127,23 @@ impl Random {
         (self.0 >> 33) % bound
     }
 
-    pub fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).expect("a length")
+    /// Other choices than these.
+    pub fn fork(&mut self) -> Self {
+        Self(self.below(1 << 31) << 31 | self.below(1 << 31))
+    }
+
+    pub fn agent(&mut self) -> String {
+        format!("0a9e0000-0000-4000-8000-{:012x}", self.below(1 << 31))
+    }
+
+    /// One of so many; none of none.
+    pub fn pick(&mut self, count: usize) -> Option<usize> {
+        let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
+        usize::try_from(self.below(count)).ok()
+    }
+
+    /// Whether one of so many is among some 40.
+    pub fn some(&mut self, count: usize) -> bool {
+        self.pick(count).is_some_and(|at| at < 40)
     }
 }

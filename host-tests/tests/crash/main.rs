@@ -2,17 +2,31 @@
 //!
 //! A child process is given work and killed with SIGKILL, again and again; after each restart all that
 //! was acknowledged before is still true. `SESSION_CRASH_KILLS` sets how often each test does that,
-//! `SESSION_CRASH_SEED` plays the random choices of a run again (not its moments).
+//! `SESSION_CRASH_SEED` has the random choices of a run made again (not its moments).
 
 mod exec;
+mod http;
 mod ledger;
+#[path = "../support/nats_server.rs"]
+mod nats_server;
+mod takeover;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use exec::Talk;
-use ledger::{Ledger, Random};
+use futures::future::join_all;
+use http::Service;
+use ledger::{Entry, Figures, Random};
+use nats_server::NatsServer;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 
 /// How often each test kills.
 fn kills_wanted() -> u32 {
@@ -30,46 +44,136 @@ pub fn command(args: &[&str]) -> Command {
             "CLAW_GUARD_JWT_SECRET",
             "a secret of the crash tests, long enough",
         )
+        .env("CLAWDB_SESSION_ADMIN_KEY", ADMIN_KEY)
         .env_remove("CLAWDB_SESSION_PREVIOUS_STATE_KEYS");
     command
 }
 
-/// Kills a conversation again and again.
-fn kill_conversations(arguments: &[&str]) {
-    let mut random = Random::new();
-    let mut ledger = Ledger::default();
-    let arguments = [&["exec"], arguments].concat();
-    let begun = Instant::now();
-    for kill in 0..kills_wanted() {
-        let mut talk = Talk::start(&arguments);
-        // Now and then it is killed while it starts or restores.
-        let starting = random.below(8) == 0;
-        let patience = Duration::from_millis(if starting {
-            random.below(900)
-        } else {
-            random.below(250)
-        });
-        if !starting {
-            talk.wait_until_ready();
-            ledger.check(&mut talk, &mut random, kill % 20 == 0);
-        }
-        talk.kill_after(patience);
-        ledger.work(&mut talk, &mut random);
-        talk.end();
+/// A process that is going to be killed.
+pub struct Victim(Arc<Mutex<Child>>);
+
+impl Victim {
+    pub fn new(child: Child) -> Self {
+        Self(Arc::new(Mutex::new(child)))
     }
-    let mut talk = Talk::start(&arguments);
-    talk.wait_until_ready();
-    ledger.check(&mut talk, &mut random, true);
+
+    /// Any moment will do, so nothing waits for this one.
+    pub fn kill_after(&self, time: Duration) {
+        let child = Arc::clone(&self.0);
+        thread::spawn(move || {
+            thread::sleep(time);
+            let mut child = child.lock().expect("nobody panics with it");
+            child.kill().expect("it is killed");
+        });
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.0.lock().expect("nobody panics with it");
+        let pid = i32::try_from(child.id()).expect("a process's number");
+        kill(Pid::from_raw(pid), signal).expect("the signal is sent");
+    }
+
+    /// It was killed, and nothing else.
+    pub fn end(&self) {
+        loop {
+            let ended = self.0.lock().expect("nobody panics with it").try_wait();
+            match ended.expect("it can be waited for") {
+                Some(status) => return assert_eq!(status.signal(), Some(9), "it ended by itself"),
+                None => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        if let Ok(mut child) = self.0.lock() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// When to kill: some time after it is ready, or now and then while it starts and restores.
+fn moment(random: &mut Random) -> (bool, Duration) {
+    let starting = random.below(8) == 0;
+    let within = if starting { 900 } else { 250 };
+    (starting, Duration::from_millis(random.below(within)))
+}
+
+fn tell(begun: Instant, done: Figures) {
     println!(
-        "{} kills survived in {:.0?}: {}",
+        "{} kills survived in {:.0?}: {done}",
         kills_wanted(),
-        begun.elapsed(),
-        ledger.figures()
+        begun.elapsed()
     );
-    assert!(
-        ledger.acknowledged() > u64::from(kills_wanted()),
-        "hardly anything was done"
-    );
+    let enough = u64::from(kills_wanted());
+    assert!(done.acknowledged() > enough, "hardly anything was done");
+}
+
+/// Kills conversations, again and again.
+fn kill_conversations(storage: &[&str]) {
+    let arguments = [&["exec"], storage].concat();
+    let (mut random, mut done) = (Random::new(), Figures::default());
+    let mut sessions: Vec<Entry> = Vec::new();
+    let begun = Instant::now();
+    for kill in 0..=kills_wanted() {
+        let is_last = kill == kills_wanted();
+        let mut talk = Talk::start(&arguments);
+        let (starting, moment) = moment(&mut random);
+        if !starting || is_last {
+            talk.wait_until_ready();
+            let count = sessions.len();
+            for (at, entry) in sessions.iter_mut().enumerate() {
+                if is_last || at + 40 > count || random.some(count) {
+                    exec::check(&mut talk, entry);
+                    done.checked += 1;
+                }
+            }
+        }
+        if !is_last {
+            talk.victim.kill_after(moment);
+            exec::work(&mut talk, &mut sessions, &mut random, &mut done);
+            talk.victim.end();
+        }
+    }
+    tell(begun, done);
+}
+
+/// Kills services that many call at once, again and again.
+async fn kill_services(storage: &[&str]) {
+    let arguments = [&["serve", "--listen", "127.0.0.1:0"], storage].concat();
+    let (mut random, mut done) = (Random::new(), Figures::default());
+    let mut callers: Vec<Vec<Entry>> = (0..http::CALLERS).map(|_| Vec::new()).collect();
+    let begun = Instant::now();
+    for kill in 0..=kills_wanted() {
+        let is_last = kill == kills_wanted();
+        let service = Service::start(&arguments);
+        let (starting, moment) = moment(&mut random);
+        if !starting || is_last {
+            service.wait_until_ready().await;
+            for sessions in &mut callers {
+                let count = sessions.len();
+                let some = sessions
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(at, _)| is_last || at + 4 > count || random.below(count as u64) < 4);
+                done.checked += http::check(&service, some.map(|(_, entry)| entry)).await;
+            }
+        }
+        if !is_last {
+            service.victim.kill_after(moment);
+            let work = callers
+                .iter_mut()
+                .map(|sessions| http::work(&service, sessions, random.fork()));
+            for more in join_all(work).await {
+                done += more;
+            }
+            service.victim.end();
+        }
+    }
+    tell(begun, done);
 }
 
 fn text(path: &Path) -> &str {
@@ -80,4 +184,22 @@ fn text(path: &Path) -> &str {
 fn nothing_acknowledged_is_lost_when_a_conversation_over_redb_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     kill_conversations(&["--journal", text(&folder.path().join("sessions"))]);
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_a_service_over_redb_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    kill_services(&["--journal", text(&folder.path().join("sessions"))]).await;
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_a_conversation_over_nats_is_killed() {
+    let server = NatsServer::start().await;
+    kill_conversations(&["--nats", &server.url(), "--single", "--lease", "0.2"]);
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_when_a_service_over_nats_is_killed() {
+    let server = NatsServer::start().await;
+    kill_services(&["--nats", &server.url(), "--single", "--lease", "0.2"]).await;
 }

@@ -1,0 +1,193 @@
+//! Many callers of a service that is going to be killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::ledger::{Entry, Figures, Random, State};
+use crate::{ADMIN_KEY, Victim, command};
+
+/// How many callers there are.
+pub const CALLERS: usize = 12;
+
+pub struct Service {
+    pub victim: Victim,
+    client: Client,
+    url: String,
+}
+
+impl Service {
+    /// Gives it when it listens.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the command starts");
+        let out = child.stdout.take().expect("it is piped");
+        let line = BufReader::new(out).lines().next();
+        let line = line.expect("it says where it listens").expect("text");
+        let url = line.strip_prefix("listening on ").expect(&line).to_owned();
+        Self {
+            victim: Victim::new(child),
+            client: Client::builder()
+                .timeout(Duration::from_secs(5))
+                .build()
+                .expect("a client"),
+            url,
+        }
+    }
+
+    /// Whether it says that it has the sessions.
+    pub async fn is_ready(&self) -> bool {
+        let health = self
+            .client
+            .get(format!("{}/healthz", self.url))
+            .send()
+            .await;
+        health.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    }
+
+    pub async fn wait_until_ready(&self) {
+        let begun = std::time::Instant::now();
+        loop {
+            if self.is_ready().await {
+                return;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it does not get ready"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.url);
+        self.client.post(url).header("X-Admin-Key", ADMIN_KEY)
+    }
+}
+
+/// What came of a request: nothing where the service was killed before it had answered, or could not
+/// say yet.
+async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status();
+    let body = answer.json().await.ok()?;
+    (status != StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
+}
+
+/// One of the callers works until the service is killed.
+pub async fn work(service: &Service, sessions: &mut Vec<Entry>, mut random: Random) -> Figures {
+    let mut done = Figures::default();
+    loop {
+        let live: Vec<usize> = (0..sessions.len())
+            .filter(|at| sessions[*at].state == State::Live)
+            .collect();
+        let picked = random.pick(live.len()).map(|at| live[at]);
+        let picked = picked.and_then(|at| sessions.get_mut(at));
+        let went_on = match (random.below(10), picked) {
+            (0..3, Some(entry)) => refresh(service, entry, &mut done).await,
+            (3..6, Some(entry)) => revoke(service, entry, &mut done).await,
+            _ => create(service, sessions, &mut random, &mut done).await,
+        };
+        if went_on.is_none() {
+            return done;
+        }
+    }
+}
+
+pub async fn create(
+    service: &Service,
+    sessions: &mut Vec<Entry>,
+    random: &mut Random,
+    done: &mut Figures,
+) -> Option<()> {
+    let body = json!({
+        "agent_id": random.agent(), "role": "worker", "scopes": ["a"], "ttl_secs": 86_400,
+    });
+    let (status, grant) = answer(service.post("/v1/sessions").json(&body)).await?;
+    assert_eq!(status, StatusCode::CREATED, "{grant}");
+    done.created += 1;
+    let [id, token, expires_at] =
+        ["session_id", "token", "expires_at"].map(|name| text(&grant[name]));
+    sessions.push(Entry::created(id, token, expires_at));
+    Some(())
+}
+
+pub async fn refresh(service: &Service, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+    let before = entry.begin_refresh();
+    let request = service.post(&format!("/v1/sessions/{}/refresh", entry.id));
+    let (status, grant) = answer(request).await?;
+    assert_eq!(status, StatusCode::OK, "{grant}");
+    done.refreshed += 1;
+    entry.refreshed(before, text(&grant["token"]), text(&grant["expires_at"]));
+    Some(())
+}
+
+pub async fn revoke(service: &Service, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+    entry.state = State::MaybeRevoked;
+    let url = format!("{}/v1/sessions/{}", service.url, entry.id);
+    let request = service.client.delete(url).header("X-Admin-Key", ADMIN_KEY);
+    let (status, revocation) = answer(request).await?;
+    assert_eq!(status, StatusCode::OK, "{revocation}");
+    done.revoked += 1;
+    entry.state = State::Revoked;
+    Some(())
+}
+
+/// What it answers whoever presents a token.
+pub async fn present(service: &Service, token: &str) -> StatusCode {
+    let me = service
+        .client
+        .get(format!("{}/v1/sessions/me", service.url));
+    let answer = me.bearer_auth(token).send().await;
+    answer.expect("it answers").status()
+}
+
+/// All that was acknowledged of these sessions is still true.
+pub async fn check(service: &Service, entries: impl Iterator<Item = &mut Entry>) -> u64 {
+    let checks = entries.map(|entry| check_one(service, entry));
+    let mut checks: Vec<_> = checks.collect();
+    let mut checked = 0;
+    while !checks.is_empty() {
+        let rest = checks.split_off(checks.len().min(50));
+        checked += join_all(checks).await.len() as u64;
+        checks = rest;
+    }
+    checked
+}
+
+async fn check_one(service: &Service, entry: &mut Entry) {
+    let url = format!("{}/v1/sessions/{}", service.url, entry.id);
+    let request = service.client.get(url).header("X-Admin-Key", ADMIN_KEY);
+    let (status, got) = answer(request).await.expect("it answers");
+    entry.observe(status == StatusCode::OK);
+    if entry.state == State::Revoked {
+        assert_eq!(status, StatusCode::NOT_FOUND, "{got}");
+    } else if let Some(expires_at) = &entry.expires_at {
+        assert_eq!(got["expires_at"], **expires_at, "{got}");
+    }
+    for (token, counts) in entry.tokens() {
+        let me = service
+            .client
+            .get(format!("{}/v1/sessions/me", service.url));
+        let (status, me) = answer(me.bearer_auth(token)).await.expect("it answers");
+        if counts {
+            assert_eq!(
+                (status, &me["session_id"]),
+                (StatusCode::OK, &got["session_id"]),
+                "{me}"
+            );
+        } else {
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{got} {me}");
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    let text = value.as_str();
+    text.unwrap_or_else(|| panic!("{value} is no text")).into()
+}

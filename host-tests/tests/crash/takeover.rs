@@ -1,0 +1,150 @@
+//! Two machines on one journal: one that was stopped for long enough has lost the sessions, and does
+//! not know it when it goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use nix::sys::signal::Signal;
+use reqwest::StatusCode;
+
+use crate::http::{self, Service};
+use crate::ledger::{Entry, Figures, Random, State};
+use crate::nats_server::NatsServer;
+
+fn arguments(url: &str) -> Vec<&str> {
+    vec![
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--nats",
+        url,
+        "--single",
+        "--lease",
+        "0.5",
+    ]
+}
+
+#[tokio::test]
+async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
+    let server = NatsServer::start().await;
+    let url = server.url();
+    let (mut random, mut done) = (Random::new(), Figures::default());
+    let first = Service::start(&arguments(&url));
+    first.wait_until_ready().await;
+    let second = Service::start(&arguments(&url));
+    let mut sessions: Vec<Entry> = Vec::new();
+    for _ in 0..3 {
+        let made = http::create(&first, &mut sessions, &mut random, &mut done).await;
+        made.expect("it is made");
+    }
+    assert!(!second.is_ready().await, "the first one has them");
+
+    first.victim.signal(Signal::SIGSTOP);
+    second.wait_until_ready().await;
+    assert_eq!(http::check(&second, sessions.iter_mut()).await, 3);
+    let [revoked, refreshed, _] = sessions.as_mut_slice() else {
+        unreachable!("three were made");
+    };
+    http::revoke(&second, revoked, &mut done)
+        .await
+        .expect("it is revoked");
+    http::refresh(&second, refreshed, &mut done)
+        .await
+        .expect("it is refreshed");
+    let made = http::create(&second, &mut sessions, &mut random, &mut done).await;
+    made.expect("it is made");
+
+    // The first goes on where it was, and says yes to nothing that it remembers.
+    first.victim.signal(Signal::SIGCONT);
+    for _ in 0..20 {
+        for entry in &sessions {
+            for (token, _) in entry.tokens() {
+                let told = http::present(&first, &token).await;
+                assert_eq!(told, StatusCode::SERVICE_UNAVAILABLE);
+            }
+        }
+        let made = http::create(&first, &mut sessions, &mut random, &mut done).await;
+        assert_eq!(made, None, "it acknowledged a create");
+    }
+    assert_eq!(http::check(&second, sessions.iter_mut()).await, 4);
+
+    // It follows: when the second one goes, it has all that happened there.
+    second.victim.signal(Signal::SIGTERM);
+    first.wait_until_ready().await;
+    assert_eq!(http::check(&first, sessions.iter_mut()).await, 4);
+    let third = sessions.get_mut(2).expect("four were made");
+    http::revoke(&first, third, &mut done)
+        .await
+        .expect("it is revoked");
+    assert_eq!(third.state, State::Revoked);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
+    let server = NatsServer::start().await;
+    let url = server.url();
+    let mut random = Random::new();
+    let services = [
+        Service::start(&arguments(&url)),
+        Service::start(&arguments(&url)),
+    ];
+    let stop = AtomicBool::new(false);
+    let mut callers: Vec<Vec<Entry>> = (0..6).map(|_| Vec::new()).collect();
+    let load = callers.iter_mut().map(|sessions| {
+        let mut random = random.fork();
+        let (services, stop) = (&services, &stop);
+        async move {
+            let mut done = Figures::default();
+            while !stop.load(Ordering::SeqCst) {
+                // Whoever has the sessions; a session whose revoke was not answered is left alone.
+                for service in services {
+                    let work = http::work(service, sessions, random.fork());
+                    let stopped = async {
+                        while !stop.load(Ordering::SeqCst) {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    };
+                    tokio::select! {
+                        more = work => done += more,
+                        () = stopped => break,
+                    }
+                }
+            }
+            done
+        }
+    });
+    let pauses = async {
+        for pause in 0..6 {
+            let owner = loop {
+                let [one, other] = &services;
+                if one.is_ready().await {
+                    break one;
+                }
+                if other.is_ready().await {
+                    break other;
+                }
+            };
+            let other = services
+                .iter()
+                .find(|service| !std::ptr::eq(*service, owner));
+            let other = other.expect("there are two");
+            tokio::time::sleep(Duration::from_millis(100 + 40 * pause)).await;
+            owner.victim.signal(Signal::SIGSTOP);
+            other.wait_until_ready().await;
+            owner.victim.signal(Signal::SIGCONT);
+        }
+        stop.store(true, Ordering::SeqCst);
+    };
+    let (done, ()) = tokio::join!(join_all(load), pauses);
+    let mut all = Figures::default();
+    done.into_iter().for_each(|more| all += more);
+    let [one, other] = &services;
+    other.victim.signal(Signal::SIGTERM);
+    one.wait_until_ready().await;
+    for sessions in &mut callers {
+        all.checked += http::check(one, sessions.iter_mut()).await;
+    }
+    println!("6 take-overs: {all}");
+    assert!(all.acknowledged() > 50, "hardly anything was done: {all}");
+}
