@@ -1,12 +1,13 @@
 //! The file of the embedded journal: its tables, its transactions, and opening it.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition,
 };
@@ -79,25 +80,46 @@ impl JournalFile {
     }
 
     /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
-    /// the others alone; when the file fails, nothing of all this was done.
+    /// the others alone; when the file fails, nobody is told that anything was done.
     pub fn work(&mut self, works: &[&Work]) -> (Vec<Outcome>, bool) {
         match self.try_work(works) {
             Ok(done) => done,
-            Err(error) => {
-                // After an I/O error redb does nothing more until the file is opened again.
-                let broken = self.database.take();
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-                (works.iter().map(|_| Err(error.clone())).collect(), false)
-            }
+            Err(error) => (works.iter().map(|_| Err(error.clone())).collect(), false),
         }
     }
 
     fn try_work(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => guarded(&self.path, || open_existing(&self.path))?,
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        self.work_on_open(works).inspect_err(|_| {
+            // At once, because another process can take the file while it is closed.
+            let _ = self.reopen();
+        })
+    }
+
+    /// After an I/O error redb does nothing more until the file is opened again. While that fails
+    /// nobody here has a lease: somebody else may have the file.
+    fn reopen(&mut self) -> Result<(), JournalError> {
+        let broken = self.database.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        match guarded(&self.path, || open_existing(&self.path)) {
+            Ok(database) => {
+                self.database = Some(database);
+                Ok(())
+            }
+            Err(error) => {
+                self.leases.drain().for_each(|(_, lease)| lease.end());
+                Err(error)
+            }
+        }
+    }
+
+    fn work_on_open(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+        let Some(database) = &self.database else {
+            let reason = format!("{} is closed", self.path.display());
+            return Err(JournalError::Unavailable(reason));
         };
-        let database = self.database.insert(database);
         let writes = works.iter().any(|work| !matches!(work, Work::Read(..)));
         let mut outcomes = if writes {
             guarded(&self.path, || Ok(Ok(write(database, works)?)))?
@@ -127,6 +149,9 @@ impl JournalFile {
 fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
+    // The second sync says that the first one went through. Without it, redb takes damage to what was
+    // written last for a write that was cut off, and falls back to the transaction before.
+    transaction.set_two_phase_commit(true);
     let mut outcomes = Vec::with_capacity(works.len());
     {
         let mut tables = Tables {
@@ -279,21 +304,28 @@ fn due_key(tenant: TenantId, forget_at: u64, key: &[u8]) -> Vec<u8> {
 /// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
 /// empty file is never taken for a journal without records.
 fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
-    if path.exists() {
+    if path.try_exists()? {
         return open_existing(path);
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    let database = match guarded(&unfinished, || Ok(Ok(make(&unfinished)?))) {
-        // Whoever began it did not come to an end.
-        Err(JournalError::Damaged(_)) => {
-            fs::remove_file(&unfinished)?;
-            make(&unfinished)?
-        }
-        Err(error) => return Ok(Err(error)),
-        Ok(database) => database,
-    };
+    // Nobody else's to read: there are handles in it that can revoke.
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).write(true).truncate(false);
+    let file = options.mode(0o600).open(&unfinished)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(redb::Error::DatabaseAlreadyOpen),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+        Ok(()) => {}
+    }
+    // Only who has the lock gives the file its name. So either it has it by now, and may be the one
+    // that was locked here, or nobody gives it but this one.
+    if path.try_exists()? {
+        drop(file);
+        return open_existing(path);
+    }
+    let database = make(file)?;
     fs::rename(&unfinished, path)?;
     let folder = path
         .parent()
@@ -302,13 +334,12 @@ fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
     Ok(Ok(database))
 }
 
-fn make(path: &Path) -> Result<Database, redb::Error> {
-    // Nobody else's to read: there are handles in it that can revoke.
-    let mut owners = OpenOptions::new();
-    owners.create(true).write(true).truncate(false).mode(0o600);
-    owners.open(path)?;
-    let database = builder().create(path)?;
-    let transaction = database.begin_write()?;
+fn make(file: fs::File) -> Result<Database, redb::Error> {
+    // Whoever began it before did not come to an end.
+    file.set_len(0)?;
+    let database = builder().create_with_backend(FileBackend::new(file)?)?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
     transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
     transaction.open_table(RECORDS)?;
     transaction.open_table(DUE)?;
