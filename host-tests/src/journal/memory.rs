@@ -212,7 +212,9 @@ impl Writer for MemoryWriter {
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
         self.with(|part| {
-            changes.iter().for_each(|change| part.keep(change));
+            for change in changes {
+                part.keep(change);
+            }
             part.forget_what_is_due(now);
         })
     }
