@@ -9,6 +9,7 @@
 //! The suite in `tests/journal/suite.rs` says the same in code, and runs against each journal.
 
 pub mod memory;
+pub mod nats;
 pub mod redb;
 
 use std::fmt;

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::Args;
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
@@ -11,6 +12,7 @@ use clawdb_session_host::durable::{DurableOptions, Progress};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::host::HostOptions;
 use clawdb_session_host::journal::Journal;
+use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::redb::RedbJournal;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -26,9 +28,27 @@ pub struct Storage {
     /// it, with commas) and `CLAW_GUARD_JWT_SECRET`.
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     journal: Option<PathBuf>,
-    /// Keeps the sessions on NATS JetStream, for this and other machines
+    /// Keeps the sessions on NATS `JetStream`, for this and other machines
+    ///
+    /// nats://HOST:PORT, several of a cluster with commas. One machine at a time has the sessions of a
+    /// workspace; another one takes over when that is gone. All have the same keys in their
+    /// environment: `CLAWDB_SESSION_STATE_KEY` and `CLAW_GUARD_JWT_SECRET`.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
+    /// How many servers keep each record
+    #[arg(long, value_name = "N", requires = "nats", default_value_t = 3)]
+    replicas: usize,
+    /// Takes one server alone, which can lose what it acknowledged when its machine loses power
+    #[arg(long, requires = "nats", conflicts_with = "replicas")]
+    single: bool,
+    /// For how many seconds a machine has the sessions after each renewal
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "nats",
+        default_value_t = 10.0
+    )]
+    lease: f64,
 }
 
 /// Sessions that are kept: where, and what a host of them is given.
@@ -40,18 +60,29 @@ pub struct Kept {
 impl Storage {
     /// Opens what the arguments name; none where they name nothing.
     pub async fn open(&self, engine: SessionEngine) -> Result<Option<Kept>, Box<dyn Error>> {
-        let Some(file) = &self.journal else {
+        if self.journal.is_none() && self.nats.is_none() {
             return Ok(None);
+        }
+        let keys = StateKeys::find(self.journal.as_deref())?;
+        let guard = lasting_guard(self.journal.as_deref())?;
+        let journal: Arc<dyn Journal> = match (&self.journal, &self.nats) {
+            (Some(file), _) => Arc::new(RedbJournal::open(file).await?),
+            (None, Some(url)) => Arc::new(self.connect(url).await?),
+            (None, None) => return Ok(None),
         };
-        let keys = StateKeys::find(Some(file))?;
-        let guard = lasting_guard(Some(file))?;
-        let journal = RedbJournal::open(file).await?;
         let mut options = DurableOptions::new(engine, HostOptions::new(guard), config(keys));
         options.progress = Some(progress_bar());
-        Ok(Some(Kept {
-            journal: Arc::new(journal),
-            options,
-        }))
+        Ok(Some(Kept { journal, options }))
+    }
+
+    async fn connect(&self, url: &str) -> Result<NatsJournal, Box<dyn Error>> {
+        let mut options = NatsOptions::new(url);
+        options.lease = Duration::try_from_secs_f64(self.lease)?;
+        options.replicas = self.replicas;
+        if self.single {
+            options = options.single();
+        }
+        Ok(NatsJournal::connect(options).await?)
     }
 }
 

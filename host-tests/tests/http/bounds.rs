@@ -8,8 +8,8 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::refusals::until_issued;
 use crate::service::{ADMIN_KEY, Setting, TestService, answer, until, worker};
+use crate::trouble::until_issued;
 
 async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
     TestService::with(Setting {

@@ -7,5 +7,6 @@ mod program;
 mod refusals;
 mod service;
 mod sessions;
+mod trouble;
 mod upkeep;
 mod workspaces;

@@ -1,0 +1,146 @@
+//! How a host becomes the writer of a tenant: it watches the owner until that can count on its lease no
+//! longer, and takes over.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::message::{Owner, Stamp};
+use super::stream::{Answer, TenantStream};
+use super::writer::NatsWriter;
+use super::{NatsOptions, TRIES};
+use crate::journal::{JournalError, Lease};
+
+/// What the last message of a stream says.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Its sequence number; 0 in an empty stream, which says nothing.
+    last: u64,
+    stamp: Option<Stamp>,
+}
+
+/// An owner record.
+struct Watched {
+    /// Its sequence number.
+    at: u64,
+    owner: Owner,
+    /// When it was seen first, in time since boot.
+    since: Duration,
+}
+
+impl Watched {
+    /// Whether its owner can count on the tenant no longer.
+    fn is_over(&self) -> bool {
+        let lease = self.owner.lease();
+        // A quarter more: the clocks of two machines need not go at quite the same rate.
+        Lease::now().saturating_sub(self.since) >= lease + lease / 4 || lease.is_zero()
+    }
+}
+
+/// Becomes the writer, when nobody else is.
+pub(super) async fn take_over(
+    stream: TenantStream,
+    options: &NatsOptions,
+) -> Result<NatsWriter, JournalError> {
+    let id = Uuid::new_v4();
+    let lease = Lease::over();
+    let mut asked_at = Duration::ZERO;
+    let mut watched = None;
+    let mut failures = 0;
+    loop {
+        let seen = look(&stream).await?;
+        let kept = seen.stamp.map(|stamp| stamp.kept).unwrap_or_default();
+        if seen.stamp.is_some_and(|stamp| stamp.writer == id) {
+            // It was taken, though no answer came.
+            lease.extend(asked_at, options.lease);
+            return Ok(NatsWriter::new(stream, options, id, lease, seen.last, kept));
+        }
+        if let Some(stamp) = seen.stamp
+            && let Some(wait) = watch(&mut watched, &stream, stamp.owner).await?
+        {
+            sleep(wait).await;
+            continue;
+        }
+
+        // The owner record that was watched is the one in force at the message that is expected here.
+        // Whatever came in between has this refused.
+        asked_at = Lease::now();
+        let at = seen.last.saturating_add(1);
+        let stamp = Stamp {
+            writer: id,
+            owner: at,
+            kept,
+        };
+        let body = Owner::new(id, &options.host, options.lease).body()?;
+        let subject = stream.place.owner();
+        match stream
+            .publish(subject, stamp.headers(), body, seen.last)
+            .await
+        {
+            Ok(Answer::Taken) => {
+                lease.extend(asked_at, options.lease);
+                return Ok(NatsWriter::new(stream, options, id, lease, at, kept));
+            }
+            // Somebody was faster, or it was this very message, sent before. The next look tells.
+            Ok(Answer::Refused) => {}
+            Err(error @ JournalError::Unavailable(_)) => {
+                failures += 1;
+                if failures == TRIES {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The last message. Its number comes first and then itself, and it may have gone in between, because
+/// another with its subject came.
+async fn look(stream: &TenantStream) -> Result<Seen, JournalError> {
+    let mut missing = (0, 0);
+    loop {
+        let last = stream.last().await?;
+        if last == 0 {
+            return Ok(Seen { last, stamp: None });
+        }
+        if let Some(message) = stream.message(last).await? {
+            let stamp = Some(Stamp::read(&message.headers, last)?);
+            return Ok(Seen { last, stamp });
+        }
+        missing = match missing {
+            (before, times) if before == last => (last, times + 1),
+            _ => (last, 1),
+        };
+        if missing.1 == TRIES {
+            return Err(JournalError::Damaged(format!(
+                "the stream's last message, {last}, is missing"
+            )));
+        }
+        sleep(stream.patience / 20).await;
+    }
+}
+
+/// Watches the owner record in force, `at`; gives how long to wait before the next look, or nothing
+/// where its owner can count on the tenant no longer.
+async fn watch(
+    watched: &mut Option<Watched>,
+    stream: &TenantStream,
+    at: u64,
+) -> Result<Option<Duration>, JournalError> {
+    if watched.as_ref().is_none_or(|watched| watched.at != at) {
+        let Some(message) = stream.message(at).await? else {
+            // It was renewed since the look.
+            return Ok(Some(stream.patience / 20));
+        };
+        *watched = Some(Watched {
+            at,
+            owner: Owner::read(&message.payload, at)?,
+            since: Lease::now(),
+        });
+    }
+    Ok(watched
+        .as_ref()
+        .filter(|watched| !watched.is_over())
+        .map(|watched| watched.owner.lease() / 5))
+}

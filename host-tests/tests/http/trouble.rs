@@ -1,0 +1,180 @@
+//! What goes wrong while a request is under way, or in the house, and how it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::journal::memory::MemoryJournal;
+use clawdb_session_host::journal::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_host::serve::ServeOptions;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::service::{Setting, TestService, answer, text, until, worker};
+
+#[tokio::test]
+async fn of_two_refreshes_that_overlap_one_is_told_of_the_conflict() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let refresh = || answer(service.admin(Method::POST, &path));
+    let release = async {
+        until_issued(&service, 3).await;
+        service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+    };
+    let (first, second, ()) = tokio::join!(refresh(), refresh(), release);
+    let (won, lost) = if first.status == 200 {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    assert_eq!(won.status, 200);
+    lost.assert_refused(409, "conflict");
+}
+
+#[tokio::test]
+async fn a_refresh_that_a_revocation_overtakes_is_told_so() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let path = format!("/v1/sessions/{}", text(&grant["session_id"]));
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let refresh = answer(service.admin(Method::POST, &format!("{path}/refresh")));
+    let overtake = async {
+        until_issued(&service, 2).await;
+        let revoked = answer(service.admin(Method::DELETE, &path)).await;
+        assert_eq!(revoked.status, 200);
+        service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+    };
+    let (refreshed, ()) = tokio::join!(refresh, overtake);
+    refreshed.assert_refused(409, "session_revoked");
+}
+
+pub async fn until_issued(service: &TestService, calls: u64) {
+    until("the guard is asked", async || {
+        service.guard.calls().issue >= calls
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    for mode in [GuardMode::Deny, GuardMode::Unavailable] {
+        service.guard.set_all(mode);
+        service
+            .create(&worker())
+            .await
+            .assert_refused(502, "guard_error");
+    }
+    let unavailable = service.me(&grant["token"]).await;
+    let message = unavailable.assert_refused(502, "guard_error");
+    assert_eq!(message, "the service cannot answer this now");
+    service.guard.set_all(GuardMode::Deny);
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    service.guard.set_all(GuardMode::Ok);
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_revocation_that_the_guard_does_not_confirm_holds_all_the_same() {
+    let service = TestService::with(Setting {
+        serve: |options| ServeOptions {
+            housekeeping: Duration::from_hours(1),
+            ..options
+        },
+        ..Setting::default()
+    })
+    .await;
+    let grant = service.session().await;
+    service
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    let path = format!("/v1/sessions/{}", text(&grant["session_id"]));
+    let revoked = answer(service.admin(Method::DELETE, &path)).await;
+    assert_eq!(
+        (revoked.status.as_u16(), &revoked.body["guard_confirmed"]),
+        (200, &json!(false))
+    );
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    assert_eq!(
+        service.metric("clawdb_session_pending_revocations").await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_instance_that_traps_is_a_reason_to_ask_again() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Trap);
+    let trapped = service.create(&worker()).await;
+    trapped.assert_refused(503, "unavailable");
+    assert_eq!(trapped.header("retry-after"), Some("1"));
+    service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+    service.session().await;
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+    assert_eq!(service.metric("clawdb_session_instance_restarts").await, 1);
+}
+
+#[tokio::test]
+async fn a_workspace_that_another_host_has_is_not_served() {
+    let journal = MemoryJournal::default();
+    let other_host = journal.take_over(TenantId::default()).await.unwrap();
+    let service = TestService::with(Setting {
+        journal: Arc::new(journal),
+        patience: Duration::from_millis(50),
+        ..Setting::default()
+    })
+    .await;
+    let refused = service.create(&worker()).await;
+    refused.assert_refused(503, "not_owner");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let health = answer(service.request(Method::GET, "/healthz")).await;
+    health.assert_refused(503, "not_owner");
+
+    other_host.release().await.unwrap();
+    until("the service has the workspace", async || {
+        let health = service
+            .request(Method::GET, "/healthz")
+            .send()
+            .await
+            .unwrap();
+        health.status() == 200
+    })
+    .await;
+    service.session().await;
+}
+
+/// Nothing can be read from it.
+struct DamagedJournal;
+
+#[async_trait]
+impl Journal for DamagedJournal {
+    async fn take_over(&self, _: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+        Err(JournalError::Damaged("page 7 of /secret/place".into()))
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_for_somebody_to_look_at() {
+    let service = TestService::with(Setting {
+        journal: Arc::new(DamagedJournal),
+        ..Setting::default()
+    })
+    .await;
+    let refused = service.create(&worker()).await;
+    assert!(refused.assert_refused(500, "journal").contains("page 7"));
+    let health = answer(service.request(Method::GET, "/healthz")).await;
+    health.assert_refused(503, "journal");
+    let agent = service.me(&json!("x")).await;
+    assert!(!agent.assert_refused(500, "journal").contains("secret"));
+}

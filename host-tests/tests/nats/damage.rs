@@ -1,0 +1,129 @@
+//! A stream that is not what it has to be is damaged, and is not read as if it were whole.
+
+use clawdb_session_host::journal::{Journal, JournalError, TenantId};
+
+use crate::nats_server::NatsServer;
+use crate::scene::{change, journal, read_all, stream, subject, tenant};
+
+/// A tenant with some records, given back.
+async fn filled(server: &NatsServer) -> TenantId {
+    let journal = journal(server).await;
+    let tenant = tenant();
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    for i in 1..=20 {
+        writer
+            .append(
+                &[
+                    change(i, &format!("cut-off/{i}"), ""),
+                    change(i, "meta", ""),
+                ],
+                0,
+            )
+            .await
+            .unwrap();
+    }
+    writer.release().await.unwrap();
+    tenant
+}
+
+/// What a take-over and reading all comes to.
+async fn read(server: &NatsServer, tenant: TenantId) -> Result<usize, JournalError> {
+    let mut writer = journal(server).await.take_over(tenant).await?;
+    let read = read_all(writer.as_mut()).await;
+    writer.release().await?;
+    Ok(read?.len())
+}
+
+#[tokio::test]
+async fn a_stream_that_lost_a_record_is_damaged() {
+    let server = NatsServer::start().await;
+    let tenant = filled(&server).await;
+    assert_eq!(read(&server, tenant).await, Ok(21));
+
+    let stream = stream(&server, tenant).await;
+    let lost = stream
+        .get_last_raw_message_by_subject(&subject(tenant, "cut-off/9"))
+        .await
+        .unwrap();
+    stream.delete_message(lost.sequence).await.unwrap();
+    for _ in 0..2 {
+        let answer = read(&server, tenant).await;
+        assert!(
+            matches!(answer, Err(JournalError::Damaged(_))),
+            "{answer:?}"
+        );
+    }
+    // Nor is anything appended to it.
+    let mut writer = journal(&server).await.take_over(tenant).await.unwrap();
+    let answer = writer.append(&[change(99, "meta", "")], 0).await;
+    assert!(
+        matches!(answer, Err(JournalError::Damaged(_))),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_to_which_somebody_else_wrote_is_damaged() {
+    let server = NatsServer::start().await;
+    for key in ["cut-off/9", "cut-off/77"] {
+        let tenant = filled(&server).await;
+        let context = server.context().await;
+        let foreign = context
+            .publish(subject(tenant, key), "{}".into())
+            .await
+            .unwrap();
+        foreign.await.unwrap();
+        let answer = read(&server, tenant).await;
+        assert!(
+            matches!(answer, Err(JournalError::Damaged(_))),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_meets_a_foreign_message_stops() {
+    let server = NatsServer::start().await;
+    let tenant = tenant();
+    let mut writer = journal(&server).await.take_over(tenant).await.unwrap();
+    writer.append(&[change(1, "meta", "")], 0).await.unwrap();
+    let context = server.context().await;
+    let foreign = context
+        .publish(subject(tenant, "meta"), "{}".into())
+        .await
+        .unwrap();
+    foreign.await.unwrap();
+    let answer = writer.append(&[change(2, "meta", "")], 0).await;
+    assert!(
+        matches!(answer, Err(JournalError::Damaged(_))),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_and_nothing_else_is_harmed() {
+    let server = NatsServer::start().await;
+    let tenant = tenant();
+    let mut writer = journal(&server).await.take_over(tenant).await.unwrap();
+    for key in [
+        "",
+        "/",
+        "a//b",
+        "A",
+        "a.b",
+        "a b",
+        "*",
+        ">",
+        "a\r\nb",
+        &"a".repeat(65),
+    ] {
+        let answer = writer.append(&[change(1, key, "")], 0).await;
+        assert!(
+            matches!(answer, Err(JournalError::Damaged(_))),
+            "{key:?}: {answer:?}"
+        );
+    }
+    writer.append(&[change(2, "meta", "")], 0).await.unwrap();
+    writer.release().await.unwrap();
+    assert_eq!(read(&server, tenant).await, Ok(1));
+}

@@ -1,0 +1,14 @@
+//! The journal on NATS, on servers that are killed, stopped and set up wrongly.
+//!
+//! They are real, so the tests wait for what they do, with a deadline, and never for a time to pass.
+
+#[path = "../support/nats_server.rs"]
+mod nats_server;
+
+mod cluster;
+mod damage;
+mod fencing;
+mod keeping;
+mod outage;
+mod scene;
+mod setup;

@@ -1,0 +1,103 @@
+//! A server that goes away and comes back.
+
+use std::time::Duration;
+
+use clawdb_session_host::journal::{Journal, JournalError};
+use tokio::time::{Instant, timeout};
+
+use crate::nats_server::NatsServer;
+use crate::scene::{append_at_last, change, journal, taken_over, tenant};
+
+#[tokio::test]
+async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() {
+    let mut server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let tenant = tenant();
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    let mut acknowledged = 0;
+    for round in 0..5 {
+        for _ in 0..50 {
+            let i = acknowledged + 1;
+            let key = format!("cut-off/{i}");
+            writer
+                .append(
+                    &[change(i, &key, "x".repeat(2_000)), change(i, "meta", "")],
+                    0,
+                )
+                .await
+                .unwrap();
+            acknowledged = i;
+        }
+        server.kill();
+        let asked = Instant::now();
+        let away = writer.append(&[change(9_000 + round, "meta", "")], 0).await;
+        assert!(
+            matches!(away, Err(JournalError::Unavailable(_))),
+            "{away:?}"
+        );
+        assert!(matches!(
+            journal.take_over(tenant).await,
+            Err(JournalError::Unavailable(_))
+        ));
+        assert!(asked.elapsed() < Duration::from_secs(10), "nothing hangs");
+        server.restart().await;
+        append_at_last(writer.as_mut(), &[change(9_100 + round, "meta", "")]).await;
+    }
+    drop(writer);
+
+    let (_, all) = taken_over(&journal, tenant).await;
+    assert_eq!(all["meta"].sequence, 9_104);
+    assert_eq!(all.len() as u64, acknowledged + 1);
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
+    let mut server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let tenant = tenant();
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    let changes: Vec<_> = (1..=3_000)
+        .map(|i| change(i, &format!("cut-off/{i}"), ""))
+        .collect();
+    writer.append(&changes, 0).await.unwrap();
+    writer.release().await.unwrap();
+
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    let mut read = writer.read().await.unwrap();
+    server.kill();
+    let away = loop {
+        // What has arrived already may be read first.
+        match writer.read().await {
+            Ok(page) => {
+                assert!(!page.is_empty(), "not all can have arrived");
+                read.extend(page);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(away, JournalError::Unavailable(_)), "{away:?}");
+    server.restart().await;
+    loop {
+        match writer.read().await {
+            Ok(page) if page.is_empty() => break,
+            Ok(page) => read.extend(page),
+            Err(error) => assert!(matches!(error, JournalError::Unavailable(_)), "{error:?}"),
+        }
+    }
+    assert_eq!(read, changes);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable_in_a_bounded_time() {
+    let mut server = NatsServer::start().await;
+    server.kill();
+    let options = crate::scene::options(server.url()).single();
+    let connecting = clawdb_session_host::journal::nats::NatsJournal::connect(options);
+    let answer = timeout(Duration::from_secs(5), connecting)
+        .await
+        .expect("it does not hang");
+    assert!(
+        matches!(answer, Err(JournalError::Unavailable(_))),
+        "{answer:?}"
+    );
+}

@@ -1,0 +1,168 @@
+//! Servers and streams that could lose what they acknowledge are refused.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
+use clawdb_session_host::journal::{Journal, JournalError};
+
+use crate::nats_server::{NatsServer, Setup};
+use crate::scene::{change, journal, options, stream, tenant};
+
+/// Why it is refused.
+fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
+    match answer {
+        Err(JournalError::Misconfigured(why)) => why,
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+#[tokio::test]
+async fn one_server_alone_has_to_be_accepted() {
+    let server = NatsServer::start().await;
+    let one = NatsOptions {
+        replicas: 1,
+        ..options(server.url())
+    };
+    let why = misconfigured(NatsJournal::connect(one).await);
+    assert!(why.contains("allow_single"), "{why}");
+
+    let three = NatsJournal::connect(options(server.url())).await.unwrap();
+    let why = misconfigured(three.take_over(tenant()).await);
+    assert!(why.contains("allow_single"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_refused() {
+    let server = NatsServer::start_with(Setup {
+        jetstream: None,
+        ..Setup::default()
+    })
+    .await;
+    let why = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
+    assert!(why.contains("store_dir"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_large_records_is_refused() {
+    let server = NatsServer::start_with(Setup {
+        more: "max_payload: 256KB\n",
+        ..Setup::default()
+    })
+    .await;
+    let why = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
+    assert!(why.contains("max_payload"), "{why}");
+}
+
+#[tokio::test]
+async fn options_outside_their_bounds_are_refused() {
+    let good = || options("nats://127.0.0.1:1").single();
+    let lease = |lease| NatsOptions { lease, ..good() };
+    let prefix = |prefix: &str| NatsOptions {
+        prefix: prefix.into(),
+        ..good()
+    };
+    for bad in [
+        lease(Duration::from_millis(99)),
+        lease(Duration::from_secs(3_601)),
+        prefix(""),
+        prefix("a.b"),
+        prefix("a>"),
+        NatsOptions {
+            replicas: 0,
+            ..good()
+        },
+        NatsOptions {
+            replicas: 6,
+            ..good()
+        },
+        NatsOptions {
+            url: "not a url".into(),
+            ..good()
+        },
+    ] {
+        let text = format!("{bad:?}");
+        let answer = NatsJournal::connect(bad).await;
+        assert!(
+            matches!(answer, Err(JournalError::Misconfigured(_))),
+            "{text}: {answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
+    let server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let context = server.context().await;
+    let settings: [(&str, fn(&mut Config)); 8] = [
+        ("max_age", |config| {
+            config.max_age = Duration::from_secs(86_400)
+        }),
+        ("max_bytes", |config| config.max_bytes = 1_000_000),
+        ("max_msgs", |config| config.max_messages = 1_000),
+        ("max_msgs_per_subject", |config| {
+            config.max_messages_per_subject = 2
+        }),
+        ("max_msg_size", |config| config.max_message_size = 100_000),
+        ("discard", |config| config.discard = DiscardPolicy::Old),
+        ("allow_rollup_hdrs", |config| config.allow_rollup = true),
+        ("storage", |config| config.storage = StorageType::Memory),
+    ];
+    for (name, set) in settings {
+        let tenant = tenant();
+        journal
+            .take_over(tenant)
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        let mut config = stream(&server, tenant).await.cached_info().config.clone();
+        set(&mut config);
+        if name == "storage" {
+            context.delete_stream(&config.name).await.unwrap();
+            context.create_stream(&config).await.unwrap();
+        } else {
+            context.update_stream(&config).await.unwrap();
+        }
+        let why = misconfigured(journal.take_over(tenant).await);
+        assert!(why.contains(&format!(": {name}. ")), "{name}: {why}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_is_unavailable_and_keeps_what_it_has() {
+    let server = NatsServer::start_with(Setup {
+        jetstream: Some("max_file_store: 4MB"),
+        ..Setup::default()
+    })
+    .await;
+    let journal = journal(&server).await;
+    let tenant = tenant();
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    let mut acknowledged = 0;
+    let full = loop {
+        let i = acknowledged + 1;
+        let large = change(i, &format!("cut-off/{i}"), "x".repeat(300 * 1024));
+        match writer.append(&[large], 0).await {
+            Ok(()) => acknowledged = i,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 20, "4 MB take no 6");
+    };
+    assert!(matches!(full, JournalError::Unavailable(_)), "{full:?}");
+    assert!(acknowledged > 5);
+
+    let held = writer.len();
+    assert_eq!(held, 0);
+    let info = stream(&server, tenant).await;
+    assert!(info.cached_info().state.messages > acknowledged);
+    for i in 1..=acknowledged {
+        let subject = crate::scene::subject(tenant, &format!("cut-off/{i}"));
+        info.get_last_raw_message_by_subject(&subject)
+            .await
+            .unwrap();
+    }
+}
