@@ -27,6 +27,7 @@
 //! file, and ends when another writer in the same process takes the tenant over.
 
 mod file;
+mod opening;
 
 use std::path::Path;
 use std::sync::Arc;
