@@ -1,85 +1,231 @@
-//! A journal in memory: for trying a host out, and for tests of what stands on one.
+//! A journal in memory: for trying a host out, for tests of what stands on one, and the smallest whole
+//! example of the port.
 //!
-//! It outlives instances and tenants that are unloaded, and nothing else: it ends with the process.
+//! It keeps every promise of a journal but the last one: it outlives instances, and tenants that are
+//! unloaded, and ends with the process.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Change, Journal, JournalError, Lease, TenantId, Writer};
 
 /// How many records a page has at most, and from how many bytes on it takes no more.
-const PAGE: usize = 1_000;
+const PAGE_ROWS: usize = 1_000;
 const PAGE_BYTES: usize = 1 << 20;
-/// From how many records on those that are of no use are looked for.
-const SWEEP: usize = 1_024;
-
-/// The records of one tenant, by their keys.
-type Records = BTreeMap<String, Change>;
+/// How many records whose time has come one append drops, so that none takes long.
+const MAX_FORGOTTEN: usize = 64;
 
 /// A journal that ends with the process. Clones share what they keep.
 #[derive(Clone, Default)]
 pub struct MemoryJournal {
-    tenants: Arc<Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<Records>>>>>,
+    shared: Arc<Shared>,
+    /// How long a lease runs; none: for good.
+    lease: Option<Duration>,
+}
+
+#[derive(Default)]
+struct Shared {
+    tenants: Mutex<HashMap<TenantId, Part>>,
+    unavailable: AtomicBool,
+    /// Told of each lease that was given back.
+    given_back: watch::Sender<()>,
+}
+
+/// What is kept for one tenant.
+struct Part {
+    records: BTreeMap<String, Change>,
+    /// `forget-at` and key of those records that have one.
+    due: BTreeSet<(u64, String)>,
+    /// Counts the take-overs. Only the newest may append.
+    number: u64,
+    /// The newest writer's.
+    lease: Lease,
+}
+
+impl MemoryJournal {
+    /// One whose leases run for so long. Those of [`MemoryJournal::default`] run until the writer is
+    /// gone.
+    #[must_use]
+    pub fn with_leases(lease: Duration) -> Self {
+        Self {
+            lease: Some(lease),
+            ..Self::default()
+        }
+    }
+
+    /// From here on everything fails with [`JournalError::Unavailable`], and changes nothing; or goes
+    /// again.
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.shared.unavailable.store(unavailable, Ordering::SeqCst);
+    }
+
+    /// Makes the next writer, or tells how long the one before has the tenant yet.
+    fn try_take_over(&self, tenant: TenantId) -> Result<MemoryWriter, Duration> {
+        let asked_at = Lease::now();
+        let mut tenants = self.shared.lock();
+        let part = tenants.entry(tenant).or_default();
+        if part.lease.holds() {
+            return Err(part.lease.left());
+        }
+        part.number = part.number.saturating_add(1);
+        part.lease = Lease::for_good();
+        if let Some(lease) = self.lease {
+            part.lease.extend(asked_at, lease);
+        }
+        Ok(MemoryWriter {
+            journal: self.clone(),
+            tenant,
+            number: part.number,
+            lease: part.lease.clone(),
+            len: part.records.len(),
+            last_read: None,
+        })
+    }
 }
 
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        let records = Arc::clone(lock(&self.tenants).entry(tenant).or_default());
-        let records = records.lock_owned().await;
-        Ok(Box::new(MemoryWriter {
-            unread: records.values().cloned().collect(),
-            sweep_at: records.len().max(SWEEP),
-            records,
-            lease: Lease::for_good(),
-        }))
+        let mut given_back = self.shared.given_back.subscribe();
+        loop {
+            self.shared.available()?;
+            match self.try_take_over(tenant) {
+                Ok(writer) => return Ok(Box::new(writer)),
+                Err(left) => {
+                    let _ = timeout(left, given_back.changed()).await;
+                }
+            }
+        }
     }
 }
 
-/// Holds the records for as long as it is there, so nobody can fence it off.
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Part>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn available(&self) -> Result<(), JournalError> {
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(JournalError::Unavailable("it was told to be so".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            due: BTreeSet::new(),
+            number: 0,
+            lease: Lease::over(),
+        }
+    }
+}
+
+impl Part {
+    fn keep(&mut self, change: &Change) {
+        self.forget(&change.key);
+        if let Some(forget_at) = change.forget_at {
+            self.due.insert((forget_at, change.key.clone()));
+        }
+        self.records.insert(change.key.clone(), change.clone());
+    }
+
+    fn forget(&mut self, key: &str) {
+        let forgotten = self.records.remove(key);
+        if let Some(forget_at) = forgotten.and_then(|record| record.forget_at) {
+            self.due.remove(&(forget_at, key.to_owned()));
+        }
+    }
+
+    fn forget_what_is_due(&mut self, now: u64) {
+        for _ in 0..MAX_FORGOTTEN {
+            match self.due.first() {
+                Some((forget_at, key)) if *forget_at <= now => {
+                    let key = key.clone();
+                    self.forget(&key);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
 struct MemoryWriter {
-    records: OwnedMutexGuard<Records>,
-    unread: VecDeque<Change>,
-    sweep_at: usize,
+    journal: MemoryJournal,
+    tenant: TenantId,
+    number: u64,
     lease: Lease,
+    len: usize,
+    /// The key that the last page ended with.
+    last_read: Option<String>,
+}
+
+impl MemoryWriter {
+    /// Does something with the tenant's part, unless a later writer has it.
+    fn with<T>(&self, work: impl FnOnce(&mut Part) -> T) -> Result<T, JournalError> {
+        self.journal.shared.available()?;
+        let mut tenants = self.journal.shared.lock();
+        let part = tenants.entry(self.tenant).or_default();
+        if part.number == self.number {
+            return Ok(work(part));
+        }
+        self.lease.end();
+        Err(JournalError::Fenced("a later writer has it".into()))
+    }
 }
 
 #[async_trait]
 impl Writer for MemoryWriter {
     fn len(&self) -> u64 {
-        u64::try_from(self.unread.len()).unwrap_or(u64::MAX)
+        u64::try_from(self.len).unwrap_or(u64::MAX)
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
-        let (mut page, mut bytes) = (Vec::new(), 0_usize);
-        while page.len() < PAGE && bytes < PAGE_BYTES {
-            let Some(change) = self.unread.pop_front() else {
-                break;
-            };
-            bytes = bytes.saturating_add(change.value.len());
-            page.push(change);
+        let from = match &self.last_read {
+            None => Bound::Unbounded,
+            Some(key) => Bound::Excluded(key.as_str()),
+        };
+        let page = self.with(|part| {
+            let mut bytes = 0_usize;
+            let records = part.records.range::<str, _>((from, Bound::Unbounded));
+            let page = records.map(|(_, record)| record).take_while(|record| {
+                let fits = bytes < PAGE_BYTES;
+                bytes = bytes.saturating_add(record.value.len());
+                fits
+            });
+            page.take(PAGE_ROWS).cloned().collect::<Vec<Change>>()
+        })?;
+        if let Some(last) = page.last() {
+            self.last_read = Some(last.key.clone());
         }
         Ok(page)
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
-        for change in changes {
-            self.records.insert(change.key.clone(), change.clone());
-        }
-        if self.records.len() >= self.sweep_at {
-            let of_use = |change: &Change| change.forget_at.is_none_or(|at| at > now);
-            self.records.retain(|_, change| of_use(change));
-            // Not before there are twice as many, so that each append pays for a few records only.
-            self.sweep_at = self.records.len().saturating_mul(2).max(SWEEP);
-        }
-        Ok(())
+        self.with(|part| {
+            for change in changes {
+                part.keep(change);
+            }
+            part.forget_what_is_due(now);
+        })
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
-        Ok(())
+        let asked_at = Lease::now();
+        self.with(|_| {
+            if let Some(lease) = self.journal.lease {
+                self.lease.extend(asked_at, lease);
+            }
+        })
     }
 
     fn lease(&self) -> Lease {
@@ -87,17 +233,15 @@ impl Writer for MemoryWriter {
     }
 
     async fn release(self: Box<Self>) -> Result<(), JournalError> {
-        self.lease.end();
+        // Dropped: that gives it back.
         Ok(())
     }
 }
 
 impl Drop for MemoryWriter {
+    /// Gives the tenant back: a lease that runs for good would never run out by itself.
     fn drop(&mut self) {
         self.lease.end();
+        self.journal.shared.given_back.send_replace(());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,16 @@
 //!
 //! An append that was answered is on the disk: the file is synced before. So it survives the end of the
 //! process, whatever ends it, and the loss of power, as far as the disk keeps what it says to have
-//! written. A transaction is there as a whole or not at all. What is not survived is the loss of the
-//! disk: for that there is [NATS](crate::journal::nats), or a copy.
+//! written. A transaction is there as a whole or not at all: two syncs keep apart what was never
+//! finished from what was damaged later. What is not survived is the loss of the disk: for that there
+//! is [NATS](crate::journal::nats), or a copy.
 //!
 //! Every page of the file is checked when it is opened. One that was damaged or cut off meanwhile is
-//! not used, and left as it was found.
+//! refused, and never made anew. One bit of a file that was not closed has no checksum in redb's
+//! format: the one that says which of the last two transactions is the newer one.
+//!
+//! When the disk is full or fails, nobody is told that anything was kept, and the file is opened again
+//! at once. Should that fail, all leases end, and it is tried again with each request.
 //!
 //! # Group commit
 //!
@@ -22,6 +27,7 @@
 //! file, and ends when another writer in the same process takes the tenant over.
 
 mod file;
+mod opening;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -66,9 +72,6 @@ impl RedbJournal {
     /// [`JournalError::Fenced`] when another process has it open, [`JournalError::Damaged`] when it is
     /// no journal, of a newer kind or damaged, [`JournalError::Unavailable`] when it cannot be read or
     /// written.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let path = path.as_ref().to_owned();
         let (requests, received) = mpsc::channel();
@@ -184,7 +187,7 @@ impl Writer for RedbWriter {
         if self.lease.holds() {
             return Ok(());
         }
-        let reason = "another writer of this process has taken it over";
+        let reason = "another writer has taken it over, or the file was lost meanwhile";
         Err(JournalError::Fenced(reason.into()))
     }
 

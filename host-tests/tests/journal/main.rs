@@ -1,4 +1,7 @@
 //! The journals: one suite for all of them, and what is particular to each.
 
+mod damage;
+mod disk;
+mod memory;
 mod redb;
 mod suite;

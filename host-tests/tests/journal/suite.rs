@@ -1,5 +1,10 @@
-//! What every journal promises (`journal.rs`), in code. `every_journal!` makes a test of each promise
-//! for one kind of journal.
+//! What every journal promises (`journal.rs`), in code: a function for each promise, and
+//! `every_journal!`, which makes a test of each for one kind of journal.
+//!
+//! For another kind, implement [`Place`] for what makes its journals, and write
+//! `every_journal! { MyPlace::new() }` in a module of its own, where `new` is an `async fn`. Leases that
+//! run out by themselves are to be short: some are waited for. A new promise is a function here and a
+//! line in the macro.
 
 use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
 use clawdb_session_host::journal::{Journal, JournalError, TenantId, Writer};
@@ -60,8 +65,8 @@ pub fn until(change: Change, forget_at: u64) -> Change {
     }
 }
 
-fn session(number: u128) -> String {
-    format!("session/{}", Uuid::from_u128(number))
+fn session(number: u64) -> String {
+    format!("session/{}", Uuid::from_u128(number.into()))
 }
 
 pub async fn take_over(journal: &dyn Journal, tenant: TenantId) -> Box<dyn Writer> {
@@ -157,15 +162,13 @@ pub async fn records_survive_a_restart_with_all_their_parts(place: &impl Place) 
 pub async fn many_records_are_read_in_pages_of_bounded_size(place: &impl Place) {
     let journal = place.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
-    let small: Vec<Change> = (0..2_500)
-        .map(|n| record(&session(n), n as u64 + 1))
-        .collect();
+    let small: Vec<Change> = (0..2_500).map(|n| record(&session(n), n + 1)).collect();
     for part in small.chunks(1_000) {
         writer.append(part, 0).await.unwrap();
     }
     let large = (3_000..3_040).map(|n| Change {
         value: "x".repeat(100_000),
-        ..record(&session(n), n as u64 + 1)
+        ..record(&session(n), n + 1)
     });
     let large: Vec<Change> = large.collect();
     for part in large.chunks(10) {
@@ -257,7 +260,7 @@ pub async fn records_whose_time_has_come_are_dropped_and_no_others(place: &impl 
     let journal = place.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let changes: Vec<Change> = (1..=300)
-        .map(|n| until(record(&session(n), n as u64), n as u64))
+        .map(|n| until(record(&session(n), n), n))
         .collect();
     writer.append(&changes, 0).await.unwrap();
     writer.append(&[record("meta", 301)], 0).await.unwrap();
@@ -313,7 +316,7 @@ pub async fn appends_of_many_tenants_at_once_are_all_kept(place: &impl Place) {
             for sequence in 1..=10 {
                 let changes = [
                     record("meta", sequence),
-                    record(&session(sequence.into()), sequence),
+                    record(&session(sequence), sequence),
                 ];
                 writer.append(&changes, 0).await.unwrap();
             }

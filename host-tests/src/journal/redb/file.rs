@@ -1,30 +1,23 @@
-//! The file of the embedded journal: its tables, its transactions, and opening it.
+//! The file of the embedded journal: its tables and its transactions.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::Answer;
+use super::opening::{guarded, open, open_existing};
 use crate::journal::{Change, JournalError, Lease, TenantId};
 
 /// Tenant and key, to sequence, `forget-at` and value.
-const RECORDS: TableDefinition<&[u8], (u64, u64, &[u8])> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<&[u8], (u64, u64, &[u8])> =
+    TableDefinition::new("records");
 /// Tenant, `forget-at` and key.
-const DUE: TableDefinition<&[u8], ()> = TableDefinition::new("due");
+pub(super) const DUE: TableDefinition<&[u8], ()> = TableDefinition::new("due");
 /// Tenant, to the number of its last take-over and how many records it has.
-const OWNERS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("owners");
-/// What the file is.
-const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+pub(super) const OWNERS: TableDefinition<&[u8], (u64, u64)> = TableDefinition::new("owners");
 
-/// The format of the file.
-const FORMAT: u64 = 1;
 /// Stands for a record that is never to be forgotten.
 const NEVER: u64 = u64::MAX;
 /// How many records whose time has come one append drops.
@@ -79,25 +72,46 @@ impl JournalFile {
     }
 
     /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
-    /// the others alone; when the file fails, nothing of all this was done.
+    /// the others alone; when the file fails, nobody is told that anything was done.
     pub fn work(&mut self, works: &[&Work]) -> (Vec<Outcome>, bool) {
         match self.try_work(works) {
             Ok(done) => done,
-            Err(error) => {
-                // After an I/O error redb does nothing more until the file is opened again.
-                let broken = self.database.take();
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-                (works.iter().map(|_| Err(error.clone())).collect(), false)
-            }
+            Err(error) => (works.iter().map(|_| Err(error.clone())).collect(), false),
         }
     }
 
     fn try_work(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => guarded(&self.path, || open_existing(&self.path))?,
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        self.work_on_open(works).inspect_err(|_| {
+            // At once, because another process can take the file while it is closed.
+            let _ = self.reopen();
+        })
+    }
+
+    /// After an I/O error redb does nothing more until the file is opened again. While that fails
+    /// nobody here has a lease: somebody else may have the file.
+    fn reopen(&mut self) -> Result<(), JournalError> {
+        let broken = self.database.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        match guarded(&self.path, || open_existing(&self.path)) {
+            Ok(database) => {
+                self.database = Some(database);
+                Ok(())
+            }
+            Err(error) => {
+                self.leases.drain().for_each(|(_, lease)| lease.end());
+                Err(error)
+            }
+        }
+    }
+
+    fn work_on_open(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+        let Some(database) = &self.database else {
+            let reason = format!("{} is closed", self.path.display());
+            return Err(JournalError::Unavailable(reason));
         };
-        let database = self.database.insert(database);
         let writes = works.iter().any(|work| !matches!(work, Work::Read(..)));
         let mut outcomes = if writes {
             guarded(&self.path, || Ok(Ok(write(database, works)?)))?
@@ -127,6 +141,9 @@ impl JournalFile {
 fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
+    // The second sync says that the first one went through. Without it, redb takes damage to what was
+    // written last for a write that was cut off, and falls back to the transaction before.
+    transaction.set_two_phase_commit(true);
     let mut outcomes = Vec::with_capacity(works.len());
     {
         let mut tables = Tables {
@@ -274,98 +291,4 @@ fn join(tenant: TenantId, key: &[u8]) -> Vec<u8> {
 
 fn due_key(tenant: TenantId, forget_at: u64, key: &[u8]) -> Vec<u8> {
     [&prefix(tenant)[..], &forget_at.to_be_bytes(), key].concat()
-}
-
-/// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
-/// empty file is never taken for a journal without records.
-fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
-    if path.exists() {
-        return open_existing(path);
-    }
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = PathBuf::from(unfinished);
-    let database = match guarded(&unfinished, || Ok(Ok(make(&unfinished)?))) {
-        // Whoever began it did not come to an end.
-        Err(JournalError::Damaged(_)) => {
-            fs::remove_file(&unfinished)?;
-            make(&unfinished)?
-        }
-        Err(error) => return Ok(Err(error)),
-        Ok(database) => database,
-    };
-    fs::rename(&unfinished, path)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(Ok(database))
-}
-
-fn make(path: &Path) -> Result<Database, redb::Error> {
-    // Nobody else's to read: there are handles in it that can revoke.
-    let mut owners = OpenOptions::new();
-    owners.create(true).write(true).truncate(false).mode(0o600);
-    owners.open(path)?;
-    let database = builder().create(path)?;
-    let transaction = database.begin_write()?;
-    transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
-    transaction.open_table(RECORDS)?;
-    transaction.open_table(DUE)?;
-    transaction.open_table(OWNERS)?;
-    transaction.commit()?;
-    Ok(database)
-}
-
-fn open_existing(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
-    if fs::metadata(path)?.len() == 0 {
-        return Ok(Err(damaged(path, "it is empty")));
-    }
-    let database = builder().open(path)?;
-    let about = database.begin_read()?.open_table(ABOUT)?;
-    let format = about.get("format")?.map(|format| format.value());
-    if format == Some(FORMAT) {
-        return Ok(Ok(database));
-    }
-    let format = format.unwrap_or_default();
-    let reason = format!("its format is {format}, and {FORMAT} is the one that is known here");
-    Ok(Err(damaged(path, &reason)))
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_check_integrity_on_open(true);
-    builder
-}
-
-/// What came of work on the file, whatever way it failed: redb panics where a file contradicts itself.
-fn guarded<T>(
-    path: &Path,
-    work: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
-) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(failed(path, &error)),
-        Err(_) => Err(damaged(path, "it contradicts itself")),
-    }
-}
-
-fn failed(path: &Path, error: &redb::Error) -> JournalError {
-    let unreadable = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
-    match error {
-        redb::Error::DatabaseAlreadyOpen => {
-            JournalError::Fenced(format!("{} is open in another process", path.display()))
-        }
-        redb::Error::Io(error) if unreadable.contains(&error.kind()) => {
-            damaged(path, &error.to_string())
-        }
-        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
-            JournalError::Unavailable(format!("{}: {error}", path.display()))
-        }
-        error => damaged(path, &error.to_string()),
-    }
-}
-
-fn damaged(path: &Path, reason: &str) -> JournalError {
-    JournalError::Damaged(format!("{}: {reason}", path.display()))
 }

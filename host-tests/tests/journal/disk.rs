@@ -1,0 +1,142 @@
+//! What befalls the disk under the embedded journal while it is open: it is full, or the file goes away.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
+use clawdb_session_host::journal::{Journal, JournalError};
+
+use crate::redb::open;
+use crate::suite::{read, record, take_over, tenant};
+
+/// A small disk of its own.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
+        let mounted = mount
+            .arg(folder.path())
+            .status()
+            .expect("there is a mount command");
+        assert!(
+            mounted.success(),
+            "this test mounts a small disk, which only root may"
+        );
+        Self(folder)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
+    let disk = SmallDisk::mount();
+    let file = disk.0.path().join("sessions.journal");
+    let ballast = disk.0.path().join("ballast");
+    let journal = open(&file).await;
+    let mut writer = take_over(&journal, tenant(1)).await;
+    let page = |n: u64| -> Vec<Change> {
+        let of_page = |at: u64| Change {
+            value: "x".repeat(4_000),
+            ..record(&format!("session/{n:018}{at:018}"), n * 10 + at)
+        };
+        (0..10).map(of_page).collect()
+    };
+    writer.append(&page(0), 0).await.unwrap();
+    let mut acknowledged = page(0);
+    fs::write(&ballast, vec![0; 3 << 20]).unwrap_err();
+    let (mut refused, mut n) = (0, 1);
+    while refused < 3 {
+        match writer.append(&page(n), 0).await {
+            Ok(()) => acknowledged.extend(page(n)),
+            Err(JournalError::Unavailable(reason)) => {
+                assert!(reason.contains("sessions.journal"), "{reason}");
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        n += 1;
+        assert!(n < 1_000, "the disk is never full");
+    }
+    // There is room again, and the same writer goes on.
+    assert!(writer.lease().holds(), "the file was never let go of");
+    fs::remove_file(&ballast).unwrap();
+    writer.append(&page(n), 0).await.unwrap();
+    acknowledged.extend(page(n));
+    drop((writer, journal));
+    let journal = open(&file).await;
+    let mut writer = take_over(&journal, tenant(1)).await;
+    acknowledged.sort_by(|one, other| one.key.cmp(&other.key));
+    assert!(
+        read(&mut *writer).await == acknowledged,
+        "all that was acknowledged, and nothing else"
+    );
+    drop((writer, journal));
+    drop(open(&file).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhile() {
+    let disk = SmallDisk::mount();
+    let file = disk.0.path().join("sessions.journal");
+    let moved = disk.0.path().join("moved.journal");
+    let ballast = disk.0.path().join("ballast");
+    let journal = open(&file).await;
+    let mut writer = take_over(&journal, tenant(1)).await;
+    let mut other = take_over(&journal, tenant(2)).await;
+    writer.append(&[record("meta", 1)], 0).await.unwrap();
+    other.append(&[record("meta", 1)], 0).await.unwrap();
+
+    // It cannot go on, and finds no file to open again.
+    fs::write(&ballast, vec![0; 3 << 20]).unwrap_err();
+    fs::rename(&file, &moved).unwrap();
+    let large = Change {
+        value: "x".repeat(200_000),
+        ..record("session/large", 2)
+    };
+    for _ in 0..2 {
+        let refused = writer.append(std::slice::from_ref(&large), 0).await;
+        assert!(
+            matches!(refused, Err(JournalError::Unavailable(_))),
+            "{refused:?}"
+        );
+        assert!(!writer.lease().holds() && !other.lease().holds());
+    }
+
+    // Another one has the file meanwhile, and takes one of the tenants over.
+    fs::remove_file(&ballast).unwrap();
+    let meanwhile = open(&moved).await;
+    let mut second = take_over(&meanwhile, tenant(1)).await;
+    assert_eq!(read(&mut *second).await, [record("meta", 1)]);
+    second.append(&[record("meta", 3)], 0).await.unwrap();
+    fs::rename(&moved, &file).unwrap();
+    let refused = other.append(&[record("meta", 4)], 0).await;
+    assert!(
+        matches!(refused, Err(JournalError::Fenced(_))),
+        "the file is the other one's: {refused:?}"
+    );
+    drop((second, meanwhile));
+
+    // The file comes back as soon as the other one has closed it.
+    drop(open(&file).await);
+    let begun = Instant::now();
+    while let Err(error) = journal.take_over(tenant(2)).await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{error}");
+        tokio::task::yield_now().await;
+    }
+    match writer.append(&[record("meta", 5)], 0).await {
+        Err(JournalError::Fenced(reason)) => assert!(reason.contains("taken it over"), "{reason}"),
+        other => panic!("it was to be fenced off, not {other:?}"),
+    }
+    let mut third = take_over(&journal, tenant(1)).await;
+    assert_eq!(read(&mut *third).await, [record("meta", 3)]);
+}

@@ -1,0 +1,51 @@
+//! The journal in memory: the suite, and how it fails.
+
+use std::future::ready;
+use std::time::Duration;
+
+use clawdb_session_host::journal::memory::MemoryJournal;
+use clawdb_session_host::journal::{Journal, JournalError};
+
+use crate::suite::{Place, every_journal, read, record, take_over, tenant};
+
+/// Long enough to look at a lease, and short enough to wait for its end.
+const LEASE: Duration = Duration::from_millis(300);
+
+impl Place for MemoryJournal {
+    async fn open(&self) -> Box<dyn Journal> {
+        Box::new(self.clone())
+    }
+}
+
+every_journal! { ready(MemoryJournal::with_leases(LEASE)) }
+
+#[tokio::test]
+async fn what_is_unavailable_takes_nothing_and_goes_on_afterwards() {
+    let journal = MemoryJournal::default();
+    let mut writer = take_over(&journal, tenant(1)).await;
+    writer.append(&[record("meta", 1)], 0).await.unwrap();
+    journal.set_unavailable(true);
+    let unavailable = |error| matches!(error, Err(JournalError::Unavailable(_)));
+    assert!(unavailable(writer.append(&[record("meta", 2)], 0).await));
+    assert!(unavailable(writer.renew().await));
+    assert!(unavailable(writer.read().await.map(drop)));
+    assert!(unavailable(journal.take_over(tenant(2)).await.map(drop)));
+    journal.set_unavailable(false);
+    assert_eq!(read(&mut *writer).await, [record("meta", 1)]);
+    writer.append(&[record("meta", 2)], 0).await.unwrap();
+    drop(writer);
+    let mut writer = take_over(&journal, tenant(1)).await;
+    assert_eq!(read(&mut *writer).await, [record("meta", 2)]);
+}
+
+#[tokio::test]
+async fn a_tenant_is_waited_for_until_its_writer_is_gone() {
+    let journal = MemoryJournal::default();
+    let first = take_over(&journal, tenant(1)).await;
+    let mut waiting = std::pin::pin!(journal.take_over(tenant(1)));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    assert!(first.lease().holds());
+    take_over(&journal, tenant(2)).await;
+    drop(first);
+    waiting.await.expect("it is taken over");
+}
