@@ -25,7 +25,7 @@ use uuid::Uuid;
 const PROGRAM: &str = "nats-server";
 
 /// How long a server may take to be there, or a cluster to agree. A machine that is busy needs some of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often it is asked.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -84,7 +84,8 @@ impl NatsServer {
         if let Some(jetstream) = setup.jetstream {
             write!(
                 config,
-                "jetstream {{ store_dir: {store:?}\n{jetstream} }}\n"
+                "jetstream {{ store_dir: \"{}\"\n{jetstream} }}\n",
+                store.display()
             )
             .unwrap();
         }
@@ -168,7 +169,7 @@ impl NatsServer {
         self.wait_until_ready().await;
     }
 
-    /// Waits until it answers, for JetStream if it has that.
+    /// Waits until it answers, for `JetStream` if it has that.
     pub async fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
