@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::nats_server::NatsServer;
 
 /// How long a test waits for what has to come.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Options with a lease that a test can wait for.
 pub fn options(url: impl Into<String>) -> NatsOptions {

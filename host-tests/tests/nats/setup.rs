@@ -91,19 +91,30 @@ async fn options_outside_their_bounds_are_refused() {
     }
 }
 
+#[test]
+fn options_do_not_show_the_password() {
+    let options = options("nats://me:secret@one:4222,tls://me:secret@two,three");
+    let text = format!("{options:?}");
+    assert!(text.contains("nats://one:4222,tls://two,three"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+/// Sets one thing of a stream.
+type Set = fn(&mut Config);
+
 #[tokio::test]
 async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let context = server.context().await;
-    let settings: [(&str, fn(&mut Config)); 8] = [
+    let settings: [(&str, Set); 8] = [
         ("max_age", |config| {
-            config.max_age = Duration::from_secs(86_400)
+            config.max_age = Duration::from_hours(24);
         }),
         ("max_bytes", |config| config.max_bytes = 1_000_000),
         ("max_msgs", |config| config.max_messages = 1_000),
         ("max_msgs_per_subject", |config| {
-            config.max_messages_per_subject = 2
+            config.max_messages_per_subject = 2;
         }),
         ("max_msg_size", |config| config.max_message_size = 100_000),
         ("discard", |config| config.discard = DiscardPolicy::Old),

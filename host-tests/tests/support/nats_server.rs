@@ -25,7 +25,7 @@ use uuid::Uuid;
 const PROGRAM: &str = "nats-server";
 
 /// How long a server may take to be there, or a cluster to agree. A machine that is busy needs some of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often it is asked.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -84,7 +84,8 @@ impl NatsServer {
         if let Some(jetstream) = setup.jetstream {
             write!(
                 config,
-                "jetstream {{ store_dir: {store:?}\n{jetstream} }}\n"
+                "jetstream {{ store_dir: \"{}\"\n{jetstream} }}\n",
+                store.display()
             )
             .unwrap();
         }
@@ -120,6 +121,12 @@ impl NatsServer {
     /// Stops it: it keeps its connections and does nothing.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // A thread that runs on another core stops a little later.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !self.is_paused() {
+            assert!(std::time::Instant::now() < deadline, "it does not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Has it go on.
@@ -128,8 +135,23 @@ impl NatsServer {
     }
 
     fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("the server runs");
-        kill(Pid::from_raw(i32::try_from(process.id()).unwrap()), signal).unwrap();
+        kill(Pid::from_raw(i32::try_from(self.id()).unwrap()), signal).unwrap();
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
+    /// Whether all its threads have stopped.
+    fn is_paused(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.flatten().all(|thread| {
+            fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        })
     }
 
     /// Starts it in its place, without waiting for it.
@@ -168,7 +190,7 @@ impl NatsServer {
         self.wait_until_ready().await;
     }
 
-    /// Waits until it answers, for JetStream if it has that.
+    /// Waits until it answers, for `JetStream` if it has that.
     pub async fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -116,21 +116,20 @@ impl Reader {
             return Err(broken("no consumer"));
         };
         loop {
-            let batch = match &mut source.batch {
-                Some(batch) => batch,
-                None => {
-                    let request = source
-                        .consumer
-                        .batch()
-                        .max_messages(BATCH)
-                        .expires(patience)
-                        .messages();
-                    let batch = within(patience, request)
-                        .await?
-                        .map_err(|error| unavailable(&error))?;
-                    source.before = source.came;
-                    source.batch.insert(batch)
-                }
+            let batch = if let Some(batch) = &mut source.batch {
+                batch
+            } else {
+                let request = source
+                    .consumer
+                    .batch()
+                    .max_messages(BATCH)
+                    .expires(patience)
+                    .messages();
+                let batch = within(patience, request)
+                    .await?
+                    .map_err(|error| unavailable(&error))?;
+                source.before = source.came;
+                source.batch.insert(batch)
             };
             match within(patience, batch.next()).await? {
                 Some(Ok(message)) => {

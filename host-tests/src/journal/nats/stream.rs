@@ -81,7 +81,7 @@ pub(super) struct TenantStream {
     pub(super) patience: Duration,
 }
 
-/// Whether JetStream is there. A server that has just started takes a moment.
+/// Whether `JetStream` is there. A server that has just started takes a moment.
 pub(super) async fn check_account(
     context: &Context,
     patience: Duration,
