@@ -86,7 +86,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(CommandLine::parse().command).await {
+    match Box::pin(run(CommandLine::parse().command)).await {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has read enough.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
@@ -142,7 +142,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             conversation.end().await;
             Ok(())
         }
-        Some(Command::Serve(args)) => command::serve::run(args).await,
+        Some(Command::Serve(args)) => Box::pin(command::serve::run(args)).await,
     }
 }
 

@@ -26,7 +26,7 @@ use nats_server::NatsServer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
+const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 
 /// How often each test kills.
 fn kills_wanted() -> u32 {
@@ -35,7 +35,7 @@ fn kills_wanted() -> u32 {
 }
 
 /// The command line, with keys that outlive it.
-pub fn command(args: &[&str]) -> Command {
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
     command
         .args(args)
@@ -50,15 +50,15 @@ pub fn command(args: &[&str]) -> Command {
 }
 
 /// A process that is going to be killed.
-pub struct Victim(Arc<Mutex<Child>>);
+struct Victim(Arc<Mutex<Child>>);
 
 impl Victim {
-    pub fn new(child: Child) -> Self {
+    fn new(child: Child) -> Self {
         Self(Arc::new(Mutex::new(child)))
     }
 
     /// Any moment will do, so nothing waits for this one.
-    pub fn kill_after(&self, time: Duration) {
+    fn kill_after(&self, time: Duration) {
         let child = Arc::clone(&self.0);
         thread::spawn(move || {
             thread::sleep(time);
@@ -68,14 +68,14 @@ impl Victim {
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let child = self.0.lock().expect("nobody panics with it");
         let pid = i32::try_from(child.id()).expect("a process's number");
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
     /// It was killed, and nothing else.
-    pub fn end(&self) {
+    fn end(&self) {
         loop {
             let ended = self.0.lock().expect("nobody panics with it").try_wait();
             match ended.expect("it can be waited for") {

@@ -138,7 +138,9 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     };
     let (done, ()) = tokio::join!(join_all(load), pauses);
     let mut all = Figures::default();
-    done.into_iter().for_each(|more| all += more);
+    for more in done {
+        all += more;
+    }
     let [one, other] = &services;
     other.victim.signal(Signal::SIGTERM);
     one.wait_until_ready().await;

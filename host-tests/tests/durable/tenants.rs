@@ -169,7 +169,7 @@ async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
 async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade() {
     let stage = Stage::new();
     let (owner, others) = (tenants(&stage, limits(2)), tenants(&stage, limits(2)));
-    let owned = owner.tenant(tenant(1)).await.unwrap();
+    let had = owner.tenant(tenant(1)).await.unwrap();
     let refused = others.tenant(tenant(1)).await.map(|_| ());
     assert!(
         matches!(refused, Err(DurableError::NotOwner(_))),
@@ -177,7 +177,7 @@ async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade(
     );
     others.tenant(tenant(2)).await.unwrap();
     others.upgrade(engine().clone()).await.unwrap();
-    create(&owned).await;
+    create(&had).await;
     owner.shutdown().await;
     until("the tenant is free", async || {
         others.tenant(tenant(1)).await.is_ok()

@@ -127,9 +127,9 @@ impl System {
         // That a session was used need not be recorded, so an older record may be idle by now.
         if self.config.idle_timeout.is_none() {
             let is_current = |old: &Change| current.iter().any(|it| it.key == old.key);
-            let older = self.records.iter().rev().filter(|old| is_current(old));
-            let older = older.take(usize::try_from(order % 200).unwrap());
-            records.extend(older.cloned());
+            let former = self.records.iter().rev().filter(|old| is_current(old));
+            let former = former.take(usize::try_from(order % 200).unwrap());
+            records.extend(former.cloned());
         }
         let mut random = order;
         for at in (1..records.len()).rev() {

@@ -1,0 +1,23 @@
+//! The journal on NATS: the suite. What servers can suffer is in `tests/nats/`.
+
+use std::time::Duration;
+
+use clawdb_session_host::journal::Journal;
+use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
+
+use crate::nats_server::NatsServer;
+use crate::suite::{Place, every_journal};
+
+impl Place for NatsServer {
+    async fn open(&self) -> Box<dyn Journal> {
+        let options = NatsOptions {
+            // A tenant that nobody gave back is taken over as soon as this has run out.
+            lease: Duration::from_millis(300),
+            ..NatsOptions::new(self.url()).single()
+        };
+        let journal = NatsJournal::connect(options).await;
+        Box::new(journal.expect("the journal connects"))
+    }
+}
+
+every_journal! { NatsServer::start() }
