@@ -9,7 +9,7 @@
 //! | [`host`] | a running instance and its handle |
 //! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, how it is watched |
 //! | [`durable`] | an instance whose every acknowledged change is in a journal |
-//! | [`journal`] | where that is kept: the port |
+//! | [`journal`] | where that is kept: the port, and journals in a file, on NATS and in memory |
 //! | [`tenants`] | many of them: one for each workspace, loaded while it is used |
 //! | [`error`] | what a call can end with besides its result |
 //! | [`guard`], [`jwt`] | the token authority: the trait, and the one that is embedded |
