@@ -79,6 +79,27 @@ impl HostOptions {
     }
 }
 
+/// A configuration that sets nothing: all defaults.
+#[must_use]
+pub const fn default_config() -> Config {
+    Config {
+        workspace_id: None,
+        default_ttl: None,
+        max_lifetime: None,
+        max_sessions: None,
+        max_sessions_per_agent: None,
+        agent_overflow: None,
+        max_sessions_per_root: None,
+        max_depth: None,
+        rotation_grace: None,
+        idle_timeout: None,
+        event_capacity: None,
+        max_state_bytes: None,
+        state_key: None,
+        previous_state_keys: Vec::new(),
+    }
+}
+
 /// A session and the bearer token for it, given this one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

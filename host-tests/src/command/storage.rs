@@ -10,7 +10,7 @@ use clap::Args;
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::durable::{DurableOptions, Progress};
 use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::host::{HostOptions, default_config};
 use clawdb_session_host::journal::Journal;
 use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::redb::RedbJournal;
@@ -89,20 +89,9 @@ impl Storage {
 /// The defaults, with these keys.
 pub fn config(keys: StateKeys) -> Config {
     Config {
-        workspace_id: None,
-        default_ttl: None,
-        max_lifetime: None,
-        max_sessions: None,
-        max_sessions_per_agent: None,
-        agent_overflow: None,
-        max_sessions_per_root: None,
-        max_depth: None,
-        rotation_grace: None,
-        idle_timeout: None,
-        event_capacity: None,
-        max_state_bytes: None,
         state_key: Some(keys.current),
         previous_state_keys: keys.previous,
+        ..default_config()
     }
 }
 

@@ -10,7 +10,7 @@ use clawdb_session_host::control::ControlledGuard;
 use clawdb_session_host::durable::DurableOptions;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::host::{HostOptions, default_config};
 use clawdb_session_host::journal::Journal;
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::jwt::JwtGuard;
@@ -240,20 +240,8 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// All defaults, and a state key.
 pub fn keyed() -> Config {
     Config {
-        workspace_id: None,
-        default_ttl: None,
-        max_lifetime: None,
-        max_sessions: None,
-        max_sessions_per_agent: None,
-        agent_overflow: None,
-        max_sessions_per_root: None,
-        max_depth: None,
-        rotation_grace: None,
-        idle_timeout: None,
-        event_capacity: None,
-        max_state_bytes: None,
         state_key: Some(vec![1; 32]),
-        previous_state_keys: Vec::new(),
+        ..default_config()
     }
 }
 

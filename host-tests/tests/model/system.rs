@@ -22,7 +22,7 @@ use clawdb_session_host::exec::CONTROLLED_START;
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
-use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost, default_config};
 use clawdb_session_host::subscription::Subscription;
 use futures::poll;
 use tokio::sync::oneshot;
@@ -74,7 +74,6 @@ impl System {
         let seconds = |millis: u64| Some(millis / 1_000);
         let count = |count: usize| Some(u32::try_from(count).unwrap());
         let config = Config {
-            workspace_id: None,
             default_ttl: seconds(limits.default_ttl),
             max_lifetime: seconds(limits.max_lifetime),
             max_sessions: count(limits.max_sessions),
@@ -84,10 +83,8 @@ impl System {
             max_depth: count(limits.max_depth),
             rotation_grace: seconds(limits.grace),
             idle_timeout: limits.idle.and_then(seconds),
-            event_capacity: None,
-            max_state_bytes: None,
             state_key: Some(vec![5; 32]),
-            previous_state_keys: Vec::new(),
+            ..default_config()
         };
         host.configure(config.clone()).await.unwrap();
         let subscription = host.subscribe(0).await.unwrap();

@@ -23,6 +23,7 @@ use clawdb_session_host::exec::CONTROLLED_START;
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
+pub use clawdb_session_host::host::default_config as no_config;
 use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
 use futures::poll;
 
@@ -277,26 +278,6 @@ pub fn request(agent: &str) -> CreateRequest {
         expires_in: Some(60),
         metadata: None,
         max_uses: None,
-    }
-}
-
-/// All defaults.
-pub fn no_config() -> Config {
-    Config {
-        workspace_id: None,
-        default_ttl: None,
-        max_lifetime: None,
-        max_sessions: None,
-        max_sessions_per_agent: None,
-        agent_overflow: None,
-        max_sessions_per_root: None,
-        max_depth: None,
-        rotation_grace: None,
-        idle_timeout: None,
-        event_capacity: None,
-        max_state_bytes: None,
-        state_key: None,
-        previous_state_keys: Vec::new(),
     }
 }
 
