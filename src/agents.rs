@@ -72,12 +72,11 @@ impl AgentSessions {
     }
 
     /// A session less.
-    pub fn remove(&mut self, serial: u64) {
-        let found = self
-            .list
-            .binary_search_by_key(&serial, |(serial, _)| *serial);
-        if let Ok(place) = found {
-            self.list.remove(place);
+    pub fn remove(&mut self, serial: u64, slot: u32) {
+        let first = self.list.partition_point(|(other, _)| *other < serial);
+        let mut same = self.list.range(first..).take_while(|(it, _)| *it == serial);
+        if let Some(behind) = same.position(|(_, other)| *other == slot) {
+            self.list.remove(first.saturating_add(behind));
             self.shrink();
         }
     }

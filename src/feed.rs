@@ -4,18 +4,24 @@
 //!
 //! A change moves a record behind all others: that is all it costs, whoever reads, and however many do.
 
+use std::collections::VecDeque;
+
 use crate::clock::Timestamp;
 use crate::groups::Era;
 use crate::id::SessionId;
 use crate::ordered::{Due, Ordered};
 use crate::revocations::PendingKey;
-use crate::seal::{SALT_BYTES, StateKeys};
+use crate::seal::StateKeys;
 use crate::session::RevokeFilter;
 use crate::slab::Slab;
 use crate::table::Table;
 
 /// How many events have a sequence number before the record of them changes again.
 const EVENTS_AT_A_TIME: u64 = 1_024;
+
+/// How often the time alone is a change, in seconds, so that the clock is kept also where nothing happens
+/// for long.
+const TIME_RECORDED: u64 = 60;
 
 /// How many records are given again in one call because they are of an older format or under a
 /// previous key (R20).
@@ -35,9 +41,9 @@ pub struct Feed {
     due: Ordered<Due>,
     meta: Option<u32>,
     /// The kill switches of which there are records, in order.
-    switches: Vec<Era>,
-    /// Goes with the key of the fingerprints.
-    pub salt: [u8; SALT_BYTES],
+    switches: VecDeque<Era>,
+    /// When what belongs to no session was last marked for the time alone.
+    meta_at: Timestamp,
     /// No event has a higher sequence number.
     pub events: u64,
     /// Records to give again.
@@ -65,6 +71,8 @@ pub enum About {
     CutOff(Box<Switch>),
     /// A token that was issued in vain and is to be revoked. The number names the record.
     Revocation(u64, PendingKey),
+    /// It was revoked then: its record is to go, in the store too.
+    Revoked(u64, Timestamp),
 }
 
 /// A tombstone.
@@ -73,7 +81,9 @@ pub struct Ended {
     pub id: SessionId,
     /// The place of the id in the tables.
     pub place: u64,
-    /// Until when an older record of it could be taken for good, or the guard is to be asked.
+    /// Until when an older record of it could be taken for good.
+    pub own_until: Timestamp,
+    /// The same, or until when the guard is to be asked, whichever is later.
     pub until: Timestamp,
     /// What the guard has not confirmed.
     pub owed: Vec<PendingKey>,
@@ -94,6 +104,7 @@ impl About {
         match self {
             Self::Ended(ended) => Some(ended.until),
             Self::CutOff(switch) => Some(switch.until),
+            Self::Revoked(_, at) => Some(*at),
             Self::Meta | Self::Session(_) | Self::Revocation(..) => None,
         }
     }
@@ -111,8 +122,8 @@ impl Feed {
             ended: Table::default(),
             due: Ordered::default(),
             meta: None,
-            switches: Vec::new(),
-            salt: [0; SALT_BYTES],
+            switches: VecDeque::new(),
+            meta_at: Timestamp::default(),
             events: 0,
             outdated: Vec::new(),
         }
@@ -229,6 +240,21 @@ impl Feed {
         }
     }
 
+    /// It is this time now.
+    pub fn note_time(&mut self, now: Timestamp) {
+        if self.meta.is_some() && now >= self.meta_at.after_seconds(TIME_RECORDED) {
+            if self.meta_at > Timestamp::default() {
+                self.mark_meta();
+            }
+            self.meta_at = now;
+        }
+    }
+
+    /// A record with this sequence number was given back, whether it counts or not.
+    pub fn note_sequence(&mut self, sequence: u64) {
+        self.last = self.last.max(sequence);
+    }
+
     /// What belongs to no session comes back, if it had not, or as it was before.
     pub fn place_meta(&mut self, changed: u64) -> Option<u32> {
         if let Some(slot) = self.meta {
@@ -316,7 +342,7 @@ impl Feed {
                     self.switches.insert(place, switch.era);
                 }
             }
-            About::Meta | About::Session(_) | About::Revocation(..) => {}
+            About::Meta | About::Session(_) | About::Revocation(..) | About::Revoked(..) => {}
         }
     }
 
@@ -336,7 +362,7 @@ impl Feed {
                     self.switches.remove(place);
                 }
             }
-            About::Meta | About::Session(_) | About::Revocation(..) => {}
+            About::Meta | About::Session(_) | About::Revocation(..) | About::Revoked(..) => {}
         }
     }
 }

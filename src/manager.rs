@@ -602,7 +602,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// An operation on sessions begins now.
     fn begin(&self) -> Timestamp {
-        self.started.set(true);
+        if !self.started.replace(true) {
+            self.store.borrow_mut().end_restoring();
+        }
         self.clock.now()
     }
 

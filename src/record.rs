@@ -2,23 +2,24 @@
 //!
 //! # Members
 //!
-//! After the seal, each has `format`, `key`, `sequence` and `at` (when it was written), and one object
-//! for what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
+//! After the seal, each has `format`, `key`, `sequence`, `at` (when it was written), `workspace`,
+//! `last-serial` and `last-era` (which no session and no kill switch had passed), and one object for
+//! what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
 //!
 //! | object | of the key | members |
 //! |---|---|---|
-//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events` and `serial`, which nothing has passed; `era`, the last kill switch |
-//! | `session` | `session/<id>` | `agent`, `workspace`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `until`, `began`, `owed` (each `handle`, `expires-at`) |
+//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed |
+//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `until`, `began`, `owed` (each `handle`, `expires-at`) |
 //! | `ended` | `session/<id>` | `until`, `owed` |
 //! | `cut-off` | `cut-off/<era>` | `era`, `until`, and `agent` or `role` unless it was for everything |
-//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that was issued in vain |
+//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that was issued in vain; or `done`, when it was revoked |
 //!
 //! # Formats
 //!
 //! | format | what came with it |
 //! |---|---|
 //! | 1 | sessions, their ends, the key of the fingerprints |
-//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `until`, `began`, `owed`; records `cut-off` and `revocation` |
+//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `until`, `began`, `owed`; records `cut-off` and `revocation`; `workspace`, `last-serial` and `last-era` in all |
 //!
 //! A member that a format added has, in records of those before it, the value that the state had when
 //! there was no such thing: a session of format 1 is at the top, with its first token. Members that
@@ -27,6 +28,8 @@
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::groups::Era;
+use crate::id::WorkspaceId;
 use crate::json::{Object, Writer};
 use crate::seal::StateKeys;
 
@@ -68,20 +71,40 @@ pub struct Head<'a> {
     pub at: Timestamp,
     /// The key of the record.
     pub key: &'a str,
+    /// No session had a higher serial number when it was written.
+    pub serial: u64,
+    /// No kill switch had come later.
+    pub era: Era,
+}
+
+/// What all records are written with.
+#[derive(Debug)]
+pub struct HeadOf<'a> {
+    /// What it is about.
+    pub key: &'a str,
+    /// When it changed last.
+    pub sequence: u64,
+    /// When it is written.
+    pub at: Timestamp,
+    /// Whose instance it is of.
+    pub workspace: WorkspaceId,
+    /// The serial number of the newest session.
+    pub serial: u64,
+    /// How many kill switches there were.
+    pub era: Era,
 }
 
 /// Writes a record: its head, and a body under the name of what it is about.
 #[must_use]
-pub fn write(
-    keys: &StateKeys,
-    (key, sequence, at): (&str, u64, Timestamp),
-    (about, body): (&str, Writer),
-) -> String {
+pub fn write(keys: &StateKeys, head: &HeadOf<'_>, (about, body): (&str, Writer)) -> String {
     let mut record = Writer::new();
     record.number("format", FORMAT);
-    record.text("key", key);
-    record.number("sequence", sequence);
-    record.number("at", at.as_millis());
+    record.text("key", head.key);
+    record.number("sequence", head.sequence);
+    record.number("at", head.at.as_millis());
+    record.text("workspace", &head.workspace.to_string());
+    record.number("last-serial", head.serial);
+    record.number("last-era", head.era);
     record.object(about, body);
     keys.seal(&record.finish())
 }
@@ -91,7 +114,11 @@ pub fn write(
 /// # Errors
 /// [`Error::RefusedRecord`] when it is not the one of its key and sequence number, or is of a format
 /// that is not known.
-pub fn read_head<'a>(change: &'a Change, record: &'a Object<'a>) -> Result<Head<'a>, Error> {
+pub fn read_head<'a>(
+    change: &'a Change,
+    record: &'a Object<'a>,
+    workspace: WorkspaceId,
+) -> Result<Head<'a>, Error> {
     let refuse = |why: &str| refused(&change.key, why);
     let format = record.number("format").unwrap_or_default();
     if !(1..=FORMAT).contains(&format) {
@@ -105,11 +132,21 @@ pub fn read_head<'a>(change: &'a Change, record: &'a Object<'a>) -> Result<Head<
             "is the one of {key} with sequence {sequence}"
         )));
     }
+    // Format 1 had it in its sessions only.
+    let session = record.object("session");
+    let said = record.text("workspace");
+    let said = said.or_else(|| session?.text("workspace"));
+    let is_ours = said.map_or(format == 1, |said| said == workspace.to_string());
+    if !is_ours {
+        return Err(refuse("is of another workspace"));
+    }
     let at = record.number("at").map(Timestamp::from_millis);
     Ok(Head {
         is_old: format < FORMAT,
         at: at.ok_or_else(|| refuse("says no time"))?,
         key,
+        serial: record.number("last-serial").unwrap_or_default(),
+        era: record.number("last-era").unwrap_or_default(),
     })
 }
 

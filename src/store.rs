@@ -29,6 +29,7 @@ use crate::list::{Link, Links, List};
 use crate::ordered::{Due, Ordered};
 use crate::revocations::{PendingKey, PendingRevocations};
 use crate::roles::Roles;
+use crate::seal::SALT_BYTES;
 use crate::session::Session;
 use crate::slab::Slab;
 use crate::superseded::{REMEMBERED_SIZE, Superseded};
@@ -90,8 +91,10 @@ pub struct Store {
     events: EventLog,
     /// The records of the state, where the host wants to keep them.
     feed: Option<Feed>,
-    /// The key of the fingerprints, as far as there is one.
-    fingerprint_key: Option<Rc<FingerprintKey>>,
+    /// The key of the fingerprints and its salt, as far as there is one.
+    fingerprint_key: Option<(Rc<FingerprintKey>, [u8; SALT_BYTES])>,
+    /// No session ever had a later end.
+    latest_until: Timestamp,
     /// Children that came back before their parents, by the parents' ids.
     orphans: Table<Vec<u32>>,
     /// Some of the sessions have come back.
@@ -236,6 +239,7 @@ impl Store {
             events: EventLog::new(limits.event_capacity),
             feed: None,
             fingerprint_key: None,
+            latest_until: Timestamp::default(),
             orphans: Table::default(),
             restored: false,
             before: None,
@@ -263,6 +267,9 @@ impl Store {
         }
         self.events.set_capacity(limits.event_capacity);
         self.feed = limits.state_keys.clone().map(Feed::new);
+        if let (Some(feed), Some(_)) = (&mut self.feed, &self.fingerprint_key) {
+            feed.mark_meta();
+        }
         self.limits = limits;
         Ok(())
     }

@@ -56,6 +56,12 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// When this returns, the take-over is durable, and every writer before is fenced off.
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError>;
+
+    /// Whether the tenant was ever taken over: a take-over makes what there is not yet. A journal that
+    /// cannot tell says yes.
+    async fn has(&self, _tenant: TenantId) -> Result<bool, JournalError> {
+        Ok(true)
+    }
 }
 
 /// The one writer of a tenant.

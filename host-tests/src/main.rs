@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clawdb_session_host::durable::DurableHost;
@@ -78,6 +79,9 @@ enum Command {
         /// In which folder the files are made; they are removed again
         #[arg(long, value_name = "DIR", default_value = ".")]
         folder: PathBuf,
+        /// For how many seconds each number of callers creates
+        #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+        seconds: f64,
     },
     /// Serves sessions over HTTP, until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
@@ -107,8 +111,13 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
-        Some(Command::Measure { sessions, folder }) => {
-            command::recovery::run(&mut std::io::stdout(), &folder, &sessions).await
+        Some(Command::Measure {
+            sessions,
+            folder,
+            seconds,
+        }) => {
+            let time = Duration::try_from_secs_f64(seconds)?;
+            command::recovery::run(&mut std::io::stdout(), &folder, &sessions, time).await
         }
         Some(Command::Exec {
             file,
@@ -138,9 +147,10 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 Some(file) => Box::new(BufReader::new(file)),
                 None => Box::new(BufReader::new(io::stdin())),
             };
-            conversation.run(input, io::stdout()).await?;
+            let ran = conversation.run(input, io::stdout()).await;
+            // Also when nobody reads any more: others wait for the sessions.
             conversation.end().await;
-            Ok(())
+            Ok(ran?)
         }
         Some(Command::Serve(args)) => Box::pin(command::serve::run(args)).await,
     }

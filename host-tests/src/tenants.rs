@@ -82,6 +82,14 @@ impl Tenants {
         self.0.loaded().hosts.contains_key(&id)
     }
 
+    /// Whether a tenant was ever loaded, here or on another host of the same journal. To load one makes it.
+    ///
+    /// # Errors
+    /// [`DurableError`] when the journal cannot say.
+    pub async fn exists(&self, id: TenantId) -> Result<bool, DurableError> {
+        Ok(self.is_loaded(id) || self.0.journal.has(id).await?)
+    }
+
     /// Those that are loaded, or being so: to look at and to tend. A call on one of these handles does
     /// not keep its tenant loaded, and loads none: when that was unloaded meanwhile, it ends with `Retry`.
     #[must_use]

@@ -259,3 +259,98 @@ fn a_missing_file_and_a_short_secret_are_told() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("at least 32 bytes"));
 }
+
+#[test]
+fn measure_has_as_many_sessions_again_as_it_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "measure",
+        "--sessions",
+        "1,300",
+        "--seconds",
+        "0.1",
+        "--folder",
+    ];
+    let measured = text(&command(&arguments).arg(folder.path()).output().unwrap());
+    let rows: Vec<&str> = measured.lines().collect();
+    assert_eq!(rows.len(), 9, "{measured}");
+    assert!(rows[8].trim_start().starts_with("300 "), "{measured}");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "it leaves nothing behind");
+}
+
+/// A line to `exec` over a journal, and what it answers.
+fn over_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
+    let mut child = command(&["exec", "--journal"])
+        .arg(journal)
+        .env_remove("CLAWDB_SESSION_STATE_KEY")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (answer, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn exec_over_a_journal_keeps_sessions_and_makes_keys_that_only_the_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sessions");
+    let agent = "0a9e0000-0000-4000-8000-000000000001";
+    let create = json!({ "op": "create", "agent-id": agent, "role": "worker" });
+    let (created, _) = over_journal(&journal, &create);
+    let token = created["ok"]["token"].as_str().expect("a token");
+    for file in ["sessions", "sessions.state-key", "sessions.guard-key"] {
+        let mode = std::fs::metadata(folder.path().join(file)).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let validate = json!({ "op": "validate", "token": token });
+    let (validated, _) = over_journal(&journal, &validate);
+    assert_eq!(validated["ok"], created["ok"]["session"]);
+    let (refused, _) = over_journal(&journal, &json!({ "op": "configure" }));
+    assert_eq!(refused["err"]["kind"], "bad-request");
+
+    // Without its key, or with another one, nothing is read and nothing is made anew.
+    let key = folder.path().join("sessions.state-key");
+    let digits = std::fs::read_to_string(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let (nothing, said) = over_journal(&journal, &validate);
+    assert!(
+        nothing.is_null() && said.contains("sessions.state-key is missing"),
+        "{said}"
+    );
+    std::fs::write(&key, "07".repeat(32)).unwrap();
+    let (nothing, said) = over_journal(&journal, &validate);
+    assert!(nothing.is_null() && said.contains("state-key"), "{said}");
+    std::fs::write(&key, digits).unwrap();
+    let (validated, _) = over_journal(&journal, &validate);
+    assert_eq!(validated["ok"], created["ok"]["session"]);
+}
+
+#[test]
+fn nats_needs_keys_that_are_shared_and_servers_that_keep_what_they_say() {
+    let output = command(&["exec", "--nats", "nats://127.0.0.1:1"])
+        .env_remove("CLAWDB_SESSION_STATE_KEY")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("CLAWDB_SESSION_STATE_KEY"),
+        "{said}"
+    );
+    let arguments = ["exec", "--nats", "nats://127.0.0.1:1", "--replicas", "1"];
+    let output = command(&arguments)
+        .env("CLAWDB_SESSION_STATE_KEY", "07".repeat(32))
+        .env("CLAW_GUARD_JWT_SECRET", "x".repeat(32))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("--single"),
+        "{said}"
+    );
+}

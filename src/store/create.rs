@@ -212,6 +212,7 @@ impl Store {
         let attributes = Rc::clone(&entry.session.attributes);
         let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&entry.handle));
         let parent = entry.parent;
+        self.latest_until = self.latest_until.max(entry.until);
         self.bytes = self.bytes.saturating_add(entry.size());
 
         let slot = self.sessions.insert(entry);
@@ -288,6 +289,9 @@ impl Store {
     fn make_room(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let max = self.limits.max_sessions as usize;
         let mut budget = MAX_MADE_ROOM;
+        if self.sessions.len().saturating_add(self.reserved) >= max {
+            self.clear_away_before(now);
+        }
         while self.sessions.len().saturating_add(self.reserved) >= max {
             if self.end_first_over(now, &mut budget) == 0 {
                 return Err(Error::LimitReached(Limit::Sessions));
@@ -371,7 +375,7 @@ impl Store {
     }
 
     fn end_over_of_agent(&mut self, agent_id: AgentId, now: Timestamp) {
-        let may_be_cut_off = !self.cut_offs.is_empty();
+        let may_be_cut_off = !self.cut_offs.is_empty() || self.before.is_some();
         let Some(agent) = self.agents.get_mut(&agent_id) else {
             return;
         };

@@ -232,9 +232,11 @@ impl Store {
         entry.session.generation = generation;
         entry.session.expires_at = expires_at;
         entry.until = entry.until.max(expires_at);
+        let until = entry.until;
         entry.used_at = now;
         let id = entry.session.id;
         let (session, size) = (entry.session.clone(), entry.size());
+        self.latest_until = self.latest_until.max(until);
         self.bytes = self.bytes.saturating_add(size).saturating_sub(size_before);
 
         if let Some(forgotten) = forgotten {

@@ -89,7 +89,7 @@ impl Store {
     }
 
     /// Throws a kill switch. [`Store::clear_away`] is to follow until it is done.
-    pub fn cut_off(&mut self, filter: RevokeFilter, now: Timestamp) -> Era {
+    pub fn cut_off(&mut self, filter: RevokeFilter) -> Era {
         self.era = self.era.saturating_add(1);
         match &filter {
             RevokeFilter::Everything => self.cut_off = self.era,
@@ -97,7 +97,7 @@ impl Store {
             RevokeFilter::Role(role) => self.roles.set_cut_off(role, self.era),
             RevokeFilter::Root(_) => {}
         }
-        let record = self.record_cut_off(&filter, now);
+        let record = self.record_cut_off(&filter);
         self.cut_offs.push(CutOff {
             filter,
             era: self.era,

@@ -256,7 +256,7 @@ impl Store {
         }
         self.expiry.remove(&(entry.indexed_at, slot));
         if let Some(agent) = self.agents.get_mut(&session.agent_id) {
-            agent.members.remove(entry.serial);
+            agent.members.remove(entry.serial, slot);
         }
         self.agents.forget_if_idle(&session.agent_id);
         let role = &session.attributes.role;

@@ -33,6 +33,7 @@ impl Store {
         let newest_event = self.events.newest();
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
         feed.note_event(newest_event);
+        feed.note_time(now);
         let more_to_renew = feed.renew();
         let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
         let mut page = ChangePage {
@@ -73,9 +74,8 @@ impl Store {
 
     /// The key of the fingerprints is this one from here on.
     pub fn set_fingerprint_key(&mut self, key: Rc<FingerprintKey>, salt: [u8; SALT_BYTES]) {
-        self.fingerprint_key = Some(key);
+        self.fingerprint_key = Some((key, salt));
         if let Some(feed) = &mut self.feed {
-            feed.salt = salt;
             feed.mark_meta();
         }
     }
@@ -142,6 +142,7 @@ impl Store {
         let ended = Ended {
             id,
             place,
+            own_until: entry.until,
             until,
             owed: entry.owed,
         };
@@ -161,13 +162,15 @@ impl Store {
     pub(super) fn note_settled(&mut self, settled: &Settled) {
         let is_other = |key: &PendingKey| *key != settled.key;
         match settled.owner {
-            // The store may keep its record until the token expires; to ask the guard once more does
-            // no harm.
             Owner::Nobody(record) => {
                 if let Some(feed) = &mut self.feed
                     && let Some(record) = record.get()
+                    && let Some(About::Revocation(number, _)) = feed.get_mut(record)
                 {
-                    feed.forget(record);
+                    let number = *number;
+                    // Of no use from the beginning of time on.
+                    feed.turn(record, About::Revoked(number, Timestamp::default()));
+                    self.bytes = self.bytes.saturating_add(TOMBSTONE);
                 }
             }
             Owner::Session(id) => {
@@ -181,6 +184,10 @@ impl Store {
                     && let Some(About::Ended(ended)) = feed.get_mut(record)
                 {
                     ended.owed.retain(is_other);
+                    let own_until = ended.owed.is_empty().then_some(ended.own_until);
+                    if let Some(until) = own_until {
+                        feed.set_until(record, until);
+                    }
                     feed.mark(record);
                 }
             }
@@ -189,7 +196,7 @@ impl Store {
 
     /// A kill switch was thrown: from here on its record keeps all that it is for dead, before they
     /// have records of their own that say so.
-    pub(super) fn record_cut_off(&mut self, filter: &RevokeFilter, now: Timestamp) -> Link {
+    pub(super) fn record_cut_off(&mut self, filter: &RevokeFilter) -> Link {
         let Some(feed) = &mut self.feed else {
             return Link::NONE;
         };
@@ -197,8 +204,7 @@ impl Store {
         let switch = Switch {
             filter: filter.clone(),
             era: self.era,
-            // Nothing that began before lives longer.
-            until: now.after_seconds(self.limits.max_lifetime),
+            until: self.latest_until,
         };
         feed.add(About::CutOff(Box::new(switch))).into()
     }
@@ -245,7 +251,7 @@ impl Store {
             }
             About::Ended(ended) => {
                 let mut body = Writer::new();
-                body.number("until", ended.until.as_millis());
+                body.number("until", ended.own_until.as_millis());
                 body.list("owed", self.owed(&ended.owed));
                 (session_key(ended.id), Some(ended.until), "ended", body)
             }
@@ -258,9 +264,27 @@ impl Store {
                 let until = pending.token_expires_at();
                 (key, Some(until), "revocation", self.debt_body(pending)?)
             }
+            About::Revoked(number, at) => {
+                let mut body = Writer::new();
+                body.flag("done", true);
+                (
+                    format!("revocation/{number}"),
+                    Some(*at),
+                    "revocation",
+                    body,
+                )
+            }
+        };
+        let head = record::HeadOf {
+            key: &key,
+            sequence: row.changed,
+            at: now,
+            workspace: self.limits.workspace_id,
+            serial: self.serial,
+            era: self.era,
         };
         Some(Change {
-            value: record::write(&feed.keys, (&key, row.changed, now), (about, body)),
+            value: record::write(&feed.keys, &head, (about, body)),
             sequence: row.changed,
             key,
             forget_at,
@@ -268,14 +292,12 @@ impl Store {
     }
 
     fn meta_body(&self, feed: &Feed) -> Option<Writer> {
-        let secret = self.fingerprint_key.as_ref()?.secret();
-        let wrapped = feed.keys.current().wrap(secret, &feed.salt);
+        let (key, salt) = self.fingerprint_key.as_ref()?;
+        let wrapped = feed.keys.current().wrap(key.secret(), salt);
         let mut body = Writer::new();
         body.text("fingerprint-key", &hex::encode(&wrapped));
-        body.text("salt", &hex::encode(&feed.salt));
+        body.text("salt", &hex::encode(salt));
         body.number("events", feed.events);
-        body.number("serial", self.serial);
-        body.number("era", self.era);
         Some(body)
     }
 
@@ -284,7 +306,6 @@ impl Store {
         let attributes = &session.attributes;
         let mut body = Writer::new();
         body.text("agent", &session.agent_id.to_string());
-        body.text("workspace", &session.workspace_id.to_string());
         body.text("role", attributes.role.as_str());
         body.text("scopes", attributes.scopes.as_str());
         if let Some(task) = &attributes.task_type {

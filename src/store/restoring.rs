@@ -17,7 +17,7 @@ use crate::error::{Error, Limit};
 use crate::feed::{About, Ended, Switch};
 use crate::groups::Era;
 use crate::hex;
-use crate::id::{AgentId, SessionId, WorkspaceId};
+use crate::id::{AgentId, SessionId};
 use crate::json::Object;
 use crate::record::{Change, Head, read_head, refused};
 use crate::revocations::{Owner, PendingKey};
@@ -25,7 +25,11 @@ use crate::scope::Scopes;
 use crate::seal::{SALT_BYTES, StateKey};
 use crate::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
 use crate::superseded::{MAX_REMEMBERED, Remembered};
+use crate::table::Table;
 use crate::token::{Fingerprint, FingerprintKey};
+
+/// How many bytes can be taken back: what an instance can be configured to hold.
+const MAX_RESTORED: u64 = 3 << 30;
 
 /// How many slots one call looks at for what kill switches of instances before this one were for
 /// (R20).
@@ -74,6 +78,8 @@ impl<K: Ord> Newest<K> {
 pub struct Restored {
     sequence: u64,
     at: Timestamp,
+    serial: u64,
+    era: Era,
     /// It is to be given again, in the current format and under the current key.
     is_outdated: bool,
     what: What,
@@ -85,13 +91,13 @@ enum What {
         key: Rc<FingerprintKey>,
         salt: [u8; SALT_BYTES],
         events: u64,
-        serial: u64,
-        era: Era,
     },
     Session(Box<Entry>, Vec<Debt>),
     Ended(SessionId, Timestamp, Vec<Debt>),
     CutOff(Switch),
     Revocation(u64, Debt),
+    /// What is of no use any more.
+    Nothing,
 }
 
 /// A token that the guard is still to revoke.
@@ -109,7 +115,7 @@ impl Restored {
             sizes.fold(0, u64::saturating_add)
         };
         match &self.what {
-            What::Meta { .. } => 0,
+            What::Meta { .. } | What::Nothing => 0,
             What::Session(entry, owed) => entry.size().saturating_add(debts(owed)),
             What::Ended(_, _, owed) => debts(owed).saturating_add(TOMBSTONE),
             What::CutOff(_) => TOMBSTONE,
@@ -137,7 +143,9 @@ impl Store {
             .iter()
             .map(Restored::size)
             .fold(self.bytes, u64::saturating_add);
-        if size > self.limits.max_state_bytes {
+        // What there was may be more than there could be made now: that what ends leaves something behind
+        // is never refused, and some of it may come twice.
+        if size > MAX_RESTORED {
             return Err(Error::LimitReached(Limit::StateBytes));
         }
         self.restored = true;
@@ -146,7 +154,8 @@ impl Store {
             at = at.max(record.at);
             self.take_back(record);
         }
-        Ok((at, self.fingerprint_key.clone()))
+        let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
+        Ok((at, key))
     }
 
     /// Ends a part of what kill switches of instances before this one were for and has come back
@@ -170,6 +179,12 @@ impl Store {
         }
     }
 
+    /// Nothing comes back any more: what never found its parent is over, and needs no place where it
+    /// waits.
+    pub fn end_restoring(&mut self) {
+        self.orphans = Table::default();
+    }
+
     /// Whether a kill switch of an instance before this one was for the session.
     pub(super) fn was_cut_off(&self, entry: &Entry) -> bool {
         let Some(before) = &self.before else {
@@ -186,14 +201,14 @@ impl Store {
 
     fn take_back(&mut self, record: Restored) {
         let sequence = record.sequence;
+        self.serial = self.serial.max(record.serial);
+        self.era = self.era.max(record.era);
+        if let Some(feed) = &mut self.feed {
+            feed.note_sequence(sequence);
+        }
         let slot = match record.what {
-            What::Meta {
-                key,
-                salt,
-                events,
-                serial,
-                era,
-            } => self.take_meta_back(sequence, key, salt, events, serial, era),
+            What::Meta { key, salt, events } => self.take_meta_back(sequence, key, salt, events),
+            What::Nothing => None,
             What::Session(entry, owed) => self.take_session_back(sequence, *entry, owed),
             What::Ended(id, until, owed) => self.take_end_back(sequence, id, until, owed),
             What::CutOff(switch) => self.take_cut_off_back(sequence, switch),
@@ -213,17 +228,12 @@ impl Store {
         key: Rc<FingerprintKey>,
         salt: [u8; SALT_BYTES],
         events: u64,
-        serial: u64,
-        era: Era,
     ) -> Option<u32> {
         let feed = self.feed.as_mut()?;
         let slot = feed.place_meta(sequence)?;
-        feed.salt = salt;
         feed.events = feed.events.max(events);
         self.events.go_on_behind(events);
-        self.fingerprint_key = Some(key);
-        self.serial = self.serial.max(serial);
-        self.era = self.era.max(era);
+        self.fingerprint_key = Some((key, salt));
         Some(slot)
     }
 
@@ -307,10 +317,12 @@ impl Store {
             self.bytes = self.bytes.saturating_sub(TOMBSTONE);
         }
         let owed = self.owe_back(Owner::Session(id), owed);
+        let ends = owed.iter().map(PendingKey::token_expires_at);
         let ended = Ended {
             id,
             place,
-            until,
+            own_until: until,
+            until: ends.fold(until, Ord::max),
             owed,
         };
         self.bytes = self.bytes.saturating_add(TOMBSTONE);
@@ -464,12 +476,14 @@ impl Store {
             refuse("is damaged, or not sealed with state-key or one of previous-state-keys")
         })?;
         let record = Object::parse(&opened.object).ok_or_else(|| refuse("is not JSON"))?;
-        let head = read_head(change, &record)?;
+        let head = read_head(change, &record, self.limits.workspace_id)?;
         let what = self.read_body(&head, &record, opened.key);
         let what = what.map_err(|error| refuse(&reason_of(error)))?;
         Ok(Restored {
             sequence: change.sequence,
             at: head.at,
+            serial: head.serial,
+            era: head.era,
             is_outdated: head.is_old || !opened.is_current,
             what: what.ok_or_else(|| refuse("does not say what its key is about"))?,
         })
@@ -504,6 +518,9 @@ impl Store {
                     .filter(|it| it.era.to_string() == name)
                     .map(What::CutOff)
             }
+            "revocation" if body("revocation").is_some_and(|it| it.flag("done")) => {
+                Some(What::Nothing)
+            }
             "revocation" => {
                 let debt = body("revocation").map(read_debt).transpose()?;
                 name.parse()
@@ -520,7 +537,7 @@ impl Store {
         let salt = bytes(meta, "salt")?;
         let secret = key.wrap(&wrapped, &salt);
         let known = self.fingerprint_key.as_ref();
-        if known.is_some_and(|known| *known.secret() != secret) {
+        if known.is_some_and(|(known, _)| *known.secret() != secret) {
             return Err(Error::invalid(
                 "fingerprint-key",
                 "is that of other sessions",
@@ -531,16 +548,10 @@ impl Store {
             key: Rc::new(key),
             salt,
             events: number(meta, "events")?,
-            serial: number(meta, "serial")?,
-            era: meta.number("era").unwrap_or_default(),
         })
     }
 
     fn read_session(&self, id: SessionId, record: &Object<'_>) -> Result<Entry, Error> {
-        let workspace_id = WorkspaceId::parse("workspace", text(record, "workspace")?)?;
-        if workspace_id != self.limits.workspace_id {
-            return Err(Error::invalid("workspace", "must be workspace-id"));
-        }
         let agent_id = AgentId::parse("agent", text(record, "agent")?)?;
         let task_type = record
             .text("task-type")
@@ -581,7 +592,7 @@ impl Store {
             session: Session {
                 id,
                 agent_id,
-                workspace_id,
+                workspace_id: self.limits.workspace_id,
                 attributes: Rc::new(attributes),
                 created_at: time(record, "created-at")?,
                 expires_at,

@@ -10,22 +10,21 @@ use clawdb_session_host::durable::DurableHost;
 
 use super::recovery::request;
 
-/// How long each of them is measured.
-const TIME: Duration = Duration::from_secs(3);
 /// How many callers there are.
 const CALLERS: [u32; 3] = [1, 8, 64];
 
-/// Measures in `folder`, and writes a table.
+/// Measures in `folder`, each for so long, and writes a table.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
     host: &DurableHost,
+    time: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let syncs = syncs(&folder.join("sync-only"))?;
+    let syncs = syncs(&folder.join("sync-only"), time)?;
     writeln!(out, "   callers    creates/s  of the syncs")?;
     writeln!(out, "sync only {syncs:>12.0}          1.00")?;
     for callers in CALLERS {
-        let creates = creates(host, callers).await?;
+        let creates = creates(host, callers, time).await?;
         writeln!(
             out,
             "{callers:>10} {creates:>11.0} {:>13.2}",
@@ -36,10 +35,10 @@ pub async fn run(
 }
 
 /// How often 4 KiB can be written and synced in a second.
-fn syncs(path: &Path) -> Result<f64, Box<dyn Error>> {
+fn syncs(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
     let mut file = File::create(path)?;
     let (begun, mut count) = (Instant::now(), 0_u32);
-    while begun.elapsed() < TIME {
+    while begun.elapsed() < time {
         file.rewind()?;
         file.write_all(&[count.to_le_bytes()[0]; 4_096])?;
         file.sync_data()?;
@@ -49,13 +48,13 @@ fn syncs(path: &Path) -> Result<f64, Box<dyn Error>> {
 }
 
 /// How many creates are acknowledged in a second, with so many callers that each wait for their own.
-async fn creates(host: &DurableHost, callers: u32) -> Result<f64, Box<dyn Error>> {
+async fn creates(host: &DurableHost, callers: u32, time: Duration) -> Result<f64, Box<dyn Error>> {
     let begun = Instant::now();
     let callers = (0..callers).map(|caller| {
         let host = host.clone();
         tokio::spawn(async move {
             let mut count = 0_u32;
-            while begun.elapsed() < TIME {
+            while begun.elapsed() < time {
                 // Agents of their own, so that none is at its limit.
                 host.create(request((caller << 20) | count)).await?;
                 count += 1;

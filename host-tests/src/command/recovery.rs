@@ -30,11 +30,12 @@ pub async fn run(
     out: &mut impl Write,
     folder: &Path,
     counts: &[u32],
+    time: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let engine = SessionEngine::new()?;
     let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
-    let measured = in_folder(out, &engine, &folder, counts).await;
+    let measured = in_folder(out, &engine, &folder, counts, time).await;
     std::fs::remove_dir_all(&folder)?;
     measured
 }
@@ -44,10 +45,11 @@ async fn in_folder(
     engine: &SessionEngine,
     folder: &Path,
     counts: &[u32],
+    time: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let journal = RedbJournal::open(folder.join("rate")).await?;
     let host = start(&options(engine, 1_000_000)?, &journal).await?;
-    rate::run(out, folder, &host).await?;
+    rate::run(out, folder, &host, time).await?;
     host.shutdown().await;
     writeln!(
         out,

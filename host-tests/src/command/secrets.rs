@@ -80,31 +80,44 @@ fn kept_beside(
             }
             let mut key = vec![0; 32];
             getrandom::fill(&mut key)?;
-            make(&file, &hex::encode(&key)).map_err(|error| format!("{name}: {error}"))?;
-            eprintln!("{name} was made; keep it as well as the journal");
-            Ok(key)
+            if make(&file, &hex::encode(&key)).map_err(|error| format!("{name}: {error}"))? {
+                eprintln!("{name} was made; keep it as well as the journal");
+            }
+            // Another process may have made it at the same time.
+            parse(&name.to_string(), fs::read_to_string(&file)?.trim())
         }
         Err(error) => Err(format!("{name}: {error}").into()),
     }
 }
 
-/// Only the owner may read it, and it is on the disk before anything is that needs it.
-fn make(file: &Path, digits: &str) -> std::io::Result<()> {
+/// Makes the file, if nobody else does; tells whether it did. Only the owner may read it, and it is on
+/// the disk before anything is that needs it.
+fn make(file: &Path, digits: &str) -> std::io::Result<bool> {
     let mut unfinished = file.as_os_str().to_owned();
-    unfinished.push(".new");
+    unfinished.push(format!(".{}.new", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600);
     let mut written = open.open(&unfinished)?;
     writeln!(written, "{digits}")?;
     written.sync_all()?;
-    fs::rename(unfinished, file)?;
-    if let Some(folder) = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
+    // Unlike a rename, it fails where there is one.
+    let made = fs::hard_link(&unfinished, file);
+    fs::remove_file(&unfinished)?;
+    if let Some(folder) = file.parent() {
+        let here = Path::new(".");
+        let folder = if folder.as_os_str().is_empty() {
+            here
+        } else {
+            folder
+        };
         fs::File::open(folder)?.sync_all()?;
     }
-    Ok(())
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse(name: &str, digits: &str) -> Result<Vec<u8>, Box<dyn Error>> {

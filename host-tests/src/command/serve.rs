@@ -7,9 +7,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
-use clawdb_session_host::durable::DurableOptions;
+use clawdb_session_host::durable::{DurableError, DurableOptions};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
@@ -60,13 +61,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         kept = open(&args.storage) => kept?,
         () = &mut shutdown => return Ok(()),
     };
-    let Kept {
-        journal,
-        mut options,
-    } = kept;
-    options.report = Some(Arc::new(|tenant, text| {
-        eprintln!("{tenant}: the host {text}");
-    }));
+    let Kept { journal, options } = kept;
     let guard = Arc::clone(&options.host.guard);
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.map_err(|error| format!("{}: {error}", args.listen))?;
@@ -75,8 +70,21 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         Some(key) => key,
         None => made()?,
     };
-    announce(address)?;
     let tenants = Tenants::new(options, journal, TenantLimits::default());
+    // A journal that is damaged or set up wrongly is told here, and not to the first caller.
+    let host = tenants.tenant(TenantId::default()).await;
+    let tried = async { host?.active_count().await };
+    tokio::select! {
+        tried = tried => match tried {
+            Err(DurableError::Journal(error)) => return Err(error.into()),
+            Ok(_) | Err(_) => {}
+        },
+        () = &mut shutdown => {
+            tenants.shutdown().await;
+            return Ok(());
+        }
+    }
+    announce(address)?;
     serve(
         listener,
         tenants,

@@ -72,6 +72,9 @@ impl Storage {
         };
         let mut options = DurableOptions::new(engine, HostOptions::new(guard), config(keys));
         options.progress = Some(progress_bar());
+        options.report = Some(Arc::new(|tenant, text| {
+            eprintln!("{tenant}: the host {text}");
+        }));
         Ok(Some(Kept { journal, options }))
     }
 

@@ -132,9 +132,16 @@ impl Keeper {
     /// Makes durable what changes, all that waits at a time, until the tenure ends.
     async fn tend(&mut self, tenure: &mut Tenure) -> End {
         let mut waiters = Vec::new();
+        let mut failing = false;
         loop {
             let host = tenure.serving.instance.host.clone();
-            let rest = tenure.writer.until_renewal().min(self.plan.options.tick);
+            let tick = self.plan.options.tick;
+            // A journal that is away is not asked all the time.
+            let rest = if failing {
+                tick / 4
+            } else {
+                tenure.writer.until_renewal().min(tick)
+            };
             tokio::select! {
                 biased;
                 error = host.stopped() => {
@@ -160,6 +167,7 @@ impl Keeper {
                 Ok(()) => tenure.flush().await,
                 Err(error) => Err(error.into()),
             };
+            failing = kept.is_err();
             match kept {
                 // The same is tried again with the next call, or at the next tick; and if the
                 // instance is gone, the next turn finds out.

@@ -104,6 +104,11 @@ impl Journal for MemoryJournal {
             }
         }
     }
+
+    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        self.shared.available()?;
+        Ok(self.shared.lock().contains_key(&tenant))
+    }
 }
 
 impl Shared {

@@ -163,7 +163,7 @@ impl NatsOptions {
         if self.replicas < 3 && !self.allow_single {
             return wrong(
                 "fewer than 3 replicas lose acknowledged records in a power cut: use a cluster of \
-                 three servers with replicas = 3, or accept that with allow_single",
+                 three servers with replicas = 3, or accept that with allow_single (--single)",
             );
         }
         if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.lease) {
@@ -285,5 +285,10 @@ impl Journal for NatsJournal {
         let stream = stream::open(&self.context, place, &self.options).await?;
         let writer = contender::take_over(stream, &self.options).await?;
         Ok(Box::new(writer))
+    }
+
+    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        let place = Place::new(&self.options.prefix, tenant);
+        stream::exists(&self.context, &place, self.options.patience).await
     }
 }

@@ -63,6 +63,7 @@ enum Answer {
     Done,
     Taken(Number, Lease, u64),
     Page(Vec<Change>, Option<Cursor>),
+    Known(bool),
 }
 
 impl RedbJournal {
@@ -135,7 +136,14 @@ impl Journal for RedbJournal {
                 len,
                 next: Some(Cursor::start()),
             })),
-            Answer::Done | Answer::Page(..) => Err(gone()),
+            Answer::Done | Answer::Page(..) | Answer::Known(_) => Err(gone()),
+        }
+    }
+
+    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        match self.ask(Work::Has(tenant)).await? {
+            Answer::Known(has) => Ok(has),
+            Answer::Done | Answer::Taken(..) | Answer::Page(..) => Err(gone()),
         }
     }
 }
@@ -165,7 +173,7 @@ impl Writer for RedbWriter {
                 self.next = next;
                 Ok(changes)
             }
-            Answer::Done | Answer::Taken(..) => Err(gone()),
+            Answer::Done | Answer::Taken(..) | Answer::Known(_) => Err(gone()),
         }
     }
 

@@ -67,6 +67,11 @@ impl FromRequestParts<Arc<Service>> for Agent {
         let tenant = workspace(headers)?;
         if tenant != TenantId::default() && !service.tenants.is_loaded(tenant) {
             known_to_the_guard(service, &token).await?;
+            // A workspace is made by an admin, and not by whoever names one.
+            let exists = service.tenants.exists(tenant).await;
+            if !exists.map_err(ApiError::of_agent)? {
+                return Err(not_good());
+            }
         }
         let host = service.tenants.tenant(tenant).await;
         let host = host.map_err(ApiError::of_agent)?;

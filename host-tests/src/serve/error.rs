@@ -176,8 +176,17 @@ impl ApiError {
 
     /// What whoever watches the service is told: whatever is wrong, it cannot do its work.
     pub fn of_health(error: DurableError) -> Self {
+        // Anybody may ask, so it does not tell of paths and other hosts.
+        let message = match &error {
+            DurableError::NotOwner(_) => "another host has the sessions",
+            DurableError::Journal(_) => {
+                "the journal needs somebody to look at it; the log says more"
+            }
+            _ => "the service cannot answer this now",
+        };
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
+            message: message.into(),
             ..Self::of_admin(error)
         }
     }

@@ -50,8 +50,9 @@
 //! # Workspaces
 //!
 //! `X-Workspace-Id`, a UUID, says in whose sessions; without it that is the nil UUID. Each workspace
-//! is a [tenant](crate::tenants). Naming one loads it, so a token for one that is not loaded is shown
-//! to the guard first, and whoever has none loads nothing.
+//! is a [tenant](crate::tenants). The first call of an admin makes it. Naming one loads it, so a token
+//! for one that is not loaded is shown to the guard first: whoever has none loads nothing, and whoever
+//! has one makes nothing.
 //!
 //! # Errors
 //!

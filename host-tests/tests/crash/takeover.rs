@@ -150,3 +150,42 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     println!("6 take-overs: {all}");
     assert!(all.acknowledged() > 50, "hardly anything was done: {all}");
 }
+
+#[tokio::test]
+async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
+    let mut server = NatsServer::start().await;
+    let url = server.url();
+    let (mut random, mut done) = (Random::new(), Figures::default());
+    let service = Service::start(&arguments(&url));
+    service.wait_until_ready().await;
+    let mut sessions: Vec<Entry> = Vec::new();
+    for outage in 0..3 {
+        for _ in 0..5 {
+            let made = http::create(&service, &mut sessions, &mut random, &mut done).await;
+            made.expect("it is made");
+        }
+        server.kill();
+        // Nothing is acknowledged that is not kept.
+        for _ in 0..3 {
+            let made = http::create(&service, &mut sessions, &mut random, &mut done).await;
+            assert_eq!(made, None, "it acknowledged a create");
+        }
+        let unanswered = sessions.get_mut(outage).expect("it was made");
+        assert_eq!(http::revoke(&service, unanswered, &mut done).await, None);
+        server.restart().await;
+        service.wait_until_ready().await;
+        let checked = http::check(&service, sessions.iter_mut()).await;
+        assert_eq!(checked, sessions.len() as u64);
+        assert_eq!(
+            sessions[outage].state,
+            State::Revoked,
+            "it was dead at once"
+        );
+    }
+    // And another process finds the same.
+    service.victim.signal(Signal::SIGKILL);
+    service.victim.end();
+    let other = Service::start(&arguments(&url));
+    other.wait_until_ready().await;
+    http::check(&other, sessions.iter_mut()).await;
+}

@@ -95,6 +95,28 @@ async fn whoever_has_no_token_loads_no_workspace() {
 }
 
 #[tokio::test]
+async fn a_good_token_makes_no_workspace_that_there_is_not() {
+    let service = TestService::new().await;
+    let made = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let made = answer(made).await;
+    let token = made.body["token"].as_str().expect("a token").to_owned();
+    me_in(&service, OTHER, &token)
+        .await
+        .assert_refused(401, "invalid_token");
+    let other = TenantId::new(OTHER);
+    assert!(!service.tenants.is_loaded(other));
+    assert!(!service.tenants.exists(other).await.unwrap());
+    // An admin makes it; the token is no better for that.
+    let there = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let there = answer(there.header(HEADER, OTHER.to_string())).await;
+    assert_eq!(there.status, 201);
+    assert!(service.tenants.exists(other).await.unwrap());
+    me_in(&service, OTHER, &token)
+        .await
+        .assert_refused(401, "invalid_token");
+}
+
+#[tokio::test]
 async fn a_workspace_that_is_no_uuid_is_refused() {
     let service = TestService::new().await;
     for name in [

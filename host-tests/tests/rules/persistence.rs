@@ -207,7 +207,7 @@ async fn r23_pages_are_bounded_in_rows_and_in_bytes() {
 }
 
 #[tokio::test]
-async fn r23_the_largest_record_is_below_300_kib() {
+async fn r23_the_largest_record_is_below_350_kib() {
     let scene = Scene::configured(keyed()).await;
     let odd = |bytes: usize| "\u{1}".repeat(bytes);
     scene
@@ -240,7 +240,7 @@ async fn r23_the_largest_record_is_below_300_kib() {
         .map(|change| change.value.len())
         .max()
         .unwrap();
-    assert!((250_000..300 << 10).contains(&size), "{size}");
+    assert!((250_000..350 << 10).contains(&size), "{size}");
     let other = restored(&scene, keyed(), changes).await;
     assert_eq!(other.stats().await.pending_revocations, 64);
     scene.release();
@@ -780,17 +780,177 @@ async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it(
 }
 
 #[tokio::test]
-async fn r3_more_than_max_state_bytes_is_not_taken_back() {
-    let scene = Scene::configured(keyed()).await;
-    for _ in 0..100 {
-        scene.session().await;
-    }
+async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same() {
     let small = Config {
         max_state_bytes: Some(65_536),
         ..keyed()
     };
-    let other = scene.another(small).await;
-    let refused = refusal(other.host.restore(feed(&scene).await).await);
-    assert_eq!(refused, Error::LimitReached(Limit::MaxStateBytes));
+    let scene = Scene::configured(small.clone()).await;
+    let full = loop {
+        if let Err(error) = scene.host.create(request(AGENT)).await {
+            break error;
+        }
+    };
+    let full = refusal::<()>(Err(full));
+    assert_eq!(full, Error::LimitReached(Limit::MaxStateBytes));
+    // What ends leaves its tombstone and the guard's part behind, and is never refused.
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let grown = scene.stats().await;
+    assert!(grown.state_bytes > 65_536, "{}", grown.state_bytes);
+    for changes in orders(&feed(&scene).await) {
+        let other = restored(&scene, small.clone(), changes).await;
+        let stats = other.stats().await;
+        assert_eq!(
+            (
+                stats.state_bytes,
+                stats.pending_revocations,
+                stats.tombstones
+            ),
+            (
+                grown.state_bytes,
+                grown.pending_revocations,
+                grown.tombstones
+            )
+        );
+        let refused = refusal(other.host.create(request(AGENT)).await);
+        assert_eq!(refused, Error::LimitReached(Limit::MaxStateBytes));
+    }
+}
+
+#[tokio::test]
+async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_something() {
+    let scene = Scene::configured(keyed()).await;
+    // The guard's tokens live longer than what they are for.
+    scene
+        .tokens
+        .twist(|issued| clawdb_session_host::guard::IssuedToken {
+            expires_at: u64::MAX,
+            ..issued
+        });
+    let grant = scene.session().await;
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene.host.revoke(&*grant.session.id).await.unwrap();
+    scene.advance(60.0);
+    scene.host.prune_expired(None).await.unwrap();
+    assert_eq!(
+        scene.stats().await.tombstones,
+        1,
+        "the guard is to be asked again"
+    );
+    scene.release();
+    let other = restarted(&scene, &keyed()).await;
+    assert_eq!(
+        other.host.flush_guard_revocations().await.unwrap().settled,
+        1
+    );
+    other.host.prune_expired(None).await.unwrap();
+    assert_eq!(other.stats().await.tombstones, 0);
     assert_eq!(other.stats().await.state_bytes, 0);
+}
+
+#[tokio::test]
+async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() {
+    let scene = Scene::configured(keyed()).await;
+    scene.session().await;
+    let newest = scene.session().await;
+    scene.host.revoke(&*newest.session.id).await.unwrap();
+    let other = restarted(&scene, &keyed()).await;
+    let later = other.session().await;
+    // Behind the two that there were.
+    let page = clawdb_session_host::bindings::exports::clawdb::session::sessions::Page {
+        cursor: Some(2),
+        limit: None,
+    };
+    let listed = other.host.list_for_agent(AGENT, page).await.unwrap();
+    assert_eq!(listed.sessions, [later.session]);
+}
+
+#[tokio::test]
+async fn r24_what_was_settled_leaves_no_record_under_the_key_before() {
+    let scene = Scene::configured(keyed()).await;
+    scene
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    scene.tokens.twist(|mut issued| {
+        issued.token = "t".repeat(9_000);
+        issued
+    });
+    refusal(scene.host.create(request(AGENT)).await);
+    let before = feed(&scene).await;
+    let revocation = before
+        .iter()
+        .find(|change| change.key.starts_with("revocation/"))
+        .expect("a record of it");
+    scene.release();
+    let read_to = before.last().unwrap().sequence;
+    scene.host.flush_guard_revocations().await.unwrap();
+    let after = restoring(&scene, read_to, 10).await;
+    let settled = after
+        .iter()
+        .find(|change| change.key == revocation.key)
+        .expect("it is told of");
+    assert_eq!(settled.forget_at, Some(0), "the store drops it at once");
+    let other = restored(&scene, keyed(), vec![settled.clone()]).await;
+    assert_eq!(other.stats().await.pending_revocations, 0);
+    assert!(other.stats().await.last_change >= settled.sequence);
+}
+
+#[tokio::test]
+async fn r19_what_a_kill_switch_was_for_holds_no_place_when_it_comes_back() {
+    let config = Config {
+        max_sessions_per_agent: Some(2),
+        max_sessions: Some(2),
+        ..keyed()
+    };
+    let scene = Scene::configured(config.clone()).await;
+    scene.session().await;
+    scene.session().await;
+    let before = feed(&scene).await;
+    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let mut after = feed(&scene).await;
+    after.retain(|change| change.key.starts_with("cut-off/"));
+    let other = restored(&scene, config, [before, after].concat()).await;
+    other.session().await;
+    other.session().await;
+}
+
+#[tokio::test]
+async fn r24_the_key_of_the_fingerprints_is_hidden_also_when_it_was_drawn_before_configure() {
+    let scene = Scene::new().await;
+    scene
+        .guard
+        .set(GuardFunction::Issue, GuardMode::Unavailable);
+    refusal(scene.host.create(request(AGENT)).await);
+    scene.release();
+    scene.host.configure(keyed()).await.unwrap();
+    let grant = scene.session().await;
+    let changes = feed(&scene).await;
+    let meta = changes.iter().find(|change| change.key == "meta").unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta.value).unwrap();
+    assert_ne!(meta["meta"]["salt"], "0".repeat(32));
+    restored(&scene, keyed(), changes)
+        .await
+        .validate(&grant)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn r6_the_time_alone_is_a_change_once_in_a_minute() {
+    let scene = Scene::configured(keyed()).await;
+    scene.session().await;
+    let mut read = feed(&scene).await;
+    scene.advance(3_600.0);
+    read.extend(restoring(&scene, read.last().unwrap().sequence, 10).await);
+    scene.advance(-3_600.0);
+    // The store dropped what was of no use, and the clock does not go back all the same.
+    read.retain(|change| change.key == "meta");
+    let other = restored(&scene, keyed(), read).await;
+    assert_eq!(other.stats().await.now, scene.stats().await.now);
+    assert_eq!(other.stats().await.now, scene.now() + 3_600_000);
 }

@@ -43,15 +43,16 @@ pub(super) async fn take_over(
     stream: TenantStream,
     options: &NatsOptions,
 ) -> Result<NatsWriter, JournalError> {
-    let id = Uuid::new_v4();
     let lease = Lease::over();
-    let mut asked_at = Duration::ZERO;
+    // Each attempt has an id of its own, so that one that was taken unheard is known by when it was made.
+    let mut attempts: Vec<(Uuid, Duration)> = Vec::new();
     let mut watched = None;
     let mut failures = 0;
     loop {
         let seen = look(&stream).await?;
         let kept = seen.stamp.map(|stamp| stamp.kept).unwrap_or_default();
-        if seen.stamp.is_some_and(|stamp| stamp.writer == id) {
+        let is_mine = |(id, _): &&(Uuid, Duration)| seen.stamp.is_some_and(|it| it.writer == *id);
+        if let Some((id, asked_at)) = attempts.iter().find(is_mine).copied() {
             // It was taken, though no answer came.
             lease.extend(asked_at, options.lease);
             return Ok(NatsWriter::new(stream, options, id, lease, seen.last, kept));
@@ -65,7 +66,8 @@ pub(super) async fn take_over(
 
         // The owner record that was watched is the one in force at the message that is expected here.
         // Whatever came in between has this refused.
-        asked_at = Lease::now();
+        let (id, asked_at) = (Uuid::new_v4(), Lease::now());
+        attempts.push((id, asked_at));
         let at = seen.last.saturating_add(1);
         let stamp = Stamp {
             writer: id,

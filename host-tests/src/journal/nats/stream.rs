@@ -145,6 +145,25 @@ pub(super) async fn open(
     })
 }
 
+/// Whether the tenant has a stream.
+pub(super) async fn exists(
+    context: &Context,
+    place: &Place,
+    patience: Duration,
+) -> Result<bool, JournalError> {
+    match within(patience, context.get_stream(&place.stream)).await? {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(inner)
+                if inner.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(false)
+            }
+            _ => Err(unavailable(&error)),
+        },
+    }
+}
+
 async fn create(
     context: &Context,
     wanted: &Config,

@@ -245,6 +245,14 @@ impl NatsWriter {
         }
     }
 
+    /// Publishes the owner record anew.
+    async fn extend_lease(&mut self) -> Result<(), JournalError> {
+        let asked_at = Lease::now();
+        self.publish(Outgoing::Owner(self.options.lease)).await?;
+        self.lease.extend(asked_at, self.options.lease);
+        Ok(())
+    }
+
     /// Puts a record that was read into the index.
     fn found(&mut self, record: &Record) {
         self.index
@@ -348,6 +356,10 @@ impl Writer for NatsWriter {
         self.complete_index().await?;
         self.index.forget(now, FORGET_AT_ONCE);
         for change in changes {
+            // Each record is a round trip, so that many take longer than the lease runs.
+            if self.lease.left() < self.options.lease / 2 {
+                self.extend_lease().await?;
+            }
             self.publish(Outgoing::Record(change)).await?;
         }
         self.sweep().await;
@@ -356,9 +368,7 @@ impl Writer for NatsWriter {
 
     async fn renew(&mut self) -> Result<(), JournalError> {
         self.check_fence()?;
-        let asked_at = Lease::now();
-        self.publish(Outgoing::Owner(self.options.lease)).await?;
-        self.lease.extend(asked_at, self.options.lease);
+        self.extend_lease().await?;
         self.sweep().await;
         Ok(())
     }

@@ -49,6 +49,8 @@ pub(super) enum Work {
         now: u64,
     },
     Read(TenantId, Cursor),
+    /// Whether the tenant was ever taken over.
+    Has(TenantId),
 }
 
 /// What came of it, unless the file failed.
@@ -112,7 +114,9 @@ impl JournalFile {
             let reason = format!("{} is closed", self.path.display());
             return Err(JournalError::Unavailable(reason));
         };
-        let writes = works.iter().any(|work| !matches!(work, Work::Read(..)));
+        let writes = works
+            .iter()
+            .any(|work| matches!(work, Work::TakeOver(_) | Work::Append { .. }));
         let mut outcomes = if writes {
             guarded(&self.path, || Ok(Ok(write(database, works)?)))?
         } else {
@@ -123,6 +127,9 @@ impl JournalFile {
             match work {
                 Work::Read(tenant, cursor) => {
                     *outcome = Ok(guarded(&self.path, || read(database, *tenant, cursor))?);
+                }
+                Work::Has(tenant) => {
+                    *outcome = Ok(guarded(&self.path, || has(database, *tenant))?);
                 }
                 Work::TakeOver(tenant) => {
                     if let Ok(Answer::Taken(_, lease, _)) = outcome
@@ -160,7 +167,7 @@ fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Err
                     changes,
                     now,
                 } => tables.append(*tenant, *number, changes, *now)?,
-                Work::Read(..) => Ok(Answer::Done),
+                Work::Read(..) | Work::Has(_) => Ok(Answer::Done),
             });
         }
     }
@@ -245,6 +252,12 @@ impl Tables<'_> {
         });
         keys.collect()
     }
+}
+
+fn has(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
+    let owners = database.begin_read()?.open_table(OWNERS)?;
+    let owner = owners.get(prefix(tenant).as_slice())?;
+    Ok(Ok(Answer::Known(owner.is_some())))
 }
 
 fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
