@@ -40,6 +40,8 @@ pub struct Feed {
     /// When records that outlive what they are about are of no use any more.
     due: Ordered<Due>,
     meta: Option<u32>,
+    /// The records of tokens that were issued in vain.
+    revocations: Table<u32>,
     /// The kill switches of which there are records, in order.
     switches: VecDeque<Era>,
     /// When what belongs to no session was last marked for the time alone.
@@ -122,6 +124,7 @@ impl Feed {
             ended: Table::default(),
             due: Ordered::default(),
             meta: None,
+            revocations: Table::default(),
             switches: VecDeque::new(),
             meta_at: Timestamp::default(),
             events: 0,
@@ -271,6 +274,13 @@ impl Feed {
         self.meta
     }
 
+    /// The record of a token that was issued in vain.
+    #[must_use]
+    pub fn revocation(&self, number: u64) -> Option<(u32, &Row)> {
+        let slot = *self.revocations.get(spread(number))?;
+        Some((slot, self.rows.get(slot)?))
+    }
+
     /// Whether there is a record of this kill switch.
     #[must_use]
     pub fn has_switch(&self, era: Era) -> bool {
@@ -342,7 +352,10 @@ impl Feed {
                     self.switches.insert(place, switch.era);
                 }
             }
-            About::Meta | About::Session(_) | About::Revocation(..) | About::Revoked(..) => {}
+            About::Revocation(number, _) | About::Revoked(number, _) => {
+                self.revocations.insert(spread(*number), slot);
+            }
+            About::Meta | About::Session(_) => {}
         }
     }
 
@@ -362,7 +375,15 @@ impl Feed {
                     self.switches.remove(place);
                 }
             }
-            About::Meta | About::Session(_) | About::Revocation(..) | About::Revoked(..) => {}
+            About::Revocation(number, _) | About::Revoked(number, _) => {
+                self.revocations.remove(spread(*number));
+            }
+            About::Meta | About::Session(_) => {}
         }
     }
+}
+
+/// A number that nobody chooses, as the key of a table.
+fn spread(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

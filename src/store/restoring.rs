@@ -96,8 +96,8 @@ enum What {
     Ended(SessionId, Timestamp, Vec<Debt>),
     CutOff(Switch),
     Revocation(u64, Debt),
-    /// What is of no use any more.
-    Nothing,
+    /// A token that was issued in vain, and is revoked.
+    Revoked(u64),
 }
 
 /// A token that the guard is still to revoke.
@@ -115,10 +115,10 @@ impl Restored {
             sizes.fold(0, u64::saturating_add)
         };
         match &self.what {
-            What::Meta { .. } | What::Nothing => 0,
+            What::Meta { .. } => 0,
             What::Session(entry, owed) => entry.size().saturating_add(debts(owed)),
             What::Ended(_, _, owed) => debts(owed).saturating_add(TOMBSTONE),
-            What::CutOff(_) => TOMBSTONE,
+            What::CutOff(_) | What::Revoked(_) => TOMBSTONE,
             What::Revocation(_, debt) => pending_size(&debt.handle),
         }
     }
@@ -208,7 +208,7 @@ impl Store {
         }
         let slot = match record.what {
             What::Meta { key, salt, events } => self.take_meta_back(sequence, key, salt, events),
-            What::Nothing => None,
+            What::Revoked(number) => self.take_revoked_back(sequence, number),
             What::Session(entry, owed) => self.take_session_back(sequence, *entry, owed),
             What::Ended(id, until, owed) => self.take_end_back(sequence, id, until, owed),
             What::CutOff(switch) => self.take_cut_off_back(sequence, switch),
@@ -352,9 +352,33 @@ impl Store {
         Some(feed.place(sequence, About::CutOff(Box::new(switch))))
     }
 
+    fn take_revoked_back(&mut self, sequence: u64, number: u64) -> Option<u32> {
+        self.give_way(sequence, number)?;
+        self.bytes = self.bytes.saturating_add(TOMBSTONE);
+        let revoked = About::Revoked(number, Timestamp::default());
+        Some(self.feed.as_mut()?.place(sequence, revoked))
+    }
+
+    /// An older record of a token that was issued in vain gives way; nothing where it is not older.
+    fn give_way(&mut self, sequence: u64, number: u64) -> Option<()> {
+        let Some((slot, row)) = self.feed.as_ref()?.revocation(number) else {
+            return Some(());
+        };
+        if row.changed >= sequence {
+            return None;
+        }
+        match row.about {
+            About::Revocation(_, key) => self.forgive(&[key]),
+            _ => self.bytes = self.bytes.saturating_sub(TOMBSTONE),
+        }
+        self.feed.as_mut()?.remove(slot);
+        Some(())
+    }
+
     fn take_revocation_back(&mut self, sequence: u64, number: u64, debt: Debt) -> Option<u32> {
+        self.give_way(sequence, number)?;
         if self.handles.contains(self.seed.hash_one(&debt.handle)) {
-            // It has come back already, or its token is a session's.
+            // Its token is a session's.
             return None;
         }
         let key = *self
@@ -519,7 +543,7 @@ impl Store {
                     .map(What::CutOff)
             }
             "revocation" if body("revocation").is_some_and(|it| it.flag("done")) => {
-                Some(What::Nothing)
+                name.parse().ok().map(What::Revoked)
             }
             "revocation" => {
                 let debt = body("revocation").map(read_debt).transpose()?;
