@@ -75,9 +75,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async { host?.active_count().await };
     tokio::select! {
-        tried = tried => match tried {
-            Err(DurableError::Journal(error)) => return Err(error.into()),
-            Ok(_) | Err(_) => {}
+        tried = tried => if let Err(DurableError::Journal(error)) = tried {
+            return Err(error.into());
         },
         () = &mut shutdown => {
             tenants.shutdown().await;
