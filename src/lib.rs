@@ -13,7 +13,8 @@
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
 //! | `store::life`, `::cutoffs` | when a session is over; kill switches |
-//! | `store::feed`, `::restoring` | what each step leaves in the feed; taking records back |
+//! | `store::feed` | what each step leaves in the feed |
+//! | `store::opening`, `::restoring`, `::before` | reading records that are given back; taking them back; kill switches of before |
 //! | `session`, `scope`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
 //! | `ticket` | what an operation carries along while it waits for the guard |
 //! | `groups`, `agents`, `roles` | sessions by agent and by role, and what a kill switch stops |

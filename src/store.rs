@@ -5,12 +5,14 @@
 //! commit checks that what was true is still true, and changes the state, in that one step
 //! (R12-R14, R19).
 
+mod before;
 mod create;
 mod current;
 mod cutoffs;
 mod ending;
 mod feed;
 mod life;
+mod opening;
 mod reading;
 mod restoring;
 
@@ -37,9 +39,9 @@ use crate::table::{Seed, Table};
 use crate::ticket::NewToken;
 use crate::token::{Fingerprint, FingerprintKey};
 
+use before::Before;
 use cutoffs::CutOff;
 pub use cutoffs::{Cleared, MAX_REVOCATIONS};
-use restoring::Before;
 
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
