@@ -24,7 +24,7 @@ fn next() -> SessionEngine {
     SessionEngine::from_bytes(clawdb_session_next::COMPONENT).unwrap()
 }
 
-/// Records that the component wrote when format 1 was all there was.
+/// Records of format 1, kept.
 const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -235,7 +235,7 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
     }
 }
 
-/// Records that the component wrote when format 1 was all there was.
+/// Records of format 1, kept.
 const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test]
