@@ -233,7 +233,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.validate` in the WIT.
-    pub async fn validate(&self, token: &Token) -> Result<Session, Error> {
+    pub async fn validate(&self, token: Token) -> Result<Session, Error> {
         self.use_token(token, None).await
     }
 
@@ -241,16 +241,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.authorize` in the WIT.
-    pub async fn authorize(&self, token: &Token, scope: &Scope) -> Result<Session, Error> {
+    pub async fn authorize(&self, token: Token, scope: &Scope) -> Result<Session, Error> {
         self.use_token(token, Some(scope)).await
     }
 
-    async fn use_token(&self, token: &Token, scope: Option<&Scope>) -> Result<Session, Error> {
+    async fn use_token(&self, token: Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.begin();
         let Presented {
             expected,
             superseded,
-        } = self.find(token, now)?;
+        } = self.find(&token, now)?;
         if superseded.is_some() {
             return Err(self.store.borrow_mut().refuse_superseded(expected, now));
         }
@@ -281,9 +281,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Has the guard check the token of a session (R9). Gives the time of its answer, at which the
     /// session was live and the token its current one; [`Error::Conflict`] if it is that no more.
-    async fn ask_guard(&self, token: &Token, expected: Expected) -> Result<Timestamp, Error> {
+    async fn ask_guard(&self, token: Token, expected: Expected) -> Result<Timestamp, Error> {
         let _watch = Watch::new(&self.store, expected);
-        let answer = self.guard.validate_token(token.expose()).await;
+        let answer = self.guard.validate_token(token).await;
 
         let now = self.clock.now();
         let mut store = self.store.borrow_mut();
@@ -316,12 +316,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.rotate` in the WIT.
-    pub async fn rotate(&self, token: &Token) -> Result<Grant, Error> {
+    pub async fn rotate(&self, token: Token) -> Result<Grant, Error> {
         let now = self.begin();
         let Presented {
             expected,
             superseded,
-        } = self.find(token, now)?;
+        } = self.find(&token, now)?;
         let (renewal, now) = match superseded {
             None => (Renewal::Rotation, self.ask_guard(token, expected).await?),
             Some(Worth::Grace) => (Renewal::Retry, now),

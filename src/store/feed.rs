@@ -2,7 +2,6 @@
 //!
 //! Without a `state-key` there is no feed, and nothing is kept of what has ended.
 
-use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use super::{Entry, Link, Store, TOMBSTONE};
@@ -83,7 +82,7 @@ impl Store {
     /// The record of a session that has ended.
     pub(super) fn tombstone(&self, id: SessionId) -> Option<u32> {
         let feed = self.feed.as_ref()?;
-        feed.ended(self.seed.hash_one(id), id).map(|(slot, _)| slot)
+        feed.ended(id.key(), id).map(|(slot, _)| slot)
     }
 
     /// A session was made.
@@ -138,7 +137,7 @@ impl Store {
             return;
         }
         let id = entry.session.id;
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         let ended = Ended {
             id,
             place,

@@ -127,15 +127,13 @@ impl Store {
             .iter()
             .map(|it| it.fingerprint.key())
             .collect();
-        let (agent_id, role) = (
-            entry.session.agent_id,
-            entry.session.attributes.role.clone(),
-        );
-        self.agents.reserve(&agent_id);
-        self.roles.reserve(&role);
+        let session = &entry.session;
+        entry.agent = self.agents.reserve(&session.agent_id);
+        entry.role = self.roles.reserve(&session.attributes.role);
+        let (agent, role) = (entry.agent, entry.role);
         let slot = self.insert(entry).slot;
-        self.agents.release(&agent_id);
-        self.roles.release(&role);
+        self.agents.release(agent);
+        self.roles.release(role);
         for token in superseded {
             if !self.by_fingerprint.contains(token) {
                 self.by_fingerprint.insert(token, slot);
@@ -147,7 +145,7 @@ impl Store {
                 Err(_) => self.wait_for(parent, slot),
             }
         }
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         for child in self.orphans.remove(place).unwrap_or_default() {
             let is_child =
                 |entry: &Entry| entry.parent == Link::NONE && entry.session.parent == Some(id);
@@ -170,7 +168,7 @@ impl Store {
         if let Ok(slot) = self.slot_of(id) {
             self.take_out_quietly(slot);
         }
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         if let Some((slot, ended)) = self.feed.as_ref()?.ended(place, id) {
             if self.feed.as_ref()?.row(slot)?.changed >= sequence {
                 return None;
@@ -302,7 +300,7 @@ impl Store {
 
     /// A child that is here before its parent. It is over until that comes.
     fn wait_for(&mut self, parent: SessionId, child: u32) {
-        let place = self.seed.hash_one(parent);
+        let place = parent.key();
         match self.orphans.get_mut(place) {
             Some(children) => children.push(child),
             None => self.orphans.insert(place, vec![child]),
