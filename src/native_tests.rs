@@ -144,7 +144,10 @@ fn r12_a_revoke_that_is_dropped_while_it_waits_has_taken_effect_and_stays_pendin
     let (manager, guard, _) = manager();
     let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
     drop_waiting(&guard, manager.revoke(session.id));
-    assert_eq!(now(manager.validate(token.clone())), Err(Error::InvalidToken));
+    assert_eq!(
+        now(manager.validate(token.clone())),
+        Err(Error::InvalidToken)
+    );
     assert_eq!(manager.stats().pending_revocations, 1);
     assert_eq!(now(manager.flush_guard_revocations()).settled, 1);
     assert_eq!(*guard.0.revoked.borrow(), ["handle-1"]);
@@ -228,7 +231,10 @@ fn r27_a_rotation_that_is_dropped_after_it_took_effect_owes_no_answer_any_more()
     // Its token is replaced before the guard is asked to revoke it.
     guard.0.revokes_held.set(true);
     assert!(poll(rotate.as_mut()).is_pending());
-    assert_eq!(now(manager.rotate(token.clone())).unwrap_err(), Error::Conflict);
+    assert_eq!(
+        now(manager.rotate(token.clone())).unwrap_err(),
+        Error::Conflict
+    );
     drop(rotate);
     guard.0.revokes_held.set(false);
     assert_eq!(
