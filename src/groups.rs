@@ -21,7 +21,7 @@ impl GroupId {
 /// The groups of one kind of which anything is kept.
 #[derive(Debug)]
 pub struct Groups<K, M> {
-    groups: Slab<Group<K, M>>,
+    slots: Slab<Group<K, M>>,
     by_key: Table<u32>,
     seed: Seed,
 }
@@ -56,7 +56,7 @@ impl<K, M> Group<K, M> {
 impl<K, M> Default for Groups<K, M> {
     fn default() -> Self {
         Self {
-            groups: Slab::new(),
+            slots: Slab::new(),
             by_key: Table::default(),
             seed: Seed::default(),
         }
@@ -72,7 +72,7 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
     /// Of how many groups anything is kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.len()
+        self.slots.len()
     }
 
     /// The group with this key.
@@ -86,12 +86,12 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
     /// A group.
     #[must_use]
     pub fn get(&self, id: GroupId) -> Option<&Group<K, M>> {
-        self.groups.get(id.0)
+        self.slots.get(id.0)
     }
 
     /// A group, to change.
     pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group<K, M>> {
-        self.groups.get_mut(id.0)
+        self.slots.get_mut(id.0)
     }
 
     /// Whether the group can have a create more. It cannot in the case, once in some 2^64 pairs,
@@ -99,7 +99,7 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
         let id = self.by_key.get(self.seed.hash_one(key));
-        let group = id.and_then(|id| self.groups.get(*id));
+        let group = id.and_then(|id| self.slots.get(*id));
         group.is_none_or(|group| group.key == *key)
     }
 
@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
         let id = if let Some(id) = self.by_key.get(place) {
             *id
         } else {
-            let id = self.groups.insert(Group {
+            let id = self.slots.insert(Group {
                 key: key.clone(),
                 cut_off: 0,
                 reserved: 0,
@@ -118,7 +118,7 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
             self.by_key.insert(place, id);
             id
         };
-        if let Some(group) = self.groups.get_mut(id) {
+        if let Some(group) = self.slots.get_mut(id) {
             group.reserved = group.reserved.saturating_add(1);
         }
         GroupId(id)
@@ -151,7 +151,7 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
     pub fn forget_if_idle(&mut self, id: GroupId) {
         let idle = |group: &Group<K, M>| group.reserved == 0 && group.members.is_empty();
         if self.get(id).is_some_and(idle)
-            && let Some(group) = self.groups.remove(id.0)
+            && let Some(group) = self.slots.remove(id.0)
         {
             self.by_key.remove(self.seed.hash_one(&group.key));
         }
