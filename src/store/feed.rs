@@ -12,7 +12,7 @@ use crate::hex;
 use crate::id::SessionId;
 use crate::json::Writer;
 use crate::record::{self, Change, ChangePage};
-use crate::revocations::{Owner, PendingKey, Settled};
+use crate::revocations::{Owner, PendingKey, Settled, of_use_until};
 use crate::seal::SALT_BYTES;
 use crate::session::RevokeFilter;
 use crate::token::FingerprintKey;
@@ -130,8 +130,7 @@ impl Store {
         let Some(record) = entry.record.get() else {
             return;
         };
-        let owed = entry.owed.iter().map(PendingKey::token_expires_at);
-        let until = owed.fold(entry.until, Ord::max);
+        let until = of_use_until(entry.until, &entry.owed);
         if until <= now && entry.owed.is_empty() {
             feed.forget(record);
             return;
@@ -243,8 +242,7 @@ impl Store {
             About::Meta => ("meta".into(), None, "meta", self.meta_body(feed)?),
             About::Session(slot) => {
                 let entry = self.sessions.get(*slot)?;
-                let owed = entry.owed.iter().map(PendingKey::token_expires_at);
-                let until = owed.fold(entry.until, Ord::max);
+                let until = of_use_until(entry.until, &entry.owed);
                 let key = session_key(entry.session.id);
                 (key, Some(until), "session", self.session_body(entry))
             }

@@ -15,7 +15,7 @@ use crate::error::{Error, Limit};
 use crate::feed::{About, Ended, Switch};
 use crate::id::SessionId;
 use crate::record::Change;
-use crate::revocations::{Owner, PendingKey};
+use crate::revocations::{Owner, PendingKey, of_use_until};
 use crate::seal::SALT_BYTES;
 use crate::table::Table;
 use crate::token::FingerprintKey;
@@ -179,12 +179,11 @@ impl Store {
             self.bytes = self.bytes.saturating_sub(TOMBSTONE);
         }
         let owed = self.owe_back(Owner::Session(id), owed);
-        let ends = owed.iter().map(PendingKey::token_expires_at);
         let ended = Ended {
             id,
             place,
             own_until: until,
-            until: ends.fold(until, Ord::max),
+            until: of_use_until(until, &owed),
             owed,
         };
         self.bytes = self.bytes.saturating_add(TOMBSTONE);
