@@ -178,11 +178,20 @@ pub enum Figure {
         /// For how long they call.
         milliseconds: u32,
     },
-    /// How many times the computing time of 10,000 creates the same take beyond the guard's 10 ms when
-    /// all are under way at a time.
-    InFlight,
-    /// What an instance of 10,000 takes, in bytes of the process.
-    InstanceMemory,
-    /// The time to make an instance of 10,000, in seconds.
-    InstanceTime,
+    /// Creates that are all under way at a time while the guard takes 10 ms: what they take beyond these
+    /// 10 ms, in parts of what as many take one after the other with a guard that answers at once.
+    InFlight {
+        /// How many.
+        creates: u32,
+    },
+    /// The time to make an instance, in seconds.
+    InstanceTime {
+        /// How many there are at a time.
+        instances: u32,
+    },
+    /// What an instance takes, in bytes of the process.
+    InstanceMemory {
+        /// How many there are at a time.
+        instances: u32,
+    },
 }

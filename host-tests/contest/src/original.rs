@@ -6,12 +6,13 @@
 //! session.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use uuid::Uuid;
 
-use crate::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use crate::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use crate::jwt::Signer;
 use crate::workload::{LIFETIME, Request, Session, now};
 
@@ -71,6 +72,35 @@ impl Original {
         let before = self.sessions.len();
         self.sessions.retain(|_, session| session.agent_id != agent);
         before - self.sessions.len()
+    }
+
+    /// How many validates a second so many threads get done that call at the same time.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
+    pub fn rate(&self, callers: u32, time: Duration) -> Result<f64, Failure> {
+        let some = self.sessions.iter().take(1_000);
+        let tokens: Vec<_> = some.map(|session| session.token.clone()).collect();
+        let begun = Instant::now();
+        let work = || {
+            let mut calls = 0_u32;
+            for token in tokens.iter().cycle() {
+                if begun.elapsed() >= time {
+                    break;
+                }
+                black_box(self.validate(token)?);
+                calls += 1;
+            }
+            Ok(calls)
+        };
+        let calls = thread::scope(|scope| {
+            let callers: Vec<_> = (0..callers).map(|_| scope.spawn(work)).collect();
+            callers.into_iter().try_fold(0, |calls, caller| {
+                let ended = caller.join();
+                Ok(calls + ended.map_err(|_| Failure::broken("a caller panicked"))??)
+            })
+        })?;
+        Ok(f64::from(calls) / begun.elapsed().as_secs_f64())
     }
 
     /// Ends all sessions whose time is over.
@@ -141,5 +171,17 @@ impl Contestant for Original {
             Self::prune(self);
         }
         Ok(Some(((), begun.elapsed())))
+    }
+
+    fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
+        match figure {
+            Figure::ValidateRate {
+                callers,
+                milliseconds,
+            } => self
+                .rate(callers, Duration::from_millis(milliseconds.into()))
+                .map(Some),
+            _ => Ok(None),
+        }
     }
 }

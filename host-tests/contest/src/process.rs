@@ -85,17 +85,13 @@ impl Process {
         }
     }
 
-    /// The time of so many calls.
+    /// The time of a call out of so many, in nanoseconds.
     ///
     /// # Errors
     /// [`ProcessError`].
-    pub fn time(
-        &mut self,
-        operation: Operation,
-        calls: u32,
-    ) -> Result<Option<Duration>, ProcessError> {
+    pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, ProcessError> {
         match self.ask(Ask::Time(operation, calls))? {
-            Answer::Took(took) => Ok(took.map(Duration::from_nanos)),
+            Answer::Took(took) => Ok(took),
             answer => Err(nonsense(&answer)),
         }
     }

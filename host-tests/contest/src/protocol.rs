@@ -10,7 +10,7 @@ use crate::contestant::{Figure, Operation};
 pub enum Ask {
     /// Make sessions until there are so many.
     Fill(u32),
-    /// Time so many calls.
+    /// The time of a call, out of so many.
     Time(Operation, u32),
     /// A figure that is no time of a call.
     Figure(Figure),
@@ -22,8 +22,8 @@ pub enum Ask {
 pub enum Answer {
     /// To `fill`.
     Filled(Option<Filled>),
-    /// To `time`: nanoseconds for all the calls.
-    Took(Option<u64>),
+    /// To `time`: nanoseconds for a call.
+    Took(Option<f64>),
     /// To `figure`.
     Figure(Option<f64>),
     /// It could not be done.

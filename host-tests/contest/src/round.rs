@@ -11,7 +11,9 @@ use crate::protocol::Filled;
 use crate::resident;
 use crate::workload::{self, Picks, SESSIONS_OF_AN_AGENT};
 
-/// How many calls are prepared and made at a time.
+/// How many batches there are, or more.
+const BATCHES: u32 = 9;
+/// How many calls are prepared and made at a time, at most.
 const BATCH: u32 = 1_000;
 /// How many tokens one call of `validate-many` gets.
 pub const TOKENS_AT_ONCE: usize = 64;
@@ -62,23 +64,25 @@ impl<C: Contestant> Rounds<C> {
         Ok(Some(filled))
     }
 
-    /// The time of so many calls of an operation; none where there is no such operation. There are as
-    /// many sessions after it as before.
+    /// The time of a call of an operation, in nanoseconds; none where there is no such operation. Of the
+    /// batches that the calls are made in it is the median one's, so that one in which another program had
+    /// the core does not count. There are as many sessions after it as before.
     ///
     /// # Errors
     /// [`Failure`] of a call.
-    pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<Duration>, Failure> {
-        let mut total = Duration::ZERO;
-        let mut left = calls;
+    pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, Failure> {
+        let batch = (calls / BATCHES).clamp(1, BATCH);
+        let mut times = Vec::new();
+        let mut left = calls.max(1);
         while left > 0 {
-            let calls = left.min(BATCH);
+            let calls = left.min(batch);
             let Some(took) = self.batch(operation, calls)? else {
                 return Ok(None);
             };
-            total += took;
+            times.push(took.as_secs_f64() * 1e9 / f64::from(calls));
             left -= calls;
         }
-        Ok(Some(total))
+        Ok(median(times))
     }
 
     /// A figure that is no time of a call.
@@ -186,6 +190,15 @@ impl<C: Contestant> Rounds<C> {
 /// others compute.
 fn computed() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
+}
+
+/// The one in the middle, or the mean of the two.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get((values.len() - 1) / 2)?;
+    Some(f64::midpoint(lower, upper))
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -15,6 +15,14 @@ pub struct YesGuard {
 }
 
 impl YesGuard {
+    /// One that answers after a time.
+    pub fn after(delay: Duration) -> Self {
+        Self {
+            issued: AtomicU32::default(),
+            delay: Some(delay),
+        }
+    }
+
     async fn wait(&self) {
         if let Some(delay) = self.delay {
             tokio::time::sleep(delay).await;

@@ -1,7 +1,9 @@
 //! `contestant`: one of those that `bench` measures, in a process of its own. It answers on standard
 //! input and output.
 
+mod channel;
 mod component;
+mod crowd;
 mod floor;
 mod guard;
 
@@ -18,6 +20,10 @@ use clawdb_session_contest::serve::serve;
 pub enum Name {
     /// The component, called by one task
     Component,
+    /// The component behind the host's channel
+    Channel,
+    /// Many creates under way, many instances
+    Crowd,
     /// The least that a component can do
     Floor,
     /// The original design, natively
@@ -28,6 +34,8 @@ pub enum Name {
 pub fn run(name: Name) -> Result<(), Box<dyn Error>> {
     match name {
         Name::Component => answer(component::Component::start()?),
+        Name::Channel => answer(channel::Channel::start()?),
+        Name::Crowd => answer(crowd::Crowd::start()?),
         Name::Floor => answer(floor::Floor::start()?),
         Name::Original => answer(Original::default()),
     }
