@@ -1,5 +1,6 @@
 //! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component; for
-//! the package `next`, with the guest's feature of that name.
+//! the package `next`, with the guest's feature of that name. For the host also the floor
+//! (`host-tests/floor`), which takes some seconds.
 //!
 //! So `cargo run`, `cargo test` and `cargo bench` need nothing before them. The guest has a target
 //! folder of its own inside the workspace's, shared by all profiles of the host: there is one
@@ -53,6 +54,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         "Cargo.toml",
         "Cargo.lock",
         ".cargo/config.toml",
+        "host-tests/floor",
     ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
@@ -67,19 +69,108 @@ fn build() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&target_dir)?;
     let turn = fs::File::create(target_dir.join("one-at-a-time"))?;
     turn.lock()?;
-    let module = build_module(&root, &target_dir, &Toolchain::find()?, is_next)?;
-    let component = wit_component::ComponentEncoder::default()
-        .validate(true)
-        .module(&fs::read(module)?)?
-        .encode()?;
-    drop(turn);
-    let file = out.join("clawdb_session.wasm");
-    fs::write(&file, without_names(&component)?)?;
-    println!(
-        "cargo::rustc-env=CLAWDB_SESSION_COMPONENT={}",
-        file.display()
-    );
+    let toolchain = Toolchain::find()?;
+    let features: &[&str] = if is_next {
+        &["--features", "next"]
+    } else {
+        &[]
+    };
+    let guest = Guest {
+        root: &root,
+        target_dir: &target_dir,
+        toolchain: &toolchain,
+        out: &out,
+    };
+    guest.build("clawdb-session", features, "CLAWDB_SESSION_COMPONENT")?;
+    if !is_next {
+        guest.build("clawdb-session-floor", &[], "CLAWDB_SESSION_FLOOR")?;
+    }
     Ok(())
+}
+
+/// What the guests are built with.
+struct Guest<'a> {
+    root: &'a Path,
+    target_dir: &'a Path,
+    toolchain: &'a Toolchain,
+    out: &'a Path,
+}
+
+impl Guest<'_> {
+    /// Builds a package of the workspace, makes it a component, and tells the crate where it is, in
+    /// an environment variable.
+    fn build(
+        &self,
+        package: &str,
+        features: &[&str],
+        variable: &str,
+    ) -> Result<(), Box<dyn Error>> {
+        let name = format!("{}.wasm", package.replace('-', "_"));
+        self.build_module(package, features)?;
+        let module = self.target_dir.join(TARGET).join(PROFILE).join(&name);
+        let component = wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&fs::read(module)?)?
+            .encode()?;
+        let file = self.out.join(name);
+        fs::write(&file, without_names(&component)?)?;
+        println!("cargo::rustc-env={variable}={}", file.display());
+        Ok(())
+    }
+
+    fn build_module(&self, package: &str, features: &[&str]) -> Result<(), Box<dyn Error>> {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(self.root)
+            .args([
+                "build",
+                "--locked",
+                "--package",
+                package,
+                "--lib",
+                "--target",
+                TARGET,
+                "--profile",
+                PROFILE,
+            ])
+            .args(features)
+            .arg("--target-dir")
+            .arg(self.target_dir)
+            .arg("--config")
+            .arg(format!(
+                "target.{TARGET}.rustflags={:?}",
+                self.toolchain.rustflags(self.root)
+            ));
+        // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and
+        // clippy's wrapper would check the guest instead of building it.
+        for (name, _) in env::vars_os() {
+            let is_hosts = name.to_str().is_some_and(|name| {
+                name.starts_with("CARGO_PROFILE_")
+                    || name.starts_with("CARGO_BUILD_")
+                    || name.starts_with("CARGO_TARGET_")
+                    || matches!(
+                        name,
+                        "RUSTFLAGS"
+                            | "CARGO_ENCODED_RUSTFLAGS"
+                            | "CARGO_INCREMENTAL"
+                            | "RUSTC_WORKSPACE_WRAPPER"
+                            | "RUSTC"
+                    )
+            });
+            if is_hosts {
+                cargo.env_remove(name);
+            }
+        }
+        self.toolchain.apply(&mut cargo);
+        let status = cargo.status()?;
+        if !status.success() {
+            return Err(format!(
+                "building {package} for {TARGET} failed ({status}); cargo's messages are above"
+            )
+            .into());
+        }
+        Ok(())
+    }
 }
 
 /// The component without the names of its inner parts: they are for debuggers, and a fiftieth of
@@ -110,70 +201,6 @@ fn without_names(bytes: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
 /// `<target>/<profile>/build/<package>/out`.
 fn guest_target_dir(out: &Path) -> PathBuf {
     out.ancestors().nth(4).unwrap_or(out).join("guest")
-}
-
-fn build_module(
-    root: &Path,
-    target_dir: &Path,
-    toolchain: &Toolchain,
-    is_next: bool,
-) -> Result<PathBuf, Box<dyn Error>> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(root)
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "clawdb-session",
-            "--lib",
-            "--target",
-            TARGET,
-            "--profile",
-            PROFILE,
-        ])
-        .arg("--target-dir")
-        .arg(target_dir)
-        .arg("--config")
-        .arg(format!(
-            "target.{TARGET}.rustflags={:?}",
-            toolchain.rustflags(root)
-        ));
-    if is_next {
-        cargo.args(["--features", "next"]);
-    }
-    // What belongs to the host's build: its flags would replace those of `.cargo/config.toml`, and
-    // clippy's wrapper would check the guest instead of building it.
-    for (name, _) in env::vars_os() {
-        let is_hosts = name.to_str().is_some_and(|name| {
-            name.starts_with("CARGO_PROFILE_")
-                || name.starts_with("CARGO_BUILD_")
-                || name.starts_with("CARGO_TARGET_")
-                || matches!(
-                    name,
-                    "RUSTFLAGS"
-                        | "CARGO_ENCODED_RUSTFLAGS"
-                        | "CARGO_INCREMENTAL"
-                        | "RUSTC_WORKSPACE_WRAPPER"
-                        | "RUSTC"
-                )
-        });
-        if is_hosts {
-            cargo.env_remove(name);
-        }
-    }
-    toolchain.apply(&mut cargo);
-    let status = cargo.status()?;
-    if !status.success() {
-        return Err(format!(
-            "building the guest for {TARGET} failed ({status}); cargo's messages are above"
-        )
-        .into());
-    }
-    Ok(target_dir
-        .join(TARGET)
-        .join(PROFILE)
-        .join("clawdb_session.wasm"))
 }
 
 /// A compiler that can build for the target.

@@ -17,7 +17,8 @@ use crate::bindings::Session as Component;
 use crate::engine::SessionEngine;
 use crate::error::{HostError, StartError, TrapKind};
 use crate::host::HostOptions;
-use crate::imports::{GuardBroken, Memory, State};
+pub use crate::imports::State;
+use crate::imports::{GuardBroken, Memory};
 use crate::pulse::Pulse;
 
 /// An instance, in the hands of one.

@@ -71,6 +71,9 @@ enum Command {
         #[command(flatten)]
         storage: Storage,
     },
+    /// Answers what `bench` asks a contestant
+    #[command(hide = true)]
+    Contestant { name: command::contestant::Name },
     /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
     Measure {
         /// How many sessions to have again, one number after the other
@@ -111,6 +114,13 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
+        // It has a runtime of its own, on a thread that belongs to nobody else.
+        Some(Command::Contestant { name }) => {
+            let ended = tokio::task::spawn_blocking(move || {
+                command::contestant::run(name).map_err(|error| error.to_string())
+            });
+            Ok(ended.await??)
+        }
         Some(Command::Measure {
             sessions,
             folder,
