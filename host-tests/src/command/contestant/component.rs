@@ -139,6 +139,21 @@ impl Contestant for Component {
         })
     }
 
+    fn validate_many(&mut self, tokens: Vec<Vec<String>>) -> Timed<()> {
+        self.timed(async |accessor, exports| {
+            let sessions = exports.clawdb_session_sessions();
+            for tokens in tokens {
+                let validated = sessions.call_validate_many(accessor, tokens).await?;
+                let validated = validated.and_then(|answers| answers.into_iter().collect());
+                match validated {
+                    Ok(sessions) => drop::<Vec<_>>(black_box(sessions)),
+                    Err(error) => return Ok(Err(refused(Operation::ValidateMany)(error))),
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
         let ids = texts(ids);
         self.timed(async |accessor, exports| {
