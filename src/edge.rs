@@ -158,6 +158,15 @@ impl sessions::Guest for Component {
         Ok(manager().validate(Token::parse(token)?).await?.into())
     }
 
+    async fn validate_many(
+        tokens: Vec<String>,
+    ) -> Result<Vec<Result<sessions::Session, sessions::Error>>, sessions::Error> {
+        let tokens: Vec<_> = tokens.into_iter().map(Token::parse).collect();
+        let answers = manager().validate_many(tokens).await?;
+        let translate = |answer: Result<crate::Session, Error>| Ok(answer?.into());
+        Ok(answers.into_iter().map(translate).collect())
+    }
+
     async fn authorize(token: String, scope: String) -> Result<sessions::Session, sessions::Error> {
         let (token, scope) = (Token::parse(token)?, Scope::parse(scope)?);
         Ok(manager().authorize(token, &scope).await?.into())

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `manager` | the operations: what is checked, asked and done, in which order |
 //! | `manager::held`, `::revoking` | what a waiting operation holds; asking the guard to revoke |
+//! | `manager::batch` | many tokens in one call |
 //! | `manager::subscription`, `::waiting` | readers that events are pushed to; futures side by side |
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |

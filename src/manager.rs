@@ -9,6 +9,7 @@
 //! nothing gives its place up, a kill switch ends at once what it has not ended yet, and revocations
 //! that were not confirmed stay pending.
 
+mod batch;
 mod held;
 mod revoking;
 mod subscription;
@@ -26,13 +27,13 @@ use crate::config::{Config, Limits, within};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
 use crate::events::{Denial, EndReason, EventPage};
-use crate::guard::{Guard, IssueRequest, is_handle};
+use crate::guard::{Claims, Guard, IssueRequest, is_handle};
 use crate::id::{AgentId, SessionId};
 use crate::record::{Change, ChangePage};
 use crate::scope::Scope;
 use crate::seal::SALT_BYTES;
 use crate::session::{CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage};
-use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals};
+use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals, Used};
 use crate::superseded::{Renewal, Worth};
 use crate::table::Seed;
 use crate::ticket::{Draft, Expected, NewToken, Presented, RenewalPlan};
@@ -247,26 +248,29 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     async fn use_token(&self, token: Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.begin();
-        let Presented {
-            expected,
-            superseded,
-        } = self.find(&token, now)?;
-        if superseded.is_some() {
-            return Err(self.store.borrow_mut().refuse_superseded(expected, now));
-        }
-        let now = match self.ask_guard(token, expected).await {
-            Err(Error::Conflict) => {
-                let now = self.clock.now();
-                return Err(self.store.borrow_mut().refuse_superseded(expected, now));
-            }
-            answer => answer?,
+        let expected = self.find_current(&token, now)?;
+        let used = {
+            let _watch = Watch::new(&self.store, expected);
+            let answer = self.guard.validate_token(token).await;
+            self.use_if_good(expected, answer, scope, self.clock.now())?
         };
-        let used = self.store.borrow_mut().take_use(expected, scope, now)?;
         if let Some(pending) = used.exhausted {
             // The use was taken, whatever happens from here on.
             let _ = self.revoke_with_guard(pending).await;
         }
         Ok(used.session)
+    }
+
+    /// The session that a token stands for now.
+    fn find_current(&self, token: &Token, now: Timestamp) -> Result<Expected, Error> {
+        let Presented {
+            expected,
+            superseded,
+        } = self.find(token, now)?;
+        if superseded.is_none() {
+            return Ok(expected);
+        }
+        Err(self.store.borrow_mut().refuse_superseded(expected, now))
     }
 
     /// The session that a token stands for, or stood for.
@@ -279,13 +283,31 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Has the guard check the token of a session (R9). Gives the time of its answer, at which the
-    /// session was live and the token its current one; [`Error::Conflict`] if it is that no more.
-    async fn ask_guard(&self, token: Token, expected: Expected) -> Result<Timestamp, Error> {
-        let _watch = Watch::new(&self.store, expected);
-        let answer = self.guard.validate_token(token).await;
+    /// Uses a session, if the guard's answer about its token is a yes and all else holds still.
+    fn use_if_good(
+        &self,
+        expected: Expected,
+        answer: Result<Claims, GuardError>,
+        scope: Option<&Scope>,
+        now: Timestamp,
+    ) -> Result<Used, Error> {
+        let judged = self.judge(expected, answer, now);
+        let mut store = self.store.borrow_mut();
+        match judged {
+            Ok(()) => store.take_use(expected, scope, now),
+            Err(Error::Conflict) => Err(store.refuse_superseded(expected, now)),
+            Err(error) => Err(error),
+        }
+    }
 
-        let now = self.clock.now();
+    /// What the guard's answer about the token of a session comes to (R9). The session is live and the
+    /// token its current one if that is a yes; [`Error::Conflict`] if it is that no more.
+    fn judge(
+        &self,
+        expected: Expected,
+        answer: Result<Claims, GuardError>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut store = self.store.borrow_mut();
         let handle = store
             .check(expected, now)
@@ -293,7 +315,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let (denial, error) = match answer {
             Ok(claims) if claims.handle != handle => (Denial::Handle, Error::InvalidToken),
             Ok(claims) if claims.expires_at <= now => (Denial::Guard, GuardError::Expired.into()),
-            Ok(_) => return Ok(now),
+            Ok(_) => return Ok(()),
             // An authority that does not answer has refused nobody.
             Err(error @ GuardError::Unavailable(_)) => return Err(error.into()),
             Err(error) => (Denial::Guard, error.into()),
@@ -323,7 +345,13 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             superseded,
         } = self.find(&token, now)?;
         let (renewal, now) = match superseded {
-            None => (Renewal::Rotation, self.ask_guard(token, expected).await?),
+            None => {
+                let _watch = Watch::new(&self.store, expected);
+                let answer = self.guard.validate_token(token).await;
+                let now = self.clock.now();
+                self.judge(expected, answer, now)?;
+                (Renewal::Rotation, now)
+            }
             Some(Worth::Grace) => (Renewal::Retry, now),
             Some(Worth::Overtaken) => return Err(Error::Conflict),
             Some(Worth::Nothing) => {

@@ -160,6 +160,8 @@ fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
     let before = manager.stats();
     drop_waiting(&guard, manager.refresh(session.id));
     drop_waiting(&guard, manager.validate(token.clone()));
+    let many = vec![Ok(token.clone()), Err(Error::InvalidToken)];
+    drop_waiting(&guard, manager.validate_many(many));
     assert_eq!(manager.stats(), before);
     assert_eq!(now(manager.validate(token.clone())), Ok(session));
 }
@@ -252,15 +254,20 @@ fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
         guard.0.held.set(true);
         let mut refresh = Box::pin(manager.refresh(session.id));
         let mut validate = Box::pin(manager.validate(token.clone()));
+        let twice = vec![Ok(token.clone()), Ok(token.clone())];
+        let mut many = Box::pin(manager.validate_many(twice));
         assert!(poll(refresh.as_mut()).is_pending() && poll(validate.as_mut()).is_pending());
+        assert!(poll(many.as_mut()).is_pending());
         guard.0.held.set(false);
         now(manager.revoke(session.id)).unwrap();
         assert_eq!(manager.fates(), 1);
         if finish {
             assert_eq!(now(refresh).unwrap_err(), Error::SessionRevoked);
             assert_eq!(now(validate), Err(Error::SessionRevoked));
+            let revoked = || Err(Error::SessionRevoked);
+            assert_eq!(now(many), Ok(vec![revoked(), revoked()]));
         } else {
-            drop((refresh, validate));
+            drop((refresh, validate, many));
         }
         assert_eq!(manager.fates(), 0);
     }

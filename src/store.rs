@@ -40,6 +40,7 @@ use crate::ticket::NewToken;
 use crate::token::{Fingerprint, FingerprintKey};
 
 use before::Before;
+pub use current::Used;
 use cutoffs::CutOff;
 pub use cutoffs::{Cleared, MAX_REVOCATIONS};
 

@@ -20,7 +20,7 @@
 //!
 //! A read is answered from the instance, if the host still has the tenant when the answer is there. It
 //! can tell what is not durable yet (and whoever did that has no answer yet). The uses of a session
-//! with `max-uses` are made durable before `validate` and `authorize` answer: none is granted twice.
+//! with `max-uses` are made durable before `validate`, `validate-many` and `authorize` answer: none is granted twice.
 //! The [events](DurableHost::subscribe) are not kept, but their numbers go on.
 //!
 //! # The guard

@@ -34,6 +34,9 @@ use crate::token::Token;
 /// about 1 MiB stays well below.
 const MAX_RESTORED: usize = 16 << 20;
 
+/// How many bytes of tokens one `validate-many` takes. The component takes 256 of 8 KiB.
+const MAX_TOKENS_BYTES: usize = 16 << 20;
+
 /// What an instance is given, and its bounds.
 #[derive(Clone)]
 pub struct HostOptions {
@@ -54,7 +57,8 @@ pub struct HostOptions {
     /// might. A guard that blocks its thread counts as well, so it should not.
     pub interrupt_after: Duration,
     /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
-    /// default. Further ones wait for their turn. What is there to end sessions never waits.
+    /// default; one that is about many tokens counts as so many. Further ones wait for their turn. What is
+    /// there to end sessions never waits.
     pub max_in_flight: usize,
 }
 
@@ -117,6 +121,9 @@ impl From<sessions::Grant> for Grant {
     }
 }
 
+/// What `sessions.validate-many` answers for one of the tokens.
+pub type Validated = Result<Session, SessionError>;
+
 /// A handle on a running instance. Clones are handles on the same; the instance ends when the last
 /// one is dropped and the calls under way are done.
 ///
@@ -126,6 +133,7 @@ impl From<sessions::Grant> for Grant {
 pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,
     turns: Arc<Semaphore>,
+    max_in_flight: usize,
     stopped: watch::Receiver<Option<HostError>>,
     memory: Arc<AtomicUsize>,
 }
@@ -138,7 +146,10 @@ macro_rules! call {
         })
     };
     (in turn, $host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
-        $host.call_in_turn(move |accessor, component| {
+        call!(in turns 1, $host, $interface.$function($($argument),*))
+    };
+    (in turns $turns:expr, $host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
+        $host.call_in_turn($turns, move |accessor, component| {
             Box::pin(component.$interface().$function(accessor, $($argument),*))
         })
     };
@@ -153,7 +164,7 @@ impl SessionHost {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
-        let max_in_flight = options.max_in_flight;
+        let max_in_flight = options.max_in_flight.min(Semaphore::MAX_PERMITS);
         let instance = Instance::start(engine, options).await?;
         let memory = instance.shared_memory();
 
@@ -165,7 +176,8 @@ impl SessionHost {
         });
         Ok(Self {
             commands,
-            turns: Arc::new(Semaphore::new(max_in_flight.min(Semaphore::MAX_PERMITS))),
+            turns: Arc::new(Semaphore::new(max_in_flight)),
+            max_in_flight,
             stopped,
             memory,
         })
@@ -216,6 +228,21 @@ impl SessionHost {
         let token = token.into();
         bounded("token", token.len())?;
         Ok(call!(in turn, self, clawdb_session_sessions.call_validate(token)).await??)
+    }
+
+    /// `sessions.validate-many`. It waits for a turn for each of its tokens, or for all that there are.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn validate_many(&self, tokens: Vec<String>) -> Result<Vec<Validated>, CallError> {
+        bounded_to(MAX_TOKENS_BYTES, "tokens", size_of_list(&tokens))?;
+        let turns = tokens.len();
+        let answer = call!(
+            in turns turns,
+            self,
+            clawdb_session_sessions.call_validate_many(tokens)
+        );
+        Ok(answer.await??)
     }
 
     /// `sessions.authorize`.
@@ -495,10 +522,11 @@ impl SessionHost {
         self.send(Command::Settle(reply), settled).await
     }
 
-    /// A call that waits for its turn first. It holds its place until it has ended in the instance,
-    /// also when the caller has long gone.
+    /// A call that waits for its turn first, or for several. It holds them until it has ended in the
+    /// instance, also when the caller has long gone.
     async fn call_in_turn<R: Send + 'static>(
         &self,
+        turns: usize,
         call: impl for<'a> FnOnce(
             &'a Accessor<State>,
             &'a Component,
@@ -506,11 +534,12 @@ impl SessionHost {
         + Send
         + 'static,
     ) -> Result<R, HostError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turns = u32::try_from(turns.min(self.max_in_flight)).unwrap_or(u32::MAX);
+        let turns = Arc::clone(&self.turns).acquire_many_owned(turns).await;
         self.call(|accessor, component| {
             let running = call(accessor, component);
             Box::pin(async move {
-                let _turn = turn;
+                let _turns = turns;
                 running.await
             })
         })

@@ -4,11 +4,18 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Runs futures side by side to their ends.
-pub(super) async fn join_all<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
-    let mut running: Vec<Pin<Box<F>>> = futures.map(Box::pin).collect();
+/// Runs futures side by side to their ends. Each is made when those before it wait, so that where
+/// nothing waits one does the work of all.
+pub(super) async fn join_all<F: Future<Output = ()>>(mut futures: impl Iterator<Item = F>) {
+    let mut running: Vec<Pin<Box<F>>> = Vec::new();
     poll_fn(|context| {
         running.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        for future in futures.by_ref() {
+            let mut future = Box::pin(future);
+            if future.as_mut().poll(context).is_pending() {
+                running.push(future);
+            }
+        }
         if running.is_empty() {
             Poll::Ready(())
         } else {

@@ -7,7 +7,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::error::CallError;
-use crate::host::{Grant, SessionHost};
+use crate::host::{Grant, SessionHost, Validated};
 
 macro_rules! calls {
     ($($kind:ident: $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
@@ -27,6 +27,7 @@ calls! {
     run: create(request: CreateRequest) -> Grant;
     run: delegate(parent_session_id: impl Into<String>, request: CreateRequest) -> Grant;
     used: validate(token: impl Into<String>) -> Session;
+    used: validate_many(tokens: Vec<String>) -> Vec<Validated>;
     used: authorize(token: impl Into<String>, scope: impl Into<String>) -> Session;
     run: rotate(token: impl Into<String>) -> Grant;
     run: touch(session_id: impl Into<String>) -> ();
@@ -47,17 +48,31 @@ calls! {
 }
 
 impl DurableHost {
-    /// A use of a token. Only uses that are counted have to be durable.
-    async fn used<F, R>(&self, call: F) -> Result<Session, DurableError>
+    /// A use of tokens. Only uses that are counted have to be durable.
+    async fn used<F, R, T: Uses>(&self, call: F) -> Result<T, DurableError>
     where
         F: FnOnce(SessionHost) -> R,
-        R: Future<Output = Result<Session, CallError>>,
+        R: Future<Output = Result<T, CallError>>,
     {
-        let counted = |answer: &Result<Session, CallError>| {
-            answer
-                .as_ref()
-                .is_ok_and(|session| session.uses_left.is_some())
-        };
+        let counted = |answer: &Result<T, CallError>| answer.as_ref().is_ok_and(Uses::are_counted);
         self.call(call, counted).await
+    }
+}
+
+/// An answer that tells of uses.
+trait Uses {
+    /// Whether one of them is of a session with `max-uses`.
+    fn are_counted(&self) -> bool;
+}
+
+impl Uses for Session {
+    fn are_counted(&self) -> bool {
+        self.uses_left.is_some()
+    }
+}
+
+impl Uses for Vec<Validated> {
+    fn are_counted(&self) -> bool {
+        self.iter().flatten().any(Uses::are_counted)
     }
 }

@@ -15,7 +15,7 @@ use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::clock::rfc3339;
 use crate::durable::DurableError;
 use crate::error::{CallError, HostError};
-use crate::host::Grant;
+use crate::host::{Grant, Validated};
 
 /// A value that an operation gives.
 pub trait ToJson {
@@ -64,6 +64,12 @@ impl ToJson for Session {
             "generation": self.generation,
             "uses-left": self.uses_left,
         })
+    }
+}
+
+impl ToJson for Vec<Validated> {
+    fn to_json(&self) -> Value {
+        self.iter().map(answer).collect()
     }
 }
 

@@ -396,6 +396,7 @@ macro_rules! answer {
                 request,
             } => json::answer(&$host.delegate(parent_session_id, request.into()).await),
             Operation::Validate { token } => json::answer(&$host.validate(token).await),
+            Operation::ValidateMany { tokens } => json::answer(&$host.validate_many(tokens).await),
             Operation::Authorize { token, scope } => {
                 json::answer(&$host.authorize(token, scope).await)
             }

@@ -116,6 +116,8 @@ pub enum Operation {
     },
     /// `sessions.validate`
     Validate { token: String },
+    /// `sessions.validate-many`
+    ValidateMany { tokens: Vec<String> },
     /// `sessions.authorize`
     Authorize { token: String, scope: String },
     /// `sessions.rotate`

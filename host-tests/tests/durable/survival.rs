@@ -160,12 +160,16 @@ async fn only_counted_uses_wait_for_the_journal() {
     let host = stage.host().await;
     let plain = create(&host).await;
     let counted = CreateRequest {
-        max_uses: Some(2),
+        max_uses: Some(3),
         ..request(AGENT)
     };
     let counted = host.create(counted).await.unwrap();
     stage.journal.set(Mood::Away);
     assert_lives(&host, &plain).await;
+    let many = vec![plain.token.to_string(); 2];
+    assert!(host.validate_many(many.clone()).await.is_ok());
+    let with_counted = [many, vec![counted.token.to_string()]].concat();
+    retry(host.validate_many(with_counted).await);
     retry(host.validate(&*counted.token).await);
     retry(host.authorize(&*counted.token, "memory:read").await);
     stage.journal.set(Mood::Well);

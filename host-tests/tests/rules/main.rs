@@ -4,6 +4,7 @@
 //! a guard that is held; nothing sleeps.
 
 mod audit;
+mod batch;
 mod bounds;
 mod component;
 mod delegation;

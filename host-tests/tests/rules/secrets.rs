@@ -29,6 +29,8 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         host.validate(&*second.token).await.unwrap()
     ));
     said.push(format!("{:?}", host.authorize(&*second.token, "a").await));
+    let both = vec![first.token.to_string(), second.token.to_string()];
+    said.push(format!("{:?}", host.validate_many(both).await));
     said.push(format!("{:?}", host.rotate(&*first.token).await));
     for mode in [
         GuardMode::Deny,

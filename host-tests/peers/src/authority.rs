@@ -1,0 +1,140 @@
+//! `claw-guard` 0.1.2, `ClawDB`'s token authority: sessions in `SQLite`, tokens that are JSON Web Tokens.
+//!
+//! In memory and with one connection, which is its fastest way. It keeps agent, workspace, role and
+//! scopes, no task and no metadata. It cannot refresh, end all sessions of an agent or prune. A
+//! session that is revoked stays in its table; here such rows are deleted after the time is taken, so
+//! that the table stays as big as it was.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use claw_guard::session::SessionManager;
+use claw_guard::{Guard, GuardConfig};
+use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_contest::workload::{LIFETIME, Request, WORKSPACE};
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqlitePoolOptions;
+use tokio::runtime::{Builder, Runtime};
+use uuid::Uuid;
+
+/// A session manager of `claw-guard`'s and the runtime that its calls run in.
+pub struct ClawGuard {
+    runtime: Runtime,
+    sessions: SessionManager,
+    pool: SqlitePool,
+}
+
+impl ClawGuard {
+    /// An empty database in memory.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be set up.
+    pub fn start() -> Result<Self, Failure> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Failure::broken)?;
+        let (sessions, pool) = runtime.block_on(set_up())?;
+        Ok(Self {
+            runtime,
+            sessions,
+            pool,
+        })
+    }
+}
+
+/// `claw-guard` opens five connections, which would have a database in memory each. So it makes its
+/// tables in a file, and they are made again where there is one connection, which is never closed.
+async fn set_up() -> Result<(SessionManager, SqlitePool), Failure> {
+    let folder = tempfile::tempdir().map_err(Failure::broken)?;
+    let config = GuardConfig {
+        db_path: folder.path().join("guard.db"),
+        jwt_secret: secrecy::SecretString::from("a secret of more than thirty-two bytes"),
+        policy_dir: None,
+        sensitive_resources: Vec::new(),
+        audit_flush_interval_ms: 100,
+        audit_batch_size: 500,
+        business_hours_start_hour: 0,
+        business_hours_end_hour: 24,
+    };
+    let guard = Guard::new(config.clone()).await.map_err(Failure::broken)?;
+    let tables = "SELECT sql FROM sqlite_master WHERE tbl_name = 'sessions' AND sql IS NOT NULL";
+    let tables: Vec<String> = sqlx::query_scalar(tables)
+        .fetch_all(guard.pool())
+        .await
+        .map_err(Failure::broken)?;
+    guard.pool().close().await;
+
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect("sqlite::memory:")
+        .await
+        .map_err(Failure::broken)?;
+    for statement in &tables {
+        let done = sqlx::query(statement).execute(&pool).await;
+        done.map_err(Failure::broken)?;
+    }
+    Ok((SessionManager::new(pool.clone(), Arc::new(config)), pool))
+}
+
+impl Contestant for ClawGuard {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
+        self.runtime.block_on(async {
+            let mut sessions = Vec::with_capacity(requests.len());
+            let begun = Instant::now();
+            for request in requests {
+                let Request {
+                    agent_id: agent,
+                    role,
+                    scopes,
+                    ..
+                } = request;
+                let made = self
+                    .sessions
+                    .create_session(agent, WORKSPACE, &role, scopes, LIFETIME);
+                sessions.push(made.await.map_err(refused(Operation::Create))?);
+            }
+            let took = begun.elapsed();
+            let granted = sessions.into_iter().map(|session| Granted {
+                id: session.id,
+                token: session.token,
+            });
+            Ok(Some((granted.collect(), took)))
+        })
+    }
+
+    fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            for token in tokens {
+                let session = self.sessions.validate_session(&token).await;
+                session.map_err(refused(Operation::Validate))?;
+            }
+            Ok(Some(((), begun.elapsed())))
+        })
+    }
+
+    fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
+        self.runtime.block_on(async {
+            let begun = Instant::now();
+            for &id in &ids {
+                let revoked = self.sessions.revoke_session(id).await;
+                revoked.map_err(refused(Operation::Revoke))?;
+            }
+            let took = begun.elapsed();
+            for id in ids {
+                let row = sqlx::query("DELETE FROM sessions WHERE id = ?1 AND revoked = 1");
+                let deleted = row.bind(id.to_string()).execute(&self.pool).await;
+                if deleted.map_err(Failure::broken)?.rows_affected() != 1 {
+                    let refused = Failure::refused(Operation::Revoke);
+                    return Err(refused("no such session".into()));
+                }
+            }
+            Ok(Some(((), took)))
+        })
+    }
+}
+
+fn refused(operation: Operation) -> impl Fn(claw_guard::GuardError) -> Failure {
+    move |error| Failure::refused(operation)(error.to_string())
+}

@@ -1,0 +1,36 @@
+//! How a batch of calls is timed: one call after the other, and what each gives is kept, so that
+//! nothing else than the calls is in the time.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use clawdb_session_contest::contestant::{Failure, Granted, Timed};
+use clawdb_session_contest::workload::Session;
+
+/// A call for each item; what they give.
+pub fn all<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<Vec<R>> {
+    let mut results = Vec::with_capacity(items.len());
+    let begun = Instant::now();
+    for item in items {
+        results.push(call(item)?);
+    }
+    Ok(Some((results, begun.elapsed())))
+}
+
+/// A call for each item; what they give is dropped.
+pub fn each<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<()> {
+    let begun = Instant::now();
+    for item in items {
+        black_box(call(item)?);
+    }
+    Ok(Some(((), begun.elapsed())))
+}
+
+/// What the callers get of sessions that were made.
+pub fn granted(sessions: Vec<Session>) -> Vec<Granted> {
+    let granted = sessions.into_iter().map(|session| Granted {
+        id: session.id,
+        token: session.token,
+    });
+    granted.collect()
+}

@@ -1,0 +1,77 @@
+//! A Redis server of its own.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use clawdb_session_contest::contestant::Failure;
+
+/// A server on a free port of the loopback, without persistence. It ends when this is dropped.
+pub struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Failure::Broken`] when it is not installed or ends at once.
+    pub fn start() -> Result<Self, Failure> {
+        let port = free_port().map_err(Failure::broken)?;
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut server = match child {
+            Ok(child) => Self { child, port },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let hint = "redis-server is not installed (apt-get install redis-server)";
+                return Err(Failure::broken(hint));
+            }
+            Err(error) => return Err(Failure::Broken(format!("redis-server: {error}"))),
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.port)
+    }
+
+    /// Reads what it writes until it says that it is ready.
+    fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let mut last = String::new();
+        let Some(output) = self.child.stdout.take() else {
+            return Err(Failure::broken("redis-server has no output"));
+        };
+        let mut lines = BufReader::new(output).lines();
+        for line in lines.by_ref() {
+            last = line.map_err(Failure::broken)?;
+            if last.contains("Ready to accept connections") {
+                // What it writes later must not fill the pipe.
+                thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                return Ok(());
+            }
+        }
+        Err(Failure::Broken(format!(
+            "redis-server did not start: {last}"
+        )))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,102 @@
+//! Many tokens in one call.
+//!
+//! What a call costs by itself is paid once: one reading of the clock and one look at each session
+//! before the guard is asked, and the same after its last answer.
+
+use std::cell::RefCell;
+
+use super::SessionManager;
+use super::held::Watch;
+use super::waiting::join_all;
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::error::{Error, GuardError};
+use crate::guard::{Claims, Guard};
+use crate::session::Session;
+use crate::ticket::Expected;
+use crate::token::Token;
+
+/// How many tokens one call takes at most: their number is what the call keeps others waiting by
+/// (R20).
+const MAX_TOKENS: usize = 256;
+
+/// How many of them wait for the guard at a time.
+const CHECKS_AT_ONCE: usize = 16;
+
+/// A token that the guard has to be asked about.
+struct Question<'a> {
+    /// Until it is asked.
+    token: Option<Token>,
+    expected: Expected,
+    /// A no until it says otherwise.
+    answer: Result<Claims, GuardError>,
+    /// Until the answer has been judged.
+    _watch: Watch<'a>,
+}
+
+impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
+    /// Tells whose sessions tokens stand for. A token that was refused already keeps its error.
+    ///
+    /// Uses are taken when the guard has answered for all tokens: in one step, in their order (R29).
+    ///
+    /// # Errors
+    /// As `sessions.validate-many` in the WIT: those of the call, and those of each token.
+    pub async fn validate_many(
+        &self,
+        tokens: Vec<Result<Token, Error>>,
+    ) -> Result<Vec<Result<Session, Error>>, Error> {
+        if tokens.len() > MAX_TOKENS {
+            let reason = format!("must be at most {MAX_TOKENS}");
+            return Err(Error::invalid("tokens", reason));
+        }
+        let now = self.begin();
+        let mut questions = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            questions.push(token.and_then(|token| self.question(token, now)));
+        }
+        self.ask_each(questions.iter_mut().flatten()).await;
+
+        let now = self.clock.now();
+        let mut sessions = Vec::with_capacity(questions.len());
+        let mut exhausted = Vec::new();
+        for question in questions {
+            sessions.push(question.and_then(|question| {
+                let Question {
+                    expected, answer, ..
+                } = question;
+                let used = self.use_if_good(expected, answer, None, now)?;
+                exhausted.extend(used.exhausted);
+                Ok(used.session)
+            }));
+        }
+        // The uses were taken, whatever happens from here on.
+        self.revoke_each_with_guard(exhausted).await;
+        Ok(sessions)
+    }
+
+    fn question(&self, token: Token, now: Timestamp) -> Result<Question<'_>, Error> {
+        let expected = self.find_current(&token, now)?;
+        Ok(Question {
+            token: Some(token),
+            expected,
+            answer: Err(GuardError::InvalidToken),
+            _watch: Watch::new(&self.store, expected),
+        })
+    }
+
+    /// Asks the guard each question, a few at a time.
+    async fn ask_each<'q, 't: 'q>(&self, questions: impl Iterator<Item = &'q mut Question<'t>>) {
+        let questions = RefCell::new(questions);
+        let next = || questions.borrow_mut().next();
+        let lane = |first: &'q mut Question<'t>| async {
+            let mut asked = Some(first);
+            while let Some(question) = asked {
+                if let Some(token) = question.token.take() {
+                    question.answer = self.guard.validate_token(token).await;
+                }
+                asked = next();
+            }
+        };
+        join_all((0..CHECKS_AT_ONCE).map_while(|_| next().map(lane))).await;
+    }
+}
