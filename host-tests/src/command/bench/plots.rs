@@ -138,7 +138,7 @@ fn growth(file: &Path, results: &Results) -> Plot {
             .filter_map(|&sessions| {
                 let time = Quantity::Time(Operation::Validate);
                 let time = results.median(name, sessions, time)?;
-                Some((f64::from(sessions), time / 1e3))
+                Some((f64::from(sessions).log10(), time / 1e3))
             })
             .collect();
         if points.len() > 1 && name != "channel" {
@@ -147,10 +147,13 @@ fn growth(file: &Path, results: &Results) -> Plot {
     }
     let (few, many) = results.ends();
     let title = format!("validate, from {} to {} sessions", short(few), short(many));
-    let range = (f64::from(few) * 0.8, f64::from(many) * 1.25);
+    let range = (f64::from(few).log10() - 0.1, f64::from(many).log10() + 0.1);
     let axes = Axes {
         title: &title,
-        x: ("sessions (log scale)", range, &|value| short_number(*value)),
+        x: ("sessions (log scale)", range, &|value| {
+            short_number(10_f64.powf(*value))
+        }),
+        ticks: 6,
         y: ("microseconds (log scale)", &plain_number),
     };
     curves(file, &axes, &lines)
@@ -165,7 +168,7 @@ fn throughput(file: &Path, results: &Results) -> Plot {
         let rates = |figure: &dyn Fn(u32) -> Figure| -> Vec<(f64, f64)> {
             let rate = |&callers: &u32| {
                 let rate = results.median(name, sessions, Quantity::Figure(figure(callers)))?;
-                Some((f64::from(callers), rate))
+                Some((f64::from(callers).log2(), rate))
             };
             CALLERS.iter().filter_map(rate).collect()
         };
@@ -191,9 +194,10 @@ fn throughput(file: &Path, results: &Results) -> Plot {
     }
     let axes = Axes {
         title: "validates a second, by callers at a time",
-        x: ("callers (log scale)", (0.9, 72.0), &|value| {
-            format!("{value:.0}")
+        x: ("callers (log scale)", (-0.15, 6.15), &|value| {
+            format!("{:.0}", value.exp2())
         }),
+        ticks: CALLERS.len(),
         y: ("calls a second (log scale)", &|value| short_number(*value)),
     };
     curves(file, &axes, &lines)
@@ -233,6 +237,7 @@ fn memory(file: &Path, results: &Results) -> Plot {
         .configure_mesh()
         .disable_y_mesh()
         .disable_y_axis()
+        .x_max_light_lines(0)
         .x_desc("bytes of the process")
         .x_label_formatter(&|value| format!("{value:.0}"))
         .label_style((FONT, 14))
@@ -263,12 +268,15 @@ fn memory(file: &Path, results: &Results) -> Plot {
 /// What stands at a plot's sides.
 struct Axes<'a> {
     title: &'a str,
-    /// Its name, its range, and how a number is written.
+    /// Its name, the range of the numbers' logarithms, and how the number of one is written.
     x: (&'a str, (f64, f64), &'a dyn Fn(&f64) -> String),
+    /// How many marks it has at most.
+    ticks: usize,
+    /// Its name, and how a number is written.
     y: (&'a str, &'a dyn Fn(&f64) -> String),
 }
 
-/// Curves with points over two axes, both logarithmic.
+/// Curves with points. The points have the logarithm of what is on the x axis.
 fn curves(file: &Path, axes: &Axes, lines: &[(String, RGBColor, Vec<(f64, f64)>)]) -> Plot {
     let values = lines
         .iter()
@@ -283,11 +291,13 @@ fn curves(file: &Path, axes: &Axes, lines: &[(String, RGBColor, Vec<(f64, f64)>)
         .margin(12)
         .x_label_area_size(50)
         .y_label_area_size(64)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
+        .build_cartesian_2d(x.0..x.1, (y.0..y.1).log_scale())?;
     chart
         .configure_mesh()
         .x_desc(axes.x.0)
         .y_desc(axes.y.0)
+        .x_labels(axes.ticks)
+        .x_max_light_lines(0)
         .x_label_formatter(&axes.x.2)
         .y_label_formatter(&axes.y.1)
         .label_style((FONT, 14))

@@ -139,6 +139,23 @@ impl Contestant for Component {
         })
     }
 
+    fn validate_many(&mut self, tokens: Vec<Vec<String>>) -> Timed<()> {
+        self.timed(async |accessor, exports| {
+            let sessions = exports.clawdb_session_sessions();
+            for tokens in tokens {
+                let answers = sessions.call_validate_many(accessor, tokens).await?;
+                let refused = refused(Operation::ValidateMany);
+                let answers =
+                    answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>());
+                match answers {
+                    Ok(sessions) => drop(black_box(sessions)),
+                    Err(error) => return Ok(Err(refused(error))),
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
         let ids = texts(ids);
         self.timed(async |accessor, exports| {
