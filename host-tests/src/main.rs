@@ -14,6 +14,7 @@ use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::jwt::JwtGuard;
+use command::bench::BenchArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
 use tokio::fs::File;
@@ -71,6 +72,10 @@ enum Command {
         #[command(flatten)]
         storage: Storage,
     },
+    /// Measures the component beside what could be used instead of it: other stores, all in one run
+    ///
+    /// Microseconds for each operation, and whether the goals are met. Build with `--release`.
+    Bench(BenchArgs),
     /// Answers what `bench` asks a contestant
     #[command(hide = true)]
     Contestant { name: command::contestant::Name },
@@ -114,6 +119,10 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
+        // It waits for other processes, not for anything of this runtime.
+        Some(Command::Bench(args)) => {
+            tokio::task::block_in_place(|| command::bench::run(&mut std::io::stdout(), &args))
+        }
         // It has a runtime of its own, on a thread that belongs to nobody else.
         Some(Command::Contestant { name }) => {
             let ended = tokio::task::spawn_blocking(move || {

@@ -280,6 +280,59 @@ fn measure_has_as_many_sessions_again_as_it_made() {
 }
 
 /// A line to `exec` over a journal, and what it answers.
+#[test]
+fn bench_measures_everybody_and_tells_of_each_goal() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    let missing = folder.path().join("peers");
+    let output = command(&["bench", "--quick", "--peers"])
+        .args([&missing, std::path::Path::new("--report"), &report])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    for what in [
+        "without moka, SQLite, Redis and claw-guard",
+        "100 sessions",
+        "200 sessions",
+        "validate of redis / ours",
+        "size of the component",
+    ] {
+        assert!(said.contains(what), "{what} is missing in:\n{said}");
+    }
+    assert!(!said.contains("left out"), "{said}");
+    let csv = std::fs::read_to_string(report.join("bench.csv")).unwrap();
+    for name in ["component", "original", "floor", "channel", "crowd"] {
+        assert!(csv.contains(&format!("\n{name},200,")), "{name}: {csv}");
+    }
+    for plot in ["latency", "growth", "memory", "throughput"] {
+        let svg = std::fs::read_to_string(report.join(format!("{plot}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("</svg>"), "{plot}");
+    }
+}
+
+#[test]
+fn bench_goes_on_without_a_peer_that_dies_or_answers_nonsense() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let peers = folder.path().join("peers");
+    let script = "#!/bin/sh\ncase $1 in --list) echo dying; echo babbling;; dying) exit 3;; \
+                  babbling) read line; echo nonsense; cat > /dev/null;; esac\n";
+    std::fs::write(&peers, script).unwrap();
+    std::fs::set_permissions(&peers, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bench = command(&["bench", "--quick", "--peers"])
+        .arg(&peers)
+        .output();
+    let said = text(&bench.unwrap());
+    for what in [
+        "dying is left out from here on: it ended: exit status: 3",
+        "babbling is left out from here on: it answered \"nonsense\"",
+        "size of the component",
+    ] {
+        assert!(said.contains(what), "{what} is missing in:\n{said}");
+    }
+}
+
 fn over_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
     let mut child = command(&["exec", "--journal"])
         .arg(journal)

@@ -1,5 +1,6 @@
 //! The parts of the command line.
 
+pub mod bench;
 pub mod contestant;
 pub mod rate;
 pub mod recovery;

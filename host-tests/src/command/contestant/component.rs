@@ -143,11 +143,13 @@ impl Contestant for Component {
         self.timed(async |accessor, exports| {
             let sessions = exports.clawdb_session_sessions();
             for tokens in tokens {
-                let validated = sessions.call_validate_many(accessor, tokens).await?;
-                let validated = validated.and_then(|answers| answers.into_iter().collect());
-                match validated {
-                    Ok(sessions) => drop::<Vec<_>>(black_box(sessions)),
-                    Err(error) => return Ok(Err(refused(Operation::ValidateMany)(error))),
+                let answers = sessions.call_validate_many(accessor, tokens).await?;
+                let refused = refused(Operation::ValidateMany);
+                let answers =
+                    answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>());
+                match answers {
+                    Ok(sessions) => drop(black_box(sessions)),
+                    Err(error) => return Ok(Err(refused(error))),
                 }
             }
             Ok(Ok(()))

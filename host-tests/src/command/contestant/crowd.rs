@@ -52,7 +52,8 @@ impl Crowd {
         let engine = SessionEngine::with_allocation(COMPONENT, pool).map_err(Failure::broken)?;
         let options = HostOptions::new(YesGuard::default());
         self.runtime.block_on(async {
-            let mut instances = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+            let mut instances: Vec<Instance> =
+                Vec::with_capacity(usize::try_from(count).unwrap_or(0));
             let before = resident::this_process();
             let begun = Instant::now();
             for _ in 0..count {
@@ -60,6 +61,14 @@ impl Crowd {
                 instances.push(instance.map_err(Failure::broken)?);
             }
             let took = begun.elapsed();
+            // One that was never called has hardly anything yet.
+            for instance in &mut instances {
+                let called = instance.run(async |accessor, exports| {
+                    let sessions = exports.clawdb_session_sessions();
+                    sessions.call_active_count(accessor).await
+                });
+                called.await.map_err(Failure::broken)?;
+            }
             let after = resident::this_process();
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
             let grown = before

@@ -1,0 +1,108 @@
+//! `bench`: the component beside what a platform would use instead of it, all in one run.
+//!
+//! Each contestant is a process of its own, and they are measured in turn, one operation after the other,
+//! over several rounds, so that what else happens on the machine meets them all. What counts are ratios
+//! within a round; the tables have the medians of the rounds.
+
+mod contestants;
+mod goals;
+mod measuring;
+mod plots;
+mod report;
+mod results;
+mod table;
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+/// What can be said of a run.
+#[derive(Args)]
+pub struct BenchArgs {
+    /// How many sessions there are, one number after the other, rising
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+    sessions: Vec<u32>,
+    /// How many rounds there are at each number
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Also writes the data (CSV) and plots (SVG) into this folder
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// The program with the other contestants
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "host-tests/peers/target/release/peers"
+    )]
+    peers: PathBuf,
+    /// Does everything, but for so short a time that the figures say nothing
+    #[arg(long, conflicts_with_all = ["sessions", "rounds"])]
+    quick: bool,
+}
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// How many sessions there are, rising.
+    pub sessions: Vec<u32>,
+    /// How many rounds there are at each of these.
+    pub rounds: u32,
+    /// For how long one contestant does one operation in a round.
+    pub time: Duration,
+    /// For how long callers call in a round.
+    pub calling: Duration,
+    /// How many creates are under way at a time, and how many instances there are.
+    pub many: u32,
+}
+
+impl Extent {
+    fn new(args: &BenchArgs) -> Self {
+        if args.quick {
+            return Self {
+                sessions: vec![100, 200],
+                rounds: 1,
+                time: Duration::from_millis(1),
+                calling: Duration::from_millis(5),
+                many: 50,
+            };
+        }
+        let mut sessions = args.sessions.clone();
+        sessions.sort_unstable();
+        sessions.dedup();
+        Self {
+            sessions,
+            rounds: args.rounds,
+            time: Duration::from_millis(60),
+            calling: Duration::from_millis(200),
+            many: 10_000,
+        }
+    }
+}
+
+/// Measures and writes the tables to `out`.
+pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>> {
+    let extent = Extent::new(args);
+    if extent
+        .sessions
+        .first()
+        .is_none_or(|&sessions| sessions < 10)
+    {
+        return Err("there have to be at least 10 sessions".into());
+    }
+    let contestants = contestants::find(&args.peers)?;
+    let results = measuring::run(&extent, &contestants);
+    for note in &results.notes {
+        writeln!(out, "{note}")?;
+    }
+    table::write(out, &results)?;
+    writeln!(out)?;
+    goals::write(out, &goals::goals(&results))?;
+    if let Some(folder) = &args.report {
+        report::write(folder, &results)?;
+        writeln!(out, "\nwritten to {}", folder.display())?;
+    }
+    Ok(())
+}
