@@ -184,6 +184,8 @@ pub enum Figure {
         /// How many.
         creates: u32,
     },
+    /// The time from a compiled component to an instance, in seconds.
+    Start,
     /// The time to make an instance, in seconds.
     InstanceTime {
         /// How many there are at a time.

@@ -222,6 +222,7 @@ impl Run<'_> {
         let (_, sessions) = self.results.ends();
         let measured = contestants.start(CROWD).and_then(|mut process| {
             for figure in [
+                Figure::Start,
                 Figure::InFlight { creates: many },
                 Figure::InstanceTime { instances: many },
                 Figure::InstanceMemory { instances: many },

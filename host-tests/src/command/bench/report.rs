@@ -37,6 +37,7 @@ fn words(quantity: Quantity) -> (String, &'static str) {
             Figure::NothingRate { callers, .. } => {
                 (format!("no-op calls by {callers} callers"), "1/s")
             }
+            Figure::Start => ("start".into(), "s"),
             Figure::InFlight { creates } => (format!("{creates} creates under way"), "ratio"),
             Figure::InstanceTime { instances } => {
                 (format!("making one of {instances} instances"), "s")

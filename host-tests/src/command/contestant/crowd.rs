@@ -17,6 +17,9 @@ use super::guard::YesGuard;
 /// How long the guard takes for creates that are under way at a time.
 const DELAY: Duration = Duration::from_millis(10);
 
+/// How often an instance is started from the compiled component.
+const STARTS: usize = 21;
+
 /// What is measured has instances of its own.
 pub struct Crowd {
     runtime: Runtime,
@@ -45,6 +48,27 @@ impl Crowd {
             let beyond = side_by_side.saturating_sub(DELAY);
             Ok(beyond.as_secs_f64() / one_by_one.as_secs_f64())
         })
+    }
+
+    fn from_precompiled(&self) -> Result<f64, Failure> {
+        let engine = SessionEngine::new().map_err(Failure::broken)?;
+        let precompiled = engine.precompiled().map_err(Failure::broken)?;
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            let options = HostOptions::new(YesGuard::default());
+            let begun = Instant::now();
+            // SAFETY: this process has just compiled it.
+            #[expect(unsafe_code, reason = "what starts fast is not compiled again")]
+            let engine =
+                unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
+            let started = Instance::start(&engine.map_err(Failure::broken)?, options);
+            let instance = self.runtime.block_on(started).map_err(Failure::broken)?;
+            times.push(begun.elapsed());
+            drop(instance);
+        }
+        times.sort_unstable();
+        let median = times.get(STARTS / 2).copied().unwrap_or_default();
+        Ok(median.as_secs_f64())
     }
 
     fn instances(&mut self, count: u32) -> Result<f64, Failure> {
@@ -119,6 +143,7 @@ impl Contestant for Crowd {
             Figure::InFlight { creates } => self.in_flight(creates).map(Some),
             Figure::InstanceTime { instances } => self.instances(instances).map(Some),
             Figure::InstanceMemory { .. } => Ok(self.memory),
+            Figure::Start => self.from_precompiled().map(Some),
             _ => Ok(None),
         }
     }
