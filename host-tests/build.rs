@@ -5,9 +5,10 @@
 //! folder of its own inside the workspace's, shared by all profiles of the host: there is one
 //! component, however the host is built.
 //!
-//! The compiler for the target comes from the first of these that can give it: the active
-//! toolchain, `rustup target add`, Debian's `rustc-web` with the library sources of the same
-//! version (`rust-web-src`).
+//! The guest's standard library is built with it, from its sources, so that a panic is a trap and no more:
+//! its message could go nowhere, and takes 30 kB. The compiler comes from the first of these that can give
+//! it with those sources: the active toolchain, after `rustup component add rust-src` if need be, or Debian's
+//! `rustc-web` with `rust-web-src`. An active toolchain that has the target, but no sources, will do.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -23,8 +24,10 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PROFILE: &str = "component";
 const DEBIAN_INSTALL: &str =
     "apt-get update && apt-get install -y --no-install-recommends rustc-web rust-web-src";
+/// What a panic does in the guest.
+const TRAP_ON_PANIC: [&str; 2] = ["-Zunstable-options", "-Cpanic=immediate-abort"];
 /// The oldest compiler for the guest, as in its manifest: 1 dot this.
-const GUEST_RUST: u32 = 88;
+const GUEST_RUST: u32 = 95;
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 fn main() -> ExitCode {
@@ -134,7 +137,7 @@ fn build_module(
         .arg("--config")
         .arg(format!(
             "target.{TARGET}.rustflags={:?}",
-            toolchain.remapped_paths(root)
+            toolchain.rustflags(root)
         ));
     if is_next {
         cargo.args(["--features", "next"]);
@@ -175,48 +178,53 @@ fn build_module(
 
 /// A compiler that can build for the target.
 enum Toolchain {
-    /// The active one: the target's libraries are installed.
-    Active { rustc: OsString },
-    /// Debian's: it builds the target's libraries from their sources. The linker is the active
-    /// toolchain's.
+    /// The active one. It has the sources of its library, or else the library for the target.
+    Active { rustc: OsString, has_sources: bool },
+    /// Debian's, with the sources of its library. The linker is the active toolchain's.
     Debian { linker: PathBuf },
 }
 
 impl Toolchain {
     fn find() -> Result<Self, Box<dyn Error>> {
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        if has_target(&rustc) {
-            return Ok(Self::Active { rustc });
+        let active = |has_sources| Self::Active {
+            rustc: rustc.clone(),
+            has_sources,
+        };
+        if has_sources(&rustc) {
+            return Ok(active(true));
         }
-        let mut tried = vec![format!("the active toolchain has no {TARGET}")];
-
-        say(&format!(
-            "{TARGET} is missing; trying `rustup target add {TARGET}`"
-        ));
-        // With Debian's compiler at hand there is no need to wait long for a server that is out of reach.
-        let limit = Duration::from_secs(if debian_is_installed() { 20 } else { 180 });
+        let mut tried = Vec::new();
+        say("the library's sources are missing; trying `rustup component add rust-src`");
+        // With another way at hand there is no need to wait long for a server that is out of reach.
+        let has_other = has_target(&rustc) || has_sources(&DEBIAN_RUSTC.into());
+        let limit = Duration::from_secs(if has_other { 20 } else { 180 });
         match run_within(
             limit,
             Command::new("rustup")
-                .args(["target", "add", TARGET])
+                .args(["component", "add", "rust-src"])
                 // It would print one of its own when the server cannot be reached.
                 .env("RUST_BACKTRACE", "0"),
         ) {
-            Ok(()) if has_target(&rustc) => return Ok(Self::Active { rustc }),
+            Ok(()) if has_sources(&rustc) => return Ok(active(true)),
             Ok(()) => tried.push(
-                "`rustup target add` added it to another toolchain than the active one".into(),
+                "`rustup component add` added it to another toolchain than the active one".into(),
             ),
-            Err(error) => tried.push(format!("`rustup target add {TARGET}`: {error}")),
+            Err(error) => tried.push(format!("`rustup component add rust-src`: {error}")),
         }
 
         match debian(&rustc) {
             Ok(toolchain) => Ok(toolchain),
+            Err(_) if has_target(&rustc) => {
+                say("building the component on the target's own library: it is some 30 kB larger");
+                Ok(active(false))
+            }
             Err(error) => {
                 tried.push(format!("Debian's compiler: {error}"));
                 Err(format!(
                     "No Rust compiler for {TARGET} could be found or installed:\n  - {}\n\
                      Install one with a command of these, then build again:\n  \
-                     rustup target add {TARGET}\n  {DEBIAN_INSTALL}      (Debian, as root)",
+                     rustup component add rust-src\n  {DEBIAN_INSTALL}      (Debian, as root)",
                     tried.join("\n  - ")
                 )
                 .into())
@@ -224,43 +232,51 @@ impl Toolchain {
         }
     }
 
-    fn apply(&self, cargo: &mut Command) {
+    fn rustc(&self) -> OsString {
         match self {
-            Self::Active { rustc } => {
-                cargo.env("RUSTC", rustc);
-            }
-            Self::Debian { linker } => {
-                cargo
-                    .arg("-Zbuild-std=std,panic_abort")
-                    .env("RUSTC", DEBIAN_RUSTC)
-                    // `-Zbuild-std` is not stable yet.
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
-            }
+            Self::Active { rustc, .. } => rustc.clone(),
+            Self::Debian { .. } => DEBIAN_RUSTC.into(),
         }
     }
 
-    /// Compiler flags that keep this machine's paths out of the component, so that its bytes are
-    /// the same elsewhere.
-    fn remapped_paths(&self, root: &Path) -> Vec<String> {
+    fn builds_library(&self) -> bool {
+        match self {
+            Self::Active { has_sources, .. } => *has_sources,
+            Self::Debian { .. } => true,
+        }
+    }
+
+    fn apply(&self, cargo: &mut Command) {
+        cargo.env("RUSTC", self.rustc());
+        if self.builds_library() {
+            cargo
+                .arg("-Zbuild-std=std,panic_abort")
+                // That is not stable yet, nor is what a panic does.
+                .env("RUSTC_BOOTSTRAP", "1");
+        }
+        if let Self::Debian { linker } = self {
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+    }
+
+    /// Compiler flags: what a panic does, and what keeps this machine's paths out of the component, so
+    /// that its bytes are the same elsewhere.
+    fn rustflags(&self, root: &Path) -> Vec<String> {
         let mut paths = vec![(root.to_path_buf(), "/clawdb-session")];
         let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
         if let Some(cargo_home) = env::var_os("CARGO_HOME").map(PathBuf::from).or(home) {
             paths.push((cargo_home.join("registry/src"), "/registry"));
         }
-        let rustc = match self {
-            Self::Active { rustc } => rustc.clone(),
-            Self::Debian { .. } => DEBIAN_RUSTC.into(),
-        };
         if let Some(sources) =
-            sysroot(&rustc).and_then(|sysroot| library_sources(&sysroot).canonicalize().ok())
+            sysroot(&self.rustc()).and_then(|sysroot| library_sources(&sysroot).canonicalize().ok())
         {
             paths.push((sources, "/rust/library"));
         }
-        paths
+        let remapped = paths
             .into_iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-            .collect()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        let trap = TRAP_ON_PANIC.iter().filter(|_| self.builds_library());
+        trap.map(ToString::to_string).chain(remapped).collect()
     }
 }
 
@@ -275,7 +291,7 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
         .filter(|linker| linker.exists())
         .ok_or("the active toolchain has no rust-lld to link with")?;
 
-    if !debian_is_installed() {
+    if !has_sources(&DEBIAN_RUSTC.into()) {
         let uid = Command::new("id").arg("-u").output()?.stdout;
         if uid.trim_ascii() != b"0" {
             return Err(format!("not installed, and only root may: {DEBIAN_INSTALL}").into());
@@ -291,7 +307,7 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
         if !installed.success() {
             return Err(format!("`{DEBIAN_INSTALL}` failed ({installed})").into());
         }
-        if !debian_is_installed() {
+        if !has_sources(&DEBIAN_RUSTC.into()) {
             return Err(format!(
                 "{DEBIAN_RUSTC} or its library sources are missing after the installation"
             )
@@ -314,9 +330,9 @@ fn debian(active_rustc: &OsString) -> Result<Toolchain, Box<dyn Error>> {
     Ok(Toolchain::Debian { linker })
 }
 
-fn debian_is_installed() -> bool {
-    sysroot(&DEBIAN_RUSTC.into())
-        .is_some_and(|sysroot| library_sources(&sysroot).join("std/Cargo.toml").exists())
+/// Whether the compiler has the sources of its library.
+fn has_sources(rustc: &OsString) -> bool {
+    sysroot(rustc).is_some_and(|sysroot| library_sources(&sysroot).join("std/Cargo.toml").exists())
 }
 
 fn library_sources(sysroot: &Path) -> PathBuf {

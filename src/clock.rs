@@ -23,8 +23,11 @@ impl Timestamp {
     /// A reading in seconds and nanoseconds; nothing where it is no time from 1970 to 9999.
     #[must_use]
     pub fn from_unix(seconds: i64, nanoseconds: u32) -> Option<Self> {
-        let millis = DateTime::from_timestamp(seconds, nanoseconds)?.timestamp_millis();
-        let timestamp = Self(u64::try_from(millis).ok()?);
+        if nanoseconds >= 1_000_000_000 {
+            return None;
+        }
+        let millis = u64::try_from(seconds).ok()?.checked_mul(1_000)?;
+        let timestamp = Self(millis.checked_add(u64::from(nanoseconds / 1_000_000))?);
         (timestamp <= Self::MAX).then_some(timestamp)
     }
 

@@ -63,9 +63,9 @@ impl Guard for HostGuard {
         let issued = wit_guard::issue_session_token(wit_guard::IssueRequest {
             principal: request.principal(),
             task: request.task().into(),
-            session_id: request.session_id.to_string(),
-            agent_id: request.agent_id.to_string(),
-            workspace_id: request.workspace_id.to_string(),
+            session_id: request.session_id.into(),
+            agent_id: request.agent_id.into(),
+            workspace_id: request.workspace_id.into(),
             role: request.attributes.role.as_str().into(),
             scopes: request.attributes.scopes.iter().map(Into::into).collect(),
             expires_at: request.expires_at.as_millis(),
@@ -78,8 +78,8 @@ impl Guard for HostGuard {
         })
     }
 
-    async fn validate_token(&self, token: &str) -> Result<Claims, GuardError> {
-        let claims = wit_guard::validate_token(token.into()).await?;
+    async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
+        let claims = wit_guard::validate_token(token.into_exposed()).await?;
         Ok(Claims {
             handle: claims.handle,
             expires_at: Timestamp::from_millis(claims.expires_at),
@@ -155,25 +155,25 @@ impl sessions::Guest for Component {
     }
 
     async fn validate(token: String) -> Result<sessions::Session, sessions::Error> {
-        Ok(manager().validate(&Token::parse(token)?).await?.into())
+        Ok(manager().validate(Token::parse(token)?).await?.into())
     }
 
     async fn validate_many(
         tokens: Vec<String>,
     ) -> Result<Vec<Result<sessions::Session, sessions::Error>>, sessions::Error> {
-        let tokens: Vec<_> = tokens.into_iter().map(Token::parse).collect();
-        let answers = manager().validate_many(&tokens).await?;
+        let tokens = tokens.into_iter().map(Token::parse).collect();
+        let answers = manager().validate_many(tokens).await?;
         let translate = |answer: Result<crate::Session, Error>| Ok(answer?.into());
         Ok(answers.into_iter().map(translate).collect())
     }
 
     async fn authorize(token: String, scope: String) -> Result<sessions::Session, sessions::Error> {
         let (token, scope) = (Token::parse(token)?, Scope::parse(scope)?);
-        Ok(manager().authorize(&token, &scope).await?.into())
+        Ok(manager().authorize(token, &scope).await?.into())
     }
 
     async fn rotate(token: String) -> Result<sessions::Grant, sessions::Error> {
-        Ok(manager().rotate(&Token::parse(token)?).await?.into())
+        Ok(manager().rotate(Token::parse(token)?).await?.into())
     }
 
     fn touch(session_id: String) -> Result<(), sessions::Error> {
@@ -190,7 +190,7 @@ impl sessions::Guest for Component {
         let id = SessionId::parse("session-id", &session_id)?;
         let revocation = manager().revoke(id).await?;
         Ok(sessions::Revocation {
-            session_id: revocation.session_id.to_string(),
+            session_id: revocation.session_id.into(),
             guard_confirmed: revocation.guard.is_ok(),
             guard_error: revocation.guard.err().map(Into::into),
             descendants: count(revocation.descendants),
@@ -438,9 +438,9 @@ impl From<crate::Session> for sessions::Session {
     fn from(session: crate::Session) -> Self {
         let attributes = &session.attributes;
         Self {
-            id: session.id.to_string(),
-            agent_id: session.agent_id.to_string(),
-            workspace_id: session.workspace_id.to_string(),
+            id: session.id.into(),
+            agent_id: session.agent_id.into(),
+            workspace_id: session.workspace_id.into(),
             role: attributes.role.as_str().into(),
             scopes: attributes.scopes.iter().map(Into::into).collect(),
             task_type: attributes
@@ -450,8 +450,8 @@ impl From<crate::Session> for sessions::Session {
             created_at: session.created_at.as_millis(),
             expires_at: session.expires_at.as_millis(),
             metadata: attributes.metadata.as_str().into(),
-            parent: session.parent.map(|parent| parent.to_string()),
-            root: session.root.to_string(),
+            parent: session.parent.map(Into::into),
+            root: session.root.into(),
             generation: session.generation,
             uses_left: session.uses_left,
         }
@@ -472,10 +472,10 @@ impl From<Event> for events::Event {
         Self {
             sequence: event.sequence,
             time: event.time.as_millis(),
-            session_id: event.session_id.to_string(),
-            agent_id: event.agent_id.to_string(),
-            parent: event.parent.map(|parent| parent.to_string()),
-            root: event.root.to_string(),
+            session_id: event.session_id.into(),
+            agent_id: event.agent_id.into(),
+            parent: event.parent.map(Into::into),
+            root: event.root.into(),
             generation: event.generation,
             kind: match event.kind {
                 EventKind::Created => events::EventKind::Created,

@@ -2,16 +2,27 @@
 
 use std::hash::{BuildHasher, Hash};
 
+use crate::slab::Slab;
 use crate::table::{Seed, Table};
 
 /// Counts the cut-offs of an instance: a session or a create is stopped by those that came after it
 /// began.
 pub type Era = u64;
 
+/// Names a group that there is: while it has sessions, or creates that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupId(u32);
+
+impl GroupId {
+    /// Names none.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// The groups of one kind of which anything is kept.
 #[derive(Debug)]
 pub struct Groups<K, M> {
-    table: Table<Group<K, M>>,
+    slots: Slab<Group<K, M>>,
+    by_key: Table<u32>,
     seed: Seed,
 }
 
@@ -45,7 +56,8 @@ impl<K, M> Group<K, M> {
 impl<K, M> Default for Groups<K, M> {
     fn default() -> Self {
         Self {
-            table: Table::default(),
+            slots: Slab::new(),
+            by_key: Table::default(),
             seed: Seed::default(),
         }
     }
@@ -60,73 +72,88 @@ impl<K: Clone + Eq + Hash, M: Members> Groups<K, M> {
     /// Of how many groups anything is kept.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.slots.len()
+    }
+
+    /// The group with this key.
+    #[must_use]
+    pub fn find(&self, key: &K) -> Option<GroupId> {
+        let id = GroupId(*self.by_key.get(self.seed.hash_one(key))?);
+        self.get(id).filter(|group| group.key == *key)?;
+        Some(id)
     }
 
     /// A group.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<&Group<K, M>> {
-        let group = self.table.get(self.seed.hash_one(key));
-        group.filter(|group| group.key == *key)
+    pub fn get(&self, id: GroupId) -> Option<&Group<K, M>> {
+        self.slots.get(id.0)
     }
 
     /// A group, to change.
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut Group<K, M>> {
-        let group = self.table.get_mut(self.seed.hash_one(key));
-        group.filter(|group| group.key == *key)
+    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group<K, M>> {
+        self.slots.get_mut(id.0)
     }
 
     /// Whether the group can have a create more. It cannot in the case, once in some 2^64 pairs,
     /// that another group has the same place.
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
-        let group = self.table.get(self.seed.hash_one(key));
+        let id = self.by_key.get(self.seed.hash_one(key));
+        let group = id.and_then(|id| self.slots.get(*id));
         group.is_none_or(|group| group.key == *key)
     }
 
     /// Counts a create that waits for the guard.
-    pub fn reserve(&mut self, key: &K) {
+    pub fn reserve(&mut self, key: &K) -> GroupId {
         let place = self.seed.hash_one(key);
-        if !self.table.contains(place) {
-            let group = Group {
+        let id = if let Some(id) = self.by_key.get(place) {
+            *id
+        } else {
+            let id = self.slots.insert(Group {
                 key: key.clone(),
                 cut_off: 0,
                 reserved: 0,
                 members: M::default(),
-            };
-            self.table.insert(place, group);
-        }
-        if let Some(group) = self.get_mut(key) {
+            });
+            self.by_key.insert(place, id);
+            id
+        };
+        if let Some(group) = self.slots.get_mut(id) {
             group.reserved = group.reserved.saturating_add(1);
         }
+        GroupId(id)
     }
 
     /// The create waits no more.
-    pub fn release(&mut self, key: &K) {
-        if let Some(group) = self.get_mut(key) {
+    pub fn release(&mut self, id: GroupId) {
+        if let Some(group) = self.get_mut(id) {
             group.reserved = group.reserved.saturating_sub(1);
         }
-        self.forget_if_idle(key);
+        self.forget_if_idle(id);
     }
 
     /// Stops all that began before this era.
     pub fn set_cut_off(&mut self, key: &K, era: Era) {
-        if let Some(group) = self.get_mut(key) {
+        if let Some(id) = self.find(key)
+            && let Some(group) = self.get_mut(id)
+        {
             group.cut_off = era;
         }
     }
 
     /// Whether what began in this era is stopped by the group's cut-off.
     #[must_use]
-    pub fn is_cut_off(&self, key: &K, began: Era) -> bool {
-        self.get(key).is_some_and(|group| began < group.cut_off)
+    pub fn is_cut_off(&self, id: GroupId, began: Era) -> bool {
+        self.get(id).is_some_and(|group| began < group.cut_off)
     }
 
     /// Forgets the group, if nothing is left of it.
-    pub fn forget_if_idle(&mut self, key: &K) {
+    pub fn forget_if_idle(&mut self, id: GroupId) {
         let idle = |group: &Group<K, M>| group.reserved == 0 && group.members.is_empty();
-        if self.get(key).is_some_and(idle) {
-            self.table.remove(self.seed.hash_one(key));
+        if self.get(id).is_some_and(idle)
+            && let Some(group) = self.slots.remove(id.0)
+        {
+            self.by_key.remove(self.seed.hash_one(&group.key));
         }
     }
 }

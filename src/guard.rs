@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::GuardError;
 use crate::id::{AgentId, SessionId, WorkspaceId};
 use crate::session::Attributes;
+use crate::token::Token;
 
 /// The port: issues, checks and revokes bearer tokens. The WIT's `guard` interface says what each
 /// answer means.
@@ -20,7 +21,7 @@ pub trait Guard {
         request: IssueRequest<'_>,
     ) -> Result<IssuedToken, GuardError>;
     /// Checks a token.
-    async fn validate_token(&self, token: &str) -> Result<Claims, GuardError>;
+    async fn validate_token(&self, token: Token) -> Result<Claims, GuardError>;
     /// Takes a token back.
     async fn revoke_session(&self, handle: &str) -> Result<(), GuardError>;
 }
@@ -44,7 +45,9 @@ impl IssueRequest<'_> {
     /// On whose behalf (R4).
     #[must_use]
     pub fn principal(&self) -> String {
-        format!("agent:{}", self.agent_id)
+        let mut principal = String::from("agent:");
+        principal.push_str(&String::from(self.agent_id));
+        principal
     }
 
     /// For which task (R4).

@@ -23,6 +23,14 @@ macro_rules! uuid_id {
             }
         }
 
+        impl From<$name> for String {
+            /// Lower case with hyphens.
+            fn from(id: $name) -> Self {
+                let mut buffer = Uuid::encode_buffer();
+                (&*id.0.as_hyphenated().encode_lower(&mut buffer)).into()
+            }
+        }
+
         impl fmt::Display for $name {
             /// Lower case with hyphens.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,6 +68,14 @@ impl SessionId {
         let mut bytes = [0; 16];
         entropy.fill(&mut bytes)?;
         Ok(Self(Builder::from_random_bytes(bytes).into_uuid()))
+    }
+
+    /// The id as the key of a table. The instance draws its ids at random, so nobody can choose where
+    /// they fall (R20).
+    #[must_use]
+    pub fn key(self) -> u64 {
+        let (high, low) = self.0.as_u64_pair();
+        high ^ low
     }
 }
 

@@ -234,7 +234,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.validate` in the WIT.
-    pub async fn validate(&self, token: &Token) -> Result<Session, Error> {
+    pub async fn validate(&self, token: Token) -> Result<Session, Error> {
         self.use_token(token, None).await
     }
 
@@ -242,16 +242,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.authorize` in the WIT.
-    pub async fn authorize(&self, token: &Token, scope: &Scope) -> Result<Session, Error> {
+    pub async fn authorize(&self, token: Token, scope: &Scope) -> Result<Session, Error> {
         self.use_token(token, Some(scope)).await
     }
 
-    async fn use_token(&self, token: &Token, scope: Option<&Scope>) -> Result<Session, Error> {
+    async fn use_token(&self, token: Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.begin();
-        let expected = self.find_current(token, now)?;
+        let expected = self.find_current(&token, now)?;
         let used = {
             let _watch = Watch::new(&self.store, expected);
-            let answer = self.guard.validate_token(token.expose()).await;
+            let answer = self.guard.validate_token(token).await;
             self.use_if_good(expected, answer, scope, self.clock.now())?
         };
         if let Some(pending) = used.exhausted {
@@ -338,16 +338,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// As `sessions.rotate` in the WIT.
-    pub async fn rotate(&self, token: &Token) -> Result<Grant, Error> {
+    pub async fn rotate(&self, token: Token) -> Result<Grant, Error> {
         let now = self.begin();
         let Presented {
             expected,
             superseded,
-        } = self.find(token, now)?;
+        } = self.find(&token, now)?;
         let (renewal, now) = match superseded {
             None => {
                 let _watch = Watch::new(&self.store, expected);
-                let answer = self.guard.validate_token(token.expose()).await;
+                let answer = self.guard.validate_token(token).await;
                 let now = self.clock.now();
                 self.judge(expected, answer, now)?;
                 (Renewal::Rotation, now)

@@ -66,6 +66,14 @@ impl PendingKey {
     }
 }
 
+/// Until when a record is of use: as long as what it is about could come back, and as long as the guard
+/// is to be asked for what it owes of it.
+#[must_use]
+pub fn of_use_until(until: Timestamp, owed: &[PendingKey]) -> Timestamp {
+    let owed = owed.iter().map(PendingKey::token_expires_at);
+    owed.fold(until, Ord::max)
+}
+
 impl Default for PendingRevocations {
     fn default() -> Self {
         Self {

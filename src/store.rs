@@ -25,7 +25,7 @@ use crate::config::Limits;
 use crate::error::{Duplicate, Error, GuardError};
 use crate::events::{Denial, EventKind, EventLog};
 use crate::feed::Feed;
-use crate::groups::Era;
+use crate::groups::{Era, GroupId};
 use crate::id::SessionId;
 use crate::list::{Link, Links, List};
 use crate::ordered::{Due, Ordered};
@@ -70,7 +70,7 @@ pub struct Store {
     /// Handles of live sessions and of pending revocations: none of them may be given out again
     /// (R16).
     handles: Table<()>,
-    /// Makes the keys of ids and handles.
+    /// Makes the keys of handles, and of what is told of sessions that ended.
     seed: Seed,
     agents: Agents,
     roles: Roles,
@@ -132,6 +132,9 @@ struct Entry {
     session: Session,
     /// Tells this session from every other that ever lay in the slot; rises with each session.
     serial: u64,
+    /// Among the sessions of its agent, and of its role.
+    agent: GroupId,
+    role: GroupId,
     /// When its create began, in cut-offs.
     began: Era,
     /// In seconds; each refresh grants it again (R5).
@@ -202,6 +205,36 @@ impl Denials {
 }
 
 impl Entry {
+    /// A session with its token, in no index yet.
+    fn new(session: Session, serial: u64, began: Era, lifetime: u64, token: NewToken) -> Self {
+        Self {
+            serial,
+            agent: GroupId::NONE,
+            role: GroupId::NONE,
+            began,
+            lifetime,
+            used_at: Timestamp::default(),
+            recorded_use: Timestamp::default(),
+            indexed_at: Timestamp::default(),
+            fingerprint: token.fingerprint,
+            handle: token.handle,
+            token_expires_at: token.expires_at,
+            superseded: Superseded::default(),
+            owed: Vec::new(),
+            until: session.expires_at,
+            record: Link::NONE,
+            denials: Denials::default(),
+            watchers: 0,
+            parent: Link::NONE,
+            children: List::default(),
+            siblings: Links::NONE,
+            same_role: Links::NONE,
+            descendants: 0,
+            none_over_before: Timestamp::MAX,
+            session,
+        }
+    }
+
     fn size(&self) -> u64 {
         self.session
             .attributes
@@ -280,7 +313,7 @@ impl Store {
     /// How many ends of sessions somebody still has to hear of.
     #[cfg(test)]
     pub fn fates(&self) -> usize {
-        self.fates.len()
+        self.fates.count()
     }
 
     /// The limits that hold.
@@ -290,7 +323,7 @@ impl Store {
     }
 
     fn slot_of(&self, id: SessionId) -> Result<u32, Error> {
-        let slot = self.by_id.get(self.seed.hash_one(id)).copied();
+        let slot = self.by_id.get(id.key()).copied();
         slot.filter(|slot| {
             self.sessions
                 .get(*slot)

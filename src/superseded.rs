@@ -39,8 +39,8 @@ pub enum Worth {
 #[derive(Debug, Default)]
 pub struct Superseded {
     tokens: Vec<Remembered>,
-    /// Until when the newest can be presented once more.
-    grace_until: Option<Timestamp>,
+    /// Until when the newest can be presented once more; 0 where it cannot.
+    grace_until: Timestamp,
 }
 
 /// A token that was superseded.
@@ -70,9 +70,9 @@ impl Superseded {
         Self {
             tokens,
             grace_until: if lost_answer {
-                Some(Timestamp::MAX)
+                Timestamp::MAX
             } else {
-                grace_until
+                grace_until.unwrap_or_default()
             },
         }
     }
@@ -86,7 +86,11 @@ impl Superseded {
     /// Until when the newest can be presented once more, if it can.
     #[must_use]
     pub fn grace_until(&self) -> Option<Timestamp> {
-        self.grace_until
+        self.has_grace().then_some(self.grace_until)
+    }
+
+    fn has_grace(&self) -> bool {
+        self.grace_until > Timestamp::default()
     }
 
     /// What they count.
@@ -104,7 +108,10 @@ impl Superseded {
         replaced_by: u64,
         grace_until: Timestamp,
     ) -> Option<Fingerprint> {
-        self.grace_until = (renewal == Renewal::Rotation).then_some(grace_until);
+        self.grace_until = match renewal {
+            Renewal::Rotation => grace_until,
+            Renewal::Refresh | Renewal::Retry => Timestamp::default(),
+        };
         let forgotten = (self.tokens.len() >= MAX_REMEMBERED).then(|| self.tokens.remove(0));
         self.tokens.push(Remembered {
             fingerprint,
@@ -124,8 +131,8 @@ impl Superseded {
 
     /// The newest can be presented once more until then, if it was rotated.
     pub fn begin_grace(&mut self, until: Timestamp) {
-        if self.grace_until.is_some() {
-            self.grace_until = Some(until);
+        if self.has_grace() {
+            self.grace_until = until;
         }
     }
 
@@ -134,7 +141,7 @@ impl Superseded {
     pub fn worth(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Worth> {
         let mut newest_first = self.tokens.iter().rev().enumerate();
         let (place, token) = newest_first.find(|(_, token)| token.fingerprint == *fingerprint)?;
-        let in_grace = self.grace_until.is_some_and(|until| now < until);
+        let in_grace = now < self.grace_until;
         Some(if token.unanswered {
             Worth::Overtaken
         } else if place == 0 && in_grace {

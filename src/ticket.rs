@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::groups::Era;
+use crate::groups::{Era, GroupId};
 use crate::id::{AgentId, SessionId};
 use crate::session::{Attributes, MaxUses, Session};
 use crate::superseded::{Renewal, Worth};
@@ -15,6 +15,8 @@ use crate::token::Fingerprint;
 pub struct Reservation {
     pub(crate) id: SessionId,
     pub(crate) agent_id: AgentId,
+    pub(crate) agent: GroupId,
+    pub(crate) role: GroupId,
     pub(crate) attributes: Rc<Attributes>,
     pub(crate) above: Option<Above>,
     pub(crate) began: Era,

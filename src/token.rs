@@ -14,6 +14,7 @@ const MAX_TOKEN: usize = 8 * 1_024;
 
 /// A token of at most 8 KiB, as somebody presents it or the guard issues it. `Debug` does not show
 /// it.
+#[derive(Clone)]
 pub struct Token(String);
 
 impl Token {

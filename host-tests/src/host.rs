@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use wasmtime::component::Accessor;
-use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::Session as Component;
 use crate::bindings::exports::clawdb::session::events::EventPage;
@@ -26,8 +25,8 @@ use crate::engine::SessionEngine;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{CallError, HostError, SessionError, StartError};
 use crate::guard::Guard;
-use crate::imports::{Memory, State};
-use crate::pulse::Pulse;
+use crate::imports::State;
+use crate::instance::Instance;
 use crate::subscription::Subscription;
 use crate::token::Token;
 
@@ -165,41 +164,14 @@ impl SessionHost {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
-        let memory = Arc::new(AtomicUsize::new(0));
-        let state = State {
-            guard: options.guard,
-            guard_deadline: options.guard_deadline,
-            clock: options.clock,
-            entropy: options.entropy,
-            memory: Memory {
-                max: options.max_memory,
-                taken: Arc::clone(&memory),
-                exhausted: false,
-            },
-        };
-        let pulse = Arc::new(Pulse::default());
-        let mut store = Store::new(engine.engine(), state);
-        store.limiter(|state| &mut state.memory);
-        let watched = Arc::clone(&pulse);
-        let interrupt_after = options.interrupt_after;
-        store.epoch_deadline_callback(move |_| {
-            Ok(match watched.busy_for() {
-                Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
-                _ => UpdateDeadline::Continue(1),
-            })
-        });
-        store.set_epoch_deadline(1);
-        let component = engine.linked().instantiate_async(&mut store).await;
-        let component = component.map_err(|error| StartError {
-            action: "instantiated",
-            source: error.into(),
-        })?;
-
         let max_in_flight = options.max_in_flight.min(Semaphore::MAX_PERMITS);
+        let instance = Instance::start(engine, options).await?;
+        let memory = instance.shared_memory();
+
         let (commands, received) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
         tokio::spawn(async move {
-            let end = drive(store, component, received, pulse).await;
+            let end = drive(instance, received).await;
             stop.send_replace(Some(end));
         });
         Ok(Self {

@@ -1,8 +1,10 @@
 //! What the component imports, out of the host's guard, clock and entropy.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -95,16 +97,19 @@ async fn answer<R>(
     let call = AssertUnwindSafe(call)
         .catch_unwind()
         .map(|answer| answer.unwrap_or_else(|_| unavailable("the guard panicked".into())));
-    let answer = match deadline {
-        None => call.await,
-        Some(deadline) => tokio::time::timeout(deadline, call)
-            .await
-            .unwrap_or_else(|_| {
-                unavailable(format!(
-                    "the guard did not answer within {} ms",
-                    deadline.as_millis()
-                ))
-            }),
+    let mut call = pin!(call);
+    // A guard that answers at once needs no timer.
+    let answer = match (futures::poll!(call.as_mut()), deadline) {
+        (Poll::Ready(answer), _) => answer,
+        (Poll::Pending, None) => call.await,
+        (Poll::Pending, Some(deadline)) => {
+            let late = |_| {
+                let waited = deadline.as_millis();
+                unavailable(format!("the guard did not answer within {waited} ms"))
+            };
+            let timed = tokio::time::timeout(deadline, call).await;
+            timed.unwrap_or_else(late)
+        }
     };
     match answer {
         Ok(answer) => Ok(Ok(answer)),

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`engine`] | the compiled component |
 //! | [`host`] | a running instance and its handle |
+//! | [`instance`] | a running instance in the hands of one, without a handle |
 //! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, how it is watched |
 //! | [`durable`] | an instance whose every acknowledged change is in a journal |
 //! | [`journal`] | where that is kept: the port, and journals in a file, on NATS and in memory |
@@ -34,6 +35,7 @@ pub mod exec;
 pub mod guard;
 pub mod host;
 mod imports;
+pub mod instance;
 pub mod journal;
 pub mod jwt;
 mod pulse;

@@ -25,7 +25,8 @@ const CHECKS_AT_ONCE: usize = 16;
 
 /// A token that the guard has to be asked about.
 struct Question<'a> {
-    token: &'a Token,
+    /// Until it is asked.
+    token: Option<Token>,
     expected: Expected,
     /// A no until it says otherwise.
     answer: Result<Claims, GuardError>,
@@ -42,7 +43,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// As `sessions.validate-many` in the WIT: those of the call, and those of each token.
     pub async fn validate_many(
         &self,
-        tokens: &[Result<Token, Error>],
+        tokens: Vec<Result<Token, Error>>,
     ) -> Result<Vec<Result<Session, Error>>, Error> {
         if tokens.len() > MAX_TOKENS {
             let reason = format!("must be at most {MAX_TOKENS}");
@@ -51,7 +52,6 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.begin();
         let mut questions = Vec::with_capacity(tokens.len());
         for token in tokens {
-            let token = token.as_ref().map_err(Error::clone);
             questions.push(token.and_then(|token| self.question(token, now)));
         }
         self.ask_each(questions.iter_mut().flatten()).await;
@@ -74,10 +74,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(sessions)
     }
 
-    fn question<'a>(&'a self, token: &'a Token, now: Timestamp) -> Result<Question<'a>, Error> {
-        let expected = self.find_current(token, now)?;
+    fn question(&self, token: Token, now: Timestamp) -> Result<Question<'_>, Error> {
+        let expected = self.find_current(&token, now)?;
         Ok(Question {
-            token,
+            token: Some(token),
             expected,
             answer: Err(GuardError::InvalidToken),
             _watch: Watch::new(&self.store, expected),
@@ -91,7 +91,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let lane = |first: &'q mut Question<'t>| async {
             let mut asked = Some(first);
             while let Some(question) = asked {
-                question.answer = self.guard.validate_token(question.token.expose()).await;
+                if let Some(token) = question.token.take() {
+                    question.answer = self.guard.validate_token(token).await;
+                }
                 asked = next();
             }
         };

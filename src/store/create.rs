@@ -3,11 +3,12 @@
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use super::{Denials, Entry, Link, Links, List, RESERVE, RESERVED, Store, Superseded};
+use super::{Entry, Link, RESERVE, RESERVED, Store};
 use crate::clock::Timestamp;
 use crate::config::Overflow;
 use crate::error::{Duplicate, Error, Limit};
 use crate::events::{Denial, EndReason, EventKind};
+use crate::groups::GroupId;
 use crate::id::{AgentId, SessionId};
 use crate::revocations::PendingKey;
 use crate::session::{Attributes, Session};
@@ -79,7 +80,7 @@ impl Store {
         parent: Option<Expected>,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
-        let key = self.seed.hash_one(id);
+        let key = id.key();
         if self.by_id.contains(key)
             || self.tombstone(id).is_some()
             || !self.agents.can_reserve(&agent_id)
@@ -95,14 +96,16 @@ impl Store {
             None => None,
         };
 
-        self.agents.reserve(&agent_id);
-        self.roles.reserve(&attributes.role);
+        let agent = self.agents.reserve(&agent_id);
+        let role = self.roles.reserve(&attributes.role);
         self.by_id.insert(key, RESERVED);
         self.reserved = self.reserved.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size);
         Ok(Reservation {
             id,
             agent_id,
+            agent,
+            role,
             attributes: Rc::clone(attributes),
             above,
             began: self.era,
@@ -112,7 +115,7 @@ impl Store {
 
     /// Gives a reserved place up.
     pub fn release(&mut self, reservation: &Reservation) {
-        let key = self.seed.hash_one(reservation.id);
+        let key = reservation.id.key();
         if self.by_id.get(key) == Some(&RESERVED) {
             self.by_id.remove(key);
             // The session did not come to be.
@@ -124,8 +127,8 @@ impl Store {
         }
         self.reserved = self.reserved.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(reservation.size);
-        self.agents.release(&reservation.agent_id);
-        self.roles.release(&reservation.attributes.role);
+        self.agents.release(reservation.agent);
+        self.roles.release(reservation.role);
     }
 
     /// Makes a session in a reserved place, which is to be released afterwards in any case.
@@ -142,10 +145,9 @@ impl Store {
         token: NewToken,
         now: Timestamp,
     ) -> Result<Created, Error> {
-        let (agent_id, role) = (place.agent_id, &place.attributes.role);
         if place.began < self.cut_off
-            || self.agents.is_cut_off(&agent_id, place.began)
-            || self.roles.is_cut_off(role, place.began)
+            || self.agents.is_cut_off(place.agent, place.began)
+            || self.roles.is_cut_off(place.role, place.began)
         {
             return Err(Error::SessionRevoked);
         }
@@ -162,7 +164,7 @@ impl Store {
         self.serial = self.serial.saturating_add(1);
         let session = Session {
             id: place.id,
-            agent_id,
+            agent_id: place.agent_id,
             workspace_id: self.limits.workspace_id,
             attributes: Rc::clone(&place.attributes),
             created_at: draft.created_at,
@@ -172,30 +174,14 @@ impl Store {
             generation: 0,
             uses_left: draft.max_uses.map(crate::session::MaxUses::get),
         };
-        let expected = self.insert(Entry {
-            session: session.clone(),
-            serial: self.serial,
-            began: place.began,
-            lifetime: draft.lifetime,
-            used_at: now,
-            recorded_use: now,
-            indexed_at: Timestamp::default(),
-            fingerprint: token.fingerprint,
-            handle: token.handle,
-            token_expires_at: token.expires_at,
-            superseded: Superseded::default(),
-            owed: Vec::new(),
-            until: expires_at,
-            record: Link::NONE,
-            denials: Denials::default(),
-            watchers: 0,
-            parent: above.map_or(Link::NONE, |(slot, ..)| slot.into()),
-            children: List::default(),
-            siblings: Links::NONE,
-            same_role: Links::NONE,
-            descendants: 0,
-            none_over_before: Timestamp::MAX,
-        });
+        let (serial, began) = (self.serial, place.began);
+        let mut entry = Entry::new(session.clone(), serial, began, draft.lifetime, token);
+        entry.used_at = now;
+        entry.recorded_use = now;
+        entry.agent = place.agent;
+        entry.role = place.role;
+        entry.parent = above.map_or(Link::NONE, |(slot, ..)| slot.into());
+        let expected = self.insert(entry);
         self.record_session(expected.slot);
         self.totals.created = self.totals.created.saturating_add(1);
         self.events.record(now, &session, EventKind::Created);
@@ -208,25 +194,25 @@ impl Store {
 
     /// Puts a session into every index.
     pub(super) fn insert(&mut self, entry: Entry) -> Expected {
-        let (id, agent_id, serial) = (entry.session.id, entry.session.agent_id, entry.serial);
-        let attributes = Rc::clone(&entry.session.attributes);
+        let (id, serial) = (entry.session.id, entry.serial);
+        let (agent, role) = (entry.agent, entry.role);
         let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&entry.handle));
         let parent = entry.parent;
         self.latest_until = self.latest_until.max(entry.until);
         self.bytes = self.bytes.saturating_add(entry.size());
 
         let slot = self.sessions.insert(entry);
-        self.by_id.insert(self.seed.hash_one(id), slot);
+        self.by_id.insert(id.key(), slot);
         self.by_fingerprint.insert(fingerprint, slot);
         self.handles.insert(handle, ());
         if let Some(parent) = parent.get() {
             self.join_parent(parent, slot);
         }
-        if let Some(agent) = self.agents.get_mut(&agent_id) {
+        if let Some(agent) = self.agents.get_mut(agent) {
             agent.members.add(serial, slot);
         }
         self.note_end(slot);
-        if let Some(role) = self.roles.get_mut(&attributes.role) {
+        if let Some(role) = self.roles.get_mut(role) {
             role.members
                 .push(&mut self.sessions, slot, Entry::same_role);
         }
@@ -341,14 +327,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         let max = self.limits.max_sessions_per_agent as usize;
-        let Some(agent) = self.agents.get(&agent_id) else {
+        let Some(id) = self.agents.find(&agent_id) else {
             return Ok(());
         };
-        if agent.places() < max {
+        let agent = self.agents.get(id);
+        if agent.is_none_or(|agent| agent.places() < max) {
             return Ok(());
         }
-        self.end_over_of_agent(agent_id, now);
-        let Some(agent) = self.agents.get(&agent_id) else {
+        self.end_over_of_agent(id, now);
+        // It is forgotten if all its sessions were over.
+        let Some(agent) = self.agents.get(id) else {
             return Ok(());
         };
         let has_room = match self.limits.agent_overflow {
@@ -374,9 +362,9 @@ impl Store {
             .count()
     }
 
-    fn end_over_of_agent(&mut self, agent_id: AgentId, now: Timestamp) {
+    fn end_over_of_agent(&mut self, id: GroupId, now: Timestamp) {
         let may_be_cut_off = !self.cut_offs.is_empty() || self.before.is_some();
-        let Some(agent) = self.agents.get_mut(&agent_id) else {
+        let Some(agent) = self.agents.get_mut(id) else {
             return;
         };
         if !may_be_cut_off && !agent.members.may_be_over(now) {
@@ -387,7 +375,7 @@ impl Store {
             Some(_) => now,
             None => self.over_at(slot),
         });
-        if let Some(agent) = self.agents.get_mut(&agent_id) {
+        if let Some(agent) = self.agents.get_mut(id) {
             agent.members = sessions;
         }
         for slot in over {
@@ -400,11 +388,11 @@ impl Store {
     fn evict(&mut self, place: &Reservation, now: Timestamp) -> Result<Vec<PendingKey>, Error> {
         let max = self.limits.max_sessions_per_agent as usize;
         let is_full = |store: &Self| {
-            let agent = store.agents.get(&place.agent_id);
+            let agent = store.agents.get(place.agent);
             agent.is_some_and(|agent| agent.members.len() >= max)
         };
         if is_full(self) {
-            self.end_over_of_agent(place.agent_id, now);
+            self.end_over_of_agent(place.agent, now);
         }
         if !is_full(self) {
             return Ok(Vec::new());
@@ -419,7 +407,7 @@ impl Store {
         let is_above = |slot: u32| {
             parent.is_some_and(|parent| self.chain(parent).any(|(above, _)| above == slot))
         };
-        let agent = self.agents.get(&place.agent_id)?;
+        let agent = self.agents.get(place.agent)?;
         let mut oldest = agent.members.behind(0).map(|(_, slot)| slot);
         oldest.find(|slot| !is_above(*slot))
     }

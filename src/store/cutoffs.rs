@@ -176,12 +176,14 @@ impl Store {
             // The oldest come first, and the first that began after the cut-off has none of before
             // behind it: what was under way then came to nothing.
             RevokeFilter::Agent(agent) => {
-                let agent = self.agents.get(agent);
+                let agent = self.agents.find(agent);
+                let agent = agent.and_then(|id| self.agents.get(id));
                 let oldest = agent.and_then(|agent| agent.members.behind(0).next());
                 oldest.map(|(_, slot)| slot)
             }
             RevokeFilter::Role(role) => {
-                let role = self.roles.get(role);
+                let role = self.roles.find(role);
+                let role = role.and_then(|id| self.roles.get(id));
                 role.and_then(|role| role.members.first())
             }
             RevokeFilter::Root(_) => None,

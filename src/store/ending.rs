@@ -249,22 +249,21 @@ impl Store {
     pub(super) fn take_out(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.sessions.remove(slot)?;
         let session = &entry.session;
-        self.by_id.remove(self.seed.hash_one(session.id));
+        self.by_id.remove(session.id.key());
         self.forget_fingerprint(&entry.fingerprint, slot);
         for token in entry.superseded.tokens() {
             self.forget_fingerprint(&token.fingerprint, slot);
         }
         self.expiry.remove(&(entry.indexed_at, slot));
-        if let Some(agent) = self.agents.get_mut(&session.agent_id) {
+        if let Some(agent) = self.agents.get_mut(entry.agent) {
             agent.members.remove(entry.serial, slot);
         }
-        self.agents.forget_if_idle(&session.agent_id);
-        let role = &session.attributes.role;
-        if let Some(group) = self.roles.get_mut(role) {
+        self.agents.forget_if_idle(entry.agent);
+        if let Some(group) = self.roles.get_mut(entry.role) {
             let members = &mut group.members;
             members.remove(&mut self.sessions, entry.same_role, Entry::same_role);
         }
-        self.roles.forget_if_idle(role);
+        self.roles.forget_if_idle(entry.role);
         self.bytes = self.bytes.saturating_sub(entry.size());
         Some(entry)
     }

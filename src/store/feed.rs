@@ -2,7 +2,6 @@
 //!
 //! Without a `state-key` there is no feed, and nothing is kept of what has ended.
 
-use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use super::{Entry, Link, Store, TOMBSTONE};
@@ -13,7 +12,7 @@ use crate::hex;
 use crate::id::SessionId;
 use crate::json::Writer;
 use crate::record::{self, Change, ChangePage};
-use crate::revocations::{Owner, PendingKey, Settled};
+use crate::revocations::{Owner, PendingKey, Settled, of_use_until};
 use crate::seal::SALT_BYTES;
 use crate::session::RevokeFilter;
 use crate::token::FingerprintKey;
@@ -83,7 +82,7 @@ impl Store {
     /// The record of a session that has ended.
     pub(super) fn tombstone(&self, id: SessionId) -> Option<u32> {
         let feed = self.feed.as_ref()?;
-        feed.ended(self.seed.hash_one(id), id).map(|(slot, _)| slot)
+        feed.ended(id.key(), id).map(|(slot, _)| slot)
     }
 
     /// A session was made.
@@ -131,14 +130,13 @@ impl Store {
         let Some(record) = entry.record.get() else {
             return;
         };
-        let owed = entry.owed.iter().map(PendingKey::token_expires_at);
-        let until = owed.fold(entry.until, Ord::max);
+        let until = of_use_until(entry.until, &entry.owed);
         if until <= now && entry.owed.is_empty() {
             feed.forget(record);
             return;
         }
         let id = entry.session.id;
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         let ended = Ended {
             id,
             place,
@@ -244,8 +242,7 @@ impl Store {
             About::Meta => ("meta".into(), None, "meta", self.meta_body(feed)?),
             About::Session(slot) => {
                 let entry = self.sessions.get(*slot)?;
-                let owed = entry.owed.iter().map(PendingKey::token_expires_at);
-                let until = owed.fold(entry.until, Ord::max);
+                let until = of_use_until(entry.until, &entry.owed);
                 let key = session_key(entry.session.id);
                 (key, Some(until), "session", self.session_body(entry))
             }

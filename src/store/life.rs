@@ -111,7 +111,7 @@ impl Store {
         let Some(entry) = self.sessions.get(slot) else {
             return;
         };
-        if let Some(agent) = self.agents.get_mut(&entry.session.agent_id) {
+        if let Some(agent) = self.agents.get_mut(entry.agent) {
             agent.members.note_end(over_at);
         }
         let root = self.chain(slot).last().map(|(root, _)| root);

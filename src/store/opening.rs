@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::current::MAX_OWED;
-use super::{Denials, Entry, Link, Links, List, Store, Superseded, TOMBSTONE, pending_size};
+use super::{Entry, Store, Superseded, TOMBSTONE, pending_size};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::feed::Switch;
@@ -17,6 +17,7 @@ use crate::scope::Scopes;
 use crate::seal::{SALT_BYTES, StateKey};
 use crate::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
 use crate::superseded::{MAX_REMEMBERED, Remembered};
+use crate::ticket::NewToken;
 use crate::token::{Fingerprint, FingerprintKey};
 
 /// A record that was opened and read, in types that cannot be wrong.
@@ -195,41 +196,32 @@ impl Store {
             .number("until")
             .map_or(expires_at, Timestamp::from_millis);
         let used_at = time(record, "used-at")?;
-        Ok(Entry {
-            session: Session {
-                id,
-                agent_id,
-                workspace_id: self.limits.workspace_id,
-                attributes: Rc::new(attributes),
-                created_at: time(record, "created-at")?,
-                expires_at,
-                parent,
-                root: root.unwrap_or(id),
-                generation: record.number("generation").unwrap_or_default(),
-                uses_left: uses_left.transpose()?,
-            },
-            serial: number(record, "serial")?,
-            began: record.number("began").unwrap_or_default(),
-            lifetime: number(record, "lifetime")?,
-            used_at,
-            recorded_use: used_at,
-            indexed_at: Timestamp::default(),
+        let session = Session {
+            id,
+            agent_id,
+            workspace_id: self.limits.workspace_id,
+            attributes: Rc::new(attributes),
+            created_at: time(record, "created-at")?,
+            expires_at,
+            parent,
+            root: root.unwrap_or(id),
+            generation: record.number("generation").unwrap_or_default(),
+            uses_left: uses_left.transpose()?,
+        };
+        let token = NewToken {
             fingerprint: Fingerprint::from_bytes(bytes(record, "fingerprint")?),
             handle: read_handle(record)?,
-            token_expires_at: time(record, "token-expires-at")?,
-            superseded: read_superseded(record)?,
-            owed: Vec::new(),
-            until: until.max(expires_at),
-            record: Link::NONE,
-            denials: Denials::default(),
-            watchers: 0,
-            parent: Link::NONE,
-            children: List::default(),
-            siblings: Links::NONE,
-            same_role: Links::NONE,
-            descendants: 0,
-            none_over_before: Timestamp::MAX,
-        })
+            expires_at: time(record, "token-expires-at")?,
+        };
+        let serial = number(record, "serial")?;
+        let began = record.number("began").unwrap_or_default();
+        let lifetime = number(record, "lifetime")?;
+        let mut entry = Entry::new(session, serial, began, lifetime, token);
+        entry.used_at = used_at;
+        entry.recorded_use = used_at;
+        entry.superseded = read_superseded(record)?;
+        entry.until = until.max(expires_at);
+        Ok(entry)
     }
 }
 

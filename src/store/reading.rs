@@ -14,7 +14,8 @@ impl Store {
             sessions: Vec::new(),
             next: None,
         };
-        let Some(agent) = self.agents.get(&agent_id) else {
+        let agent = self.agents.find(&agent_id);
+        let Some(agent) = agent.and_then(|id| self.agents.get(id)) else {
             return page;
         };
         let mut last = after;

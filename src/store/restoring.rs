@@ -15,7 +15,7 @@ use crate::error::{Error, Limit};
 use crate::feed::{About, Ended, Switch};
 use crate::id::SessionId;
 use crate::record::Change;
-use crate::revocations::{Owner, PendingKey};
+use crate::revocations::{Owner, PendingKey, of_use_until};
 use crate::seal::SALT_BYTES;
 use crate::table::Table;
 use crate::token::FingerprintKey;
@@ -127,15 +127,13 @@ impl Store {
             .iter()
             .map(|it| it.fingerprint.key())
             .collect();
-        let (agent_id, role) = (
-            entry.session.agent_id,
-            entry.session.attributes.role.clone(),
-        );
-        self.agents.reserve(&agent_id);
-        self.roles.reserve(&role);
+        let session = &entry.session;
+        entry.agent = self.agents.reserve(&session.agent_id);
+        entry.role = self.roles.reserve(&session.attributes.role);
+        let (agent, role) = (entry.agent, entry.role);
         let slot = self.insert(entry).slot;
-        self.agents.release(&agent_id);
-        self.roles.release(&role);
+        self.agents.release(agent);
+        self.roles.release(role);
         for token in superseded {
             if !self.by_fingerprint.contains(token) {
                 self.by_fingerprint.insert(token, slot);
@@ -147,7 +145,7 @@ impl Store {
                 Err(_) => self.wait_for(parent, slot),
             }
         }
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         for child in self.orphans.remove(place).unwrap_or_default() {
             let is_child =
                 |entry: &Entry| entry.parent == Link::NONE && entry.session.parent == Some(id);
@@ -170,7 +168,7 @@ impl Store {
         if let Ok(slot) = self.slot_of(id) {
             self.take_out_quietly(slot);
         }
-        let place = self.seed.hash_one(id);
+        let place = id.key();
         if let Some((slot, ended)) = self.feed.as_ref()?.ended(place, id) {
             if self.feed.as_ref()?.row(slot)?.changed >= sequence {
                 return None;
@@ -181,12 +179,11 @@ impl Store {
             self.bytes = self.bytes.saturating_sub(TOMBSTONE);
         }
         let owed = self.owe_back(Owner::Session(id), owed);
-        let ends = owed.iter().map(PendingKey::token_expires_at);
         let ended = Ended {
             id,
             place,
             own_until: until,
-            until: ends.fold(until, Ord::max),
+            until: of_use_until(until, &owed),
             owed,
         };
         self.bytes = self.bytes.saturating_add(TOMBSTONE);
@@ -302,7 +299,7 @@ impl Store {
 
     /// A child that is here before its parent. It is over until that comes.
     fn wait_for(&mut self, parent: SessionId, child: u32) {
-        let place = self.seed.hash_one(parent);
+        let place = parent.key();
         match self.orphans.get_mut(place) {
             Some(children) => children.push(child),
             None => self.orphans.insert(place, vec![child]),

@@ -167,6 +167,21 @@ pub fn denial(denial: Denial) -> &'static str {
     }
 }
 
+/// The WIT's name of a limit.
+#[must_use]
+pub fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::MaxSessions => "max-sessions",
+        Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
+        Limit::MaxStateBytes => "max-state-bytes",
+        Limit::MaxSessionsPerRoot => "max-sessions-per-root",
+        Limit::MaxDepth => "max-depth",
+        Limit::MaxUses => "max-uses",
+        Limit::Subscribers => "subscribers",
+        Limit::UnconfirmedRevocations => "unconfirmed-revocations",
+    }
+}
+
 impl ToJson for EventPage {
     fn to_json(&self) -> Value {
         json!({ "events": self.events.to_json(), "next": self.next, "missed": self.missed })
@@ -239,16 +254,9 @@ impl ToJson for Error {
             Self::SessionExpired => json!({ "kind": "session-expired" }),
             Self::SessionRevoked => json!({ "kind": "session-revoked" }),
             Self::Conflict => json!({ "kind": "conflict" }),
-            Self::LimitReached(limit) => json!({ "kind": "limit-reached", "which": match limit {
-                Limit::MaxSessions => "max-sessions",
-                Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
-                Limit::MaxStateBytes => "max-state-bytes",
-                Limit::MaxSessionsPerRoot => "max-sessions-per-root",
-                Limit::MaxDepth => "max-depth",
-                Limit::MaxUses => "max-uses",
-                Limit::Subscribers => "subscribers",
-                Limit::UnconfirmedRevocations => "unconfirmed-revocations",
-            } }),
+            Self::LimitReached(limit) => {
+                json!({ "kind": "limit-reached", "which": limit_name(*limit) })
+            }
             Self::ScopeDenied(scope) => json!({ "kind": "scope-denied", "scope": scope }),
             Self::Guard(error) => json!({ "kind": "guard", "error": error.to_json() }),
             Self::AlreadyConfigured => json!({ "kind": "already-configured" }),

@@ -19,7 +19,7 @@ use futures::poll;
 use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use json::{ToJson, denial, end_reason};
+pub use json::{ToJson, denial, end_reason, limit_name};
 use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
 use crate::clock::{Clock, Instant, ManualClock};

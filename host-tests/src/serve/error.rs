@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::bindings::exports::clawdb::session::sessions::{InvalidArgument, Limit};
 use crate::durable::DurableError;
 use crate::error::SessionError;
+use crate::exec::limit_name;
 use crate::guard::GuardError;
 
 /// How long to wait before the same is asked for again, in seconds.
@@ -240,22 +241,16 @@ impl ApiError {
     }
 
     fn of_limit(limit: Limit) -> Self {
-        let name = match limit {
-            Limit::MaxSessions => "max-sessions",
-            Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
-            Limit::MaxStateBytes => "max-state-bytes",
-            Limit::MaxSessionsPerRoot => "max-sessions-per-root",
-            Limit::MaxDepth => "max-depth",
-            Limit::MaxUses => "max-uses",
-            Limit::Subscribers => "subscribers",
-            Limit::UnconfirmedRevocations => "unconfirmed-revocations",
-        };
         let status = match limit {
             // To wait changes nothing: it is the parent's nature.
             Limit::MaxDepth | Limit::MaxUses => StatusCode::CONFLICT,
             _ => StatusCode::TOO_MANY_REQUESTS,
         };
-        Self::new(status, "limit_reached", format!("{name} is reached"))
+        Self::new(
+            status,
+            "limit_reached",
+            format!("{} is reached", limit_name(limit)),
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Error, Page,
 };
 use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
-use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::engine::{Allocation, COMPONENT, SessionEngine};
 use clawdb_session_host::error::{CallError, HostError, TrapKind};
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
@@ -376,4 +376,46 @@ async fn what_is_no_component_of_this_world_is_refused() {
         SessionEngine::from_bytes(b"\0asm\x0d\0\x01\0").is_err(),
         "an empty component exports nothing"
     );
+}
+
+#[tokio::test]
+async fn a_pool_has_room_for_so_many_instances_and_for_another_when_one_has_ended() {
+    let pool = Allocation::Pool { instances: 2 };
+    let engine = SessionEngine::with_allocation(COMPONENT, pool).unwrap();
+    let start = || SessionHost::start(&engine, HostOptions::new(PlainGuard::default()));
+    let first = start().await.unwrap();
+    let second = start().await.unwrap();
+    let grant = second.create(request(AGENT)).await.unwrap();
+    assert!(start().await.is_err(), "the pool has two places");
+
+    drop(first);
+    // It ends when its task comes round to it.
+    let third = loop {
+        match start().await {
+            Ok(third) => break third,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(
+        third.active_count().await,
+        Ok(0),
+        "nothing of before is left"
+    );
+    assert_eq!(second.validate(grant.token).await, Ok(grant.session));
+}
+
+#[tokio::test]
+#[expect(unsafe_code, reason = "what is read was written a moment ago")]
+async fn a_precompiled_component_runs_without_being_compiled_and_fits_its_configuration_only() {
+    let precompiled = engine().precompiled().unwrap();
+    // SAFETY: it is the engine's own.
+    let again = unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
+    let guard = HostOptions::new(PlainGuard::default());
+    let host = SessionHost::start(&again.unwrap(), guard).await.unwrap();
+    let grant = host.create(request(AGENT)).await.unwrap();
+    assert_eq!(host.validate(grant.token).await, Ok(grant.session));
+
+    // SAFETY: these are no machine code, and refused.
+    let other = unsafe { SessionEngine::from_precompiled(COMPONENT, Allocation::OnDemand) };
+    assert!(other.is_err());
 }
