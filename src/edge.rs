@@ -341,6 +341,7 @@ impl settings::Guest for Component {
             max_depth: config.max_depth,
             rotation_grace: config.rotation_grace,
             idle_timeout: config.idle_timeout,
+            guard_recheck_interval: config.guard_recheck_interval,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
             state_key: config.state_key,
