@@ -70,6 +70,8 @@ pub trait Clock {
 pub struct MonotonicClock<C> {
     host: C,
     latest: Cell<Timestamp>,
+    /// It failed or lagged since somebody asked.
+    erred: Cell<bool>,
 }
 
 impl<C: Clock> MonotonicClock<C> {
@@ -78,15 +80,23 @@ impl<C: Clock> MonotonicClock<C> {
         Self {
             host,
             latest: Cell::default(),
+            erred: Cell::default(),
         }
     }
 
     /// The time: the latest that the host's clock has shown so far.
     pub fn now(&self) -> Timestamp {
-        if let Some(now) = self.host.now() {
-            self.latest.set(self.latest.get().max(now));
+        match self.host.now() {
+            Some(now) if now >= self.latest.get() => self.latest.set(now),
+            _ => self.erred.set(true),
         }
         self.latest.get()
+    }
+
+    /// Whether the host's clock has failed, or shown a time before the latest, since this was asked
+    /// last: then more time may have gone by than it tells.
+    pub fn has_erred(&self) -> bool {
+        self.erred.take()
     }
 
     /// It is at least this time.

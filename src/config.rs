@@ -30,6 +30,8 @@ pub struct Config {
     pub rotation_grace: Option<u64>,
     /// After how many seconds without use a session is over (R28).
     pub idle_timeout: Option<u64>,
+    /// For how many seconds the guard is not asked again about a token that it said yes to (R34).
+    pub guard_recheck_interval: Option<u64>,
     /// How many events are kept (R18).
     pub event_capacity: Option<u32>,
     /// How many bytes the state can take (R3).
@@ -76,6 +78,7 @@ pub struct Limits {
     pub(crate) max_depth: u32,
     pub(crate) rotation_grace: u64,
     pub(crate) idle_timeout: Option<u64>,
+    pub(crate) guard_recheck_interval: Option<u64>,
     pub(crate) event_capacity: u32,
     pub(crate) max_state_bytes: u64,
     pub(crate) state_keys: Option<StateKeys>,
@@ -116,6 +119,10 @@ impl Limits {
         }
         if let Some(seconds) = config.idle_timeout {
             limits.idle_timeout = Some(within("idle-timeout", seconds, 1..=YEAR)?);
+        }
+        if let Some(seconds) = config.guard_recheck_interval {
+            let seconds = within("guard-recheck-interval", seconds, 1..=300)?;
+            limits.guard_recheck_interval = Some(seconds);
         }
         if let Some(count) = config.event_capacity {
             limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
@@ -162,6 +169,7 @@ impl Default for Limits {
             max_depth: 3,
             rotation_grace: 0,
             idle_timeout: None,
+            guard_recheck_interval: None,
             event_capacity: 1_024,
             max_state_bytes: 2 << 30,
             state_keys: None,

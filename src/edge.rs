@@ -161,7 +161,7 @@ impl sessions::Guest for Component {
     async fn validate_many(
         tokens: Vec<String>,
     ) -> Result<Vec<Result<sessions::Session, sessions::Error>>, sessions::Error> {
-        let tokens: Vec<_> = tokens.into_iter().map(Token::parse).collect();
+        let tokens = tokens.into_iter().map(Token::parse).collect();
         let answers = manager().validate_many(tokens).await?;
         let translate = |answer: Result<crate::Session, Error>| Ok(answer?.into());
         Ok(answers.into_iter().map(translate).collect())
@@ -341,6 +341,7 @@ impl settings::Guest for Component {
             max_depth: config.max_depth,
             rotation_grace: config.rotation_grace,
             idle_timeout: config.idle_timeout,
+            guard_recheck_interval: config.guard_recheck_interval,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
             state_key: config.state_key,

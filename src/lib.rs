@@ -1,6 +1,6 @@
 //! Session management for AI agents, as a WebAssembly component.
 //!
-//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R33), and a comment
+//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R34), and a comment
 //! that names one tells that the code beside it keeps it.
 //!
 //! # The house
@@ -14,6 +14,7 @@
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
 //! | `store::life`, `::cutoffs` | when a session is over; kill switches |
+//! | `store::recheck` | what the guard need not be asked again |
 //! | `store::feed` | what each step leaves in the feed |
 //! | `store::opening`, `::restoring`, `::before` | reading records that are given back; taking them back; kill switches of before |
 //! | `session`, `scope`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
@@ -36,7 +37,8 @@
 //! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current
 //!    one. None: refused, and the guard is not asked (R10). One from before: refused, and told of
 //!    (R32).
-//! 3. The guard is asked. Other calls run meanwhile; the store is not borrowed.
+//! 3. The guard is asked, unless its yes is remembered (R34). Other calls run meanwhile; the store is
+//!    not borrowed.
 //! 4. `manager` goes back to `store` with what it expected (slot, serial number, generation). Has
 //!    the session ended, or got a newer token? Refused. Did the guard say no, or name another
 //!    handle? Refused (R9). Otherwise the session is used: that is when it was last alive (R28),

@@ -66,6 +66,13 @@ pub struct SessionManager<G, C, E> {
     roll_calls: Cell<u64>,
 }
 
+/// What the guard said of a token.
+struct Word {
+    /// Not after it was asked.
+    asked_at: Timestamp,
+    answer: Result<Claims, GuardError>,
+}
+
 /// What a flush of revocations achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushReport {
@@ -249,10 +256,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     async fn use_token(&self, token: Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.begin();
         let expected = self.find_current(&token, now)?;
-        let used = {
+        let used = if self.must_ask(expected, now) {
             let _watch = Watch::new(&self.store, expected);
-            let answer = self.guard.validate_token(token).await;
-            self.use_if_good(expected, answer, scope, self.clock.now())?
+            let word = self.ask(token, now).await;
+            self.use_if_good(expected, Some(word), scope, self.clock.now())?
+        } else {
+            self.use_if_good(expected, None, scope, now)?
         };
         if let Some(pending) = used.exhausted {
             // The use was taken, whatever happens from here on.
@@ -283,15 +292,33 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Uses a session, if the guard's answer about its token is a yes and all else holds still.
+    /// Whether the guard has to be asked about the token of a session (R34).
+    fn must_ask(&self, expected: Expected, now: Timestamp) -> bool {
+        let mut store = self.store.borrow_mut();
+        if self.clock.has_erred() {
+            store.forget_each_yes(now);
+        }
+        store.must_ask(expected, now)
+    }
+
+    /// Asks the guard about a token.
+    async fn ask(&self, token: Token, asked_at: Timestamp) -> Word {
+        Word {
+            asked_at,
+            answer: self.guard.validate_token(token).await,
+        }
+    }
+
+    /// Uses a session, if the guard's word about its token, or its yes that is remembered, is good and
+    /// all else holds still.
     fn use_if_good(
         &self,
         expected: Expected,
-        answer: Result<Claims, GuardError>,
+        word: Option<Word>,
         scope: Option<&Scope>,
         now: Timestamp,
     ) -> Result<Used, Error> {
-        let judged = self.judge(expected, answer, now);
+        let judged = self.judge(expected, word, now);
         let mut store = self.store.borrow_mut();
         match judged {
             Ok(()) => store.take_use(expected, scope, now),
@@ -300,26 +327,28 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// What the guard's answer about the token of a session comes to (R9). The session is live and the
+    /// What the guard's word about the token of a session comes to (R9). The session is live and the
     /// token its current one if that is a yes; [`Error::Conflict`] if it is that no more.
-    fn judge(
-        &self,
-        expected: Expected,
-        answer: Result<Claims, GuardError>,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    fn judge(&self, expected: Expected, word: Option<Word>, now: Timestamp) -> Result<(), Error> {
         let mut store = self.store.borrow_mut();
         let handle = store
             .check(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
+        let Some(Word { asked_at, answer }) = word else {
+            return Ok(());
+        };
         let (denial, error) = match answer {
             Ok(claims) if claims.handle != handle => (Denial::Handle, Error::InvalidToken),
             Ok(claims) if claims.expires_at <= now => (Denial::Guard, GuardError::Expired.into()),
-            Ok(_) => return Ok(()),
+            Ok(claims) => {
+                store.remember_yes(expected, asked_at, claims.expires_at, now);
+                return Ok(());
+            }
             // An authority that does not answer has refused nobody.
             Err(error @ GuardError::Unavailable(_)) => return Err(error.into()),
             Err(error) => (Denial::Guard, error.into()),
         };
+        store.forget_yes(expected);
         store.refuse(expected, denial, now);
         Err(error)
     }
@@ -347,9 +376,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let (renewal, now) = match superseded {
             None => {
                 let _watch = Watch::new(&self.store, expected);
-                let answer = self.guard.validate_token(token).await;
+                let word = self.ask(token, now).await;
                 let now = self.clock.now();
-                self.judge(expected, answer, now)?;
+                self.judge(expected, Some(word), now)?;
                 (Renewal::Rotation, now)
             }
             Some(Worth::Grace) => (Renewal::Retry, now),

@@ -254,7 +254,7 @@ fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
         guard.0.held.set(true);
         let mut refresh = Box::pin(manager.refresh(session.id));
         let mut validate = Box::pin(manager.validate(token.clone()));
-        let twice = vec![Ok(token.clone()), Ok(token.clone())];
+        let twice = vec![Ok(token.clone()), Ok(token)];
         let mut many = Box::pin(manager.validate_many(twice));
         assert!(poll(refresh.as_mut()).is_pending() && poll(validate.as_mut()).is_pending());
         assert!(poll(many.as_mut()).is_pending());

@@ -14,6 +14,7 @@ mod feed;
 mod life;
 mod opening;
 mod reading;
+mod recheck;
 mod restoring;
 
 use std::hash::BuildHasher;
@@ -96,6 +97,8 @@ pub struct Store {
     feed: Option<Feed>,
     /// The key of the fingerprints and its salt, as far as there is one.
     fingerprint_key: Option<(Rc<FingerprintKey>, [u8; SALT_BYTES])>,
+    /// A yes of the guard that is remembered until then, or not even so long, does not count (R34).
+    unsure_until: Timestamp,
     /// No session ever had a later end.
     latest_until: Timestamp,
     /// Children that came back before their parents, by the parents' ids.
@@ -148,6 +151,8 @@ struct Entry {
     fingerprint: Fingerprint,
     handle: Rc<str>,
     token_expires_at: Timestamp,
+    /// Until when the guard's yes to its token is remembered (R34). It is in no record.
+    sure_until: Timestamp,
     superseded: Superseded,
     /// The guard has not confirmed the revocation of these tokens that it had.
     owed: Vec<PendingKey>,
@@ -219,6 +224,7 @@ impl Entry {
             fingerprint: token.fingerprint,
             handle: token.handle,
             token_expires_at: token.expires_at,
+            sure_until: Timestamp::default(),
             superseded: Superseded::default(),
             owed: Vec::new(),
             until: session.expires_at,
@@ -275,6 +281,7 @@ impl Store {
             events: EventLog::new(limits.event_capacity),
             feed: None,
             fingerprint_key: None,
+            unsure_until: Timestamp::default(),
             latest_until: Timestamp::default(),
             orphans: Table::default(),
             restored: false,

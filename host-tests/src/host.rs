@@ -96,6 +96,7 @@ pub const fn default_config() -> Config {
         max_depth: None,
         rotation_grace: None,
         idle_timeout: None,
+        guard_recheck_interval: None,
         event_capacity: None,
         max_state_bytes: None,
         state_key: None,

@@ -5,13 +5,13 @@
 
 use std::cell::RefCell;
 
-use super::SessionManager;
 use super::held::Watch;
 use super::waiting::join_all;
+use super::{SessionManager, Word};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
-use crate::error::{Error, GuardError};
-use crate::guard::{Claims, Guard};
+use crate::error::Error;
+use crate::guard::Guard;
 use crate::session::Session;
 use crate::ticket::Expected;
 use crate::token::Token;
@@ -23,14 +23,14 @@ const MAX_TOKENS: usize = 256;
 /// How many of them wait for the guard at a time.
 const CHECKS_AT_ONCE: usize = 16;
 
-/// A token that the guard has to be asked about.
+/// A token that the guard may have to be asked about.
 struct Question<'a> {
     /// Until it is asked.
     token: Option<Token>,
     expected: Expected,
-    /// A no until it says otherwise.
-    answer: Result<Claims, GuardError>,
-    /// Until the answer has been judged.
+    /// None where it need not be asked.
+    word: Option<Word>,
+    /// Until its word has been judged.
     _watch: Watch<'a>,
 }
 
@@ -49,22 +49,31 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             let reason = format!("must be at most {MAX_TOKENS}");
             return Err(Error::invalid("tokens", reason));
         }
-        let now = self.begin();
+        let mut now = self.begin();
         let mut questions = Vec::with_capacity(tokens.len());
         for token in tokens {
             questions.push(token.and_then(|token| self.question(token, now)));
         }
-        self.ask_each(questions.iter_mut().flatten()).await;
+        // A yes that was remembered may be forgotten while others are waited for. What has been asked
+        // about is not asked about again, so this comes to an end.
+        loop {
+            let unasked = questions.iter_mut().flatten();
+            let unasked =
+                unasked.filter(|it| it.token.is_some() && self.must_ask(it.expected, now));
+            let unasked: Vec<_> = unasked.collect();
+            if unasked.is_empty() {
+                break;
+            }
+            self.ask_each(unasked, now).await;
+            now = self.clock.now();
+        }
 
-        let now = self.clock.now();
         let mut sessions = Vec::with_capacity(questions.len());
         let mut exhausted = Vec::new();
         for question in questions {
-            sessions.push(question.and_then(|question| {
-                let Question {
-                    expected, answer, ..
-                } = question;
-                let used = self.use_if_good(expected, answer, None, now)?;
+            sessions.push(question.and_then(|mut question| {
+                let Question { expected, word, .. } = &mut question;
+                let used = self.use_if_good(*expected, word.take(), None, now)?;
                 exhausted.extend(used.exhausted);
                 Ok(used.session)
             }));
@@ -79,20 +88,20 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(Question {
             token: Some(token),
             expected,
-            answer: Err(GuardError::InvalidToken),
+            word: None,
             _watch: Watch::new(&self.store, expected),
         })
     }
 
     /// Asks the guard each question, a few at a time.
-    async fn ask_each<'q, 't: 'q>(&self, questions: impl Iterator<Item = &'q mut Question<'t>>) {
-        let questions = RefCell::new(questions);
+    async fn ask_each<'q, 't>(&self, questions: Vec<&'q mut Question<'t>>, asked_at: Timestamp) {
+        let questions = RefCell::new(questions.into_iter());
         let next = || questions.borrow_mut().next();
         let lane = |first: &'q mut Question<'t>| async {
             let mut asked = Some(first);
             while let Some(question) = asked {
                 if let Some(token) = question.token.take() {
-                    question.answer = self.guard.validate_token(token).await;
+                    question.word = Some(self.ask(token, asked_at).await);
                 }
                 asked = next();
             }

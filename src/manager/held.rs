@@ -72,7 +72,7 @@ pub(super) struct Clearing<'a> {
 impl<'a> Clearing<'a> {
     /// See [`Store::cut_off`].
     pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
-        let era = store.borrow_mut().cut_off(filter);
+        let era = store.borrow_mut().cut_off(filter, now);
         Self { store, era, now }
     }
 

@@ -224,6 +224,7 @@ impl Store {
         let superseded = std::mem::replace(&mut entry.fingerprint, token.fingerprint);
         let handle = std::mem::replace(&mut entry.handle, token.handle.clone());
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
+        entry.sure_until = Timestamp::default();
         let generation = entry.session.generation.saturating_add(1);
         let forgotten =
             entry

@@ -76,6 +76,7 @@ impl CutOff {
 impl Store {
     /// Ends a session that was created, and all below it, because a kill switch is for them.
     pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
+        self.forget_each_yes(now);
         let mut cleared = Cleared::default();
         let slot = self.slot_of(id).ok();
         let is_root = |slot: &u32| {
@@ -89,7 +90,8 @@ impl Store {
     }
 
     /// Throws a kill switch. [`Store::clear_away`] is to follow until it is done.
-    pub fn cut_off(&mut self, filter: RevokeFilter) -> Era {
+    pub fn cut_off(&mut self, filter: RevokeFilter, now: Timestamp) -> Era {
+        self.forget_each_yes(now);
         self.era = self.era.saturating_add(1);
         match &filter {
             RevokeFilter::Everything => self.cut_off = self.era,

@@ -40,6 +40,7 @@ impl Store {
         if self.end_of(slot, now).is_some() {
             return Err(Error::SessionNotFound);
         }
+        self.forget_each_yes(now);
         Ok(self.end_tree(slot, reason, now))
     }
 
@@ -49,6 +50,7 @@ impl Store {
         if self.entry(expected).is_none() {
             return Vec::new();
         }
+        self.forget_each_yes(now);
         self.end_tree(expected.slot, EndReason::Theft, now)
             .revocations
     }

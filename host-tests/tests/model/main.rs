@@ -69,6 +69,7 @@ enum Verb {
     Make(Wish),
     Delegate(Wish, Pick),
     Validate(Pick),
+    ValidateMany(Vec<Pick>),
     Authorize(Pick, &'static str),
     Rotate(Pick),
     Refresh(Pick),
@@ -142,6 +143,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         16 => wish().prop_map(Verb::Make),
         16 => (wish(), pick()).prop_map(|(wish, pick)| Verb::Delegate(wish, pick)),
         18 => pick().prop_map(Verb::Validate),
+        4 => prop::collection::vec(pick(), 0..6).prop_map(Verb::ValidateMany),
         8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Verb::Authorize(pick, scope)),
         14 => pick().prop_map(Verb::Rotate),
         8 => pick().prop_map(Verb::Refresh),
@@ -209,18 +211,22 @@ fn limits() -> impl Strategy<Value = Limits> {
         (1_usize..8, 0_usize..4),
         select(&[0_u64, 5, 300][..]),
         select(&[None, Some(3_u64), Some(15)][..]),
+        select(&[None, None, Some(2_u64), Some(30)][..]),
     )
         .prop_map(
-            |((ttl, lifetime), (sessions, agent), evict, (root, depth), grace, idle)| Limits {
-                default_ttl: ttl * 1_000,
-                max_lifetime: lifetime * 1_000,
-                max_sessions: sessions,
-                max_per_agent: agent,
-                evict,
-                max_per_root: root,
-                max_depth: depth,
-                grace: grace * 1_000,
-                idle: idle.map(|seconds| seconds * 1_000),
+            |((ttl, lifetime), (sessions, agent), evict, (root, depth), grace, idle, recheck)| {
+                Limits {
+                    default_ttl: ttl * 1_000,
+                    max_lifetime: lifetime * 1_000,
+                    max_sessions: sessions,
+                    max_per_agent: agent,
+                    evict,
+                    max_per_root: root,
+                    max_depth: depth,
+                    grace: grace * 1_000,
+                    idle: idle.map(|seconds| seconds * 1_000),
+                    recheck: recheck.map(|seconds| seconds * 1_000),
+                }
             },
         )
 }
@@ -320,6 +326,9 @@ impl Run {
             Verb::Make(wish) => Call::Make(wish.clone(), None),
             Verb::Delegate(wish, parent) => Call::Make(wish.clone(), Some(session(parent)?)),
             Verb::Validate(pick) => Call::Use(token(pick)?, None),
+            Verb::ValidateMany(picks) => {
+                Call::UseMany(picks.iter().map(token).collect::<Option<_>>()?)
+            }
             Verb::Authorize(pick, scope) => Call::Use(token(pick)?, Some(scope)),
             Verb::Rotate(pick) => Call::Rotate(token(pick)?),
             Verb::Refresh(pick) => Call::Refresh(session(pick)?),

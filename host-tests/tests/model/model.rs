@@ -29,6 +29,8 @@ pub struct Limits {
     pub max_depth: usize,
     pub grace: u64,
     pub idle: Option<u64>,
+    /// How long a yes of the guard is remembered.
+    pub recheck: Option<u64>,
 }
 
 /// What a session is asked for with.
@@ -47,6 +49,8 @@ pub struct Wish {
 pub enum Call {
     Make(Wish, Option<Number>),
     Use(Option<TokenNumber>, Option<&'static str>),
+    /// The guard answers at once here.
+    UseMany(Vec<Option<TokenNumber>>),
     Rotate(Option<TokenNumber>),
     Refresh(Number),
     Touch(Number),
@@ -98,6 +102,7 @@ pub enum Check {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Session(View),
+    Many(Vec<Result<View, Error>>),
     Grant(View, TokenNumber),
     Nothing,
     Count(u32),
@@ -150,10 +155,12 @@ pub enum Waiting {
         number: Number,
         token: TokenNumber,
         scope: Option<&'static str>,
+        asked_at: u64,
     },
     Rotate {
         number: Number,
         token: TokenNumber,
+        asked_at: u64,
     },
     /// For a new token.
     Renew {
@@ -195,6 +202,8 @@ struct Session {
     used_at: u64,
     uses_left: Option<u32>,
     token: TokenNumber,
+    /// When the guard was asked about it last and said yes, and until when that is good.
+    sure: Option<(u64, u64)>,
     /// Earlier tokens, and how each was replaced.
     old: Vec<(TokenNumber, How)>,
     grace: Option<(TokenNumber, u64)>,
@@ -226,6 +235,8 @@ pub struct Model {
     pub guard_revokes: bool,
     /// Whether it lets a renewal wait for the end of the token that it replaced.
     pub guard_lets_wait: bool,
+    /// When every yes of the guard was forgotten.
+    unsure_since: Option<u64>,
     switches: Vec<Filter>,
     /// The switch that is ending sessions.
     switching: Option<Filter>,
@@ -259,6 +270,7 @@ impl Model {
             pending: BTreeSet::new(),
             guard_revokes: true,
             guard_lets_wait: false,
+            unsure_since: None,
             switches: Vec::new(),
             switching: None,
             to_be: Vec::new(),
@@ -268,11 +280,14 @@ impl Model {
         }
     }
 
-    /// Another instance goes on: it counts from the beginning, and has recorded no denial yet.
+    /// Another instance goes on: it counts from the beginning, and has recorded no denial yet. It
+    /// remembers nothing that the guard said.
     pub fn restart(&mut self) {
         self.totals = Totals::default();
+        self.unsure_since = None;
         for session in &mut self.sessions {
             session.denials = (0, Vec::new());
+            session.sure = None;
         }
     }
 
@@ -501,17 +516,37 @@ impl Model {
         let answer = match call {
             Call::Make(wish, parent) => return self.begin_make(wish, *parent),
             Call::Use(token, scope) => {
-                return match self.present(*token)? {
-                    (number, token, None) => Ok(Step::Waits(Waiting::Use {
+                let (number, token) = self.present_current(*token)?;
+                if !self.is_sure(number) {
+                    return Ok(Step::Waits(Waiting::Use {
                         number,
                         token,
                         scope: *scope,
-                    })),
-                    (number, ..) => {
-                        self.deny(number, Denial::Superseded);
-                        Err(Error::InvalidToken)
-                    }
+                        asked_at: self.now,
+                    }));
+                }
+                let (view, revoke) = self.take_use(number, *scope)?;
+                self.ask_guard_to_revoke(&revoke);
+                Answer::Session(view)
+            }
+            Call::UseMany(tokens) => {
+                let mut present = |token: &Option<_>| {
+                    let (number, token) = self.present_current(*token)?;
+                    let asked_at = (!self.is_sure(number)).then_some(self.now);
+                    Ok((number, token, asked_at))
                 };
+                let presented: Vec<_> = tokens.iter().map(&mut present).collect();
+                let mut revoke = Vec::new();
+                let mut used = |(number, token, asked_at)| {
+                    self.checked_for_use(number, token, Check::Truth, asked_at)?;
+                    let (view, more) = self.take_use(number, None)?;
+                    revoke.extend(more);
+                    Ok(view)
+                };
+                let answers = presented.into_iter();
+                let answers = answers.map(|it| it.and_then(&mut used)).collect();
+                self.ask_guard_to_revoke(&revoke);
+                Answer::Many(answers)
             }
             Call::Rotate(token) => return self.begin_rotate(*token),
             Call::Refresh(number) => {
@@ -533,6 +568,7 @@ impl Model {
             }
             Call::Revoke(number) => {
                 self.must_be_live(*number)?;
+                self.unsure_since = Some(self.now);
                 let (live, revoke) = self.end(*number, EndReason::Revoked);
                 Answer::Revocation {
                     confirmed: self.ask_guard_to_revoke(&revoke),
@@ -541,6 +577,7 @@ impl Model {
             }
             Call::Invalidate(number) => {
                 self.must_be_live(*number)?;
+                self.unsure_since = Some(self.now);
                 self.end(*number, EndReason::Invalidated);
                 Answer::Nothing
             }
@@ -600,6 +637,7 @@ impl Model {
     }
 
     fn revoke_all(&mut self, filter: Filter) -> u32 {
+        self.unsure_since = Some(self.now);
         self.switches.push(filter);
         self.switching = Some(filter);
         let (mut live, mut revoke) = (0, Vec::new());
@@ -667,6 +705,19 @@ impl Model {
         }
     }
 
+    /// The session whose current token this is.
+    fn present_current(
+        &mut self,
+        token: Option<TokenNumber>,
+    ) -> Result<(Number, TokenNumber), Error> {
+        let (number, token, old) = self.present(token)?;
+        if old.is_some() {
+            self.deny(number, Denial::Superseded);
+            return Err(Error::InvalidToken);
+        }
+        Ok((number, token))
+    }
+
     fn begin_rotate(&mut self, token: Option<TokenNumber>) -> Result<Step, Error> {
         let (number, token, old) = self.present(token)?;
         let session = &self.sessions[number];
@@ -674,7 +725,11 @@ impl Model {
             .grace
             .is_some_and(|(newest, until)| newest == token && self.now < until);
         match old {
-            None => Ok(Step::Waits(Waiting::Rotate { number, token })),
+            None => Ok(Step::Waits(Waiting::Rotate {
+                number,
+                token,
+                asked_at: self.now,
+            })),
             Some(_) if session.unanswered.contains(&token) => Err(Error::Conflict),
             Some(_) if in_grace => Ok(self.renew(number, How::Retry, session.expires_at)),
             Some(How::Refresh) => {
@@ -682,6 +737,7 @@ impl Model {
                 Err(Error::InvalidToken)
             }
             Some(_) => {
+                self.unsure_since = Some(self.now);
                 let (_, revoke) = self.end(number, EndReason::Theft);
                 self.ask_guard_to_revoke(&revoke);
                 Err(Error::InvalidToken)
@@ -705,38 +761,19 @@ impl Model {
                 number,
                 token,
                 scope,
+                asked_at,
             } => self
-                .checked(number, token, check)
-                .map_err(|error| {
-                    if error == Error::Conflict {
-                        self.deny(number, Denial::Superseded);
-                        return Error::InvalidToken;
-                    }
-                    error
-                })
-                .and_then(|()| {
-                    let session = &self.sessions[number];
-                    if let Some(scope) = scope
-                        && !session
-                            .wish
-                            .scopes
-                            .iter()
-                            .any(|granted| covers(granted, scope))
-                    {
-                        self.deny(number, Denial::Scope);
-                        return Err(Error::ScopeDenied(scope.into()));
-                    }
-                    let session = &mut self.sessions[number];
-                    session.used_at = self.now;
-                    session.uses_left = session.uses_left.map(|uses| uses - 1);
-                    let view = self.view(number);
-                    if view.uses_left == Some(0) {
-                        let (_, revoke) = self.end(number, EndReason::Exhausted);
-                        self.ask_guard_to_revoke(&revoke);
-                    }
-                    Ok(Answer::Session(view))
+                .checked_for_use(number, token, check, Some(asked_at))
+                .and_then(|()| self.take_use(number, scope))
+                .map(|(view, revoke)| {
+                    self.ask_guard_to_revoke(&revoke);
+                    Answer::Session(view)
                 }),
-            Waiting::Rotate { number, token } => match self.checked(number, token, check) {
+            Waiting::Rotate {
+                number,
+                token,
+                asked_at,
+            } => match self.checked(number, token, check, Some(asked_at)) {
                 Ok(()) => {
                     let wanted = self.sessions[number].expires_at;
                     return self.renew(number, How::Rotate, wanted);
@@ -748,7 +785,78 @@ impl Model {
         Step::Done(answer.unwrap_or_else(Answer::Error))
     }
 
-    fn checked(&mut self, number: Number, token: TokenNumber, check: Check) -> Result<(), Error> {
+    /// What the guard's word about a token comes to for a use.
+    fn checked_for_use(
+        &mut self,
+        number: Number,
+        token: TokenNumber,
+        check: Check,
+        asked_at: Option<u64>,
+    ) -> Result<(), Error> {
+        let answer = self.checked(number, token, check, asked_at);
+        if answer == Err(Error::Conflict) {
+            self.deny(number, Denial::Superseded);
+            return Err(Error::InvalidToken);
+        }
+        answer
+    }
+
+    /// A yes of the guard is remembered, if it was asked and there was no reason to forget since.
+    fn remember_yes(&mut self, number: Number, asked_at: Option<u64>) {
+        if let Some(asked_at) = asked_at
+            && self.unsure_since.is_none_or(|since| since < asked_at)
+        {
+            let session = &mut self.sessions[number];
+            let until = self.now + self.limits.recheck.unwrap_or(0);
+            let until = until.min(self.tokens[session.token].expires_at);
+            session.sure = Some((asked_at, until));
+        }
+    }
+
+    /// Whether the guard need not be asked about the token of a session.
+    fn is_sure(&self, number: Number) -> bool {
+        let (Some(interval), Some((asked_at, until))) =
+            (self.limits.recheck, self.sessions[number].sure)
+        else {
+            return false;
+        };
+        // The component tells a yes from before by its end, which the end of the token can bring near.
+        let from_before = |since: u64| since >= asked_at || since + interval >= until;
+        self.now < until && !self.unsure_since.is_some_and(from_before)
+    }
+
+    /// A session is used; gives what there is to revoke, if that was its last use.
+    fn take_use(
+        &mut self,
+        number: Number,
+        scope: Option<&str>,
+    ) -> Result<(View, Vec<TokenNumber>), Error> {
+        let granted = &self.sessions[number].wish.scopes;
+        if let Some(scope) = scope
+            && !granted.iter().any(|granted| covers(granted, scope))
+        {
+            self.deny(number, Denial::Scope);
+            return Err(Error::ScopeDenied(scope.into()));
+        }
+        let session = &mut self.sessions[number];
+        session.used_at = self.now;
+        session.uses_left = session.uses_left.map(|uses| uses - 1);
+        let view = self.view(number);
+        let revoke = if view.uses_left == Some(0) {
+            self.end(number, EndReason::Exhausted).1
+        } else {
+            Vec::new()
+        };
+        Ok((view, revoke))
+    }
+
+    fn checked(
+        &mut self,
+        number: Number,
+        token: TokenNumber,
+        check: Check,
+        asked_at: Option<u64>,
+    ) -> Result<(), Error> {
         self.still(number)?;
         if self.sessions[number].token != token {
             return Err(Error::Conflict);
@@ -763,8 +871,12 @@ impl Model {
             Check::Truth if known.expires_at <= self.now => {
                 (Denial::Guard, Error::Guard(GuardError::Expired))
             }
-            Check::Truth => return Ok(()),
+            Check::Truth => {
+                self.remember_yes(number, asked_at);
+                return Ok(());
+            }
         };
+        self.sessions[number].sure = None;
         self.deny(number, denial);
         Err(error)
     }
@@ -1077,6 +1189,7 @@ impl Model {
             used_at: self.now,
             uses_left: wish.uses,
             token,
+            sure: None,
             old: Vec::new(),
             grace: None,
             unanswered: Vec::new(),
@@ -1119,6 +1232,7 @@ impl Model {
         session.old.push((token, how));
         session.grace = (how == How::Rotate).then_some((token, now + grace));
         session.token = new;
+        session.sure = None;
         session.expires_at = expires_at;
         session.used_at = now;
         for below in 0..self.sessions.len() {

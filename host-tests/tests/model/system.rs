@@ -22,7 +22,7 @@ use clawdb_session_host::exec::CONTROLLED_START;
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
-use clawdb_session_host::host::{Grant, HostOptions, SessionHost, default_config};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost, Validated, default_config};
 use clawdb_session_host::subscription::Subscription;
 use futures::poll;
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// An answer in the component's words.
 pub enum Outcome {
     Session(Result<Session, CallError>),
+    Many(Result<Vec<Validated>, CallError>),
     Grant(Result<Grant, CallError>),
     Nothing(Result<(), CallError>),
     Count(Result<u32, CallError>),
@@ -83,6 +84,7 @@ impl System {
             max_depth: count(limits.max_depth),
             rotation_grace: seconds(limits.grace),
             idle_timeout: limits.idle.and_then(seconds),
+            guard_recheck_interval: limits.recheck.and_then(seconds),
             state_key: Some(vec![5; 32]),
             ..default_config()
         };
@@ -158,7 +160,11 @@ impl System {
     /// Begins a call and lets it come as far as it can.
     pub async fn begin(&self, call: &Call) -> Result<Outcome, Running> {
         let running = self.run(call.clone());
-        self.go_on(running).await
+        let at_once = matches!(call, Call::UseMany(_));
+        self.guard.script().answers_at_once = at_once;
+        let outcome = self.go_on(running).await;
+        self.guard.script().answers_at_once = false;
+        outcome
     }
 
     /// Lets a call come as far as it can: to its answer, or to where it waits for the guard.
@@ -204,6 +210,10 @@ impl System {
                         None => host.validate(token).await,
                     })
                 })
+            }
+            Call::UseMany(tokens) => {
+                let tokens = tokens.into_iter().map(text).collect();
+                Box::pin(async move { Outcome::Many(host.validate_many(tokens).await) })
             }
             Call::Rotate(token) => {
                 let token = text(token);
@@ -272,6 +282,10 @@ impl System {
     pub fn answer(&mut self, outcome: Outcome) -> Answer {
         let answer = match outcome {
             Outcome::Session(session) => session.map(|it| Answer::Session(self.view(&it))),
+            Outcome::Many(answers) => answers.map(|answers| {
+                let views = answers.into_iter().map(|it| it.map(|it| self.view(&it)));
+                Answer::Many(views.collect())
+            }),
             Outcome::Grant(grant) => grant.map(|grant| {
                 let next = self.numbers.len();
                 let id = grant.session.id.clone();
@@ -418,6 +432,8 @@ struct Script {
     revokes: bool,
     /// Revocations wait too, but for that of the token that was issued last: it was in vain.
     revocations_wait: bool,
+    /// Questions about tokens do not wait, and the answer is the truth.
+    answers_at_once: bool,
     tokens: Vec<Issued>,
 }
 
@@ -437,6 +453,7 @@ impl ScriptedGuard {
                 check: Check::Truth,
                 revokes: true,
                 revocations_wait: false,
+                answers_at_once: false,
                 tokens: Vec::new(),
             }),
         }
@@ -506,10 +523,14 @@ impl Guard for ScriptedGuard {
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        self.wait().await;
+        let at_once = self.script().answers_at_once;
+        if !at_once {
+            self.wait().await;
+        }
         let script = self.script();
         let issued = &script.tokens[number_of(&token)];
-        match script.check {
+        let check = if at_once { Check::Truth } else { script.check };
+        match check {
             Check::Deny => return Err(denied().into()),
             Check::Unavailable => return Err(unavailable().into()),
             Check::Revoked => return Err(GuardError::Revoked.into()),
@@ -519,7 +540,7 @@ impl Guard for ScriptedGuard {
             Check::WrongHandle | Check::Truth => {}
         }
         Ok(Claims {
-            handle: match script.check {
+            handle: match check {
                 Check::WrongHandle => "another handle".into(),
                 _ => issued.handle.clone(),
             },

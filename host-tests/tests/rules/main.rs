@@ -16,6 +16,7 @@ mod input;
 mod killswitch;
 mod lifespan;
 mod persistence;
+mod recheck;
 mod records;
 mod rotation;
 mod scene;

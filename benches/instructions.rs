@@ -1,0 +1,277 @@
+//! How many instructions the core's hot operations take natively, counted by callgrind: the same on a
+//! busy machine as on an idle one.
+//!
+//! `.ci/instructions` runs this, and it fails where an operation takes more than was recorded in
+//! `instructions.txt` and a few per cent. `.ci/instructions --record` records anew.
+//!
+//! The guard answers at once, the clock stands still, and the random bytes are the same each time, so
+//! only the compiler and the code change a figure. What is not the operation itself, the sessions
+//! that there are before it above all, is not counted.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use clawdb_session::{
+    AgentId, Attributes, Claims, Clock, CreateRequest, Entropy, EntropyUnavailable, Error, Grant,
+    Guard, GuardError, IssueRequest, IssuedToken, Metadata, Revocation, RevokeFilter, Role, Scopes,
+    Session, SessionId, SessionManager, Timestamp, Token,
+};
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+
+/// How much more an operation may take than was recorded, in per cent: a compiler of another version
+/// makes other code.
+const SLACK: u64 = 3;
+
+/// How many sessions an agent has.
+const PER_AGENT: u64 = 10;
+
+type Tokens = Vec<Result<Token, Error>>;
+type Answers = Vec<Result<Session, Error>>;
+type Manager = SessionManager<Prompt, Still, Repeatable>;
+
+/// A guard that answers at once. A token ends in its handle; it is short, because the figures are to
+/// show the core and not SHA-256.
+#[derive(Default)]
+struct Prompt {
+    issued: Cell<u64>,
+}
+
+const HANDLE: usize = 16;
+const TOKEN: usize = 40;
+
+fn handle_of(token: &str) -> String {
+    token[TOKEN - HANDLE..].into()
+}
+
+impl Guard for Prompt {
+    async fn issue_session_token(
+        &self,
+        request: IssueRequest<'_>,
+    ) -> Result<IssuedToken, GuardError> {
+        self.issued.set(self.issued.get() + 1);
+        let token = format!("{:0>TOKEN$x}", self.issued.get());
+        Ok(IssuedToken {
+            handle: handle_of(&token),
+            token,
+            expires_at: request.expires_at,
+        })
+    }
+
+    async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
+        Ok(Claims {
+            handle: handle_of(token.expose()),
+            expires_at: Timestamp::MAX,
+        })
+    }
+
+    async fn revoke_session(&self, _: &str) -> Result<(), GuardError> {
+        Ok(())
+    }
+}
+
+/// A clock that stands still.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(1_893_456_000_000))
+    }
+}
+
+/// Random bytes that are the same each time (splitmix64).
+#[derive(Default)]
+struct Repeatable(Cell<u64>);
+
+impl Entropy for Repeatable {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable> {
+        for part in bytes.chunks_mut(8) {
+            self.0.set(self.0.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+            let mut mixed = self.0.get();
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^= mixed >> 31;
+            part.copy_from_slice(&mixed.to_le_bytes()[..part.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// The end of a call that need not wait.
+fn end_of<T>(call: impl Future<Output = T>) -> T {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(end) => end,
+        Poll::Pending => unreachable!("the guard answers at once"),
+    }
+}
+
+fn agent(number: u64) -> AgentId {
+    let id = format!("0a9e0000-0000-4000-8000-{number:012x}");
+    AgentId::parse("agent-id", &id).expect("it is a UUID")
+}
+
+fn request(number: u64) -> CreateRequest {
+    let scopes = ["memory:read", "memory:write", "tool:search", "tool:fetch"].map(String::from);
+    let metadata = format!("{{\"purpose\":\"{:a>80}\"}}", "");
+    CreateRequest {
+        agent_id: agent(number / PER_AGENT),
+        attributes: Attributes {
+            role: Role::parse("worker".into()).expect("it is a role"),
+            scopes: Scopes::parse(&scopes).expect("they are scopes"),
+            task_type: None,
+            metadata: Metadata::parse(metadata).expect("it is JSON"),
+        },
+        expires_in: None,
+        max_uses: None,
+    }
+}
+
+/// A manager with sessions, and what an operation is called with.
+struct Scene<T> {
+    manager: Manager,
+    argument: T,
+}
+
+/// This many sessions; of those in `picked`, which are numbers of sessions, what is to be called.
+fn scene<T>(sessions: u64, picked: impl Fn(u64) -> bool, of: impl Fn(Grant) -> T) -> Scene<Vec<T>> {
+    let manager = Manager::new(Prompt::default(), Still, Repeatable::default());
+    let mut argument = Vec::new();
+    for number in 0..sessions {
+        let grant = end_of(manager.create(request(number))).expect("there is room");
+        if picked(number) {
+            argument.push(of(grant));
+        }
+    }
+    Scene { manager, argument }
+}
+
+/// One in the middle.
+fn one<T>(sessions: u64, of: impl Fn(Grant) -> T) -> Scene<T> {
+    let Scene {
+        manager,
+        mut argument,
+    } = scene(sessions, |number| number == sessions / 2, of);
+    let argument = argument.pop().expect("it was picked");
+    Scene { manager, argument }
+}
+
+fn one_token(sessions: u64) -> Scene<Token> {
+    one(sessions, |grant| grant.token)
+}
+
+fn one_id(sessions: u64) -> Scene<SessionId> {
+    one(sessions, |grant| grant.session.id)
+}
+
+/// 64 that lie apart.
+fn many_tokens(sessions: u64) -> Scene<Tokens> {
+    let apart = sessions / 64;
+    let picked = |number| number % apart == 0 && number / apart < 64;
+    scene(sessions, picked, |grant| Ok(grant.token))
+}
+
+fn one_more(sessions: u64) -> Scene<CreateRequest> {
+    let Scene { manager, .. } = one_id(sessions);
+    Scene {
+        manager,
+        argument: request(sessions / 2),
+    }
+}
+
+fn one_agent(sessions: u64) -> Scene<RevokeFilter> {
+    let Scene { manager, .. } = one_id(sessions);
+    Scene {
+        manager,
+        argument: RevokeFilter::Agent(agent(sessions / 2 / PER_AGENT)),
+    }
+}
+
+fn nothing(sessions: u64) -> Scene<()> {
+    one(sessions, |_| ())
+}
+
+/// What `instructions.txt` allows to this operation.
+fn recorded(operation: &str) -> LibraryBenchmarkConfig {
+    let mut lines = include_str!("instructions.txt").lines();
+    let figure = lines.find_map(|line| {
+        let figure = line.strip_prefix(operation)?.strip_prefix(' ')?;
+        figure.parse::<u64>().ok()
+    });
+    // What was never recorded is too much.
+    let limit = figure.unwrap_or(0) * (100 + SLACK) / 100;
+    let mut callgrind = Callgrind::with_args(["--cache-sim=no"]);
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(callgrind);
+    config
+}
+
+// The operations, each in a small instance and in a large one. What they give is dropped when the
+// counting is over, and the manager with it.
+
+#[library_benchmark(setup = one_token)]
+#[bench::of_1k(args = (1_000), config = recorded("validate of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("validate of_100k"))]
+fn validate(Scene { manager, argument }: Scene<Token>) -> (Manager, Session) {
+    let answer = end_of(manager.validate(argument)).expect("it is good");
+    (manager, answer)
+}
+
+#[library_benchmark(setup = many_tokens)]
+#[bench::of_1k(args = (1_000), config = recorded("validate_many_64 of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("validate_many_64 of_100k"))]
+fn validate_many_64(Scene { manager, argument }: Scene<Tokens>) -> (Manager, Answers) {
+    let answer = end_of(manager.validate_many(argument)).expect("they are few");
+    (manager, answer)
+}
+
+#[library_benchmark(setup = one_more)]
+#[bench::of_1k(args = (1_000), config = recorded("create of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("create of_100k"))]
+fn create(Scene { manager, argument }: Scene<CreateRequest>) -> (Manager, Grant) {
+    let answer = end_of(manager.create(argument)).expect("there is room");
+    (manager, answer)
+}
+
+#[library_benchmark(setup = one_id)]
+#[bench::of_1k(args = (1_000), config = recorded("refresh of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("refresh of_100k"))]
+fn refresh(Scene { manager, argument }: Scene<SessionId>) -> (Manager, Grant) {
+    let answer = end_of(manager.refresh(argument)).expect("it lives");
+    (manager, answer)
+}
+
+#[library_benchmark(setup = one_id)]
+#[bench::of_1k(args = (1_000), config = recorded("revoke of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("revoke of_100k"))]
+fn revoke(Scene { manager, argument }: Scene<SessionId>) -> (Manager, Revocation) {
+    let answer = end_of(manager.revoke(argument)).expect("it lives");
+    (manager, answer)
+}
+
+#[library_benchmark(setup = one_agent)]
+#[bench::of_1k(args = (1_000), config = recorded("revoke_all_of_10 of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("revoke_all_of_10 of_100k"))]
+fn revoke_all_of_10(Scene { manager, argument }: Scene<RevokeFilter>) -> (Manager, usize) {
+    let answer = end_of(manager.revoke_all(argument));
+    (manager, answer)
+}
+
+#[library_benchmark(setup = nothing)]
+#[bench::of_1k(args = (1_000), config = recorded("prune_with_nothing_due of_1k"))]
+#[bench::of_100k(args = (100_000), config = recorded("prune_with_nothing_due of_100k"))]
+fn prune_with_nothing_due(Scene { manager, .. }: Scene<()>) -> (Manager, u32) {
+    let answer = manager.prune_expired(None);
+    (manager, answer)
+}
+
+library_benchmark_group!(
+    name = operations;
+    benchmarks = validate, validate_many_64, create, refresh, revoke, revoke_all_of_10,
+        prune_with_nothing_due
+);
+
+main!(library_benchmark_groups = operations);
