@@ -61,7 +61,8 @@ impl Crowd {
             #[expect(unsafe_code, reason = "what starts fast is not compiled again")]
             let engine =
                 unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
-            let started = Instance::start(&engine.map_err(Failure::broken)?, options);
+            let engine = engine.map_err(Failure::broken)?;
+            let started = Instance::start(&engine, options);
             let instance = self.runtime.block_on(started).map_err(Failure::broken)?;
             times.push(begun.elapsed());
             drop(instance);

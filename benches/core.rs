@@ -1,0 +1,68 @@
+//! How long the core's hot operations take natively, without WebAssembly and its host around them.
+//! `benches/instructions.rs` counts what they do; the host's bench (`clawdb-session bench`) has the whole.
+
+mod scene;
+
+use std::hint::black_box;
+
+use clawdb_session::{Grant, SessionId, Token};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use scene::{Manager, Prompt, Repeatable, Still, end_of, request};
+
+/// How many sessions there are.
+const SIZES: [u64; 2] = [1_000, 100_000];
+
+/// A manager with so many sessions, their ids and their tokens.
+fn filled(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
+    let manager = Manager::new(Prompt::default(), Still, Repeatable::default());
+    let grants = (0..sessions).map(|number| {
+        let Grant { session, token } =
+            end_of(manager.create(request(number))).expect("there is room");
+        (session.id, token)
+    });
+    let (ids, tokens) = grants.unzip();
+    (manager, ids, tokens)
+}
+
+fn operations(criterion: &mut Criterion) {
+    for sessions in SIZES {
+        let (manager, ids, mut tokens) = filled(sessions);
+        let name = |operation: &str| BenchmarkId::new(operation, sessions);
+        let mut next = 0_usize;
+        // In an order without a pattern that a cache could learn.
+        let mut pick = move || {
+            next = (next + 7_919) % ids.len();
+            next
+        };
+
+        criterion.bench_function(&name("validate").to_string(), |bencher| {
+            bencher.iter(|| end_of(manager.validate(tokens[pick()].clone())).expect("it is good"));
+        });
+        criterion.bench_function(&name("validate-many of 64").to_string(), |bencher| {
+            bencher.iter(|| {
+                let many = (0..64).map(|_| Ok(tokens[pick()].clone())).collect();
+                end_of(manager.validate_many(many)).expect("they are few")
+            });
+        });
+        criterion.bench_function(&name("create and revoke").to_string(), |bencher| {
+            bencher.iter(|| {
+                let grant = end_of(manager.create(request(sessions))).expect("there is room");
+                end_of(manager.revoke(grant.session.id)).expect("it lives")
+            });
+        });
+        let (manager, ids, _) = filled(sessions);
+        criterion.bench_function(&name("refresh").to_string(), |bencher| {
+            bencher.iter(|| {
+                let at = pick();
+                let grant = end_of(manager.refresh(ids[at])).expect("it lives");
+                tokens[at] = grant.token;
+            });
+        });
+        criterion.bench_function(&name("prune with nothing due").to_string(), |bencher| {
+            bencher.iter(|| black_box(manager.prune_expired(None)));
+        });
+    }
+}
+
+criterion_group!(benches, operations);
+criterion_main!(benches);
