@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::batch;
 
-/// How many sessions a file may have. Each create waits for the disk, 4 to 15 ms: a million would
-/// take hours.
+/// With more sessions than these a file gets no others. Each create waits for the disk, 4 to 15 ms: a
+/// million would take hours.
 const MOST_IN_FILE: usize = 20_000;
 
 const TABLE: &str = "
@@ -49,7 +49,7 @@ pub struct Sqlite {
     signer: Signer,
     /// How many sessions there are.
     count: usize,
-    /// How many there may be.
+    /// With more than these there will be no others.
     most: usize,
     /// The file's folder, which is removed in the end.
     _folder: Option<TempDir>,
@@ -187,7 +187,7 @@ impl Sqlite {
 impl Contestant for Sqlite {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
         let count = self.count + requests.len();
-        if count > self.most {
+        if self.count > self.most {
             return Err(Failure::Broken(format!(
                 "more than {} sessions would take too long to write, each to the disk by itself",
                 self.most
@@ -242,4 +242,22 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         metadata: row.get(9)?,
         token: String::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdb_session_contest::round::Rounds;
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_many_sessions_is_measured_and_gets_no_more() {
+        let connection = Connection::open_in_memory().expect("there is memory");
+        let database = Sqlite::set_up(connection, 20, None).expect("the table is made");
+        let mut rounds = Rounds::new(database);
+        assert!(matches!(rounds.fill(20), Ok(Some(_))));
+        assert!(matches!(rounds.time(Operation::Create, 300), Ok(Some(_))));
+        let too_many = rounds.fill(30).expect_err("it is refused");
+        assert!(too_many.to_string().contains("more than 20 sessions"));
+    }
 }

@@ -24,10 +24,7 @@ fn times(name: &str, has: &[Operation]) {
             let took = peer.time(operation, 20).expect("the calls are made");
             let expected = has.contains(&operation);
             assert_eq!(took.is_some(), expected, "{name}: {operation}");
-            assert!(
-                took.is_none_or(|took| took > 0.0),
-                "{name}: {operation}"
-            );
+            assert!(took.is_none_or(|took| took > 0.0), "{name}: {operation}");
         }
     }
     let memory = peer.figure(Figure::Memory).expect("the memory is known");
