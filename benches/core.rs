@@ -6,7 +6,7 @@ mod scene;
 use std::hint::black_box;
 
 use clawdb_session::{Grant, SessionId, Token};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use scene::{Manager, Prompt, Repeatable, Still, end_of, request};
 
 /// How many sessions there are.
@@ -27,7 +27,7 @@ fn filled(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
 fn operations(criterion: &mut Criterion) {
     for sessions in SIZES {
         let (manager, ids, mut tokens) = filled(sessions);
-        let name = |operation: &str| BenchmarkId::new(operation, sessions);
+        let name = |operation: &str| format!("{operation}, {sessions} sessions");
         let mut next = 0_usize;
         // In an order without a pattern that a cache could learn.
         let mut pick = move || {
@@ -35,30 +35,30 @@ fn operations(criterion: &mut Criterion) {
             next
         };
 
-        criterion.bench_function(&name("validate").to_string(), |bencher| {
+        criterion.bench_function(&name("validate"), |bencher| {
             bencher.iter(|| end_of(manager.validate(tokens[pick()].clone())).expect("it is good"));
         });
-        criterion.bench_function(&name("validate-many of 64").to_string(), |bencher| {
+        criterion.bench_function(&name("validate-many of 64"), |bencher| {
             bencher.iter(|| {
                 let many = (0..64).map(|_| Ok(tokens[pick()].clone())).collect();
                 end_of(manager.validate_many(many)).expect("they are few")
             });
         });
-        criterion.bench_function(&name("create and revoke").to_string(), |bencher| {
+        criterion.bench_function(&name("create and revoke"), |bencher| {
             bencher.iter(|| {
                 let grant = end_of(manager.create(request(sessions))).expect("there is room");
                 end_of(manager.revoke(grant.session.id)).expect("it lives")
             });
         });
         let (manager, ids, _) = filled(sessions);
-        criterion.bench_function(&name("refresh").to_string(), |bencher| {
+        criterion.bench_function(&name("refresh"), |bencher| {
             bencher.iter(|| {
                 let at = pick();
                 let grant = end_of(manager.refresh(ids[at])).expect("it lives");
                 tokens[at] = grant.token;
             });
         });
-        criterion.bench_function(&name("prune with nothing due").to_string(), |bencher| {
+        criterion.bench_function(&name("prune with nothing due"), |bencher| {
             bencher.iter(|| black_box(manager.prune_expired(None)));
         });
     }

@@ -12,42 +12,69 @@ use crate::workload::Request;
 /// operation. The times are wall-clock times of the calling thread.
 pub trait Contestant {
     /// Makes sessions.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>>;
 
     /// Checks tokens, all of them good, and takes out a session of its own for each.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()>;
 
     /// The same in calls of many tokens each.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn validate_many(&mut self, _tokens: Vec<Vec<String>>) -> Timed<()> {
         Ok(None)
     }
 
     /// Gives sessions new tokens; the old ones need not be good any more.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn refresh(&mut self, _ids: Vec<Uuid>) -> Timed<Vec<String>> {
         Ok(None)
     }
 
     /// Ends sessions.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn revoke(&mut self, _ids: Vec<Uuid>) -> Timed<()> {
         Ok(None)
     }
 
     /// Ends all sessions of each of these agents.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn revoke_agents(&mut self, _agents: Vec<Uuid>) -> Timed<()> {
         Ok(None)
     }
 
     /// Looks for sessions whose time is over, so many times, when there are none.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn prune(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }
 
     /// Does nothing, so many times, in the way that it does all else.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn nothing(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }
 
     /// The same as an `async` call, where that is another way.
+    ///
+    /// # Errors
+    /// [`Failure`] of a call.
     fn nothing_async(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! The original design, natively: what ClawDB's session manager does, with tokens that validate.
+//! The original design, natively: what `ClawDB`'s session manager does, with tokens that validate.
 //!
 //! A concurrent map from the session's id to the session; the bearer token is a JSON Web Token that
 //! names the id. Validating it checks the signature, looks the session up, compares the expiry and
@@ -63,11 +63,13 @@ impl Original {
     }
 
     /// Ends a session; whether there was one.
+    #[must_use]
     pub fn revoke(&self, id: Uuid) -> bool {
         self.sessions.remove(&id).is_some()
     }
 
     /// Ends all sessions of an agent, and tells how many.
+    #[must_use]
     pub fn revoke_agent(&self, agent: Uuid) -> usize {
         let before = self.sessions.len();
         self.sessions.retain(|_, session| session.agent_id != agent);
