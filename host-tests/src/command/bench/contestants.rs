@@ -8,7 +8,7 @@ use std::time::Duration;
 use clawdb_session_contest::process::{Process, ProcessError};
 
 /// How long an answer may take: a million creates of a slow contestant.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_mins(15);
 
 /// Those in this program, in the order of the tables.
 pub const OWN: [&str; 4] = ["component", "original", "floor", "channel"];

@@ -265,19 +265,24 @@ fn memory(file: &Path, results: &Results) -> Plot {
     Ok(root.present()?)
 }
 
+/// How a number is written; `plotters` hands it over by reference.
+type Words<'a> = &'a dyn Fn(&f64) -> String;
+/// A curve's name, its colour and its points.
+type Curve = (String, RGBColor, Vec<(f64, f64)>);
+
 /// What stands at a plot's sides.
 struct Axes<'a> {
     title: &'a str,
     /// Its name, the range of the numbers' logarithms, and how the number of one is written.
-    x: (&'a str, (f64, f64), &'a dyn Fn(&f64) -> String),
+    x: (&'a str, (f64, f64), Words<'a>),
     /// How many marks it has at most.
     ticks: usize,
     /// Its name, and how a number is written.
-    y: (&'a str, &'a dyn Fn(&f64) -> String),
+    y: (&'a str, Words<'a>),
 }
 
 /// Curves with points. The points have the logarithm of what is on the x axis.
-fn curves(file: &Path, axes: &Axes, lines: &[(String, RGBColor, Vec<(f64, f64)>)]) -> Plot {
+fn curves(file: &Path, axes: &Axes, lines: &[Curve]) -> Plot {
     let values = lines
         .iter()
         .flat_map(|(_, _, points)| points.iter().map(|point| point.1));
@@ -370,6 +375,10 @@ fn plain(value: f64) -> String {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "as `plotters` hands it over"
+)]
 fn plain_number(value: &f64) -> String {
     digits(*value)
 }

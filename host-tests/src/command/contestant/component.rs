@@ -103,7 +103,7 @@ fn refused(operation: Operation) -> impl Fn(SessionError) -> Failure {
     move |error| Failure::refused(operation)(format!("{error:?}"))
 }
 
-fn texts(ids: Vec<Uuid>) -> Vec<String> {
+fn texts(ids: &[Uuid]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
@@ -157,7 +157,7 @@ impl Contestant for Component {
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
-        let ids = texts(ids);
+        let ids = texts(&ids);
         self.timed(async |accessor, exports| {
             let sessions = exports.clawdb_session_sessions();
             let mut tokens = Vec::with_capacity(ids.len());
@@ -172,7 +172,7 @@ impl Contestant for Component {
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
-        let ids = texts(ids);
+        let ids = texts(&ids);
         self.timed(async |accessor, exports| {
             let sessions = exports.clawdb_session_sessions();
             for id in ids {
@@ -186,7 +186,7 @@ impl Contestant for Component {
     }
 
     fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        let agents = texts(agents);
+        let agents = texts(&agents);
         self.timed(async |accessor, exports| {
             let sessions = exports.clawdb_session_sessions();
             for agent in agents {

@@ -50,7 +50,7 @@ impl Crowd {
         })
     }
 
-    fn from_precompiled(&self) -> Result<f64, Failure> {
+    fn start_time(&self) -> Result<f64, Failure> {
         let engine = SessionEngine::new().map_err(Failure::broken)?;
         let precompiled = engine.precompiled().map_err(Failure::broken)?;
         let mut times = Vec::new();
@@ -144,7 +144,7 @@ impl Contestant for Crowd {
             Figure::InFlight { creates } => self.in_flight(creates).map(Some),
             Figure::InstanceTime { instances } => self.instances(instances).map(Some),
             Figure::InstanceMemory { .. } => Ok(self.memory),
-            Figure::Start => self.from_precompiled().map(Some),
+            Figure::Start => self.start_time().map(Some),
             _ => Ok(None),
         }
     }
