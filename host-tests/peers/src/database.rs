@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::batch;
 
-/// With more sessions than these a file gets no others. Each create waits for the disk, 4 to 15 ms: a
-/// million would take hours.
+/// With more sessions than these a file gets no others. Each create waits for the disk, which takes
+/// up to 15 ms: a million could take hours.
 const MOST_IN_FILE: usize = 20_000;
 
 const TABLE: &str = "
