@@ -13,6 +13,8 @@ use crate::workload::{self, Picks, SESSIONS_OF_AN_AGENT};
 
 /// How many batches there are, or more.
 const BATCHES: u32 = 9;
+/// The first of the sessions that are made to be ended again: behind all others, and the first of its agent.
+const FIRST_PASSING: u32 = 200_000_000 * SESSIONS_OF_AN_AGENT;
 /// How many calls are prepared and made at a time, at most.
 const BATCH: u32 = 1_000;
 /// How many tokens one call of `validate-many` gets.
@@ -36,7 +38,7 @@ impl<C: Contestant> Rounds<C> {
             contestant,
             book: Book::default(),
             picks: Picks::default(),
-            passing: 1 << 31,
+            passing: FIRST_PASSING,
             at_first: resident::this_process().unwrap_or(0),
         }
     }
