@@ -5,28 +5,26 @@ mod scene;
 
 use std::hint::black_box;
 
-use clawdb_session::{Grant, SessionId, Token};
+use clawdb_session::{SessionId, Token};
 use criterion::{Criterion, criterion_group, criterion_main};
-use scene::{Manager, Prompt, Repeatable, Still, end_of, request};
+use scene::{Manager, end_of, filled, request};
 
 /// How many sessions there are.
 const SIZES: [u64; 2] = [1_000, 100_000];
 
 /// A manager with so many sessions, their ids and their tokens.
-fn filled(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
-    let manager = Manager::new(Prompt::default(), Still, Repeatable::default());
-    let grants = (0..sessions).map(|number| {
-        let Grant { session, token } =
-            end_of(manager.create(request(number))).expect("there is room");
-        (session.id, token)
+fn scene_of(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
+    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+    let manager = filled(sessions, |_, grant| {
+        ids.push(grant.session.id);
+        tokens.push(grant.token);
     });
-    let (ids, tokens) = grants.unzip();
     (manager, ids, tokens)
 }
 
 fn operations(criterion: &mut Criterion) {
     for sessions in SIZES {
-        let (manager, ids, mut tokens) = filled(sessions);
+        let (manager, ids, mut tokens) = scene_of(sessions);
         let name = |operation: &str| format!("{operation}, {sessions} sessions");
         let mut next = 0_usize;
         // In an order without a pattern that a cache could learn.
@@ -50,7 +48,7 @@ fn operations(criterion: &mut Criterion) {
                 end_of(manager.revoke(grant.session.id)).expect("it lives")
             });
         });
-        let (manager, ids, _) = filled(sessions);
+        let (manager, ids, _) = scene_of(sessions);
         criterion.bench_function(&name("refresh"), |bencher| {
             bencher.iter(|| {
                 let at = pick();

@@ -16,7 +16,7 @@ use clawdb_session::{
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use scene::{Manager, PER_AGENT, Prompt, Repeatable, Still, agent, end_of, request};
+use scene::{Manager, PER_AGENT, agent, end_of, filled, request};
 
 /// How much more an operation may take than was recorded, in per cent: a compiler of another version
 /// makes other code.
@@ -24,6 +24,7 @@ const SLACK: u64 = 3;
 
 type Tokens = Vec<Result<Token, Error>>;
 type Answers = Vec<Result<Session, Error>>;
+
 /// A manager with sessions, and what an operation is called with.
 struct Scene<T> {
     manager: Manager,
@@ -32,14 +33,12 @@ struct Scene<T> {
 
 /// This many sessions; of those in `picked`, which are numbers of sessions, what is to be called.
 fn scene<T>(sessions: u64, picked: impl Fn(u64) -> bool, of: impl Fn(Grant) -> T) -> Scene<Vec<T>> {
-    let manager = Manager::new(Prompt::default(), Still, Repeatable::default());
     let mut argument = Vec::new();
-    for number in 0..sessions {
-        let grant = end_of(manager.create(request(number))).expect("there is room");
+    let manager = filled(sessions, |number, grant| {
         if picked(number) {
             argument.push(of(grant));
         }
-    }
+    });
     Scene { manager, argument }
 }
 

@@ -95,7 +95,7 @@ impl<C: Clock> MonotonicClock<C> {
 
     /// Whether the host's clock has failed, or shown a time before the latest, since this was asked
     /// last: then more time may have gone by than it tells.
-    pub fn has_erred(&self) -> bool {
+    pub fn take_error(&self) -> bool {
         self.erred.take()
     }
 

@@ -295,7 +295,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Whether the guard has to be asked about the token of a session (R34).
     fn must_ask(&self, expected: Expected, now: Timestamp) -> bool {
         let mut store = self.store.borrow_mut();
-        if self.clock.has_erred() {
+        if self.clock.take_error() {
             store.forget_each_yes(now);
         }
         store.must_ask(expected, now)

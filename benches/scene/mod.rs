@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use clawdb_session::{
-    AgentId, Attributes, Claims, Clock, CreateRequest, Entropy, EntropyUnavailable, Guard,
+    AgentId, Attributes, Claims, Clock, CreateRequest, Entropy, EntropyUnavailable, Grant, Guard,
     GuardError, IssueRequest, IssuedToken, Metadata, Role, Scopes, SessionManager, Timestamp,
     Token,
 };
@@ -111,4 +111,16 @@ pub fn request(number: u64) -> CreateRequest {
         expires_in: None,
         max_uses: None,
     }
+}
+
+/// A manager with so many sessions; each is told of.
+pub fn filled(sessions: u64, mut tell: impl FnMut(u64, Grant)) -> Manager {
+    let manager = Manager::new(Prompt::default(), Still, Repeatable::default());
+    for number in 0..sessions {
+        tell(
+            number,
+            end_of(manager.create(request(number))).expect("there is room"),
+        );
+    }
+    manager
 }

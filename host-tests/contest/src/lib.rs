@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`workload`] | the sessions that everybody gets, and in which order they are used |
 //! | [`contestant`] | the trait: batches of calls, timed by who makes them |
+//! | [`batch`] | how a batch of calls is timed |
 //! | [`round`] | what is done with a contestant so that it is afterwards as it was before |
 //! | [`book`] | what callers know of the sessions that were made: ids and tokens |
 //! | [`protocol`], [`serve`], [`process`] | questions and answers; the side that answers; the side that asks |
@@ -16,6 +17,7 @@
 //! | [`original`] | the original design: a concurrent map and JSON Web Tokens |
 //! | [`resident`] | how much memory this process takes |
 
+pub mod batch;
 pub mod book;
 pub mod contestant;
 pub mod jwt;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use uuid::Uuid;
 
+use crate::batch;
 use crate::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use crate::jwt::Signer;
 use crate::workload::{LIFETIME, Request, Session, now};
@@ -114,65 +115,41 @@ impl Original {
 
 impl Contestant for Original {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let mut sessions = Vec::with_capacity(requests.len());
-        let begun = Instant::now();
-        for request in requests {
-            sessions.push(Self::create(self, request)?);
-        }
-        let took = begun.elapsed();
-        let granted = sessions.into_iter().map(|session| Granted {
-            id: session.id,
-            token: session.token,
-        });
-        Ok(Some((granted.collect(), took)))
+        let made = batch::all(requests, |request| Self::create(self, request))?;
+        Ok(made.map(|(sessions, took)| (batch::granted(sessions), took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
-        let begun = Instant::now();
-        for token in tokens {
-            black_box(Self::validate(self, &token)?);
-        }
-        Ok(Some(((), begun.elapsed())))
+        batch::each(tokens, |token| Self::validate(self, &token))
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
-        let mut tokens = Vec::with_capacity(ids.len());
-        let begun = Instant::now();
-        for id in ids {
-            tokens.push(Self::refresh(self, id)?.token);
-        }
-        Ok(Some((tokens, begun.elapsed())))
+        batch::all(ids, |id| Ok(Self::refresh(self, id)?.token))
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
-        let begun = Instant::now();
-        for id in ids {
-            if !Self::revoke(self, id) {
-                return Err(Failure::refused(Operation::Revoke)(
-                    "no such session".into(),
-                ));
-            }
-        }
-        Ok(Some(((), begun.elapsed())))
+        let refused = Failure::refused(Operation::Revoke);
+        batch::each(ids, |id| {
+            let ended = Self::revoke(self, id);
+            ended
+                .then_some(())
+                .ok_or_else(|| refused("no such session".into()))
+        })
     }
 
     fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        let begun = Instant::now();
-        for agent in agents {
-            if self.revoke_agent(agent) == 0 {
-                let refused = Failure::refused(Operation::RevokeAgent);
-                return Err(refused("no session".into()));
-            }
-        }
-        Ok(Some(((), begun.elapsed())))
+        let refused = Failure::refused(Operation::RevokeAgent);
+        batch::each(agents, |agent| match self.revoke_agent(agent) {
+            0 => Err(refused("no session".into())),
+            ended => Ok(ended),
+        })
     }
 
     fn prune(&mut self, calls: u32) -> Timed<()> {
-        let begun = Instant::now();
-        for _ in 0..calls {
+        batch::each((0..calls).collect(), |_| {
             Self::prune(self);
-        }
-        Ok(Some(((), begun.elapsed())))
+            Ok(())
+        })
     }
 
     fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {

@@ -8,12 +8,11 @@
 
 use std::time::Duration;
 
+use clawdb_session_contest::batch;
 use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_contest::workload::{LIFETIME, Request, Session, TOKEN_LENGTH, now};
 use moka::sync::Cache;
 use uuid::Uuid;
-
-use crate::batch;
 
 /// How long an id is in a token, in bytes.
 const ID_LENGTH: usize = 36;

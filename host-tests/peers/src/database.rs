@@ -5,6 +5,7 @@
 //! that the old token is not good any more. Each statement is a transaction of its own, and is
 //! prepared once.
 
+use clawdb_session_contest::batch;
 use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_contest::jwt::Signer;
 use clawdb_session_contest::workload::{LIFETIME, Request, Session, now};
@@ -13,8 +14,6 @@ use rusqlite::{Connection, Params, Row, params};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use uuid::Uuid;
-
-use crate::batch;
 
 /// With more sessions than these a file gets no others. Each create waits for the disk, which takes
 /// up to 15 ms: a million could take hours.

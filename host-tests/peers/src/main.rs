@@ -8,7 +8,6 @@
 //! | [`remote`] | `redis`: Redis on loopback |
 //! | [`server`] | a Redis server of its own |
 //! | [`authority`] | `claw-guard`: `ClawDB`'s token authority |
-//! | [`batch`] | how a batch of calls is timed |
 
 use std::io;
 use std::process::ExitCode;
@@ -18,7 +17,6 @@ use clawdb_session_contest::serve::serve;
 
 #[cfg(feature = "claw-guard")]
 mod authority;
-mod batch;
 mod cache;
 mod database;
 mod remote;

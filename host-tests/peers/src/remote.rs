@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clawdb_session_contest::batch;
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use clawdb_session_contest::jwt::Signer;
 use clawdb_session_contest::workload::{LIFETIME, Request, Session, now};
@@ -19,7 +20,6 @@ use redis::{Client, Connection, Pipeline, RedisError, RedisResult, cmd, pipe};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use crate::batch;
 use crate::server::Server;
 
 /// How many tokens many callers take turns with.

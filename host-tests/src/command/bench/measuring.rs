@@ -99,19 +99,15 @@ impl Run<'_> {
     fn fill(&mut self, sessions: u32) {
         self.ask_all(|run, name, process| {
             let most = most_sessions(name);
-            // With as many as it can have it has been filled before.
-            if run
-                .extent
-                .sessions
-                .iter()
-                .any(|&fewer| fewer < sessions && fewer >= most)
-            {
-                return Ok(());
-            }
             run.bar
                 .set_message(format!("{name}: to {} sessions", short(sessions)));
             run.bar.tick();
-            if let Some(filled) = process.fill(sessions.min(most))? {
+            let filled = process.fill(sessions.min(most))?;
+            if sessions > most {
+                // What it has belongs to no number of sessions that is measured.
+                return Ok(());
+            }
+            if let Some(filled) = filled {
                 #[expect(clippy::cast_precision_loss, reason = "a measurement")]
                 let (longest, computed) = (filled.longest as f64, filled.longest_computed as f64);
                 run.results

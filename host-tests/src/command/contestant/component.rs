@@ -1,12 +1,14 @@
 //! The component: all calls from one task, with a guard that answers at once.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use clawdb_session_contest::workload::{LIFETIME, Request, WORKSPACE};
 use clawdb_session_host::bindings::Session as Exports;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Grant};
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Grant, Guest as Sessions,
+};
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::SessionError;
@@ -17,6 +19,9 @@ use uuid::Uuid;
 use wasmtime::component::Accessor;
 
 use super::guard::YesGuard;
+
+/// What a call gives.
+type Called<R> = wasmtime::Result<Result<R, SessionError>>;
 
 /// An instance and the runtime that its calls run in.
 pub struct Component {
@@ -36,15 +41,35 @@ impl Component {
         Ok(Self { runtime, instance })
     }
 
-    /// Does `work` and takes the time.
-    fn timed<R>(
+    /// A call for each item, and what is done with what it gives.
+    fn each<T, R>(
         &mut self,
-        work: impl AsyncFnOnce(&Accessor<State>, &Exports) -> wasmtime::Result<Result<R, Failure>>,
-    ) -> Timed<R> {
+        operation: Operation,
+        items: Vec<T>,
+        call: &impl AsyncFn(&Accessor<State>, &Sessions, T) -> Called<R>,
+        mut keep: impl FnMut(R),
+    ) -> Timed<()> {
+        self.timed(async |accessor, exports| {
+            let sessions = exports.clawdb_session_sessions();
+            for item in items {
+                match call(accessor, sessions, item).await? {
+                    Ok(given) => keep(given),
+                    Err(error) => return Ok(Err(refused(operation)(error))),
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Does `work` and takes the time.
+    fn timed(
+        &mut self,
+        work: impl AsyncFnOnce(&Accessor<State>, &Exports) -> wasmtime::Result<Result<(), Failure>>,
+    ) -> Timed<()> {
         let timed = self.instance.run(async |accessor, exports| {
             let begun = Instant::now();
-            let result = work(accessor, exports).await?;
-            Ok(result.map(|result| (result, begun.elapsed())))
+            let done = work(accessor, exports).await?;
+            Ok(done.map(|()| ((), begun.elapsed())))
         });
         let result = self.runtime.block_on(timed).map_err(Failure::broken)?;
         result.map(Some)
@@ -103,104 +128,87 @@ fn refused(operation: Operation) -> impl Fn(SessionError) -> Failure {
     move |error| Failure::refused(operation)(format!("{error:?}"))
 }
 
+/// What is given is not looked at.
+fn dropped<R>(given: R) {
+    drop(black_box(given));
+}
+
 fn texts(ids: &[Uuid]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
 impl Contestant for Component {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let requests: Vec<_> = requests.into_iter().map(request).collect();
-        let mut grants = Vec::with_capacity(requests.len());
-        let created = self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            for request in requests {
-                match sessions.call_create(accessor, request).await? {
-                    Ok(grant) => grants.push(grant),
-                    Err(error) => return Ok(Err(refused(Operation::Create)(error))),
-                }
-            }
-            Ok(Ok(()))
-        });
-        let took = took(created?);
+        let requests = requests.into_iter().map(request).collect();
+        let mut grants = Vec::new();
+        let created = self.each(
+            Operation::Create,
+            requests,
+            &async |accessor, sessions, request| sessions.call_create(accessor, request).await,
+            |grant| grants.push(grant),
+        )?;
         let granted: Result<_, _> = grants.into_iter().map(granted).collect();
-        Ok(Some((granted?, took)))
+        let granted = granted?;
+        Ok(created.map(|((), took)| (granted, took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
-        self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            for token in tokens {
-                match sessions.call_validate(accessor, token).await? {
-                    Ok(session) => drop(black_box(session)),
-                    Err(error) => return Ok(Err(refused(Operation::Validate)(error))),
-                }
-            }
-            Ok(Ok(()))
-        })
+        self.each(
+            Operation::Validate,
+            tokens,
+            &async |accessor, sessions, token| sessions.call_validate(accessor, token).await,
+            dropped,
+        )
     }
 
     fn validate_many(&mut self, tokens: Vec<Vec<String>>) -> Timed<()> {
-        self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            for tokens in tokens {
+        self.each(
+            Operation::ValidateMany,
+            tokens,
+            &async |accessor, sessions, tokens| {
                 let answers = sessions.call_validate_many(accessor, tokens).await?;
-                let refused = refused(Operation::ValidateMany);
-                let answers =
-                    answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>());
-                match answers {
-                    Ok(sessions) => drop(black_box(sessions)),
-                    Err(error) => return Ok(Err(refused(error))),
-                }
-            }
-            Ok(Ok(()))
-        })
+                Ok(answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>()))
+            },
+            dropped,
+        )
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
-        let ids = texts(&ids);
-        self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            let mut tokens = Vec::with_capacity(ids.len());
-            for id in ids {
-                match sessions.call_refresh(accessor, id).await? {
-                    Ok(grant) => tokens.push(grant.token),
-                    Err(error) => return Ok(Err(refused(Operation::Refresh)(error))),
-                }
-            }
-            Ok(Ok(tokens))
-        })
+        let mut tokens = Vec::with_capacity(ids.len());
+        let refreshed = self.each(
+            Operation::Refresh,
+            texts(&ids),
+            &async |accessor, sessions, id| sessions.call_refresh(accessor, id).await,
+            |grant| tokens.push(grant.token),
+        )?;
+        Ok(refreshed.map(|((), took)| (tokens, took)))
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
-        let ids = texts(&ids);
-        self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            for id in ids {
-                match sessions.call_revoke(accessor, id).await? {
-                    Ok(revocation) => drop(black_box(revocation)),
-                    Err(error) => return Ok(Err(refused(Operation::Revoke)(error))),
-                }
-            }
-            Ok(Ok(()))
-        })
+        self.each(
+            Operation::Revoke,
+            texts(&ids),
+            &async |accessor, sessions, id| sessions.call_revoke(accessor, id).await,
+            dropped,
+        )
     }
 
     fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        let agents = texts(&agents);
-        self.timed(async |accessor, exports| {
-            let sessions = exports.clawdb_session_sessions();
-            for agent in agents {
-                match sessions.call_revoke_all_for_agent(accessor, agent).await? {
-                    Ok(0) => {
-                        let refused = Failure::refused(Operation::RevokeAgent);
-                        return Ok(Err(refused("no session".into())));
-                    }
-                    Ok(_) => {}
-                    Err(error) => return Ok(Err(refused(Operation::RevokeAgent)(error))),
-                }
-            }
-            Ok(Ok(()))
-        })
+        let mut without = 0;
+        let revoked = self.each(
+            Operation::RevokeAgent,
+            texts(&agents),
+            &async |accessor, sessions, agent| {
+                sessions.call_revoke_all_for_agent(accessor, agent).await
+            },
+            |ended| without += u32::from(ended == 0),
+        )?;
+        if without > 0 {
+            return Err(Failure::refused(Operation::RevokeAgent)(
+                "no session".into(),
+            ));
+        }
+        Ok(revoked)
     }
 
     fn prune(&mut self, calls: u32) -> Timed<()> {
@@ -217,8 +225,4 @@ impl Contestant for Component {
         #[expect(clippy::cast_precision_loss, reason = "a measurement")]
         Ok((figure == Figure::LinearMemory).then(|| self.instance.memory() as f64))
     }
-}
-
-fn took<R>(timed: Option<(R, Duration)>) -> Duration {
-    timed.map_or(Duration::ZERO, |(_, took)| took)
 }

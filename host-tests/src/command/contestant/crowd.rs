@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Timed};
 use clawdb_session_contest::resident;
+use clawdb_session_contest::round::median;
 use clawdb_session_contest::workload::{self, Request};
 use clawdb_session_host::engine::{Allocation, COMPONENT, SessionEngine};
 use clawdb_session_host::host::HostOptions;
@@ -64,12 +65,10 @@ impl Crowd {
             let engine = engine.map_err(Failure::broken)?;
             let started = Instance::start(&engine, options);
             let instance = self.runtime.block_on(started).map_err(Failure::broken)?;
-            times.push(begun.elapsed());
+            times.push(begun.elapsed().as_secs_f64());
             drop(instance);
         }
-        times.sort_unstable();
-        let median = times.get(STARTS / 2).copied().unwrap_or_default();
-        Ok(median.as_secs_f64())
+        median(times).ok_or_else(|| Failure::broken("it was not started"))
     }
 
     fn instances(&mut self, count: u32) -> Result<f64, Failure> {

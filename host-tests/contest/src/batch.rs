@@ -4,10 +4,13 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use clawdb_session_contest::contestant::{Failure, Granted, Timed};
-use clawdb_session_contest::workload::Session;
+use crate::contestant::{Failure, Granted, Timed};
+use crate::workload::Session;
 
 /// A call for each item; what they give.
+///
+/// # Errors
+/// The first call's.
 pub fn all<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<Vec<R>> {
     let mut results = Vec::with_capacity(items.len());
     let begun = Instant::now();
@@ -18,6 +21,9 @@ pub fn all<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -
 }
 
 /// A call for each item; what they give is dropped.
+///
+/// # Errors
+/// The first call's.
 pub fn each<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<()> {
     let begun = Instant::now();
     for item in items {
@@ -27,6 +33,7 @@ pub fn each<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) 
 }
 
 /// What the callers get of sessions that were made.
+#[must_use]
 pub fn granted(sessions: Vec<Session>) -> Vec<Granted> {
     let granted = sessions.into_iter().map(|session| Granted {
         id: session.id,
