@@ -360,7 +360,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     pub async fn refresh(&self, id: SessionId) -> Result<Grant, Error> {
         let now = self.begin();
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
-        self.renew(plan).await
+        self.renew(plan, now).await
     }
 
     /// Replaces the token that a bearer holds (R27).
@@ -396,14 +396,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .store
             .borrow_mut()
             .plan_rotation(expected, renewal, now)?;
-        self.renew(plan).await
+        self.renew(plan, now).await
     }
 
     /// Has the guard issue a new token for a session, which supersedes its current one.
-    async fn renew(&self, plan: RenewalPlan) -> Result<Grant, Error> {
+    async fn renew(&self, plan: RenewalPlan, now: Timestamp) -> Result<Grant, Error> {
         let key = self.key()?;
         let _watch = Watch::new(&self.store, plan.expected);
-        let _room = Room::set_aside(&self.store, self.clock.now())?;
+        let _room = Room::set_aside(&self.store, now)?;
         let issue = IssueRequest {
             session_id: plan.session.id,
             agent_id: plan.session.agent_id,
@@ -477,14 +477,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .store
             .borrow_mut()
             .revoke(id, EndReason::Revoked, now)?;
-        let mut revocations = ended.revocations.into_iter();
-        // A live session's token is good with the guard too, so the first one is the session's own.
-        let guard = match revocations.next() {
+        let guard = match ended.own {
             Some(own) => self.revoke_with_guard(own).await.map(drop),
             None => Ok(()),
         };
         if !matches!(guard, Err(GuardError::Unavailable(_))) {
-            self.revoke_each_with_guard(revocations.collect()).await;
+            self.revoke_each_with_guard(ended.below).await;
         }
         Ok(Revocation {
             session_id: id,

@@ -14,11 +14,17 @@ pub type Due = (Timestamp, u32);
 /// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
 const MAX_CHUNK: usize = 512;
 
+/// How many entries a chunk may have room for that is kept when it is empty.
+const MAX_SPARE: usize = 4;
+
 /// The entries.
 #[derive(Debug)]
 pub struct Ordered<T> {
     /// Each chunk is sorted and not empty, and lies wholly before the next.
     chunks: VecDeque<Vec<T>>,
+    /// A small chunk that was emptied, for the next first entry: an index that has an entry now and then
+    /// does not ask for memory each time.
+    spare: Vec<T>,
     len: usize,
 }
 
@@ -26,6 +32,7 @@ impl<T> Default for Ordered<T> {
     fn default() -> Self {
         Self {
             chunks: VecDeque::new(),
+            spare: Vec::new(),
             len: 0,
         }
     }
@@ -45,7 +52,9 @@ impl<T: Copy + Ord> Ordered<T> {
         // An entry behind all others joins the last chunk.
         let at = at.min(self.chunks.len().saturating_sub(1));
         let Some(chunk) = self.chunks.get_mut(at) else {
-            self.chunks.push_back(vec![entry]);
+            let mut first = std::mem::take(&mut self.spare);
+            first.push(entry);
+            self.chunks.push_back(first);
             return;
         };
         let place = chunk.partition_point(|other| other < &entry);
@@ -117,7 +126,10 @@ impl<T: Copy + Ord> Ordered<T> {
     /// does not keep the memory of all (R21).
     fn merge(&mut self, at: usize) {
         if self.chunks.get(at).is_some_and(Vec::is_empty) {
-            self.chunks.remove(at);
+            let emptied = self.chunks.remove(at);
+            self.spare = emptied
+                .filter(|chunk| chunk.capacity() <= MAX_SPARE)
+                .unwrap_or_default();
         } else if !self.merge_with_next(at)
             && let Some(before) = at.checked_sub(1)
         {

@@ -4,6 +4,10 @@
 /// How many slots come into being at a time.
 const CHUNK: usize = 256;
 
+/// How many the first ones are. They stay when the slab is emptied: one that has a value now and then
+/// does not ask for memory each time.
+const FIRST: usize = 4;
+
 #[derive(Debug)]
 enum Slot<T> {
     Free { next: Option<u32> },
@@ -51,7 +55,11 @@ impl<T> Slab<T> {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(Slot::Used(value)),
             first_or_full => {
                 // The first chunk grows as it needs, so that a small instance stays small.
-                let mut chunk = Vec::with_capacity(if first_or_full.is_none() { 4 } else { CHUNK });
+                let mut chunk = Vec::with_capacity(if first_or_full.is_none() {
+                    FIRST
+                } else {
+                    CHUNK
+                });
                 chunk.push(Slot::Used(value));
                 self.chunks.push(chunk);
             }
@@ -90,8 +98,7 @@ impl<T> Slab<T> {
         self.free = Some(slot);
         self.len = self.len.saturating_sub(1);
         if self.len == 0 {
-            // Nobody is left: give the memory back (R21).
-            *self = Self::new();
+            self.clear();
         }
         Some(value)
     }
@@ -105,6 +112,15 @@ impl<T> Slab<T> {
             .last()
             .map_or(0, |chunk| full.saturating_add(chunk.len()));
         u32::try_from(slots).unwrap_or(u32::MAX)
+    }
+
+    /// Nobody is left: gives the memory back (R21), but for the first slots.
+    fn clear(&mut self) {
+        self.free = None;
+        match self.chunks.as_mut_slice() {
+            [only] if only.capacity() <= FIRST => only.clear(),
+            _ => *self = Self::new(),
+        }
     }
 
     fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot<T>> {

@@ -147,6 +147,9 @@ fn engine(allocation: Allocation) -> Result<Engine, StartError> {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     config.epoch_interruption(true);
+    // For debuggers, and a third of what a start has to read. A trap still names the function.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
     if let Allocation::Pool { instances } = allocation {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(instances)

@@ -40,7 +40,8 @@ impl Pulse {
     /// The instance is being polled from here on, on behalf of this task.
     pub(crate) fn begin(&self, waker: &Waker) {
         self.lock().waker.clone_from(waker);
-        self.woken.store(false, Ordering::SeqCst);
+        // Read as well as written: the poll sees what was done before each wake-up until here.
+        self.woken.swap(false, Ordering::SeqCst);
         self.beat();
     }
 
@@ -89,7 +90,10 @@ impl Wake for Pulse {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.woken.store(true, Ordering::SeqCst);
+        // Once is enough: the poll that follows sees what was done before it began.
+        if self.woken.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let waker = self.lock().waker.clone();
         waker.wake();
     }

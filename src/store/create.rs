@@ -399,7 +399,8 @@ impl Store {
         }
         let oldest = self.oldest_but_above(place);
         let slot = oldest.ok_or(Error::LimitReached(Limit::SessionsPerAgent))?;
-        Ok(self.end_tree(slot, EndReason::Limit, now).revocations)
+        let ended = self.end_tree(slot, EndReason::Limit, now);
+        Ok(ended.revocations().collect())
     }
 
     fn oldest_but_above(&self, place: &Reservation) -> Option<u32> {

@@ -142,7 +142,7 @@ impl Store {
         }
         let exhausted = (left == Some(0))
             .then(|| self.end_tree(expected.slot, EndReason::Exhausted, now))
-            .and_then(|ended| ended.revocations.first().copied());
+            .and_then(|ended| ended.own);
         Ok(Used { session, exhausted })
     }
 

@@ -55,8 +55,7 @@ impl Cleared {
     fn add(&mut self, ended: Ended) {
         self.live = self.live.saturating_add(ended.live);
         let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
-        self.revocations
-            .extend(ended.revocations.into_iter().take(room));
+        self.revocations.extend(ended.revocations().take(room));
     }
 }
 

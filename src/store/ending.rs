@@ -1,5 +1,6 @@
 //! Ending sessions, and what the guard has not confirmed of it.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -20,8 +21,17 @@ pub struct Ended {
     pub all: u32,
     /// Until when one of them could come back.
     pub until: Timestamp,
-    /// The guard's part of each whose token is still good with it, the first session's first.
-    pub revocations: Vec<PendingKey>,
+    /// The guard's part of the session's own token, if that is still good with it.
+    pub own: Option<PendingKey>,
+    /// The same of those below it.
+    pub below: Vec<PendingKey>,
+}
+
+impl Ended {
+    /// The guard's part of all of them, the session's own first.
+    pub fn revocations(self) -> impl Iterator<Item = PendingKey> {
+        self.own.into_iter().chain(self.below)
+    }
 }
 
 impl Store {
@@ -51,8 +61,8 @@ impl Store {
             return Vec::new();
         }
         self.forget_each_yes(now);
-        self.end_tree(expected.slot, EndReason::Theft, now)
-            .revocations
+        let ended = self.end_tree(expected.slot, EndReason::Theft, now);
+        ended.revocations().collect()
     }
 
     /// Ends sessions whose time is over, at most `max` and what is below the last, and tells how
@@ -155,10 +165,10 @@ impl Store {
         let cause = reason.into_error();
         let root = self.leave_parent(slot);
         // Those above it live: whoever finds one of them over ends that one.
-        let mut queue = vec![(slot, false)];
-        let mut at = 0;
-        while let Some((slot, above_is_dead)) = queue.get(at).copied() {
-            at = at.saturating_add(1);
+        let mut first = Some((slot, false));
+        let mut queue = VecDeque::new();
+        while let Some((slot, above_is_dead)) = first.take().or_else(|| queue.pop_front()) {
+            let is_first = ended.all == 0;
             let Some(entry) = self.sessions.get(slot) else {
                 continue;
             };
@@ -166,7 +176,7 @@ impl Store {
             let is_dead = above_is_dead || own.is_some();
             let reason = match own {
                 Some(own) => own,
-                None if at == 1 => reason,
+                None if is_first => reason,
                 None if !is_dead && self.is_cut_off(entry) => EndReason::RevokedAll,
                 None => EndReason::Cascade,
             };
@@ -177,9 +187,13 @@ impl Store {
             ended.until = ended.until.max(entry.until);
             queue.extend(self.children_of(slot).map(|child| (child, is_dead)));
             let revocation = self.end(slot, reason, error, now);
+            if is_first {
+                ended.own = revocation;
+            } else {
+                ended.below.extend(revocation);
+            }
             ended.all = ended.all.saturating_add(1);
             ended.live = ended.live.saturating_add((!is_dead).into());
-            ended.revocations.extend(revocation);
         }
         if let Some(root) = root.and_then(|root| self.sessions.get_mut(root)) {
             root.descendants = root.descendants.saturating_sub(ended.all);
@@ -225,7 +239,7 @@ impl Store {
         error: Error,
         now: Timestamp,
     ) -> Option<PendingKey> {
-        let mut entry = self.take_out(slot)?;
+        let entry = self.take_out(slot)?;
         if entry.watchers > 0 {
             let watchers = entry.watchers;
             let key = self.seed.hash_one(entry.serial);
@@ -237,13 +251,10 @@ impl Store {
         let (owner, handle) = (Owner::Session(entry.session.id), entry.handle.clone());
         let pending = (entry.token_expires_at > now)
             .then(|| self.add_pending(owner, handle, entry.token_expires_at));
-        match pending {
-            Some(pending) => entry.owed.push(pending),
-            None => {
-                self.handles.remove(self.seed.hash_one(&entry.handle));
-            }
+        if pending.is_none() {
+            self.handles.remove(self.seed.hash_one(&entry.handle));
         }
-        self.record_end(entry, now);
+        self.record_end(entry, pending, now);
         pending
     }
 

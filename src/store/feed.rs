@@ -121,15 +121,22 @@ impl Store {
         }
     }
 
-    /// A session has ended. Nothing is kept of one that time has ended, and that the guard owes
-    /// nothing of: no record of it could bring it back while the clock does not go back.
-    pub(super) fn record_end(&mut self, entry: Entry, now: Timestamp) {
+    /// A session has ended, and the guard is to revoke its token. Nothing is kept of one that time has
+    /// ended, and that the guard owes nothing of: no record of it could bring it back while the clock
+    /// does not go back.
+    pub(super) fn record_end(
+        &mut self,
+        mut entry: Entry,
+        revocation: Option<PendingKey>,
+        now: Timestamp,
+    ) {
         let Some(feed) = &mut self.feed else {
             return;
         };
         let Some(record) = entry.record.get() else {
             return;
         };
+        entry.owed.extend(revocation);
         let until = of_use_until(entry.until, &entry.owed);
         if until <= now && entry.owed.is_empty() {
             feed.forget(record);
