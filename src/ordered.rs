@@ -14,7 +14,7 @@ pub type Due = (Timestamp, u32);
 /// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
 const MAX_CHUNK: usize = 512;
 
-/// How many entries a chunk may have room for that is kept when it is empty.
+/// An emptied chunk is kept if it has room for at most so many entries.
 const MAX_SPARE: usize = 4;
 
 /// The entries.
@@ -205,6 +205,20 @@ mod tests {
                         .all(|chunk| !chunk.is_empty() && chunk.len() <= MAX_CHUNK)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn r21_an_emptied_index_keeps_a_small_chunk_and_no_large_one() {
+        let at = |n: u32| (Timestamp::from_millis(u64::from(n)), n);
+        let mut index = Ordered::default();
+        for (entries, kept) in [(1, true), (100, false), (2, true)] {
+            (0..entries).for_each(|n| index.insert(at(n)));
+            assert_eq!(index.first(), Some(&at(0)));
+            (0..entries).for_each(|n| index.remove(&at(n)));
+            assert_eq!((index.first(), index.len()), (None, 0));
+            assert_eq!(index.spare.capacity() > 0, kept, "after {entries} entries");
+            assert!(index.spare.is_empty() && index.spare.capacity() <= MAX_SPARE);
         }
     }
 

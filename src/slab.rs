@@ -156,8 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn r21_an_emptied_slab_keeps_no_memory() {
+    fn r21_an_emptied_slab_keeps_no_more_than_its_first_slots() {
         let mut slab = Slab::new();
+        (0..4).for_each(|value| assert_eq!(slab.insert(value), value));
+        (0..4).for_each(|slot| assert_eq!(slab.remove(slot), Some(slot)));
+        assert!(slab.chunks.iter().all(|chunk| chunk.capacity() <= FIRST));
+        assert!((0..4).all(|slot| slab.get(slot).is_none()));
+        assert_eq!((slab.len(), slab.slots()), (0, 0));
         (0..600).for_each(|value| assert_eq!(slab.insert(value), value));
         (0..600).for_each(|slot| assert!(slab.remove(slot).is_some()));
         assert_eq!(slab.chunks.capacity(), 0);

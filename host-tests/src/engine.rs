@@ -143,13 +143,22 @@ impl SessionEngine {
     }
 }
 
-fn engine(allocation: Allocation) -> Result<Engine, StartError> {
+/// How components are compiled and run.
+#[must_use]
+pub fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     config.epoch_interruption(true);
-    // For debuggers, and a third of what a start has to read. A trap still names the function.
+    // A start reads less without them. A trap still names the function, though not the place in it; the
+    // system's unwinder, which debuggers use, does not see through the component.
     config.generate_address_map(false);
-    config.native_unwind_info(false);
+    // Windows cannot do without.
+    config.native_unwind_info(cfg!(windows));
+    config
+}
+
+fn engine(allocation: Allocation) -> Result<Engine, StartError> {
+    let mut config = config();
     if let Allocation::Pool { instances } = allocation {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(instances)

@@ -121,9 +121,9 @@ impl Store {
         }
     }
 
-    /// A session has ended, and the guard is to revoke its token. Nothing is kept of one that time has
-    /// ended, and that the guard owes nothing of: no record of it could bring it back while the clock
-    /// does not go back.
+    /// A session has ended; `revocation` is the guard's part, if its token is still good there. Nothing is
+    /// kept of one that time has ended, and that the guard owes nothing of: no record of it could bring it
+    /// back while the clock does not go back.
     pub(super) fn record_end(
         &mut self,
         mut entry: Entry,

@@ -139,8 +139,8 @@ fn texts(ids: &[Uuid]) -> Vec<String> {
 
 impl Contestant for Component {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let requests = requests.into_iter().map(request).collect();
-        let mut grants = Vec::new();
+        let requests: Vec<_> = requests.into_iter().map(request).collect();
+        let mut grants = Vec::with_capacity(requests.len());
         let created = self.each(
             Operation::Create,
             requests,

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_contest::workload::Request;
+use clawdb_session_host::engine;
 use tokio::runtime::{Builder, Runtime};
 use wasmtime::component::{Accessor, Component, HasSelf, Linker};
-use wasmtime::{Config, Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::guard;
 
@@ -55,10 +56,7 @@ impl Floor {
 
     fn instantiate() -> wasmtime::Result<Self> {
         let runtime = Builder::new_current_thread().build()?;
-        let mut config = Config::new();
-        config.wasm_component_model_async(true);
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config)?;
+        let engine = Engine::new(&engine::config())?;
         let component = Component::new(&engine, COMPONENT)?;
         let mut linker = Linker::new(&engine);
         Calls::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
