@@ -507,13 +507,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     async fn clear_away(&self, filter: RevokeFilter) -> Cleared {
-        let now = self.begin();
+        let mut now = self.begin();
         let mut clearing = Clearing::begin(&self.store, filter, now);
         loop {
-            if let Some(cleared) = clearing.go_on(self.clock.now()) {
+            if let Some(cleared) = clearing.go_on(now) {
                 return cleared;
             }
             yield_now().await;
+            now = self.clock.now();
         }
     }
 

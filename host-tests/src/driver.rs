@@ -18,8 +18,14 @@ use crate::instance::Instance;
 /// is the work of a few calls, however many come at once.
 const CALLS_AT_ONCE: u32 = 8;
 
+/// Gives a call's answer to whoever waits for it.
+pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+
 pub(crate) type Call = Box<
-    dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<()>>
+    dyn for<'a> FnOnce(
+            &'a Accessor<State>,
+            &'a Component,
+        ) -> BoxFuture<'a, wasmtime::Result<Answer>>
         + Send,
 >;
 
@@ -50,12 +56,12 @@ pub(crate) async fn drive(
                     Some(Command::Settle(reply)) => pulse.tell_when_settled(reply),
                     None => break,
                 },
-                Some(result) = calls.next() => result?,
+                Some(answer) = calls.next() => pulse.answer(answer?),
             }
             pulse.beat();
         }
-        while let Some(result) = calls.next().await {
-            result?;
+        while let Some(answer) = calls.next().await {
+            pulse.answer(answer?);
             pulse.beat();
         }
         Ok(())

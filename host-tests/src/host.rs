@@ -20,7 +20,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
 };
 use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::clock::{Clock, SystemClock};
-use crate::driver::{Call, Command, drive};
+use crate::driver::{Answer, Call, Command, drive};
 use crate::engine::SessionEngine;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{CallError, HostError, SessionError, StartError};
@@ -537,14 +537,7 @@ impl SessionHost {
     ) -> Result<R, HostError> {
         let turns = u32::try_from(turns.min(self.max_in_flight)).unwrap_or(u32::MAX);
         let turns = Arc::clone(&self.turns).acquire_many_owned(turns).await;
-        self.call(|accessor, component| {
-            let running = call(accessor, component);
-            Box::pin(async move {
-                let _turns = turns;
-                running.await
-            })
-        })
-        .await
+        self.call_holding(turns, call).await
     }
 
     async fn call<R: Send + 'static>(
@@ -556,13 +549,30 @@ impl SessionHost {
         + Send
         + 'static,
     ) -> Result<R, HostError> {
+        self.call_holding((), call).await
+    }
+
+    /// A call that holds something until it has ended in the instance.
+    async fn call_holding<R: Send + 'static>(
+        &self,
+        held: impl Send + 'static,
+        call: impl for<'a> FnOnce(
+            &'a Accessor<State>,
+            &'a Component,
+        ) -> BoxFuture<'a, wasmtime::Result<R>>
+        + Send
+        + 'static,
+    ) -> Result<R, HostError> {
         let (reply, answer) = oneshot::channel();
         let call: Call = Box::new(move |accessor, component| {
             let running = call(accessor, component);
             Box::pin(async move {
+                let result = running.await;
+                drop(held);
+                let result = result?;
                 // Nobody waits for the answer of a call whose future was dropped.
-                let _ = reply.send(running.await?);
-                Ok(())
+                let answer = move || drop(reply.send(result));
+                Ok(Box::new(answer) as Answer)
             })
         });
         self.send(Command::Call(call), answer).await

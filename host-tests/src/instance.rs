@@ -66,9 +66,14 @@ impl Instance {
         let pulse = Arc::new(Pulse::default());
         let mut store = Store::new(engine.engine(), state);
         store.limiter(|state| &mut state.memory);
+        // A call that waits has a few. How many calls there are is for its makers to bound: the end of all
+        // sessions would be the wrong answer to one too many.
+        store.set_max_component_handles(usize::MAX);
         let watched = Arc::clone(&pulse);
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |_| {
+            // Who has an answer need not wait for the call that computes.
+            watched.give_answers();
             Ok(match watched.busy_for() {
                 Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
                 _ => UpdateDeadline::Continue(1),

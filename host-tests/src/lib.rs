@@ -8,7 +8,7 @@
 //! | [`engine`] | the compiled component |
 //! | [`host`] | a running instance and its handle |
 //! | [`instance`] | a running instance in the hands of one, without a handle |
-//! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, how it is watched |
+//! | `driver`, `imports`, `pulse` | the task that drives it, what it imports, what happens before and after each poll |
 //! | [`durable`] | an instance whose every acknowledged change is in a journal |
 //! | [`journal`] | where that is kept: the port, and journals in a file, on NATS and in memory |
 //! | [`tenants`] | many of them: one for each workspace, loaded while it is used |

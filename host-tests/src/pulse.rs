@@ -1,4 +1,5 @@
-//! Watches an instance being polled: how long it computes, and when it has nothing left to do.
+//! Watches an instance being polled: how long it computes, when its answers are given, and when it has nothing
+//! left to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,6 +7,11 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+
+use crate::driver::Answer;
+
+/// How many answers wait for each other at most: a fraction of a millisecond of work.
+const ANSWERS_AT_ONCE: usize = 32;
 
 /// What is seen of the instance while the task that drives it polls it.
 pub(crate) struct Pulse {
@@ -19,6 +25,8 @@ pub(crate) struct Pulse {
 
 struct PulseInner {
     waker: Waker,
+    /// Of calls that have ended in this poll.
+    answers: Vec<Answer>,
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -30,6 +38,7 @@ impl Default for Pulse {
             woken: AtomicBool::new(false),
             inner: Mutex::new(PulseInner {
                 waker: Waker::noop().clone(),
+                answers: Vec::new(),
                 settling: Vec::new(),
             }),
         }
@@ -51,9 +60,29 @@ impl Pulse {
             .store(self.now().saturating_add(1), Ordering::SeqCst);
     }
 
+    /// A call has ended. Its answer is given when the poll is over, or when enough wait for that: each that
+    /// is given by itself wakes another thread, which takes about as long as a call.
+    pub(crate) fn answer(&self, answer: Answer) {
+        let mut inner = self.lock();
+        inner.answers.push(answer);
+        if inner.answers.len() >= ANSWERS_AT_ONCE {
+            drop(inner);
+            self.give_answers();
+        }
+    }
+
+    /// Gives the answers that wait for each other.
+    pub(crate) fn give_answers(&self) {
+        let answers = std::mem::take(&mut self.lock().answers);
+        for give in answers {
+            give();
+        }
+    }
+
     /// The poll is over, and the instance waits.
     pub(crate) fn end(&self) {
         self.busy_since.store(0, Ordering::SeqCst);
+        self.give_answers();
         if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
             return;
         }

@@ -3,10 +3,8 @@
 //! What a call costs by itself is paid once: one reading of the clock and one look at each session
 //! before the guard is asked, and the same after its last answer.
 
-use std::cell::RefCell;
-
 use super::held::Watch;
-use super::waiting::join_all;
+use super::waiting::for_each;
 use super::{SessionManager, Word};
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
@@ -94,18 +92,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Asks the guard each question, a few at a time.
-    async fn ask_each<'q, 't>(&self, questions: Vec<&'q mut Question<'t>>, asked_at: Timestamp) {
-        let questions = RefCell::new(questions.into_iter());
-        let next = || questions.borrow_mut().next();
-        let lane = |first: &'q mut Question<'t>| async {
-            let mut asked = Some(first);
-            while let Some(question) = asked {
-                if let Some(token) = question.token.take() {
-                    question.word = Some(self.ask(token, asked_at).await);
-                }
-                asked = next();
+    async fn ask_each(&self, questions: Vec<&mut Question<'_>>, asked_at: Timestamp) {
+        for_each(CHECKS_AT_ONCE, questions, async |question| {
+            if let Some(token) = question.token.take() {
+                question.word = Some(self.ask(token, asked_at).await);
             }
-        };
-        join_all((0..CHECKS_AT_ONCE).map_while(|_| next().map(lane))).await;
+        })
+        .await;
     }
 }

@@ -1,10 +1,10 @@
 //! The guard's part of ending sessions: asking it to revoke what is pending.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::SessionManager;
-use super::waiting::join_all;
+use super::waiting::for_each;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
@@ -56,24 +56,20 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// unavailable. Tells how many were settled. The rest is pending for a flush.
     pub(super) async fn revoke_each_with_guard(&self, mut keys: Vec<PendingKey>) -> usize {
         keys.truncate(MAX_REVOCATIONS);
-        let lanes = keys.len().min(REVOCATIONS_AT_ONCE);
-        let queue = RefCell::new(keys.into_iter());
         let unavailable = Cell::new(false);
         let settled = Cell::new(0_usize);
-        let lane = || async {
-            while !unavailable.get() {
-                let Some(key) = queue.borrow_mut().next() else {
-                    break;
-                };
-                self.store.borrow_mut().note_asked(key);
-                match self.revoke_with_guard(key).await {
-                    Ok(by_us) => settled.set(settled.get().saturating_add(by_us.into())),
-                    Err(GuardError::Unavailable(_)) => unavailable.set(true),
-                    Err(_) => {}
-                }
+        for_each(REVOCATIONS_AT_ONCE, keys, async |key| {
+            if unavailable.get() {
+                return;
             }
-        };
-        join_all((0..lanes).map(|_| lane())).await;
+            self.store.borrow_mut().note_asked(key);
+            match self.revoke_with_guard(key).await {
+                Ok(by_us) => settled.set(settled.get().saturating_add(by_us.into())),
+                Err(GuardError::Unavailable(_)) => unavailable.set(true),
+                Err(_) => {}
+            }
+        })
+        .await;
         settled.get()
     }
 }

@@ -16,7 +16,7 @@ use clawdb_session_host::guard::{
 };
 use clawdb_session_host::host::{HostOptions, SessionHost};
 use futures::future::join_all;
-use futures::poll;
+use futures::{join, poll};
 use tokio::task::unconstrained;
 
 use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request};
@@ -98,6 +98,48 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
     );
     assert_eq!(scene.host.clone().stats().await, Err(trapped.clone()));
     assert_eq!(scene.host.settle().await, Err(trapped));
+}
+
+#[tokio::test]
+async fn calls_that_ended_before_a_trap_have_their_answers() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.guard.set(GuardFunction::Issue, GuardMode::Trap);
+    let validates = || join_all((0..10).map(|_| scene.host.validate(grant.token.clone())));
+    let (before, create, after) =
+        join!(validates(), scene.host.create(request(AGENT)), validates());
+    assert!(before.iter().all(Result::is_ok), "{before:?}");
+    let trapped = |error| matches!(error, Err(CallError::Host(HostError::Trapped { .. })));
+    assert!(trapped(create.map(drop)));
+    assert!(after.into_iter().all(|answer| trapped(answer.map(drop))));
+}
+
+#[tokio::test]
+async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
+    const CALLS: usize = 40_000;
+    let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
+    let options = HostOptions {
+        max_in_flight: CALLS,
+        guard_deadline: None,
+        ..HostOptions::with_shared_guard(guard.clone())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    guard.set_all(GuardMode::Hold);
+    let agent = |n| format!("0a9e0000-0000-4000-8000-{n:012x}");
+    let creates = join_all((0..CALLS).map(|n| {
+        let host = host.clone();
+        tokio::spawn(async move { host.create(request(&agent(n))).await })
+    }));
+    while guard.calls().issue < CALLS as u64 {
+        host.settle().await.unwrap();
+    }
+    guard.set_all(GuardMode::Ok);
+    assert!(
+        creates
+            .await
+            .into_iter()
+            .all(|grant| grant.unwrap().is_ok())
+    );
 }
 
 #[tokio::test]
