@@ -22,6 +22,11 @@ mod database;
 mod remote;
 mod server;
 
+/// The same as the bench's own program has.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The names of those that are built in.
 const NAMES: &[&str] = &[
     "moka",
