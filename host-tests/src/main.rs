@@ -22,7 +22,7 @@ use tokio::io::{self, AsyncBufRead, BufReader};
 
 /// An answer is made on one thread and dropped on another. With glibc's allocator, many callers at once get
 /// two thirds of the calls done that they get with this one.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

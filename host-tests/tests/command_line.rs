@@ -279,7 +279,6 @@ fn measure_has_as_many_sessions_again_as_it_made() {
     assert_eq!(left, 0, "it leaves nothing behind");
 }
 
-/// A line to `exec` over a journal, and what it answers.
 #[test]
 fn bench_measures_everybody_and_tells_of_each_goal() {
     let folder = tempfile::tempdir().unwrap();
@@ -294,7 +293,7 @@ fn bench_measures_everybody_and_tells_of_each_goal() {
         "without moka, SQLite, Redis and claw-guard",
         "100 sessions",
         "200 sessions",
-        "validate of redis / ours",
+        "validate of redis, 100 sessions / ours",
         "size of the component",
     ] {
         assert!(said.contains(what), "{what} is missing in:\n{said}");
@@ -304,9 +303,85 @@ fn bench_measures_everybody_and_tells_of_each_goal() {
     for name in ["component", "original", "floor", "channel", "crowd"] {
         assert!(csv.contains(&format!("\n{name},200,")), "{name}: {csv}");
     }
+    goals_are_ratios_of_the_report(&said, &csv);
     for plot in ["latency", "growth", "memory", "throughput"] {
         let svg = std::fs::read_to_string(report.join(format!("{plot}.svg"))).unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("</svg>"), "{plot}");
+    }
+}
+
+/// What `bench` says of its goals follows from what it wrote, of one round.
+fn goals_are_ratios_of_the_report(said: &str, csv: &str) {
+    let value = |quantity: &str| -> f64 {
+        let row = csv.lines().find(|row| row.starts_with(quantity)).unwrap();
+        row.rsplit(',').next().unwrap().parse().unwrap()
+    };
+    for (goal, one, other) in [
+        (
+            "validate, 100 sessions / the original design's",
+            "component,100,validate,",
+            "original,100,validate,",
+        ),
+        (
+            "validate, 100 sessions / a call that asks and returns one",
+            "component,100,validate,",
+            "floor,100,validate,",
+        ),
+        (
+            "validate-many, 100 sessions, each of 64 tokens / validate",
+            "component,100,validate-many,",
+            "component,100,validate,",
+        ),
+        (
+            "create, 200 sessions / the original design's",
+            "component,200,create,",
+            "original,200,create,",
+        ),
+        (
+            "refresh, 100 sessions / the original design's",
+            "component,100,refresh,",
+            "original,100,refresh,",
+        ),
+        (
+            "revoke, 100 sessions / a no-op call",
+            "component,100,revoke,",
+            "floor,100,no-op,",
+        ),
+        (
+            "the original design's revoke-all of 10 among 200 / ours",
+            "original,200,revoke-all-for-agent,",
+            "component,200,revoke-all-for-agent,",
+        ),
+        (
+            "prune with nothing due, among 200 / a no-op call",
+            "component,200,prune-expired,",
+            "floor,200,no-op,",
+        ),
+        (
+            "validate, 200 / 100 sessions",
+            "component,200,validate,",
+            "component,100,validate,",
+        ),
+    ] {
+        let line = said.lines().find_map(|line| line.strip_prefix(goal));
+        let line = line.unwrap_or_else(|| panic!("{goal} is missing in:\n{said}"));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["at", bound, limit, measured, met] = words[..] else {
+            panic!("{line}");
+        };
+        let number = |word: &str| word.trim_end_matches('x').parse::<f64>().unwrap();
+        let (limit, measured) = (number(limit), number(measured));
+        let ratio = value(one) / value(other);
+        assert!(
+            (measured / ratio - 1.0).abs() < 0.01,
+            "{goal}: {ratio}, {line}"
+        );
+        let holds = match bound {
+            "most" => ratio <= limit,
+            "least" => ratio >= limit,
+            _ => panic!("{line}"),
+        };
+        assert_eq!(met == "yes", holds, "{goal}: {ratio}, {line}");
     }
 }
 
@@ -333,6 +408,7 @@ fn bench_goes_on_without_a_peer_that_dies_or_answers_nonsense() {
     }
 }
 
+/// A line to `exec` over a journal, and what it answers.
 fn over_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
     let mut child = command(&["exec", "--journal"])
         .arg(journal)

@@ -73,7 +73,7 @@ impl<C: Contestant> Rounds<C> {
     /// # Errors
     /// [`Failure`] of a call.
     pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, Failure> {
-        let batch = (calls / BATCHES).clamp(1, BATCH);
+        let batch = self.batch_size(operation, calls);
         let mut times = Vec::new();
         let mut left = calls.max(1);
         while left > 0 {
@@ -85,6 +85,21 @@ impl<C: Contestant> Rounds<C> {
             left -= calls;
         }
         Ok(median(times))
+    }
+
+    /// How many calls are made at a time.
+    fn batch_size(&self, operation: Operation, calls: u32) -> u32 {
+        let size = (calls / BATCHES).clamp(1, BATCH);
+        match operation {
+            // No session is refreshed twice in a batch.
+            Operation::Refresh => size.min(self.book.len()).max(1),
+            // Only the last call has fewer tokens.
+            Operation::ValidateMany => {
+                let at_once = u32::try_from(TOKENS_AT_ONCE).unwrap_or(u32::MAX);
+                (size - size % at_once).max(size.min(at_once))
+            }
+            _ => size,
+        }
     }
 
     /// A figure that is no time of a call.

@@ -9,6 +9,8 @@ use uuid::Uuid;
 pub const SESSIONS_OF_AN_AGENT: u32 = 10;
 /// How long a token is, in bytes, where a contestant's guard can choose.
 pub const TOKEN_LENGTH: usize = 350;
+/// How many tokens callers that call at the same time use in turn: those of the first sessions.
+pub const TOKENS_OF_CALLERS: usize = 1_000;
 /// The lifetime of a session in seconds: nothing expires while it is measured.
 pub const LIFETIME: u64 = 86_400;
 /// The workspace that all sessions belong to.

@@ -15,10 +15,6 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// With more sessions than these a file gets no others. Each create waits for the disk, which takes
-/// up to 15 ms: a million could take hours.
-const MOST_IN_FILE: usize = 20_000;
-
 const TABLE: &str = "
     CREATE TABLE sessions (
         id BLOB PRIMARY KEY,
@@ -46,10 +42,6 @@ const PRUNE: &str = "DELETE FROM sessions WHERE expires_at <= ?1";
 pub struct Sqlite {
     connection: Connection,
     signer: Signer,
-    /// How many sessions there are.
-    count: usize,
-    /// With more than these there will be no others.
-    most: usize,
     /// The file's folder, which is removed in the end.
     _folder: Option<TempDir>,
 }
@@ -61,7 +53,7 @@ impl Sqlite {
     /// [`Failure`] when it cannot be set up.
     pub fn in_memory() -> Result<Self, Failure> {
         let connection = Connection::open_in_memory().map_err(Failure::broken)?;
-        Self::set_up(connection, usize::MAX, None)
+        Self::set_up(connection, None)
     }
 
     /// A database in a file of a temporary folder, with a write-ahead log that is on the disk before a
@@ -76,20 +68,14 @@ impl Sqlite {
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(Failure::broken)?;
-        Self::set_up(connection, MOST_IN_FILE, Some(folder))
+        Self::set_up(connection, Some(folder))
     }
 
-    fn set_up(
-        connection: Connection,
-        most: usize,
-        folder: Option<TempDir>,
-    ) -> Result<Self, Failure> {
+    fn set_up(connection: Connection, folder: Option<TempDir>) -> Result<Self, Failure> {
         connection.execute_batch(TABLE).map_err(Failure::broken)?;
         Ok(Self {
             connection,
             signer: Signer::default(),
-            count: 0,
-            most,
             _folder: folder,
         })
     }
@@ -175,25 +161,13 @@ impl Sqlite {
 
     /// Ends the sessions that a statement finds for each of these ids.
     fn delete(&mut self, operation: Operation, statement: &str, ids: Vec<Uuid>) -> Timed<()> {
-        let deleted = batch::all(ids, |id| self.change(operation, statement, [id]))?;
-        Ok(deleted.map(|(deleted, took)| {
-            self.count -= deleted.iter().sum::<usize>();
-            ((), took)
-        }))
+        batch::each(ids, |id| self.change(operation, statement, [id]))
     }
 }
 
 impl Contestant for Sqlite {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let count = self.count + requests.len();
-        if self.count > self.most {
-            return Err(Failure::Broken(format!(
-                "more than {} sessions would take too long to write, each to the disk by itself",
-                self.most
-            )));
-        }
         let made = batch::all(requests, |request| self.make(request))?;
-        self.count = count;
         Ok(made.map(|(sessions, took)| (batch::granted(sessions), took)))
     }
 

@@ -14,16 +14,13 @@ use std::time::{Duration, Instant};
 use clawdb_session_contest::batch;
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use clawdb_session_contest::jwt::Signer;
-use clawdb_session_contest::workload::{LIFETIME, Request, Session, now};
+use clawdb_session_contest::workload::{LIFETIME, Request, Session, TOKENS_OF_CALLERS, now};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Connection, Pipeline, RedisError, RedisResult, cmd, pipe};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
 use crate::server::Server;
-
-/// How many tokens many callers take turns with.
-const TOKENS: usize = 1_000;
 
 /// A server and a connection to it.
 pub struct Redis {
@@ -144,7 +141,7 @@ impl Redis {
             return Ok(None);
         }
         let mut runtime = Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build();
+        let runtime = runtime.enable_all().build();
         runtime.map_err(Failure::broken)?.block_on(async {
             let connection = self.client.get_multiplexed_async_connection().await;
             let connection = connection.map_err(Failure::broken)?;
@@ -175,7 +172,7 @@ impl Contestant for Redis {
             self.agents.insert(session.id, session.agent_id);
         }
         let granted = batch::granted(sessions);
-        let room = TOKENS.saturating_sub(self.first.len());
+        let room = TOKENS_OF_CALLERS.saturating_sub(self.first.len());
         self.first.extend(granted.iter().take(room).cloned());
         Ok(Some((granted, took)))
     }

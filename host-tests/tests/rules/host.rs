@@ -17,7 +17,7 @@ use clawdb_session_host::guard::{
 use clawdb_session_host::host::{HostOptions, SessionHost};
 use futures::future::join_all;
 use futures::{join, poll};
-use tokio::task::unconstrained;
+use tokio::task::{JoinHandle, unconstrained};
 
 use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request};
 
@@ -105,7 +105,8 @@ async fn calls_that_ended_before_a_trap_have_their_answers() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     scene.guard.set(GuardFunction::Issue, GuardMode::Trap);
-    let validates = || join_all((0..10).map(|_| scene.host.validate(grant.token.clone())));
+    // More than wait for each other.
+    let validates = || join_all((0..50).map(|_| scene.host.validate(grant.token.clone())));
     let (before, create, after) =
         join!(validates(), scene.host.create(request(AGENT)), validates());
     assert!(before.iter().all(Result::is_ok), "{before:?}");
@@ -126,16 +127,22 @@ async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
     let host = SessionHost::start(engine(), options).await.unwrap();
     guard.set_all(GuardMode::Hold);
     let agent = |n| format!("0a9e0000-0000-4000-8000-{n:012x}");
-    let creates = join_all((0..CALLS).map(|n| {
+    let create = |n| {
         let host = host.clone();
         tokio::spawn(async move { host.create(request(&agent(n))).await })
-    }));
+    };
+    let creates: Vec<_> = (0..CALLS).map(create).collect();
+    host.settle().await.unwrap();
     while guard.calls().issue < CALLS as u64 {
+        assert!(
+            !creates.iter().any(JoinHandle::is_finished),
+            "none ends before"
+        );
         host.settle().await.unwrap();
     }
     guard.set_all(GuardMode::Ok);
     assert!(
-        creates
+        join_all(creates)
             .await
             .into_iter()
             .all(|grant| grant.unwrap().is_ok())

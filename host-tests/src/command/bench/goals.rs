@@ -72,7 +72,8 @@ pub fn goals(results: &Results) -> Vec<Goal> {
         time("component", few, Operation::Revoke),
         time("floor", few, Operation::Nothing),
     );
-    goals.push(Goal::new("revoke / a no-op call", AtMost(4.0), "x", revoke));
+    let what = format!("revoke, {} sessions / a no-op call", short(few));
+    goals.push(Goal::new(what, AtMost(4.0), "x", revoke));
     let switch = results.ratio(
         time("original", many, Operation::RevokeAgent),
         time("component", many, Operation::RevokeAgent),
@@ -129,7 +130,7 @@ fn validate(results: &Results) -> Vec<Goal> {
             time("component", few, operation),
         );
         let goal = Goal::new(
-            format!("validate of {peer} / ours"),
+            format!("validate of {peer}, {} sessions / ours", short(few)),
             AtLeast(least),
             "x",
             ratio,
@@ -137,13 +138,19 @@ fn validate(results: &Results) -> Vec<Goal> {
         goals.push(goal.unmeasured("it was not there"));
     }
     let own = against(results, operation, few, "floor");
-    let what = "validate / a call that asks the host and returns a session";
+    let what = format!(
+        "validate, {} sessions / a call that asks and returns one",
+        short(few)
+    );
     goals.push(Goal::new(what, AtMost(1.6), "x", own));
     let many_at_once = results.ratio(
         time("component", few, Operation::ValidateMany),
         time("component", few, operation),
     );
-    let what = "validate-many, for each of 64 tokens / validate";
+    let what = format!(
+        "validate-many, {} sessions, each of 64 tokens / validate",
+        short(few)
+    );
     goals.push(Goal::new(what, AtMost(0.5), "x", many_at_once));
     goals
 }
@@ -151,8 +158,12 @@ fn validate(results: &Results) -> Vec<Goal> {
 /// What must not grow with the number of sessions.
 fn growth(results: &Results) -> Vec<Goal> {
     let (few, many) = results.ends();
-    let longest = results.largest("component", Quantity::LongestComputed);
-    let what = format!("longest create on the way from 0 to {}", short(many));
+    // A stall of the machine's is in one round; what the component does by itself is in each.
+    let longest = results.least(CROWD, many, Quantity::LongestComputed);
+    let what = format!(
+        "longest create from 0 to {}, computed, least of the rounds",
+        short(many)
+    );
     let mut goals = vec![Goal::new(
         what,
         AtMost(1.0),
@@ -202,7 +213,7 @@ fn crowd(results: &Results) -> Vec<Goal> {
         rate.map(|rate| rate * 100.0),
     ));
     let memory = figure(Figure::InstanceMemory { instances: many });
-    let what = format!("memory of an instance, of {}", short(many));
+    let what = format!("memory of an empty instance, of {}", short(many));
     goals.push(Goal::new(
         what,
         AtMost(75.0),

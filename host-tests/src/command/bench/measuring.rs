@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use clawdb_session_contest::contestant::{Figure, Operation};
 use clawdb_session_contest::process::{Process, ProcessError};
+use clawdb_session_contest::protocol::Filled;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Extent;
@@ -60,6 +61,7 @@ pub fn run(extent: &Extent, contestants: &Contestants) -> Results {
     // Memory and cores are free for them then.
     run.running.clear();
     for round in 0..extent.rounds {
+        run.growth(contestants, round);
         run.crowd(contestants, round);
     }
     run.bar.finish_and_clear();
@@ -69,11 +71,21 @@ pub fn run(extent: &Extent, contestants: &Contestants) -> Results {
 fn bar(extent: &Extent, contestants: usize) -> ProgressBar {
     let operations =
         u64::try_from(contestants * (Operation::ALL.len() * extent.sessions.len() + 1));
-    let rounds = operations.unwrap_or(u64::MAX).saturating_add(1) * u64::from(extent.rounds);
+    let rounds = operations.unwrap_or(u64::MAX).saturating_add(2) * u64::from(extent.rounds);
     let fills = u64::try_from(contestants * extent.sessions.len()).unwrap_or(u64::MAX);
     let style = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg:<36} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(rounds.saturating_add(fills)).with_style(style)
+}
+
+/// What is kept of how sessions were made.
+fn longest(filled: &Filled) -> [(Quantity, f64); 2] {
+    #[expect(clippy::cast_precision_loss, reason = "a measurement")]
+    let (longest, computed) = (filled.longest as f64, filled.longest_computed as f64);
+    [
+        (Quantity::Longest, longest),
+        (Quantity::LongestComputed, computed),
+    ]
 }
 
 impl Run<'_> {
@@ -98,22 +110,14 @@ impl Run<'_> {
 
     fn fill(&mut self, sessions: u32) {
         self.ask_all(|run, name, process| {
-            let most = most_sessions(name);
+            if sessions > most_sessions(name) {
+                return Ok(());
+            }
             run.bar
                 .set_message(format!("{name}: to {} sessions", short(sessions)));
             run.bar.tick();
-            let filled = process.fill(sessions.min(most))?;
-            if sessions > most {
-                // What it has belongs to no number of sessions that is measured.
-                return Ok(());
-            }
-            if let Some(filled) = filled {
-                #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-                let (longest, computed) = (filled.longest as f64, filled.longest_computed as f64);
-                run.results
-                    .add(name, sessions, Quantity::Longest, 0, longest);
-                run.results
-                    .add(name, sessions, Quantity::LongestComputed, 0, computed);
+            for (quantity, value) in process.fill(sessions)?.iter().flat_map(longest) {
+                run.results.add(name, sessions, quantity, 0, value);
             }
             for figure in [Figure::Memory, Figure::LinearMemory] {
                 if let Some(value) = process.figure(figure)? {
@@ -207,6 +211,23 @@ impl Run<'_> {
             }
             Ok(())
         });
+    }
+
+    /// Another component goes from no sessions to the most.
+    fn growth(&mut self, contestants: &Contestants, round: u32) {
+        let (_, sessions) = self.results.ends();
+        let message = format!("another component, round {}", round + 1);
+        self.bar.set_message(message);
+        self.bar.inc(1);
+        let process = contestants.start("component");
+        match process.and_then(|mut process| process.fill(sessions)) {
+            Ok(filled) => {
+                for (quantity, value) in filled.iter().flat_map(longest) {
+                    self.results.add(CROWD, sessions, quantity, round, value);
+                }
+            }
+            Err(error) => self.note("another component", &error),
+        }
     }
 
     /// Has a process of its own in each round: memory that was used once is not taken again.

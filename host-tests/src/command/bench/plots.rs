@@ -238,7 +238,7 @@ fn memory(file: &Path, results: &Results) -> Plot {
         .disable_y_mesh()
         .disable_y_axis()
         .x_max_light_lines(0)
-        .x_desc("bytes of the process")
+        .x_desc("bytes (of the process; for redis, what the server says)")
         .x_label_formatter(&|value| format!("{value:.0}"))
         .label_style((FONT, 14))
         .draw()?;

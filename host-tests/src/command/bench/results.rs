@@ -50,11 +50,10 @@ impl Results {
         median(values.values().copied().collect())
     }
 
-    /// The largest of all.
-    pub fn largest(&self, name: &str, quantity: Quantity) -> Option<f64> {
-        let all = self.sessions.iter();
-        all.filter_map(|&sessions| self.median(name, sessions, quantity))
-            .max_by(f64::total_cmp)
+    /// The least of the rounds.
+    pub fn least(&self, name: &str, sessions: u32, quantity: Quantity) -> Option<f64> {
+        let values = self.of(name, sessions, quantity)?;
+        values.values().copied().min_by(f64::total_cmp)
     }
 
     /// The median of the rounds' ratios: what `one` takes in parts of what `other` takes.

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
-use clawdb_session_contest::workload::Request;
+use clawdb_session_contest::workload::{Request, TOKENS_OF_CALLERS};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::host::{HostOptions, SessionHost};
@@ -13,9 +13,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::component::{config, request};
 use super::guard::YesGuard;
-
-/// How many tokens the callers use in turn.
-const TOKENS: usize = 1_000;
 
 /// A host and the runtime of its callers.
 pub struct Channel {
@@ -89,7 +86,7 @@ impl Contestant for Channel {
             let grant = self.runtime.block_on(self.host.create(request(wanted)));
             let grant = grant.map_err(Failure::broken)?;
             let token = String::from(grant.token);
-            if self.tokens.len() < TOKENS {
+            if self.tokens.len() < TOKENS_OF_CALLERS {
                 self.tokens.push(token.clone());
             }
             let id = grant.session.id.parse().map_err(Failure::broken)?;
