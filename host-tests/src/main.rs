@@ -80,7 +80,8 @@ enum Command {
     },
     /// Measures the component beside what could be used instead of it: other stores, all in one run
     ///
-    /// Microseconds for each operation, and whether the goals are met. Build with `--release`.
+    /// Microseconds for each operation, and whether the goals are met. Build with `--release`. A full run takes some
+    /// ten minutes and up to 8 GB of memory.
     Bench(BenchArgs),
     /// Answers what `bench` asks a contestant
     #[command(hide = true)]

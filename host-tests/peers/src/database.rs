@@ -216,21 +216,3 @@ fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         token: String::new(),
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use clawdb_session_contest::round::Rounds;
-
-    use super::*;
-
-    #[test]
-    fn a_file_with_many_sessions_is_measured_and_gets_no_more() {
-        let connection = Connection::open_in_memory().expect("there is memory");
-        let database = Sqlite::set_up(connection, 20, None).expect("the table is made");
-        let mut rounds = Rounds::new(database);
-        assert!(matches!(rounds.fill(20), Ok(Some(_))));
-        assert!(matches!(rounds.time(Operation::Create, 300), Ok(Some(_))));
-        let too_many = rounds.fill(30).expect_err("it is refused");
-        assert!(too_many.to_string().contains("more than 20 sessions"));
-    }
-}
