@@ -13,9 +13,6 @@ use crate::driver::Answer;
 /// How many answers wait for each other at most.
 const ANSWERS_AT_ONCE: usize = 32;
 
-/// For how many milliseconds the first of them waits, about, when a guard or a call takes long.
-const ANSWERS_WAIT: u64 = 1;
-
 /// What is seen of the instance while the task that drives it polls it.
 pub(crate) struct Pulse {
     origin: Instant,
@@ -30,8 +27,6 @@ struct PulseInner {
     waker: Waker,
     /// Of calls that have ended in this poll.
     answers: Vec<Answer>,
-    /// Milliseconds after `origin` when the first of them did.
-    answers_since: u64,
     settling: Vec<oneshot::Sender<()>>,
 }
 
@@ -44,7 +39,6 @@ impl Default for Pulse {
             inner: Mutex::new(PulseInner {
                 waker: Waker::noop().clone(),
                 answers: Vec::new(),
-                answers_since: 0,
                 settling: Vec::new(),
             }),
         }
@@ -66,17 +60,13 @@ impl Pulse {
             .store(self.now().saturating_add(1), Ordering::SeqCst);
     }
 
-    /// A call has ended. Its answer is given when the poll is over, or when enough wait for that or one does
-    /// for too long: each that is given by itself wakes another thread, which takes about as long as a call.
+    /// A call has ended. Its answer is given when the poll is over, when enough wait for that, or when the
+    /// component computes for long: each that is given by itself wakes another thread, which takes about as
+    /// long as a call.
     pub(crate) fn answer(&self, answer: Answer) {
-        let now = self.now();
         let mut inner = self.lock();
-        if inner.answers.is_empty() {
-            inner.answers_since = now;
-        }
         inner.answers.push(answer);
-        let waited = now.saturating_sub(inner.answers_since);
-        if inner.answers.len() >= ANSWERS_AT_ONCE || waited > ANSWERS_WAIT {
+        if inner.answers.len() >= ANSWERS_AT_ONCE {
             drop(inner);
             self.give_answers();
         }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::batch;
 use crate::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use crate::jwt::Signer;
-use crate::workload::{LIFETIME, Request, Session, TOKENS_OF_CALLERS, now};
+use crate::workload::{LIFETIME, Request, Session, keep_first, now};
 
 /// The session manager.
 #[derive(Default)]
@@ -119,9 +119,7 @@ impl Contestant for Original {
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
         let made = batch::all(requests, |request| Self::create(self, request))?;
         if let Some((sessions, _)) = &made {
-            let missing = TOKENS_OF_CALLERS.saturating_sub(self.first.len());
-            let ids = sessions.iter().map(|session| session.id);
-            self.first.extend(ids.take(missing));
+            keep_first(&mut self.first, sessions.iter().map(|session| session.id));
         }
         Ok(made.map(|(sessions, took)| (batch::granted(sessions), took)))
     }

@@ -18,7 +18,7 @@ const FIRST_PASSING: u32 = 200_000_000 * SESSIONS_OF_AN_AGENT;
 /// How many calls are prepared and made at a time, at most.
 const BATCH: u32 = 1_000;
 /// How many tokens one call of `validate-many` gets.
-pub const TOKENS_AT_ONCE: usize = 64;
+pub const TOKENS_AT_ONCE: u32 = 64;
 
 /// A contestant and what its callers know.
 pub struct Rounds<C> {
@@ -93,11 +93,8 @@ impl<C: Contestant> Rounds<C> {
         match operation {
             // No session is refreshed twice in a batch.
             Operation::Refresh => size.min(self.book.len()).max(1),
-            // Only the last call has fewer tokens.
-            Operation::ValidateMany => {
-                let at_once = u32::try_from(TOKENS_AT_ONCE).unwrap_or(u32::MAX);
-                (size - size % at_once).max(size.min(at_once))
-            }
+            // Only the last call has fewer tokens than it can.
+            Operation::ValidateMany => size.next_multiple_of(TOKENS_AT_ONCE),
             _ => size,
         }
     }
@@ -129,7 +126,8 @@ impl<C: Contestant> Rounds<C> {
             }
             Operation::ValidateMany => {
                 let tokens = self.tokens(calls);
-                let tokens = tokens.chunks(TOKENS_AT_ONCE).map(<[_]>::to_vec).collect();
+                let at_once = usize::try_from(TOKENS_AT_ONCE).unwrap_or(usize::MAX);
+                let tokens = tokens.chunks(at_once).map(<[_]>::to_vec).collect();
                 self.contestant
                     .validate_many(tokens)?
                     .map(|((), took)| took)

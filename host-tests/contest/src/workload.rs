@@ -10,7 +10,7 @@ pub const SESSIONS_OF_AN_AGENT: u32 = 10;
 /// How long a token is, in bytes, where a contestant's guard can choose.
 pub const TOKEN_LENGTH: usize = 350;
 /// How many tokens callers that call at the same time use in turn: those of the first sessions.
-pub const TOKENS_OF_CALLERS: usize = 1_000;
+const TOKENS_OF_CALLERS: usize = 1_000;
 /// The lifetime of a session in seconds: nothing expires while it is measured.
 pub const LIFETIME: u64 = 86_400;
 /// The workspace that all sessions belong to.
@@ -49,6 +49,12 @@ pub fn request(number: u32) -> Request {
 #[must_use]
 pub fn agent(number: u32) -> Uuid {
     Uuid::from_u128(0x0a9e_0000_0000_4000_8000_0000_0000_0000 | u128::from(number))
+}
+
+/// Keeps those that callers will use who call at the same time: of the first sessions that were made.
+pub fn keep_first<T>(kept: &mut Vec<T>, made: impl IntoIterator<Item = T>) {
+    let missing = TOKENS_OF_CALLERS.saturating_sub(kept.len());
+    kept.extend(made.into_iter().take(missing));
 }
 
 /// A token of the usual length for who has none of its own, the same for the same number. Its first

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use clawdb_session_contest::batch;
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use clawdb_session_contest::jwt::Signer;
-use clawdb_session_contest::workload::{LIFETIME, Request, Session, TOKENS_OF_CALLERS, now};
+use clawdb_session_contest::workload::{LIFETIME, Request, Session, keep_first, now};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Connection, Pipeline, RedisError, RedisResult, cmd, pipe};
 use tokio::runtime::Builder;
@@ -172,8 +172,7 @@ impl Contestant for Redis {
             self.agents.insert(session.id, session.agent_id);
         }
         let granted = batch::granted(sessions);
-        let room = TOKENS_OF_CALLERS.saturating_sub(self.first.len());
-        self.first.extend(granted.iter().take(room).cloned());
+        keep_first(&mut self.first, granted.iter().cloned());
         Ok(Some((granted, took)))
     }
 

@@ -14,6 +14,8 @@ const LIMIT: Duration = Duration::from_mins(15);
 pub const OWN: [&str; 4] = ["component", "original", "floor", "channel"];
 /// The one that is started anew for what it measures.
 pub const CROWD: &str = "crowd";
+/// What a component is called that is started anew, to see how it grows.
+pub const ANOTHER: &str = "another component";
 
 /// Who can be started.
 pub struct Contestants {

@@ -8,7 +8,7 @@ use clawdb_session_contest::protocol::Filled;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Extent;
-use super::contestants::{CROWD, Contestants, most_sessions};
+use super::contestants::{ANOTHER, CROWD, Contestants, most_sessions};
 use super::results::{Quantity, Results, short};
 
 /// How many callers there are at a time.
@@ -91,6 +91,12 @@ fn longest(filled: &Filled) -> [(Quantity, f64); 2] {
 impl Run<'_> {
     fn note(&mut self, name: &str, error: &ProcessError) {
         let note = format!("{name} is left out from here on: {error}");
+        self.results.notes.push(note);
+    }
+
+    /// Of one that is started anew in each round.
+    fn note_of_round(&mut self, name: &str, error: &ProcessError) {
+        let note = format!("{name} gave nothing in a round: {error}");
         self.results.notes.push(note);
     }
 
@@ -216,17 +222,17 @@ impl Run<'_> {
     /// Another component goes from no sessions to the most.
     fn growth(&mut self, contestants: &Contestants, round: u32) {
         let (_, sessions) = self.results.ends();
-        let message = format!("another component, round {}", round + 1);
+        let message = format!("{ANOTHER}, round {}", round + 1);
         self.bar.set_message(message);
         self.bar.inc(1);
         let process = contestants.start("component");
         match process.and_then(|mut process| process.fill(sessions)) {
             Ok(filled) => {
                 for (quantity, value) in filled.iter().flat_map(longest) {
-                    self.results.add(CROWD, sessions, quantity, round, value);
+                    self.results.add(ANOTHER, sessions, quantity, round, value);
                 }
             }
-            Err(error) => self.note("another component", &error),
+            Err(error) => self.note_of_round(ANOTHER, &error),
         }
     }
 
@@ -252,7 +258,7 @@ impl Run<'_> {
             Ok(())
         });
         if let Err(error) = measured {
-            self.note(CROWD, &error);
+            self.note_of_round(CROWD, &error);
         }
     }
 }

@@ -50,12 +50,6 @@ impl Results {
         median(values.values().copied().collect())
     }
 
-    /// The least of the rounds.
-    pub fn least(&self, name: &str, sessions: u32, quantity: Quantity) -> Option<f64> {
-        let values = self.of(name, sessions, quantity)?;
-        values.values().copied().min_by(f64::total_cmp)
-    }
-
     /// The median of the rounds' ratios: what `one` takes in parts of what `other` takes.
     pub fn ratio(&self, one: (&str, u32, Quantity), other: (&str, u32, Quantity)) -> Option<f64> {
         let (ones, others) = (

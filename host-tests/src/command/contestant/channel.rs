@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
-use clawdb_session_contest::workload::{Request, TOKENS_OF_CALLERS};
+use clawdb_session_contest::workload::{Request, keep_first};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::host::{HostOptions, SessionHost};
@@ -86,13 +86,12 @@ impl Contestant for Channel {
             let grant = self.runtime.block_on(self.host.create(request(wanted)));
             let grant = grant.map_err(Failure::broken)?;
             let token = String::from(grant.token);
-            if self.tokens.len() < TOKENS_OF_CALLERS {
-                self.tokens.push(token.clone());
-            }
             let id = grant.session.id.parse().map_err(Failure::broken)?;
             granted.push(Granted { id, token });
         }
-        Ok(Some((granted, begun.elapsed())))
+        let took = begun.elapsed();
+        keep_first(&mut self.tokens, granted.iter().map(|it| it.token.clone()));
+        Ok(Some((granted, took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
