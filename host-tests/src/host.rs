@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use wasmtime::component::Accessor;
 
 use crate::bindings::Session as Component;
@@ -142,7 +142,10 @@ pub struct SessionHost {
 /// A call of an exported function: `interface.function(arguments)`, at once or when it has a turn.
 macro_rules! call {
     ($host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
-        $host.call(move |accessor, component| {
+        call!(holding (), $host, $interface.$function($($argument),*))
+    };
+    (holding $held:expr, $host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
+        $host.call($held, move |accessor, component| {
             Box::pin(component.$interface().$function(accessor, $($argument),*))
         })
     };
@@ -150,9 +153,10 @@ macro_rules! call {
         call!(in turns 1, $host, $interface.$function($($argument),*))
     };
     (in turns $turns:expr, $host:expr, $interface:ident.$function:ident($($argument:expr),*)) => {
-        $host.call_in_turn($turns, move |accessor, component| {
-            Box::pin(component.$interface().$function(accessor, $($argument),*))
-        })
+        async {
+            let turns = $host.wait_for_turns($turns).await;
+            call!(holding turns, $host, $interface.$function($($argument),*)).await
+        }
     };
 }
 
@@ -439,7 +443,7 @@ impl SessionHost {
     /// # Errors
     /// [`CallError`].
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, CallError> {
-        let answer = self.call(move |accessor, component| {
+        let answer = self.call((), move |accessor, component| {
             Box::pin(async move {
                 let events = component.clawdb_session_events();
                 match events.call_subscribe(accessor, since).await? {
@@ -523,37 +527,16 @@ impl SessionHost {
         self.send(Command::Settle(reply), settled).await
     }
 
-    /// A call that waits for its turn first, or for several. It holds them until it has ended in the
-    /// instance, also when the caller has long gone.
-    async fn call_in_turn<R: Send + 'static>(
-        &self,
-        turns: usize,
-        call: impl for<'a> FnOnce(
-            &'a Accessor<State>,
-            &'a Component,
-        ) -> BoxFuture<'a, wasmtime::Result<R>>
-        + Send
-        + 'static,
-    ) -> Result<R, HostError> {
+    /// The turn of a call that asks the guard, or of one that counts as several.
+    async fn wait_for_turns(&self, turns: usize) -> Option<OwnedSemaphorePermit> {
         let turns = u32::try_from(turns.min(self.max_in_flight)).unwrap_or(u32::MAX);
         let turns = Arc::clone(&self.turns).acquire_many_owned(turns).await;
-        self.call_holding(turns, call).await
+        // Nobody closes the semaphore.
+        turns.ok()
     }
 
+    /// A call, and what it holds until it has ended in the instance, also when the caller has long gone.
     async fn call<R: Send + 'static>(
-        &self,
-        call: impl for<'a> FnOnce(
-            &'a Accessor<State>,
-            &'a Component,
-        ) -> BoxFuture<'a, wasmtime::Result<R>>
-        + Send
-        + 'static,
-    ) -> Result<R, HostError> {
-        self.call_holding((), call).await
-    }
-
-    /// A call that holds something until it has ended in the instance.
-    async fn call_holding<R: Send + 'static>(
         &self,
         held: impl Send + 'static,
         call: impl for<'a> FnOnce(

@@ -18,7 +18,7 @@ const FIRST_PASSING: u32 = 200_000_000 * SESSIONS_OF_AN_AGENT;
 /// How many calls are prepared and made at a time, at most.
 const BATCH: u32 = 1_000;
 /// How many tokens one call of `validate-many` gets.
-pub const TOKENS_AT_ONCE: u32 = 64;
+const TOKENS_AT_ONCE: u32 = 64;
 
 /// A contestant and what its callers know.
 pub struct Rounds<C> {
