@@ -14,6 +14,9 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
 
+    /// 2020-01-01T00:00:00Z. A clock that shows an earlier time has not been set.
+    pub const EARLIEST: Self = Self(1_577_836_800_000);
+
     /// The given milliseconds since 1970, or [`Timestamp::MAX`] where they lie beyond it.
     #[must_use]
     pub fn from_millis(millis: u64) -> Self {
@@ -59,19 +62,25 @@ impl fmt::Debug for Timestamp {
 
 /// The port: the host's clock.
 pub trait Clock {
-    /// What it shows, or nothing where it shows no usable time. It may be set back.
+    /// Returns what it shows, or nothing where it fails. It may be set back.
     fn now(&self) -> Option<Timestamp>;
 }
 
-/// The clock that the core goes by. It never goes back, and stands still while the host's clock
-/// fails or lags (R6): a session can end late by that, but never because a clock said so does it
-/// live longer than it was granted.
+/// The time inside: the latest reading of the host's clock. It never goes back (R6), but for
+/// [`MonotonicClock::accept`].
+///
+/// A reading that fails or is before 2020 changes nothing. A reading before the time inside is a
+/// *lag*: the time stands still until the host's clock has caught up.
 #[derive(Debug)]
 pub struct MonotonicClock<C> {
     host: C,
     latest: Cell<Timestamp>,
-    /// It failed or lagged since somebody asked.
+    /// The last usable reading; none until there is one, and none after a restore.
+    reading: Cell<Option<Timestamp>>,
+    /// A reading has failed or lagged since [`MonotonicClock::take_error`] was called last.
     erred: Cell<bool>,
+    /// Records were restored and nothing has read the clock since.
+    restoring: Cell<bool>,
 }
 
 impl<C: Clock> MonotonicClock<C> {
@@ -80,27 +89,70 @@ impl<C: Clock> MonotonicClock<C> {
         Self {
             host,
             latest: Cell::default(),
+            reading: Cell::default(),
             erred: Cell::default(),
+            restoring: Cell::default(),
         }
     }
 
-    /// The time: the latest that the host's clock has shown so far.
+    /// Reads the host's clock and returns the time inside.
     pub fn now(&self) -> Timestamp {
-        match self.host.now() {
-            Some(now) if now >= self.latest.get() => self.latest.set(now),
-            _ => self.erred.set(true),
+        self.restoring.set(false);
+        let usable = self.host.now().filter(|it| *it >= Timestamp::EARLIEST);
+        if let Some(reading) = usable {
+            self.reading.set(Some(reading));
+            self.latest.set(self.latest.get().max(reading));
+        }
+        if usable.is_none() || self.lag() > 0 {
+            self.erred.set(true);
         }
         self.latest.get()
     }
 
-    /// Whether the host's clock has failed, or shown a time before the latest, since this was asked
-    /// last: then more time may have gone by than it tells.
+    /// Returns the time inside; reads the host's clock only outside a restore, in which no reading
+    /// is compared.
+    pub fn now_unless_restoring(&self) -> Timestamp {
+        if self.restoring.get() {
+            self.latest.get()
+        } else {
+            self.now()
+        }
+    }
+
+    /// Returns the time inside without reading the host's clock.
+    pub fn latest(&self) -> Timestamp {
+        self.latest.get()
+    }
+
+    /// Returns the last usable reading of the host's clock, or the time inside where there is none.
+    pub fn reading(&self) -> Timestamp {
+        self.reading.get().unwrap_or(self.latest.get())
+    }
+
+    /// Returns how far the last reading is before the time inside, in milliseconds.
+    pub fn lag(&self) -> u64 {
+        let (latest, reading) = (self.latest.get(), self.reading());
+        latest.as_millis().saturating_sub(reading.as_millis())
+    }
+
+    /// Whether a reading has failed, or was before the time inside, since the last call: then more
+    /// time may have passed than the time inside shows.
     pub fn take_error(&self) -> bool {
         self.erred.take()
     }
 
-    /// It is at least this time.
-    pub fn advance_to(&self, time: Timestamp) {
-        self.latest.set(self.latest.get().max(time));
+    /// Sets the time inside to that of restored records, before any operation.
+    pub fn restore(&self, time: Timestamp) {
+        self.latest.set(time);
+        self.reading.set(None);
+        self.restoring.set(true);
+    }
+
+    /// Sets the time inside to the last reading of the host's clock and returns it. Whatever was
+    /// granted by the time before must have ended.
+    pub fn accept(&self) -> Timestamp {
+        self.latest.set(self.reading());
+        self.erred.set(false);
+        self.latest.get()
     }
 }

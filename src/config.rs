@@ -32,6 +32,8 @@ pub struct Config {
     pub idle_timeout: Option<u64>,
     /// For how many seconds the guard is not asked again about a token that it said yes to (R34).
     pub guard_recheck_interval: Option<u64>,
+    /// How many seconds the host's clock can be before the time inside (R6).
+    pub clock_tolerance: Option<u64>,
     /// How many events are kept (R18).
     pub event_capacity: Option<u32>,
     /// How many bytes the state can take (R3).
@@ -79,6 +81,7 @@ pub struct Limits {
     pub(crate) rotation_grace: u64,
     pub(crate) idle_timeout: Option<u64>,
     pub(crate) guard_recheck_interval: Option<u64>,
+    pub(crate) clock_tolerance: u64,
     pub(crate) event_capacity: u32,
     pub(crate) max_state_bytes: u64,
     pub(crate) state_keys: Option<StateKeys>,
@@ -123,6 +126,9 @@ impl Limits {
         if let Some(seconds) = config.guard_recheck_interval {
             let seconds = within("guard-recheck-interval", seconds, 1..=300)?;
             limits.guard_recheck_interval = Some(seconds);
+        }
+        if let Some(seconds) = config.clock_tolerance {
+            limits.clock_tolerance = within("clock-tolerance", seconds, 0..=3_600)?;
         }
         if let Some(count) = config.event_capacity {
             limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
@@ -170,6 +176,7 @@ impl Default for Limits {
             rotation_grace: 0,
             idle_timeout: None,
             guard_recheck_interval: None,
+            clock_tolerance: 60,
             event_capacity: 1_024,
             max_state_bytes: 2 << 30,
             state_keys: None,

@@ -346,11 +346,16 @@ impl settings::Guest for Component {
             rotation_grace: config.rotation_grace,
             idle_timeout: config.idle_timeout,
             guard_recheck_interval: config.guard_recheck_interval,
+            clock_tolerance: config.clock_tolerance,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
             state_key: config.state_key,
             previous_state_keys: config.previous_state_keys,
         })?)
+    }
+
+    async fn accept_clock() -> Result<u32, sessions::Error> {
+        Ok(count(manager().accept_clock().await?))
     }
 
     fn stats() -> settings::Statistics {
@@ -359,6 +364,8 @@ impl settings::Guest for Component {
             version: VERSION.into(),
             now: stats.now.as_millis(),
             live_sessions: count(stats.live_sessions),
+            clock_lag: stats.clock_lag,
+            clock_behind: stats.clock_behind,
             prunable_sessions: count(stats.prunable_sessions),
             creates_in_flight: count(stats.creates_in_flight),
             tracked_agents: count(stats.tracked_agents),
@@ -557,6 +564,8 @@ impl From<Error> for sessions::Error {
                 Duplicate::Handle => sessions::Duplicate::Handle,
             }),
             Error::EntropyUnavailable => Self::EntropyUnavailable,
+            Error::ClockBehind(lag) => Self::ClockBehind(lag),
+            Error::ClockNotBehind => Self::ClockNotBehind,
         }
     }
 }

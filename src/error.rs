@@ -36,6 +36,11 @@ pub enum Error {
     Collision(Duplicate),
     /// The host gave no random bytes.
     EntropyUnavailable,
+    /// The host's clock is this many milliseconds before the time inside, and granting time, or
+    /// accepting a session whose end is from that time, would let it live too long (R6).
+    ClockBehind(u64),
+    /// `accept_clock` was called while the host's clock is not behind.
+    ClockNotBehind,
 }
 
 /// An argument that was not accepted.

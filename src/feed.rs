@@ -253,6 +253,14 @@ impl Feed {
         }
     }
 
+    /// The time goes on from `now`, which is before the time until now. That is a change.
+    pub fn accept_time(&mut self, now: Timestamp) {
+        self.meta_at = now;
+        if self.meta.is_some() {
+            self.mark_meta();
+        }
+    }
+
     /// A record with this sequence number was given back, whether it counts or not.
     pub fn note_sequence(&mut self, sequence: u64) {
         self.last = self.last.max(sequence);

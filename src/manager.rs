@@ -107,6 +107,10 @@ pub struct Statistics {
     pub state_bytes: u64,
     /// The newest event's sequence number.
     pub last_event: u64,
+    /// How many milliseconds the host's clock is before the time inside (R6).
+    pub clock_lag: u64,
+    /// Whether that is above the tolerance.
+    pub clock_behind: bool,
     /// Counts since the start.
     pub totals: Totals,
 }
@@ -175,6 +179,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 store.limits().workspace_id,
             )
         };
+        self.check_lag()?;
         let attributes = Rc::new(request.attributes);
         let mut expires_at = created_at.after_seconds(lifetime);
         let parent = match parent {
@@ -214,6 +219,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         };
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
             let now = self.clock.now();
+            self.check_lag()?;
             let mut store = self.store.borrow_mut();
             let created = store.commit_create(&place.reservation, draft, kept, now)?;
             Ok((created, token))
@@ -256,6 +262,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     async fn use_token(&self, token: Token, scope: Option<&Scope>) -> Result<Session, Error> {
         let now = self.begin();
         let expected = self.find_current(&token, now)?;
+        self.check_end(expected)?;
         let used = if self.must_ask(expected, now) {
             let _watch = Watch::new(&self.store, expected);
             let word = self.ask(token, now).await;
@@ -319,6 +326,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         now: Timestamp,
     ) -> Result<Used, Error> {
         let judged = self.judge(expected, word, now);
+        let judged = judged.and_then(|()| self.check_end(expected));
         let mut store = self.store.borrow_mut();
         match judged {
             Ok(()) => store.take_use(expected, scope, now),
@@ -359,6 +367,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// As `sessions.refresh` in the WIT.
     pub async fn refresh(&self, id: SessionId) -> Result<Grant, Error> {
         let now = self.begin();
+        self.check_lag()?;
         let plan = self.store.borrow_mut().plan_refresh(id, now)?;
         self.renew(plan, now).await
     }
@@ -375,13 +384,19 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         } = self.find(&token, now)?;
         let (renewal, now) = match superseded {
             None => {
+                self.check_end(expected)?;
                 let _watch = Watch::new(&self.store, expected);
                 let word = self.ask(token, now).await;
                 let now = self.clock.now();
                 self.judge(expected, Some(word), now)?;
+                self.check_end(expected)?;
                 (Renewal::Rotation, now)
             }
-            Some(Worth::Grace) => (Renewal::Retry, now),
+            Some(Worth::Grace) => {
+                // While the time stands still, the grace would not end.
+                self.check_lag()?;
+                (Renewal::Retry, now)
+            }
             Some(Worth::Overtaken) => return Err(Error::Conflict),
             Some(Worth::Nothing) => {
                 return Err(self.store.borrow_mut().refuse_superseded(expected, now));
@@ -426,6 +441,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let token_expires_at = issued.expires_at;
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
             let now = self.clock.now();
+            match plan.renewal {
+                Renewal::Rotation => self.check_end(plan.expected)?,
+                Renewal::Refresh | Renewal::Retry => self.check_lag()?,
+            }
             let mut store = self.store.borrow_mut();
             let (session, superseded) = store.commit_renewal(&plan, kept, now)?;
             Ok((Grant { session, token }, superseded))
@@ -449,6 +468,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
+    /// Refuses to grant time by a clock that lags too far.
+    fn check_lag(&self) -> Result<(), Error> {
+        let store = self.store.borrow();
+        store.check_lag(self.clock.reading(), self.clock.latest())
+    }
+
+    /// Refuses a session whose end is from a clock that was ahead.
+    fn check_end(&self, expected: Expected) -> Result<(), Error> {
+        let store = self.store.borrow();
+        store.check_end(expected, self.clock.reading(), self.clock.latest())
+    }
+
     /// What an operation answers that waited and finds its session over, or at another token.
     fn still_current(&self, expected: Expected) -> Result<(), Error> {
         let now = self.clock.now();
@@ -462,10 +493,13 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Begins a session's idle time anew (R28).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ClockBehind`].
     pub fn touch(&self, id: SessionId) -> Result<(), Error> {
         let now = self.begin();
-        self.store.borrow_mut().touch(id, now)
+        let expected = self.store.borrow_mut().find(id, now)?;
+        self.check_end(expected)?;
+        self.store.borrow_mut().touch(expected, now);
+        Ok(())
     }
 
     /// Ends a session and all below it, then has the guard revoke their tokens.
@@ -518,6 +552,35 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
+    /// Ends all sessions and goes on from the host's time, which is before the time inside. Returns
+    /// how many live sessions it ended.
+    ///
+    /// # Errors
+    /// [`Error::ClockNotBehind`] when the lag is within the tolerance; nothing has changed then.
+    pub async fn accept_clock(&self) -> Result<usize, Error> {
+        self.begin();
+        if self.check_lag().is_ok() {
+            return Err(Error::ClockNotBehind);
+        }
+        let mut ended = Cleared::default();
+        loop {
+            ended.merge(self.clear_away(RevokeFilter::Everything).await);
+            let before = self.clock.now();
+            // The host's clock may have caught up while other calls had their turn, and they may
+            // have made sessions.
+            if self.check_lag().is_ok() {
+                break;
+            }
+            let mut store = self.store.borrow_mut();
+            if store.is_empty() {
+                store.accept_clock(before, self.clock.accept());
+                break;
+            }
+        }
+        self.revoke_each_with_guard(ended.revocations).await;
+        Ok(ended.live)
+    }
+
     /// Asks the guard again for revocations that it has not confirmed.
     pub async fn flush_guard_revocations(&self) -> FlushReport {
         let now = self.begin();
@@ -550,10 +613,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// A live session.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ClockBehind`].
     pub fn get(&self, id: SessionId) -> Result<Session, Error> {
         let now = self.begin();
-        self.store.borrow_mut().get(id, now)
+        let expected = self.store.borrow_mut().find(id, now)?;
+        self.check_end(expected)?;
+        self.store.borrow().session(expected)
     }
 
     /// A page of an agent's live sessions.
@@ -605,7 +670,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// [`Error::InvalidArgument`] for a `max` outside 1-1,000, [`Error::NoStateKey`].
     pub fn changes(&self, since: u64, max: u32) -> Result<ChangePage, Error> {
         let max = within("max", max, 1..=MAX_ROWS)? as usize;
-        let now = self.clock.now();
+        let now = self.clock.now_unless_restoring();
         self.store.borrow_mut().changes(since, max, now)
     }
 
@@ -623,8 +688,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             return Err(Error::AlreadyStarted);
         }
         self.seed()?;
-        let (at, key) = self.store.borrow_mut().restore(changes)?;
-        self.clock.advance_to(at);
+        let (time, key) = self.store.borrow_mut().restore(changes)?;
+        self.clock.restore(time);
         if let Some(key) = key {
             self.key.get_or_init(|| key);
         }
@@ -633,7 +698,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Figures of this moment.
     pub fn stats(&self) -> Statistics {
-        let now = self.clock.now();
+        let now = self.clock.now_unless_restoring();
         let mut store = self.store.borrow_mut();
         let (live_sessions, prunable_sessions) = store.counts(MAX_SORTED_OUT, now);
         Statistics {
@@ -648,6 +713,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             last_change: store.last_change(),
             state_bytes: store.bytes(),
             last_event: store.events().last(),
+            clock_lag: self.clock.lag(),
+            clock_behind: store.check_lag(self.clock.reading(), now).is_err(),
             totals: store.totals(),
         }
     }

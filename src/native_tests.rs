@@ -76,8 +76,15 @@ impl Guard for TestGuard {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct TestClock(Rc<Cell<u64>>);
+
+impl Default for TestClock {
+    /// 2030-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self(Rc::new(Cell::new(1_893_456_000_000)))
+    }
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Option<Timestamp> {

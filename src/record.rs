@@ -3,8 +3,8 @@
 //! # Members
 //!
 //! After the seal, each has `format`, `key`, `sequence`, `at` (when it was written), `workspace`,
-//! `last-serial` and `last-era` (which no session and no kill switch had passed), and one object for
-//! what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
+//! `last-serial` and `last-era` (which no session and no kill switch had passed), `clocks-accepted`
+//! (how often an earlier time had been accepted, if ever), and one object for what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
 //!
 //! | object | of the key | members |
 //! |---|---|---|
@@ -67,8 +67,11 @@ pub struct ChangePage {
 pub struct Head<'a> {
     /// Whether it is of an older format than the one that is written.
     pub is_old: bool,
-    /// The time when it was written: the clock does not go back behind it (R6).
+    /// The time when it was written. The time inside is not before it (R6), but where an earlier
+    /// time was accepted since.
     pub at: Timestamp,
+    /// How often an earlier time had been accepted when it was written.
+    pub clocks_accepted: u64,
     /// The key of the record.
     pub key: &'a str,
     /// No session had a higher serial number when it was written.
@@ -86,6 +89,8 @@ pub struct HeadOf<'a> {
     pub sequence: u64,
     /// When it is written.
     pub at: Timestamp,
+    /// How often an earlier time was accepted.
+    pub clocks_accepted: u64,
     /// Whose instance it is of.
     pub workspace: WorkspaceId,
     /// The serial number of the newest session.
@@ -102,6 +107,9 @@ pub fn write(keys: &StateKeys, head: &HeadOf<'_>, (about, body): (&str, Writer))
     record.text("key", head.key);
     record.number("sequence", head.sequence);
     record.number("at", head.at.as_millis());
+    if head.clocks_accepted > 0 {
+        record.number("clocks-accepted", head.clocks_accepted);
+    }
     record.text("workspace", &head.workspace.to_string());
     record.number("last-serial", head.serial);
     record.number("last-era", head.era);
@@ -144,6 +152,7 @@ pub fn read_head<'a>(
     Ok(Head {
         is_old: format < FORMAT,
         at: at.ok_or_else(|| refuse("says no time"))?,
+        clocks_accepted: record.number("clocks-accepted").unwrap_or_default(),
         key,
         serial: record.number("last-serial").unwrap_or_default(),
         era: record.number("last-era").unwrap_or_default(),

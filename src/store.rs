@@ -11,6 +11,7 @@ mod current;
 mod cutoffs;
 mod ending;
 mod feed;
+mod lag;
 mod life;
 mod opening;
 mod reading;
@@ -84,6 +85,11 @@ pub struct Store {
     era: Era,
     /// What began before this era is stopped (R31).
     cut_off: Era,
+    /// How often an earlier time was accepted (R6). A record with a lower number says nothing of
+    /// the time.
+    clocks_accepted: u64,
+    /// The time inside as restored records have it.
+    restored_time: Timestamp,
     /// The cut-offs that have not ended all their sessions yet. Only they can be for a session that
     /// there is.
     cut_offs: Vec<CutOff>,
@@ -196,7 +202,8 @@ impl Denials {
 
     /// Whether this one is to be recorded.
     fn admit(&mut self, denial: Denial, now: Timestamp) -> bool {
-        if now >= self.since.after_seconds(Self::SECONDS) {
+        // A window that begins later than now was opened before an earlier time was accepted (R6).
+        if now >= self.since.after_seconds(Self::SECONDS) || now < self.since {
             *self = Self {
                 since: now,
                 recorded: 0,
@@ -274,6 +281,8 @@ impl Store {
             sorted_to: Due::default(),
             era: 0,
             cut_off: 0,
+            clocks_accepted: 0,
+            restored_time: Timestamp::default(),
             cut_offs: Vec::new(),
             fates: Table::default(),
             reserved: 0,

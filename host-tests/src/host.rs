@@ -97,6 +97,7 @@ pub const fn default_config() -> Config {
         rotation_grace: None,
         idle_timeout: None,
         guard_recheck_interval: None,
+        clock_tolerance: None,
         event_capacity: None,
         max_state_bytes: None,
         state_key: None,
@@ -472,6 +473,15 @@ impl SessionHost {
             keys.map(Vec::len).fold(0, usize::saturating_add),
         )?;
         Ok(call!(self, clawdb_session_settings.call_configure(config)).await??)
+    }
+
+    /// Ends all sessions and lets the time inside go on from the host's clock (R6). Returns how many
+    /// live sessions it ended.
+    ///
+    /// # Errors
+    /// [`CallError`]; `clock-not-behind` when the lag is within `clock-tolerance`.
+    pub async fn accept_clock(&self) -> Result<u32, CallError> {
+        Ok(call!(self, clawdb_session_settings.call_accept_clock()).await??)
     }
 
     /// `settings.stats`.

@@ -83,6 +83,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     fn question(&self, token: Token, now: Timestamp) -> Result<Question<'_>, Error> {
         let expected = self.find_current(&token, now)?;
+        self.check_end(expected)?;
         Ok(Question {
             token: Some(token),
             expected,

@@ -77,27 +77,21 @@ impl Store {
         }
     }
 
-    /// A live session.
+    /// Returns a session that was found.
     ///
     /// # Errors
-    /// As [`Store::find`].
-    pub fn get(&mut self, id: SessionId, now: Timestamp) -> Result<Session, Error> {
-        let expected = self.find(id, now)?;
+    /// [`Error::SessionNotFound`] when it has ended since.
+    pub fn session(&self, expected: Expected) -> Result<Session, Error> {
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
         Ok(entry.session.clone())
     }
 
-    /// The session's idle time begins anew (R28).
-    ///
-    /// # Errors
-    /// As [`Store::find`].
-    pub fn touch(&mut self, id: SessionId, now: Timestamp) -> Result<(), Error> {
-        let expected = self.find(id, now)?;
+    /// Begins the idle time of a session that was found anew (R28).
+    pub fn touch(&mut self, expected: Expected, now: Timestamp) {
         if let Some(entry) = self.entry_mut(expected) {
             entry.used_at = now;
+            self.note_use(expected.slot);
         }
-        self.note_use(expected.slot);
-        Ok(())
     }
 
     /// The handle of the session's token, if all that was expected of it is still true.
@@ -289,7 +283,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
-    pub(super) fn find(&mut self, id: SessionId, now: Timestamp) -> Result<Expected, Error> {
+    pub fn find(&mut self, id: SessionId, now: Timestamp) -> Result<Expected, Error> {
         let slot = self.slot_of(id)?;
         self.expect_live(slot, now)?.ok_or(Error::SessionNotFound)
     }

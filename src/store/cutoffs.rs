@@ -57,6 +57,14 @@ impl Cleared {
         let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
         self.revocations.extend(ended.revocations().take(room));
     }
+
+    /// Adds what another kill switch has ended.
+    pub fn merge(&mut self, other: Self) {
+        self.live = self.live.saturating_add(other.live);
+        let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
+        let revocations = other.revocations.into_iter();
+        self.revocations.extend(revocations.take(room));
+    }
 }
 
 impl CutOff {

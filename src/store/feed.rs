@@ -283,6 +283,7 @@ impl Store {
             key: &key,
             sequence: row.changed,
             at: now,
+            clocks_accepted: self.clocks_accepted,
             workspace: self.limits.workspace_id,
             serial: self.serial,
             era: self.era,

@@ -26,6 +26,8 @@ pub(super) struct Restored {
     pub sequence: u64,
     /// When it was written.
     pub at: Timestamp,
+    /// How often an earlier time had been accepted then.
+    pub clocks_accepted: u64,
     /// No session had a higher serial number then.
     pub serial: u64,
     /// No kill switch had come later.
@@ -90,6 +92,7 @@ impl Store {
         Ok(Restored {
             sequence: change.sequence,
             at: head.at,
+            clocks_accepted: head.clocks_accepted,
             serial: head.serial,
             era: head.era,
             is_outdated: head.is_old || !opened.is_current,

@@ -5,6 +5,7 @@
 //! comes, and what a kill switch was for is over when both are here. So nothing has to be put right at
 //! the end, and whoever comes across such a session ends it, as any other that is over.
 
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
@@ -24,8 +25,8 @@ use crate::token::FingerprintKey;
 const MAX_RESTORED: u64 = 3 << 30;
 
 impl Store {
-    /// Takes records back, all or none of them. Gives the latest time that one of them was written at,
-    /// and the key of the fingerprints if it was among them.
+    /// Takes records back, all or none of them. Returns the time inside as all restored records have
+    /// it, and the key of the fingerprints if it was among them.
     ///
     /// # Errors
     /// [`Error::NoStateKey`], [`Error::RefusedRecord`], [`Error::LimitReached`].
@@ -48,13 +49,25 @@ impl Store {
             return Err(Error::LimitReached(Limit::StateBytes));
         }
         self.restored = true;
-        let mut at = Timestamp::default();
         for record in records {
-            at = at.max(record.at);
+            self.take_time_back(record.clocks_accepted, record.at);
             self.take_back(record);
         }
         let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
-        Ok((at, key))
+        Ok((self.restored_time, key))
+    }
+
+    /// The time inside is the latest of the records that were written since an earlier time was
+    /// accepted last (R6).
+    fn take_time_back(&mut self, clocks_accepted: u64, at: Timestamp) {
+        match clocks_accepted.cmp(&self.clocks_accepted) {
+            Ordering::Less => {}
+            Ordering::Equal => self.restored_time = self.restored_time.max(at),
+            Ordering::Greater => {
+                self.clocks_accepted = clocks_accepted;
+                self.restored_time = at;
+            }
+        }
     }
 
     /// Nothing comes back any more: what never found its parent is over, and needs no place where it

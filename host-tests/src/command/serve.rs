@@ -39,7 +39,8 @@ Routes (the documentation of the library's module `serve` says what they take an
   DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
   POST   /v1/sessions/{id}/refresh    POST   /v1/sessions/{id}/delegate
   GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
-  POST   /v1/revoke-all               GET    /v1/events
+  POST   /v1/revoke-all               POST   /v1/clock/accept
+  GET    /v1/events
   GET    /metrics                     GET    /healthz"#;
 
 #[derive(Args)]

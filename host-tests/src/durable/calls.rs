@@ -43,6 +43,7 @@ calls! {
     run: create_session(agent_id: impl Into<String>, role: impl Into<String>, scopes: Vec<String>, task_type: Option<String>) -> Grant;
     read: get_session(id: impl Into<String>) -> Session;
     run: invalidate(id: impl Into<String>) -> ();
+    run: accept_clock() -> u32;
     read: poll_events(since: u64, max: u32) -> EventPage;
     read: stats() -> Statistics;
 }

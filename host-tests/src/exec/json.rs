@@ -212,6 +212,8 @@ impl ToJson for Statistics {
         json!({
             "version": self.version,
             "now": time(self.now),
+            "clock-lag": self.clock_lag,
+            "clock-behind": self.clock_behind,
             "live-sessions": self.live_sessions,
             "prunable-sessions": self.prunable_sessions,
             "creates-in-flight": self.creates_in_flight,
@@ -269,6 +271,8 @@ impl ToJson for Error {
                 Duplicate::Handle => "handle",
             } }),
             Self::EntropyUnavailable => json!({ "kind": "entropy-unavailable" }),
+            Self::ClockBehind(lag) => json!({ "kind": "clock-behind", "lag": lag }),
+            Self::ClockNotBehind => json!({ "kind": "clock-not-behind" }),
         }
     }
 }

@@ -432,6 +432,7 @@ macro_rules! answer {
             Operation::PollEvents { since, max } => {
                 json::answer(&$host.poll_events(since, max).await)
             }
+            Operation::AcceptClock {} => json::answer(&$host.accept_clock().await),
             Operation::Stats {} => json::answer(&$host.stats().await),
             $($own)*
         }

@@ -172,6 +172,8 @@ pub enum Operation {
     Restore { changes: Vec<Change> },
     /// `settings.configure`
     Configure(Config),
+    /// `settings.accept-clock`
+    AcceptClock {},
     /// `settings.stats`
     Stats {},
 }
@@ -238,6 +240,7 @@ pub struct Config {
     pub rotation_grace: Option<u64>,
     pub idle_timeout: Option<u64>,
     pub guard_recheck_interval: Option<u64>,
+    pub clock_tolerance: Option<u64>,
     pub event_capacity: Option<u32>,
     pub max_state_bytes: Option<u64>,
     pub state_key: Option<Key>,
@@ -281,6 +284,7 @@ impl From<Config> for settings::Config {
             rotation_grace: config.rotation_grace,
             idle_timeout: config.idle_timeout,
             guard_recheck_interval: config.guard_recheck_interval,
+            clock_tolerance: config.clock_tolerance,
             event_capacity: config.event_capacity,
             max_state_bytes: config.max_state_bytes,
             state_key: config.state_key.map(|key| key.0),

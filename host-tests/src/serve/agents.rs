@@ -21,6 +21,11 @@ pub async fn revoke_all(Admin(host): Admin, Id(agent): Id) -> Result<Json<Revoke
     Ok(Json(RevokedForm { revoked }))
 }
 
+pub async fn accept_clock(Admin(host): Admin) -> Result<Json<RevokedForm>, ApiError> {
+    let revoked = host.accept_clock().await?;
+    Ok(Json(RevokedForm { revoked }))
+}
+
 pub async fn revoke_filtered(
     Admin(host): Admin,
     Body(body): Body<RevokeAllBody>,

@@ -231,6 +231,19 @@ impl ApiError {
             SessionError::Guard(error) => {
                 Self::new(StatusCode::BAD_GATEWAY, "guard_error", reason_of(error))
             }
+            SessionError::ClockBehind(lag) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "clock_behind",
+                format!(
+                    "the host's clock is {lag} ms before the time of the sessions; set it right, \
+                     or end all sessions with POST /v1/clock/accept"
+                ),
+            ),
+            SessionError::ClockNotBehind => Self::new(
+                StatusCode::CONFLICT,
+                "clock_not_behind",
+                "the host's clock is not behind, so there is nothing to accept",
+            ),
             error @ (SessionError::AlreadyConfigured
             | SessionError::AlreadyStarted
             | SessionError::NoStateKey

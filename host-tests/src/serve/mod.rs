@@ -26,6 +26,7 @@
 //! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | `{"sessions": [session], "next"}`; `next` is the next cursor or null |
 //! | `DELETE /v1/agents/{id}/sessions` | admin | | `{"revoked"}` |
 //! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | `{"revoked"}` |
+//! | `POST /v1/clock/accept` | admin | | `{"revoked"}`: ends all sessions of the workspace and accepts a clock that was set back |
 //! | `GET /v1/events?since=` | admin | | server-sent events, see below |
 //! | `GET /metrics` | anybody | | figures, in the text format of Prometheus |
 //! | `GET /healthz` | anybody | | `{"status": "ok"}` while the default workspace answers, or 503 |
@@ -66,14 +67,14 @@
 //! | 404 | `session_not_found`, `not_found` (no such route) |
 //! | 405 | `method_not_allowed` |
 //! | 408 | `request_timeout`: the body took longer than 10 s |
-//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`) |
+//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
 //! | 410 | `session_expired` |
 //! | 413 | `body_too_large`: above 64 KiB |
 //! | 415 | `unsupported_media_type`: a body that is not said to be `application/json` |
 //! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
 //! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `internal` |
 //! | 502 | `guard_error`: the token authority refused or failed |
-//! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace); with `Retry-After` |
+//! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
 //! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
 //!
 //! # Events
@@ -243,6 +244,7 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
             get(agents::list).merge(delete(agents::revoke_all)),
         )
         .route("/v1/revoke-all", post(agents::revoke_filtered))
+        .route("/v1/clock/accept", post(agents::accept_clock))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(metrics::scrape))
         .route("/healthz", get(health::check))

@@ -14,6 +14,7 @@ mod guard;
 mod host;
 mod input;
 mod killswitch;
+mod lag;
 mod lifespan;
 mod persistence;
 mod recheck;

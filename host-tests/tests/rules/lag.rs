@@ -1,0 +1,562 @@
+//! R6: a host's clock that is set back, or was ahead and is corrected.
+
+use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, RevokeFilter,
+};
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::host::Grant;
+
+use crate::persistence::{feed, keyed, restored};
+use crate::scene::{AGENT, OTHER_AGENT, Scene, at, invalid_field, no_config, refusal, request};
+
+const HOUR: f64 = 3_600.0;
+const DAY: f64 = 24.0 * HOUR;
+const YEAR: f64 = 365.0 * DAY;
+/// 2020-01-01T00:00:00Z, the first reading that counts.
+const FIRST_READING: i64 = 1_577_836_800;
+
+fn behind(seconds: f64) -> Error {
+    Error::ClockBehind(std::time::Duration::from_secs_f64(seconds).as_millis() as u64)
+}
+
+fn lasting(seconds: f64) -> CreateRequest {
+    CreateRequest {
+        expires_in: Some(seconds as u64),
+        ..request(AGENT)
+    }
+}
+
+/// Has the clock show a time that is ahead, once, and then the right one again.
+async fn jump_ahead(scene: &Scene, seconds: f64) {
+    scene.advance(seconds);
+    scene.host.active_count().await.unwrap();
+    scene.advance(-seconds);
+}
+
+/// What each call answers that needs a session's end to be right.
+async fn refusals_for(scene: &Scene, grant: &Grant) -> Vec<Error> {
+    let (id, token) = (&*grant.session.id, &*grant.token);
+    let many = scene.host.validate_many(vec![token.to_owned()]).await;
+    vec![
+        refusal(scene.host.validate(token).await),
+        refusal(scene.host.authorize(token, "tool:search").await),
+        many.unwrap().remove(0).unwrap_err(),
+        refusal(scene.host.rotate(token).await),
+        refusal(scene.host.touch(id).await),
+        refusal(scene.host.get(id).await),
+        refusal(scene.host.get_session(id).await),
+    ]
+}
+
+/// What each call answers that grants time.
+async fn grants(scene: &Scene, grant: &Grant) -> Vec<Error> {
+    let id = &*grant.session.id;
+    let host = &scene.host;
+    vec![
+        refusal(host.create(request(AGENT)).await),
+        refusal(host.create_session(AGENT, "worker", vec![], None).await),
+        refusal(host.delegate(id, request(OTHER_AGENT)).await),
+        refusal(host.refresh(id).await),
+    ]
+}
+
+#[tokio::test]
+async fn r06_a_clock_that_is_behind_within_the_tolerance_refuses_nothing_and_extends_nothing() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.advance(59.0);
+    assert_eq!(scene.validate(&grant).await, Ok(()));
+    scene.advance(-60.0);
+    let stats = scene.stats().await;
+    assert_eq!(stats.now, grant.session.expires_at - 1_000);
+    assert_eq!((stats.clock_lag, stats.clock_behind), (60_000, false));
+    assert_eq!(scene.validate(&grant).await, Ok(()));
+    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+    let wanted = grant.session.expires_at + 59_000;
+    assert_eq!(
+        refreshed.session.expires_at, wanted,
+        "from the time inside, not from the host's reading"
+    );
+    assert_eq!(scene.validate(&refreshed).await, Ok(()));
+    scene.advance(-0.001);
+    assert_eq!(grants(&scene, &refreshed).await, vec![behind(60.001); 4]);
+}
+
+#[tokio::test]
+async fn r06_while_the_clock_is_behind_no_call_grants_time_and_the_guard_is_not_asked() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    scene.advance(-HOUR);
+    let asked = scene.guard.calls();
+    assert_eq!(grants(&scene, &grant).await, vec![behind(HOUR); 4]);
+    assert_eq!(scene.guard.calls(), asked);
+    let stats = scene.stats().await;
+    assert_eq!((stats.clock_lag, stats.clock_behind), (3_600_000, true));
+    assert_eq!((stats.created, stats.creates_in_flight), (1, 0));
+}
+
+#[tokio::test]
+async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_the_clock_is_right()
+{
+    let scene = Scene::configured(Config {
+        idle_timeout: Some(50),
+        ..no_config()
+    })
+    .await;
+    let limited = CreateRequest {
+        max_uses: Some(2),
+        ..request(AGENT)
+    };
+    let grant = scene.host.create(limited).await.unwrap();
+    let events = scene.events().await;
+    let asked = scene.guard.calls();
+    scene.advance(-YEAR);
+    assert_eq!(refusals_for(&scene, &grant).await, vec![behind(YEAR); 7]);
+    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
+    assert_eq!(scene.host.active_count().await, Ok(1));
+    assert_eq!(scene.ids_of(AGENT).await, [grant.session.id.clone()]);
+    assert_eq!(scene.events().await, events);
+    assert_eq!(scene.guard.calls(), asked, "the guard is not asked");
+    scene.advance(YEAR);
+    let session = scene.host.validate(&*grant.token).await.unwrap();
+    assert_eq!(session.uses_left, Some(1), "no use was taken");
+    assert_eq!(session.expires_at, grant.session.expires_at);
+    scene.host.refresh(&*session.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn r06_after_the_clock_was_ahead_once_no_session_is_created_that_would_outlive_its_lifetime()
+{
+    for ahead in [DAY, 10.0 * YEAR] {
+        let scene = Scene::new().await;
+        scene.host.active_count().await.unwrap();
+        jump_ahead(&scene, ahead).await;
+        let error = refusal(scene.host.create(request(AGENT)).await);
+        assert_eq!(error, behind(ahead));
+        // The time inside is reached one day; then all is well.
+        scene.advance(ahead);
+        scene.session().await;
+    }
+}
+
+#[tokio::test]
+async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than_its_lifetime() {
+    let scene = Scene::new().await;
+    scene.advance(DAY);
+    let grant = scene.session().await;
+    let child = scene.child(&grant).await;
+    scene.advance(-DAY);
+    for _ in 0..23 {
+        assert_eq!(
+            refusals_for(&scene, &grant).await,
+            vec![behind(scene_lag(&scene).await); 7]
+        );
+        assert!(matches!(
+            scene.validate(&child).await,
+            Err(Error::ClockBehind(_))
+        ));
+        scene.advance(HOUR);
+    }
+    // It is accepted again for its lifetime and the tolerance at most.
+    scene.advance(HOUR - 60.001);
+    assert!(matches!(
+        scene.validate(&grant).await,
+        Err(Error::ClockBehind(_))
+    ));
+    scene.advance(0.001);
+    assert_eq!(scene.validate(&grant).await, Ok(()));
+    scene.advance(120.0);
+    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+}
+
+async fn scene_lag(scene: &Scene) -> f64 {
+    scene.host.active_count().await.unwrap();
+    scene.stats().await.clock_lag as f64 / 1_000.0
+}
+
+#[tokio::test]
+async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
+    let scene = Scene::new().await;
+    let long = scene.host.create(lasting(2.0 * DAY)).await.unwrap();
+    let short = scene.session().await;
+    jump_ahead(&scene, DAY).await;
+    assert_eq!(scene.validate(&long).await, Ok(()));
+    let rotated = scene.rotate(&long).await.unwrap();
+    scene.host.touch(&*long.session.id).await.unwrap();
+    assert_eq!(
+        scene.validate(&short).await,
+        Err(Error::SessionExpired),
+        "by the time inside it has ended"
+    );
+    scene.advance(2.0 * DAY - 0.001);
+    assert_eq!(scene.validate(&rotated).await, Ok(()));
+    scene.advance(0.001);
+    assert_eq!(scene.validate(&rotated).await, Err(Error::SessionExpired));
+}
+
+#[tokio::test]
+async fn r06_a_lag_that_appears_while_the_guard_is_asked_grants_nothing_and_the_token_is_revoked() {
+    let scene = Scene::new().await;
+    let [parent, refreshed, rotated] = [
+        scene.session().await,
+        scene.session().await,
+        scene.session().await,
+    ];
+    scene.hold(GuardFunction::Issue);
+    let create = scene.start_create(request(AGENT)).await;
+    let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
+    let refresh = scene.start_refresh(&refreshed).await;
+    let rotate = scene.start_rotate(&rotated).await;
+    scene.advance(-HOUR);
+    scene.release();
+    assert_eq!(refusal(create.await), behind(HOUR));
+    assert_eq!(refusal(delegate.await), behind(HOUR));
+    assert_eq!(refusal(refresh.await), behind(HOUR));
+    assert_eq!(refusal(rotate.await), behind(HOUR));
+    let mut revoked = scene.tokens.revoked();
+    revoked.sort();
+    assert_eq!(revoked, ["handle-3", "handle-4", "handle-5", "handle-6"]);
+    let stats = scene.stats().await;
+    assert_eq!((stats.created, stats.refreshed, stats.rotated), (3, 0, 0));
+    assert_eq!((stats.live_sessions, stats.creates_in_flight), (3, 0));
+    scene.advance(HOUR);
+    for grant in [parent, refreshed, rotated] {
+        assert_eq!(
+            scene.validate(&grant).await,
+            Ok(()),
+            "the old token is good"
+        );
+    }
+}
+
+#[tokio::test]
+async fn r06_a_lag_that_appears_while_the_guard_checks_a_token_takes_no_use() {
+    let scene = Scene::new().await;
+    let limited = CreateRequest {
+        max_uses: Some(1),
+        ..request(AGENT)
+    };
+    let grant = scene.host.create(limited).await.unwrap();
+    scene.hold(GuardFunction::Validate);
+    let validate = scene.start_validate(&grant).await;
+    let many = scene.host.clone();
+    let token = String::from(&*grant.token);
+    let many = scene.start(async move { many.validate_many(vec![token]).await });
+    let many = many.await;
+    let rotate = scene.start_rotate(&grant).await;
+    scene.advance(-DAY);
+    scene.release();
+    assert_eq!(refusal(validate.await), behind(DAY));
+    assert_eq!(many.await.unwrap(), [Err(behind(DAY))]);
+    assert_eq!(refusal(rotate.await), behind(DAY));
+    scene.advance(DAY);
+    assert_eq!(scene.validate(&grant).await, Ok(()));
+}
+
+#[tokio::test]
+async fn r06_the_tolerance_is_from_0_to_an_hour() {
+    let with = |seconds| Config {
+        clock_tolerance: Some(seconds),
+        ..no_config()
+    };
+    let scene = Scene::new().await;
+    let field = invalid_field(scene.host.configure(with(3_601)).await);
+    assert_eq!(field, "clock-tolerance");
+    for seconds in [0_u32, 3_600] {
+        let scene = Scene::configured(with(seconds.into())).await;
+        scene.session().await;
+        scene.advance(-f64::from(seconds));
+        scene.session().await;
+        scene.advance(-0.001);
+        let lag = f64::from(seconds) + 0.001;
+        assert_eq!(
+            refusal(scene.host.create(request(AGENT)).await),
+            behind(lag)
+        );
+    }
+}
+
+#[tokio::test]
+async fn r06_a_reading_before_2020_counts_as_failed_and_changes_nothing() {
+    let scene = Scene::new().await;
+    let before = scene.session().await;
+    for broken in [at(0), at(FIRST_READING - 1), at(-5), at(i64::MAX)] {
+        scene.clock.set(broken);
+        assert_eq!(
+            scene.session().await.session.created_at,
+            before.session.created_at
+        );
+        assert_eq!(scene.validate(&before).await, Ok(()));
+        assert_eq!(scene.stats().await.clock_lag, 0);
+    }
+    scene.clock.set(at(FIRST_READING));
+    let error = refusal(scene.host.create(request(AGENT)).await);
+    assert!(matches!(error, Error::ClockBehind(lag) if lag > 9 * 365 * 86_400_000));
+    // A clock that fails after that changes nothing either.
+    scene.clock.set(at(0));
+    assert_eq!(refusal(scene.host.create(request(AGENT)).await), error);
+}
+
+#[tokio::test]
+async fn r06_kill_switches_and_the_detection_of_reuse_work_while_the_clock_is_behind() {
+    let scene = Scene::new().await;
+    let [revoked, reused, other] = [
+        scene.session().await,
+        scene.session().await,
+        scene.session_of(OTHER_AGENT).await,
+    ];
+    let rotated = scene.rotate(&reused).await.unwrap();
+    scene.advance(-DAY);
+    assert!(
+        scene
+            .host
+            .revoke(&*revoked.session.id)
+            .await
+            .unwrap()
+            .guard_confirmed
+    );
+    assert_eq!(scene.rotate(&reused).await, Err(Error::InvalidToken));
+    assert_eq!(scene.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(1));
+    assert_eq!(scene.stats().await.live_sessions, 0);
+    scene.advance(DAY);
+    for grant in [revoked, reused, rotated, other] {
+        assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    }
+}
+
+#[tokio::test]
+async fn r06_a_rotation_is_not_repeated_within_its_grace_while_the_time_stands_still() {
+    let scene = Scene::configured(Config {
+        rotation_grace: Some(30),
+        ..no_config()
+    })
+    .await;
+    let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
+    scene.advance(5.0 * DAY);
+    let rotated = scene.rotate(&long).await.unwrap();
+    scene.advance(-DAY);
+    assert_eq!(scene.rotate(&long).await, Err(behind(DAY)));
+    assert_eq!(scene.validate(&rotated).await, Ok(()), "nothing has ended");
+    scene.advance(DAY + 1.0);
+    scene.rotate(&long).await.unwrap();
+}
+
+#[tokio::test]
+async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_time() {
+    let scene = Scene::configured(Config {
+        guard_recheck_interval: Some(10),
+        idle_timeout: Some(40),
+        ..no_config()
+    })
+    .await;
+    let before = scene.host.create(lasting(3.0 * DAY)).await.unwrap();
+    scene.advance(DAY);
+    let ahead = scene.session().await;
+    let child = scene.child(&ahead).await;
+    assert_eq!(scene.host.active_count().await, Ok(2), "one was idle");
+    scene.advance(-DAY);
+    assert_eq!(scene.host.accept_clock().await, Ok(2));
+    let stats = scene.stats().await;
+    assert_eq!((stats.now, stats.clock_lag), (scene.now(), 0));
+    assert_eq!((stats.live_sessions, stats.prunable_sessions), (0, 0));
+    assert_eq!(stats.tracked_agents, 0);
+    // That of the idle one; the guard was asked for the others.
+    assert_eq!(stats.pending_revocations, 1);
+    for grant in [before, ahead, child] {
+        assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+        assert_eq!(scene.ends_of(&grant.session.id).await.len(), 1);
+    }
+
+    // No validation of the same millisecond is cached, as after any kill switch.
+    scene.advance(0.001);
+    let grant = scene.session().await;
+    assert_eq!(grant.session.created_at, scene.now());
+    assert_eq!(grant.session.expires_at, scene.now() + 60_000);
+    assert_eq!(scene.validate(&grant).await, Ok(()));
+    assert_eq!(scene.host.active_count().await, Ok(1));
+    let asked = scene.guard.calls().validate;
+    scene.validate(&grant).await.unwrap();
+    assert_eq!(
+        scene.guard.calls().validate,
+        asked,
+        "the validation is cached again"
+    );
+    scene.advance(39.999);
+    assert_eq!(scene.host.active_count().await, Ok(1));
+    scene.advance(0.001);
+    assert_eq!(
+        scene.host.active_count().await,
+        Ok(0),
+        "idle by the new time"
+    );
+}
+
+#[tokio::test]
+async fn r06_accepting_the_clock_fails_where_it_is_not_behind_and_changes_nothing() {
+    let scene = Scene::new().await;
+    let grant = scene.session().await;
+    for lag in [0.0, 60.0] {
+        scene.advance(-lag);
+        let error = refusal(scene.host.accept_clock().await);
+        assert_eq!(error, Error::ClockNotBehind, "with a lag of {lag} s");
+        assert_eq!(scene.validate(&grant).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
+    let scene = Scene::new().await;
+    scene.advance(DAY);
+    let [refreshed, validated] = [scene.session().await, scene.session().await];
+    scene.guard.set_all(GuardMode::Hold);
+    let create = scene.start_create(request(AGENT)).await;
+    let refresh = scene.start_refresh(&refreshed).await;
+    let validate = scene.start_validate(&validated).await;
+    scene.advance(-DAY);
+    let host = scene.host.clone();
+    let accept = scene.start(async move { host.accept_clock().await }).await;
+    assert_eq!(
+        scene.stats().await.clock_lag,
+        0,
+        "it waits for the guard alone"
+    );
+    scene.release();
+    assert_eq!(accept.await, Ok(2));
+    assert_eq!(refusal(create.await), Error::SessionRevoked);
+    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    assert_eq!(refusal(validate.await), Error::SessionRevoked);
+    let mut revoked = scene.tokens.revoked();
+    revoked.sort();
+    assert_eq!(revoked, ["handle-0", "handle-1", "handle-2", "handle-3"]);
+    assert_eq!(scene.stats().await.creates_in_flight, 0);
+}
+
+#[tokio::test]
+async fn r06_accepting_the_clock_with_many_sessions_lets_other_calls_have_their_turn() {
+    let scene = Scene::configured(Config {
+        max_sessions_per_agent: Some(5_000),
+        ..no_config()
+    })
+    .await;
+    scene.advance(DAY);
+    for _ in 0..2_500 {
+        scene.session().await;
+    }
+    scene.advance(-DAY);
+    let (accepted, refused) =
+        tokio::join!(scene.host.accept_clock(), scene.host.create(request(AGENT)));
+    assert_eq!(accepted, Ok(2_500));
+    // It came before the end of the acceptance, or after it.
+    if let Err(error) = refused {
+        assert_eq!(refusal(Err::<(), _>(error)), behind(DAY));
+    }
+    assert_eq!(scene.stats().await.clock_lag, 0);
+    scene.session().await;
+}
+
+#[tokio::test]
+async fn r06_a_denial_is_recorded_again_after_the_clock_was_accepted() {
+    let scene = Scene::new().await;
+    jump_ahead(&scene, DAY).await;
+    scene.host.accept_clock().await.unwrap();
+    let grant = scene.session().await;
+    for _ in 0..2 {
+        refusal(scene.host.authorize(&*grant.token, "no:scope").await);
+        scene.advance(1.0);
+    }
+    assert_eq!(scene.denials_of(&grant.session.id).await.len(), 2);
+}
+
+#[tokio::test]
+async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_before_an_operation() {
+    let scene = Scene::configured(keyed()).await;
+    scene.session().await;
+    scene.advance(DAY);
+    let grant = scene.session().await;
+    let changes = feed(&scene).await;
+    let peak = scene.now();
+    scene.advance(-DAY);
+    for order in [changes.clone(), changes.into_iter().rev().collect()] {
+        let other = restored(&scene, keyed(), order).await;
+        let stats = other.stats().await;
+        assert_eq!(
+            (stats.now, stats.clock_lag),
+            (peak, 0),
+            "nothing is compared"
+        );
+        let page = other.host.changes(0, 1_000).await.unwrap();
+        assert_eq!(page.now, peak, "the host's clock is not read");
+        let error = refusal(other.host.create(request(AGENT)).await);
+        assert_eq!(error, behind(DAY));
+        assert_eq!(other.validate(&grant).await, Err(behind(DAY)));
+        assert!(other.stats().await.clock_behind);
+    }
+}
+
+/// Records of an instance that lived through a wrong time: those from before it was corrected, and
+/// those from after it was accepted.
+async fn before_and_after(scene: &Scene) -> (Vec<Change>, Vec<Change>) {
+    let mut old = feed(scene).await;
+    scene.advance(DAY);
+    // Some end by the wrong time, and nothing is kept of them.
+    scene.host.prune_expired(None).await.unwrap();
+    scene.session().await;
+    old.extend(feed(scene).await);
+    scene.advance(-DAY);
+    scene.host.accept_clock().await.unwrap();
+    (old, feed(scene).await)
+}
+
+#[tokio::test]
+async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
+    let scene = Scene::configured(keyed()).await;
+    let short = scene.session().await;
+    let long = scene.host.create(lasting(3.0 * DAY)).await.unwrap();
+    let (old, new) = before_and_after(&scene).await;
+    let orders = [
+        [old.clone(), new.clone()].concat(),
+        [new.clone(), old.clone()].concat(),
+        new.iter().chain(&old).rev().cloned().collect(),
+    ];
+    for records in orders {
+        let other = restored(&scene, keyed(), records).await;
+        for grant in [&short, &long] {
+            assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
+            assert_eq!(other.validate(grant).await, Err(Error::InvalidToken));
+        }
+        other.host.prune_expired(None).await.unwrap();
+        assert_eq!(other.host.active_count().await, Ok(0));
+        let stats = other.stats().await;
+        assert_eq!((stats.now, stats.clock_lag), (scene.now(), 0));
+        let session = other.session().await;
+        assert_eq!(other.validate(&session).await, Ok(()));
+        // The next instance has the time, and the sessions from after it.
+        let next = restored(&other, keyed(), feed(&other).await).await;
+        assert_eq!(next.validate(&session).await, Ok(()));
+        assert_eq!(next.stats().await.clock_lag, 0);
+    }
+}
+
+#[tokio::test]
+async fn r06_a_clock_can_be_accepted_after_a_restore_and_more_than_once() {
+    let scene = Scene::configured(keyed()).await;
+    let mut records = Vec::new();
+    for round in 0..3 {
+        let other = restored(&scene, keyed(), records).await;
+        other.session().await;
+        jump_ahead(&other, DAY).await;
+        let stale = feed(&other).await;
+        let another = restored(&scene, keyed(), stale.clone()).await;
+        // The session of 60 s has ended by the time inside.
+        assert_eq!(another.host.accept_clock().await, Ok(0), "round {round}");
+        let filter = RevokeFilter::Everything;
+        assert_eq!(another.host.revoke_all(filter).await, Ok(0));
+        let kept = another.session().await;
+        records = [stale, feed(&another).await].concat();
+        let last = restored(&scene, keyed(), records.clone()).await;
+        assert_eq!(last.validate(&kept).await, Ok(()), "round {round}");
+        assert_eq!(last.stats().await.clock_lag, 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! What a host's clock that was ahead has left behind: sessions that have more time left than they
+//! were granted, and stored times that have not come yet (R6).
+
+use super::{Entry, Store};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ordered::Due;
+use crate::session::RevokeFilter;
+use crate::ticket::Expected;
+
+impl Store {
+    /// Refuses a session that has more time left, by the host's reading, than its own lifetime and
+    /// the tolerance: its end is from a wrong clock. Nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::ClockBehind`].
+    pub fn check_end(
+        &self,
+        expected: Expected,
+        reading: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match self.entry(expected) {
+            Some(entry) if self.has_too_much_left(entry, reading) => {
+                Err(clock_behind(reading, now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to grant time while the host's reading is before the time inside by more than the
+    /// tolerance.
+    ///
+    /// # Errors
+    /// [`Error::ClockBehind`].
+    pub fn check_lag(&self, reading: Timestamp, now: Timestamp) -> Result<(), Error> {
+        if reading.after_seconds(self.limits.clock_tolerance) < now {
+            return Err(clock_behind(reading, now));
+        }
+        Ok(())
+    }
+
+    /// Whether there are no sessions, live or not.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.len() == 0
+    }
+
+    /// Goes on from `now`, which is before the time until now. There is no session; creates that
+    /// wait for the guard fail. No record from before brings a session or the earlier time back.
+    pub fn accept_clock(&mut self, before: Timestamp, now: Timestamp) {
+        self.clocks_accepted = self.clocks_accepted.saturating_add(1);
+        self.era = self.era.saturating_add(1);
+        self.cut_off = self.era;
+        // Records of sessions that ended by the time before may still be in the host's store.
+        self.latest_until = self.latest_until.max(before);
+        self.record_cut_off(&RevokeFilter::Everything);
+        self.sorted_to = Due::default();
+        self.forget_each_yes(now);
+        if let Some(feed) = &mut self.feed {
+            feed.accept_time(now);
+        }
+    }
+
+    fn has_too_much_left(&self, entry: &Entry, reading: Timestamp) -> bool {
+        let granted = entry.lifetime.saturating_add(self.limits.clock_tolerance);
+        entry.session.expires_at > reading.after_seconds(granted)
+    }
+}
+
+fn clock_behind(reading: Timestamp, now: Timestamp) -> Error {
+    Error::ClockBehind(now.as_millis().saturating_sub(reading.as_millis()))
+}
