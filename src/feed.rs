@@ -44,8 +44,8 @@ pub struct Feed {
     revocations: Table<u32>,
     /// The kill switches of which there are records, in order.
     switches: VecDeque<Era>,
-    /// When what belongs to no session was last marked for the time alone.
-    meta_at: Timestamp,
+    /// The time that the newest records have.
+    recorded_at: Timestamp,
     /// No event has a higher sequence number.
     pub events: u64,
     /// Records to give again.
@@ -126,7 +126,7 @@ impl Feed {
             meta: None,
             revocations: Table::default(),
             switches: VecDeque::new(),
-            meta_at: Timestamp::default(),
+            recorded_at: Timestamp::default(),
             events: 0,
             outdated: Vec::new(),
         }
@@ -243,19 +243,26 @@ impl Feed {
         }
     }
 
-    /// It is this time now.
-    pub fn note_time(&mut self, now: Timestamp) {
-        if self.meta.is_some() && now >= self.meta_at.after_seconds(TIME_RECORDED) {
-            if self.meta_at > Timestamp::default() {
-                self.mark_meta();
-            }
-            self.meta_at = now;
+    /// It is this time now. The time alone is a change when the records are older than a minute; and
+    /// at once while the host's clock is behind, because no reading would tell it after a restart.
+    pub fn note_time(&mut self, now: Timestamp, is_behind: bool) {
+        let due_at = self.recorded_at.after_seconds(TIME_RECORDED);
+        let is_due = now >= due_at || (is_behind && now > self.recorded_at);
+        // Before the first record is read, what there is has to be read anyway.
+        let is_recorded = self.recorded_at > Timestamp::default();
+        if self.meta.is_some() && is_recorded && is_due {
+            self.mark_meta();
         }
+    }
+
+    /// Records have this time: they were read then, or restored.
+    pub fn note_recorded(&mut self, at: Timestamp) {
+        self.recorded_at = at;
     }
 
     /// The time goes on from `now`, which is before the time until now. That is a change.
     pub fn accept_time(&mut self, now: Timestamp) {
-        self.meta_at = now;
+        self.recorded_at = now;
         if self.meta.is_some() {
             self.mark_meta();
         }

@@ -671,7 +671,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     pub fn changes(&self, since: u64, max: u32) -> Result<ChangePage, Error> {
         let max = within("max", max, 1..=MAX_ROWS)? as usize;
         let now = self.clock.now_unless_restoring();
-        self.store.borrow_mut().changes(since, max, now)
+        let is_behind = self.clock.lag() > 0;
+        let mut store = self.store.borrow_mut();
+        store.changes(since, max, now, is_behind)
     }
 
     /// Takes records back, before the first operation on sessions.

@@ -28,11 +28,17 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoStateKey`].
-    pub fn changes(&mut self, since: u64, max: usize, now: Timestamp) -> Result<ChangePage, Error> {
+    pub fn changes(
+        &mut self,
+        since: u64,
+        max: usize,
+        now: Timestamp,
+        is_behind: bool,
+    ) -> Result<ChangePage, Error> {
         let newest_event = self.events.newest();
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
         feed.note_event(newest_event);
-        feed.note_time(now);
+        feed.note_time(now, is_behind);
         let more_to_renew = feed.renew();
         let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
         let mut page = ChangePage {
@@ -55,6 +61,9 @@ impl Store {
                 bytes = bytes.saturating_add(change.value.len());
                 page.changes.push(change);
             }
+        }
+        if let (Some(feed), false) = (&mut self.feed, page.changes.is_empty()) {
+            feed.note_recorded(now);
         }
         Ok(page)
     }

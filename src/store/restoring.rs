@@ -53,6 +53,9 @@ impl Store {
             self.take_time_back(record.clocks_accepted, record.at);
             self.take_back(record);
         }
+        if let Some(feed) = &mut self.feed {
+            feed.note_recorded(self.restored_time);
+        }
         let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
         Ok((self.restored_time, key))
     }

@@ -8,8 +8,9 @@
 //! count, and older ones, in any order. Nobody but the readers of events may notice.
 //!
 //! Calls overlap while they wait for a token, for a word about one, or for the end of one that they
-//! replaced. The guard answers other revocations at once here, the clock does not go back, ids do not
-//! collide, the state is not full and no reader lags: the rules' own tests see to these.
+//! replaced. The host's clock is set back and forth, by up to years. The guard answers other
+//! revocations at once here, ids do not collide, the state is not full and no reader lags: the rules'
+//! own tests see to these.
 
 mod model;
 mod system;
@@ -58,6 +59,14 @@ enum Action {
         check: Check,
     },
     Advance(u64),
+    /// The host's clock is set to this many milliseconds after its start, before it if negative.
+    SetClock(i64),
+    /// The host's clock is set back by this many milliseconds.
+    SetBack(u64),
+    /// The host's clock shows the time inside again.
+    Correct,
+    /// The host's clock shows this, as `SetClock` has it, for one reading.
+    Misread(i64),
     GuardRevokes(bool),
     /// Another instance takes the records over, if no call is under way. The number says in which
     /// order, and which older ones come with them.
@@ -81,6 +90,7 @@ enum Verb {
     Flush,
     List(u8),
     Prune(u32),
+    AcceptClock,
 }
 
 #[derive(Clone, Debug)]
@@ -155,6 +165,7 @@ fn verb() -> impl Strategy<Value = Verb> {
         2 => Just(Verb::Flush),
         2 => (0_u8..4).prop_map(Verb::List),
         2 => (0_u32..12).prop_map(Verb::Prune),
+        3 => Just(Verb::AcceptClock),
     ]
 }
 
@@ -198,8 +209,21 @@ fn action() -> impl Strategy<Value = Action> {
             |(which, waits, issue, check)| Action::Release { which, waits, issue, check }
         ),
         4 => prop_oneof![3 => 1_u64..3_000, 1 => 1_u64..40_000].prop_map(Action::Advance),
+        1 => clock(),
         1 => any::<bool>().prop_map(Action::GuardRevokes),
         1 => any::<u64>().prop_map(Action::Restart),
+    ]
+}
+
+/// What happens to the host's clock, which starts in 2030: also what is before 2020, and fails.
+fn clock() -> impl Strategy<Value = Action> {
+    const YEAR: i64 = 365 * 86_400_000;
+    let anywhere = || prop_oneof![3 => -YEAR..3 * YEAR, 1 => -12 * YEAR..-9 * YEAR];
+    prop_oneof![
+        1 => anywhere().prop_map(Action::SetClock),
+        1 => anywhere().prop_map(Action::Misread),
+        2 => (1_u64..200_000).prop_map(Action::SetBack),
+        3 => Just(Action::Correct),
     ]
 }
 
@@ -212,9 +236,19 @@ fn limits() -> impl Strategy<Value = Limits> {
         select(&[0_u64, 5, 300][..]),
         select(&[None, Some(3_u64), Some(15)][..]),
         select(&[None, None, Some(2_u64), Some(30)][..]),
+        select(&[0_u64, 5, 60][..]),
     )
         .prop_map(
-            |((ttl, lifetime), (sessions, agent), evict, (root, depth), grace, idle, recheck)| {
+            |(
+                (ttl, lifetime),
+                (sessions, agent),
+                evict,
+                (root, depth),
+                grace,
+                idle,
+                recheck,
+                tolerance,
+            )| {
                 Limits {
                     default_ttl: ttl * 1_000,
                     max_lifetime: lifetime * 1_000,
@@ -226,6 +260,7 @@ fn limits() -> impl Strategy<Value = Limits> {
                     grace: grace * 1_000,
                     idle: idle.map(|seconds| seconds * 1_000),
                     recheck: recheck.map(|seconds| seconds * 1_000),
+                    tolerance: tolerance * 1_000,
                 }
             },
         )
@@ -239,6 +274,8 @@ struct Run {
     waiting: Vec<(Waiting, Running)>,
     /// Tokens that somebody holds.
     granted: Vec<TokenNumber>,
+    /// What the host's clock showed at the start.
+    began: u64,
     /// How many sessions the step says to have pruned, where that is its choice.
     pruned: Option<usize>,
     /// How many calls there were.
@@ -252,8 +289,11 @@ impl Run {
         static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
         let engine = ENGINE.get_or_init(|| SessionEngine::new().unwrap());
         let system = System::start(engine, &limits).await;
+        // The component reads the clock, as the model does from the start.
+        system.host.active_count().await.unwrap();
         Self {
             model: Model::new(limits, system.now()),
+            began: system.now(),
             system,
             waiting: Vec::new(),
             granted: Vec::new(),
@@ -263,7 +303,15 @@ impl Run {
         }
     }
 
+    /// The host's clock shows this, and the component reads it.
+    async fn set_clock(&mut self, millis: u64) {
+        self.system.set_clock(millis);
+        self.system.host.active_count().await.unwrap();
+        self.model.read_clock(millis);
+    }
+
     async fn step(&mut self, action: &Action) {
+        let time = self.model.now;
         self.model.told.clear();
         self.model.may_end = false;
         match action {
@@ -293,9 +341,21 @@ impl Run {
                 let place = which.index(self.waiting.len());
                 self.release(place, *waits, *issue, *check).await;
             }
-            Action::Advance(millis) => {
-                self.system.advance(*millis);
-                self.model.now = self.system.now();
+            Action::Advance(millis) => self.set_clock(self.system.now() + millis).await,
+            Action::SetClock(offset) => {
+                let millis = self.began.saturating_add_signed(*offset);
+                self.set_clock(millis).await;
+            }
+            Action::SetBack(millis) => {
+                self.set_clock(self.system.now().saturating_sub(*millis))
+                    .await
+            }
+            Action::Correct => self.set_clock(self.model.now).await,
+            Action::Misread(offset) => {
+                let right = self.system.now();
+                let millis = self.began.saturating_add_signed(*offset);
+                self.set_clock(millis).await;
+                self.set_clock(right).await;
             }
             Action::GuardRevokes(revokes) => {
                 self.model.guard_revokes = *revokes;
@@ -305,13 +365,19 @@ impl Run {
                 if !self.waiting.is_empty() {
                     return;
                 }
-                self.system.restart(*order).await;
-                self.model.restart();
+                let time = self.system.restart(*order).await.unwrap_or(0);
+                if time > 0 {
+                    let lost = self.model.now - time;
+                    let most = if self.model.lag() > 0 { 0 } else { 60_000 };
+                    assert!(lost <= most, "the time went back by {lost} ms");
+                }
+                self.system.host.active_count().await.unwrap();
+                self.model.restart(time);
                 self.seen.insert("Restart".into());
             }
         }
         self.system.keep_records().await;
-        self.agree_on_what_happened().await;
+        self.agree_on_what_happened(time).await;
     }
 
     /// The call that a verb stands for now.
@@ -345,6 +411,7 @@ impl Run {
             Verb::Flush => Call::Flush,
             Verb::List(agent) => Call::List(*agent),
             Verb::Prune(limit) => Call::Prune(*limit),
+            Verb::AcceptClock => Call::AcceptClock,
         })
     }
 
@@ -365,6 +432,9 @@ impl Run {
                     match &answer {
                         Answer::Grant(_, token) => self.granted.push(*token),
                         Answer::Error(Error::ScopeDenied(_)) => {}
+                        Answer::Error(Error::ClockBehind(_)) => {
+                            self.seen.insert("ClockBehind".into());
+                        }
                         Answer::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
                         _ => {}
                     }
@@ -433,8 +503,9 @@ impl Run {
         }
     }
 
-    async fn agree_on_what_happened(&mut self) {
-        let events = self.system.events().await;
+    /// `time` is the time inside when the step began, which its events have.
+    async fn agree_on_what_happened(&mut self, time: u64) {
+        let events = self.system.events(time).await;
         if let Some(pruned) = self.pruned.take() {
             assert_eq!(events.len(), pruned, "what was pruned is what ended");
         }
@@ -475,6 +546,8 @@ impl Run {
             denied: stats.denied,
         };
         assert_eq!(totals, self.model.totals);
+        let lag = self.model.lag();
+        assert_eq!((stats.now, stats.clock_lag), (self.model.now, lag));
         assert_eq!((stats.live_sessions, stats.prunable_sessions), (live, over));
         assert_eq!(self.system.host.active_count().await, Ok(live));
         assert_eq!(stats.creates_in_flight, self.model.creates_in_flight());
@@ -485,14 +558,15 @@ impl Run {
     /// In the end everything ends, and nothing is kept.
     async fn finish(mut self) -> (usize, BTreeSet<String>) {
         while !self.waiting.is_empty() {
+            let time = self.model.now;
             self.model.told.clear();
             self.model.may_end = false;
             self.release(0, false, Issue::Grant(0), Check::Truth).await;
-            self.agree_on_what_happened().await;
+            self.agree_on_what_happened(time).await;
         }
-        for action in [Action::GuardRevokes(true), Action::Advance(200_000)] {
-            self.step(&action).await;
-        }
+        self.step(&Action::GuardRevokes(true)).await;
+        // After all ends that there ever were, also those by a wrong time.
+        self.set_clock(self.model.peak + 200_000).await;
         for verb in [Verb::Prune(10_000), Verb::Flush] {
             let begin = Action::Begin {
                 verb,
@@ -617,11 +691,12 @@ fn all_there_is() -> BTreeSet<String> {
         Error::Conflict,
         Error::Collision(Duplicate::Handle),
         Error::Collision(Duplicate::Token),
+        Error::ClockNotBehind,
     ];
     let errors = errors.into_iter().chain(limits.map(Error::LimitReached));
     let errors = errors.chain(guards.map(Error::Guard));
     let kinds = kinds.map(|kind| format!("{kind:?}"));
-    let kinds = kinds.chain(["Restart".into()]);
+    let kinds = kinds.chain(["Restart".into(), "ClockBehind".into()]);
     kinds
         .chain(errors.map(|error| format!("{error:?}")))
         .collect()

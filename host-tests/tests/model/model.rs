@@ -31,6 +31,8 @@ pub struct Limits {
     pub idle: Option<u64>,
     /// How long a yes of the guard is remembered.
     pub recheck: Option<u64>,
+    /// How far the host's clock can be before the time inside.
+    pub tolerance: u64,
 }
 
 /// What a session is asked for with.
@@ -61,6 +63,7 @@ pub enum Call {
     Flush,
     List(u8),
     Prune(u32),
+    AcceptClock,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +229,16 @@ pub struct Token {
 #[derive(Clone, Debug)]
 pub struct Model {
     limits: Limits,
+    /// The time inside.
     pub now: u64,
+    /// The latest that the time inside ever was.
+    pub peak: u64,
+    /// What the host's clock shows, usable or not.
+    host: u64,
+    /// The last usable reading of it.
+    reading: u64,
+    /// A reading has failed or lagged since a call asked for it last.
+    erred: bool,
     sessions: Vec<Session>,
     pub tokens: Vec<Token>,
     /// What the guard has not confirmed to be revoked.
@@ -259,12 +271,18 @@ pub struct Totals {
 }
 
 const REMEMBERED: usize = 8;
+/// 2020-01-01T00:00:00Z: a reading before it fails.
+const EARLIEST: u64 = 1_577_836_800_000;
 
 impl Model {
     pub fn new(limits: Limits, now: u64) -> Self {
         Self {
             limits,
             now,
+            peak: now,
+            host: now,
+            reading: now,
+            erred: false,
             sessions: Vec::new(),
             tokens: Vec::new(),
             pending: BTreeSet::new(),
@@ -280,9 +298,66 @@ impl Model {
         }
     }
 
-    /// Another instance goes on: it counts from the beginning, and has recorded no denial yet. It
-    /// remembers nothing that the guard said.
-    pub fn restart(&mut self) {
+    /// The host's clock shows this, and it is read.
+    pub fn read_clock(&mut self, host: u64) {
+        self.host = host;
+        if host >= EARLIEST {
+            self.reading = host;
+            self.now = self.now.max(host);
+            self.peak = self.peak.max(self.now);
+        }
+        self.erred |= self.is_off();
+    }
+
+    /// Whether the host's clock fails, or shows a time before the time inside.
+    fn is_off(&self) -> bool {
+        self.host < EARLIEST || self.lag() > 0
+    }
+
+    pub fn lag(&self) -> u64 {
+        self.now - self.reading
+    }
+
+    fn behind(&self) -> Error {
+        Error::ClockBehind(self.lag())
+    }
+
+    /// No call grants time by a clock that lags.
+    fn check_lag(&self) -> Result<(), Error> {
+        if self.lag() > self.limits.tolerance {
+            return Err(self.behind());
+        }
+        Ok(())
+    }
+
+    /// No session has more left than it was granted.
+    fn check_end(&self, number: Number) -> Result<(), Error> {
+        let session = &self.sessions[number];
+        let most = self.reading + session.lifetime + self.limits.tolerance;
+        if self.is_kept(number) && session.expires_at > most {
+            return Err(self.behind());
+        }
+        Ok(())
+    }
+
+    fn accept_clock(&mut self) -> Result<u32, Error> {
+        if self.check_lag().is_ok() {
+            return Err(Error::ClockNotBehind);
+        }
+        let ended = self.revoke_all(Filter::Everything);
+        self.now = self.reading;
+        self.unsure_since = Some(self.now);
+        self.erred = false;
+        Ok(ended)
+    }
+
+    /// Another instance goes on, with this time: it counts from the beginning, and has recorded no
+    /// denial yet. It remembers nothing that the guard said, nor what the host's clock showed.
+    pub fn restart(&mut self, time: u64) {
+        self.now = time;
+        self.reading = time;
+        self.erred = false;
+        self.read_clock(self.host);
         self.totals = Totals::default();
         self.unsure_since = None;
         for session in &mut self.sessions {
@@ -517,6 +592,8 @@ impl Model {
             Call::Make(wish, parent) => return self.begin_make(wish, *parent),
             Call::Use(token, scope) => {
                 let (number, token) = self.present_current(*token)?;
+                self.check_end(number)?;
+                self.forget_after_error();
                 if !self.is_sure(number) {
                     return Ok(Step::Waits(Waiting::Use {
                         number,
@@ -532,10 +609,17 @@ impl Model {
             Call::UseMany(tokens) => {
                 let mut present = |token: &Option<_>| {
                     let (number, token) = self.present_current(*token)?;
-                    let asked_at = (!self.is_sure(number)).then_some(self.now);
-                    Ok((number, token, asked_at))
+                    self.check_end(number)?;
+                    Ok((number, token))
                 };
                 let presented: Vec<_> = tokens.iter().map(&mut present).collect();
+                if presented.iter().any(Result::is_ok) {
+                    self.forget_after_error();
+                }
+                let asked_at = |number| (!self.is_sure(number)).then_some(self.now);
+                let with_time = |(number, token)| (number, token, asked_at(number));
+                let presented = presented.into_iter();
+                let presented: Vec<_> = presented.map(|it| it.map(with_time)).collect();
                 let mut revoke = Vec::new();
                 let mut used = |(number, token, asked_at)| {
                     self.checked_for_use(number, token, Check::Truth, asked_at)?;
@@ -550,6 +634,7 @@ impl Model {
             }
             Call::Rotate(token) => return self.begin_rotate(*token),
             Call::Refresh(number) => {
+                self.check_lag()?;
                 self.find(*number)?;
                 let session = &self.sessions[*number];
                 let wanted = (self.now + session.lifetime)
@@ -559,11 +644,13 @@ impl Model {
             }
             Call::Touch(number) => {
                 self.find(*number)?;
+                self.check_end(*number)?;
                 self.sessions[*number].used_at = self.now;
                 Answer::Nothing
             }
             Call::Get(number) => {
                 self.find(*number)?;
+                self.check_end(*number)?;
                 Answer::Session(self.view(*number))
             }
             Call::Revoke(number) => {
@@ -582,6 +669,7 @@ impl Model {
                 Answer::Nothing
             }
             Call::RevokeAll(filter) => Answer::Count(self.revoke_all(*filter)),
+            Call::AcceptClock => Answer::Count(self.accept_clock()?),
             Call::Flush => {
                 let before = self.pending();
                 self.forget_over_revocations(usize::MAX);
@@ -725,13 +813,19 @@ impl Model {
             .grace
             .is_some_and(|(newest, until)| newest == token && self.now < until);
         match old {
-            None => Ok(Step::Waits(Waiting::Rotate {
-                number,
-                token,
-                asked_at: self.now,
-            })),
+            None => {
+                self.check_end(number)?;
+                Ok(Step::Waits(Waiting::Rotate {
+                    number,
+                    token,
+                    asked_at: self.now,
+                }))
+            }
             Some(_) if session.unanswered.contains(&token) => Err(Error::Conflict),
-            Some(_) if in_grace => Ok(self.renew(number, How::Retry, session.expires_at)),
+            Some(_) if in_grace => {
+                self.check_lag()?;
+                Ok(self.renew(number, How::Retry, session.expires_at))
+            }
             Some(How::Refresh) => {
                 self.deny(number, Denial::Superseded);
                 Err(Error::InvalidToken)
@@ -773,7 +867,10 @@ impl Model {
                 number,
                 token,
                 asked_at,
-            } => match self.checked(number, token, check, Some(asked_at)) {
+            } => match self
+                .checked(number, token, check, Some(asked_at))
+                .and_then(|()| self.check_end(number))
+            {
                 Ok(()) => {
                     let wanted = self.sessions[number].expires_at;
                     return self.renew(number, How::Rotate, wanted);
@@ -798,7 +895,16 @@ impl Model {
             self.deny(number, Denial::Superseded);
             return Err(Error::InvalidToken);
         }
-        answer
+        answer.and_then(|()| self.check_end(number))
+    }
+
+    /// Every yes of the guard is forgotten where the host's clock was off since the last question.
+    fn forget_after_error(&mut self) {
+        if self.erred {
+            self.unsure_since = Some(self.now);
+        }
+        // The clock is read again, and again with each answer.
+        self.erred = self.is_off();
     }
 
     /// A yes of the guard is remembered, if it was asked and there was no reason to forget since.
@@ -884,6 +990,7 @@ impl Model {
     // Tokens and sessions that are to be.
 
     fn begin_make(&mut self, wish: &Wish, parent: Option<Number>) -> Result<Step, Error> {
+        self.check_lag()?;
         let lifetime = wish.lifetime.unwrap_or(self.limits.default_ttl);
         let mut wanted = self.now + lifetime;
         if let Some(parent) = parent {
@@ -1069,7 +1176,7 @@ impl Model {
         let wanted = waiting.wanted();
         let (expires_at, handle) = match issue {
             Issue::Grant(more) => (wanted.saturating_add_signed(more), number),
-            Issue::Over => (self.now, number),
+            Issue::Over => (self.host, number),
             Issue::SameHandle => (wanted, number.saturating_sub(1)),
             _ => (wanted, number),
         };
@@ -1159,6 +1266,7 @@ impl Model {
         else {
             unreachable!("it makes a session")
         };
+        self.check_lag()?;
         let mut since = self.switches[*began..].iter();
         if since.any(|filter| Self::is_for(*filter, wish)) {
             return Err(Error::SessionRevoked);
@@ -1217,6 +1325,10 @@ impl Model {
         else {
             unreachable!("it replaces a token")
         };
+        match how {
+            How::Rotate => self.check_end(number)?,
+            How::Refresh | How::Retry => self.check_lag()?,
+        }
         self.still(number)?;
         let session = &self.sessions[number];
         if session.token != token {

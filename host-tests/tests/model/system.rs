@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::events::Event;
@@ -15,7 +14,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 use clawdb_session_host::bindings::exports::clawdb::session::settings::{
     Config, Overflow, Statistics,
 };
-use clawdb_session_host::clock::{Clock, ManualClock};
+use clawdb_session_host::clock::{Clock, Instant, ManualClock};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
 use clawdb_session_host::exec::CONTROLLED_START;
@@ -85,6 +84,7 @@ impl System {
             rotation_grace: seconds(limits.grace),
             idle_timeout: limits.idle.and_then(seconds),
             guard_recheck_interval: limits.recheck.and_then(seconds),
+            clock_tolerance: seconds(limits.tolerance),
             state_key: Some(vec![5; 32]),
             ..default_config()
         };
@@ -113,14 +113,20 @@ impl System {
         self.records.extend(changes);
     }
 
-    /// Another instance goes on with the records of this one.
-    pub async fn restart(&mut self, order: u64) {
+    /// Another instance goes on with the records of this one. Returns its time, which it has from
+    /// them; none where there is no record.
+    pub async fn restart(&mut self, order: u64) -> Option<u64> {
         self.keep_records().await;
-        let current = changes_since(&self.host, 0).await;
+        let mut current = changes_since(&self.host, 0).await;
         // What counts is what was read on the way: of each record the last one.
-        for change in &current {
+        for change in &mut current {
             let read = self.records.iter().rfind(|read| read.key == change.key);
-            assert_eq!(read.map(|read| read.sequence), Some(change.sequence));
+            let read = read.expect("it was read on the way");
+            assert_eq!(read.sequence, change.sequence);
+            // The last uses of a session need not be recorded, so it could be idle by what was read.
+            if self.config.idle_timeout.is_none() {
+                change.clone_from(read);
+            }
         }
         let mut records = current.clone();
         // That a session was used need not be recorded, so an older record may be idle by now.
@@ -144,17 +150,22 @@ impl System {
         for part in records.chunks(7) {
             self.host.restore(part.to_vec()).await.unwrap();
         }
-        self.since = self.stats().await.last_event;
+        let stats = self.stats().await;
+        self.since = stats.last_event;
         self.subscription = self.host.subscribe(self.since).await.unwrap();
         self.records = current;
+        (!self.records.is_empty()).then_some(stats.now)
     }
 
     pub fn now(&self) -> u64 {
         self.clock.now_millis()
     }
 
-    pub fn advance(&self, millis: u64) {
-        self.clock.advance(Duration::from_millis(millis));
+    pub fn set_clock(&self, millis: u64) {
+        self.clock.set(Instant {
+            seconds: i64::try_from(millis / 1_000).unwrap(),
+            nanoseconds: u32::try_from(millis % 1_000).unwrap() * 1_000_000,
+        });
     }
 
     /// Begins a call and lets it come as far as it can.
@@ -265,6 +276,7 @@ impl System {
                 let report = host.flush_guard_revocations().await.unwrap();
                 Outcome::Flush(report.settled, report.pending)
             }),
+            Call::AcceptClock => Box::pin(async move { Outcome::Count(host.accept_clock().await) }),
             Call::List(agent) => {
                 Box::pin(async move { Outcome::Sessions(list(&host, agent_id(agent)).await) })
             }
@@ -332,9 +344,9 @@ impl System {
         *self.numbers.get(id).expect("the session is known")
     }
 
-    /// What has happened since the last time, in the model's words; checked to be in sequence, and
-    /// the same when it is pushed.
-    pub async fn events(&mut self) -> Vec<Told> {
+    /// What has happened since the last time, in the model's words; checked to be in sequence, of this
+    /// time, and the same when it is pushed.
+    pub async fn events(&mut self, time: u64) -> Vec<Told> {
         let page = self.host.poll_events(self.since, 1_000).await.unwrap();
         assert_eq!(page.missed, 0);
         self.host.settle().await.unwrap();
@@ -344,7 +356,7 @@ impl System {
         for event in page.events {
             self.since += 1;
             assert_eq!(event.sequence, self.since);
-            assert_eq!(event.time, self.now());
+            assert_eq!(event.time, time);
             told.push(Told {
                 number: self.number(&event.session_id),
                 agent: event.agent_id.as_bytes().last().unwrap() - b'0',
