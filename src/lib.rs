@@ -13,7 +13,7 @@
 //! | `manager::subscription`, `::waiting` | readers that events are pushed to; futures side by side |
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
-//! | `store::life`, `::cutoffs` | when a session is over; kill switches |
+//! | `store::life`, `::lag`, `::cutoffs` | when a session is over; what a clock that lags allows; kill switches |
 //! | `store::recheck` | what the guard need not be asked again |
 //! | `store::feed` | what each step leaves in the feed |
 //! | `store::opening`, `::restoring`, `::before` | reading records that are given back; taking them back; kill switches of before |
@@ -24,6 +24,7 @@
 //! | `events` | what happened, in a ring |
 //! | `revocations` | what the guard has not confirmed |
 //! | `feed`, `record`, `seal` | the state as records: which have changed, what each says, and that nobody else made it |
+//! | `record_keys` | for hosts: which key a record is sealed with |
 //! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
 //! | `error` | what can go wrong |
 //! | `slab`, `list`, `table`, `ordered` | what the store is made of: slots, lists, hash tables, things in their order |
@@ -105,6 +106,7 @@ mod list;
 mod manager;
 mod ordered;
 mod record;
+mod record_keys;
 mod revocations;
 mod roles;
 mod scope;
@@ -132,6 +134,7 @@ pub use guard::{Claims, Guard, IssueRequest, IssuedToken};
 pub use id::{AgentId, SessionId, WorkspaceId};
 pub use manager::{FlushReport, Notice, SessionManager, Statistics, Subscription};
 pub use record::{Change, ChangePage};
+pub use record_keys::{RecordKeys, SealedWith};
 pub use scope::{Scope, Scopes};
 pub use session::{
     Attributes, CreateRequest, Grant, MaxUses, Metadata, Revocation, RevokeFilter, Role, Session,

@@ -11,6 +11,7 @@
 //! | the journal cannot be reached | `Retry`, where they changed something | the same; the instance keeps the changes and appends them as soon as it can |
 //! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host has it again, which it tries all the time |
 //! | the journal is damaged | `Journal` | `Journal` |
+//! | no state key that was given opens the tenant's records | | `StateKeyMissing` |
 //! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new one |
 //!
 //! A call that ended with `Retry` or `NotOwner` may have been done all the same, as with any service
@@ -44,6 +45,7 @@ mod error;
 mod figures;
 mod instance;
 mod keeper;
+mod keyring;
 mod recovery;
 mod serving;
 mod tenure;
@@ -55,6 +57,8 @@ use std::time::Duration;
 pub(crate) use self::core::{Core, Entered};
 pub use error::DurableError;
 pub use figures::Figures;
+pub use keyring::MissingStateKey;
+pub(crate) use keyring::{Keyring, SealCount};
 pub(crate) use recovery::Plan;
 
 use crate::bindings::exports::clawdb::session::settings::Config;
@@ -63,12 +67,14 @@ use crate::error::CallError;
 use crate::host::{HostOptions, SessionHost};
 use crate::journal::{Journal, TenantId};
 use crate::subscription::Subscription;
-use crate::tenants::Pool;
+use crate::tenants::{KeyReport, Pool};
 
 /// Is told how far a restore is.
 pub type ReportProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 /// Is told, in a line, what happens to a tenant's host.
 pub type Report = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
+/// Is told how far the check of the state keys is.
+pub type ReportKeys = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 
 /// What a durable host is given, and its bounds.
 #[derive(Clone)]
@@ -80,12 +86,20 @@ pub struct DurableOptions {
     /// How each instance is configured. It needs a `state-key`; `workspace-id` is set to the tenant's.
     ///
     /// To rotate the key, start with the new one as `state-key` and the old one among
-    /// `previous-state-keys`: as soon as the host serves, all records are under the new one.
+    /// `previous-state-keys`. A [`DurableHost`] has all records of its tenant under the new key as soon
+    /// as it serves. [`Tenants`](crate::tenants::Tenants) reseal every tenant of the journal in the
+    /// background, and [tell](crate::tenants::Tenants::keys) when the old key may be dropped. Where
+    /// several hosts share a journal, give each of them the new key among its `previous-state-keys`
+    /// before the first one has it as its `state-key`: they read each other's records.
     pub config: Config,
     /// Is told how far a restore is, after each page of it.
     pub progress: Option<ReportProgress>,
     /// Is told, in a line, when the host restores, serves no more, waits or is upgraded: for a log.
     pub report: Option<Report>,
+    /// Is told how far [`Tenants`](crate::tenants::Tenants) are with the check of the state keys: when
+    /// all `meta` records were looked at, when all records were, every 10 s while records are resealed,
+    /// and when a round is over. Only where there is a previous key, or something is wrong.
+    pub key_progress: Option<ReportKeys>,
     /// How long a call waits for an instance; 10 s by default.
     pub patience: Duration,
     /// How long an upgrade and a shutdown wait for the calls that are under way; 8 s by default. Keep it
@@ -110,6 +124,7 @@ impl DurableOptions {
             config,
             progress: None,
             report: None,
+            key_progress: None,
             patience: Duration::from_secs(10),
             drain: Duration::from_secs(8),
             tick: Duration::from_secs(1),

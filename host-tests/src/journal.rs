@@ -62,6 +62,28 @@ pub trait Journal: Send + Sync + 'static {
     async fn has(&self, _tenant: TenantId) -> Result<bool, JournalError> {
         Ok(true)
     }
+
+    /// Lists the tenants that were ever taken over, in the order of their ids: 16 bytes each. A tenant
+    /// that is taken over meanwhile may be missing.
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError>;
+
+    /// Returns the record of a key as it is now, whoever has the tenant. None: there is no such record,
+    /// or no such tenant.
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError>;
+
+    /// Begins to read a tenant's records without taking it over, whoever has it.
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError>;
+}
+
+/// Reads the records of a tenant without taking it over. It makes no tenant, and changes nothing.
+#[async_trait]
+pub trait Scan: Send {
+    /// Returns the next records, in no particular order: at most 1,000 and about 1 MiB. None are left
+    /// when it gives none.
+    ///
+    /// A record that changes meanwhile may be missing, or is read as it was at some time since the
+    /// beginning.
+    async fn next(&mut self) -> Result<Vec<Change>, JournalError>;
 }
 
 /// The one writer of a tenant.

@@ -15,6 +15,7 @@ use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::jwt::JwtGuard;
 use command::bench::BenchArgs;
+use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
 use tokio::fs::File;
@@ -101,6 +102,15 @@ enum Command {
     /// Serves sessions over HTTP, until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
     Serve(ServeArgs),
+    /// Reseals every record of a journal with the state key, after that was changed
+    ///
+    /// The new key is `CLAWDB_SESSION_STATE_KEY`, and `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` has those
+    /// before it, as for `serve`, which does the same in the background. It can be interrupted and run
+    /// again. It ends with 0 when all records are under the state key; otherwise it says what is left: a
+    /// file that another process has open, workspaces that another host has, records that no key opens.
+    /// It asks no guard and goes by no clock. The state keys of other hosts on the same servers are to be
+    /// changed first.
+    Rekey(RekeyArgs),
 }
 
 #[tokio::main]
@@ -179,6 +189,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             Ok(ran?)
         }
         Some(Command::Serve(args)) => Box::pin(command::serve::run(args)).await,
+        Some(Command::Rekey(args)) => Box::pin(command::rekey::run(args)).await,
     }
 }
 

@@ -1,14 +1,22 @@
 //! Many durable hosts: one for each workspace, loaded while it is used.
 
+mod key_check;
+mod key_report;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use crate::durable::{Core, DurableError, DurableHost, DurableOptions, Entered, Figures, Plan};
+pub use key_report::KeyReport;
+
+use crate::durable::{
+    Core, DurableError, DurableHost, DurableOptions, Entered, Figures, Keyring, Plan,
+};
 use crate::engine::SessionEngine;
 use crate::journal::{Journal, TenantId};
+use key_report::KeyState;
 
 /// How many tenants are loaded, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +45,15 @@ impl Default for TenantLimits {
 ///
 /// Each is a standby until it has its tenant, whatever the options say: a call on a tenant that another
 /// host has ends with `NotOwner`.
+///
+/// # State keys
+///
+/// In the background, all records of the journal are held against the keys of the configuration, once:
+/// first each tenant's `meta` record, then the others. A tenant with records under a previous key is
+/// loaded, which reseals them, and unloaded again, one tenant at a time. One that another host has is
+/// that host's to reseal; it is tried again later, as is what fails. A tenant with records that no key
+/// opens refuses its calls with [`DurableError::StateKeyMissing`], and the others are not affected.
+/// [`Tenants::keys`] tells all of this.
 #[derive(Clone)]
 pub struct Tenants(Arc<Pool>);
 
@@ -54,9 +71,29 @@ impl Tenants {
             limits,
             loaded: Mutex::default(),
             making_room: tokio::sync::Mutex::default(),
+            keys: Arc::default(),
         });
         tokio::spawn(unload_idle(Arc::downgrade(&pool), limits.idle_after));
+        match Keyring::of(&pool.options.config) {
+            Some(keyring) => {
+                tokio::spawn(key_check::run(Arc::downgrade(&pool), keyring));
+            }
+            // Each call is told what is wrong with the configuration.
+            None => pool.keys.lock().meta_checked(),
+        }
         Self(pool)
+    }
+
+    /// What is known of the keys that the records of the journal are sealed with.
+    #[must_use]
+    pub fn keys(&self) -> KeyReport {
+        self.0.keys()
+    }
+
+    /// Waits until the `meta` record of each tenant was held against the keys. It does not end while
+    /// the journal cannot be read.
+    pub async fn keys_checked(&self) {
+        self.0.keys.checked().await;
     }
 
     /// A tenant's host. Loads it where it is not loaded; calls that come first together load it once.
@@ -101,6 +138,19 @@ impl Tenants {
             .collect()
     }
 
+    /// The tenants that the journal has, loaded or not.
+    ///
+    /// # Errors
+    /// [`DurableError`] when the journal cannot say.
+    pub async fn all(&self) -> Result<Vec<TenantId>, DurableError> {
+        Ok(self.0.journal.tenants().await?)
+    }
+
+    /// Says something of a tenant in the log ([`DurableOptions::report`]).
+    pub(crate) fn report(&self, id: TenantId, text: &str) {
+        self.0.report(id, text);
+    }
+
     /// Upgrades all tenants, one by one, as [`DurableHost::upgrade`] does. Those that are loaded later are
     /// of the new build, too.
     ///
@@ -131,6 +181,7 @@ pub(crate) struct Pool {
     limits: TenantLimits,
     loaded: Mutex<Loaded>,
     making_room: tokio::sync::Mutex<()>,
+    keys: Arc<KeyState>,
 }
 
 #[derive(Default)]
@@ -149,12 +200,43 @@ impl Pool {
     pub async fn enter(&self, id: TenantId) -> Result<Entered, DurableError> {
         loop {
             let core = self.core(id).await?;
-            if let Some(entered) = core.enter().await? {
+            let entered = core.enter().await;
+            self.keys.note_entering(id, entered.as_ref().err());
+            if let Some(entered) = entered? {
                 return Ok(entered);
             }
             // It was unloaded meanwhile, and has seen nothing of the call.
             self.forget(id, &core);
         }
+    }
+
+    /// Loads a tenant, which reseals its records, and waits for that as long as it takes. Unloads it
+    /// where it was not loaded before and nobody uses it.
+    async fn reseal(&self, id: TenantId) -> Result<(), DurableError> {
+        let was_loaded = self.loaded().hosts.contains_key(&id);
+        let core = self.core(id).await?;
+        let settled = core.settled().await;
+        if !was_loaded && core.close_if_idle().await {
+            self.forget(id, &core);
+        }
+        settled
+    }
+
+    fn keys(&self) -> KeyReport {
+        let keys = self.keys.lock();
+        let resealing = keys.resealing();
+        let resealed = resealing.map_or(0, |id| self.figures(id).changes);
+        keys.report(resealed)
+    }
+
+    fn report(&self, id: TenantId, text: &str) {
+        if let Some(report) = &self.options.report {
+            report(id, text);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.loaded().closed
     }
 
     pub fn figures(&self, id: TenantId) -> Figures {

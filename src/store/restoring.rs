@@ -248,8 +248,9 @@ impl Store {
     fn take_revocation_back(&mut self, sequence: u64, number: u64, debt: Debt) -> Option<u32> {
         self.give_way(sequence, number)?;
         if self.handles.contains(self.seed.hash_one(&debt.handle)) {
-            // Its token is a session's.
-            return None;
+            // Its token is a session's, whose end has it revoked. The record is of no use, and is given
+            // again as such: otherwise it would stay in the store under its old key for ever.
+            return self.take_revoked_back(sequence, number);
         }
         let key = *self
             .owe_back(Owner::Nobody(Link::NONE), vec![debt])

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod contestant;
 pub mod rate;
 pub mod recovery;
+pub mod rekey;
 pub mod secrets;
 pub mod serve;
 pub mod storage;

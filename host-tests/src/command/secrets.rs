@@ -24,7 +24,11 @@ impl StateKeys {
     /// From the environment, or else from `<journal>.state-key`, which is made where it is not there.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let current = match std::env::var(STATE_KEY_VARIABLE) {
-            Ok(digits) => parse(STATE_KEY_VARIABLE, &digits)?,
+            Ok(digits) => {
+                let key = parse(STATE_KEY_VARIABLE, &digits)?;
+                warn_of_another(journal, &key);
+                key
+            }
             Err(_) => kept_beside(journal, "state-key", STATE_KEY_VARIABLE)?,
         };
         let previous = std::env::var(PREVIOUS_STATE_KEYS_VARIABLE).unwrap_or_default();
@@ -52,6 +56,30 @@ pub fn lasting_guard(journal: Option<&Path>) -> Result<JwtGuard, Box<dyn Error>>
     )?)?)
 }
 
+/// Says that the file beside the journal has another state key than the environment: without the
+/// variable, the next start would take that.
+fn warn_of_another(journal: Option<&Path>, key: &[u8]) {
+    let Some(journal) = journal else {
+        return;
+    };
+    let file = beside(journal, "state-key");
+    let kept = fs::read_to_string(&file).ok();
+    let kept = kept.and_then(|digits| hex::decode(digits.trim()).ok());
+    if kept.is_some_and(|kept| kept != key) {
+        eprintln!(
+            "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into it, \
+             or keep the variable set",
+            file.display()
+        );
+    }
+}
+
+fn beside(journal: &Path, what: &str) -> PathBuf {
+    let mut file = journal.as_os_str().to_owned();
+    file.push(format!(".{what}"));
+    PathBuf::from(file)
+}
+
 fn kept_beside(
     journal: Option<&Path>,
     what: &str,
@@ -64,9 +92,7 @@ fn kept_beside(
         )
         .into());
     };
-    let mut file = journal.as_os_str().to_owned();
-    file.push(format!(".{what}"));
-    let file = PathBuf::from(file);
+    let file = beside(journal, what);
     let name = file.display();
     match fs::read_to_string(&file) {
         Ok(digits) => parse(&name.to_string(), digits.trim()),

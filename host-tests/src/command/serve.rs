@@ -5,10 +5,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use clawdb_session_host::durable::{DurableError, DurableOptions};
 use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::error::SessionError;
 use clawdb_session_host::host::HostOptions;
 use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::journal::memory::MemoryJournal;
@@ -17,6 +19,7 @@ use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use super::secrets::StateKeys;
 use super::storage::{Kept, Storage, config};
@@ -41,7 +44,15 @@ Routes (the documentation of the library's module `serve` says what they take an
   GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
   POST   /v1/revoke-all               POST   /v1/clock/accept
   GET    /v1/events
-  GET    /metrics                     GET    /healthz"#;
+  GET    /metrics                     GET    /healthz
+
+To rotate the state key, start with the new one and CLAWDB_SESSION_PREVIOUS_STATE_KEYS: every
+workspace is resealed in the background, and the log and /metrics say when the old key may be
+dropped. `rekey` does the same without serving. A workspace whose records no given key opens
+answers 500 state_key_missing, and /healthz names it; the others are served."#;
+
+/// How long the start waits until each workspace's `meta` record was held against the state keys.
+const KEY_CHECK_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -50,6 +61,12 @@ pub struct ServeArgs {
     listen: SocketAddr,
     #[command(flatten)]
     storage: Storage,
+    /// Accepts a clock that was set back, once at the start, in each workspace where it is behind
+    ///
+    /// Ends all sessions of such a workspace and goes on from the machine's time, as
+    /// POST /v1/clock/accept does. A workspace whose clock is not behind keeps its sessions.
+    #[arg(long)]
+    accept_clock_set_back: bool,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -74,7 +91,15 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let tenants = Tenants::new(options, journal, TenantLimits::default());
     // A journal that is damaged or set up wrongly is told here, and not to the first caller.
     let host = tenants.tenant(TenantId::default()).await;
-    let tried = async { host?.active_count().await };
+    let tried = async {
+        // In the log it stands before the first request, unless the journal is far away.
+        let checked = timeout(KEY_CHECK_PATIENCE, tenants.keys_checked());
+        let (tried, _) = tokio::join!(async { host?.active_count().await }, checked);
+        if tried.is_ok() && args.accept_clock_set_back {
+            accept_clock(&tenants).await?;
+        }
+        tried
+    };
     tokio::select! {
         tried = tried => if let Err(DurableError::Journal(error)) = tried {
             return Err(error.into());
@@ -92,6 +117,24 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         shutdown,
     )
     .await;
+    Ok(())
+}
+
+/// Accepts the machine's clock in each workspace where it is behind.
+async fn accept_clock(tenants: &Tenants) -> Result<(), DurableError> {
+    for id in tenants.all().await? {
+        let host = tenants.tenant(id).await;
+        let accepted = async { host?.accept_clock().await };
+        match accepted.await {
+            Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
+            Err(DurableError::Session(SessionError::ClockNotBehind)) => {}
+            // Another host has it, or no key opens it: others are served all the same.
+            Err(error @ (DurableError::NotOwner(_) | DurableError::StateKeyMissing(_))) => {
+                eprintln!("{id}: the clock is not accepted: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 
@@ -132,7 +175,7 @@ fn announce(address: SocketAddr) -> std::io::Result<()> {
 }
 
 /// Ends with the first SIGTERM or SIGINT from here on.
-fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

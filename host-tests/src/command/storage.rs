@@ -65,17 +65,54 @@ impl Storage {
         }
         let keys = StateKeys::find(self.journal.as_deref())?;
         let guard = lasting_guard(self.journal.as_deref())?;
+        let kept = self
+            .open_journal(engine, HostOptions::new(guard), keys)
+            .await?;
+        Ok(Some(kept))
+    }
+
+    /// Opens what the arguments name, for a host with these options. A file is not made.
+    pub async fn open_existing(
+        &self,
+        engine: SessionEngine,
+        host: HostOptions,
+    ) -> Result<Kept, Box<dyn Error>> {
+        if let Some(file) = &self.journal
+            && !file.try_exists()?
+        {
+            return Err(format!("{}: there is no such file", file.display()).into());
+        }
+        let keys = StateKeys::find(self.journal.as_deref())?;
+        self.open_journal(engine, host, keys).await
+    }
+
+    async fn open_journal(
+        &self,
+        engine: SessionEngine,
+        host: HostOptions,
+        keys: StateKeys,
+    ) -> Result<Kept, Box<dyn Error>> {
         let journal: Arc<dyn Journal> = match (&self.journal, &self.nats) {
             (Some(file), _) => Arc::new(RedbJournal::open(file).await?),
             (None, Some(url)) => Arc::new(self.connect(url).await?),
-            (None, None) => return Ok(None),
+            (None, None) => return Err("--journal FILE or --nats URL is needed".into()),
         };
-        let mut options = DurableOptions::new(engine, HostOptions::new(guard), config(keys));
+        let mut options = DurableOptions::new(engine, host, config(keys));
         options.progress = Some(progress_bar());
         options.report = Some(Arc::new(|tenant, text| {
             eprintln!("{tenant}: the host {text}");
         }));
-        Ok(Some(Kept { journal, options }))
+        options.key_progress = Some(Arc::new(|keys| eprintln!("state keys: {keys}")));
+        Ok(Kept { journal, options })
+    }
+
+    /// After how long nobody has the lease of a host that died.
+    pub fn lease_of_the_dead(&self) -> Duration {
+        // A contender waits for 5/4 of the lease, and looks five times in it.
+        match self.nats {
+            Some(_) => Duration::try_from_secs_f64(self.lease * 1.5).unwrap_or_default(),
+            None => Duration::ZERO,
+        }
     }
 
     async fn connect(&self, url: &str) -> Result<NatsJournal, Box<dyn Error>> {

@@ -118,6 +118,14 @@ impl Core {
         }
     }
 
+    /// Waits until there is an instance, or there is no telling when there will be one; for as long as
+    /// that takes. The host is not idle meanwhile.
+    pub async fn settled(&self) -> Result<(), DurableError> {
+        let _use = Arc::clone(&self.uses);
+        let serving = self.serving().await?;
+        serving.map(drop).ok_or_else(DurableError::closed)
+    }
+
     pub fn is_closed(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Closed) || self.commands.is_closed()
     }

@@ -1,5 +1,6 @@
 //! What a call on a durable host can end with besides its result.
 
+use super::keyring::MissingStateKey;
 use crate::error::{CallError, HostError, SessionError};
 use crate::journal::JournalError;
 
@@ -19,6 +20,10 @@ pub enum DurableError {
     /// The journal is damaged or set up wrongly. Nothing goes until somebody has looked at it.
     #[error(transparent)]
     Journal(JournalError),
+    /// No state key that was given opens the tenant's records. Start the host with the key that they
+    /// are sealed with; nothing was overwritten.
+    #[error("{0}")]
+    StateKeyMissing(MissingStateKey),
     /// The upgrade was not done. The instance that there was goes on.
     #[error("not upgraded: {0}")]
     Upgrade(String),

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::error::DurableError;
 use super::figures::Counters;
 use super::instance::Instance;
+use super::keyring::Keyring;
 use super::serving::Phase;
 use super::tenure::{LeasedWriter, Tenure};
 use super::{DurableOptions, Progress};
@@ -101,11 +102,31 @@ impl Plan {
             let sequences = page.iter().map(|change| change.sequence);
             newest = sequences.fold(newest, u64::max);
             let (taken, next) = tokio::join!(instance.host.restore(page), writer.read());
-            taken.map_err(refused)?;
+            if let Err(error) = taken {
+                return Err(self.refused(error).await);
+            }
             page = next?;
             self.progress(restored, total.max(restored));
         }
         Ok((instance, newest))
+    }
+
+    /// What it means that the component does not take a record of the journal: a key that is missing,
+    /// or damage.
+    async fn refused(&self, error: CallError) -> DurableError {
+        if let CallError::Session(SessionError::RefusedRecord(_)) = error
+            && let Some(keyring) = Keyring::of(&self.options.config)
+        {
+            match keyring.scan(&*self.journal, self.tenant).await {
+                Ok(count) => {
+                    if let Some(missing) = count.missing(self.tenant) {
+                        return DurableError::StateKeyMissing(missing);
+                    }
+                }
+                Err(error) => return error.into(),
+            }
+        }
+        refused(error)
     }
 
     fn progress(&self, restored: u64, total: u64) {
@@ -126,7 +147,7 @@ impl Plan {
     }
 }
 
-/// What it means that the component does not take a record of the journal.
+/// What it means that the component does not take a record that a key opens.
 fn refused(error: CallError) -> DurableError {
     match error {
         CallError::Session(SessionError::RefusedRecord(reason)) => DurableError::Journal(

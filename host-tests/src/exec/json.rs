@@ -293,6 +293,7 @@ impl ToJson for DurableError {
             Self::Retry(_) => "retry",
             Self::NotOwner(_) => "not-owner",
             Self::Journal(_) => "journal",
+            Self::StateKeyMissing(_) => "state-key-missing",
             Self::Upgrade(_) => "upgrade",
         };
         json!({ "kind": kind, "reason": self.to_string() })

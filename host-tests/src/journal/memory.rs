@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Change, Journal, JournalError, Lease, TenantId, Writer};
+use super::{Change, Journal, JournalError, Lease, Scan, TenantId, Writer};
 
 /// How many records a page has at most, and from how many bytes on it takes no more.
 const PAGE_ROWS: usize = 1_000;
@@ -109,6 +109,46 @@ impl Journal for MemoryJournal {
         self.shared.available()?;
         Ok(self.shared.lock().contains_key(&tenant))
     }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        self.shared.available()?;
+        let mut tenants: Vec<TenantId> = self.shared.lock().keys().copied().collect();
+        tenants.sort_unstable();
+        Ok(tenants)
+    }
+
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
+        self.shared.available()?;
+        let tenants = self.shared.lock();
+        let part = tenants.get(&tenant);
+        Ok(part.and_then(|part| part.records.get(key).cloned()))
+    }
+
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        self.shared.available()?;
+        Ok(Box::new(MemoryScan {
+            shared: Arc::clone(&self.shared),
+            tenant,
+            last_read: None,
+        }))
+    }
+}
+
+struct MemoryScan {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    /// The key that the last page ended with.
+    last_read: Option<String>,
+}
+
+#[async_trait]
+impl Scan for MemoryScan {
+    async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
+        self.shared.available()?;
+        let tenants = self.shared.lock();
+        let part = tenants.get(&self.tenant);
+        Ok(part.map_or_else(Vec::new, |part| part.page(&mut self.last_read)))
+    }
 }
 
 impl Shared {
@@ -149,6 +189,26 @@ impl Part {
         if let Some(forget_at) = forgotten.and_then(|record| record.forget_at) {
             self.due.remove(&(forget_at, key.to_owned()));
         }
+    }
+
+    /// The records after a key, which becomes the last one of the page.
+    fn page(&self, last_read: &mut Option<String>) -> Vec<Change> {
+        let from = match last_read {
+            None => Bound::Unbounded,
+            Some(key) => Bound::Excluded(key.as_str()),
+        };
+        let mut bytes = 0_usize;
+        let records = self.records.range::<str, _>((from, Bound::Unbounded));
+        let page = records.map(|(_, record)| record).take_while(|record| {
+            let fits = bytes < PAGE_BYTES;
+            bytes = bytes.saturating_add(record.value.len());
+            fits
+        });
+        let page: Vec<Change> = page.take(PAGE_ROWS).cloned().collect();
+        if let Some(last) = page.last() {
+            *last_read = Some(last.key.clone());
+        }
+        page
     }
 
     fn forget_what_is_due(&mut self, now: u64) {
@@ -195,23 +255,9 @@ impl Writer for MemoryWriter {
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
-        let from = match &self.last_read {
-            None => Bound::Unbounded,
-            Some(key) => Bound::Excluded(key.as_str()),
-        };
-        let page = self.with(|part| {
-            let mut bytes = 0_usize;
-            let records = part.records.range::<str, _>((from, Bound::Unbounded));
-            let page = records.map(|(_, record)| record).take_while(|record| {
-                let fits = bytes < PAGE_BYTES;
-                bytes = bytes.saturating_add(record.value.len());
-                fits
-            });
-            page.take(PAGE_ROWS).cloned().collect::<Vec<Change>>()
-        })?;
-        if let Some(last) = page.last() {
-            self.last_read = Some(last.key.clone());
-        }
+        let mut last_read = self.last_read.clone();
+        let page = self.with(|part| part.page(&mut last_read))?;
+        self.last_read = last_read;
         Ok(page)
     }
 

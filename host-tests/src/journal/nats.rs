@@ -77,6 +77,9 @@
 //! appends and renewals are `Unavailable` until then. A lease that is shorter than that runs out
 //! meanwhile; the next renewal has it run again, unless another host was faster.
 //!
+//! A host that checks its state keys lists the streams (`$JS.API.STREAM.NAMES`): a user with narrow
+//! permissions needs that too.
+//!
 //! Let nobody else write to the streams or change them. Use the newest patch release that there is:
 //! 2.9.10 works, and later ones have many fixes for servers that crash.
 
@@ -84,6 +87,7 @@ mod contender;
 mod index;
 mod message;
 mod reader;
+mod scan;
 mod stream;
 mod writer;
 
@@ -96,7 +100,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
 
-use super::{Journal, JournalError, TenantId, Writer};
+use super::{Change, Journal, JournalError, Scan, TenantId, Writer};
 use stream::{Place, within};
 
 /// How often something is tried that may have to do with servers that change roles.
@@ -276,19 +280,38 @@ impl NatsJournal {
         stream::check_account(&context, options.patience).await?;
         Ok(Self { context, options })
     }
+
+    fn place(&self, tenant: TenantId) -> Place {
+        Place::new(&self.options.prefix, tenant)
+    }
 }
 
 #[async_trait]
 impl Journal for NatsJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        let place = Place::new(&self.options.prefix, tenant);
-        let stream = stream::open(&self.context, place, &self.options).await?;
+        let stream = stream::open(&self.context, self.place(tenant), &self.options).await?;
         let writer = contender::take_over(stream, &self.options).await?;
         Ok(Box::new(writer))
     }
 
     async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        let place = Place::new(&self.options.prefix, tenant);
+        let place = self.place(tenant);
         stream::exists(&self.context, &place, self.options.patience).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        stream::tenants(&self.context, &self.options).await
+    }
+
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
+        match stream::find(&self.context, self.place(tenant), &self.options).await? {
+            Some(stream) => scan::record(&stream, key).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        let stream = stream::find(&self.context, self.place(tenant), &self.options).await?;
+        Ok(Box::new(scan::NatsScan::begin(stream).await?))
     }
 }

@@ -38,7 +38,7 @@ use std::thread;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-use super::{Change, Journal, JournalError, Lease, TenantId, Writer};
+use super::{Change, Journal, JournalError, Lease, Scan, TenantId, Writer};
 use file::{Cursor, JournalFile, Number, Work};
 
 /// How many requests go into one transaction at most.
@@ -64,6 +64,8 @@ enum Answer {
     Taken(Number, Lease, u64),
     Page(Vec<Change>, Option<Cursor>),
     Known(bool),
+    Tenants(Vec<TenantId>),
+    Record(Option<Change>),
 }
 
 impl RedbJournal {
@@ -134,16 +136,73 @@ impl Journal for RedbJournal {
                 number,
                 lease,
                 len,
-                next: Some(Cursor::start()),
+                records: RedbScan::new(self.clone(), tenant),
             })),
-            Answer::Done | Answer::Page(..) | Answer::Known(_) => Err(gone()),
+            _ => Err(gone()),
         }
     }
 
     async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
         match self.ask(Work::Has(tenant)).await? {
             Answer::Known(has) => Ok(has),
-            Answer::Done | Answer::Taken(..) | Answer::Page(..) => Err(gone()),
+            _ => Err(gone()),
+        }
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        let mut tenants: Vec<TenantId> = Vec::new();
+        loop {
+            let after = tenants.last().copied();
+            match self.ask(Work::Tenants(after)).await? {
+                Answer::Tenants(page) if page.is_empty() => return Ok(tenants),
+                Answer::Tenants(page) => tenants.extend(page),
+                _ => return Err(gone()),
+            }
+        }
+    }
+
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
+        match self.ask(Work::Record(tenant, key.to_owned())).await? {
+            Answer::Record(record) => Ok(record),
+            _ => Err(gone()),
+        }
+    }
+
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        Ok(Box::new(RedbScan::new(self.clone(), tenant)))
+    }
+}
+
+/// Reads a tenant's records, a page at a time.
+struct RedbScan {
+    journal: RedbJournal,
+    tenant: TenantId,
+    /// Where the next page begins. None after the last one.
+    next: Option<Cursor>,
+}
+
+impl RedbScan {
+    fn new(journal: RedbJournal, tenant: TenantId) -> Self {
+        Self {
+            journal,
+            tenant,
+            next: Some(Cursor::start()),
+        }
+    }
+}
+
+#[async_trait]
+impl Scan for RedbScan {
+    async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
+        let Some(next) = self.next.clone() else {
+            return Ok(Vec::new());
+        };
+        match self.journal.ask(Work::Read(self.tenant, next)).await? {
+            Answer::Page(changes, next) => {
+                self.next = next;
+                Ok(changes)
+            }
+            _ => Err(gone()),
         }
     }
 }
@@ -154,8 +213,7 @@ struct RedbWriter {
     number: Number,
     lease: Lease,
     len: u64,
-    /// Where the next page begins; none behind the last one.
-    next: Option<Cursor>,
+    records: RedbScan,
 }
 
 #[async_trait]
@@ -165,16 +223,7 @@ impl Writer for RedbWriter {
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
-        let Some(next) = self.next.clone() else {
-            return Ok(Vec::new());
-        };
-        match self.journal.ask(Work::Read(self.tenant, next)).await? {
-            Answer::Page(changes, next) => {
-                self.next = next;
-                Ok(changes)
-            }
-            Answer::Done | Answer::Taken(..) | Answer::Known(_) => Err(gone()),
-        }
+        self.records.next().await
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::health::NotReady;
 use crate::bindings::exports::clawdb::session::sessions::{InvalidArgument, Limit};
 use crate::durable::DurableError;
 use crate::error::SessionError;
@@ -139,6 +140,11 @@ impl ApiError {
                 "journal",
                 error.to_string(),
             ),
+            DurableError::StateKeyMissing(missing) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "state_key_missing",
+                missing.to_string(),
+            ),
             error @ DurableError::Upgrade(_) => Self::internal(error.to_string()),
         }
     }
@@ -175,8 +181,22 @@ impl ApiError {
         error
     }
 
-    /// What whoever watches the service is told: whatever is wrong, it cannot do its work.
-    pub fn of_health(error: DurableError) -> Self {
+    /// The answer of a service that is not ready: the name of the first reason, and what each of them
+    /// says. None: there is no reason.
+    pub fn not_ready(reasons: Vec<NotReady>) -> Option<Self> {
+        let error = reasons.first()?.error;
+        let messages = reasons.into_iter().enumerate().map(|(at, reason)| {
+            if at == 0 {
+                return reason.message;
+            }
+            format!("{}: {}", reason.error, reason.message)
+        });
+        let message = messages.collect::<Vec<_>>().join("; ");
+        Some(Self::new(StatusCode::SERVICE_UNAVAILABLE, error, message))
+    }
+
+    /// Why the service is not ready where a call on it fails so.
+    pub fn of_health(error: DurableError) -> NotReady {
         // Anybody may ask, so it does not tell of paths and other hosts.
         let message = match &error {
             DurableError::NotOwner(_) => "another host has the sessions",
@@ -185,10 +205,9 @@ impl ApiError {
             }
             _ => "the service cannot answer this now",
         };
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
+        NotReady {
+            error: Self::of_admin(error).error,
             message: message.into(),
-            ..Self::of_admin(error)
         }
     }
 

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::MissedTickBehavior;
 
+use super::clock::{Warnings, lag_of};
 use crate::durable::{DurableError, DurableHost};
 use crate::journal::TenantId;
 use crate::tenants::Tenants;
@@ -17,8 +18,9 @@ const PRUNED_AT_A_TIME: u32 = 10_000;
 /// How often a tenant is asked in one round at most, so that one with very many does not hold up all.
 const CALLS_IN_A_ROUND: usize = 100;
 
-/// Goes round the tenants that are loaded, for ever: ends their sessions whose time is over, and has
-/// the guard asked again for revocations that it has not confirmed. The first round begins at once, and
+/// Goes round the tenants that are loaded, for ever: ends their sessions whose time is over, has the
+/// guard asked again for revocations that it has not confirmed, and reports once a minute those whose
+/// clock is behind. The first round begins at once, and
 /// loads the default tenant, so that it is there when the first request comes.
 ///
 /// It keeps no tenant loaded, but for those of whom the guard has still to confirm something.
@@ -27,10 +29,16 @@ pub async fn housekeeping(tenants: Tenants, every: Duration) {
     let _ = tenants.tenant(TenantId::default()).await;
     let mut rounds = tokio::time::interval(every.max(Duration::from_millis(1)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let warnings = Warnings::default();
     loop {
         rounds.tick().await;
         stream::iter(tenants.loaded_hosts())
             .for_each_concurrent(AT_A_TIME, async |(id, host)| {
+                if let Ok(stats) = host.stats().await
+                    && let Some(line) = warnings.line(id, lag_of(&stats))
+                {
+                    tenants.report(id, &line);
+                }
                 // A tenant that does not answer now is tended in another round.
                 if let Ok(true) = tend(&host).await {
                     let _ = tenants.tenant(id).await;

@@ -13,7 +13,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
@@ -21,7 +21,7 @@ use super::Service;
 use super::error::ApiError;
 use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::durable::Figures;
-use crate::tenants::Tenants;
+use crate::tenants::{KeyReport, Tenants};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long a tenant has to tell its figures. Who scrapes does not wait for ever.
@@ -44,6 +44,11 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkspaceLabel {
+    workspace: String,
 }
 
 impl Default for Metrics {
@@ -89,6 +94,7 @@ pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, Api
     let mut registry = Registry::with_prefix("clawdb_session");
     service.metrics.register(&mut registry);
     totals.register(&mut registry);
+    register_keys(&service.tenants.keys(), &mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|_| ApiError::unavailable("the figures could not be written"))?;
@@ -123,6 +129,9 @@ struct Totals {
     tombstones: u64,
     subscribers: u64,
     state_bytes: u64,
+    /// The largest, in milliseconds.
+    clock_lag: u64,
+    clock_behind: u64,
     restarts: u64,
     losses: u64,
 }
@@ -154,6 +163,8 @@ impl Totals {
         self.pending_revocations += u64::from(stats.pending_revocations);
         self.tombstones += u64::from(stats.tombstones);
         self.subscribers += u64::from(stats.subscribers);
+        self.clock_lag = self.clock_lag.max(stats.clock_lag);
+        self.clock_behind += u64::from(stats.clock_behind);
         self.state_bytes = self.state_bytes.saturating_add(stats.state_bytes);
     }
 
@@ -187,6 +198,12 @@ impl Totals {
             ),
             ("subscribers", "Readers of events", self.subscribers),
             (
+                "clock_behind_tenants",
+                "Tenants that grant no time, because the host's clock is behind theirs by more than \
+                 clock-tolerance",
+                self.clock_behind,
+            ),
+            (
                 "instance_restarts",
                 "Instances that ended by themselves and were replaced, since their tenants were loaded",
                 self.restarts,
@@ -200,6 +217,13 @@ impl Totals {
         for (name, help, figure) in gauges {
             registry.register(name, help, gauge(figure));
         }
+        let lag = Duration::from_millis(self.clock_lag).as_secs_f64();
+        registry.register_with_unit(
+            "clock_lag",
+            "How far the host's clock is behind the time of a tenant, at most",
+            Unit::Seconds,
+            ConstGauge::new(lag),
+        );
         registry.register_with_unit(
             "state",
             "What counts against max-state-bytes",
@@ -207,6 +231,61 @@ impl Totals {
             gauge(self.state_bytes),
         );
     }
+}
+
+/// What is known of the state keys. Workspaces are named by a label where a key is missing for them, 20 at
+/// most.
+fn register_keys(keys: &KeyReport, registry: &mut Registry) {
+    let gauges = [
+        (
+            "state_keys_checked",
+            "1 when every record of every workspace was held against the state keys, else 0",
+            keys.complete.into(),
+        ),
+        (
+            "previous_key_records",
+            "Records that are still sealed with a previous state key: keep that key until this is 0 \
+             and state_keys_checked is 1",
+            keys.previous_records,
+        ),
+        (
+            "previous_key_workspaces",
+            "Workspaces with records that are still sealed with a previous state key",
+            keys.previous_workspaces,
+        ),
+        (
+            "previous_key_workspaces_held",
+            "Of these, those that another host has and has to reseal",
+            keys.held_workspaces,
+        ),
+        (
+            "resealed_records",
+            "Records that were resealed with the state key since the start",
+            keys.resealed_records,
+        ),
+        (
+            "state_key_missing_workspaces",
+            "Workspaces that refuse their calls because no state key that was given opens their \
+             records: start the service with the key that they are sealed with",
+            keys.missing_workspaces,
+        ),
+    ];
+    for (name, help, figure) in gauges {
+        registry.register(name, help, gauge(figure));
+    }
+    let named: Family<WorkspaceLabel, Gauge> = Family::default();
+    for missing in &keys.missing {
+        let workspace = missing.tenant.to_string();
+        let unopened = i64::try_from(missing.unopened).unwrap_or(i64::MAX);
+        named
+            .get_or_create(&WorkspaceLabel { workspace })
+            .set(unopened);
+    }
+    registry.register(
+        "state_key_missing",
+        "Records of the workspace that no state key that was given opens; of 20 workspaces at most",
+        named,
+    );
 }
 
 fn gauge(figure: u64) -> ConstGauge<i64> {

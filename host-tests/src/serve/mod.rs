@@ -29,7 +29,7 @@
 //! | `POST /v1/clock/accept` | admin | | `{"revoked"}`: ends all sessions of the workspace and accepts a clock that was set back |
 //! | `GET /v1/events?since=` | admin | | server-sent events, see below |
 //! | `GET /metrics` | anybody | | figures, in the text format of Prometheus |
-//! | `GET /healthz` | anybody | | `{"status": "ok"}` while the default workspace answers, or 503 |
+//! | `GET /healthz` | anybody | | `{"status": "ok"}`, or 503 while the service is not ready: see below |
 //!
 //! A grant is `session_id`, `token`, `agent_id`, `role`, `scopes`, `expires_at`. A session is
 //! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`, `expires_at`,
@@ -45,7 +45,7 @@
 //!
 //! An admin presents the [admin key](AdminKey), as `X-Admin-Key` or as `Authorization: Bearer`. An
 //! agent presents its token as `Authorization: Bearer`. `/metrics` and `/healthz` ask for nothing and
-//! tell nothing of any session; bind to a loopback address, as the command line does unless told
+//! tell nothing of any session (they name workspaces whose state key is missing); bind to a loopback address, as the command line does unless told
 //! otherwise, or put a proxy in front. There is no TLS here: that is the proxy's.
 //!
 //! # Workspaces
@@ -72,10 +72,20 @@
 //! | 413 | `body_too_large`: above 64 KiB |
 //! | 415 | `unsupported_media_type`: a body that is not said to be `application/json` |
 //! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
-//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `internal` |
+//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
 //! | 502 | `guard_error`: the token authority refused or failed |
 //! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
 //! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
+//!
+//! # Readiness
+//!
+//! `/healthz` answers 503 with the name of the first of these reasons, and a message that has all:
+//!
+//! | `error` | while |
+//! |---|---|
+//! | as above | the default workspace does not answer |
+//! | `state_key_missing` | no state key that was given opens the records of some workspace: the message names up to 20. Start the service with the key that they are sealed with |
+//! | `unavailable` | the `meta` record of each workspace was not held against the state keys yet |
 //!
 //! # Events
 //!
@@ -92,6 +102,7 @@
 
 mod access;
 mod agents;
+mod clock;
 mod connections;
 mod error;
 mod events;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::journal::{Change, Journal, JournalError, Lease, TenantId, Writer};
+use clawdb_session_host::journal::{Change, Journal, JournalError, Lease, Scan, TenantId, Writer};
 use tokio::sync::watch;
 
 /// Clones share what they keep.
@@ -173,6 +173,34 @@ impl Journal for TestJournal {
             // Leases that run out by themselves tell nobody.
             let _ = tokio::time::timeout(Duration::from_millis(5), freed.changed()).await;
         }
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        self.pass().await?;
+        let mut tenants: Vec<TenantId> = self.lock().tenants.keys().copied().collect();
+        tenants.sort_unstable();
+        Ok(tenants)
+    }
+
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
+        self.pass().await?;
+        let records = self.records(tenant);
+        Ok(records.into_iter().find(|change| change.key == key))
+    }
+
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        self.pass().await?;
+        Ok(Box::new(TestScan(self.records(tenant).into())))
+    }
+}
+
+/// The records as they were at the beginning.
+struct TestScan(VecDeque<Change>);
+
+#[async_trait]
+impl Scan for TestScan {
+    async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
+        Ok(self.0.drain(..self.0.len().min(1_000)).collect())
     }
 }
 

@@ -4,6 +4,7 @@
 mod chaos;
 mod fencing;
 mod journal;
+mod keys;
 #[allow(dead_code)]
 #[path = "../rules/scene.rs"]
 mod scene;

@@ -203,16 +203,20 @@ async fn the_state_key_is_rotated_by_a_restart() {
 async fn under_another_key_nothing_is_restored_or_served() {
     let mut stage = Stage::new();
     let host = stage.host().await;
-    create(&host).await;
+    let grant = create(&host).await;
     host.shutdown().await;
     let before = stage.journal.records(TENANT);
     stage.options.config = keyed(2);
-    let error = stage.try_host().await.err();
-    assert!(
-        matches!(error, Some(DurableError::Journal(JournalError::Damaged(_)))),
-        "{error:?}"
-    );
+    let Some(DurableError::StateKeyMissing(missing)) = stage.try_host().await.err() else {
+        panic!("the key is missing");
+    };
+    assert_eq!((missing.unopened, missing.records), (2, 2));
+    assert_eq!(missing.tenant, TENANT);
+    let error = DurableError::StateKeyMissing(missing);
+    assert!(error.to_string().contains("state key") && !error.is_retryable());
     assert_eq!(stage.journal.records(TENANT), before);
+    stage.options.config.previous_state_keys = vec![vec![1; 32]];
+    assert_lives(&stage.host().await, &grant).await;
 }
 
 #[tokio::test]
@@ -226,6 +230,8 @@ async fn a_damaged_record_is_named() {
     let error = stage.try_host().await.err().unwrap();
     assert!(error.to_string().contains(&key), "{error}");
     assert!(!error.is_retryable());
+    let damaged = matches!(error, DurableError::Journal(JournalError::Damaged(_)));
+    assert!(damaged, "it is no matter of the key: {error:?}");
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 //! the program that people start.
 
 mod bounds;
+mod clock;
 mod events;
 mod program;
 mod refusals;
+mod rotation;
 mod service;
 mod sessions;
 mod trouble;

@@ -13,23 +13,30 @@ use serde_json::Value;
 use crate::service::{ADMIN_KEY, text, worker};
 
 /// A service in a process of its own, which ends with this at the latest.
-struct Program {
+pub struct Program {
     child: Child,
-    url: String,
+    pub url: String,
     out: BufReader<ChildStdout>,
     err: ChildStderr,
 }
 
 /// What it has left when it ended.
-struct Left {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Left {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 fn command(args: &[&str]) -> Command {
+    let mut command = program("serve");
+    command.args(args);
+    command
+}
+
+/// A command of the program, which finds no secrets in the environment.
+pub fn program(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
-    command.arg("serve").args(args);
+    command.arg(name);
     for variable in [
         "CLAW_GUARD_JWT_SECRET",
         "CLAWDB_SESSION_ADMIN_KEY",
@@ -41,14 +48,14 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-fn with_key(args: &[&str]) -> Command {
+pub fn with_key(args: &[&str]) -> Command {
     let mut command = command(args);
     command.env("CLAWDB_SESSION_ADMIN_KEY", ADMIN_KEY);
     command
 }
 
 /// Starts it and waits for its one line.
-fn start(mut command: Command) -> Program {
+pub fn start(mut command: Command) -> Program {
     let child = command.args(["--listen", "127.0.0.1:0"]);
     let mut child = child
         .stdout(Stdio::piped())
@@ -56,14 +63,18 @@ fn start(mut command: Command) -> Program {
         .spawn()
         .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    let err = child.stderr.take().unwrap();
+    let mut err = child.stderr.take().unwrap();
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     let url = line
         .trim_end()
         .strip_prefix("listening on ")
         .map(str::to_owned);
-    let url = url.unwrap_or_else(|| panic!("{line:?}"));
+    let url = url.unwrap_or_else(|| {
+        let mut said = String::new();
+        let _ = err.read_to_string(&mut said);
+        panic!("{line:?}\n{said}")
+    });
     assert!(
         url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
         "{url}"
@@ -82,7 +93,7 @@ impl Program {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    fn end(mut self, signal: Signal) -> Left {
+    pub fn end(mut self, signal: Signal) -> Left {
         self.signal(signal);
         let begin = Instant::now();
         let code = loop {

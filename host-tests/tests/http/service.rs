@@ -246,7 +246,7 @@ pub fn keyed() -> Config {
 }
 
 /// Compiled once for all tests.
-fn engine() -> &'static SessionEngine {
+pub fn engine() -> &'static SessionEngine {
     static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
     ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
 use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::journal::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_host::journal::{Change, Journal, JournalError, Scan, TenantId, Writer};
 use clawdb_session_host::serve::ServeOptions;
 use reqwest::Method;
 use serde_json::json;
@@ -160,8 +160,24 @@ struct DamagedJournal;
 #[async_trait]
 impl Journal for DamagedJournal {
     async fn take_over(&self, _: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        Err(JournalError::Damaged("page 7 of /secret/place".into()))
+        Err(damaged())
     }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        Err(damaged())
+    }
+
+    async fn record(&self, _: TenantId, _: &str) -> Result<Option<Change>, JournalError> {
+        Err(damaged())
+    }
+
+    async fn scan(&self, _: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        Err(damaged())
+    }
+}
+
+fn damaged() -> JournalError {
+    JournalError::Damaged("page 7 of /secret/place".into())
 }
 
 #[tokio::test]

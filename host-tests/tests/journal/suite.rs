@@ -40,6 +40,10 @@ macro_rules! every_journal {
             appends_of_many_tenants_at_once_are_all_kept
             the_largest_record_is_kept
             an_append_of_nothing_is_an_append
+            tenants_are_listed_in_the_order_of_their_ids
+            one_record_is_read_whoever_has_the_tenant
+            a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer
+            a_scan_leaves_out_what_is_dropped
         }
     };
 }
@@ -354,6 +358,100 @@ pub async fn an_append_of_nothing_is_an_append(place: &impl Place) {
     first.renew().await.unwrap();
     first.release().await.unwrap();
     assert_eq!(kept_in(&*journal).await, []);
+}
+
+pub async fn tenants_are_listed_in_the_order_of_their_ids(place: &impl Place) {
+    let journal = place.open().await;
+    assert_eq!(journal.tenants().await.unwrap(), []);
+    for number in [300, 1, u128::MAX, 0, 256] {
+        let writer = take_over(&*journal, tenant(number)).await;
+        writer.release().await.unwrap();
+    }
+    let expected = [0, 1, 256, 300, u128::MAX].map(tenant);
+    assert_eq!(journal.tenants().await.unwrap(), expected);
+    drop(journal);
+    let reopened = place.open().await;
+    assert_eq!(reopened.tenants().await.unwrap(), expected);
+    let (none, scanned) = (tenant(2), scan(&*reopened, tenant(2)).await);
+    assert_eq!(reopened.record(none, "meta").await.unwrap(), None);
+    assert_eq!(scanned, []);
+    assert_eq!(
+        reopened.tenants().await.unwrap(),
+        expected,
+        "to read makes none"
+    );
+}
+
+pub async fn one_record_is_read_whoever_has_the_tenant(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    assert_eq!(journal.record(tenant(1), "meta").await.unwrap(), None);
+    let odd = until(record(&session(1), 2), 253_402_300_799_999);
+    writer
+        .append(&[record("meta", 1), odd.clone()], 0)
+        .await
+        .unwrap();
+    writer.append(&[record("meta", 3)], 0).await.unwrap();
+    let read = async |key: &str| journal.record(tenant(1), key).await.unwrap();
+    assert_eq!(read("meta").await, Some(record("meta", 3)));
+    assert_eq!(read(&session(1)).await, Some(odd));
+    for unknown in ["met", "metal", "session", "no key!", ""] {
+        assert_eq!(read(unknown).await, None, "{unknown:?}");
+    }
+    assert!(writer.lease().holds());
+    writer.append(&[record("meta", 4)], 0).await.unwrap();
+}
+
+pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let mut changes: Vec<Change> = (0..1_500).map(|n| record(&session(n), n + 1)).collect();
+    let large = (3_000..3_015).map(|n| Change {
+        value: "x".repeat(100_000),
+        ..record(&session(n), n + 1)
+    });
+    changes.extend(large);
+    for part in changes.chunks(500) {
+        writer.append(part, 0).await.unwrap();
+    }
+    let mut other = take_over(&*journal, tenant(2)).await;
+    other.append(&[record("meta", 1)], 0).await.unwrap();
+    assert_eq!(scan(&*journal, tenant(1)).await, changes);
+    assert!(writer.lease().holds());
+    writer.append(&[record("meta", 9_999)], 0).await.unwrap();
+    writer.renew().await.unwrap();
+    changes.insert(0, record("meta", 9_999));
+    assert_eq!(scan(&*journal, tenant(1)).await, changes);
+}
+
+pub async fn a_scan_leaves_out_what_is_dropped(place: &impl Place) {
+    let journal = place.open().await;
+    let mut writer = take_over(&*journal, tenant(1)).await;
+    let changes: Vec<Change> = (1..=30).map(|n| until(record(&session(n), n), n)).collect();
+    writer.append(&changes, 0).await.unwrap();
+    for _ in 0..5 {
+        writer.append(&[record("meta", 31)], 20).await.unwrap();
+    }
+    let scanned = scan(&*journal, tenant(1)).await;
+    assert_eq!(scanned[0], record("meta", 31));
+    assert_eq!(scanned[1..], changes[20..]);
+}
+
+/// All records, by key, read without taking the tenant over.
+async fn scan(journal: &dyn Journal, tenant: TenantId) -> Vec<Change> {
+    let mut scan = journal.scan(tenant).await.expect("a scan begins");
+    let mut records = Vec::new();
+    loop {
+        let page = scan.next().await.expect("the records are read");
+        let bytes: usize = page.iter().map(|change| change.value.len()).sum();
+        assert!(page.len() <= 1_000 && bytes < 2 << 20);
+        if page.is_empty() {
+            assert!(scan.next().await.unwrap().is_empty(), "nothing follows");
+            records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
+            return records;
+        }
+        records.extend(page);
+    }
 }
 
 async fn kept_in(journal: &dyn Journal) -> Vec<Change> {

@@ -10,5 +10,6 @@ mod damage;
 mod fencing;
 mod keeping;
 mod outage;
+mod rotation;
 mod scene;
 mod setup;

@@ -235,6 +235,40 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
+    let (scene, mut changes) = two_sessions().await;
+    let mut record = opened(&changes[1]);
+    let debt =
+        json!({ "handle": record["session"]["handle"], "expires-at": 1_893_460_000_000_u64 });
+    record.as_object_mut().unwrap().remove("session");
+    record["key"] = json!("revocation/1");
+    record["sequence"] = json!(50);
+    record["revocation"] = debt;
+    changes.push(seal(&KEY, record));
+    let rotating = Config {
+        state_key: Some(OTHER_KEY.into()),
+        previous_state_keys: vec![KEY.into()],
+        ..no_config()
+    };
+    let rotated = restored(&scene, rotating, changes.clone()).await;
+    let again = restoring(&rotated, 50, 1_000).await;
+    for change in &changes {
+        assert!(
+            again.iter().any(|it| it.key == change.key),
+            "{}",
+            change.key
+        );
+    }
+    let only_new = Config {
+        state_key: Some(OTHER_KEY.into()),
+        ..no_config()
+    };
+    let after = self::restored(&scene, only_new, again).await;
+    assert_eq!(after.host.active_count().await.unwrap(), 2);
+    assert_eq!(after.stats().await.pending_revocations, 0);
+}
+
 /// Records of format 1, kept.
 const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
 

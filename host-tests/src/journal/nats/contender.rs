@@ -14,10 +14,10 @@ use crate::journal::{JournalError, Lease};
 
 /// What the last message of a stream says.
 #[derive(Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     /// Its sequence number; 0 in an empty stream, which says nothing.
-    last: u64,
-    stamp: Option<Stamp>,
+    pub(super) last: u64,
+    pub(super) stamp: Option<Stamp>,
 }
 
 /// An owner record.
@@ -99,7 +99,7 @@ pub(super) async fn take_over(
 
 /// The last message. Its number comes first and then itself, and it may have gone in between, because
 /// another with its subject came.
-async fn look(stream: &TenantStream) -> Result<Seen, JournalError> {
+pub(super) async fn look(stream: &TenantStream) -> Result<Seen, JournalError> {
     let mut missing = (0, 0);
     loop {
         let last = stream.last().await?;

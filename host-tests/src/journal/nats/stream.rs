@@ -1,6 +1,7 @@
 //! A tenant's stream: what it is called, how it has to be set, and the few requests that are made of it.
 //! Each of them ends in a bounded time.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use async_nats::jetstream::context::{
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+    Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy,
+    StorageType, Stream,
 };
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use super::NatsOptions;
 use crate::journal::{JournalError, TenantId};
@@ -36,6 +40,14 @@ impl Place {
             stream: format!("{prefix}-{}", tenant.workspace().as_simple()),
             subjects: format!("{prefix}.{tenant}"),
         }
+    }
+
+    /// The tenant that has a stream of this name. None: it is no tenant's, or of another prefix.
+    fn tenant(prefix: &str, stream: &str) -> Option<TenantId> {
+        let digits = stream.strip_prefix(prefix)?.strip_prefix('-')?;
+        let workspace = Uuid::try_parse(digits).ok()?;
+        let tenant = TenantId::new(workspace);
+        (Self::new(prefix, tenant).stream == stream).then_some(tenant)
     }
 
     /// The subject of the owner record.
@@ -131,18 +143,50 @@ pub(super) async fn open(
         },
     };
     check(&config, &wanted)?;
-    let handle = within(
-        options.patience,
-        context.get_stream_no_info(place.stream.as_str()),
-    )
-    .await?
-    .map_err(|error| unavailable(&error))?;
+    opened(context, place, options.patience).await
+}
+
+/// The stream of a tenant, where there is one. It is not checked: this is for reading only.
+pub(super) async fn find(
+    context: &Context,
+    place: Place,
+    options: &NatsOptions,
+) -> Result<Option<TenantStream>, JournalError> {
+    if !exists(context, &place, options.patience).await? {
+        return Ok(None);
+    }
+    opened(context, place, options.patience).await.map(Some)
+}
+
+async fn opened(
+    context: &Context,
+    place: Place,
+    patience: Duration,
+) -> Result<TenantStream, JournalError> {
+    let handle = context.get_stream_no_info(place.stream.as_str());
+    let handle = within(patience, handle)
+        .await?
+        .map_err(|error| unavailable(&error))?;
     Ok(TenantStream {
         context: context.clone(),
         handle,
         place,
-        patience: options.patience,
+        patience,
     })
+}
+
+/// The tenants that have streams, in the order of their ids.
+pub(super) async fn tenants(
+    context: &Context,
+    options: &NatsOptions,
+) -> Result<Vec<TenantId>, JournalError> {
+    let mut names = context.stream_names();
+    let mut tenants = BTreeSet::new();
+    while let Some(name) = within(options.patience, names.next()).await? {
+        let name = name.map_err(|error| unavailable(&error))?;
+        tenants.extend(Place::tenant(&options.prefix, &name));
+    }
+    Ok(tenants.into_iter().collect())
 }
 
 /// Whether the tenant has a stream.
@@ -276,6 +320,19 @@ impl TenantStream {
         match within(self.patience, self.handle.get_raw_message(sequence)).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// The newest message of a subject, if there is one.
+    pub(super) async fn newest(
+        &self,
+        subject: &str,
+    ) -> Result<Option<StreamMessage>, JournalError> {
+        let newest = self.handle.get_last_raw_message_by_subject(subject);
+        match within(self.patience, newest).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(&error)),
         }
     }

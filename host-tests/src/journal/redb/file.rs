@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
+use uuid::Uuid;
+
 use super::Answer;
 use super::opening::{guarded, open, open_existing};
 use crate::journal::{Change, JournalError, Lease, TenantId};
@@ -24,6 +26,8 @@ const NEVER: u64 = u64::MAX;
 const MAX_FORGOTTEN: usize = 64;
 /// How large a page of a reading is, about.
 const PAGE_ROWS: usize = 1_000;
+/// How many tenants are listed at a time.
+const PAGE_TENANTS: usize = 10_000;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// Counts the take-overs of a tenant. Only the newest may append.
@@ -51,6 +55,10 @@ pub(super) enum Work {
     Read(TenantId, Cursor),
     /// Whether the tenant was ever taken over.
     Has(TenantId),
+    /// Lists those that were ever taken over, after one of them.
+    Tenants(Option<TenantId>),
+    /// The record of a key.
+    Record(TenantId, String),
 }
 
 /// What came of it, unless the file failed.
@@ -131,6 +139,12 @@ impl JournalFile {
                 Work::Has(tenant) => {
                     *outcome = Ok(guarded(&self.path, || has(database, *tenant))?);
                 }
+                Work::Tenants(after) => {
+                    *outcome = Ok(guarded(&self.path, || tenants(database, *after))?);
+                }
+                Work::Record(tenant, key) => {
+                    *outcome = Ok(guarded(&self.path, || record(database, *tenant, key))?);
+                }
                 Work::TakeOver(tenant) => {
                     if let Ok(Answer::Taken(_, lease, _)) = outcome
                         && let Some(before) = self.leases.insert(*tenant, lease.clone())
@@ -167,7 +181,9 @@ fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Err
                     changes,
                     now,
                 } => tables.append(*tenant, *number, changes, *now)?,
-                Work::Read(..) | Work::Has(_) => Ok(Answer::Done),
+                Work::Read(..) | Work::Has(_) | Work::Tenants(_) | Work::Record(..) => {
+                    Ok(Answer::Done)
+                }
             });
         }
     }
@@ -260,6 +276,43 @@ fn has(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
     Ok(Ok(Answer::Known(owner.is_some())))
 }
 
+fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb::Error> {
+    let owners = database.begin_read()?.open_table(OWNERS)?;
+    // Each key has 16 bytes, so the next one is behind that key with another byte.
+    let from = after.map_or_else(Vec::new, |after| join(after, &[0]));
+    let mut tenants = Vec::new();
+    for owner in owners.range(from.as_slice()..)?.take(PAGE_TENANTS) {
+        let (key, _) = owner?;
+        let Ok(workspace) = Uuid::from_slice(key.value()) else {
+            return Ok(Err(JournalError::Damaged("a tenant has no id".into())));
+        };
+        tenants.push(TenantId::new(workspace));
+    }
+    Ok(Ok(Answer::Tenants(tenants)))
+}
+
+fn record(database: &Database, tenant: TenantId, key: &str) -> Result<Outcome, redb::Error> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    let found = records.get(join(tenant, key.as_bytes()).as_slice())?;
+    let found = found.map(|record| change(key.as_bytes(), record.value()));
+    Ok(found.transpose().map(Answer::Record))
+}
+
+/// A record as the port has it.
+fn change(key: &[u8], record: (u64, u64, &[u8])) -> Result<Change, JournalError> {
+    let (sequence, forget_at, value) = record;
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).map(str::to_owned);
+        text.map_err(|_| JournalError::Damaged("a record is no text".into()))
+    };
+    Ok(Change {
+        sequence,
+        key: text(key)?,
+        value: text(value)?,
+        forget_at: (forget_at != NEVER).then_some(forget_at),
+    })
+}
+
 fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
     let records = database.begin_read()?.open_table(RECORDS)?;
     let prefix = prefix(tenant);
@@ -271,25 +324,19 @@ fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcom
     let (mut changes, mut bytes, mut next): (Vec<Change>, _, _) = (Vec::new(), 0_usize, None);
     for record in records.range(from.as_slice()..)? {
         let (key, record) = record?;
-        let Some(key) = key.value().strip_prefix(&prefix).map(<[u8]>::to_vec) else {
+        let Some(key) = key.value().strip_prefix(&prefix) else {
             break;
         };
         if changes.len() >= PAGE_ROWS || bytes >= PAGE_BYTES {
             next = changes.last().map(|last| Cursor(last.key.clone().into()));
             break;
         }
-        let (sequence, forget_at, value) = record.value();
-        let (Ok(key), Ok(value)) = (String::from_utf8(key), String::from_utf8(value.to_vec()))
-        else {
-            return Ok(Err(JournalError::Damaged("a record is no text".into())));
+        let change = match change(key, record.value()) {
+            Ok(change) => change,
+            Err(error) => return Ok(Err(error)),
         };
-        bytes = bytes.saturating_add(value.len());
-        changes.push(Change {
-            sequence,
-            key,
-            value,
-            forget_at: (forget_at != NEVER).then_some(forget_at),
-        });
+        bytes = bytes.saturating_add(change.value.len());
+        changes.push(change);
     }
     Ok(Ok(Answer::Page(changes, next)))
 }

@@ -1,0 +1,218 @@
+//! Every workspace is resealed when the state key changes, and a missing key is told.
+
+use std::sync::{Arc, Mutex};
+
+use clawdb_session_host::durable::DurableError;
+use clawdb_session_host::host::Grant;
+use clawdb_session_host::journal::{Change, Journal, TenantId};
+use clawdb_session_host::tenants::{KeyReport, TenantLimits, Tenants};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::journal::{Mood, TestJournal};
+use crate::stage::{Stage, assert_lives, create, keyed, until};
+
+fn tenant(n: u128) -> TenantId {
+    TenantId::new(Uuid::from_u128(n))
+}
+
+/// Tenants with this state key and these before it.
+fn tenants(stage: &mut Stage, key: u8, previous: &[u8]) -> Tenants {
+    stage.options.config = keyed(key);
+    let previous = previous.iter().map(|byte| vec![*byte; 32]);
+    stage.options.config.previous_state_keys = previous.collect();
+    let limits = TenantLimits::default();
+    Tenants::new(stage.options.clone(), stage.shared_journal(), limits)
+}
+
+/// A session in each of these tenants, under the key.
+async fn sessions(stage: &mut Stage, key: u8, ids: &[u128]) -> Vec<(TenantId, Grant)> {
+    let tenants = tenants(stage, key, &[]);
+    let mut grants = Vec::new();
+    for id in ids {
+        let host = tenants.tenant(tenant(*id)).await.unwrap();
+        grants.push((tenant(*id), create(&host).await));
+    }
+    tenants.shutdown().await;
+    grants
+}
+
+async fn assert_all_live(tenants: &Tenants, grants: &[(TenantId, Grant)]) {
+    for (id, grant) in grants {
+        assert_lives(&tenants.tenant(*id).await.unwrap(), grant).await;
+    }
+}
+
+async fn rotated(tenants: &Tenants) -> KeyReport {
+    until("the previous key may go", async || {
+        tenants.keys().previous_keys_may_go()
+    })
+    .await;
+    tenants.keys()
+}
+
+#[tokio::test]
+async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1, 2, 3]).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    stage.options.key_progress = Some(Arc::new({
+        let told = Arc::clone(&told);
+        move |report: &KeyReport| told.lock().unwrap().push(report.clone())
+    }));
+    let rotating = tenants(&mut stage, 2, &[1]);
+    let report = rotated(&rotating).await;
+    assert_eq!((report.workspaces, report.records), (3, 6));
+    assert_eq!(report.resealed_records, 6);
+    until("no tenant is loaded", async || rotating.loaded() == 0).await;
+    rotating.shutdown().await;
+    {
+        let told = told.lock().unwrap();
+        let first = told.first().unwrap();
+        assert_eq!((first.previous_records, first.previous_workspaces), (6, 3));
+        assert!(first.to_string().contains("keep that key"), "{first}");
+        let last = told.last().unwrap().to_string();
+        assert!(last.contains("may be dropped"), "{last}");
+    }
+    let after = tenants(&mut stage, 2, &[]);
+    assert_all_live(&after, &grants).await;
+    assert_eq!(rotated(&after).await.missing_workspaces, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_it_back() {
+    let mut stage = Stage::new();
+    let mut grants = sessions(&mut stage, 1, &[1, 2]).await;
+    let owner = tenants(&mut stage, 1, &[]);
+    let held = owner.tenant(tenant(1)).await.unwrap();
+    grants.push((tenant(1), create(&held).await));
+    let rotating = tenants(&mut stage, 2, &[1]);
+    until("the other tenant is resealed", async || {
+        rotating.keys().held_workspaces == 1 && rotating.keys().previous_workspaces == 1
+    })
+    .await;
+    let report = rotating.keys();
+    assert!(report.complete && !report.previous_keys_may_go());
+    assert!(report.to_string().contains("another host"), "{report}");
+    create(&held).await;
+    owner.shutdown().await;
+    rotated(&rotating).await;
+    rotating.shutdown().await;
+    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work() {
+    let mut stage = Stage::new();
+    let foreign = sessions(&mut stage, 9, &[2]).await;
+    let ours = sessions(&mut stage, 1, &[1, 3]).await;
+    let before = stage.journal.records(tenant(2));
+    let rotating = tenants(&mut stage, 2, &[1]);
+    rotating.keys_checked().await;
+    assert_eq!(rotating.keys().missing_workspaces, 1);
+    let report = rotated(&rotating).await;
+    assert_eq!(report.missing.len(), 1);
+    let missing = report.missing.first().unwrap();
+    assert_eq!((missing.tenant, missing.unopened), (tenant(2), 2));
+    assert!(
+        report.to_string().contains(&tenant(2).to_string()),
+        "{report}"
+    );
+    let refused = match rotating.tenant(tenant(2)).await {
+        Ok(host) => host.active_count().await.err(),
+        Err(error) => Some(error),
+    };
+    let Some(DurableError::StateKeyMissing(refused)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(refused.tenant, tenant(2));
+    assert_all_live(&rotating, &ours).await;
+    rotating.shutdown().await;
+    assert_eq!(stage.journal.records(tenant(2)), before);
+    // With its key it goes on.
+    let with_all = tenants(&mut stage, 2, &[1, 9]);
+    assert_eq!(rotated(&with_all).await.missing_workspaces, 0);
+    assert_all_live(&with_all, &foreign).await;
+}
+
+#[tokio::test]
+async fn a_reseal_that_was_cut_off_goes_on_the_next_time() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1]).await;
+    let old = stage.journal.records(tenant(1));
+    let rotating = tenants(&mut stage, 2, &[1]);
+    rotated(&rotating).await;
+    rotating.shutdown().await;
+    // As if only `meta` had been kept of it.
+    let session = old.iter().find(|it| it.key != "meta").unwrap().clone();
+    put(&stage.journal, tenant(1), session).await;
+    let without = tenants(&mut stage, 2, &[]);
+    until("all is looked at", async || without.keys().complete).await;
+    let report = without.keys();
+    let missing = report.missing.first().unwrap();
+    assert_eq!((missing.unopened, missing.records), (1, 2));
+    assert!(missing.first.starts_with("session/"), "{missing}");
+    without.shutdown().await;
+    let again = tenants(&mut stage, 2, &[1]);
+    assert_eq!(rotated(&again).await.records, 2);
+    again.shutdown().await;
+    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+}
+
+async fn put(journal: &TestJournal, tenant: TenantId, change: Change) {
+    let mut writer = journal.take_over(tenant).await.unwrap();
+    writer.append(&[change], 0).await.unwrap();
+    writer.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_journal_that_is_away_is_asked_again_until_all_is_resealed() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1, 2]).await;
+    stage.journal.set(Mood::Away);
+    let rotating = tenants(&mut stage, 2, &[1]);
+    until("a round has failed", async || rotating.keys().rounds > 0).await;
+    let report = rotating.keys();
+    assert!(!report.meta_checked && !report.previous_keys_may_go());
+    assert!(report.problem.unwrap().contains("it is away"));
+    stage.journal.set(Mood::Well);
+    rotated(&rotating).await;
+    assert_all_live(&rotating, &grants).await;
+}
+
+#[tokio::test]
+async fn a_tenant_in_use_is_resealed_while_it_serves() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1, 2]).await;
+    let rotating = tenants(&mut stage, 2, &[1]);
+    let host = rotating.tenant(tenant(1)).await.unwrap();
+    let events = host.subscribe(0).await.unwrap();
+    create(&host).await;
+    rotated(&rotating).await;
+    assert!(rotating.is_loaded(tenant(1)), "it is not unloaded for that");
+    drop(events);
+    rotating.shutdown().await;
+    assert_eq!(stage.journal.take_overs(), 2 + 2, "each is loaded once");
+    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_fails_does_not_keep_records_from_being_resealed_with_their_times() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1]).await;
+    let at = |change: &Change| serde_json::from_str::<Value>(&change.value).unwrap()["at"].clone();
+    let before: Vec<Value> = stage.journal.records(tenant(1)).iter().map(at).collect();
+    let clock = Arc::clone(&stage.clock);
+    let now = clawdb_session_host::clock::Clock::now(&*clock);
+    clock.set(clawdb_session_host::clock::Instant {
+        seconds: -1,
+        nanoseconds: 0,
+    });
+    let rotating = tenants(&mut stage, 2, &[1]);
+    rotated(&rotating).await;
+    rotating.shutdown().await;
+    let after: Vec<Value> = stage.journal.records(tenant(1)).iter().map(at).collect();
+    assert_eq!(before, after);
+    clock.set(now);
+    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+}

@@ -1,0 +1,179 @@
+//! R6: what the service does while the host's clock is behind the time of the sessions.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdb_session_host::clock::{Clock, ManualClock, SystemClock};
+use clawdb_session_host::durable::DurableOptions;
+use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::journal::TenantId;
+use clawdb_session_host::journal::redb::RedbJournal;
+use clawdb_session_host::jwt::JwtGuard;
+use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use nix::sys::signal::Signal;
+use reqwest::{Client, Method};
+use serde_json::json;
+
+use crate::program::{Program, start, with_key};
+use crate::service::{ADMIN_KEY, Answer, TestService, answer, engine, keyed, text, until, worker};
+
+const DAY: Duration = Duration::from_hours(24);
+const OTHER: &str = "22222222-2222-4222-8222-222222222222";
+
+async fn accept(service: &TestService) -> Answer {
+    answer(service.admin(Method::POST, "/v1/clock/accept")).await
+}
+
+async fn health(service: &TestService) -> Answer {
+    answer(service.request(Method::GET, "/healthz")).await
+}
+
+#[tokio::test]
+async fn r06_while_the_clock_is_behind_the_service_is_not_ready_and_grants_nothing() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.clock.rewind(DAY);
+    let refused = service.create(&worker()).await;
+    let message = refused.assert_refused(503, "clock_behind");
+    assert!(message.contains("86400000 ms"), "{message}");
+    assert!(refused.header("retry-after").is_some());
+    let id = text(&grant["session_id"]);
+    for (method, path) in [
+        (Method::POST, format!("/v1/sessions/{id}/refresh")),
+        (Method::GET, format!("/v1/sessions/{id}")),
+    ] {
+        let refused = answer(service.admin(method, &path)).await;
+        refused.assert_refused(503, "clock_behind");
+    }
+    let me = service.me(&grant["token"]).await;
+    let message = me.assert_refused(503, "clock_behind");
+    assert!(
+        !message.contains("ms"),
+        "an agent learns no more: {message}"
+    );
+    let health = health(&service).await;
+    let message = health.assert_refused(503, "clock_behind");
+    let named = "00000000-0000-0000-0000-000000000000 (86400000 ms)";
+    assert!(message.contains(named), "{message}");
+    let metrics = service.metrics().await;
+    for line in [
+        "clawdb_session_clock_lag_seconds 86400.0",
+        "clawdb_session_clock_behind_tenants 1",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
+    }
+    service.clock.advance(DAY);
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+    assert_eq!(service.create(&worker()).await.status, 201);
+    assert_eq!(
+        answer(service.request(Method::GET, "/healthz"))
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn r06_a_workspace_other_than_the_default_one_makes_the_service_not_ready_too() {
+    let service = TestService::new().await;
+    service.clock.advance(DAY);
+    let create = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let created = answer(create.header("X-Workspace-Id", OTHER)).await;
+    assert_eq!(created.status, 201);
+    service.clock.rewind(DAY);
+    let health = health(&service).await;
+    let message = health.assert_refused(503, "clock_behind");
+    assert!(message.contains(OTHER), "{message}");
+}
+
+#[tokio::test]
+async fn r06_an_admin_accepts_a_clock_that_was_set_back() {
+    let service = TestService::new().await;
+    let anybody = service.request(Method::POST, "/v1/clock/accept");
+    answer(anybody).await.assert_refused(401, "unauthorized");
+    let grant = service.session().await;
+    accept(&service)
+        .await
+        .assert_refused(409, "clock_not_behind");
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+    service.clock.rewind(DAY);
+    let accepted = accept(&service).await;
+    assert_eq!(
+        (accepted.status.as_u16(), accepted.body),
+        (200, json!({ "revoked": 1 }))
+    );
+    assert_eq!(health(&service).await.status, 200);
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    let grant = service.session().await;
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+}
+
+/// Leaves a session in the journal that was made when the clock was a day ahead.
+async fn live_through_a_wrong_time(file: &Path) {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    clock.advance(DAY);
+    let guard = JwtGuard::new(&[1; 32]).unwrap().with_clock(clock.clone());
+    let host = HostOptions {
+        clock,
+        ..HostOptions::new(guard)
+    };
+    let options = DurableOptions::new(engine().clone(), host, keyed());
+    let journal = Arc::new(RedbJournal::open(file).await.unwrap());
+    let tenants = Tenants::new(options, journal, TenantLimits::default());
+    let host = tenants.tenant(TenantId::default()).await.unwrap();
+    let agent = "0a9e0000-0000-4000-8000-000000000001";
+    host.create_session(agent, "worker", vec![], None)
+        .await
+        .unwrap();
+    tenants.shutdown().await;
+    drop((host, tenants));
+    until("the file is closed", async || {
+        File::open(file).unwrap().try_lock().is_ok()
+    })
+    .await;
+}
+
+fn serve(file: &Path, more: &[&str]) -> Program {
+    let arguments = [&["--journal", file.to_str().unwrap()], more].concat();
+    let mut command = with_key(&arguments);
+    let key = keyed().state_key.unwrap();
+    command.env("CLAWDB_SESSION_STATE_KEY", hex::encode(key));
+    command.env("CLAW_GUARD_JWT_SECRET", "a secret of 32 bytes for a guard");
+    start(command)
+}
+
+#[tokio::test]
+async fn r06_serve_accepts_at_its_start_a_clock_that_was_set_back_if_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessions.redb");
+    live_through_a_wrong_time(&file).await;
+
+    let program = serve(&file, &[]);
+    let health = |program: &Program| Client::new().get(format!("{}/healthz", program.url));
+    answer(health(&program))
+        .await
+        .assert_refused(503, "clock_behind");
+    let create = Client::new().post(format!("{}/v1/sessions", program.url));
+    let create = create.header("X-Admin-Key", ADMIN_KEY).json(&worker());
+    answer(create).await.assert_refused(503, "clock_behind");
+    let left = program.end(Signal::SIGTERM);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    let line = "00000000-0000-0000-0000-000000000000: the host grants no time";
+    assert_eq!(left.err.matches(line).count(), 1, "{}", left.err);
+
+    let program = serve(&file, &["--accept-clock-set-back"]);
+    assert_eq!(answer(health(&program)).await.status, 200);
+    let left = program.end(Signal::SIGTERM);
+    let line = "00000000-0000-0000-0000-000000000000: the clock is accepted, 1 sessions ended";
+    assert!(left.err.contains(line), "{}", left.err);
+
+    // Told so again, it has nothing to accept.
+    let program = serve(&file, &["--accept-clock-set-back"]);
+    assert_eq!(answer(health(&program)).await.status, 200);
+    assert!(!program.end(Signal::SIGTERM).err.contains("accepted"));
+}

@@ -1,0 +1,230 @@
+//! The state key is rotated on NATS: workspaces that nobody has, and those that another host has.
+
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::CreateRequest;
+use clawdb_session_host::durable::{DurableHost, DurableOptions};
+use clawdb_session_host::engine::SessionEngine;
+use clawdb_session_host::host::{Grant, HostOptions, default_config};
+use clawdb_session_host::journal::{Journal, TenantId};
+use clawdb_session_host::jwt::JwtGuard;
+use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::nats_server::NatsServer;
+use crate::scene::{eventually, journal, tenant};
+
+const A: u8 = 0xaa;
+const B: u8 = 0xbb;
+
+/// A host with this state key and these before it.
+async fn tenants(server: &NatsServer, key: u8, previous: &[u8]) -> Tenants {
+    let guard = JwtGuard::new(&[7; 32]).unwrap();
+    let mut config = default_config();
+    config.state_key = Some(vec![key; 32]);
+    config.previous_state_keys = previous.iter().map(|byte| vec![*byte; 32]).collect();
+    let engine = SessionEngine::new().unwrap();
+    let options = DurableOptions {
+        tick: Duration::from_millis(100),
+        ..DurableOptions::new(engine, HostOptions::new(guard), config)
+    };
+    let journal: Arc<dyn Journal> = Arc::new(journal(server).await);
+    Tenants::new(options, journal, TenantLimits::default())
+}
+
+async fn create(host: &DurableHost) -> Grant {
+    let request = CreateRequest {
+        agent_id: "0a9e0000-0000-4000-8000-000000000001".into(),
+        role: "worker".into(),
+        scopes: Vec::new(),
+        task_type: None,
+        expires_in: None,
+        metadata: None,
+        max_uses: None,
+    };
+    host.create(request).await.unwrap()
+}
+
+async fn session(tenants: &Tenants, id: TenantId) -> Grant {
+    create(&tenants.tenant(id).await.unwrap()).await
+}
+
+async fn assert_lives(tenants: &Tenants, id: TenantId, grant: &Grant) {
+    let host = tenants.tenant(id).await.unwrap();
+    let session = host.validate(&*grant.token).await.unwrap();
+    assert_eq!(session.id, grant.session.id);
+}
+
+async fn rotated(tenants: &Tenants) {
+    eventually("all is resealed", async || {
+        tenants.keys().previous_keys_may_go()
+    })
+    .await;
+}
+
+/// `rekey` with a lease of so many seconds: for 3/2 of that it waits for what another host has.
+fn rekey(server: &NatsServer, lease: &str) -> Command {
+    let digits = |byte: u8| format!("{byte:02x}").repeat(32);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
+    command
+        .args([
+            "rekey",
+            "--single",
+            "--lease",
+            lease,
+            "--nats",
+            &server.url(),
+        ])
+        .env("CLAWDB_SESSION_STATE_KEY", digits(B))
+        .env("CLAWDB_SESSION_PREVIOUS_STATE_KEYS", digits(A))
+        .env_remove("CLAW_GUARD_JWT_SECRET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What it says, without keeping the server from running meanwhile.
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives_it_back() {
+    let server = NatsServer::start().await;
+    let (first, second) = (tenant(), tenant());
+    let owner = tenants(&server, A, &[]).await;
+    let grants = [
+        (first, session(&owner, first).await),
+        (second, session(&owner, second).await),
+    ];
+    owner.tenant(second).await.unwrap().shutdown().await;
+
+    let rotating = tenants(&server, B, &[A]).await;
+    eventually("what nobody has is resealed", async || {
+        let keys = rotating.keys();
+        keys.complete && (keys.previous_workspaces, keys.held_workspaces) == (1, 1)
+    })
+    .await;
+    assert!(!rotating.keys().previous_keys_may_go());
+    assert_lives(&owner, first, &grants[0].1).await;
+    owner.shutdown().await;
+    rotated(&rotating).await;
+    rotating.shutdown().await;
+
+    let after = tenants(&server, B, &[]).await;
+    for (id, grant) in &grants {
+        assert_lives(&after, *id, grant).await;
+    }
+    after.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rekey_reseals_what_nobody_has_and_says_who_is_to_reseal_the_rest() {
+    let server = NatsServer::start().await;
+    let (first, second) = (tenant(), tenant());
+    let owner = tenants(&server, A, &[]).await;
+    let grants = [
+        (first, session(&owner, first).await),
+        (second, session(&owner, second).await),
+    ];
+    owner.tenant(second).await.unwrap().shutdown().await;
+
+    let held = output(rekey(&server, "1")).await;
+    let err = String::from_utf8_lossy(&held.stderr);
+    assert!(!held.status.success(), "{held:?}");
+    for what in ["of 1 workspaces", "another host has", &first.to_string()] {
+        assert!(err.contains(what), "{what} is missing in: {err}");
+    }
+    assert_lives(&owner, first, &grants[0].1).await;
+    owner.shutdown().await;
+
+    let done = output(rekey(&server, "1")).await;
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("may be dropped"), "{said}");
+    let after = tenants(&server, B, &[]).await;
+    for (id, grant) in &grants {
+        assert_lives(&after, *id, grant).await;
+    }
+    after.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rekey_that_is_told_to_end_says_what_is_left() {
+    let server = NatsServer::start().await;
+    let id = tenant();
+    let owner = tenants(&server, A, &[]).await;
+    let grant = session(&owner, id).await;
+    let mut child = rekey(&server, "600").spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
+    let ended = tokio::task::spawn_blocking(move || {
+        use std::io::{BufRead, Read};
+        let mut err = String::new();
+        while !err.contains("another host has the workspace") {
+            assert!(lines.read_line(&mut err).unwrap() > 0, "{err}");
+        }
+        let pid = i32::try_from(child.id()).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+        lines.read_to_string(&mut err).unwrap();
+        (child.wait().unwrap(), err)
+    });
+    let (status, err) = ended.await.unwrap();
+    assert!(!status.success());
+    assert!(
+        err.contains("interrupted; run it again") && err.contains("still sealed"),
+        "{err}"
+    );
+    assert_lives(&owner, id, &grant).await;
+    owner.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_another_prefix_is_no_tenant() {
+    let server = NatsServer::start().await;
+    let context = server.context().await;
+    let digits = tenant().workspace().as_simple().to_string();
+    for name in [
+        format!("clawdb-session-other-{digits}"),
+        format!("other-{digits}"),
+        format!("clawdb-session-{}", digits.to_uppercase()),
+        "clawdb-session-notes".into(),
+    ] {
+        let config = async_nats::jetstream::stream::Config {
+            subjects: vec![format!("{name}.>")],
+            name,
+            ..Default::default()
+        };
+        context.create_stream(config).await.unwrap();
+    }
+    let journal = journal(&server).await;
+    let id = tenant();
+    journal
+        .take_over(id)
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    assert_eq!(journal.tenants().await.unwrap(), [id]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_tenants_than_a_server_lists_at_a_time_are_all_listed() {
+    let server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let mut ids: Vec<TenantId> = (0..1_050).map(|_| tenant()).collect();
+    for part in ids.chunks(16) {
+        let making = part.iter().map(|id| journal.take_over(*id));
+        for writer in futures::future::join_all(making).await {
+            drop(writer.unwrap());
+        }
+    }
+    ids.sort_unstable();
+    assert_eq!(journal.tenants().await.unwrap(), ids);
+}
