@@ -12,7 +12,7 @@ use crate::{AgentId, SessionId, WorkspaceId};
 use crate::{
     Attributes, Change, Claims, Clock, Config, CreateRequest, Denial, Duplicate, EndReason, Error,
     Event, EventKind, Guard, GuardError, IssueRequest, IssuedToken, Limit, MaxUses, Metadata,
-    Notice, Overflow, RevokeFilter, Role, Scope, Scopes, SessionManager, Subscription,
+    Notice, Overflow, RevokeFilter, Role, Run, Scope, Scopes, SessionManager, Subscription,
     SystemEntropy, TaskType, Timestamp, Token,
 };
 
@@ -286,6 +286,7 @@ impl events::Guest for Component {
             events: page.events.into_iter().map(Into::into).collect(),
             next: page.next,
             missed: page.missed,
+            run: number_of(page.run),
         })
     }
 
@@ -323,6 +324,10 @@ impl persistence::Guest for Component {
         };
         let changes: Vec<Change> = changes.into_iter().map(change).collect();
         Ok(manager().restore(&changes)?)
+    }
+
+    fn close_event_run() -> Result<(), sessions::Error> {
+        Ok(manager().close_event_run()?)
     }
 }
 
@@ -375,6 +380,7 @@ impl settings::Guest for Component {
             last_change: stats.last_change,
             state_bytes: stats.state_bytes,
             last_event: stats.last_event,
+            event_run: number_of(stats.event_run),
             created: stats.totals.created,
             refreshed: stats.totals.refreshed,
             rotated: stats.totals.rotated,
@@ -418,6 +424,11 @@ async fn push(
 }
 
 // Translations.
+
+/// The number of a run; 0 where there is none.
+fn number_of(run: Option<Run>) -> u64 {
+    run.map_or(0, Run::get)
+}
 
 /// Counts are bounded by `max-sessions`, far below the end of `u32`.
 fn count(count: usize) -> u32 {
@@ -482,6 +493,7 @@ impl From<crate::Grant> for sessions::Grant {
 impl From<Event> for events::Event {
     fn from(event: Event) -> Self {
         Self {
+            run: number_of(event.run),
             sequence: event.sequence,
             time: event.time.as_millis(),
             session_id: event.session_id.into(),

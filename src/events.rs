@@ -1,9 +1,11 @@
 //! What happened, in order, in a ring of bounded size (R17, R18, R32).
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::task::{Context, Poll, Waker};
 
 use crate::clock::Timestamp;
+use crate::entropy::{Entropy, EntropyUnavailable};
 use crate::error::Error;
 use crate::id::{AgentId, SessionId};
 use crate::session::Session;
@@ -76,9 +78,44 @@ pub enum EventKind {
     Denied(Denial),
 }
 
+/// One unbroken numbering of events (R17): no other event of the run has the same sequence number, and
+/// no number is left out between two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run(NonZeroU64);
+
+impl Run {
+    /// The run with this number; none for 0.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// A run that no other instance has.
+    ///
+    /// # Errors
+    /// [`EntropyUnavailable`].
+    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes)?;
+        let number = NonZeroU64::new(u64::from_le_bytes(bytes));
+        Ok(Self(number.unwrap_or(NonZeroU64::MIN)))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
 /// One thing that happened to one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// The run that the sequence number is of.
+    pub run: Option<Run>,
     /// Rises by one with each event, from 1.
     pub sequence: u64,
     /// When it was recorded.
@@ -106,6 +143,8 @@ pub struct EventPage {
     pub next: u64,
     /// How many events the reader has lost.
     pub missed: u64,
+    /// The current run; none before the first session was asked for.
+    pub run: Option<Run>,
 }
 
 /// The newest events.
@@ -114,6 +153,12 @@ pub struct EventLog {
     ring: VecDeque<Event>,
     capacity: usize,
     last: u64,
+    /// The run that this instance drew for itself.
+    own_run: Option<Run>,
+    /// The run that `last` is of.
+    run: Option<Run>,
+    /// The run of the next event, where `run` is closed.
+    next_run: Option<Run>,
     /// Who waits for the next event.
     waiting: Vec<Waker>,
 }
@@ -126,6 +171,9 @@ impl EventLog {
             ring: VecDeque::new(),
             capacity: capacity as usize,
             last: 0,
+            own_run: None,
+            run: None,
+            next_run: None,
             waiting: Vec::new(),
         }
     }
@@ -135,13 +183,39 @@ impl EventLog {
         self.capacity = capacity as usize;
     }
 
+    /// Begins the instance's own run. Call it before the first event.
+    pub fn begin_run(&mut self, run: Run) {
+        self.own_run = Some(run);
+        self.run = self.run.or(self.own_run);
+    }
+
+    /// Closes the run: it gets no further event, so that another instance can continue it. The next
+    /// event of this instance begins the run `next`.
+    pub fn close_run(&mut self, next: Run) {
+        self.next_run = Some(next);
+    }
+
+    /// The current run; none before there is one.
+    #[must_use]
+    pub fn run(&self) -> Option<Run> {
+        self.run
+    }
+
+    /// The current run if it is closed.
+    #[must_use]
+    pub fn closed_run(&self) -> Option<Run> {
+        self.next_run.and(self.run)
+    }
+
     /// Records an event under the next sequence number, and wakes who waits for one.
     pub fn record(&mut self, time: Timestamp, session: &Session, kind: EventKind) {
         while self.ring.len() >= self.capacity {
             self.ring.pop_front();
         }
         self.last = self.last.saturating_add(1);
+        self.run = self.next_run.take().or(self.run);
         self.ring.push_back(Event {
+            run: self.run,
             sequence: self.last,
             time,
             session_id: session.id,
@@ -172,11 +246,13 @@ impl EventLog {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// The events of an instance before this one had numbers up to this one. They are lost to all
-    /// readers.
-    pub fn go_on_behind(&mut self, last: u64) {
+    /// The events of an instance before this one had numbers up to `last`. They are lost to all
+    /// readers. Where that instance closed its run, this one continues it; otherwise there may have
+    /// been events that are not counted, and this one goes on in its own run.
+    pub fn go_on_behind(&mut self, last: u64, closed: Option<Run>) {
         if self.ring.is_empty() {
-            self.last = self.last.max(last);
+            self.last = last;
+            self.run = closed.or(self.own_run);
         }
     }
 
@@ -209,6 +285,7 @@ impl EventLog {
             events,
             next,
             missed,
+            run: self.run,
         }
     }
 }

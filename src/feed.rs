@@ -311,6 +311,21 @@ impl Feed {
         }
     }
 
+    /// No event has passed `last`, and none will before [`Feed::note_event`] is told of it.
+    pub fn end_events_at(&mut self, last: u64) {
+        self.events = last;
+        self.mark_meta();
+    }
+
+    /// The events go on behind `last`, where another instance has closed its run. That is a change of
+    /// what belongs to no session: what was read says that the run is closed, and it is not any more.
+    pub fn go_on_behind(&mut self, last: u64) {
+        self.events = last.saturating_add(EVENTS_AT_A_TIME);
+        if let Some(slot) = self.meta {
+            self.note_outdated(slot);
+        }
+    }
+
     /// A record that outlives what it is about and is of no use any more.
     #[must_use]
     pub fn first_due(&self, now: Timestamp) -> Option<u32> {

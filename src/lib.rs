@@ -129,7 +129,7 @@ pub use clock::{Clock, MonotonicClock, Timestamp};
 pub use config::{Config, Overflow};
 pub use entropy::{Entropy, EntropyUnavailable, SystemEntropy};
 pub use error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
-pub use events::{Denial, EndReason, Event, EventKind, EventPage};
+pub use events::{Denial, EndReason, Event, EventKind, EventPage, Run};
 pub use guard::{Claims, Guard, IssueRequest, IssuedToken};
 pub use id::{AgentId, SessionId, WorkspaceId};
 pub use manager::{FlushReport, Notice, SessionManager, Statistics, Subscription};

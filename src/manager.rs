@@ -26,7 +26,7 @@ use crate::clock::{Clock, MonotonicClock, Timestamp};
 use crate::config::{Config, Limits, within};
 use crate::entropy::Entropy;
 use crate::error::{Error, GuardError};
-use crate::events::{Denial, EndReason, EventPage};
+use crate::events::{Denial, EndReason, EventPage, Run};
 use crate::guard::{Claims, Guard, IssueRequest, is_handle};
 use crate::id::{AgentId, SessionId};
 use crate::record::{Change, ChangePage};
@@ -55,7 +55,7 @@ pub struct SessionManager<G, C, E> {
     store: RefCell<Store>,
     /// Made with the first session: before it there is nothing to recognise.
     key: OnceCell<Rc<FingerprintKey>>,
-    /// The tables have their seed.
+    /// The tables have their seed, and the events their run.
     seeded: Cell<bool>,
     configured: Cell<bool>,
     /// There was an operation on sessions: nothing is restored any more.
@@ -111,6 +111,8 @@ pub struct Statistics {
     pub clock_lag: u64,
     /// Whether that is above the tolerance.
     pub clock_behind: bool,
+    /// The run that it is of; none before there is one.
+    pub event_run: Option<Run>,
     /// Counts since the start.
     pub totals: Totals,
 }
@@ -698,6 +700,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
+    /// Closes the run of events, so that the next instance continues it: the record says how far the
+    /// events have got. The next event of this instance begins another run.
+    ///
+    /// # Errors
+    /// [`Error::NoStateKey`], [`Error::EntropyUnavailable`].
+    pub fn close_event_run(&self) -> Result<(), Error> {
+        let next = Run::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
+        self.store.borrow_mut().close_event_run(next)
+    }
+
     /// Figures of this moment.
     pub fn stats(&self) -> Statistics {
         let now = self.clock.now_unless_restoring();
@@ -717,6 +729,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             last_event: store.events().last(),
             clock_lag: self.clock.lag(),
             clock_behind: store.check_lag(self.clock.reading(), now).is_err(),
+            event_run: store.events().run(),
             totals: store.totals(),
         }
     }
@@ -734,7 +747,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.clock.now()
     }
 
-    /// The fingerprint key. It and the seed of the tables are drawn when the first session is asked
+    /// The fingerprint key. It, the seed of the tables and the run of the events are drawn when the first session is asked
     /// for: before that there is nothing to recognise, and an instance starts without asking
     /// its host for anything.
     fn key(&self) -> Result<&FingerprintKey, Error> {
@@ -751,11 +764,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(self.key.get_or_init(|| key))
     }
 
-    /// Sees to it that the tables have their seed, before there is anything in them.
+    /// Sees to it that the tables have their seed and the events their run, before there is anything in
+    /// them.
     fn seed(&self) -> Result<(), Error> {
         if !self.seeded.get() {
-            let seed = Seed::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
-            self.store.borrow_mut().seed(&seed);
+            let drawn = Seed::random(&self.entropy)
+                .and_then(|seed| Ok((seed, Run::random(&self.entropy)?)));
+            let (seed, run) = drawn.map_err(|_| Error::EntropyUnavailable)?;
+            let mut store = self.store.borrow_mut();
+            store.seed(&seed);
+            store.events_mut().begin_run(run);
             self.seeded.set(true);
         }
         Ok(())

@@ -8,7 +8,7 @@
 //!
 //! | object | of the key | members |
 //! |---|---|---|
-//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed |
+//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed; `closed-run`, the run of the events that was closed at `events`, where that was so |
 //! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `until`, `began`, `owed` (each `handle`, `expires-at`) |
 //! | `ended` | `session/<id>` | `until`, `owed` |
 //! | `cut-off` | `cut-off/<era>` | `era`, `until`, and `agent` or `role` unless it was for everything |

@@ -22,7 +22,9 @@
 //! A read is answered from the instance, if the host still has the tenant when the answer is there. It
 //! can tell what is not durable yet (and whoever did that has no answer yet). The uses of a session
 //! with `max-uses` are made durable before `validate`, `validate-many` and `authorize` answer: none is granted twice.
-//! The [events](DurableHost::subscribe) are not kept, but their numbers go on.
+//! The [events](DurableHost::subscribe) are not kept, but their numbers go on: in the same run after a
+//! [shutdown](DurableHost::shutdown) or an [upgrade](DurableHost::upgrade), in another one after a loss
+//! (see `events` in the WIT).
 //!
 //! # The guard
 //!
@@ -248,8 +250,9 @@ impl DurableHost {
     }
 
     /// `events.subscribe`. The stream ends with the instance, also when that is replaced, upgraded or
-    /// lost; subscribe again with the sequence of the last event then. The numbers go on, and the next
-    /// event's `missed` tells what was lost with the instance.
+    /// lost; subscribe again with the sequence of the last event then. Where the new subscription is of
+    /// the same [run](Subscription::run), the next event's `missed` tells what was lost in between;
+    /// where it is of another one, any number of events may have been.
     ///
     /// # Errors
     /// [`DurableError`].
@@ -280,7 +283,8 @@ impl DurableHost {
     }
 
     /// Takes no new calls, lets those that are under way end, makes durable what has changed, and gives
-    /// the tenant back, so that another host can have it at once.
+    /// the tenant back, so that another host can have it at once. If all calls have ended, the next host
+    /// continues the run of events.
     ///
     /// With a handle of [`Tenants`](crate::tenants::Tenants) this unloads the tenant; the next call loads
     /// it again.

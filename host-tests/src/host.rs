@@ -439,7 +439,7 @@ impl SessionHost {
         Ok(call!(self, clawdb_session_events.call_poll_events(since, max)).await??)
     }
 
-    /// `events.subscribe`.
+    /// `events.subscribe`. The subscription also has the run that its events begin in.
     ///
     /// # Errors
     /// [`CallError`].
@@ -447,9 +447,14 @@ impl SessionHost {
         let answer = self.call((), move |accessor, component| {
             Box::pin(async move {
                 let events = component.clawdb_session_events();
-                match events.call_subscribe(accessor, since).await? {
-                    Ok(stream) => accessor
-                        .with(|store| Subscription::new(stream, store))
+                let stream = match events.call_subscribe(accessor, since).await? {
+                    Ok(stream) => stream,
+                    Err(error) => return Ok(Err(error)),
+                };
+                // An empty page, which tells where the events are.
+                match events.call_poll_events(accessor, u64::MAX, 1).await? {
+                    Ok(page) => accessor
+                        .with(|store| Subscription::new(stream, &page, store))
                         .map(Ok),
                     Err(error) => Ok(Err(error)),
                 }
@@ -514,6 +519,14 @@ impl SessionHost {
             sizes.fold(0, usize::saturating_add),
         )?;
         Ok(call!(self, clawdb_session_persistence.call_restore(changes)).await??)
+    }
+
+    /// `persistence.close-event-run`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn close_event_run(&self) -> Result<(), CallError> {
+        Ok(call!(self, clawdb_session_persistence.call_close_event_run()).await??)
     }
 
     /// Waits until the instance has ended.

@@ -10,7 +10,7 @@ use futures::stream::StreamExt;
 use wasmtime::component::{Source, StreamConsumer, StreamReader, StreamResult};
 use wasmtime::{AsContextMut, StoreContextMut};
 
-use crate::bindings::exports::clawdb::session::events::Event;
+use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
 
 /// How many events wait in the host for a reader that is slower than the component.
 const BUFFER: usize = 64;
@@ -26,19 +26,39 @@ const BUFFER: usize = 64;
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
+    run: u64,
+    newest: u64,
     /// Keeps the instance from being taken for idle.
     _use: Option<Arc<()>>,
 }
 
 impl Subscription {
-    /// Takes what the component writes.
+    /// Takes what the component writes; `page` tells where its events are.
     pub(crate) fn new<S: AsContextMut>(
         stream: StreamReader<Event>,
+        page: &EventPage,
         store: S,
     ) -> wasmtime::Result<Self> {
         let (sender, events) = mpsc::channel(BUFFER);
         stream.pipe(store, Forward(sender))?;
-        Ok(Self { events, _use: None })
+        Ok(Self {
+            events,
+            run: page.run,
+            newest: page.next,
+            _use: None,
+        })
+    }
+
+    /// The instance's run when the subscription began; 0 before its first session is asked for.
+    #[must_use]
+    pub const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// The sequence number of the newest event when the subscription began; 0 where there was none.
+    #[must_use]
+    pub const fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// Holds this for as long as there is a reader.

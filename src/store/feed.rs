@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::{Entry, Link, Store, TOMBSTONE};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::Run;
 use crate::feed::{About, Ended, Feed, Row, Switch};
 use crate::hex;
 use crate::id::SessionId;
@@ -36,8 +37,12 @@ impl Store {
         is_behind: bool,
     ) -> Result<ChangePage, Error> {
         let newest_event = self.events.newest();
+        let is_closed = self.events.closed_run().is_some();
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
-        feed.note_event(newest_event);
+        // Where the run is closed, no room is kept ahead of its last event.
+        if !is_closed {
+            feed.note_event(newest_event);
+        }
         feed.note_time(now, is_behind);
         let more_to_renew = feed.renew();
         let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
@@ -78,6 +83,20 @@ impl Store {
     #[must_use]
     pub fn tombstones(&self) -> usize {
         self.feed.as_ref().map_or(0, Feed::tombstones)
+    }
+
+    /// Closes the run of events, and records how far it has got; the next event begins the run `next`.
+    ///
+    /// # Errors
+    /// [`Error::NoStateKey`].
+    pub fn close_event_run(&mut self, next: Run) -> Result<(), Error> {
+        let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
+        // Before the first session there is neither a run nor a record.
+        if self.events.run().is_some() && self.fingerprint_key.is_some() {
+            self.events.close_run(next);
+            feed.end_events_at(self.events.last());
+        }
+        Ok(())
     }
 
     /// The key of the fingerprints is this one from here on.
@@ -312,6 +331,9 @@ impl Store {
         body.text("fingerprint-key", &hex::encode(&wrapped));
         body.text("salt", &hex::encode(salt));
         body.number("events", feed.events);
+        if let Some(run) = self.events.closed_run() {
+            body.number("closed-run", run.get());
+        }
         Some(body)
     }
 

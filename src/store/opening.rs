@@ -7,6 +7,7 @@ use super::current::MAX_OWED;
 use super::{Entry, Store, Superseded, TOMBSTONE, pending_size};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::Run;
 use crate::feed::Switch;
 use crate::groups::Era;
 use crate::hex;
@@ -40,17 +41,24 @@ pub(super) struct Restored {
 /// What a record says.
 #[derive(Debug)]
 pub(super) enum What {
-    Meta {
-        key: Rc<FingerprintKey>,
-        salt: [u8; SALT_BYTES],
-        events: u64,
-    },
+    Meta(Meta),
     Session(Box<Entry>, Vec<Debt>),
     Ended(SessionId, Timestamp, Vec<Debt>),
     CutOff(Switch),
     Revocation(u64, Debt),
     /// A token that was issued in vain, and is revoked.
     Revoked(u64),
+}
+
+/// What belongs to no session.
+#[derive(Debug)]
+pub(super) struct Meta {
+    pub key: Rc<FingerprintKey>,
+    pub salt: [u8; SALT_BYTES],
+    /// No event has a higher sequence number.
+    pub events: u64,
+    /// The run whose last event has that number, if it was closed.
+    pub closed_run: Option<Run>,
 }
 
 /// A token that the guard is still to revoke.
@@ -68,7 +76,7 @@ impl Restored {
             sizes.fold(0, u64::saturating_add)
         };
         match &self.what {
-            What::Meta { .. } => 0,
+            What::Meta(_) => 0,
             What::Session(entry, owed) => entry.size().saturating_add(debts(owed)),
             What::Ended(_, _, owed) => debts(owed).saturating_add(TOMBSTONE),
             What::CutOff(_) | What::Revoked(_) => TOMBSTONE,
@@ -155,11 +163,12 @@ impl Store {
             ));
         }
         let key = FingerprintKey::from_secret(secret).ok_or(Error::EntropyUnavailable)?;
-        Ok(What::Meta {
+        Ok(What::Meta(Meta {
             key: Rc::new(key),
             salt,
             events: number(meta, "events")?,
-        })
+            closed_run: meta.number("closed-run").and_then(Run::new),
+        }))
     }
 
     fn read_session(&self, id: SessionId, record: &Object<'_>) -> Result<Entry, Error> {

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use super::opening::{Debt, Restored, What};
+use super::opening::{Debt, Meta, Restored, What};
 use super::{Entry, Link, Links, Store, TOMBSTONE, pending_size};
 use crate::clock::Timestamp;
 use crate::error::{Error, Limit};
@@ -17,7 +17,6 @@ use crate::feed::{About, Ended, Switch};
 use crate::id::SessionId;
 use crate::record::Change;
 use crate::revocations::{Owner, PendingKey, of_use_until};
-use crate::seal::SALT_BYTES;
 use crate::table::Table;
 use crate::token::FingerprintKey;
 
@@ -87,7 +86,7 @@ impl Store {
             feed.note_sequence(sequence);
         }
         let slot = match record.what {
-            What::Meta { key, salt, events } => self.take_meta_back(sequence, key, salt, events),
+            What::Meta(meta) => self.take_meta_back(sequence, meta),
             What::Revoked(number) => self.take_revoked_back(sequence, number),
             What::Session(entry, owed) => self.take_session_back(sequence, *entry, owed),
             What::Ended(id, until, owed) => self.take_end_back(sequence, id, until, owed),
@@ -102,18 +101,17 @@ impl Store {
         }
     }
 
-    fn take_meta_back(
-        &mut self,
-        sequence: u64,
-        key: Rc<FingerprintKey>,
-        salt: [u8; SALT_BYTES],
-        events: u64,
-    ) -> Option<u32> {
+    fn take_meta_back(&mut self, sequence: u64, meta: Meta) -> Option<u32> {
         let feed = self.feed.as_mut()?;
+        // The newest one alone says where the events have got to: one that closes a run counts them
+        // exactly, where those before it keep room ahead.
         let slot = feed.place_meta(sequence)?;
-        feed.events = feed.events.max(events);
-        self.events.go_on_behind(events);
-        self.fingerprint_key = Some((key, salt));
+        match meta.closed_run {
+            Some(_) => feed.go_on_behind(meta.events),
+            None => feed.events = meta.events,
+        }
+        self.events.go_on_behind(meta.events, meta.closed_run);
+        self.fingerprint_key = Some((meta.key, meta.salt));
         Some(slot)
     }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
@@ -17,6 +18,8 @@ use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -35,6 +38,8 @@ where that is not set, one is made and printed to standard error:
 Agents present the token that this gives:
   curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
 X-Workspace-Id, a UUID, says in which workspace; each has its own sessions.
+
+SIGTERM or SIGINT ends it in order: requests under way have 10 s. A second one ends it at once.
 
 Routes (the documentation of the library's module `serve` says what they take and give):
   POST   /v1/sessions                 GET    /v1/sessions/me
@@ -174,8 +179,15 @@ fn announce(address: SocketAddr) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Ends with the first SIGTERM or SIGINT from here on.
+/// Ends with the first SIGTERM or SIGINT from here on. A second one ends the process at once, as if
+/// nobody had asked for signals.
 pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order, so that the first one finds the flag as it is.
+        flag::register_conditional_default(signal, Arc::clone(&is_second))?;
+        flag::register(signal, Arc::clone(&is_second))?;
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -52,6 +52,13 @@ pub(super) struct Keeper {
 /// Nobody wants the host any more; whoever waits until it has ended.
 struct Closed(Option<(Option<Gate>, oneshot::Sender<()>)>);
 
+impl Closed {
+    /// Whether no call is under way.
+    fn has_gate(&self) -> bool {
+        matches!(&self.0, Some((Some(_), _)))
+    }
+}
+
 /// Why a tenure ended.
 enum End {
     Closed(Closed),
@@ -83,6 +90,10 @@ impl Keeper {
                 End::Closed(closed) => {
                     // What cannot be made durable now was not acknowledged either.
                     let _ = tenure.flush().await;
+                    // Where calls are still under way, there may be events that nobody counts.
+                    if closed.has_gate() {
+                        let _ = tenure.close_event_run().await;
+                    }
                     tenure.end(DurableError::closed()).release().await;
                     return closed;
                 }

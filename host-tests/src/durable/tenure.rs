@@ -128,6 +128,13 @@ impl Tenure {
         }
     }
 
+    /// Closes the run of events, so that the next instance continues it, and makes that durable. No call
+    /// may be under way.
+    pub async fn close_event_run(&mut self) -> Result<(), DurableError> {
+        self.serving.instance.host.close_event_run().await?;
+        self.flush().await
+    }
+
     /// Lets the new instance of a handover serve from now on. No call may be under way.
     ///
     /// After an error the old instance serves on.

@@ -51,8 +51,10 @@ impl Handover {
         }
     }
 
-    /// Copies the last part.
+    /// Copies the last part. No call may be under way: the new instance continues the run of events.
     pub async fn finish(&mut self) -> Result<Instance, DurableError> {
+        self.catch_up().await?;
+        self.from.instance.host.close_event_run().await?;
         self.catch_up().await?;
         Ok(self.to.clone())
     }

@@ -113,6 +113,7 @@ impl ToJson for Event {
             EventKind::Denied(reason) => ("denied", Some(denial(reason))),
         };
         let mut event = json!({
+            "run": event_run(self.run),
             "sequence": self.sequence,
             "time": time(self.time),
             "session-id": self.session_id,
@@ -136,6 +137,12 @@ impl ToJson for Vec<Event> {
     fn to_json(&self) -> Value {
         self.iter().map(ToJson::to_json).collect()
     }
+}
+
+/// A run of events, as 16 hexadecimal digits: many readers of JSON take numbers of its size for others.
+#[must_use]
+pub fn event_run(run: u64) -> String {
+    format!("{run:016x}")
 }
 
 /// The WIT's name of a reason.
@@ -184,7 +191,12 @@ pub fn limit_name(limit: Limit) -> &'static str {
 
 impl ToJson for EventPage {
     fn to_json(&self) -> Value {
-        json!({ "events": self.events.to_json(), "next": self.next, "missed": self.missed })
+        json!({
+            "events": self.events.to_json(),
+            "next": self.next,
+            "missed": self.missed,
+            "run": event_run(self.run),
+        })
     }
 }
 
@@ -224,6 +236,7 @@ impl ToJson for Statistics {
             "last-change": self.last_change,
             "state-bytes": self.state_bytes,
             "last-event": self.last_event,
+            "event-run": event_run(self.event_run),
             "created": self.created,
             "refreshed": self.refreshed,
             "rotated": self.rotated,

@@ -19,7 +19,7 @@ use futures::poll;
 use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use json::{ToJson, denial, end_reason, limit_name};
+pub use json::{ToJson, denial, end_reason, event_run, limit_name};
 use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
 use crate::clock::{Clock, Instant, ManualClock};
@@ -452,6 +452,7 @@ impl Operation {
                         let changes = changes.into_iter().map(Into::into).collect();
                         json::answer(&host.restore(changes).await)
                     }
+                    Operation::CloseEventRun {} => json::answer(&host.close_event_run().await),
                     Operation::Configure(config) =>
                         json::answer(&host.configure(config.into()).await),
                 )
@@ -462,6 +463,7 @@ impl Operation {
                     host,
                     Operation::Changes { .. }
                     | Operation::Restore { .. }
+                    | Operation::CloseEventRun {}
                     | Operation::Configure(_) => {
                         let reason = "a host that keeps its sessions configures the instance and reads \
                                       its records itself";

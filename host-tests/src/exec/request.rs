@@ -170,6 +170,8 @@ pub enum Operation {
     Changes { since: u64, max: u32 },
     /// `persistence.restore`
     Restore { changes: Vec<Change> },
+    /// `persistence.close-event-run`
+    CloseEventRun {},
     /// `settings.configure`
     Configure(Config),
     /// `settings.accept-clock`

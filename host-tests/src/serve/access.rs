@@ -1,14 +1,18 @@
 //! Who asks, and for whose sessions.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
+use futures::poll;
 use uuid::Uuid;
 
 use super::Service;
 use super::error::ApiError;
+use super::input::Body;
 use crate::durable::DurableHost;
 use crate::guard::{GuardError, GuardFailure};
 use crate::journal::TenantId;
@@ -79,6 +83,54 @@ impl FromRequestParts<Arc<Service>> for Agent {
     }
 }
 
+/// An agent, and the body of its request.
+///
+/// Whoever presents what the guard refuses is told so at once: the body is not waited for, and what is
+/// wrong with it is not told. A body that is here already costs no question to the guard.
+pub struct AgentWith<T> {
+    pub agent: Agent,
+    pub body: T,
+}
+
+impl<T: Send> FromRequest<Arc<Service>> for AgentWith<T>
+where
+    Body<T>: FromRequest<Arc<Service>, Rejection = ApiError>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let agent = Agent::from_request_parts(&mut parts, service).await?;
+        let mut reading = pin!(Body::from_request(
+            Request::from_parts(parts, body),
+            service
+        ));
+        let read = match poll!(&mut reading) {
+            Poll::Ready(Ok(body)) => Ok(body),
+            Poll::Ready(Err(refusal)) => {
+                refused_by_the_guard(service, &agent.token).await?;
+                Err(refusal)
+            }
+            Poll::Pending => {
+                refused_by_the_guard(service, &agent.token).await?;
+                reading.await
+            }
+        };
+        let Body(body) = read?;
+        Ok(Self { agent, body })
+    }
+}
+
+/// The refusal of a token that the guard says no to. A guard that does not answer has refused nobody.
+async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+    match service.guard.validate_token(token.to_string()).await {
+        Err(GuardFailure::Error(error)) if !matches!(error, GuardError::Unavailable(_)) => {
+            Err(not_good())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
 async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
     match service.guard.validate_token(token.to_string()).await {
@@ -123,7 +175,7 @@ fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
 }
 
 /// A header's value. Where there are two, nobody can tell which one counts.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+pub fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {

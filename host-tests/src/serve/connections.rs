@@ -1,28 +1,40 @@
-//! Connections: how many there are, how long they may wait for a request, and how they end.
+//! Connections: how many there are, how long they may wait for a request and for their client, and how
+//! they end.
 //!
-//! axum's own `serve` bounds neither, so that whoever sends half a request, or none, would keep a
-//! connection for ever.
+//! axum's own `serve` bounds none of that, so that whoever sends half a request, or none, or never reads,
+//! would keep a connection for ever.
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::activity::{Activity, Answered, Received, Serving};
+use super::no_clock;
+use super::protocol::MAX_FIELDS_READ;
+use super::socket::Socket;
 use super::{Closing, ServeOptions};
 
 /// How long to wait when the machine has no room for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until the service closes. Then those that wait for a request end, the others have
+/// Takes connections until the service closes. Then those that owe no answer end, the others have
 /// `options.drain` for the one that they work on, and what is left is cut off.
 pub async fn serve(
     listener: TcpListener,
@@ -34,13 +46,15 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(places));
     let mut connections = JoinSet::new();
     let mut begun = pin!(closing.clone().begun());
+    let limits = Limits {
+        header_timeout: options.header_timeout,
+        write_timeout: options.write_timeout,
+    };
     loop {
         tokio::select! {
             () = &mut begun => break,
             (stream, place) = accept(&listener, &places) => {
-                let serving = connection(
-                    stream, routes.clone(), options.header_timeout, closing.clone(),
-                );
+                let serving = connection(stream, routes.clone(), limits, closing.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(place);
@@ -83,18 +97,68 @@ fn is_about_the_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, routes: Router, header_timeout: Duration, closing: Closing) {
+/// How long a connection waits.
+#[derive(Clone, Copy)]
+struct Limits {
+    header_timeout: Duration,
+    write_timeout: Duration,
+}
+
+async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: Closing) {
     // Answers and events are small, and wait for nothing. A connection that refuses works all the same.
     let _ = stream.set_nodelay(true);
+    let stream = Arc::new(stream);
+    let activity = Arc::<Activity>::default();
+    let socket = Socket::new(
+        Arc::clone(&stream),
+        Arc::clone(&activity),
+        limits.write_timeout,
+    );
+    if !no_clock::hyper_can_tell_the_time() {
+        return no_clock::refuse(socket, &activity, limits.header_timeout).await;
+    }
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(|request: Request<Incoming>| {
+        let serving = Serving::new(Arc::clone(&activity));
+        let request = request.map(|body| Received::new(body, Arc::clone(&activity)));
+        let answering = routes.call(request);
+        async {
+            let answer = answering.await?;
+            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, serving)))
+        }
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_FIELDS_READ)
+        // A client may have sent all that it will, and still read.
+        .half_close(true)
+        .serve_connection(TokioIo::new(socket), service);
     let mut serving = pin!(serving);
     tokio::select! {
-        // How a connection ends is between the client and the network.
-        _ = &mut serving => return,
-        () = closing.begun() => serving.as_mut().graceful_shutdown(),
+        () = poll_fn(|context| poll_connection(serving.as_mut(), context)) => return,
+        () = reset(&stream) => return,
+        () = closing.begun() => {}
     }
-    let _ = serving.await;
+    serving.as_mut().graceful_shutdown();
+    // hyper ends a connection that is idle, but would wait for the rest of a request that has begun.
+    poll_fn(|context| match poll_connection(serving.as_mut(), context) {
+        Poll::Pending if !activity.owes_an_answer() => Poll::Ready(()),
+        polled => polled,
+    })
+    .await;
+}
+
+/// Ready when the connection has ended. How it did is between the client and the network.
+fn poll_connection(serving: Pin<&mut impl Future>, context: &mut Context<'_>) -> Poll<()> {
+    if !no_clock::hyper_can_tell_the_time() {
+        return Poll::Ready(());
+    }
+    serving.poll(context).map(drop)
+}
+
+/// Waits until the client has given the connection up. hyper reads nothing while it answers, so it would
+/// not learn of that before the second time that it writes.
+async fn reset(stream: &TcpStream) {
+    let _ = stream.ready(Interest::ERROR).await;
 }

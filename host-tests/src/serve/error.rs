@@ -23,6 +23,8 @@ pub struct ApiError {
     message: String,
     /// `WWW-Authenticate` (RFC 6750, section 3).
     challenge: Option<HeaderValue>,
+    /// `Accept-Encoding` (RFC 9110, section 12.5.3).
+    accept_encoding: Option<&'static str>,
 }
 
 impl ApiError {
@@ -32,6 +34,7 @@ impl ApiError {
             error,
             message: message.into(),
             challenge: None,
+            accept_encoding: None,
         }
     }
 
@@ -104,6 +107,36 @@ impl ApiError {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
             "a body is JSON, and Content-Type says so: application/json",
+        )
+    }
+
+    /// The body is encoded.
+    pub fn unsupported_content_coding() -> Self {
+        Self {
+            accept_encoding: Some("identity"),
+            ..Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "a body is not encoded: without Content-Encoding, or with identity",
+            )
+        }
+    }
+
+    /// The path and the query are too long.
+    pub fn uri_too_long(max: usize) -> Self {
+        Self::new(
+            StatusCode::URI_TOO_LONG,
+            "uri_too_long",
+            format!("a path and its query have at most {max} bytes"),
+        )
+    }
+
+    /// The headers are too many, or too large.
+    pub fn header_fields_too_large(max: usize, max_bytes: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "header_fields_too_large",
+            format!("a request has at most {max} header fields, of {max_bytes} bytes together"),
         )
     }
 
@@ -299,6 +332,10 @@ impl IntoResponse for ApiError {
         if let Some(challenge) = self.challenge {
             let headers = response.headers_mut();
             headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(codings) = self.accept_encoding {
+            let headers = response.headers_mut();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response

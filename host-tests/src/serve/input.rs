@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, JsonRejection};
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::Service;
+use super::body;
 use super::error::ApiError;
-use super::{MAX_BODY, Service};
 use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
 
 /// A body, from JSON.
@@ -112,11 +111,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let reading = Bytes::from_request(Request::from_parts(parts.clone(), body), service);
-        let read = tokio::time::timeout(service.body_timeout, reading).await;
-        let body = read.map_err(|_| ApiError::request_timeout())?;
-        let body = body.map_err(|rejection| unreadable(&rejection))?;
+        let (parts, body) = body::read(request, service).await?;
         // serde would take a list for an object whose members it has in their order.
         let is_list = body.trim_ascii_start().starts_with(b"[");
         let parsed = Json::from_request(Request::from_parts(parts, body.into()), service).await;
@@ -156,13 +151,6 @@ fn refused(rejection: &JsonRejection) -> ApiError {
         JsonRejection::JsonSyntaxError(error) => ApiError::invalid_json(reason(error)),
         JsonRejection::MissingJsonContentType(_) => ApiError::unsupported_media_type(),
         rejection => ApiError::bad_request(rejection.body_text()),
-    }
-}
-
-fn unreadable(rejection: &BytesRejection) -> ApiError {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(MAX_BODY),
-        _ => ApiError::bad_request(rejection.body_text()),
     }
 }
 

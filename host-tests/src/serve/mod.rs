@@ -36,10 +36,29 @@
 //! `metadata`, `parent`, `root`, `generation`, `uses_left`. Times are RFC 3339. `metadata` comes back
 //! as the same JSON value, but not byte for byte.
 //!
-//! `GET /v1/sessions/me` is `validate` of the WIT and counts as a use; so is `authorize`.
+//! `GET /v1/sessions/me` is `validate` of the WIT and counts as a use; so is `authorize`. Clients and
+//! proxies may repeat a GET on their own, and each one counts: give a session with `max_uses` to clients
+//! that do not. `HEAD` is for `/metrics` and `/healthz`; below `/v1` it is 405 and does nothing.
 //!
 //! A session is dead when `DELETE` answers, whether or not the guard has confirmed; what it has not
 //! confirmed is asked for again in the background.
+//!
+//! # Connections that are dropped
+//!
+//! A request that has come whole is carried out, whether or not the client waits for the answer. A client
+//! may close its half of the connection after the request and still gets the answer. One that gets no
+//! answer does not know whether the request took effect. A change that took effect and was not answered is
+//! made durable a moment later; it is lost if the process dies before that.
+//!
+//! | route | what may have happened | what to do |
+//! |---|---|---|
+//! | `POST /v1/sessions`, `.../delegate` | there is a session whose token nobody has | ask again; the other one ends with its time, or by a `DELETE` of what the agent's listing shows |
+//! | `POST .../refresh` | the old token is dead, and nobody has the new one | refresh again |
+//! | `POST /v1/sessions/me/rotate` | the same | rotate again with the old token, which succeeds once within `rotation-grace`; without that, it ends the session as theft |
+//! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | ask again, which takes another one |
+//! | `DELETE /v1/sessions/{id}` | the session has ended | ask again; 404 says that it has ended |
+//! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | ask again; `revoked` counts only those that were live by then |
+//! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | ask again; for events, with `Last-Event-ID` |
 //!
 //! # Who
 //!
@@ -57,7 +76,12 @@
 //!
 //! # Errors
 //!
-//! `{"error": "<name>", "message": "<for people>"}`, also for what no route was found for.
+//! `{"error": "<name>", "message": "<for people>"}`, also for what no route was found for, and
+//! `Cache-Control: no-store`. hyper answers what it cannot take for a request before the service sees it,
+//! without a body and without that header: 400 for a malformed request, 414 for a target above 65,534
+//! bytes, 431 for more than 256 header fields or a head above some 400 KiB. A connection on which no whole
+//! head comes within 30 s, or on which nothing of an answer is taken for 30 s, is closed without an answer.
+//! While the machine's clock shows a time before 1970, every answer is 503.
 //!
 //! | status | `error` |
 //! |---|---|
@@ -66,13 +90,15 @@
 //! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents |
 //! | 404 | `session_not_found`, `not_found` (no such route) |
 //! | 405 | `method_not_allowed` |
-//! | 408 | `request_timeout`: the body took longer than 10 s |
 //! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
+//! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s when the service ends |
 //! | 410 | `session_expired` |
-//! | 413 | `body_too_large`: above 64 KiB |
-//! | 415 | `unsupported_media_type`: a body that is not said to be `application/json` |
+//! | 413 | `body_too_large`: above 64 KiB; told as soon as so much has come |
+//! | 414 | `uri_too_long`: a path and query above 8 KiB |
+//! | 415 | `unsupported_media_type`: a body that is not said to be `application/json`, or is encoded (`Content-Encoding`; then with `Accept-Encoding: identity`) |
 //! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
 //! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
+//! | 431 | `header_fields_too_large`: more than 100 header fields, or above 64 KiB of them |
 //! | 502 | `guard_error`: the token authority refused or failed |
 //! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
 //! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
@@ -90,18 +116,35 @@
 //! # Events
 //!
 //! `GET /v1/events` is a stream of [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
-//! The `id` of each is its sequence number, its data a JSON object: `sequence`, `time`, `session_id`,
+//! The `id` of each is `RUN-SEQUENCE`: the run of the events (see `events` in the WIT) as 16 hexadecimal
+//! digits, and the sequence number. Its data is a JSON object: `sequence`, `time`, `session_id`,
 //! `agent_id`, `parent`, `root`, `generation`, `kind`, `reason` (null where there is none) and
-//! `missed`, how many events before this one the reader has lost. `since`, or `Last-Event-ID` when a
-//! reader comes back, says after which it begins; the latter counts where there are both. The stream
-//! goes on when the instance is replaced, and ends when the service does or the workspace is lost.
+//! `missed`, how many events before this one the reader has lost.
+//!
+//! `since`, a sequence number of the current run, or `Last-Event-ID` when a reader comes back, says after
+//! which event the stream begins; the latter counts where there are both, and an empty one is none.
+//!
+//! | `Last-Event-ID` | answer |
+//! |---|---|
+//! | an id of the current run | the events after it; `missed` of the first is exact, 0 where nothing was lost |
+//! | an id of another run, or one after the newest event | an event `gap`, then all events that the instance has; `missed` of the first is 0 |
+//! | anything else, or two of them | 400 |
+//!
+//! `event: gap` has no `id`, and as data `last_event_id`, `run` (the current one, null before the first
+//! session) and `message`: events after `last_event_id` may be missing, and how many is not known. A
+//! service that ended in order leaves its run to the next one; after a crash there is a gap. The stream
+//! goes on when the instance is replaced, with a gap where that was lost, and ends when the service does
+//! or the workspace is lost. Where nothing happens, a comment is sent every 15 s; a reader that has left
+//! is noticed by then.
 //!
 //! # Bounds
 //!
 //! [`ServeOptions`] has them. Tokens and keys are written nowhere.
 
 mod access;
+mod activity;
 mod agents;
+mod body;
 mod clock;
 mod connections;
 mod error;
@@ -112,7 +155,10 @@ mod housekeeping;
 mod input;
 mod key;
 mod metrics;
+mod no_clock;
+mod protocol;
 mod sessions;
+mod socket;
 mod time_limit;
 
 use std::sync::Arc;
@@ -121,7 +167,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
@@ -151,9 +197,15 @@ pub struct ServeOptions {
     pub body_timeout: Duration,
     /// How long a connection waits for the headers of the next request; 30 s by default.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer before its connection is closed; 30 s by default.
+    pub write_timeout: Duration,
+    /// How often a comment is sent on a stream of events where nothing happens; 15 s by default. A reader
+    /// that has left keeps its connection's place so long at most.
+    pub keep_alive: Duration,
     /// How many connections there are at a time at most; 4,096 by default. Further ones wait.
     pub max_connections: usize,
-    /// How long requests under way get when the service ends; 10 s by default.
+    /// How long requests under way get when the service ends; 10 s by default. Half a request is not
+    /// waited for, and the rest of a body for 1 s.
     pub drain: Duration,
     /// How often [`housekeeping`] goes round; 10 s by default.
     pub housekeeping: Duration,
@@ -169,6 +221,8 @@ impl ServeOptions {
             request_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
             max_connections: 4_096,
             drain: Duration::from_secs(10),
             housekeeping: Duration::from_secs(10),
@@ -182,6 +236,7 @@ struct Service {
     admin_key: AdminKey,
     guard: Arc<dyn Guard>,
     body_timeout: Duration,
+    keep_alive: Duration,
     metrics: Metrics,
     closing: Closing,
 }
@@ -225,18 +280,19 @@ pub async fn serve(
 /// The routes, for those who serve them by themselves. Streams of events end when `closing` says so, or
 /// its sender is gone.
 ///
-/// The bounds that are about connections ([`ServeOptions::header_timeout`], `max_connections`, `drain`)
-/// and [`housekeeping`] are theirs then.
+/// The bounds that are about connections ([`ServeOptions::header_timeout`], `write_timeout`,
+/// `max_connections`, `drain`) and [`housekeeping`] are theirs then.
 pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver<bool>) -> Router {
     let service = Arc::new(Service {
         tenants,
         admin_key: options.admin_key.clone(),
         guard: Arc::clone(&options.guard),
         body_timeout: options.body_timeout,
+        keep_alive: options.keep_alive,
         metrics: Metrics::default(),
         closing: Closing(closing),
     });
-    Router::new()
+    let routes = Router::new()
         .route("/v1/sessions", post(sessions::create))
         .route("/v1/sessions/me", get(sessions::me))
         .route("/v1/sessions/me/rotate", post(sessions::rotate))
@@ -266,9 +322,14 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
             options.request_timeout,
             time_limit::limit,
         ))
+        .layer(from_fn(protocol::check))
         .layer(from_fn_with_state(Arc::clone(&service), metrics::observe))
+        .with_state(service);
+    // What a layer on the routes themselves changes comes too late to choose one of them.
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn(protocol::refuse_head))
         .layer(map_response(uncached))
-        .with_state(service)
 }
 
 async fn no_route() -> ApiError {

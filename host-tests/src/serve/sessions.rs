@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 
-use super::access::{Admin, Agent};
+use super::access::{Admin, Agent, AgentWith};
 use super::error::ApiError;
 use super::form::{GrantForm, RevocationForm, SessionForm};
 use super::input::{AuthorizeBody, Body, CreateBody, Id};
@@ -43,10 +43,11 @@ pub async fn rotate(Agent { token, host }: Agent) -> Answer<GrantForm> {
     Ok(Json(grant.map_err(ApiError::of_agent)?.into()))
 }
 
-pub async fn authorize(
-    Agent { token, host }: Agent,
-    Body(body): Body<AuthorizeBody>,
-) -> Answer<SessionForm> {
+pub async fn authorize(with: AgentWith<AuthorizeBody>) -> Answer<SessionForm> {
+    let AgentWith {
+        agent: Agent { token, host },
+        body,
+    } = with;
     let session = host.authorize(token, body.scope).await;
     Ok(Json(session.map_err(ApiError::of_agent)?.into()))
 }

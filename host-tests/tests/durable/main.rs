@@ -2,6 +2,7 @@
 //! journal, its ownership of the tenant, or the component's build.
 
 mod chaos;
+mod events;
 mod fencing;
 mod journal;
 mod keys;

@@ -219,14 +219,17 @@ async fn the_events_go_on_in_the_new_instance() {
     let host = stage.host().await;
     let mut events = host.subscribe(0).await.unwrap();
     create(&host).await;
-    let last = events.next().await.unwrap().sequence;
+    let (run, last) = (events.run(), events.next().await.unwrap().sequence);
+    assert_eq!(run, 0, "there was no event yet");
+    let run = host.stats().await.unwrap().event_run;
     host.upgrade(engine().clone()).await.unwrap();
     assert_eq!(events.next().await, None);
     let mut events = host.subscribe(last).await.unwrap();
     let grant = create(&host).await;
     let event = events.next().await.unwrap();
     assert_eq!(event.session_id, grant.session.id);
-    assert!(event.sequence > last);
+    assert_eq!((events.run(), event.run), (run, run));
+    assert_eq!((event.sequence, event.missed), (last + 1, 0));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::service::{ADMIN_KEY, Setting, TestService, answer, until, worker};
 use crate::trouble::until_issued;
 
-async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
+pub async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
     TestService::with(Setting {
         serve,
         ..Setting::default()

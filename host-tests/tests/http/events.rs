@@ -1,13 +1,16 @@
 //! The stream of events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::journal::TenantId;
+use clawdb_session_host::journal::memory::MemoryJournal;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::service::{AGENT, Setting, TestService, answer, keyed, text, worker};
+use crate::service::{AGENT, Setting, TestService, answer, keyed, members, text, worker};
 
 /// A reader of server-sent events.
 struct Reader {
@@ -15,8 +18,36 @@ struct Reader {
     read: String,
 }
 
-/// One of them: its id and its data.
-type Sent = (String, Value);
+/// One of them.
+#[derive(Debug, PartialEq)]
+struct Sent {
+    id: Option<String>,
+    /// What it is, where that is said.
+    name: Option<String>,
+    data: Value,
+}
+
+impl Sent {
+    /// The run and the sequence number.
+    fn id(&self) -> (&str, u64) {
+        let (run, sequence) = self.id.as_deref().unwrap().split_once('-').unwrap();
+        assert!(run.len() == 16 && run != "0000000000000000", "{run}");
+        let sequence = sequence.parse().unwrap();
+        assert_eq!(self.data["sequence"], sequence);
+        (run, sequence)
+    }
+
+    /// That events may be missing after this one.
+    fn assert_gap(&self, last: Option<&str>) {
+        assert_eq!(
+            (self.name.as_deref(), &self.id),
+            (Some("gap"), &None),
+            "{self:?}"
+        );
+        assert_eq!(self.data["last_event_id"], json!(last));
+        assert_eq!(members(&self.data), ["last_event_id", "message", "run"]);
+    }
+}
 
 impl Reader {
     async fn open(request: RequestBuilder) -> Self {
@@ -27,6 +58,11 @@ impl Reader {
             response,
             read: String::new(),
         }
+    }
+
+    /// One that comes back with the id of its last event.
+    async fn after(service: &TestService, id: &str) -> Self {
+        Self::open(comes_back(service, id)).await
     }
 
     async fn since(service: &TestService, since: u64) -> Self {
@@ -49,8 +85,12 @@ impl Reader {
                     lines.find_map(|line| Some(line.strip_prefix(name)?.trim_start().to_owned()))
                 };
                 // A comment keeps the connection alive, and is no event.
-                if let (Some(id), Some(data)) = (field("id:"), field("data:")) {
-                    return Some((id, serde_json::from_str(&data).unwrap()));
+                if let Some(data) = field("data:") {
+                    return Some(Sent {
+                        id: field("id:"),
+                        name: field("event:"),
+                        data: serde_json::from_str(&data).unwrap(),
+                    });
                 }
             }
             let bytes = self.response.chunk().await.ok()??;
@@ -58,9 +98,20 @@ impl Reader {
         }
     }
 
-    async fn event(&mut self) -> Value {
-        self.next().await.expect("the stream goes on").1
+    async fn sent(&mut self) -> Sent {
+        self.next().await.expect("the stream goes on")
     }
+
+    async fn event(&mut self) -> Value {
+        let sent = self.sent().await;
+        sent.id();
+        sent.data
+    }
+}
+
+fn comes_back(service: &TestService, id: &str) -> RequestBuilder {
+    let request = service.admin(Method::GET, "/v1/events");
+    request.header("Last-Event-ID", id)
 }
 
 #[tokio::test]
@@ -69,10 +120,10 @@ async fn events_come_as_they_happen_each_under_its_number() {
     let mut reader = Reader::open(service.admin(Method::GET, "/v1/events")).await;
     let grant = service.session().await;
     let id = text(&grant["session_id"]);
-    let (number, event) = reader.next().await.unwrap();
-    assert_eq!(number, "1");
+    let first = reader.sent().await;
+    assert_eq!((first.id().1, &first.name), (1, &None));
     assert_eq!(
-        event,
+        first.data,
         json!({
             "sequence": 1, "time": "2030-01-01T00:00:00Z", "session_id": id, "agent_id": AGENT,
             "parent": null, "root": id, "generation": 0, "kind": "created", "reason": null,
@@ -81,10 +132,10 @@ async fn events_come_as_they_happen_each_under_its_number() {
     );
     let path = format!("/v1/agents/{AGENT}/sessions");
     answer(service.admin(Method::DELETE, &path)).await;
-    let (number, event) = reader.next().await.unwrap();
-    assert_eq!(number, "2");
+    let second = reader.sent().await;
+    assert_eq!(second.id(), (first.id().0, 2));
     assert_eq!(
-        (&event["kind"], &event["reason"]),
+        (&second.data["kind"], &second.data["reason"]),
         (&json!("expired"), &json!("revoked_all"))
     );
     assert!(!reader.read.contains(text(&grant["token"])));
@@ -97,24 +148,143 @@ async fn a_reader_that_comes_back_goes_on_where_it_was() {
         service.session().await;
     }
     let mut first = Reader::since(&service, 1).await;
-    assert_eq!(first.next().await.unwrap().0, "2");
+    let second = first.sent().await;
+    assert_eq!(second.id().1, 2);
     drop(first);
-    let again = service
-        .admin(Method::GET, "/v1/events?since=1")
-        .header("Last-Event-ID", "2");
+    let again = service.admin(Method::GET, "/v1/events?since=1");
+    let again = again.header("Last-Event-ID", second.id.as_deref().unwrap());
     let mut again = Reader::open(again).await;
-    assert_eq!(again.next().await.unwrap().0, "3");
-    assert_eq!(again.next().await.unwrap().0, "4");
+    for sequence in [3, 4] {
+        let sent = again.sent().await;
+        assert_eq!(sent.id(), (second.id().0, sequence));
+        assert_eq!(sent.data["missed"], 0);
+    }
+}
 
-    let nonsense = service
-        .admin(Method::GET, "/v1/events")
-        .header("Last-Event-ID", "x");
-    let refused = answer(nonsense).await;
-    assert!(
-        refused
-            .assert_refused(400, "invalid_argument")
-            .starts_with("last-event-id")
-    );
+#[tokio::test]
+async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
+    let service = TestService::new().await;
+    service.session().await;
+    service.session().await;
+    let empty = service.admin(Method::GET, "/v1/events?since=1");
+    let mut empty = Reader::open(empty.header("Last-Event-ID", "")).await;
+    let second = empty.sent().await;
+    assert_eq!(second.id().1, 2);
+    let run = second.id().0;
+    for nonsense in [
+        "x",
+        "1",
+        "-",
+        "-1",
+        &format!("{run}-"),
+        &format!("{run}-x"),
+        &format!("{run}-+1"),
+        &format!("{run}-1-1"),
+        &format!("{run}-18446744073709551616"),
+        &format!("0{run}-1"),
+        &format!("{}-1", &run[1..]),
+        &format!("+{}-1", &run[1..]),
+        "0000000000000000-1",
+        "000000000000000G-1",
+        "ABCDEFABCDEFABCD-1",
+    ] {
+        let refused = answer(comes_back(&service, nonsense)).await;
+        let message = refused.assert_refused(400, "invalid_argument");
+        assert!(
+            message.starts_with("last-event-id"),
+            "{nonsense}: {message}"
+        );
+    }
+    let twice = comes_back(&service, second.id.as_deref().unwrap());
+    let twice = twice.header("Last-Event-ID", second.id.as_deref().unwrap());
+    answer(twice).await.assert_refused(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
+    let service = TestService::new().await;
+    let foreign = "00000000deadbeef-2";
+    let mut early = Reader::after(&service, foreign).await;
+    let gap = early.sent().await;
+    gap.assert_gap(Some(foreign));
+    assert_eq!(gap.data["run"], Value::Null, "there was no session yet");
+    for sequence in 1..=3 {
+        service.session().await;
+        assert_eq!(early.event().await["sequence"], sequence);
+    }
+    let mut late = Reader::after(&service, foreign).await;
+    let gap = late.sent().await;
+    gap.assert_gap(Some(foreign));
+    for sequence in 1..=3 {
+        let sent = late.sent().await;
+        assert_eq!(sent.id(), (text(&gap.data["run"]), sequence));
+        assert_eq!(sent.data["missed"], 0);
+    }
+    // An event of this run that was never there is of another history.
+    let ahead = format!("{}-4", text(&gap.data["run"]));
+    let mut ahead_of_it = Reader::after(&service, &ahead).await;
+    ahead_of_it.sent().await.assert_gap(Some(&ahead));
+    assert_eq!(ahead_of_it.event().await["sequence"], 1);
+    // The newest one is not.
+    let newest = format!("{}-3", text(&gap.data["run"]));
+    let mut at_the_end = Reader::after(&service, &newest).await;
+    service.session().await;
+    assert_eq!(at_the_end.event().await["sequence"], 4);
+}
+
+#[tokio::test]
+async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() {
+    let service = TestService::new().await;
+    let mut reader = Reader::since(&service, 0).await;
+    service.session().await;
+    service.session().await;
+    let first = reader.sent().await;
+    let last = reader.sent().await;
+    let host = service.tenants.tenant(TenantId::default()).await.unwrap();
+    let closed = host.run(|host| async move { host.close_event_run().await });
+    closed.await.unwrap();
+    service.session().await;
+    let third = reader.sent().await;
+    assert!(third.id().0 != first.id().0, "another run");
+    assert_eq!((third.id().1, &third.data["missed"]), (3, &json!(0)));
+    for (seen, left) in [(&first, 2), (&last, 3)] {
+        let id = seen.id.as_deref().unwrap();
+        let mut again = Reader::after(&service, id).await;
+        again.sent().await.assert_gap(Some(id));
+        assert_eq!(again.sent().await.id().1, left);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() {
+    let journal = MemoryJournal::default();
+    let on = |journal: &MemoryJournal| {
+        TestService::with(Setting {
+            journal: Arc::new(journal.clone()),
+            ..Setting::default()
+        })
+    };
+    let mut service = on(&journal).await;
+    let mut reader = Reader::since(&service, 0).await;
+    for _ in 0..3 {
+        service.session().await;
+    }
+    let first = reader.sent().await;
+    reader.sent().await;
+    let last = reader.sent().await;
+    service.stop();
+    assert_eq!(reader.next().await, None);
+    service.ended().await;
+
+    let service = on(&journal).await;
+    let mut had_all = Reader::after(&service, last.id.as_deref().unwrap()).await;
+    let mut had_one = Reader::after(&service, first.id.as_deref().unwrap()).await;
+    service.session().await;
+    let next = had_all.sent().await;
+    assert_eq!(next.id(), (last.id().0, 4));
+    assert_eq!(next.data["missed"], 0);
+    let next = had_one.sent().await;
+    assert_eq!((next.id().1, &next.data["missed"]), (4, &json!(2)));
 }
 
 #[tokio::test]
@@ -142,7 +312,7 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
     let service = TestService::new().await;
     let mut reader = Reader::since(&service, 0).await;
     service.session().await;
-    assert_eq!(reader.event().await["sequence"], 1);
+    let first = reader.sent().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Trap);
     service
         .create(&worker())
@@ -150,9 +320,18 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
         .assert_refused(503, "unavailable");
     service.guard.set(GuardFunction::Issue, GuardMode::Ok);
     let grant = service.session().await;
-    let event = reader.event().await;
-    assert_eq!(event["session_id"], grant["session_id"]);
-    assert!(event["sequence"].as_u64() > Some(1), "{event}");
+    let gap = reader.sent().await;
+    gap.assert_gap(first.id.as_deref());
+    let next = reader.sent().await;
+    assert_eq!(next.data["session_id"], grant["session_id"]);
+    assert!(next.id().0 == text(&gap.data["run"]) && next.id().0 != first.id().0);
+    assert!(next.id().1 > 1);
+    assert_eq!(next.data["missed"], 0, "the gap stands for it");
+
+    // Who comes back by itself is told the same.
+    let mut other = Reader::after(&service, first.id.as_deref().unwrap()).await;
+    other.sent().await.assert_gap(first.id.as_deref());
+    assert_eq!(other.sent().await, next);
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 
 mod bounds;
 mod clock;
+mod connection;
 mod events;
 mod program;
+mod protocol;
 mod refusals;
 mod rotation;
 mod service;

@@ -1,6 +1,8 @@
 //! The program that people start.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +20,13 @@ pub struct Program {
     pub url: String,
     out: BufReader<ChildStdout>,
     err: ChildStderr,
+}
+
+/// An event as a reader has it.
+struct NextEvent {
+    id: String,
+    missed: u64,
+    after_gap: bool,
 }
 
 /// What it has left when it ended.
@@ -121,6 +130,37 @@ impl Program {
         response.json().await.unwrap()
     }
 
+    /// The first event that a reader is given; `last` is the id that it comes back with.
+    async fn next_event(&self, last: Option<&str>) -> NextEvent {
+        let request = Client::new().get(format!("{}/v1/events", self.url));
+        let mut request = request.bearer_auth(ADMIN_KEY);
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let mut response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut read = String::new();
+        loop {
+            let event = read.split_inclusive("\n\n").find(|block| {
+                block.ends_with("\n\n") && block.lines().any(|line| line.starts_with("id:"))
+            });
+            if let Some(event) = event {
+                let field = |name: &str| {
+                    let value = event.lines().find_map(|line| line.strip_prefix(name));
+                    value.unwrap().trim_start().to_owned()
+                };
+                let data: Value = serde_json::from_str(&field("data:")).unwrap();
+                return NextEvent {
+                    id: field("id:"),
+                    missed: data["missed"].as_u64().unwrap(),
+                    after_gap: read.contains("event: gap") || read.contains("event:gap"),
+                };
+            }
+            let chunk = response.chunk().await.unwrap();
+            read.push_str(std::str::from_utf8(&chunk.expect("an event")).unwrap());
+        }
+    }
+
     async fn delete(&self, grant: &Value) {
         let id = text(&grant["session_id"]);
         let request = Client::new().delete(format!("{}/v1/sessions/{id}", self.url));
@@ -212,6 +252,110 @@ async fn sessions_outlive_the_process_with_a_journal() {
     assert!(!other.status.success());
     let err = String::from_utf8_lossy(&other.stderr);
     assert!(err.contains("sessions.redb"), "{err}");
+}
+
+#[tokio::test]
+async fn a_reader_of_events_goes_on_in_the_next_process_and_after_a_crash_there_is_a_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessions.redb");
+    let file = path(&file);
+    let program = start(with_key(&["--journal", file]));
+    program.create(ADMIN_KEY).await;
+    let first = program.next_event(None).await;
+    let (run, number) = first.id.split_once('-').unwrap();
+    assert_eq!((number, first.missed), ("1", 0));
+    let left = program.end(Signal::SIGTERM);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+
+    let program = start(with_key(&["--journal", file]));
+    program.create(ADMIN_KEY).await;
+    let second = program.next_event(Some(&first.id)).await;
+    assert_eq!((second.id, second.missed), (format!("{run}-2"), 0));
+    assert!(!second.after_gap);
+    program.end(Signal::SIGKILL);
+
+    let program = start(with_key(&["--journal", file]));
+    program.create(ADMIN_KEY).await;
+    let third = program.next_event(Some(&format!("{run}-2"))).await;
+    assert!(
+        third.after_gap && !third.id.starts_with(run),
+        "{}",
+        third.id
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut program = start(with_key(&[]));
+    // Half a body holds the end up for a while.
+    let address = program.url.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {ADMIN_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut some = [0; 12];
+    connection.read_exact(&mut some).unwrap();
+    assert_eq!(&some, b"HTTP/1.1 100");
+    program.signal(Signal::SIGTERM);
+    let begin = Instant::now();
+    let status = loop {
+        program.signal(Signal::SIGINT);
+        if let Some(status) = program.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "it does not end");
+        std::thread::yield_now();
+    };
+    // Which of the two came second is for the system to say.
+    assert!(status.signal().is_some(), "{status}");
+}
+
+/// A library that lets the clock of a program stand before 1970.
+const BEFORE_1970: &str = r#"
+#include <dlfcn.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, time);
+    if (clock == CLOCK_REALTIME) time->tv_sec -= 4000000000L;
+    return result;
+}
+"#;
+
+#[tokio::test]
+async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (
+        folder.path().join("clock.c"),
+        folder.path().join("clock.so"),
+    );
+    std::fs::write(&source, BEFORE_1970).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+    let mut serve = with_key(&[]);
+    serve.env("LD_PRELOAD", &library);
+    let program = start(serve);
+    for _ in 0..3 {
+        let request = Client::new().get(format!("{}/healthz", program.url));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["error"], "unavailable");
+        assert!(text(&body["message"]).contains("clock"), "{body}");
+    }
+    let left = program.end(Signal::SIGTERM);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    assert!(!left.err.contains("panicked"), "{}", left.err);
 }
 
 #[test]

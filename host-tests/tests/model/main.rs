@@ -71,6 +71,8 @@ enum Action {
     /// Another instance takes the records over, if no call is under way. The number says in which
     /// order, and which older ones come with them.
     Restart(u64),
+    /// The run of events is closed: by the next restart it is continued, if no event comes before.
+    CloseEventRun,
 }
 
 #[derive(Clone, Debug)]
@@ -212,6 +214,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => clock(),
         1 => any::<bool>().prop_map(Action::GuardRevokes),
         1 => any::<u64>().prop_map(Action::Restart),
+        1 => Just(Action::CloseEventRun),
     ]
 }
 
@@ -375,6 +378,7 @@ impl Run {
                 self.model.restart(time);
                 self.seen.insert("Restart".into());
             }
+            Action::CloseEventRun => self.system.close_event_run().await,
         }
         self.system.keep_records().await;
         self.agree_on_what_happened(time).await;

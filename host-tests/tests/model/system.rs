@@ -1,6 +1,6 @@
 //! The component under test, spoken to in the model's words.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
@@ -52,6 +52,12 @@ pub struct System {
     clock: Arc<ManualClock>,
     numbers: HashMap<String, Number>,
     since: u64,
+    /// The current run of events; 0 before there is one.
+    run: u64,
+    /// All runs that there were.
+    runs: HashSet<u64>,
+    /// The current run was closed, and no event has come since.
+    run_is_closed: bool,
     subscription: Subscription,
     engine: SessionEngine,
     options: HostOptions,
@@ -96,6 +102,9 @@ impl System {
             clock,
             numbers: HashMap::new(),
             since: 0,
+            run: 0,
+            runs: HashSet::new(),
+            run_is_closed: false,
             subscription,
             engine: engine.clone(),
             options,
@@ -111,6 +120,31 @@ impl System {
         let last = changes.last().map(|change| change.sequence);
         self.read_to = last.unwrap_or(self.read_to);
         self.records.extend(changes);
+    }
+
+    /// Closes the run of events.
+    pub async fn close_event_run(&mut self) {
+        self.host.close_event_run().await.unwrap();
+        self.see_run(self.stats().await.event_run);
+        self.run_is_closed = self.run != 0;
+    }
+
+    /// This is the run: the one that was seen before, if there was one.
+    fn see_run(&mut self, run: u64) {
+        if self.run == 0 {
+            self.begin_run(run);
+        }
+        assert_eq!(run, self.run);
+    }
+
+    /// This is another run than all before.
+    fn begin_run(&mut self, run: u64) {
+        assert!(
+            run == 0 || self.runs.insert(run),
+            "the run was there before"
+        );
+        self.run = run;
+        self.run_is_closed = false;
     }
 
     /// Another instance goes on with the records of this one. Returns its time, which it has from
@@ -151,6 +185,13 @@ impl System {
             self.host.restore(part.to_vec()).await.unwrap();
         }
         let stats = self.stats().await;
+        if self.run_is_closed {
+            assert_eq!((stats.event_run, stats.last_event), (self.run, self.since));
+            self.run_is_closed = false;
+        } else {
+            assert!(stats.last_event >= self.since);
+            self.begin_run(stats.event_run);
+        }
         self.since = stats.last_event;
         self.subscription = self.host.subscribe(self.since).await.unwrap();
         self.records = current;
@@ -356,6 +397,10 @@ impl System {
         for event in page.events {
             self.since += 1;
             assert_eq!(event.sequence, self.since);
+            if self.run_is_closed {
+                self.begin_run(event.run);
+            }
+            self.see_run(event.run);
             assert_eq!(event.time, time);
             told.push(Told {
                 number: self.number(&event.session_id),

@@ -664,6 +664,148 @@ async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_i
     assert!(page.missed <= 1_024, "{}", page.missed);
 }
 
+/// An instance with events, and the run and the number of the newest one.
+async fn with_events(config: Config) -> (Scene, u64, u64) {
+    let scene = Scene::configured(config).await;
+    let grant = scene.session().await;
+    for _ in 0..5 {
+        scene.host.refresh(&*grant.session.id).await.unwrap();
+    }
+    let stats = scene.stats().await;
+    assert_ne!(stats.event_run, 0);
+    (scene, stats.event_run, stats.last_event)
+}
+
+#[tokio::test]
+async fn r17_a_closed_run_of_events_goes_on_in_the_next_instance_without_a_gap() {
+    let (scene, run, last) = with_events(keyed()).await;
+    let before = feed(&scene).await;
+    scene.host.close_event_run().await.unwrap();
+    scene.host.close_event_run().await.unwrap();
+    // The clock makes another record of what belongs to no session.
+    scene.advance(61.0);
+    let changes = [before, feed(&scene).await].concat();
+    for changes in orders(&changes) {
+        let other = restored(&scene, keyed(), changes).await;
+        let stats = other.stats().await;
+        assert_eq!((stats.event_run, stats.last_event), (run, last));
+        let nothing = other.host.poll_events(last, 10).await.unwrap();
+        assert_eq!(
+            (nothing.events.len(), nothing.missed, nothing.run),
+            (0, 0, run)
+        );
+        other.session().await;
+        let page = other.host.poll_events(last, 10).await.unwrap();
+        assert_eq!((page.events.len(), page.missed, page.run), (1, 0, run));
+        assert_eq!(
+            (page.events[0].sequence, page.events[0].run),
+            (last + 1, run)
+        );
+        let late = other.host.poll_events(last - 2, 10).await.unwrap();
+        assert_eq!(late.missed, 2, "its events are not restored");
+    }
+}
+
+#[tokio::test]
+async fn r17_a_run_of_events_that_was_not_closed_does_not_go_on() {
+    let (scene, run, last) = with_events(keyed()).await;
+    let first = restarted(&scene, &keyed()).await;
+    let second = restarted(&scene, &keyed()).await;
+    let mut runs = vec![run];
+    for other in [&first, &second] {
+        let stats = other.stats().await;
+        assert!(stats.event_run != 0 && !runs.contains(&stats.event_run));
+        assert!(stats.last_event >= last);
+        runs.push(stats.event_run);
+        other.session().await;
+        let page = other.host.poll_events(last, 10).await.unwrap();
+        assert_eq!(
+            (page.run, page.events[0].run),
+            (stats.event_run, stats.event_run)
+        );
+    }
+}
+
+#[tokio::test]
+async fn r17_a_continued_run_of_events_is_closed_again_only_by_the_instance_that_continues_it() {
+    let (scene, run, last) = with_events(keyed()).await;
+    scene.host.close_event_run().await.unwrap();
+    let kept = feed(&scene).await;
+    let newest = kept.iter().map(|change| change.sequence).max().unwrap();
+    let other = restored(&scene, keyed(), kept.clone()).await;
+    // Before any event: what is read after the restore says that the run is open.
+    let opened = restoring(&other, newest, 10).await;
+    assert_eq!(opened.len(), 1);
+    assert_eq!(opened[0].key, "meta");
+    let unclosed = restored(&scene, keyed(), [kept.clone(), opened.clone()].concat()).await;
+    assert_ne!(unclosed.stats().await.event_run, run);
+
+    // With no event in between, it is closed where it was.
+    other.host.close_event_run().await.unwrap();
+    let closed = restoring(&other, opened[0].sequence, 10).await;
+    let next = restored(&scene, keyed(), [kept, opened, closed].concat()).await;
+    let stats = next.stats().await;
+    assert_eq!((stats.event_run, stats.last_event), (run, last));
+}
+
+#[tokio::test]
+async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
+    let (scene, run, last) = with_events(keyed()).await;
+    scene.host.close_event_run().await.unwrap();
+    assert_eq!(
+        scene.stats().await.event_run,
+        run,
+        "it is still the run of the newest event"
+    );
+    let closed = feed(&scene).await;
+    scene.session().await;
+    let page = scene.host.poll_events(last - 1, 10).await.unwrap();
+    let numbers: Vec<(u64, bool)> = page
+        .events
+        .iter()
+        .map(|event| (event.sequence, event.run == run))
+        .collect();
+    assert_eq!(numbers, [(last, true), (last + 1, false)]);
+    assert_eq!(page.run, page.events[1].run);
+    let other = restarted(&scene, &keyed()).await;
+    let stats = other.stats().await;
+    assert!(stats.event_run != run && stats.event_run != page.run);
+    assert!(stats.last_event > last);
+    // Who has only the older records goes on in the run in which no event was after that.
+    let older = restored(&scene, keyed(), closed).await;
+    assert_eq!(older.stats().await.event_run, run);
+}
+
+#[tokio::test]
+async fn r17_there_is_no_run_of_events_before_the_first_session_and_none_to_close_without_records()
+{
+    let scene = Scene::configured(keyed()).await;
+    assert_eq!(scene.stats().await.event_run, 0);
+    assert_eq!(scene.host.poll_events(0, 1).await.unwrap().run, 0);
+    scene.host.close_event_run().await.unwrap();
+    assert!(feed(&scene).await.is_empty());
+    scene.session().await;
+    assert_ne!(scene.stats().await.event_run, 0);
+
+    let bare = Scene::new().await;
+    bare.session().await;
+    assert_eq!(
+        refusal(bare.host.close_event_run().await),
+        Error::NoStateKey
+    );
+    scene
+        .entropy
+        .set(clawdb_session_host::entropy::EntropyMode::Empty);
+    let refused = refusal(scene.host.close_event_run().await);
+    assert_eq!(refused, Error::EntropyUnavailable);
+    scene
+        .entropy
+        .set(clawdb_session_host::entropy::EntropyMode::Random);
+    let run = scene.stats().await.event_run;
+    let other = restarted(&scene, &keyed()).await;
+    assert_ne!(other.stats().await.event_run, run, "it was not closed");
+}
+
 #[tokio::test]
 async fn r21_tombstones_go_when_no_record_could_bring_the_session_back_any_more() {
     let scene = Scene::configured(keyed()).await;

@@ -1,0 +1,102 @@
+//! The numbers of the events go on when the instance is replaced, and readers are told what is not sure.
+
+use std::time::Duration;
+
+use clawdb_session_host::durable::DurableHost;
+use clawdb_session_host::tenants::{TenantLimits, Tenants};
+
+use crate::scene::engine;
+use crate::stage::{Stage, TENANT, create, until};
+
+/// A session is created: the run and the sequence number of its event.
+async fn event(host: &DurableHost) -> (u64, u64) {
+    let before = host.stats().await.unwrap().last_event;
+    create(host).await;
+    let page = host.poll_events(before, 10).await.unwrap();
+    assert_eq!((page.events.len(), page.missed), (1, 0));
+    assert_eq!(page.events[0].run, page.run);
+    (page.run, page.events[0].sequence)
+}
+
+#[tokio::test]
+async fn a_host_that_was_shut_down_leaves_its_run_to_the_next_one() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (run, last) = event(&host).await;
+    host.shutdown().await;
+
+    let next = stage.host().await;
+    let mut reader = next.subscribe(last).await.unwrap();
+    assert_eq!((reader.run(), reader.newest()), (run, last));
+    assert_eq!(event(&next).await, (run, last + 1));
+    let read = reader.next().await.unwrap();
+    assert_eq!((read.run, read.sequence, read.missed), (run, last + 1, 0));
+}
+
+#[tokio::test]
+async fn a_host_that_was_lost_leaves_its_run_to_nobody() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (run, last) = event(&host).await;
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let (other, number) = event(&next).await;
+    assert_ne!(other, run);
+    assert!(number > last);
+}
+
+#[tokio::test]
+async fn a_run_that_was_taken_on_is_open_in_the_journal_before_the_first_call() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (run, _) = event(&host).await;
+    host.shutdown().await;
+    let next = stage.host().await;
+    assert_eq!(next.stats().await.unwrap().event_run, run);
+    let seizing = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_ne!(seizing.stats().await.unwrap().event_run, run);
+}
+
+#[tokio::test]
+async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
+    use clawdb_session_host::control::{GuardFunction, GuardMode};
+
+    let mut stage = Stage::new();
+    stage.options.drain = Duration::from_millis(20);
+    let host = stage.host().await;
+    let (run, _) = event(&host).await;
+    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let creating = tokio::spawn({
+        let host = host.clone();
+        async move {
+            host.create(crate::scene::request(crate::scene::AGENT))
+                .await
+        }
+    });
+    until("the guard is asked", async || {
+        stage.guard.calls().issue == 2
+    })
+    .await;
+    host.shutdown().await;
+    creating.await.unwrap().unwrap_err();
+    stage.guard.set_all(GuardMode::Ok);
+    let next = stage.host().await;
+    assert_ne!(next.stats().await.unwrap().event_run, run);
+}
+
+#[tokio::test]
+async fn an_upgrade_and_an_unload_go_on_in_the_same_run() {
+    let stage = Stage::new();
+    let limits = TenantLimits {
+        idle_after: Duration::from_millis(20),
+        ..TenantLimits::default()
+    };
+    let tenants = Tenants::new(stage.options.clone(), stage.shared_journal(), limits);
+    let host = tenants.tenant(TENANT).await.unwrap();
+    let (run, last) = event(&host).await;
+    until("the tenant is unloaded", async || tenants.loaded() == 0).await;
+    assert_eq!(event(&host).await, (run, last + 1));
+    host.upgrade(engine().clone()).await.unwrap();
+    assert_eq!(event(&host).await, (run, last + 2));
+    host.shutdown().await;
+    assert_eq!(event(&host).await, (run, last + 3));
+}

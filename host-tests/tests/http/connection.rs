@@ -1,0 +1,62 @@
+//! A client's end of a connection, byte by byte.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::service::{ADMIN_KEY, TestService, worker};
+
+/// A connection on which these bytes were sent.
+pub async fn send(service: &TestService, bytes: impl AsRef<[u8]>) -> TcpStream {
+    let mut connection = TcpStream::connect(service.address).await.unwrap();
+    connection.write_all(bytes.as_ref()).await.unwrap();
+    connection
+}
+
+/// All that the service sends until it closes.
+pub async fn rest(mut connection: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let end = connection.read_to_end(&mut answer);
+    let end = tokio::time::timeout(Duration::from_secs(20), end).await;
+    end.expect("the service closes").expect("no reset");
+    String::from_utf8(answer).unwrap()
+}
+
+/// The answer to one request, on a connection of its own.
+pub async fn exchange(service: &TestService, request: impl AsRef<[u8]>) -> String {
+    rest(send(service, request).await).await
+}
+
+/// The status of an answer.
+pub fn status(answer: &str) -> u16 {
+    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok());
+    status.unwrap_or_else(|| panic!("no answer: {answer:?}"))
+}
+
+/// A refusal: its status and its name, in JSON that nobody may keep.
+pub fn assert_refused(answer: &str, expected: u16, error: &str) {
+    assert_eq!(status(answer), expected, "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let head = head.to_ascii_lowercase();
+    assert!(head.contains("cache-control: no-store"), "{answer}");
+    assert!(head.contains("content-type: application/json"), "{answer}");
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+    assert_eq!(body["error"], error, "{answer}");
+}
+
+/// The head of a request with the admin key, and with these fields besides.
+pub fn admin(request: &str, fields: &str) -> String {
+    format!("{request} HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {ADMIN_KEY}\r\n{fields}\r\n")
+}
+
+/// A whole create, after which the service closes.
+pub fn create() -> String {
+    let body = worker().to_string();
+    let fields = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+        body.len()
+    );
+    admin("POST /v1/sessions", &fields) + &body
+}

@@ -1,0 +1,371 @@
+//! What HTTP asks of a service: methods, heads and bodies as they should not be, and connections that are
+//! only half there.
+
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::serve::ServeOptions;
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::bounds::with;
+use crate::connection::{admin, assert_refused, create, exchange, rest, send, status};
+use crate::service::{ADMIN_KEY, AGENT, NOBODY, TestService, answer, text, until, worker};
+use crate::trouble::until_issued;
+
+#[tokio::test]
+async fn a_head_takes_no_use_and_changes_nothing() {
+    let service = TestService::new().await;
+    let mut once = worker();
+    once["max_uses"] = json!(1);
+    let grant = service.create(&once).await.body;
+    let other = "00000000-0000-4000-8000-0000000000aa";
+    for path in [
+        "/v1/sessions/me".to_owned(),
+        format!("/v1/sessions/{NOBODY}"),
+        format!("/v1/agents/{AGENT}/sessions"),
+        "/v1/events".to_owned(),
+    ] {
+        for (name, value) in [
+            ("authorization", format!("Bearer {}", text(&grant["token"]))),
+            ("x-admin-key", ADMIN_KEY.to_owned()),
+        ] {
+            let head = service.request(Method::HEAD, &path);
+            let head = head.header(name, value).header("x-workspace-id", other);
+            let refused = head.send().await.unwrap();
+            assert_eq!(refused.status(), 405, "{path}");
+            let allow = refused.headers()["allow"].to_str().unwrap();
+            assert!(
+                allow.contains("GET") && !allow.contains("HEAD"),
+                "{path}: {allow}"
+            );
+        }
+    }
+    let me = service.request(Method::HEAD, "/v1/sessions/me");
+    let me = me.bearer_auth(text(&grant["token"])).send().await.unwrap();
+    assert_eq!(me.status(), 405);
+    assert_eq!(service.tenants.loaded(), 1, "no workspace was made");
+    assert_eq!(service.metric("clawdb_session_subscribers").await, 0);
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+    service
+        .me(&grant["token"])
+        .await
+        .assert_refused(401, "invalid_token");
+    for path in ["/metrics", "/healthz"] {
+        let head = service.request(Method::HEAD, path).send().await.unwrap();
+        assert_eq!(head.status(), 200, "{path}");
+    }
+    let nowhere = service.request(Method::HEAD, "/v1/nowhere");
+    assert_eq!(nowhere.send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_after_the_request_gets_its_answer() {
+    let service = TestService::new().await;
+    service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let mut connection = send(&service, create()).await;
+    connection.shutdown().await.unwrap();
+    until_issued(&service, 2).await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Ok);
+    let answer = rest(connection).await;
+    assert_eq!(status(&answer), 201, "{answer}");
+    assert!(answer.contains("\"token\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reader_of_events_that_has_left_frees_its_place_within_the_keep_alive_interval() {
+    const KEEP_ALIVE: Duration = Duration::from_secs(2);
+    let service = with(|options| ServeOptions {
+        max_connections: 1,
+        keep_alive: KEEP_ALIVE,
+        ..options
+    })
+    .await;
+    let mut reader = send(&service, admin("GET /v1/events", "")).await;
+    let mut some = [0; 12];
+    reader.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+    // All that has come is read, so that closing sends no reset of itself.
+    let mut headers = Vec::new();
+    while !headers.ends_with(b"\r\n\r\n") {
+        headers.push(reader.read_u8().await.unwrap());
+    }
+    drop(reader);
+    let begin = Instant::now();
+    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&exchange(&service, health).await), 200);
+    let took = begin.elapsed();
+    // Not only when it is written to for the second time.
+    assert!(took < KEEP_ALIVE * 2, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let service = TestService::new().await;
+    for (fields, expected) in [
+        ("", 400),
+        ("Host: a\r\nHost: a\r\n", 400),
+        ("Host: a\r\nhost: b\r\n", 400),
+        ("Host: user@a\r\n", 400),
+        ("Host: a b\r\n", 400),
+        ("Host: a/b\r\n", 400),
+        ("Host:\r\n", 200),
+        ("Host: a\r\n", 200),
+        ("Host: localhost:8787\r\n", 200),
+        ("Host: [::1]:8787\r\n", 200),
+    ] {
+        let request = format!("GET /healthz HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+        let answer = exchange(&service, request).await;
+        match expected {
+            200 => assert_eq!(status(&answer), 200, "{fields:?}: {answer}"),
+            _ => assert_refused(&answer, 400, "bad_request"),
+        }
+    }
+    let old = exchange(&service, "GET /healthz HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&old), 200, "{old}");
+    let twice = "GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n";
+    assert_refused(&exchange(&service, twice).await, 400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_in_json_while_hyper_can_read_it() {
+    let service = TestService::new().await;
+    let close = "Connection: close\r\n";
+    let target = |bytes: usize| format!("GET /v1/{}", "x".repeat(bytes - "/v1/".len()));
+    let largest = exchange(&service, admin(&target(8_192), close)).await;
+    assert_refused(&largest, 404, "not_found");
+    for bytes in [8_193, 60_000] {
+        let answer = exchange(&service, admin(&target(bytes), close)).await;
+        assert_refused(&answer, 414, "uri_too_long");
+    }
+    // Three fields are there already.
+    let many = |count: usize| format!("{close}{}", "X-A: b\r\n".repeat(count - 3));
+    let most = exchange(&service, admin("GET /v1/nowhere", &many(100))).await;
+    assert_refused(&most, 404, "not_found");
+    for count in [101, 256] {
+        let answer = exchange(&service, admin("GET /v1/nowhere", &many(count))).await;
+        assert_refused(&answer, 431, "header_fields_too_large");
+    }
+    let large = format!("{close}X-A: {}\r\n", "b".repeat(65_537));
+    let answer = exchange(&service, admin("GET /v1/nowhere", &large)).await;
+    assert_refused(&answer, 431, "header_fields_too_large");
+
+    // What the service never sees is refused too, without a body.
+    for (request, expected) in [
+        (admin(&target(66_000), close), 414),
+        (admin("GET /v1/nowhere", &many(257)), 431),
+        ("NONSENSE\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/1.1\r\nHost x\r\n\r\n".to_owned(), 400),
+    ] {
+        assert_eq!(status(&exchange(&service, request).await), expected);
+    }
+    assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_refused_as_soon_as_it_is_too_large() {
+    let service = TestService::new().await;
+    let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+    let head = admin("POST /v1/sessions", fields);
+    let chunk = format!("1001\r\n{}\r\n", " ".repeat(0x1001));
+    // Seventeen chunks, and none is the last.
+    let answer = exchange(&service, head.clone() + &chunk.repeat(17)).await;
+    assert_refused(&answer, 413, "body_too_large");
+    // A part of one chunk.
+    let answer = exchange(&service, format!("{head}fffff\r\n{}", " ".repeat(65_537))).await;
+    assert_refused(&answer, 413, "body_too_large");
+    // One whose length was said is not even begun.
+    let fields = "Content-Type: application/json\r\nContent-Length: 65537\r\n";
+    let answer = exchange(&service, admin("POST /v1/sessions", fields)).await;
+    assert_refused(&answer, 413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_is_not_cut_off_with_its_refusal() {
+    let service = TestService::new().await;
+    let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x1_0000));
+    let request = admin("POST /v1/sessions", fields) + &chunk.repeat(2);
+    let mut connection = send(&service, request).await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        answer.push(connection.read_u8().await.unwrap());
+    }
+    assert_refused(std::str::from_utf8(&answer).unwrap(), 413, "body_too_large");
+    // The client may notice the answer only later.
+    for _ in 0..8 {
+        connection.write_all(chunk.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rest(connection).await, "");
+}
+
+#[tokio::test]
+async fn a_body_that_is_encoded_is_refused() {
+    let service = TestService::new().await;
+    let post = |coding: &str| {
+        let post = service.admin(Method::POST, "/v1/sessions").json(&worker());
+        answer(post.header("Content-Encoding", coding.to_owned()))
+    };
+    for coding in ["gzip", "br", "identity, gzip", "nonsense"] {
+        let refused = post(coding).await;
+        refused.assert_refused(415, "unsupported_media_type");
+        assert_eq!(refused.header("accept-encoding"), Some("identity"));
+    }
+    for coding in ["identity", "Identity", ""] {
+        assert_eq!(post(coding).await.status, 201, "{coding:?}");
+    }
+    let other_kind = service.admin(Method::POST, "/v1/sessions").body("x");
+    let refused = answer(other_kind).await;
+    refused.assert_refused(415, "unsupported_media_type");
+    assert_eq!(refused.header("accept-encoding"), None);
+}
+
+#[tokio::test]
+async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let waiting = |path: &str, bearer: &str, fields: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\n{fields}\r\n")
+    };
+    let comes = "Content-Type: application/json\r\nContent-Length: 20\r\n";
+    let begin = Instant::now();
+    for path in [
+        "/v1/sessions",
+        "/v1/sessions/me/authorize",
+        "/v1/revoke-all",
+    ] {
+        for fields in [
+            comes,
+            "Content-Type: application/json\r\nContent-Length: 100000\r\n",
+            "Content-Type: text/plain\r\nContent-Length: 20\r\n",
+            "Content-Type: application/json\r\nContent-Encoding: br\r\nContent-Length: 20\r\n",
+        ] {
+            let answer = exchange(&service, waiting(path, "wrong", fields)).await;
+            assert_refused(&answer, 401, "invalid_token");
+        }
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(10),
+        "it was waited for"
+    );
+
+    // A good token's body is waited for.
+    let request = waiting("/v1/sessions/me/authorize", text(&grant["token"]), comes);
+    let mut connection = send(&service, request).await;
+    until("the guard is asked", async || {
+        service.guard.calls().validate > 0
+    })
+    .await;
+    connection
+        .write_all(br#"{"scope":"tool:run"}"#)
+        .await
+        .unwrap();
+    let mut some = [0; 12];
+    connection.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn a_token_with_its_body_is_shown_to_the_guard_once() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
+    let authorize = authorize
+        .bearer_auth(text(&grant["token"]))
+        .json(&json!({ "scope": "tool:search" }));
+    assert_eq!(answer(authorize).await.status, 200);
+    assert_eq!(service.guard.calls().validate, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_does_not_keep_its_place() {
+    let service = with(|options| ServeOptions {
+        max_connections: 1,
+        write_timeout: Duration::from_millis(200),
+        ..options
+    })
+    .await;
+    let mut large = worker();
+    large["metadata"] = json!("x".repeat(16_000));
+    {
+        // One place: what makes the sessions has to be gone before the next one comes.
+        let client = reqwest::Client::builder().pool_max_idle_per_host(0);
+        let client = client.build().unwrap();
+        for _ in 0..60 {
+            let create = client.post(format!("{}/v1/sessions", service.url));
+            let create = create.header("X-Admin-Key", ADMIN_KEY).json(&large);
+            let created = create.header("Connection", "close").send().await.unwrap();
+            assert_eq!(created.status(), 201);
+        }
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut deaf = socket.connect(service.address).await.unwrap();
+    let list = admin(&format!("GET /v1/agents/{AGENT}/sessions"), "");
+    // Some 50 MB of answers.
+    deaf.write_all(list.repeat(50).as_bytes()).await.unwrap();
+    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&exchange(&service, health).await), 200);
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    let fields = "Content-Type: application/json\r\nContent-Length: 100\r\n";
+    for half in [
+        "G".to_owned(),
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_owned(),
+        format!("{}{{", admin("POST /v1/sessions", fields)),
+    ] {
+        for before in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let mut service = TestService::new().await;
+            let mut connection = send(&service, format!("{before}{half}")).await;
+            let mut some = [0; 12];
+            if !before.is_empty() {
+                connection.read_exact(&mut some).await.unwrap();
+                assert_eq!(&some, b"HTTP/1.1 200");
+            }
+            // Connections are taken in their order: when this one is answered, the other one was read.
+            let health = answer(service.request(Method::GET, "/healthz")).await;
+            assert_eq!(health.status, 200);
+            service.stop();
+            let begin = Instant::now();
+            service.ended().await;
+            let took = begin.elapsed();
+            assert!(took < Duration::from_secs(5), "{half:?} took {took:?}");
+            drop(connection);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_being_read_slowly_is_finished_at_the_end() {
+    let mut service = TestService::new().await;
+    let mut large = worker();
+    large["metadata"] = json!("x".repeat(16_000));
+    for _ in 0..200 {
+        assert_eq!(service.create(&large).await.status, 201);
+    }
+    let path = format!("GET /v1/agents/{AGENT}/sessions?limit=200");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut slow: TcpStream = socket.connect(service.address).await.unwrap();
+    let list = admin(&path, "");
+    slow.write_all(list.as_bytes()).await.unwrap();
+    let mut some = [0; 12];
+    slow.read_exact(&mut some).await.unwrap();
+    assert_eq!(&some, b"HTTP/1.1 200");
+    service.stop();
+    until("nothing new is taken", async || {
+        TcpStream::connect(service.address).await.is_err()
+    })
+    .await;
+    let answer = rest(slow).await;
+    assert!(answer.len() > 200 * 16_000, "{}", answer.len());
+    assert!(answer.ends_with('}'), "to its end");
+    service.ended().await;
+}
