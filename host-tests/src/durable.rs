@@ -41,6 +41,7 @@
 //! for, and replaces the instance when it has ended.
 
 mod calls;
+mod check;
 mod core;
 mod durability;
 mod error;
@@ -102,14 +103,14 @@ pub struct DurableOptions {
     /// all `meta` records were looked at, when all records were, every 10 s while records are resealed,
     /// and when a round is over. Only where there is a previous key, or something is wrong.
     pub key_progress: Option<ReportKeys>,
-    /// How long a call waits for an instance; 10 s by default.
+    /// How long a call waits for an instance; 10 s by default, and not zero.
     pub patience: Duration,
     /// How long an upgrade and a shutdown wait for the calls that are under way; 8 s by default. Keep it
     /// above the guard's deadline, and below `patience`: calls wait as long for an upgrade that is given
     /// up.
     pub drain: Duration,
     /// How often changes that no call waits for are appended, and what failed is tried again; 1 s by
-    /// default.
+    /// default, and not zero.
     pub tick: Duration,
     /// Starts at once, and serves as soon as no other host has the tenant. Without it, the start waits
     /// until the host serves.
@@ -167,7 +168,8 @@ impl DurableHost {
     /// serves. Dropping the future gives up.
     ///
     /// # Errors
-    /// [`DurableError`]: `Session` when the configuration is refused or has no `state-key`.
+    /// [`DurableError`]: `Settings` when an option is outside its bounds, the component refuses the
+    /// configuration, or that has no `state-key`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -176,6 +178,11 @@ impl DurableHost {
         journal: Arc<dyn Journal>,
         tenant: TenantId,
     ) -> Result<Self, DurableError> {
+        match options.check().await {
+            // What may be otherwise soon is tried again as everything else is.
+            Err(error) if !error.is_retryable() => return Err(error),
+            _ => {}
+        }
         let (engine, standby) = (options.engine.clone(), options.standby);
         let plan = Plan {
             options,

@@ -1,12 +1,13 @@
 //! What a call on the host can end with besides its result.
 
 pub use crate::bindings::exports::clawdb::session::sessions::Error as SessionError;
+use crate::exec::describe;
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
-    #[error("the session manager answered: {0:?}")]
+    #[error("the session manager answered: {}", describe(.0))]
     Session(SessionError),
     /// The instance is gone, and this call with it or because of it.
     #[error(transparent)]
@@ -67,4 +68,61 @@ pub struct StartError {
     pub(crate) action: &'static str,
     #[source]
     pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A setting that is outside its bounds.
+///
+/// The message is one line, such as `max-sessions (0) must be from 1 to 10000000`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} ({value}) {reason}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Its name: a field of the options or of the component's `config`, a flag, or an environment
+    /// variable.
+    pub name: String,
+    /// Its value. Of a secret it is the length only.
+    pub value: String,
+    /// The bound: "must be ...".
+    pub reason: String,
+}
+
+impl InvalidSetting {
+    /// Returns the error of a setting.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Returns the same error with the name by which the user gave the setting.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..self
+        }
+    }
+
+    /// Refuses a time of zero.
+    pub(crate) fn nonzero(name: &str, time: std::time::Duration) -> Result<(), Self> {
+        if time.is_zero() {
+            return Err(Self::new(name, "0 s", "must be longer"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a number of zero.
+    pub(crate) fn at_least_one(name: &str, number: usize) -> Result<(), Self> {
+        if number == 0 {
+            return Err(Self::new(name, "0", "must be at least 1"));
+        }
+        Ok(())
+    }
 }

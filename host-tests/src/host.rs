@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::driver::{Answer, Call, Command, drive};
 use crate::engine::SessionEngine;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::error::{CallError, HostError, SessionError, StartError};
+use crate::error::{CallError, HostError, InvalidSetting, SessionError, StartError};
 use crate::guard::Guard;
 use crate::imports::State;
 use crate::instance::Instance;
@@ -46,8 +46,8 @@ pub struct HostOptions {
     pub clock: Arc<dyn Clock>,
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
-    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default.
-    /// None: for ever.
+    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default,
+    /// not zero. None: for ever.
     pub guard_deadline: Option<Duration>,
     /// How much memory the instance may take, in bytes; 3.5 GiB by default, of the 4 GiB that there
     /// can be. Beyond it traps, so keep it well above the component's own `max-state-bytes`.
@@ -58,7 +58,7 @@ pub struct HostOptions {
     pub interrupt_after: Duration,
     /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
     /// default; one that is about many tokens counts as so many. Further ones wait for their turn. What is
-    /// there to end sessions never waits.
+    /// there to end sessions never waits. At least 1.
     pub max_in_flight: usize,
 }
 
@@ -79,6 +79,17 @@ impl HostOptions {
             interrupt_after: Duration::from_secs(10),
             max_in_flight: 10_000,
         }
+    }
+
+    /// Checks the options. The start of an instance calls this.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for the first option that is outside its bounds.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        if let Some(deadline) = self.guard_deadline {
+            InvalidSetting::nonzero("guard_deadline", deadline)?;
+        }
+        InvalidSetting::at_least_one("max_in_flight", self.max_in_flight)
     }
 }
 
@@ -165,7 +176,8 @@ impl SessionHost {
     /// Starts an instance without sessions, driven by a task on the current tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`] when it cannot be instantiated.
+    /// [`StartError`] when an option is outside its bounds (the source is an [`InvalidSetting`]), or
+    /// when it cannot be instantiated.
     ///
     /// # Panics
     /// Outside a tokio runtime.

@@ -49,8 +49,13 @@ impl Instance {
     /// counted.
     ///
     /// # Errors
-    /// [`StartError`] when it cannot be instantiated.
+    /// [`StartError`] when an option is outside its bounds (the source is an
+    /// [`InvalidSetting`](crate::error::InvalidSetting)), or when it cannot be instantiated.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
+        options.check().map_err(|error| StartError {
+            action: "started",
+            source: error.into(),
+        })?;
         let memory = Arc::new(AtomicUsize::new(0));
         let state = State {
             guard: options.guard,

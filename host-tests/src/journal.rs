@@ -202,7 +202,7 @@ pub enum JournalError {
     /// What it holds is damaged. Somebody has to look at it: going on could lose what was acknowledged.
     #[error("the journal is damaged: {0}")]
     Damaged(String),
-    /// It is set up so that what is acknowledged could be lost.
+    /// It is set up so that what is acknowledged could be lost, or so that there can be none.
     #[error("the journal is set up wrongly: {0}")]
     Misconfigured(String),
 }

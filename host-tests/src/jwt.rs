@@ -16,8 +16,8 @@ use crate::guard::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedT
 /// The environment variable that holds the key.
 pub const SECRET_VARIABLE: &str = "CLAW_GUARD_JWT_SECRET";
 
-/// HS256 wants a key at least as long as the hash (RFC 7518, section 3.2).
-const MIN_SECRET: usize = 32;
+/// How many bytes a key has at least: HS256 wants one as long as the hash (RFC 7518, section 3.2).
+pub const MIN_SECRET: usize = 32;
 const ISSUER: &str = "clawdb-session";
 
 /// A guard that needs no server: what it knows is in the tokens, but for those that were revoked

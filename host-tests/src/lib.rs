@@ -21,6 +21,7 @@
 //! | [`serve`] | the host as an HTTP service |
 //! | [`exec`] | conversations in JSON: the command line's scripting interface |
 //! | [`vectors`] | conversations that the component must answer so, on any guard |
+//! | `fields` | JSON objects, read field by field |
 //! | [`bindings`] | the types of the WIT |
 
 pub mod bindings;
@@ -32,6 +33,7 @@ pub mod engine;
 pub mod entropy;
 pub mod error;
 pub mod exec;
+mod fields;
 pub mod guard;
 pub mod host;
 mod imports;

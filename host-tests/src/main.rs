@@ -13,7 +13,6 @@ use clawdb_session_host::durable::DurableHost;
 use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::journal::TenantId;
-use clawdb_session_host::jwt::JwtGuard;
 use command::bench::BenchArgs;
 use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
@@ -58,8 +57,8 @@ enum Command {
     /// {"op":"subscribe","name":"s","since":0} has events pushed; {"op":"read","name":"s","max":N}
     /// gives those that have come, and {"op":"unsubscribe","name":"s"} ends it.
     ///
-    /// A line that is not understood gets {"err":{"kind":"bad-request",...}}, and the conversation
-    /// goes on.
+    /// A line that is not understood, or that gives a field twice, gets
+    /// {"err":{"kind":"bad-request",...}}, and the conversation goes on.
     Exec {
         /// Where the conversation is read from; standard input where there is none
         file: Option<PathBuf>,
@@ -90,14 +89,25 @@ enum Command {
     /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
     Measure {
         /// How many sessions to have again, one number after the other
-        #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+        #[arg(
+            long,
+            value_name = "N",
+            value_delimiter = ',',
+            default_values_t = [1_000, 100_000, 1_000_000],
+            value_parser = clap::value_parser!(u32).range(1..=10_000_000)
+        )]
         sessions: Vec<u32>,
         /// In which folder the files are made; they are removed again
         #[arg(long, value_name = "DIR", default_value = ".")]
         folder: PathBuf,
         /// For how many seconds each number of callers creates
-        #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
-        seconds: f64,
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            default_value = "3",
+            value_parser = |text: &str| command::storage::seconds(text, 0.001..=3_600.0)
+        )]
+        seconds: Duration,
     },
     /// Serves sessions over HTTP, until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
@@ -151,10 +161,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             sessions,
             folder,
             seconds,
-        }) => {
-            let time = Duration::try_from_secs_f64(seconds)?;
-            command::recovery::run(&mut std::io::stdout(), &folder, &sessions, time).await
-        }
+        }) => command::recovery::run(&mut std::io::stdout(), &folder, &sessions, seconds).await,
         Some(Command::Exec {
             file,
             controls,
@@ -173,11 +180,11 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 let host = DurableHost::start(kept.options, kept.journal, TenantId::default());
                 Conversation::with_durable(host.await?)
             } else if controls {
-                let guard = JwtGuard::from_environment()?;
+                let guard = command::secrets::guard()?;
                 let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
                 Conversation::start_controlled(&engine, guard).await?
             } else {
-                Conversation::start(&engine, JwtGuard::from_environment()?).await?
+                Conversation::start(&engine, command::secrets::guard()?).await?
             };
             let input: Box<dyn AsyncBufRead + Unpin> = match file {
                 Some(file) => Box::new(BufReader::new(file)),

@@ -15,6 +15,7 @@ use crate::durable::{
     Core, DurableError, DurableHost, DurableOptions, Entered, Figures, Keyring, Plan,
 };
 use crate::engine::SessionEngine;
+use crate::error::InvalidSetting;
 use crate::journal::{Journal, TenantId};
 use key_report::KeyState;
 
@@ -22,7 +23,7 @@ use key_report::KeyState;
 #[derive(Clone, Copy, Debug)]
 pub struct TenantLimits {
     /// How many tenants are loaded at a time at most; 1,000 by default. One more takes the place of the
-    /// one that is idle for longest. Each needs an instance's memory.
+    /// one that is idle for longest. Each needs an instance's memory. At least 1.
     pub max_loaded: usize,
     /// After how long without a call a tenant is unloaded; 5 min by default.
     pub idle_after: Duration,
@@ -34,6 +35,16 @@ impl Default for TenantLimits {
             max_loaded: 1_000,
             idle_after: Duration::from_mins(5),
         }
+    }
+}
+
+impl TenantLimits {
+    /// Checks the limits. [`Tenants::new`] calls this.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for the first limit that is outside its bounds.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        InvalidSetting::at_least_one("max_loaded", self.max_loaded)
     }
 }
 
@@ -58,12 +69,21 @@ impl Default for TenantLimits {
 pub struct Tenants(Arc<Pool>);
 
 impl Tenants {
-    /// None are loaded yet.
+    /// Makes the tenants; none are loaded yet. Check the options first with
+    /// [`DurableOptions::check`]. Otherwise every call answers `Settings` if an option is outside
+    /// its bounds.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for a limit that is outside its bounds.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    #[must_use]
-    pub fn new(options: DurableOptions, journal: Arc<dyn Journal>, limits: TenantLimits) -> Self {
+    pub fn new(
+        options: DurableOptions,
+        journal: Arc<dyn Journal>,
+        limits: TenantLimits,
+    ) -> Result<Self, InvalidSetting> {
+        limits.check()?;
         let pool = Arc::new(Pool {
             engine: Mutex::new(options.engine.clone()),
             options,
@@ -81,7 +101,7 @@ impl Tenants {
             // Each call is told what is wrong with the configuration.
             None => pool.keys.lock().meta_checked(),
         }
-        Self(pool)
+        Ok(Self(pool))
     }
 
     /// What is known of the keys that the records of the journal are sealed with.

@@ -109,7 +109,11 @@ impl Vector {
     pub async fn replay(&self, mut conversation: Conversation) -> Result<(), Mismatch> {
         let mut names = Names::new();
         for (exchange, line) in self.exchanges.iter().zip(2..) {
-            let sent = filled_in(&exchange.send, &names).to_string();
+            let sent = match filled_in(&exchange.send, &names) {
+                // A line as it is.
+                Value::String(line) => line,
+                request => request.to_string(),
+            };
             let answer = conversation.answer(sent.as_bytes()).await;
             if !contains(&answer, &exchange.expect, &mut names) {
                 return Err(Mismatch {

@@ -247,6 +247,257 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
     );
 }
 
+/// What a command says on standard error that fails before it reads or answers anything.
+fn refusal(command: &mut Command) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have ended before.
+    let _ = writeln!(child.stdin.take().unwrap(), "{}", json!({ "op": "stats" }));
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        !output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_setting_outside_its_bounds_ends_exec_with_one_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sessions");
+    let keys = |count: usize| vec!["07".repeat(32); count].join(",");
+    let state_key = "CLAWDB_SESSION_STATE_KEY";
+    let previous = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS";
+    let secret = "CLAW_GUARD_JWT_SECRET";
+    let long = "must have 32 to 64 bytes";
+    let hexadecimal = "must be an even number of hexadecimal digits";
+    for (variable, value, expected) in [
+        (
+            previous,
+            keys(9),
+            "(9 keys of 32 to 32 bytes) must be at most 8",
+        ),
+        (
+            previous,
+            format!("{},0707", keys(1)),
+            &format!("(2 keys of 2 to 32 bytes) {long}"),
+        ),
+        (
+            previous,
+            "no digits".into(),
+            &format!("(9 bytes) {hexadecimal}"),
+        ),
+        (state_key, "07".repeat(31), &format!("(31 bytes) {long}")),
+        (state_key, "07".repeat(65), &format!("(65 bytes) {long}")),
+        (state_key, String::new(), &format!("(0 bytes) {long}")),
+        (
+            state_key,
+            "0".repeat(63),
+            &format!("(63 bytes) {hexadecimal}"),
+        ),
+        (
+            secret,
+            "short".into(),
+            "(5 bytes) must have at least 32 bytes",
+        ),
+    ] {
+        let mut exec = command(&["exec", "--journal"]);
+        exec.arg(&journal)
+            .env_remove(state_key)
+            .env_remove(previous);
+        let said = refusal(exec.env(variable, &value));
+        assert_eq!(said, format!("error: {variable} {expected}\n"));
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "nothing is made"
+        );
+    }
+    over_journal(&journal, &json!({ "op": "stats" }));
+    for name in ["state-key", "guard-key"] {
+        let file = folder.path().join(format!("sessions.{name}"));
+        let kept = std::fs::read(&file).unwrap();
+        std::fs::write(&file, "07".repeat(16)).unwrap();
+        let mut exec = command(&["exec", "--journal"]);
+        let said = refusal(exec.arg(&journal).env_remove(state_key));
+        let begin = format!("error: {} (16 bytes) must have ", file.display());
+        assert!(
+            said.starts_with(&begin) && said.lines().count() == 1,
+            "{said}"
+        );
+        std::fs::write(&file, kept).unwrap();
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    for variable in [
+        "CLAWDB_SESSION_STATE_KEY",
+        "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
+    ] {
+        let mut exec = command(&["exec", "--journal"]);
+        exec.arg(folder.path().join("sessions"));
+        let said = refusal(exec.env(variable, std::ffi::OsStr::from_bytes(b"\xff07")));
+        assert!(
+            said.starts_with(&format!("error: {variable} (3 bytes) must be")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_flag_outside_its_bounds_is_refused_with_its_value_and_its_bound() {
+    for (flag, value, bound) in [
+        ("--lease", "0", "from 0.1 to 3600"),
+        ("--lease", "-1", "from 0.1 to 3600"),
+        ("--lease", "NaN", "from 0.1 to 3600"),
+        ("--lease", "1e30", "from 0.1 to 3600"),
+        ("--replicas", "2", "from 3 to 5"),
+        ("--replicas", "6", "from 3 to 5"),
+    ] {
+        let flagged = format!("{flag}={value}");
+        let said = refusal(&mut command(&[
+            "exec",
+            "--nats",
+            "nats://127.0.0.1:1",
+            &flagged,
+        ]));
+        for part in [flag, value, bound] {
+            assert!(said.contains(part), "{part} is missing in: {said}");
+        }
+    }
+    for (flag, value) in [
+        ("--seconds", "-1"),
+        ("--seconds", "inf"),
+        ("--sessions", "0"),
+    ] {
+        let said = refusal(&mut command(&["measure", &format!("{flag}={value}")]));
+        assert!(said.contains(flag) && said.contains(value), "{said}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_one_is_told_by_its_reason_and_nothing_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("directory")).unwrap();
+    std::fs::write(path("text"), "no journal\n").unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    for (name, reason) in [
+        ("directory", "is a directory, and a journal is a file"),
+        ("nowhere/sessions", "there is no directory"),
+        ("text/sessions", "is not a directory"),
+        ("text", "it does not begin as a journal does"),
+        ("empty", "it is empty"),
+    ] {
+        for program in ["exec", "serve"] {
+            let mut command = command(&[program, "--journal"]);
+            let said = refusal(
+                command
+                    .arg(path(name))
+                    .env_remove("CLAWDB_SESSION_STATE_KEY"),
+            );
+            let said = said.trim_end();
+            assert!(said.starts_with("error: --journal: "), "{said}");
+            for part in [reason, path(name).to_str().unwrap()] {
+                assert!(said.contains(part), "{part} is missing in: {said}");
+            }
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
+    let mut child = command(&["exec"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let long = "ü".repeat(30_000);
+    let deep = format!(
+        r#"{{"op":"stats","x":{}{}}}"#,
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    for (line, expected) in [
+        ("nonsense", "not JSON: expected"),
+        ("[]", "line: must be an object"),
+        ("{}", "op: is missing"),
+        (r#"{"op":"dance"}"#, "op: must be an operation"),
+        (r#"{"op":"stats","op":"stats"}"#, "op: is given twice"),
+        (r#"{"op":"stats","a":1,"a":2}"#, "a: is given twice"),
+        (&deep, "x: is unknown; the fields are op"),
+        (&format!(r#"{{"op":"stats","{long}":1}}"#), "üüüü"),
+        (
+            &format!(r#"{{"op":"finish","name":"{long}"}}"#),
+            "no call named",
+        ),
+        (
+            r#"{"op":"get","session-id":1}"#,
+            "session-id: must be a string",
+        ),
+        (
+            r#"{"op":"revoke-all","filter":{"role":1}}"#,
+            "filter.role: must be a string",
+        ),
+        (
+            r#"{"op":"revoke-all","filter":{"everything":null}}"#,
+            "filter.everything: is unknown",
+        ),
+        (
+            r#"{"op":"delegate","parent-session-id":"x","request":{"role":"r","role":"r"}}"#,
+            "request.role: is given twice",
+        ),
+        (
+            r#"{"op":"start","name":"a","call":{"op":"create","role":"r","role":"r"}}"#,
+            "call.role: is given twice",
+        ),
+        (
+            r#"{"op":"list-for-agent","agent-id":"x","page":{"limit":-1}}"#,
+            "page.limit: must be a whole number from 0 to 4294967295",
+        ),
+        (
+            r#"{"op":"restore","changes":[{"sequence":1,"key":"k","value":"v"},{"sequence":1}]}"#,
+            "changes[1].key: is missing",
+        ),
+        (
+            r#"{"op":"configure","state-key":"0x"}"#,
+            "state-key: must be an even number of",
+        ),
+        (
+            r#"{"op":"configure","agent-overflow":"all"}"#,
+            "agent-overflow: must be one of refuse",
+        ),
+        (
+            r#"{"op":"guard","mode":"asleep"}"#,
+            "mode: must be one of ok, hold, deny",
+        ),
+    ] {
+        writeln!(input, "{line}").unwrap();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["err"]["kind"], "bad-request", "{answer}");
+        let reason = answer["err"]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(expected), "{expected}: {reason}");
+        assert!(reason.len() <= 256, "{} bytes", reason.len());
+        for word in ["struct", "enum", "variant", "Operation"] {
+            assert!(!reason.contains(word), "{reason}");
+        }
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn a_missing_file_and_a_short_secret_are_told() {
     let output = command(&["exec", "no-such-file.jsonl"]).output().unwrap();

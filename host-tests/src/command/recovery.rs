@@ -69,8 +69,10 @@ fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, 
     let keys = StateKeys {
         current: vec![7; 32],
         previous: Vec::new(),
+        name: "the state key".into(),
+        unwritten: None,
     };
-    let mut configured = config(keys);
+    let mut configured = config(&keys);
     configured.max_sessions = Some(max_sessions.max(1));
     let host = HostOptions::with_shared_guard(guard);
     Ok(DurableOptions::new(engine.clone(), host, configured))

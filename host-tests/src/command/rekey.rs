@@ -46,7 +46,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
         opened = opened => opened?,
         () = &mut interrupted => return Err("interrupted".into()),
     };
-    let tenants = Tenants::new(options, journal, TenantLimits::default());
+    let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     let bar = bar();
     let finished = tokio::select! {
         () = watch(&tenants, &bar, args.storage.lease_of_the_dead()) => true,

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use clawdb_session_host::jwt::{JwtGuard, SECRET_VARIABLE};
+use clawdb_session_host::error::InvalidSetting;
+use clawdb_session_host::jwt::{JwtGuard, MIN_SECRET, SECRET_VARIABLE};
 
 /// What the records of the sessions are sealed with: 32 to 64 bytes, as hexadecimal digits.
 pub const STATE_KEY_VARIABLE: &str = "CLAWDB_SESSION_STATE_KEY";
@@ -18,28 +19,54 @@ pub const PREVIOUS_STATE_KEYS_VARIABLE: &str = "CLAWDB_SESSION_PREVIOUS_STATE_KE
 pub struct StateKeys {
     pub current: Vec<u8>,
     pub previous: Vec<Vec<u8>>,
+    /// The variable or the file that the current one is from.
+    pub name: String,
+    /// The file that the current one is to be kept in, and is not yet.
+    pub unwritten: Option<PathBuf>,
+}
+
+/// A key.
+struct Key {
+    bytes: Vec<u8>,
+    /// The variable or the file that it is from.
+    name: String,
+    /// The file that it is to be kept in, and is not yet.
+    unwritten: Option<PathBuf>,
 }
 
 impl StateKeys {
-    /// From the environment, or else from `<journal>.state-key`, which is made where it is not there.
+    /// Reads the keys from the environment, or else the current one from `<journal>.state-key`. If
+    /// that file does not exist, the current key is random, and [`keep`](Self::keep) makes the
+    /// file. The component checks the lengths.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
-        let current = match std::env::var(STATE_KEY_VARIABLE) {
-            Ok(digits) => {
-                let key = parse(STATE_KEY_VARIABLE, &digits)?;
-                warn_of_another(journal, &key);
-                key
-            }
-            Err(_) => kept_beside(journal, "state-key", STATE_KEY_VARIABLE)?,
-        };
-        let previous = std::env::var(PREVIOUS_STATE_KEYS_VARIABLE).unwrap_or_default();
+        let previous = variable(PREVIOUS_STATE_KEYS_VARIABLE)?.unwrap_or_default();
         let previous = previous
             .split(',')
             .filter(|digits| !digits.trim().is_empty());
-        let parse = |digits: &str| parse(PREVIOUS_STATE_KEYS_VARIABLE, digits);
+        let parse = |digits: &str| Ok(Key::parse(PREVIOUS_STATE_KEYS_VARIABLE, digits)?.bytes);
+        let previous = previous.map(parse).collect::<Result<_, InvalidSetting>>()?;
+        let current = match variable(STATE_KEY_VARIABLE)? {
+            Some(digits) => {
+                let key = Key::parse(STATE_KEY_VARIABLE, &digits)?;
+                warn_of_another(journal, &key.bytes);
+                key
+            }
+            None => beside(journal, "state-key", STATE_KEY_VARIABLE)?,
+        };
         Ok(Self {
-            current,
-            previous: previous.map(parse).collect::<Result<_, _>>()?,
+            current: current.bytes,
+            previous,
+            name: current.name,
+            unwritten: current.unwritten,
         })
+    }
+
+    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(file) = self.unwritten.take() {
+            self.current = keep(&file, &self.current)?.bytes;
+        }
+        Ok(())
     }
 }
 
@@ -47,13 +74,14 @@ impl StateKeys {
 /// `<journal>.guard-key`, which is made where it is not there.
 pub fn lasting_guard(journal: Option<&Path>) -> Result<JwtGuard, Box<dyn Error>> {
     if std::env::var_os(SECRET_VARIABLE).is_some() {
-        return Ok(JwtGuard::from_environment()?);
+        return Ok(guard()?);
     }
-    Ok(JwtGuard::new(&kept_beside(
-        journal,
-        "guard-key",
-        SECRET_VARIABLE,
-    )?)?)
+    let mut key = beside(journal, "guard-key", SECRET_VARIABLE)?;
+    if let Some(file) = key.unwritten.take() {
+        key = keep(&file, &key.bytes)?;
+    }
+    let guard = JwtGuard::new(&key.bytes);
+    Ok(guard.map_err(|_| short_secret(&key.name, key.bytes.len()))?)
 }
 
 /// Says that the file beside the journal has another state key than the environment: without the
@@ -62,7 +90,7 @@ fn warn_of_another(journal: Option<&Path>, key: &[u8]) {
     let Some(journal) = journal else {
         return;
     };
-    let file = beside(journal, "state-key");
+    let file = file_beside(journal, "state-key");
     let kept = fs::read_to_string(&file).ok();
     let kept = kept.and_then(|digits| hex::decode(digits.trim()).ok());
     if kept.is_some_and(|kept| kept != key) {
@@ -74,17 +102,45 @@ fn warn_of_another(journal: Option<&Path>, key: &[u8]) {
     }
 }
 
-fn beside(journal: &Path, what: &str) -> PathBuf {
+fn file_beside(journal: &Path, what: &str) -> PathBuf {
     let mut file = journal.as_os_str().to_owned();
     file.push(format!(".{what}"));
     PathBuf::from(file)
 }
 
-fn kept_beside(
-    journal: Option<&Path>,
-    what: &str,
-    variable: &str,
-) -> Result<Vec<u8>, Box<dyn Error>> {
+/// A guard with the key from the environment, or with a random one where that is not set.
+pub fn guard() -> Result<JwtGuard, InvalidSetting> {
+    JwtGuard::from_environment().map_err(|_| {
+        let secret = std::env::var_os(SECRET_VARIABLE).unwrap_or_default();
+        short_secret(SECRET_VARIABLE, secret.len())
+    })
+}
+
+fn short_secret(name: &str, bytes: usize) -> InvalidSetting {
+    let reason = format!("must have at least {MIN_SECRET} bytes");
+    InvalidSetting::new(name, format!("{bytes} bytes"), reason)
+}
+
+/// Returns the value of an environment variable. A value that is not Unicode is an error; it does
+/// not count as absent.
+fn variable(name: &str) -> Result<Option<String>, InvalidSetting> {
+    let value = std::env::var_os(name);
+    let text = value.map(|value| {
+        let length = value.len();
+        value
+            .into_string()
+            .map_err(|_| not_hexadecimal(name, length))
+    });
+    text.transpose()
+}
+
+fn not_hexadecimal(name: &str, bytes: usize) -> InvalidSetting {
+    let reason = "must be an even number of hexadecimal digits";
+    InvalidSetting::new(name, format!("{bytes} bytes"), reason)
+}
+
+/// Returns the key in the file beside the journal, or a random one if neither file exists.
+fn beside(journal: Option<&Path>, what: &str, variable: &str) -> Result<Key, Box<dyn Error>> {
     let Some(journal) = journal else {
         return Err(format!(
             "{variable} must be set: the machines that share sessions share it (32 random bytes as \
@@ -92,10 +148,10 @@ fn kept_beside(
         )
         .into());
     };
-    let file = beside(journal, what);
-    let name = file.display();
+    let file = file_beside(journal, what);
+    let name = file.display().to_string();
     match fs::read_to_string(&file) {
-        Ok(digits) => parse(&name.to_string(), digits.trim()),
+        Ok(digits) => Ok(Key::parse(&name, &digits)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if journal.exists() {
                 return Err(format!(
@@ -104,16 +160,28 @@ fn kept_beside(
                 )
                 .into());
             }
-            let mut key = vec![0; 32];
-            getrandom::fill(&mut key)?;
-            if make(&file, &hex::encode(&key)).map_err(|error| format!("{name}: {error}"))? {
-                eprintln!("{name} was made; keep it as well as the journal");
-            }
-            // Another process may have made it at the same time.
-            parse(&name.to_string(), fs::read_to_string(&file)?.trim())
+            let mut bytes = vec![0; 32];
+            getrandom::fill(&mut bytes)?;
+            let unwritten = Some(file);
+            Ok(Key {
+                bytes,
+                name,
+                unwritten,
+            })
         }
         Err(error) => Err(format!("{name}: {error}").into()),
     }
+}
+
+/// Makes the file with this key and returns the key in the file: another process may have made it
+/// at the same time.
+fn keep(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
+    let name = file.display().to_string();
+    if make(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
+        eprintln!("{name} was made; keep it as well as the journal");
+    }
+    let digits = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Key::parse(&name, &digits)?)
 }
 
 /// Makes the file, if nobody else does; tells whether it did. Only the owner may read it, and it is on
@@ -146,11 +214,14 @@ fn make(file: &Path, digits: &str) -> std::io::Result<bool> {
     }
 }
 
-fn parse(name: &str, digits: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-    let key = hex::decode(digits.trim());
-    let key = key.map_err(|_| format!("{name} must be hexadecimal digits"))?;
-    if !(32..=64).contains(&key.len()) {
-        return Err(format!("{name} must have 32 to 64 bytes as hexadecimal digits").into());
+impl Key {
+    fn parse(name: &str, digits: &str) -> Result<Self, InvalidSetting> {
+        let digits = digits.trim();
+        let bytes = hex::decode(digits).map_err(|_| not_hexadecimal(name, digits.len()))?;
+        Ok(Self {
+            bytes,
+            name: name.into(),
+            unwritten: None,
+        })
     }
-    Ok(key)
 }

@@ -15,7 +15,6 @@ use clawdb_session_host::error::SessionError;
 use clawdb_session_host::host::HostOptions;
 use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -24,8 +23,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::secrets::StateKeys;
-use super::storage::{Kept, Storage, config};
+use super::secrets::{StateKeys, guard};
+use super::storage::{Kept, Storage, check, config};
 
 /// What stands below the options.
 pub const HELP: &str = r#"Prints "listening on http://ADDR" when it does.
@@ -87,13 +86,13 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let Kept { journal, options } = kept;
     let guard = Arc::clone(&options.host.guard);
     let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| format!("{}: {error}", args.listen))?;
+    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
     let address = listener.local_addr()?;
     let admin_key = match admin_key {
         Some(key) => key,
         None => made()?,
     };
-    let tenants = Tenants::new(options, journal, TenantLimits::default());
+    let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     // A journal that is damaged or set up wrongly is told here, and not to the first caller.
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async {
@@ -106,7 +105,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         tried
     };
     tokio::select! {
-        tried = tried => if let Err(DurableError::Journal(error)) = tried {
+        tried = tried => if let Err(
+            error @ (DurableError::Journal(_) | DurableError::Settings(_))
+        ) = tried {
             return Err(error.into());
         },
         () = &mut shutdown => {
@@ -121,7 +122,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         ServeOptions::new(admin_key, guard),
         shutdown,
     )
-    .await;
+    .await?;
     Ok(())
 }
 
@@ -149,19 +150,22 @@ async fn open(storage: &Storage) -> Result<Kept, Box<dyn Error>> {
     if let Some(kept) = storage.open(engine.clone()).await? {
         return Ok(kept);
     }
-    eprintln!(
-        "the sessions are kept in memory and end with the process; --journal FILE keeps them"
-    );
     let mut key = vec![0; 32];
     getrandom::fill(&mut key)?;
     let keys = StateKeys {
         current: key,
         previous: Vec::new(),
+        name: "the random state key".into(),
+        unwritten: None,
     };
-    let host = HostOptions::new(JwtGuard::from_environment()?);
+    let options = DurableOptions::new(engine, HostOptions::new(guard()?), config(&keys));
+    check(&options, &keys.name).await?;
+    eprintln!(
+        "the sessions are kept in memory and end with the process; --journal FILE keeps them"
+    );
     Ok(Kept {
         journal: Arc::new(MemoryJournal::default()),
-        options: DurableOptions::new(engine, host, config(keys)),
+        options,
     })
 }
 

@@ -2,21 +2,22 @@
 
 use std::error::Error;
 use std::io::IsTerminal;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::durable::{DurableOptions, Progress};
+use clawdb_session_host::durable::{DurableError, DurableOptions, Progress};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::host::{HostOptions, default_config};
-use clawdb_session_host::journal::Journal;
 use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::redb::RedbJournal;
+use clawdb_session_host::journal::{Journal, JournalError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::secrets::{StateKeys, lasting_guard};
+use super::secrets::{PREVIOUS_STATE_KEYS_VARIABLE, StateKeys, guard, lasting_guard};
 
 /// `--journal` or `--nats`.
 #[derive(Args)]
@@ -35,20 +36,21 @@ pub struct Storage {
     /// environment: `CLAWDB_SESSION_STATE_KEY` and `CLAW_GUARD_JWT_SECRET`.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
-    /// How many servers keep each record
-    #[arg(long, value_name = "N", requires = "nats", default_value_t = 3)]
+    /// How many servers keep each record, 3 to 5
+    #[arg(long, value_name = "N", requires = "nats", default_value = "3", value_parser = replicas)]
     replicas: usize,
     /// Takes one server alone, which can lose what it acknowledged when its machine loses power
     #[arg(long, requires = "nats", conflicts_with = "replicas")]
     single: bool,
-    /// For how many seconds a machine has the sessions after each renewal
+    /// For how many seconds a machine has the sessions after each renewal, 0.1 to 3600
     #[arg(
         long,
         value_name = "SECONDS",
         requires = "nats",
-        default_value_t = 10.0
+        default_value = "10",
+        value_parser = lease
     )]
-    lease: f64,
+    lease: Duration,
 }
 
 /// Sessions that are kept: where, and what a host of them is given.
@@ -63,12 +65,20 @@ impl Storage {
         if self.journal.is_none() && self.nats.is_none() {
             return Ok(None);
         }
-        let keys = StateKeys::find(self.journal.as_deref())?;
-        let guard = lasting_guard(self.journal.as_deref())?;
-        let kept = self
-            .open_journal(engine, HostOptions::new(guard), keys)
-            .await?;
-        Ok(Some(kept))
+        let file = self.journal.as_deref();
+        if let Some(file) = file {
+            RedbJournal::check(file).map_err(of_journal)?;
+        }
+        let mut keys = StateKeys::find(file)?;
+        check(
+            &options(&engine, HostOptions::new(guard()?), &keys),
+            &keys.name,
+        )
+        .await?;
+        // Nothing is made before all settings are found good.
+        keys.keep()?;
+        let host = HostOptions::new(lasting_guard(file)?);
+        Ok(Some(self.open_journal(engine, host, keys).await?))
     }
 
     /// Opens what the arguments name, for a host with these options. A file is not made.
@@ -77,12 +87,14 @@ impl Storage {
         engine: SessionEngine,
         host: HostOptions,
     ) -> Result<Kept, Box<dyn Error>> {
-        if let Some(file) = &self.journal
-            && !file.try_exists()?
-        {
-            return Err(format!("{}: there is no such file", file.display()).into());
+        if let Some(file) = &self.journal {
+            if !file.try_exists()? {
+                return Err(format!("--journal: {}: there is no such file", file.display()).into());
+            }
+            RedbJournal::check(file).map_err(of_journal)?;
         }
         let keys = StateKeys::find(self.journal.as_deref())?;
+        check(&options(&engine, host.clone(), &keys), &keys.name).await?;
         self.open_journal(engine, host, keys).await
     }
 
@@ -93,11 +105,14 @@ impl Storage {
         keys: StateKeys,
     ) -> Result<Kept, Box<dyn Error>> {
         let journal: Arc<dyn Journal> = match (&self.journal, &self.nats) {
-            (Some(file), _) => Arc::new(RedbJournal::open(file).await?),
-            (None, Some(url)) => Arc::new(self.connect(url).await?),
+            (Some(file), _) => Arc::new(RedbJournal::open(file).await.map_err(of_journal)?),
+            (None, Some(url)) => {
+                let journal = self.connect(url).await;
+                Arc::new(journal.map_err(|error| format!("--nats: {error}"))?)
+            }
             (None, None) => return Err("--journal FILE or --nats URL is needed".into()),
         };
-        let mut options = DurableOptions::new(engine, host, config(keys));
+        let mut options = options(&engine, host, &keys);
         options.progress = Some(progress_bar());
         options.report = Some(Arc::new(|tenant, text| {
             eprintln!("{tenant}: the host {text}");
@@ -110,27 +125,69 @@ impl Storage {
     pub fn lease_of_the_dead(&self) -> Duration {
         // A contender waits for 5/4 of the lease, and looks five times in it.
         match self.nats {
-            Some(_) => Duration::try_from_secs_f64(self.lease * 1.5).unwrap_or_default(),
+            Some(_) => self.lease.mul_f64(1.5),
             None => Duration::ZERO,
         }
     }
 
-    async fn connect(&self, url: &str) -> Result<NatsJournal, Box<dyn Error>> {
+    async fn connect(&self, url: &str) -> Result<NatsJournal, JournalError> {
         let mut options = NatsOptions::new(url);
-        options.lease = Duration::try_from_secs_f64(self.lease)?;
+        options.lease = self.lease;
         options.replicas = self.replicas;
         if self.single {
             options = options.single();
         }
-        Ok(NatsJournal::connect(options).await?)
+        NatsJournal::connect(options).await
     }
 }
 
+fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> DurableOptions {
+    DurableOptions::new(engine.clone(), host, config(keys))
+}
+
+fn of_journal(error: JournalError) -> String {
+    format!("--journal: {error}")
+}
+
+/// Lets the component check the settings, before anything is opened. The error names a setting as
+/// its user gave it; `state_key` names the source of the state key.
+pub async fn check(options: &DurableOptions, state_key: &str) -> Result<(), Box<dyn Error>> {
+    match options.check().await {
+        Err(DurableError::Settings(invalid)) => Err(match invalid.name.as_str() {
+            "state-key" => invalid.named(state_key),
+            "previous-state-keys" => invalid.named(PREVIOUS_STATE_KEYS_VARIABLE),
+            _ => invalid,
+        }
+        .into()),
+        checked => Ok(checked?),
+    }
+}
+
+fn replicas(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (3..=5).contains(number))
+        .ok_or("must be from 3 to 5; --single takes one server alone")
+}
+
+fn lease(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.1..=3_600.0)
+}
+
+/// A number of seconds within these bounds.
+pub fn seconds(text: &str, bounds: RangeInclusive<f64>) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|number| bounds.contains(number));
+    let (min, max) = bounds.clone().into_inner();
+    seconds
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("must be a number of seconds from {min} to {max}"))
+}
+
 /// The defaults, with these keys.
-pub fn config(keys: StateKeys) -> Config {
+pub fn config(keys: &StateKeys) -> Config {
     Config {
-        state_key: Some(keys.current),
-        previous_state_keys: keys.previous,
+        state_key: Some(keys.current.clone()),
+        previous_state_keys: keys.previous.clone(),
         ..default_config()
     }
 }

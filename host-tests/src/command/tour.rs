@@ -11,9 +11,10 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 use clawdb_session_host::clock::rfc3339;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::error::CallError;
-use clawdb_session_host::exec::{denial, end_reason};
+use clawdb_session_host::exec::{denial, describe, end_reason};
 use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
-use clawdb_session_host::jwt::JwtGuard;
+
+use super::secrets::guard;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -24,7 +25,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         "clawdb:session, the session manager of AI agents as a WebAssembly component"
     )?;
     let engine = SessionEngine::new()?;
-    let host = SessionHost::start(&engine, HostOptions::new(JwtGuard::from_environment()?)).await?;
+    let host = SessionHost::start(&engine, HostOptions::new(guard()?)).await?;
     writeln!(
         out,
         "One instance runs in wasmtime. It has of its host: {}.",
@@ -293,7 +294,7 @@ fn refused<T>(
 ) -> Result {
     match answer {
         Err(CallError::Session(error)) => {
-            writeln!(out, "  {what} is refused: {error:?}")?;
+            writeln!(out, "  {what} is refused: {}", describe(&error))?;
             Ok(())
         }
         Err(error) => Err(error.into()),

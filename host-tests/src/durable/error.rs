@@ -1,14 +1,15 @@
 //! What a call on a durable host can end with besides its result.
 
 use super::keyring::MissingStateKey;
-use crate::error::{CallError, HostError, SessionError};
+use crate::error::{CallError, HostError, InvalidSetting, SessionError};
+use crate::exec::describe;
 use crate::journal::JournalError;
 
 /// Why a call on a durable host has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurableError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
-    #[error("the session manager answered: {0:?}")]
+    #[error("the session manager answered: {}", describe(.0))]
     Session(SessionError),
     /// The instance or the journal is not available now. Whether the operation was done is not known;
     /// the same call may succeed soon.
@@ -27,6 +28,9 @@ pub enum DurableError {
     /// The upgrade was not done. The instance that there was goes on.
     #[error("not upgraded: {0}")]
     Upgrade(String),
+    /// A setting is outside its bounds. Nothing goes until it is changed.
+    #[error(transparent)]
+    Settings(#[from] InvalidSetting),
 }
 
 impl DurableError {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::check;
 use super::error::DurableError;
 use super::figures::Counters;
 use super::instance::Instance;
@@ -16,6 +17,7 @@ use super::tenure::{LeasedWriter, Tenure};
 use super::{DurableOptions, Progress};
 use crate::engine::SessionEngine;
 use crate::error::{CallError, SessionError};
+use crate::exec::describe;
 use crate::journal::{Journal, JournalError, TenantId, Writer};
 
 /// Whose sessions, where they are kept, and how an instance for them is made.
@@ -32,7 +34,11 @@ impl Plan {
         config.workspace_id = Some(self.tenant.to_string());
         let instance = Instance::start(engine, &self.options.host).await;
         let instance = instance.map_err(|error| DurableError::Retry(error.to_string()))?;
-        instance.host.configure(config).await?;
+        let configured = instance.host.configure(config).await;
+        configured.map_err(|error| match error {
+            CallError::Session(error) => check::refused(&self.options.config, error),
+            CallError::Host(error) => error.into(),
+        })?;
         Ok(instance)
     }
 
@@ -151,10 +157,11 @@ impl Plan {
 fn refused(error: CallError) -> DurableError {
     match error {
         CallError::Session(SessionError::RefusedRecord(reason)) => DurableError::Journal(
-            JournalError::Damaged(format!("the component refuses a record: {reason:?}")),
+            JournalError::Damaged(format!("the component refuses a record: {reason}")),
         ),
         CallError::Session(error) => DurableError::Journal(JournalError::Misconfigured(format!(
-            "the component does not take what is in it: {error:?}"
+            "the component does not take what is in it: {}",
+            describe(&error)
         ))),
         CallError::Host(error) => error.into(),
     }

@@ -7,6 +7,7 @@ use super::instance::Instance;
 use super::serving::Serving;
 use super::tenure::PAGE;
 use crate::error::CallError;
+use crate::exec::describe;
 
 /// An instance that comes to know what another one does.
 pub(super) struct Handover {
@@ -38,7 +39,10 @@ impl Handover {
                 self.to.host.restore(page.changes).await.map_err(|error| {
                     DurableError::Upgrade(match error {
                         CallError::Session(error) => {
-                            format!("the new instance does not take the old one's state: {error:?}")
+                            format!(
+                                "the new instance does not take the old one's state: {}",
+                                describe(&error)
+                            )
                         }
                         CallError::Host(error) => format!("the new instance failed: {error}"),
                     })

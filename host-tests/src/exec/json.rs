@@ -290,6 +290,26 @@ impl ToJson for Error {
     }
 }
 
+/// Describes an error of the component: the case of `sessions.error` in the WIT, and its details.
+#[must_use]
+pub fn describe(error: &Error) -> String {
+    described(&error.to_json())
+}
+
+/// Joins the kind in the JSON of an error and its other members.
+fn described(error: &Value) -> String {
+    let Some(members) = error.as_object() else {
+        return error.as_str().map_or_else(|| error.to_string(), Into::into);
+    };
+    let kind = members.get("kind").map(described);
+    let details = members.iter().filter(|(name, _)| *name != "kind");
+    let details = details.map(|(_, detail)| described(detail));
+    kind.into_iter()
+        .chain(details)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
 impl ToJson for HostError {
     fn to_json(&self) -> Value {
         match self {
@@ -308,6 +328,7 @@ impl ToJson for DurableError {
             Self::Journal(_) => "journal",
             Self::StateKeyMissing(_) => "state-key-missing",
             Self::Upgrade(_) => "upgrade",
+            Self::Settings(_) => "settings",
         };
         json!({ "kind": kind, "reason": self.to_string() })
     }

@@ -1,6 +1,11 @@
 //! `exec`: a conversation with the component, a JSON object a line. The scripting interface of the
 //! command line, and what the conformance vectors are written in.
 //!
+//! A line that cannot be read, or that gives a field twice, is answered with `bad-request`. The
+//! reason begins with the path of the field and has at most 256 bytes. `metadata` is a string that
+//! holds a JSON text, which is returned byte for byte. As for every field, `null` counts as absent;
+//! the JSON text `null` is written `"null"`.
+//!
 //! Each line is answered before the next is read. With controls, clock, guard and random source are
 //! in the hands of whoever speaks, nothing happens by itself, and the answers are the same each
 //! time.
@@ -19,7 +24,8 @@ use futures::poll;
 use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-pub use json::{ToJson, denial, end_reason, event_run, limit_name};
+pub use json::{ToJson, denial, describe, end_reason, event_run, limit_name};
+pub(crate) use request::revoke_filter;
 use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
 
 use crate::clock::{Clock, Instant, ManualClock};
@@ -28,6 +34,7 @@ use crate::durable::DurableHost;
 use crate::engine::SessionEngine;
 use crate::entropy::{self, ControlledEntropy};
 use crate::error::StartError;
+use crate::fields::shortened;
 use crate::guard::Guard;
 use crate::host::{HostOptions, SessionHost};
 use crate::subscription::Subscription;
@@ -181,7 +188,8 @@ impl Conversation {
                 Refusal::BadRequest(reason) => ("bad-request", reason),
                 Refusal::WouldWait(reason) => ("would-wait", reason),
             };
-            json!({ "err": { "kind": kind, "reason": reason } })
+            // It can repeat a name, which is as long as its speaker likes.
+            json!({ "err": { "kind": kind, "reason": shortened(&reason) } })
         })
     }
 
@@ -313,7 +321,7 @@ impl Conversation {
         match (advance, set) {
             (Some(seconds), None) => {
                 let by = Duration::try_from_secs_f64(seconds.abs())
-                    .map_err(|error| format!("advance: {error}"))?;
+                    .map_err(|_| "advance: must be a number of seconds below 2^64")?;
                 if seconds < 0.0 {
                     clock.rewind(by);
                 } else {
@@ -321,8 +329,8 @@ impl Conversation {
                 }
             }
             (None, Some(time)) => {
-                let time =
-                    DateTime::parse_from_rfc3339(time).map_err(|error| format!("set: {error}"))?;
+                let time = DateTime::parse_from_rfc3339(time)
+                    .map_err(|_| "set: must be a time as RFC 3339 writes it")?;
                 clock.set(Instant {
                     seconds: time.timestamp(),
                     nanoseconds: time.timestamp_subsec_nanos().min(999_999_999),
@@ -390,11 +398,11 @@ impl Conversation {
 macro_rules! answer {
     ($operation:expr, $host:expr, $($own:tt)*) => {
         match $operation {
-            Operation::Create(request) => json::answer(&$host.create(request.into()).await),
+            Operation::Create(request) => json::answer(&$host.create(request).await),
             Operation::Delegate {
                 parent_session_id,
                 request,
-            } => json::answer(&$host.delegate(parent_session_id, request.into()).await),
+            } => json::answer(&$host.delegate(parent_session_id, request).await),
             Operation::Validate { token } => json::answer(&$host.validate(token).await),
             Operation::ValidateMany { tokens } => json::answer(&$host.validate_many(tokens).await),
             Operation::Authorize { token, scope } => {
@@ -407,13 +415,13 @@ macro_rules! answer {
             Operation::RevokeAllForAgent { agent_id } => {
                 json::answer(&$host.revoke_all_for_agent(agent_id).await)
             }
-            Operation::RevokeAll { filter } => json::answer(&$host.revoke_all(filter.into()).await),
+            Operation::RevokeAll { filter } => json::answer(&$host.revoke_all(filter).await),
             Operation::FlushGuardRevocations {} => {
                 json::answer(&$host.flush_guard_revocations().await)
             }
             Operation::Get { session_id } => json::answer(&$host.get(session_id).await),
             Operation::ListForAgent { agent_id, page } => {
-                json::answer(&$host.list_for_agent(agent_id, page.into()).await)
+                json::answer(&$host.list_for_agent(agent_id, page).await)
             }
             Operation::ActiveCount {} => json::answer(&$host.active_count().await),
             Operation::PruneExpired { limit } => json::answer(&$host.prune_expired(limit).await),
@@ -448,13 +456,9 @@ impl Operation {
                     host,
                     Operation::Changes { since, max } =>
                         json::answer(&host.changes(since, max).await),
-                    Operation::Restore { changes } => {
-                        let changes = changes.into_iter().map(Into::into).collect();
-                        json::answer(&host.restore(changes).await)
-                    }
+                    Operation::Restore { changes } => json::answer(&host.restore(changes).await),
                     Operation::CloseEventRun {} => json::answer(&host.close_event_run().await),
-                    Operation::Configure(config) =>
-                        json::answer(&host.configure(config.into()).await),
+                    Operation::Configure(config) => json::answer(&host.configure(config).await),
                 )
             }),
             Sessions::Durable(host) => Box::pin(async move {

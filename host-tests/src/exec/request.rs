@@ -1,13 +1,14 @@
 //! What can be said in a conversation.
 
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::bindings::exports::clawdb::session::{persistence, sessions, settings};
+use crate::bindings::exports::clawdb::session::persistence::Change;
+use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
+use crate::bindings::exports::clawdb::session::settings::{Config, Overflow};
 use crate::control::GuardMode;
+use crate::fields::{self, Fields, FromFields, Invalid, Read, invalid, object, object_by, one_of};
 
 /// A line of a conversation.
-#[derive(Debug)]
 pub enum Request {
     /// An operation of the component.
     Call(Operation),
@@ -19,25 +20,16 @@ impl Request {
     /// Reads a line.
     ///
     /// # Errors
-    /// What is wrong with it, for people.
+    /// What is wrong with it, for people, in at most 256 bytes.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
-        let request = match value.get("op").and_then(Value::as_str) {
-            None => return Err("not an object with an op".into()),
-            Some(
-                "start" | "finish" | "subscribe" | "read" | "unsubscribe" | "restart" | "clock"
-                | "guard" | "entropy",
-            ) => Control::deserialize(value).map(Self::Control),
-            Some(_) => Operation::deserialize(value).map(Self::Call),
-        };
-        request.map_err(|error| error.to_string())
+        fields::read("line", line).map_err(|error| match error {
+            Invalid::Syntax(reason) => fields::shortened(&format!("not JSON: {reason}")),
+            Invalid::Field(reason) => reason,
+        })
     }
 }
 
 /// Something about the conversation.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Control {
     /// Starts a call and answers when it is done or waits for the guard.
     Start {
@@ -85,10 +77,8 @@ pub enum Control {
         /// How it answers.
         mode: Option<GuardMode>,
         /// Which of its functions.
-        #[serde(default)]
         on: GuardFunctions,
         /// Whether to tell.
-        #[serde(default)]
         calls: bool,
     },
     /// Changes the random source (with controls).
@@ -99,13 +89,6 @@ pub enum Control {
 }
 
 /// An operation of the component, with the names of the WIT.
-#[derive(Debug, Deserialize)]
-#[serde(
-    tag = "op",
-    rename_all = "kebab-case",
-    rename_all_fields = "kebab-case",
-    deny_unknown_fields
-)]
 pub enum Operation {
     /// `sessions.create`
     Create(CreateRequest),
@@ -137,11 +120,7 @@ pub enum Operation {
     /// `sessions.get`
     Get { session_id: String },
     /// `sessions.list-for-agent`
-    ListForAgent {
-        agent_id: String,
-        #[serde(default, deserialize_with = "null_as_default")]
-        page: Page,
-    },
+    ListForAgent { agent_id: String, page: Page },
     /// `sessions.active-count`
     ActiveCount {},
     /// `sessions.prune-expired`
@@ -150,20 +129,13 @@ pub enum Operation {
     CreateSession {
         agent_id: String,
         role: String,
-        #[serde(default)]
         scopes: Vec<String>,
         task_type: Option<String>,
     },
     /// `legacy.get-session`
-    GetSession {
-        #[serde(alias = "session-id")]
-        id: String,
-    },
+    GetSession { id: String },
     /// `legacy.invalidate`
-    Invalidate {
-        #[serde(alias = "session-id")]
-        id: String,
-    },
+    Invalidate { id: String },
     /// `events.poll-events`
     PollEvents { since: u64, max: u32 },
     /// `persistence.changes`
@@ -180,173 +152,260 @@ pub enum Operation {
     Stats {},
 }
 
-/// `sessions.create-request`
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct CreateRequest {
-    pub agent_id: String,
-    pub role: String,
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    pub task_type: Option<String>,
-    pub expires_in: Option<u64>,
-    pub metadata: Option<String>,
-    pub max_uses: Option<u32>,
-}
-
-impl From<CreateRequest> for sessions::CreateRequest {
-    fn from(request: CreateRequest) -> Self {
-        Self {
-            agent_id: request.agent_id,
-            role: request.role,
-            scopes: request.scopes,
-            task_type: request.task_type,
-            expires_in: request.expires_in,
-            metadata: request.metadata,
-            max_uses: request.max_uses,
+impl<'a> FromFields<'a> for Request {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let op: String = fields.required("op")?;
+        if let Some(control) = Control::read(&op, fields)? {
+            return Ok(Self::Control(control));
         }
+        Operation::read(&op, fields).map(Self::Call)
     }
 }
 
-/// `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RevokeFilter {
-    Everything,
-    Role(String),
-    Root(String),
-}
-
-impl From<RevokeFilter> for sessions::RevokeFilter {
-    fn from(filter: RevokeFilter) -> Self {
-        match filter {
-            RevokeFilter::Everything => Self::Everything,
-            RevokeFilter::Role(role) => Self::Role(role),
-            RevokeFilter::Root(id) => Self::Root(id),
-        }
+impl Control {
+    /// Reads the fields of a control; none where `op` is not one.
+    fn read(op: &str, fields: &mut Fields<'_>) -> Result<Option<Self>, Invalid> {
+        Ok(Some(match op {
+            "start" => Self::Start {
+                name: fields.required("name")?,
+                call: fields.required_by("call", object)?,
+            },
+            "finish" => Self::Finish {
+                name: fields.required("name")?,
+            },
+            "subscribe" => Self::Subscribe {
+                name: fields.required("name")?,
+                since: fields.required("since")?,
+            },
+            "read" => Self::Read {
+                name: fields.required("name")?,
+                max: fields.optional("max")?,
+            },
+            "unsubscribe" => Self::Unsubscribe {
+                name: fields.required("name")?,
+            },
+            "restart" => Self::Restart {},
+            "clock" => Self::Clock {
+                advance: fields.optional("advance")?,
+                set: fields.optional("set")?,
+            },
+            "guard" => Self::Guard {
+                mode: fields.optional("mode")?,
+                on: fields.optional("on")?.unwrap_or_default(),
+                calls: fields.optional("calls")?.unwrap_or_default(),
+            },
+            "entropy" => Self::Entropy {
+                mode: fields.required("mode")?,
+            },
+            _ => return Ok(None),
+        }))
     }
 }
 
-/// `settings.config`
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Config {
-    pub workspace_id: Option<String>,
-    pub default_ttl: Option<u64>,
-    pub max_lifetime: Option<u64>,
-    pub max_sessions: Option<u32>,
-    pub max_sessions_per_agent: Option<u32>,
-    pub agent_overflow: Option<Overflow>,
-    pub max_sessions_per_root: Option<u32>,
-    pub max_depth: Option<u32>,
-    pub rotation_grace: Option<u64>,
-    pub idle_timeout: Option<u64>,
-    pub guard_recheck_interval: Option<u64>,
-    pub clock_tolerance: Option<u64>,
-    pub event_capacity: Option<u32>,
-    pub max_state_bytes: Option<u64>,
-    pub state_key: Option<Key>,
-    #[serde(default)]
-    pub previous_state_keys: Vec<Key>,
+impl<'a> FromFields<'a> for Operation {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let op: String = fields.required("op")?;
+        Self::read(&op, fields)
+    }
+}
+
+impl Operation {
+    /// Reads the fields of an operation.
+    fn read(op: &str, fields: &mut Fields<'_>) -> Result<Self, Invalid> {
+        Ok(match op {
+            "create" => Self::Create(CreateRequest::from_fields(fields)?),
+            "delegate" => Self::Delegate {
+                parent_session_id: fields.required("parent-session-id")?,
+                request: fields.required_by("request", object)?,
+            },
+            "validate" => Self::Validate {
+                token: fields.required("token")?,
+            },
+            "validate-many" => Self::ValidateMany {
+                tokens: fields.required("tokens")?,
+            },
+            "authorize" => Self::Authorize {
+                token: fields.required("token")?,
+                scope: fields.required("scope")?,
+            },
+            "rotate" => Self::Rotate {
+                token: fields.required("token")?,
+            },
+            "touch" => Self::Touch {
+                session_id: fields.required("session-id")?,
+            },
+            "refresh" => Self::Refresh {
+                session_id: fields.required("session-id")?,
+            },
+            "revoke" => Self::Revoke {
+                session_id: fields.required("session-id")?,
+            },
+            "revoke-all-for-agent" => Self::RevokeAllForAgent {
+                agent_id: fields.required("agent-id")?,
+            },
+            "revoke-all" => Self::RevokeAll {
+                filter: fields.required_by("filter", revoke_filter)?,
+            },
+            "flush-guard-revocations" => Self::FlushGuardRevocations {},
+            "get" => Self::Get {
+                session_id: fields.required("session-id")?,
+            },
+            "list-for-agent" => Self::ListForAgent {
+                agent_id: fields.required("agent-id")?,
+                page: fields.optional_by("page", object)?.unwrap_or(Page {
+                    cursor: None,
+                    limit: None,
+                }),
+            },
+            "active-count" => Self::ActiveCount {},
+            "prune-expired" => Self::PruneExpired {
+                limit: fields.optional("limit")?,
+            },
+            "create-session" => Self::CreateSession {
+                agent_id: fields.required("agent-id")?,
+                role: fields.required("role")?,
+                scopes: fields.optional("scopes")?.unwrap_or_default(),
+                task_type: fields.optional("task-type")?,
+            },
+            "get-session" => Self::GetSession {
+                id: legacy_id(fields)?,
+            },
+            "invalidate" => Self::Invalidate {
+                id: legacy_id(fields)?,
+            },
+            "poll-events" => Self::PollEvents {
+                since: fields.required("since")?,
+                max: fields.required("max")?,
+            },
+            "changes" => Self::Changes {
+                since: fields.required("since")?,
+                max: fields.required("max")?,
+            },
+            "restore" => Self::Restore {
+                changes: fields.required("changes")?,
+            },
+            "configure" => Self::Configure(Config::from_fields(fields)?),
+            "accept-clock" => Self::AcceptClock {},
+            "close-event-run" => Self::CloseEventRun {},
+            "stats" => Self::Stats {},
+            _ => return Err(fields.invalid("op", "must be an operation that there is here")),
+        })
+    }
+}
+
+/// The id of a session, which the legacy operations call `id` and the others `session-id`.
+fn legacy_id(fields: &mut Fields<'_>) -> Result<String, Invalid> {
+    match fields.optional("session-id")? {
+        Some(id) => Ok(id),
+        None => fields.required("id"),
+    }
+}
+
+impl<'a> FromFields<'a> for CreateRequest {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        Ok(Self {
+            agent_id: fields.required("agent-id")?,
+            role: fields.required("role")?,
+            scopes: fields.optional("scopes")?.unwrap_or_default(),
+            task_type: fields.optional("task-type")?,
+            expires_in: fields.optional("expires-in")?,
+            metadata: fields.optional("metadata")?,
+            max_uses: fields.optional("max-uses")?,
+        })
+    }
+}
+
+/// Reads `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`.
+pub fn revoke_filter(path: &str, value: &RawValue) -> Result<RevokeFilter, Invalid> {
+    let filter = if value.get().starts_with('{') {
+        object_by(path, value, |fields| {
+            let role = fields.optional("role")?;
+            Ok(match (role, fields.optional("root")?) {
+                (Some(role), None) => Some(RevokeFilter::Role(role)),
+                (None, Some(id)) => Some(RevokeFilter::Root(id)),
+                _ => None,
+            })
+        })?
+    } else {
+        let text = String::read(path, value).ok();
+        text.filter(|text| text == "everything")
+            .map(|_| RevokeFilter::Everything)
+    };
+    filter.ok_or_else(|| {
+        let reason = r#"must be "everything", {"role": "..."} or {"root": "<session id>"}"#;
+        invalid(path, reason)
+    })
+}
+
+impl<'a> FromFields<'a> for Page {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        Ok(Self {
+            cursor: fields.optional("cursor")?,
+            limit: fields.optional("limit")?,
+        })
+    }
+}
+
+impl<'a> FromFields<'a> for Config {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let overflow = [
+            ("refuse", Overflow::Refuse),
+            ("evict-oldest", Overflow::EvictOldest),
+        ];
+        let overflow = |path: &str, value| one_of(path, value, &overflow);
+        Ok(Self {
+            workspace_id: fields.optional("workspace-id")?,
+            default_ttl: fields.optional("default-ttl")?,
+            max_lifetime: fields.optional("max-lifetime")?,
+            max_sessions: fields.optional("max-sessions")?,
+            max_sessions_per_agent: fields.optional("max-sessions-per-agent")?,
+            agent_overflow: fields.optional_by("agent-overflow", overflow)?,
+            max_sessions_per_root: fields.optional("max-sessions-per-root")?,
+            max_depth: fields.optional("max-depth")?,
+            rotation_grace: fields.optional("rotation-grace")?,
+            idle_timeout: fields.optional("idle-timeout")?,
+            guard_recheck_interval: fields.optional("guard-recheck-interval")?,
+            clock_tolerance: fields.optional("clock-tolerance")?,
+            event_capacity: fields.optional("event-capacity")?,
+            max_state_bytes: fields.optional("max-state-bytes")?,
+            state_key: fields.optional("state-key")?.map(|Key(key)| key),
+            previous_state_keys: fields
+                .optional("previous-state-keys")?
+                .map_or_else(Vec::new, |keys: Vec<Key>| {
+                    keys.into_iter().map(|Key(key)| key).collect()
+                }),
+        })
+    }
 }
 
 /// Bytes, as hexadecimal digits.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-pub struct Key(Vec<u8>);
+struct Key(Vec<u8>);
 
-impl TryFrom<String> for Key {
-    type Error = hex::FromHexError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        hex::decode(text).map(Self)
+impl<'a> Read<'a> for Key {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        let digits = String::read(path, value)?;
+        let key = hex::decode(digits).map(Self);
+        key.map_err(|_| invalid(path, "must be an even number of hexadecimal digits"))
     }
 }
 
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(..)")
-    }
-}
-
-impl From<Config> for settings::Config {
-    fn from(config: Config) -> Self {
-        Self {
-            workspace_id: config.workspace_id,
-            default_ttl: config.default_ttl,
-            max_lifetime: config.max_lifetime,
-            max_sessions: config.max_sessions,
-            max_sessions_per_agent: config.max_sessions_per_agent,
-            agent_overflow: config.agent_overflow.map(|overflow| match overflow {
-                Overflow::Refuse => settings::Overflow::Refuse,
-                Overflow::EvictOldest => settings::Overflow::EvictOldest,
-            }),
-            max_sessions_per_root: config.max_sessions_per_root,
-            max_depth: config.max_depth,
-            rotation_grace: config.rotation_grace,
-            idle_timeout: config.idle_timeout,
-            guard_recheck_interval: config.guard_recheck_interval,
-            clock_tolerance: config.clock_tolerance,
-            event_capacity: config.event_capacity,
-            max_state_bytes: config.max_state_bytes,
-            state_key: config.state_key.map(|key| key.0),
-            previous_state_keys: config
-                .previous_state_keys
-                .into_iter()
-                .map(|key| key.0)
-                .collect(),
-        }
-    }
-}
-
-/// `persistence.change`. What `forget-at` says is in the record too.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Change {
-    pub sequence: u64,
-    pub key: String,
-    pub value: String,
-}
-
-impl From<Change> for persistence::Change {
-    fn from(change: Change) -> Self {
-        Self {
-            sequence: change.sequence,
-            key: change.key,
-            value: change.value,
-            forget_at: None,
-        }
-    }
-}
-
-/// `settings.overflow`
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overflow {
-    Refuse,
-    EvictOldest,
-}
-
-/// `sessions.page`
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Page {
-    pub cursor: Option<u64>,
-    pub limit: Option<u32>,
-}
-
-impl From<Page> for sessions::Page {
-    fn from(page: Page) -> Self {
-        Self {
-            cursor: page.cursor,
-            limit: page.limit,
-        }
+impl<'a> Read<'a> for Change {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        object_by(path, value, |fields| {
+            // The record says when it can be forgotten, so this may be there and is not needed.
+            fields.text("forget-at");
+            Ok(Self {
+                sequence: fields.required("sequence")?,
+                key: fields.required("key")?,
+                value: fields.required("value")?,
+                forget_at: None,
+            })
+        })
     }
 }
 
 /// One function of the guard, or all.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Default)]
 pub enum GuardFunctions {
     #[default]
     All,
@@ -355,9 +414,35 @@ pub enum GuardFunctions {
     Revoke,
 }
 
+impl<'a> Read<'a> for GuardFunctions {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        let functions = [
+            ("all", Self::All),
+            ("issue", Self::Issue),
+            ("validate", Self::Validate),
+            ("revoke", Self::Revoke),
+        ];
+        one_of(path, value, &functions)
+    }
+}
+
+impl<'a> Read<'a> for GuardMode {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        let modes = [
+            ("ok", Self::Ok),
+            ("hold", Self::Hold),
+            ("deny", Self::Deny),
+            ("unavailable", Self::Unavailable),
+            ("revoked", Self::Revoked),
+            ("wrong-handle", Self::WrongHandle),
+            ("trap", Self::Trap),
+        ];
+        one_of(path, value, &modes)
+    }
+}
+
 /// How the random source answers.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy)]
 pub enum EntropyMode {
     /// Random bytes.
     Ok,
@@ -365,8 +450,8 @@ pub enum EntropyMode {
     Repeat,
 }
 
-fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+impl<'a> Read<'a> for EntropyMode {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        one_of(path, value, &[("ok", Self::Ok), ("repeat", Self::Repeat)])
+    }
 }

@@ -127,7 +127,7 @@ pub struct NatsOptions {
     pub prefix: String,
     /// What the owner record calls this host, for people.
     pub host: String,
-    /// How long the server may take for one answer; what takes longer is
+    /// How long the server may take for one answer, and not zero; what takes longer is
     /// [`Unavailable`](JournalError::Unavailable).
     pub patience: Duration,
 }
@@ -172,6 +172,9 @@ impl NatsOptions {
         }
         if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.lease) {
             return wrong("the lease is 100 ms to 1 h");
+        }
+        if self.patience.is_zero() {
+            return wrong("the patience is longer than 0 s");
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(fits) {

@@ -73,8 +73,9 @@ impl RedbJournal {
     ///
     /// # Errors
     /// [`JournalError::Fenced`] when another process has it open, [`JournalError::Damaged`] when it is
-    /// no journal, of a newer kind or damaged, [`JournalError::Unavailable`] when it cannot be read or
-    /// written.
+    /// no journal, of a newer kind or damaged, [`JournalError::Misconfigured`] when the path is a
+    /// directory or its directory does not exist, [`JournalError::Unavailable`] when it cannot be read
+    /// or written.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let path = path.as_ref().to_owned();
         let (requests, received) = mpsc::channel();
@@ -92,6 +93,15 @@ impl RedbJournal {
         });
         open.await.unwrap_or_else(|_| Err(gone()))?;
         Ok(Self { requests, commits })
+    }
+
+    /// Checks, without opening a journal, whether the path is one or can become one.
+    /// [`open`](Self::open) calls this.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), but for `Fenced`.
+    pub fn check(path: impl AsRef<Path>) -> Result<(), JournalError> {
+        opening::check(path.as_ref())
     }
 
     /// How many transactions were committed since the file was opened.

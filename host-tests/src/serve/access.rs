@@ -21,6 +21,9 @@ use crate::token::Token;
 const ADMIN_KEY: &str = "x-admin-key";
 const WORKSPACE: &str = "x-workspace-id";
 
+/// The longest token, in bytes (`sessions.validate` in the WIT). A longer one is never issued.
+const MAX_TOKEN: usize = 8_192;
+
 /// An admin, and the sessions of the workspace that they named.
 pub struct Admin(pub DurableHost);
 
@@ -66,6 +69,9 @@ impl FromRequestParts<Arc<Service>> for Agent {
         let token = bearer(headers)?.ok_or_else(|| {
             ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
         })?;
+        if token.len() > MAX_TOKEN {
+            return Err(not_good());
+        }
         let token = std::str::from_utf8(token).map_err(|_| not_good())?;
         let token = Token::from(token.to_owned());
         let tenant = workspace(headers)?;
@@ -175,7 +181,7 @@ fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
 }
 
 /// A header's value. Where there are two, nobody can tell which one counts.
-pub fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
+pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, ApiError> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {

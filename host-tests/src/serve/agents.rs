@@ -5,14 +5,15 @@ use axum::Json;
 use super::access::Admin;
 use super::error::ApiError;
 use super::form::{PageForm, RevokedForm};
-use super::input::{Asked, Body, Id, ListQuery, RevokeAllBody};
+use super::input::{Asked, Body, Id, RevokeAllBody};
+use crate::bindings::exports::clawdb::session::sessions::Page;
 
 pub async fn list(
     Admin(host): Admin,
     Id(agent): Id,
-    Asked(query): Asked<ListQuery>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<PageForm>, ApiError> {
-    let page = host.list_for_agent(agent, query.into()).await?;
+    let page = host.list_for_agent(agent, page).await?;
     Ok(Json(page.into()))
 }
 
@@ -30,6 +31,7 @@ pub async fn revoke_filtered(
     Admin(host): Admin,
     Body(body): Body<RevokeAllBody>,
 ) -> Result<Json<RevokedForm>, ApiError> {
-    let revoked = host.revoke_all(body.into()).await?;
+    let revoked = host.revoke_all(body.filter).await;
+    let revoked = revoked.map_err(|error| ApiError::within("filter", error))?;
     Ok(Json(RevokedForm { revoked }))
 }

@@ -9,7 +9,8 @@ use super::health::NotReady;
 use crate::bindings::exports::clawdb::session::sessions::{InvalidArgument, Limit};
 use crate::durable::DurableError;
 use crate::error::SessionError;
-use crate::exec::limit_name;
+use crate::exec::{describe, limit_name};
+use crate::fields::{Invalid, shortened};
 use crate::guard::GuardError;
 
 /// How long to wait before the same is asked for again, in seconds.
@@ -38,8 +39,9 @@ impl ApiError {
         }
     }
 
-    /// An argument that is not accepted.
-    pub fn invalid_argument(message: impl Into<String>) -> Self {
+    /// An argument that is not accepted. The message begins with its name and is cut at 256 bytes.
+    pub fn invalid_argument(message: impl AsRef<str>) -> Self {
+        let message = shortened(message.as_ref());
         Self::new(StatusCode::BAD_REQUEST, "invalid_argument", message)
     }
 
@@ -178,7 +180,21 @@ impl ApiError {
                 "state_key_missing",
                 missing.to_string(),
             ),
-            error @ DurableError::Upgrade(_) => Self::internal(error.to_string()),
+            error @ (DurableError::Upgrade(_) | DurableError::Settings(_)) => {
+                Self::internal(error.to_string())
+            }
+        }
+    }
+
+    /// Returns an error for an admin. An argument of the component is a member of the field `outer`
+    /// in HTTP.
+    pub fn within(outer: &str, error: DurableError) -> Self {
+        match error {
+            DurableError::Session(SessionError::InvalidArgument(argument)) => {
+                let InvalidArgument { field, reason } = argument;
+                Self::invalid_argument(format!("{outer}.{}: {reason}", name_of(&field)))
+            }
+            error => Self::of_admin(error),
         }
     }
 
@@ -301,7 +317,7 @@ impl ApiError {
             | SessionError::NoStateKey
             | SessionError::RefusedRecord(_)
             | SessionError::Collision(_)
-            | SessionError::EntropyUnavailable) => Self::internal(format!("{error:?}")),
+            | SessionError::EntropyUnavailable) => Self::internal(describe(&error)),
         }
     }
 
@@ -322,6 +338,15 @@ impl ApiError {
 impl From<DurableError> for ApiError {
     fn from(error: DurableError) -> Self {
         Self::of_admin(error)
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(error: Invalid) -> Self {
+        match error {
+            Invalid::Syntax(reason) => Self::invalid_json(reason),
+            Invalid::Field(reason) => Self::invalid_argument(reason),
+        }
     }
 }
 

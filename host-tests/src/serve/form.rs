@@ -2,7 +2,7 @@
 
 use chrono::SecondsFormat;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::bindings::exports::clawdb::session::events::{Event, EventKind};
 use crate::bindings::exports::clawdb::session::sessions::{Revocation, Session, SessionPage};
@@ -32,7 +32,8 @@ pub struct SessionForm {
     task_type: Option<String>,
     created_at: String,
     expires_at: String,
-    metadata: Value,
+    /// The JSON text that the session was created with.
+    metadata: Box<RawValue>,
     parent: Option<String>,
     root: String,
     generation: u64,
@@ -99,10 +100,7 @@ impl From<Session> for SessionForm {
             task_type: session.task_type,
             created_at: time(session.created_at),
             expires_at: time(session.expires_at),
-            // The component takes nothing but JSON. What another embedder put there and cannot be read
-            // here (it is nested too deep) is given as its text.
-            metadata: serde_json::from_str(&session.metadata)
-                .unwrap_or(Value::String(session.metadata)),
+            metadata: json(session.metadata),
             parent: session.parent,
             root: session.root,
             generation: session.generation,
@@ -152,6 +150,14 @@ impl From<Event> for EventForm {
             missed: event.missed,
         }
     }
+}
+
+/// Returns the JSON text as it is, without white space around it.
+fn json(text: String) -> Box<RawValue> {
+    RawValue::from_string(text).unwrap_or_else(|_| {
+        debug_assert!(false, "the component takes only JSON as metadata");
+        RawValue::NULL.to_owned()
+    })
 }
 
 fn time(millis: u64) -> String {

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use axum::http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::Service;
-use super::body;
+use super::access::only;
 use super::error::ApiError;
-use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
+use super::{Service, body};
+use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, RevokeFilter};
+use crate::exec::revoke_filter;
+use crate::fields::{self, Fields, FromFields, Invalid};
 
 /// A body, from JSON.
 pub struct Body<T>(pub T);
@@ -25,103 +26,68 @@ pub struct Id(pub String);
 pub struct Asked<T>(pub T);
 
 /// What a session is asked for with.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CreateBody {
-    agent_id: String,
-    role: String,
-    scopes: Vec<String>,
-    ttl_secs: Option<u64>,
-    task_type: Option<String>,
-    metadata: Option<Value>,
-    max_uses: Option<u32>,
-}
+pub struct CreateBody(pub CreateRequest);
 
 /// What an agent wants to do.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AuthorizeBody {
     pub scope: String,
 }
 
 /// Which sessions are to end.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RevokeAllBody {
-    filter: Filter,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Filter {
-    Everything,
-    Role(String),
-    Root(String),
-}
-
-/// Which part of a listing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    cursor: Option<u64>,
-    limit: Option<u32>,
+    pub filter: RevokeFilter,
 }
 
 /// From where on events are read.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EventsQuery {
     pub since: Option<u64>,
 }
 
-impl From<CreateBody> for CreateRequest {
-    fn from(body: CreateBody) -> Self {
-        Self {
-            agent_id: body.agent_id,
-            role: body.role,
-            scopes: body.scopes,
-            task_type: body.task_type,
-            expires_in: body.ttl_secs,
-            metadata: body.metadata.map(|value| value.to_string()),
-            max_uses: body.max_uses,
-        }
+impl<'a> FromFields<'a> for CreateBody {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        Ok(Self(CreateRequest {
+            agent_id: fields.required("agent_id")?,
+            role: fields.required("role")?,
+            scopes: fields.required("scopes")?,
+            expires_in: fields.optional("ttl_secs")?,
+            task_type: fields.optional("task_type")?,
+            // Byte for byte, and `null` is a value like any other.
+            metadata: fields.text("metadata").map(Into::into),
+            max_uses: fields.optional("max_uses")?,
+        }))
     }
 }
 
-impl From<RevokeAllBody> for RevokeFilter {
-    fn from(body: RevokeAllBody) -> Self {
-        match body.filter {
-            Filter::Everything => Self::Everything,
-            Filter::Role(role) => Self::Role(role),
-            Filter::Root(id) => Self::Root(id),
-        }
+impl<'a> FromFields<'a> for AuthorizeBody {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let scope = fields.required("scope")?;
+        Ok(Self { scope })
     }
 }
 
-impl From<ListQuery> for Page {
-    fn from(query: ListQuery) -> Self {
-        Self {
-            cursor: query.cursor,
-            limit: query.limit,
-        }
+impl<'a> FromFields<'a> for RevokeAllBody {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let filter = fields.required_by("filter", revoke_filter)?;
+        Ok(Self { filter })
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Service>> for Body<T> {
+impl<'a> FromFields<'a> for EventsQuery {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let since = fields.optional("since")?;
+        Ok(Self { since })
+    }
+}
+
+impl<T: for<'a> FromFields<'a>> FromRequest<Arc<Service>> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
-        let (parts, body) = body::read(request, service).await?;
-        // serde would take a list for an object whose members it has in their order.
-        let is_list = body.trim_ascii_start().starts_with(b"[");
-        let parsed = Json::from_request(Request::from_parts(parts, body.into()), service).await;
-        match parsed {
-            Ok(_) | Err(JsonRejection::JsonDataError(_)) if is_list => {
-                Err(ApiError::invalid_argument("the body must be an object"))
-            }
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(refused(&rejection)),
+        if !is_json(request.headers())? {
+            return Err(ApiError::unsupported_media_type());
         }
+        let (_, body) = body::read(request, service).await?;
+        Ok(Self(fields::read("body", &body)?))
     }
 }
 
@@ -130,32 +96,48 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = Path::from_request_parts(parts, state).await;
-        let Path(id) = path.map_err(|error| ApiError::invalid_argument(error.body_text()))?;
+        let Path(id) = path.map_err(|rejection| match &rejection {
+            PathRejection::FailedToDeserializePathParams(error) => match error.kind() {
+                ErrorKind::InvalidUtf8InPathParam { key } => {
+                    ApiError::invalid_argument(format!("{key}: must be UTF-8"))
+                }
+                _ => ApiError::bad_request(rejection.body_text()),
+            },
+            rejection => ApiError::bad_request(rejection.body_text()),
+        })?;
         Ok(Self(id))
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: for<'a> FromFields<'a>> FromRequestParts<S> for Asked<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let query = Query::try_from_uri(&parts.uri);
-        let Query(query) = query.map_err(|error| ApiError::invalid_argument(reason(&error)))?;
-        Ok(Self(query))
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(pairs) = query.map_err(|rejection| {
+            ApiError::invalid_argument(format!("query: {}", rejection.body_text()))
+        })?;
+        Ok(Self(fields::read("query", as_json(&pairs).as_bytes())?))
     }
 }
 
-fn refused(rejection: &JsonRejection) -> ApiError {
-    match rejection {
-        JsonRejection::JsonDataError(error) => ApiError::invalid_argument(reason(error)),
-        JsonRejection::JsonSyntaxError(error) => ApiError::invalid_json(reason(error)),
-        JsonRejection::MissingJsonContentType(_) => ApiError::unsupported_media_type(),
-        rejection => ApiError::bad_request(rejection.body_text()),
-    }
+/// Converts a query to a JSON object, to be read as a body is. Values that are whole numbers become
+/// numbers.
+fn as_json(query: &[(String, String)]) -> String {
+    let members = query.iter().map(|(name, value)| {
+        let number = value.parse::<u64>().ok();
+        let number = number.filter(|number| number.to_string() == *value);
+        let value = number.map_or_else(|| Value::from(value.as_str()), Value::from);
+        format!("{}:{value}", Value::from(name.as_str()))
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-/// What serde says of it, without what axum says before: it begins with the field.
-fn reason(error: &dyn std::error::Error) -> String {
-    let source = error.source();
-    source.map_or_else(|| error.to_string(), ToString::to_string)
+/// Returns whether the body is declared as JSON: `application/json` or `application/...+json`.
+fn is_json(headers: &HeaderMap) -> Result<bool, ApiError> {
+    let value = only(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii().to_ascii_lowercase();
+    let subtype = essence.strip_prefix(b"application/").unwrap_or_default();
+    Ok(subtype == b"json" || subtype.ends_with(b"+json"))
 }

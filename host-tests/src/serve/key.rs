@@ -2,6 +2,8 @@
 
 use subtle::ConstantTimeEq;
 
+use crate::error::InvalidSetting;
+
 /// The environment variable that holds the key.
 pub const ADMIN_KEY_VARIABLE: &str = "CLAWDB_SESSION_ADMIN_KEY";
 
@@ -15,7 +17,7 @@ pub struct AdminKey(String);
 /// A key that cannot be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the admin key ({ADMIN_KEY_VARIABLE}) must have {MIN_BYTES} to {MAX_BYTES} printable ASCII characters, and no spaces"
+    "an admin key must have {MIN_BYTES} to {MAX_BYTES} printable ASCII characters, and no spaces"
 )]
 pub struct BadAdminKey;
 
@@ -37,13 +39,20 @@ impl AdminKey {
     /// The key from the environment ([`ADMIN_KEY_VARIABLE`]); none where that is not set.
     ///
     /// # Errors
-    /// [`BadAdminKey`].
-    pub fn from_environment() -> Result<Option<Self>, BadAdminKey> {
-        match std::env::var(ADMIN_KEY_VARIABLE) {
-            Ok(key) => Self::new(key).map(Some),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(BadAdminKey),
-        }
+    /// [`InvalidSetting`], with the length of what is set.
+    pub fn from_environment() -> Result<Option<Self>, InvalidSetting> {
+        let Some(key) = std::env::var_os(ADMIN_KEY_VARIABLE) else {
+            return Ok(None);
+        };
+        let length = format!("{} bytes", key.len());
+        // What is not Unicode is not ASCII either.
+        let key = Self::new(key.into_string().unwrap_or_default());
+        key.map(Some).map_err(|_| {
+            let reason = format!(
+                "must have {MIN_BYTES} to {MAX_BYTES} printable ASCII characters, and no spaces"
+            );
+            InvalidSetting::new(ADMIN_KEY_VARIABLE, length, reason)
+        })
     }
 
     /// A new one: 32 random bytes as hexadecimal digits.

@@ -33,8 +33,12 @@
 //!
 //! A grant is `session_id`, `token`, `agent_id`, `role`, `scopes`, `expires_at`. A session is
 //! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`, `expires_at`,
-//! `metadata`, `parent`, `root`, `generation`, `uses_left`. Times are RFC 3339. `metadata` comes back
-//! as the same JSON value, but not byte for byte.
+//! `metadata`, `parent`, `root`, `generation`, `uses_left`. Times are RFC 3339.
+//!
+//! `metadata` is kept and returned byte for byte, as in the WIT: numbers of any size, `null`,
+//! nesting of any depth, the order and repetition of names, white space and escapes. White space
+//! around the whole value is part of the body, not of the value. A body without `metadata` gives
+//! `{}`.
 //!
 //! `GET /v1/sessions/me` is `validate` of the WIT and counts as a use; so is `authorize`. Clients and
 //! proxies may repeat a GET on their own, and each one counts: give a session with `max_uses` to clients
@@ -85,8 +89,8 @@
 //!
 //! | status | `error` |
 //! |---|---|
-//! | 400 | `invalid_argument` (the message begins with the field's name), `invalid_json`, `bad_request` |
-//! | 401 | `unauthorized` (nothing presented), `invalid_token` (not good, or no longer); with `WWW-Authenticate: Bearer` (RFC 6750) |
+//! | 400 | `invalid_argument`: the message begins with the field's path, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request` |
+//! | 401 | `unauthorized` (nothing presented), `invalid_token` (not good, no longer good, or of more than 8,192 bytes); with `WWW-Authenticate: Bearer` (RFC 6750) |
 //! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents |
 //! | 404 | `session_not_found`, `not_found` (no such route) |
 //! | 405 | `method_not_allowed` |
@@ -176,6 +180,7 @@ use tokio::sync::watch;
 pub use housekeeping::housekeeping;
 pub use key::{ADMIN_KEY_VARIABLE, AdminKey, BadAdminKey};
 
+use crate::error::InvalidSetting;
 use crate::guard::Guard;
 use crate::tenants::Tenants;
 use error::ApiError;
@@ -191,23 +196,27 @@ pub struct ServeOptions {
     pub admin_key: AdminKey,
     /// The tenants' guard, which is asked before an agent's request loads a tenant.
     pub guard: Arc<dyn Guard>,
-    /// How long a request may take, from its headers to the headers of its answer; 30 s by default.
+    /// How long a request may take, from its headers to the headers of its answer; 30 s by default,
+    /// not zero.
     pub request_timeout: Duration,
-    /// How long the body of a request may take to come; 10 s by default.
+    /// How long the body of a request may take to come; 10 s by default, and not zero.
     pub body_timeout: Duration,
-    /// How long a connection waits for the headers of the next request; 30 s by default.
+    /// How long a connection waits for the headers of the next request; 30 s by default, not zero.
     pub header_timeout: Duration,
-    /// How long a client may take nothing of an answer before its connection is closed; 30 s by default.
+    /// How long a client may take nothing of an answer before its connection is closed; 30 s by
+    /// default, not zero.
     pub write_timeout: Duration,
-    /// How often a comment is sent on a stream of events where nothing happens; 15 s by default. A reader
+    /// How often a comment is sent on a stream of events where nothing happens; 15 s by default, not
+    /// zero. A reader
     /// that has left keeps its connection's place so long at most.
     pub keep_alive: Duration,
-    /// How many connections there are at a time at most; 4,096 by default. Further ones wait.
+    /// How many connections there are at a time at most; 4,096 by default, at least 1. Further ones
+    /// wait.
     pub max_connections: usize,
     /// How long requests under way get when the service ends; 10 s by default. Half a request is not
     /// waited for, and the rest of a body for 1 s.
     pub drain: Duration,
-    /// How often [`housekeeping`] goes round; 10 s by default.
+    /// How often [`housekeeping`] goes round; 10 s by default, and not zero.
     pub housekeeping: Duration,
 }
 
@@ -227,6 +236,20 @@ impl ServeOptions {
             drain: Duration::from_secs(10),
             housekeeping: Duration::from_secs(10),
         }
+    }
+
+    /// Checks the options. [`serve`] does it by itself; [`router`] does not.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for the first option that is outside its bounds.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        InvalidSetting::nonzero("request_timeout", self.request_timeout)?;
+        InvalidSetting::nonzero("body_timeout", self.body_timeout)?;
+        InvalidSetting::nonzero("header_timeout", self.header_timeout)?;
+        InvalidSetting::nonzero("write_timeout", self.write_timeout)?;
+        InvalidSetting::nonzero("keep_alive", self.keep_alive)?;
+        InvalidSetting::nonzero("housekeeping", self.housekeeping)?;
+        InvalidSetting::at_least_one("max_connections", self.max_connections)
     }
 }
 
@@ -256,6 +279,9 @@ impl Closing {
 /// Serves until `shutdown` ends. Then no connection is taken any more, streams of events end, requests
 /// under way get [`ServeOptions::drain`] to end, and the tenants are shut down.
 ///
+/// # Errors
+/// [`InvalidSetting`], before it serves, for an option that is outside its bounds.
+///
 /// # Panics
 /// Outside a tokio runtime.
 pub async fn serve(
@@ -263,7 +289,8 @@ pub async fn serve(
     tenants: Tenants,
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
-) {
+) -> Result<(), InvalidSetting> {
+    options.check()?;
     let (close, closing) = watch::channel(false);
     let tending = tokio::spawn(housekeeping(tenants.clone(), options.housekeeping));
     let routes = router(tenants.clone(), &options, closing.clone());
@@ -275,6 +302,7 @@ pub async fn serve(
     tokio::join!(serving, ending);
     tending.abort();
     tenants.shutdown().await;
+    Ok(())
 }
 
 /// The routes, for those who serve them by themselves. Streams of events end when `closing` says so, or

@@ -11,13 +11,17 @@ use super::input::{AuthorizeBody, Body, CreateBody, Id};
 type Answer<T> = Result<Json<T>, ApiError>;
 type Created = Result<(StatusCode, Json<GrantForm>), ApiError>;
 
-pub async fn create(Admin(host): Admin, Body(body): Body<CreateBody>) -> Created {
-    let grant = host.create(body.into()).await?;
+pub async fn create(Admin(host): Admin, Body(CreateBody(request)): Body<CreateBody>) -> Created {
+    let grant = host.create(request).await?;
     Ok((StatusCode::CREATED, Json(grant.into())))
 }
 
-pub async fn delegate(Admin(host): Admin, Id(parent): Id, Body(body): Body<CreateBody>) -> Created {
-    let grant = host.delegate(parent, body.into()).await?;
+pub async fn delegate(
+    Admin(host): Admin,
+    Id(parent): Id,
+    Body(CreateBody(request)): Body<CreateBody>,
+) -> Created {
+    let grant = host.delegate(parent, request).await?;
     Ok((StatusCode::CREATED, Json(grant.into())))
 }
 

@@ -90,7 +90,7 @@ async fn an_upgrade_and_an_unload_go_on_in_the_same_run() {
         idle_after: Duration::from_millis(20),
         ..TenantLimits::default()
     };
-    let tenants = Tenants::new(stage.options.clone(), stage.shared_journal(), limits);
+    let tenants = Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap();
     let host = tenants.tenant(TENANT).await.unwrap();
     let (run, last) = event(&host).await;
     until("the tenant is unloaded", async || tenants.loaded() == 0).await;

@@ -22,7 +22,7 @@ fn tenants(stage: &mut Stage, key: u8, previous: &[u8]) -> Tenants {
     let previous = previous.iter().map(|byte| vec![*byte; 32]);
     stage.options.config.previous_state_keys = previous.collect();
     let limits = TenantLimits::default();
-    Tenants::new(stage.options.clone(), stage.shared_journal(), limits)
+    Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap()
 }
 
 /// A session in each of these tenants, under the key.

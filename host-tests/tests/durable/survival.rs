@@ -251,11 +251,62 @@ async fn a_journal_that_breaks_ends_all_service() {
 }
 
 #[tokio::test]
-async fn a_host_needs_a_state_key() {
-    let mut stage = Stage::new();
-    stage.options.config = no_config();
-    let error = stage.try_host().await.err();
-    assert_eq!(error, Some(DurableError::Session(Error::NoStateKey)));
+async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
+    async fn refused(change: fn(&mut DurableOptions)) -> String {
+        let mut stage = Stage::new();
+        change(&mut stage.options);
+        for standby in [false, true] {
+            stage.options.standby = standby;
+            let error = stage.try_host().await.err();
+            assert!(
+                matches!(error, Some(DurableError::Settings(_))),
+                "{error:?}"
+            );
+            assert_eq!(stage.options.check().await.err(), error);
+        }
+        assert_eq!(stage.journal.take_overs(), 0, "the journal is not touched");
+        stage.options.check().await.unwrap_err().to_string()
+    }
+    for (said, expected) in [
+        (
+            refused(|options| options.config = no_config()).await,
+            "state-key (none) is needed",
+        ),
+        (
+            refused(|options| options.config.max_sessions = Some(0)).await,
+            "max-sessions (0) must be from 1 to 10000000",
+        ),
+        (
+            refused(|options| options.config.max_lifetime = Some(31_536_001)).await,
+            "max-lifetime (31536001) must be from 1 to 31536000",
+        ),
+        (
+            refused(|options| options.config.state_key = Some(vec![7; 31])).await,
+            "state-key (31 bytes) must have 32 to 64 bytes",
+        ),
+        (
+            refused(|options| options.config.previous_state_keys = vec![vec![7; 32]; 9]).await,
+            "previous-state-keys (9 keys of 32 to 32 bytes) must be at most 8",
+        ),
+        (
+            refused(|options| options.patience = Duration::ZERO).await,
+            "patience (0 s) must be longer",
+        ),
+        (
+            refused(|options| options.tick = Duration::ZERO).await,
+            "tick (0 s) must be longer",
+        ),
+        (
+            refused(|options| options.host.max_in_flight = 0).await,
+            "max_in_flight (0) must be at least 1",
+        ),
+        (
+            refused(|options| options.host.guard_deadline = Some(Duration::ZERO)).await,
+            "guard_deadline (0 s) must be longer",
+        ),
+    ] {
+        assert!(said.starts_with(expected), "{said}");
+    }
 }
 
 #[tokio::test]

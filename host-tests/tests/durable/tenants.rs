@@ -24,7 +24,7 @@ fn limits(max_loaded: usize) -> TenantLimits {
 }
 
 fn tenants(stage: &Stage, limits: TenantLimits) -> Tenants {
-    Tenants::new(stage.options.clone(), stage.shared_journal(), limits)
+    Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap()
 }
 
 #[tokio::test]
@@ -197,4 +197,12 @@ async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
     retry(tenants.tenant(tenant(2)).await.map(|_| ()));
     let others = self::tenants(&stage, limits(10));
     assert_lives(&others.tenant(tenant(1)).await.unwrap(), &grant).await;
+}
+
+#[tokio::test]
+async fn a_limit_of_no_tenants_is_refused() {
+    let stage = Stage::new();
+    let refused = Tenants::new(stage.options.clone(), stage.shared_journal(), limits(0));
+    let error = refused.err().unwrap();
+    assert_eq!(error.to_string(), "max_loaded (0) must be at least 1");
 }

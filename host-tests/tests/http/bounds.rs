@@ -1,12 +1,14 @@
 //! Time and connections have bounds, and the end is graceful.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::serve::{AdminKey, BadAdminKey, ServeOptions};
+use clawdb_session_host::jwt::JwtGuard;
+use clawdb_session_host::serve::{AdminKey, BadAdminKey, ServeOptions, serve};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::service::{ADMIN_KEY, Setting, TestService, answer, until, worker};
 use crate::trouble::until_issued;
@@ -35,6 +37,70 @@ fn an_admin_key_is_long_and_can_be_presented() {
     assert_eq!(made.reveal().len(), 64);
     assert_ne!(made.reveal(), AdminKey::random().unwrap().reveal());
     assert_eq!(format!("{made:?}"), "AdminKey(..)");
+}
+
+#[test]
+fn a_service_has_no_bound_that_lets_nothing_through() {
+    let options = || {
+        let key = AdminKey::new(ADMIN_KEY).unwrap();
+        ServeOptions::new(key, Arc::new(JwtGuard::new(&[7; 32]).unwrap()))
+    };
+    assert_eq!(options().check(), Ok(()));
+    let zero = Duration::ZERO;
+    for (options, expected) in [
+        (
+            ServeOptions {
+                max_connections: 0,
+                ..options()
+            },
+            "max_connections (0) must be at least 1",
+        ),
+        (
+            ServeOptions {
+                request_timeout: zero,
+                ..options()
+            },
+            "request_timeout (0 s) must be longer",
+        ),
+        (
+            ServeOptions {
+                body_timeout: zero,
+                ..options()
+            },
+            "body_timeout (0 s) must be longer",
+        ),
+        (
+            ServeOptions {
+                header_timeout: zero,
+                ..options()
+            },
+            "header_timeout (0 s) must be longer",
+        ),
+        (
+            ServeOptions {
+                housekeeping: zero,
+                ..options()
+            },
+            "housekeeping (0 s) must be longer",
+        ),
+    ] {
+        assert_eq!(options.check().unwrap_err().to_string(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_service_does_not_begin_with_an_option_outside_its_bounds() {
+    let service = TestService::new().await;
+    let key = AdminKey::new(ADMIN_KEY).unwrap();
+    let options = ServeOptions {
+        max_connections: 0,
+        ..ServeOptions::new(key, service.guard.clone())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let forever = std::future::pending();
+    let served = serve(listener, service.tenants.clone(), options, forever).await;
+    let error = served.unwrap_err();
+    assert_eq!(error.to_string(), "max_connections (0) must be at least 1");
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn live_through_a_wrong_time(file: &Path) {
     };
     let options = DurableOptions::new(engine().clone(), host, keyed());
     let journal = Arc::new(RedbJournal::open(file).await.unwrap());
-    let tenants = Tenants::new(options, journal, TenantLimits::default());
+    let tenants = Tenants::new(options, journal, TenantLimits::default()).unwrap();
     let host = tenants.tenant(TenantId::default()).await.unwrap();
     let agent = "0a9e0000-0000-4000-8000-000000000001";
     host.create_session(agent, "worker", vec![], None)

@@ -383,10 +383,26 @@ fn what_is_wrong_with_its_settings_is_told() {
         );
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(err.contains(with), "{with} is missing in: {err}");
+        err.lines().count()
     };
     let mut short = command(&[]);
     short.env("CLAWDB_SESSION_ADMIN_KEY", "too-short");
-    fails(short, "CLAWDB_SESSION_ADMIN_KEY");
+    let bound = "CLAWDB_SESSION_ADMIN_KEY (9 bytes) must have 16 to 1024 printable ASCII";
+    assert_eq!(fails(short, bound), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut many = with_key(&["--journal", path(&folder.path().join("sessions"))]);
+    many.env(
+        "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
+        vec!["07".repeat(32); 9].join(","),
+    );
+    let bound = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS (9 keys of 32 to 32 bytes) must be at most 8";
+    assert_eq!(fails(many, bound), 1);
+    let mut short = with_key(&[]);
+    short.env("CLAW_GUARD_JWT_SECRET", "too-short");
+    fails(
+        short,
+        "CLAW_GUARD_JWT_SECRET (9 bytes) must have at least 32",
+    );
     fails(
         with_key(&["--journal", "a", "--nats", "b"]),
         "cannot be used with",
@@ -394,7 +410,10 @@ fn what_is_wrong_with_its_settings_is_told() {
     fails(with_key(&["--listen", "nowhere"]), "--listen");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    fails(with_key(&["--listen", &taken]), &taken);
+    fails(
+        with_key(&["--listen", &taken]),
+        &format!("--listen {taken}: "),
+    );
     fails(
         with_key(&["--journal", "/no/such/folder/file"]),
         "/no/such/folder/file",

@@ -5,7 +5,9 @@ use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
-use crate::service::{ADMIN_KEY, AGENT, NOBODY, Setting, TestService, answer, keyed, text, worker};
+use crate::service::{
+    ADMIN_KEY, AGENT, Answer, NOBODY, Setting, TestService, answer, keyed, text, worker,
+};
 
 /// All that only an admin may do.
 fn admin_routes() -> Vec<(Method, String)> {
@@ -101,11 +103,16 @@ async fn what_an_agent_does_needs_a_good_token() {
             let challenge = refused.header("www-authenticate");
             assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
         }
-        let long = answer(request().bearer_auth("x".repeat(8_193))).await;
-        assert!(
-            long.assert_refused(400, "invalid_argument")
-                .starts_with("token: ")
-        );
+        let long = "x".repeat(8_193);
+        let elsewhere = request().header("X-Workspace-Id", NOBODY);
+        for request in [request(), elsewhere] {
+            let refused = answer(request.bearer_auth(&long)).await;
+            let message = refused.assert_refused(401, "invalid_token");
+            assert_eq!(message, "the token is not, or no longer, good");
+            let challenge = refused.header("www-authenticate");
+            assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
+        }
+        assert_eq!(service.guard.calls().validate, 0, "the guard is not asked");
     }
 }
 
@@ -176,20 +183,155 @@ async fn an_argument_that_is_not_accepted_is_named() {
             &format!("/v1/agents/{AGENT}/sessions?page=1"),
             "page",
         ),
+        (
+            Method::GET,
+            &format!("/v1/agents/{AGENT}/sessions?limit=1&limit=2"),
+            "limit",
+        ),
+        (
+            Method::GET,
+            &format!("/v1/agents/{AGENT}/sessions?limit=%2B1"),
+            "limit",
+        ),
+        (
+            Method::GET,
+            &format!("/v1/agents/{AGENT}/sessions?limit="),
+            "limit",
+        ),
         (Method::GET, "/v1/events?since=x", "since"),
+        (
+            Method::GET,
+            "/v1/events?since=18446744073709551616",
+            "since",
+        ),
+        (Method::GET, "/v1/events?since=1&until=2", "until"),
+        (Method::GET, "/v1/sessions/%ff", "session_id"),
+        (Method::GET, "/v1/agents/%ff/sessions", "agent_id"),
     ] {
         let refused = answer(service.admin(method, path)).await;
         let message = refused.assert_refused(400, "invalid_argument");
-        assert!(message.contains(field), "{path}: {message}");
+        assert!(
+            message.starts_with(&format!("{field}: ")),
+            "{path}: {message}"
+        );
     }
-    let filter = json!({ "filter": "nothing" });
-    let refused = answer(service.admin(Method::POST, "/v1/revoke-all").json(&filter)).await;
-    assert!(
-        refused
-            .assert_refused(400, "invalid_argument")
-            .starts_with("filter: ")
-    );
     assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
+}
+
+/// A body that is JSON, and the answer to it.
+async fn sent(service: &TestService, path: &str, body: &str) -> Answer {
+    let request = service.admin(Method::POST, path);
+    let request = request.header("Content-Type", "application/json");
+    answer(request.body(body.to_owned())).await
+}
+
+#[tokio::test]
+async fn what_a_kill_switch_does_not_know_is_an_invalid_argument_with_its_path() {
+    let service = TestService::new().await;
+    service.session().await;
+    let shape = r#"filter: must be "everything", {"role": "..."} or {"root": "<session id>"}"#;
+    let uuid = "must be a UUID";
+    for (body, expected) in [
+        ("{}", "filter: is missing"),
+        (r#"{"filter":null}"#, shape),
+        (r#"{"filter":{}}"#, shape),
+        (r#"{"filter":["everything"]}"#, shape),
+        (r#"{"filter":1}"#, shape),
+        (r#"{"filter":true}"#, shape),
+        (r#"{"filter":"nothing"}"#, shape),
+        (r#"{"filter":{"role":"r","root":"x"}}"#, shape),
+        (
+            r#"{"filter":{"everything":null}}"#,
+            "filter.everything: is unknown",
+        ),
+        (r#"{"filter":{"role":1}}"#, "filter.role: must be a string"),
+        (
+            r#"{"filter":{"role":"r","role":"r"}}"#,
+            "filter.role: is given twice",
+        ),
+        (
+            r#"{"filter":{"role":""}}"#,
+            "filter.role: must have 1 to 64 bytes",
+        ),
+        (
+            r#"{"filter":{"root":"x"}}"#,
+            &format!("filter.root: {uuid}"),
+        ),
+        (
+            r#"{"filter":"everything","filter":"everything"}"#,
+            "filter: is given twice",
+        ),
+        (
+            r#"{"filter":"everything","x":1}"#,
+            "x: is unknown; the fields are filter",
+        ),
+        ("[]", "body: must be an object"),
+    ] {
+        let refused = sent(&service, "/v1/revoke-all", body).await;
+        let message = refused.assert_refused(400, "invalid_argument");
+        assert!(message.starts_with(expected), "{body}: {message}");
+    }
+    assert_eq!(service.metric("clawdb_session_live_sessions").await, 1);
+}
+
+#[tokio::test]
+async fn a_message_about_a_body_is_short_and_names_no_type_of_the_program() {
+    let service = TestService::new().await;
+    let field =
+        |field: &str| format!(r#"{{"agent_id":"{AGENT}","role":"worker","scopes":[],{field}}}"#);
+    let long = "ü".repeat(30_000);
+    for (body, expected) in [
+        (r#"{"agent_id":1}"#.into(), "agent_id: must be a string"),
+        (
+            format!(r#"{{"agent_id":"{AGENT}","role":"r"}}"#),
+            "scopes: is missing",
+        ),
+        (field(r#""role":"again""#), "role: is given twice"),
+        (
+            field(r#""ttl_secs":1.5"#),
+            "ttl_secs: must be a whole number from 0 to",
+        ),
+        (
+            field(r#""ttl_secs":1e2"#),
+            "ttl_secs: must be a whole number from 0 to",
+        ),
+        (
+            field(r#""max_uses":4294967296"#),
+            "max_uses: must be a whole number from 0 to",
+        ),
+        (
+            field(r#""task_type":"\ud800""#),
+            "task_type: must have no lone surrogate",
+        ),
+        (
+            field(r#""Role":1"#),
+            "Role: is unknown; the fields are agent_id, role",
+        ),
+        (field(&format!(r#""{long}":1"#)), "üüüü"),
+        (
+            format!(r#"{{"agent_id":"{AGENT}","role":"r","scopes":["a",{{"{long}":1}}]}}"#),
+            "scopes[1]: must be a string",
+        ),
+        (
+            format!(r#"{{"agent_id":"{AGENT}","role":"{long}","scopes":[]}}"#),
+            "role: must have 1 to 64 bytes",
+        ),
+    ] {
+        let refused = sent(&service, "/v1/sessions", &body).await;
+        let message = refused.assert_refused(400, "invalid_argument");
+        assert!(message.starts_with(expected), "{expected}: {message}");
+        assert!(message.len() <= 256, "{} bytes", message.len());
+        for word in ["struct", "Body", "CreateRequest", "line 1", "column", "`"] {
+            assert!(!message.contains(word), "{word}: {message}");
+        }
+    }
+    let path = format!("/v1/agents/{AGENT}/sessions?{}=1", "p".repeat(10_000));
+    let refused = answer(service.admin(Method::GET, &path)).await;
+    let message = refused.assert_refused(400, "invalid_argument");
+    assert!(
+        message.starts_with("ppp") && message.len() <= 256,
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -219,6 +361,14 @@ async fn a_body_that_is_not_json_is_refused_as_all_else_is() {
         let refused = answer(request.body(worker().to_string())).await;
         refused.assert_refused(415, "unsupported_media_type");
     }
+    for kind in ["Application/JSON ; charset=utf-8", "application/agent+json"] {
+        let request = service.admin(Method::POST, "/v1/sessions");
+        let request = request.header("Content-Type", kind);
+        assert_eq!(answer(request.body(worker().to_string())).await.status, 201);
+    }
+    let twice = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let twice = twice.header("Content-Type", "application/json");
+    answer(twice).await.assert_refused(400, "bad_request");
     let unsaid = service
         .admin(Method::POST, "/v1/sessions")
         .body(worker().to_string());

@@ -90,7 +90,7 @@ impl TestService {
             })),
             ..DurableOptions::new(engine().clone(), host, setting.config)
         };
-        let tenants = Tenants::new(options, setting.journal, TenantLimits::default());
+        let tenants = Tenants::new(options, setting.journal, TenantLimits::default()).unwrap();
         let key = AdminKey::new(ADMIN_KEY).unwrap();
         let options = ServeOptions {
             housekeeping: Duration::from_millis(20),
@@ -100,9 +100,10 @@ impl TestService {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(serve(listener, tenants.clone(), options, async {
+        let serving = serve(listener, tenants.clone(), options, async {
             let _ = stopped.await;
-        }));
+        });
+        let running = tokio::spawn(async { serving.await.unwrap() });
         Self {
             url: format!("http://{address}"),
             address,

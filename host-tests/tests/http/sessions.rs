@@ -1,8 +1,12 @@
 //! What each route does when all goes well.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use reqwest::Method;
+use clawdb_session_host::exec::Conversation;
+use clawdb_session_host::journal::TenantId;
+use reqwest::{Method, RequestBuilder};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::service::{
@@ -72,6 +76,91 @@ async fn what_a_create_does_not_say_has_its_default() {
     assert_eq!(me["task_type"], Value::Null);
     assert_eq!(me["metadata"], json!({}));
     assert_eq!(me["uses_left"], Value::Null);
+}
+
+/// JSON texts that a parser of values changes or refuses.
+fn texts() -> Vec<String> {
+    let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let mut texts: Vec<String> = [
+        "null",
+        "-0",
+        "0.0",
+        "1E+2",
+        "1e400",
+        "123456789012345678901234567890",
+        "3.14159265358979323846264338",
+        r#""\u00e9\/\ud800""#,
+        r#"{"z":1,"a":{"z":null},"a":2}"#,
+        "{ \"a\" :\t[ 1,\n2 ] }",
+        "\"\u{7f}ü\u{2028}\"",
+    ]
+    .map(Into::into)
+    .into();
+    texts.extend([nested(125), nested(128), nested(8_192)]);
+    texts
+}
+
+/// The metadata of a session, as its bytes stand in the body of an answer.
+async fn metadata_of(request: RequestBuilder) -> String {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let body = response.text().await.unwrap();
+    let mut members: HashMap<String, Box<RawValue>> = serde_json::from_str(&body).unwrap();
+    let metadata = members.remove("metadata").expect("there is metadata");
+    metadata.get().into()
+}
+
+#[tokio::test]
+async fn metadata_is_the_same_bytes_in_http_in_exec_and_in_the_wit() {
+    let service = TestService::new().await;
+    let host = service.tenants.tenant(TenantId::default()).await.unwrap();
+    let mut exec = Conversation::with_durable(host.clone());
+    for given in texts() {
+        // White space around the value is the body's.
+        let body = format!(
+            r#"{{"agent_id":"{AGENT}","role":"worker","scopes":["a"],"metadata": {given} }}"#
+        );
+        let create = service.admin(Method::POST, "/v1/sessions");
+        let create = create.header("Content-Type", "application/json").body(body);
+        let created = answer(create).await;
+        assert_grant(&created, 201);
+        let id = text(&created.body["session_id"]);
+        let path = format!("/v1/sessions/{id}");
+
+        assert_eq!(host.get(id).await.unwrap().metadata, given);
+        let line = json!({ "op": "get", "session-id": id }).to_string();
+        let said = exec.answer(line.as_bytes()).await;
+        assert_eq!(said["ok"]["metadata"], *given);
+        let me = service.request(Method::GET, "/v1/sessions/me");
+        let me = me.bearer_auth(text(&created.body["token"]));
+        assert_eq!(metadata_of(me).await, given);
+        assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, given);
+
+        // And in the other direction, from exec to HTTP.
+        let line =
+            json!({ "op": "create", "agent-id": AGENT, "role": "worker", "metadata": given });
+        let said = exec.answer(line.to_string().as_bytes()).await;
+        let id = text(&said["ok"]["session"]["id"]);
+        let path = format!("/v1/sessions/{id}");
+        assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, given);
+
+        // The next call restores it from its record.
+        host.shutdown().await;
+        assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, given);
+    }
+}
+
+#[tokio::test]
+async fn white_space_around_metadata_is_kept_where_it_belongs_to_it() {
+    let service = TestService::new().await;
+    let host = service.tenants.tenant(TenantId::default()).await.unwrap();
+    let mut exec = Conversation::with_durable(host);
+    let line = json!({ "op": "create", "agent-id": AGENT, "role": "worker", "metadata": " {} \n" });
+    let said = exec.answer(line.to_string().as_bytes()).await;
+    let session = &said["ok"]["session"];
+    assert_eq!(session["metadata"], " {} \n");
+    let path = format!("/v1/sessions/{}", text(&session["id"]));
+    assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, "{}");
 }
 
 #[tokio::test]

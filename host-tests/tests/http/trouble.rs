@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::journal::{Change, Journal, JournalError, Scan, TenantId, Writer};
@@ -11,7 +12,7 @@ use clawdb_session_host::serve::ServeOptions;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::service::{Setting, TestService, answer, text, until, worker};
+use crate::service::{Setting, TestService, answer, keyed, text, until, worker};
 
 #[tokio::test]
 async fn of_two_refreshes_that_overlap_one_is_told_of_the_conflict() {
@@ -193,4 +194,24 @@ async fn a_damaged_journal_is_for_somebody_to_look_at() {
     health.assert_refused(503, "journal");
     let agent = service.me(&json!("x")).await;
     assert!(!agent.assert_refused(500, "journal").contains("secret"));
+}
+
+#[tokio::test]
+async fn a_setting_that_the_component_refuses_is_no_fault_of_the_caller() {
+    let service = TestService::with(Setting {
+        config: Config {
+            previous_state_keys: vec![vec![7; 32]; 9],
+            ..keyed()
+        },
+        ..Setting::default()
+    })
+    .await;
+    let refused = service.create(&worker()).await;
+    let message = refused.assert_refused(500, "internal");
+    assert!(
+        message.starts_with("previous-state-keys (9 keys"),
+        "{message}"
+    );
+    let health = answer(service.request(Method::GET, "/healthz")).await;
+    health.assert_refused(503, "internal");
 }

@@ -144,9 +144,34 @@ async fn what_is_no_journal_is_refused_and_left_as_it_is() {
         assert!(matches!(error, JournalError::Damaged(_)), "{error}");
         assert_eq!(fs::read(folder.file()).unwrap(), content);
     }
-    let nowhere = folder.0.path().join("no-such-folder/file");
-    let error = RedbJournal::open(nowhere).await.err().unwrap();
-    assert!(matches!(error, JournalError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_where_no_journal_can_be_is_refused_by_its_reason() {
+    let folder = Folder::new().await;
+    let path = folder.0.path();
+    fs::create_dir(path.join("directory")).unwrap();
+    fs::write(path.join("file"), "").unwrap();
+    for (name, reason) in [
+        ("directory", "is a directory"),
+        ("no-such-directory/file", "there is no directory"),
+        ("file/journal", "is not a directory"),
+        ("/dev/null", "is not a regular file"),
+    ] {
+        let place = path.join(name);
+        let checked = RedbJournal::check(&place).unwrap_err();
+        assert!(
+            matches!(checked, JournalError::Misconfigured(_)),
+            "{checked}"
+        );
+        let said = checked.to_string();
+        assert!(said.contains(reason) && said.contains(name), "{said}");
+        assert_eq!(RedbJournal::open(&place).await.err(), Some(checked));
+    }
+    assert_eq!(RedbJournal::check(folder.file()), Ok(()));
+    assert!(!folder.file().exists(), "to check makes nothing");
+    drop(open(&folder.file()).await);
+    assert_eq!(RedbJournal::check(folder.file()), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

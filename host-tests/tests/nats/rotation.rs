@@ -32,7 +32,7 @@ async fn tenants(server: &NatsServer, key: u8, previous: &[u8]) -> Tenants {
         ..DurableOptions::new(engine, HostOptions::new(guard), config)
     };
     let journal: Arc<dyn Journal> = Arc::new(journal(server).await);
-    Tenants::new(options, journal, TenantLimits::default())
+    Tenants::new(options, journal, TenantLimits::default()).unwrap()
 }
 
 async fn create(host: &DurableHost) -> Grant {

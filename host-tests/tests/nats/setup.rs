@@ -78,6 +78,10 @@ async fn options_outside_their_bounds_are_refused() {
             ..good()
         },
         NatsOptions {
+            patience: Duration::ZERO,
+            ..good()
+        },
+        NatsOptions {
             url: "not a url".into(),
             ..good()
         },

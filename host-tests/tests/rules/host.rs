@@ -10,7 +10,7 @@ use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
 };
 use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
 use clawdb_session_host::engine::{Allocation, COMPONENT, SessionEngine};
-use clawdb_session_host::error::{CallError, HostError, TrapKind};
+use clawdb_session_host::error::{CallError, HostError, InvalidSetting, TrapKind};
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
@@ -243,6 +243,32 @@ async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
     scene.release();
     scene.host.settle().await.unwrap();
     assert_eq!(scene.host.active_count().await, Ok(1));
+}
+
+#[tokio::test]
+async fn an_option_outside_its_bounds_is_refused_before_an_instance_starts() {
+    let options = || HostOptions::new(PlainGuard::default());
+    for (options, expected) in [
+        (
+            HostOptions {
+                max_in_flight: 0,
+                ..options()
+            },
+            "max_in_flight (0) must be at least 1",
+        ),
+        (
+            HostOptions {
+                guard_deadline: Some(Duration::ZERO),
+                ..options()
+            },
+            "guard_deadline (0 s) must be longer",
+        ),
+    ] {
+        let error = SessionHost::start(engine(), options).await.err().unwrap();
+        let source = std::error::Error::source(&error).unwrap();
+        let invalid = source.downcast_ref::<InvalidSetting>().unwrap();
+        assert_eq!(invalid.to_string(), expected);
+    }
 }
 
 #[tokio::test]

@@ -235,14 +235,29 @@ async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given
 }
 
 #[tokio::test]
-async fn r02_deeply_nested_metadata_is_no_danger() {
+async fn r02_metadata_of_any_json_comes_back_byte_for_byte() {
     let scene = Scene::new().await;
     let nested = format!("{}{}", "[".repeat(8_192), "]".repeat(8_192));
-    let asked = CreateRequest {
-        metadata: Some(nested),
-        ..request(AGENT)
-    };
-    scene.host.create(asked).await.unwrap();
+    for metadata in [
+        "null",
+        "-0",
+        "123456789012345678901234567890",
+        "3.14159265358979323846264338",
+        "1e400",
+        r#""\ud800\/""#,
+        r#"{"b":1,"a":2,"a":3}"#,
+        "\n{ \"a\" : [ 1 ] }\t ",
+        &nested,
+    ] {
+        let asked = CreateRequest {
+            metadata: Some(metadata.into()),
+            ..request(AGENT)
+        };
+        let created = scene.host.create(asked).await.unwrap();
+        assert_eq!(created.session.metadata, metadata);
+        let session = scene.host.get(created.session.id).await.unwrap();
+        assert_eq!(session.metadata, metadata);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Opening the file of the embedded journal, or making it, and what its errors mean.
 
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,12 +14,17 @@ use crate::journal::JournalError;
 
 /// What the file is.
 const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+/// What every file of redb begins with.
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// The format of the file.
 const FORMAT: u64 = 1;
 
 /// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
 /// empty file is never taken for a journal without records.
 pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+    if let Err(error) = check(path) {
+        return Ok(Err(error));
+    }
     if path.try_exists()? {
         return open_existing(path);
     }
@@ -43,11 +48,57 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
     }
     let database = make(file)?;
     fs::rename(&unfinished, path)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    fs::File::open(folder_of(path))?.sync_all()?;
     Ok(Ok(database))
+}
+
+/// Checks, without opening a journal, whether the path is one or can become one.
+pub(super) fn check(path: &Path) -> Result<(), JournalError> {
+    let wrong = |text: String| Err(JournalError::Misconfigured(text));
+    let name = path.display();
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => {
+            return wrong(format!("{name} is a directory, and a journal is a file"));
+        }
+        Ok(about) if !about.is_file() => return wrong(format!("{name} is not a regular file")),
+        Ok(_) => return begins_as_a_journal(path),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(error) => return Err(unavailable(path, &error)),
+    }
+    let folder = folder_of(path);
+    match fs::metadata(folder) {
+        Ok(about) if about.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => wrong(format!(
+            "{name} cannot be made: there is no directory {}",
+            folder.display()
+        )),
+        Ok(_) => wrong(format!(
+            "{name} cannot be made: {} is not a directory",
+            folder.display()
+        )),
+        Err(error) => Err(unavailable(folder, &error)),
+    }
+}
+
+/// Checks that a file can be read and written, and begins as a journal does.
+fn begins_as_a_journal(path: &Path) -> Result<(), JournalError> {
+    let mut beginning = Vec::new();
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let read = file.and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning));
+    read.map_err(|error| unavailable(path, &error))?;
+    if beginning.is_empty() {
+        return Err(damaged(path, "it is empty"));
+    }
+    if beginning != MAGIC {
+        return Err(damaged(path, "it does not begin as a journal does"));
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn make(file: fs::File) -> Result<Database, redb::Error> {
@@ -111,6 +162,10 @@ fn failed(path: &Path, error: &redb::Error) -> JournalError {
         }
         error => damaged(path, &error.to_string()),
     }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> JournalError {
+    JournalError::Unavailable(format!("{}: {error}", path.display()))
 }
 
 fn damaged(path: &Path, reason: &str) -> JournalError {
