@@ -11,6 +11,9 @@
 //! it with those sources: the active toolchain, after `rustup component add rust-src` if need be, or Debian's
 //! `rustc-web` with `rust-web-src`. An active toolchain that has the target, but no sources, will do.
 
+#[path = "build/machine.rs"]
+mod machine;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -62,6 +65,9 @@ fn build() -> Result<(), Box<dyn Error>> {
         "cargo::rerun-if-changed={}",
         root.join("host-tests/build.rs").display()
     );
+    if !is_next {
+        machine::tell();
+    }
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let target_dir = guest_target_dir(&out);

@@ -14,8 +14,8 @@ use crate::error::HostError;
 use crate::imports::State;
 use crate::instance::Instance;
 
-/// How many calls enter the instance before it works on them, so that what `interrupt_after` measures
-/// is the work of a few calls, however many come at once.
+/// How many calls enter the instance before it works on them, so that the first of many that come
+/// at once has its answer before the last has entered.
 const CALLS_AT_ONCE: u32 = 8;
 
 /// Gives a call's answer to whoever waits for it.

@@ -40,7 +40,7 @@ pub enum HostError {
 /// What made an instance trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrapKind {
-    /// It computed for longer than `HostOptions::interrupt_after` without a pause.
+    /// One call computed for longer than `HostOptions::interrupt_after` without progress.
     Interrupted,
     /// It wanted more memory than `HostOptions::max_memory`.
     OutOfMemory,

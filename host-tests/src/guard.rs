@@ -10,6 +10,9 @@ pub use crate::bindings::clawdb::session::guard::{Claims, GuardError, IssueReque
 /// Calls overlap. One that takes longer than the host's deadline is dropped and answered as
 /// `unavailable`, and so is one that panics.
 ///
+/// A refusal that depends on the request is `denied`, and asking again does not help. `unavailable`
+/// is for a guard that cannot answer now.
+///
 /// A whole guard, for a trusted test bed:
 ///
 /// ```

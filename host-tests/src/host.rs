@@ -52,9 +52,11 @@ pub struct HostOptions {
     /// How much memory the instance may take, in bytes; 3.5 GiB by default, of the 4 GiB that there
     /// can be. Beyond it traps, so keep it well above the component's own `max-state-bytes`.
     pub max_memory: usize,
-    /// How long the instance may compute without a pause before it is stopped; 10 s by default. The
-    /// few calls that it works on at a time take nowhere near that long; a fault of the component
-    /// might. A guard that blocks its thread counts as well, so it should not.
+    /// How long one call may compute without progress before the instance is stopped; 10 s by
+    /// default. A call that begins or ends is progress, and so is a call of the guard; how many
+    /// calls there are does not matter. No call takes anywhere near that long; a fault of the
+    /// component might. A guard must not block its thread: nothing interrupts it, and all other
+    /// calls wait for it.
     pub interrupt_after: Duration,
     /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
     /// default; one that is about many tokens counts as so many. Further ones wait for their turn. What is

@@ -19,9 +19,11 @@ use crate::entropy::Entropy;
 use crate::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
+use crate::pulse::Pulse;
 
 /// What an instance has of its host.
 pub struct State {
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) guard_deadline: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -83,6 +85,9 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
 fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<Duration>) {
     accessor.with(|mut access| {
         let state = access.get();
+        // A call that asks the guard again and again, and is answered at once, does not return to
+        // the host in between.
+        state.pulse.beat();
         (Arc::clone(&state.guard), state.guard_deadline)
     })
 }

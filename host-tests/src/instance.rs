@@ -19,7 +19,7 @@ use crate::error::{HostError, StartError, TrapKind};
 use crate::host::HostOptions;
 pub use crate::imports::State;
 use crate::imports::{GuardBroken, Memory};
-use crate::pulse::Pulse;
+use crate::pulse::{Pulse, Stopwatch};
 
 /// An instance, in the hands of one.
 ///
@@ -57,7 +57,9 @@ impl Instance {
             source: error.into(),
         })?;
         let memory = Arc::new(AtomicUsize::new(0));
+        let pulse = Arc::new(Pulse::default());
         let state = State {
+            pulse: Arc::clone(&pulse),
             guard: options.guard,
             guard_deadline: options.guard_deadline,
             clock: options.clock,
@@ -68,18 +70,18 @@ impl Instance {
                 exhausted: false,
             },
         };
-        let pulse = Arc::new(Pulse::default());
         let mut store = Store::new(engine.engine(), state);
         store.limiter(|state| &mut state.memory);
         // A call that waits has a few. How many calls there are is for its makers to bound: the end of all
         // sessions would be the wrong answer to one too many.
         store.set_max_component_handles(usize::MAX);
         let watched = Arc::clone(&pulse);
+        let mut stopwatch = Stopwatch::new();
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |_| {
             // Who has an answer need not wait for the call that computes.
             watched.give_answers();
-            Ok(match watched.busy_for() {
+            Ok(match stopwatch.without_progress(&watched) {
                 Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
                 _ => UpdateDeadline::Continue(1),
             })
@@ -101,6 +103,9 @@ impl Instance {
     /// Runs calls on it, as many at a time as one likes: those that wait for the guard overlap. A call whose
     /// future is dropped goes on to its end while this runs, and in the next run.
     ///
+    /// `interrupt_after` of the options bounds each call by itself, however many there are and
+    /// however long `work` takes.
+    ///
     /// # Errors
     /// [`HostError`] when the instance traps; every run after it ends so as well.
     pub async fn run<R>(
@@ -108,9 +113,16 @@ impl Instance {
         work: impl AsyncFnOnce(&Accessor<State>, &Component) -> wasmtime::Result<R>,
     ) -> Result<R, HostError> {
         let (pulse, component) = (&self.pulse, &self.component);
-        let run = self
-            .store
-            .run_concurrent(async move |accessor| work(accessor, component).await);
+        let run = self.store.run_concurrent(async move |accessor| {
+            let mut work = pin!(work(accessor, component));
+            // wasmtime polls this between any two steps of calls, so also when one call has ended
+            // and before the next one computes.
+            poll_fn(|context| {
+                pulse.beat();
+                work.as_mut().poll(context)
+            })
+            .await
+        });
         let result = {
             let mut run = pin!(run);
             let waker = Waker::from(Arc::clone(pulse));

@@ -14,6 +14,7 @@ use clawdb_session_host::engine::{COMPONENT, SessionEngine};
 use clawdb_session_host::exec::Conversation;
 use clawdb_session_host::journal::TenantId;
 use command::bench::BenchArgs;
+use command::guard::GuardArgs;
 use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
@@ -29,7 +30,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
 ///
 /// The guard signs JSON Web Tokens (HS256) with the key in `CLAW_GUARD_JWT_SECRET` (at least 32
-/// bytes), or with a random one where that is not set.
+/// bytes), or with a random one where that is not set. It accepts tokens of the keys in
+/// `CLAW_GUARD_PREVIOUS_JWT_SECRETS` too, one on each line.
 #[derive(Parser)]
 #[command(version)]
 struct CommandLine {
@@ -77,6 +79,8 @@ enum Command {
         controls: bool,
         #[command(flatten)]
         storage: Storage,
+        #[command(flatten)]
+        guard: GuardArgs,
     },
     /// Measures the component beside what could be used instead of it: other stores, all in one run
     ///
@@ -166,6 +170,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             file,
             controls,
             storage,
+            guard,
         }) => {
             let file = match file {
                 Some(path) => Some(
@@ -176,15 +181,15 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 None => None,
             };
             let engine = SessionEngine::new()?;
-            let mut conversation = if let Some(kept) = storage.open(engine.clone()).await? {
+            let mut conversation = if let Some(kept) = storage.open(engine.clone(), guard).await? {
                 let host = DurableHost::start(kept.options, kept.journal, TenantId::default());
                 Conversation::with_durable(host.await?)
             } else if controls {
-                let guard = command::secrets::guard()?;
+                let guard = guard.guard()?;
                 let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
                 Conversation::start_controlled(&engine, guard).await?
             } else {
-                Conversation::start(&engine, command::secrets::guard()?).await?
+                Conversation::start(&engine, guard.guard()?).await?
             };
             let input: Box<dyn AsyncBufRead + Unpin> = match file {
                 Some(file) => Box::new(BufReader::new(file)),

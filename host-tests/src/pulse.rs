@@ -1,5 +1,5 @@
-//! Watches an instance being polled: how long it computes, when its answers are given, and when it has nothing
-//! left to do.
+//! Watches an instance being polled: how long it computes without progress, when its answers are
+//! given, and when it has nothing left to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +15,8 @@ const ANSWERS_AT_ONCE: usize = 32;
 
 /// What is seen of the instance while the task that drives it polls it.
 pub(crate) struct Pulse {
-    origin: Instant,
-    /// Milliseconds after `origin` when it last got somewhere, plus one; 0 while it is not polled.
-    busy_since: AtomicU64,
+    /// How often it has made progress; 0 before the first poll.
+    progress: AtomicU64,
     /// It was woken since the last poll began, so it is to be polled again.
     woken: AtomicBool,
     inner: Mutex<PulseInner>,
@@ -33,8 +32,7 @@ struct PulseInner {
 impl Default for Pulse {
     fn default() -> Self {
         Self {
-            origin: Instant::now(),
-            busy_since: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
             woken: AtomicBool::new(false),
             inner: Mutex::new(PulseInner {
                 waker: Waker::noop().clone(),
@@ -54,10 +52,13 @@ impl Pulse {
         self.beat();
     }
 
-    /// The instance gets somewhere: a call has begun or ended.
+    /// Records progress of the instance: a call, or one of its calls of the guard, has begun or
+    /// ended.
     pub(crate) fn beat(&self) {
-        self.busy_since
-            .store(self.now().saturating_add(1), Ordering::SeqCst);
+        // Only the task that polls the instance writes it, and reads it.
+        let progress = self.progress.load(Ordering::Relaxed);
+        self.progress
+            .store(progress.wrapping_add(1).max(1), Ordering::Relaxed);
     }
 
     /// A call has ended. Its answer is given when the poll is over, when enough wait for that, or when the
@@ -82,7 +83,6 @@ impl Pulse {
 
     /// The poll is over, and the instance waits.
     pub(crate) fn end(&self) {
-        self.busy_since.store(0, Ordering::SeqCst);
         self.give_answers();
         if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
             return;
@@ -99,18 +99,37 @@ impl Pulse {
         self.lock().settling.push(reply);
     }
 
-    /// For how long the instance has computed without getting anywhere; none while it is not polled.
-    pub(crate) fn busy_for(&self) -> Option<Duration> {
-        let since = self.busy_since.load(Ordering::SeqCst).checked_sub(1)?;
-        Some(Duration::from_millis(self.now().saturating_sub(since)))
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     fn lock(&self) -> MutexGuard<'_, PulseInner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Measures for how long an instance computes without progress. It is asked while the instance
+/// computes.
+pub(crate) struct Stopwatch {
+    /// The progress when it last changed, and when that was seen.
+    seen: Option<(u64, Instant)>,
+}
+
+impl Stopwatch {
+    pub(crate) fn new() -> Self {
+        Self { seen: None }
+    }
+
+    /// Returns for how long the instance has made no progress, as far as was seen; none before it
+    /// is polled.
+    pub(crate) fn without_progress(&mut self, pulse: &Pulse) -> Option<Duration> {
+        let progress = pulse.progress.load(Ordering::Relaxed);
+        if progress == 0 {
+            return None;
+        }
+        match self.seen {
+            Some((seen, since)) if seen == progress => Some(since.elapsed()),
+            _ => {
+                self.seen = Some((progress, Instant::now()));
+                Some(Duration::ZERO)
+            }
+        }
     }
 }
 

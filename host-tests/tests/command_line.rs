@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
-    command.args(args).env_remove("CLAW_GUARD_JWT_SECRET");
+    command
+        .args(args)
+        .env_remove("CLAW_GUARD_JWT_SECRET")
+        .env_remove("CLAW_GUARD_PREVIOUS_JWT_SECRETS");
     command
 }
 
@@ -669,15 +672,26 @@ fn bench_goes_on_without_a_peer_that_dies_or_answers_nonsense() {
 
 /// A line to `exec` over a journal, and what it answers.
 fn over_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
+    with_secrets(journal, &[], line)
+}
+
+/// The same with these variables.
+fn with_secrets(
+    journal: &std::path::Path,
+    variables: &[(&str, &str)],
+    line: &Value,
+) -> (Value, String) {
     let mut child = command(&["exec", "--journal"])
         .arg(journal)
+        .envs(variables.iter().copied())
         .env_remove("CLAWDB_SESSION_STATE_KEY")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{line}").unwrap();
+    // One that refuses its settings reads nothing.
+    let _ = writeln!(child.stdin.take().unwrap(), "{line}");
     let output = child.wait_with_output().unwrap();
     let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
     (answer, String::from_utf8_lossy(&output.stderr).into_owned())
@@ -717,6 +731,71 @@ fn exec_over_a_journal_keeps_sessions_and_makes_keys_that_only_the_owner_reads()
     std::fs::write(&key, digits).unwrap();
     let (validated, _) = over_journal(&journal, &validate);
     assert_eq!(validated["ok"], created["ok"]["session"]);
+}
+
+#[test]
+fn exec_accepts_tokens_of_previous_keys_of_the_guard_until_those_go() {
+    const SECRET: &str = "CLAW_GUARD_JWT_SECRET";
+    const PREVIOUS: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
+    const OLD: &str = "the old secret, long enough for HS256";
+    const NEW: &str = "the new secret, long enough for HS256 as well";
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("sessions");
+    let agent = "0a9e0000-0000-4000-8000-000000000001";
+    let create = json!({ "op": "create", "agent-id": agent, "role": "worker" });
+    let validate = |created: &Value| json!({ "op": "validate", "token": created["ok"]["token"] });
+
+    let (old, _) = with_secrets(&journal, &[(SECRET, OLD)], &create);
+    let both = [(SECRET, NEW), (PREVIOUS, OLD)];
+    let (validated, _) = with_secrets(&journal, &both, &validate(&old));
+    assert_eq!(validated["ok"], old["ok"]["session"], "{validated}");
+    let (new, _) = with_secrets(&journal, &both, &create);
+    let (validated, _) = with_secrets(&journal, &[(SECRET, NEW)], &validate(&new));
+    assert_eq!(validated["ok"], new["ok"]["session"], "{validated}");
+    let (refused, _) = with_secrets(&journal, &[(SECRET, NEW)], &validate(&old));
+    assert_eq!(refused["err"]["kind"], "guard", "{refused}");
+    assert_eq!(
+        refused["err"]["error"]["kind"], "invalid-token",
+        "{refused}"
+    );
+
+    let short = [(SECRET, NEW), (PREVIOUS, "hunter2")];
+    let (nothing, said) = with_secrets(&journal, &short, &create);
+    assert!(nothing.is_null() && said.contains(PREVIOUS), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn exec_puts_all_claims_into_tokens_where_it_is_told_to() {
+    let agent = "0a9e0000-0000-4000-8000-000000000001";
+    let scopes: Vec<_> = (0..128).map(|n| format!("{n:0>44}")).collect();
+    let large = json!({ "op": "create", "agent-id": agent, "role": "worker", "scopes": scopes });
+    let small = json!({ "op": "create", "agent-id": agent, "role": "worker", "scopes": ["a"] });
+    let answers = |args: &[&str]| -> Vec<Value> {
+        let mut child = command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        writeln!(input, "{large}\n{small}").unwrap();
+        drop(input);
+        let said = text(&child.wait_with_output().unwrap());
+        let lines = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    };
+    for answer in answers(&["exec"]) {
+        let token = answer["ok"]["token"].as_str().expect("a token");
+        assert!(token.len() <= 400, "{token}");
+    }
+    let [large, small] = &answers(&["exec", "--full-claims"])[..] else {
+        panic!("two answers");
+    };
+    assert_eq!(large["err"]["kind"], "guard", "{large}");
+    assert_eq!(large["err"]["error"]["kind"], "denied", "{large}");
+    let token = small["ok"]["token"].as_str().expect("a token");
+    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap();
+    assert_eq!(claims.claims["scope"], "a");
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub struct ClawGuard {
     latest: AtomicI64,
 }
 
+/// The largest token that the component accepts, in bytes.
+const MAX_TOKEN: usize = 8_192;
+
 /// The last millisecond that the component's clock can show: of the year 9999.
 const LAST: i64 = 253_402_300_799_999;
 
@@ -80,6 +83,16 @@ impl Guard for ClawGuard {
             .create_session(agent_id, workspace_id, role, scopes, seconds)
             .await
             .map_err(|error| translated(&error))?;
+        if session.token.len() > MAX_TOKEN {
+            // Nobody has the token, so it does no harm where that fails.
+            let _ = sessions.revoke_session(session.id).await;
+            return Err(GuardError::Denied(format!(
+                "a token of claw-guard carries the scopes: it would have {} bytes, and at most \
+                 {MAX_TOKEN} are allowed; ask for fewer or shorter ones",
+                session.token.len()
+            ))
+            .into());
+        }
         let lifetime = i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
         Ok(IssuedToken {
             token: session.token,

@@ -119,6 +119,26 @@ async fn what_the_component_ends_is_revoked_in_the_database() {
 }
 
 #[tokio::test]
+async fn scopes_that_do_not_fit_into_a_token_are_denied_and_leave_no_active_row() {
+    let authority = authority(in_memory()).await;
+    let host = host_on(&authority).await;
+    let asked = CreateRequest {
+        scopes: (0..128).map(|n| format!("{n:0>44}")).collect(),
+        ..request()
+    };
+    match host.create(asked).await {
+        Err(CallError::Session(Error::Guard(GuardError::Denied(reason)))) => {
+            assert!(reason.contains("8192") && reason.contains("scopes"), "{reason}");
+        }
+        answer => panic!("denied was expected, not {answer:?}"),
+    }
+    assert_eq!(host.active_count().await, Ok(0));
+    let agent = Uuid::parse_str(AGENT).unwrap();
+    let rows = authority.sessions().list_active_sessions(agent, None).await;
+    assert_eq!(rows.unwrap().items, []);
+}
+
+#[tokio::test]
 async fn what_somebody_else_revokes_in_the_database_is_refused() {
     let authority = authority(in_memory()).await;
     let host = host_on(&authority).await;

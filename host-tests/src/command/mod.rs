@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod contestant;
+pub mod guard;
 pub mod rate;
 pub mod recovery;
 pub mod rekey;

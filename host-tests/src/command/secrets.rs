@@ -8,12 +8,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clawdb_session_host::error::InvalidSetting;
-use clawdb_session_host::jwt::{JwtGuard, MIN_SECRET, SECRET_VARIABLE};
+use clawdb_session_host::jwt::{
+    JwtGuard, MIN_SECRET, PREVIOUS_SECRETS_VARIABLE, SECRET_VARIABLE, SecretError,
+    previous_secrets_from_environment,
+};
 
 /// What the records of the sessions are sealed with: 32 to 64 bytes, as hexadecimal digits.
 pub const STATE_KEY_VARIABLE: &str = "CLAWDB_SESSION_STATE_KEY";
 /// What they may have been sealed with before, with commas between.
 pub const PREVIOUS_STATE_KEYS_VARIABLE: &str = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS";
+
+/// What the name of the file with the previous keys of the guard has after the journal's.
+const PREVIOUS_GUARD_KEYS: &str = "previous-guard-keys";
 
 /// The keys of the records.
 pub struct StateKeys {
@@ -70,18 +76,85 @@ impl StateKeys {
     }
 }
 
-/// A guard whose tokens outlive the process: its key is from the environment, or else from
-/// `<journal>.guard-key`, which is made where it is not there.
-pub fn lasting_guard(journal: Option<&Path>) -> Result<JwtGuard, Box<dyn Error>> {
-    if std::env::var_os(SECRET_VARIABLE).is_some() {
-        return Ok(guard()?);
+/// The keys of the embedded guard of a host that keeps its sessions.
+pub struct GuardKeys {
+    current: Key,
+    /// Those that were in use before.
+    previous: Vec<Vec<u8>>,
+    /// How many of these are from the environment. The others are from the file.
+    in_environment: usize,
+    file: Option<PathBuf>,
+}
+
+impl GuardKeys {
+    /// Reads the key from the environment, or else from `<journal>.guard-key`. If that file does
+    /// not exist, the key is random, and [`keep`](Self::keep) makes the file. The keys before it are
+    /// those in the environment, and those in `<journal>.previous-guard-keys`, one on each line.
+    pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        let current = match std::env::var_os(SECRET_VARIABLE) {
+            Some(secret) => Key {
+                bytes: secret.as_encoded_bytes().to_vec(),
+                name: SECRET_VARIABLE.into(),
+                unwritten: None,
+            },
+            None => beside(journal, "guard-key", SECRET_VARIABLE)?,
+        };
+        let mut previous = previous_secrets_from_environment();
+        let in_environment = previous.len();
+        let file = journal.map(|journal| file_beside(journal, PREVIOUS_GUARD_KEYS));
+        if let Some(file) = &file {
+            previous.extend(previous_keys(file)?);
+        }
+        Ok(Self {
+            current,
+            previous,
+            in_environment,
+            file,
+        })
     }
-    let mut key = beside(journal, "guard-key", SECRET_VARIABLE)?;
-    if let Some(file) = key.unwritten.take() {
-        key = keep(&file, &key.bytes)?;
+
+    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(file) = self.current.unwritten.take() {
+            self.current = keep(&file, &self.current.bytes)?;
+        }
+        Ok(())
     }
-    let guard = JwtGuard::new(&key.bytes);
-    Ok(guard.map_err(|_| short_secret(&key.name, key.bytes.len()))?)
+
+    /// Returns a guard with these keys. Its tokens outlive the process.
+    pub fn guard(&self) -> Result<JwtGuard, Box<dyn Error>> {
+        let guard = JwtGuard::new(&self.current.bytes)
+            .map_err(|short| short_secret(&self.current.name, short.bytes))?;
+        guard
+            .with_previous_secrets(&self.previous)
+            .map_err(|error| {
+                let Some(file) = &self.file else {
+                    return error.into();
+                };
+                let in_file = self.previous.len() - self.in_environment;
+                format!(
+                    "{error}; {} are from {PREVIOUS_SECRETS_VARIABLE} and {in_file} from {}",
+                    self.in_environment,
+                    file.display()
+                )
+                .into()
+            })
+    }
+}
+
+/// Returns the keys in a file, one from each line that is not empty; none where there is no file.
+fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let name = file.display();
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{name}: {error}").into()),
+    };
+    let lines = text.lines().enumerate();
+    let keys = lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| Ok(Key::parse(&format!("{name}, line {}", at + 1), line)?.bytes));
+    keys.collect()
 }
 
 /// Says that the file beside the journal has another state key than the environment: without the
@@ -108,11 +181,11 @@ fn file_beside(journal: &Path, what: &str) -> PathBuf {
     PathBuf::from(file)
 }
 
-/// A guard with the key from the environment, or with a random one where that is not set.
-pub fn guard() -> Result<JwtGuard, InvalidSetting> {
-    JwtGuard::from_environment().map_err(|_| {
-        let secret = std::env::var_os(SECRET_VARIABLE).unwrap_or_default();
-        short_secret(SECRET_VARIABLE, secret.len())
+/// Returns a guard with the keys from the environment, or with a random key where there is none.
+pub fn guard() -> Result<JwtGuard, Box<dyn Error>> {
+    JwtGuard::from_environment().map_err(|error| match error {
+        SecretError::Short(short) => short_secret(SECRET_VARIABLE, short.bytes).into(),
+        error => error.into(),
     })
 }
 

@@ -23,7 +23,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::secrets::{StateKeys, guard};
+use super::guard::GuardArgs;
+use super::secrets::StateKeys;
 use super::storage::{Kept, Storage, check, config};
 
 /// What stands below the options.
@@ -71,6 +72,8 @@ pub struct ServeArgs {
     /// POST /v1/clock/accept does. A workspace whose clock is not behind keeps its sessions.
     #[arg(long)]
     accept_clock_set_back: bool,
+    #[command(flatten)]
+    guard: GuardArgs,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -80,7 +83,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let mut shutdown = pin!(shutdown()?);
     // A journal can take long to open, and one that is far away for ever.
     let kept = tokio::select! {
-        kept = open(&args.storage) => kept?,
+        kept = open(&args.storage, args.guard) => kept?,
         () = &mut shutdown => return Ok(()),
     };
     let Kept { journal, options } = kept;
@@ -145,9 +148,9 @@ async fn accept_clock(tenants: &Tenants) -> Result<(), DurableError> {
 }
 
 /// What the arguments name; where they name nothing, memory.
-async fn open(storage: &Storage) -> Result<Kept, Box<dyn Error>> {
+async fn open(storage: &Storage, guard: GuardArgs) -> Result<Kept, Box<dyn Error>> {
     let engine = SessionEngine::new()?;
-    if let Some(kept) = storage.open(engine.clone()).await? {
+    if let Some(kept) = storage.open(engine.clone(), guard).await? {
         return Ok(kept);
     }
     let mut key = vec![0; 32];
@@ -158,7 +161,7 @@ async fn open(storage: &Storage) -> Result<Kept, Box<dyn Error>> {
         name: "the random state key".into(),
         unwritten: None,
     };
-    let options = DurableOptions::new(engine, HostOptions::new(guard()?), config(&keys));
+    let options = DurableOptions::new(engine, HostOptions::new(guard.guard()?), config(&keys));
     check(&options, &keys.name).await?;
     eprintln!(
         "the sessions are kept in memory and end with the process; --journal FILE keeps them"

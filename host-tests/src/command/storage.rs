@@ -17,23 +17,27 @@ use clawdb_session_host::journal::redb::RedbJournal;
 use clawdb_session_host::journal::{Journal, JournalError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::secrets::{PREVIOUS_STATE_KEYS_VARIABLE, StateKeys, guard, lasting_guard};
+use super::guard::GuardArgs;
+use super::secrets::{GuardKeys, PREVIOUS_STATE_KEYS_VARIABLE, StateKeys};
 
 /// `--journal` or `--nats`.
 #[derive(Args)]
 pub struct Storage {
     /// Keeps the sessions in this file, which is made where it is not there
     ///
-    /// Its keys lie beside it, in FILE.state-key and FILE.guard-key, unless the environment has them:
-    /// `CLAWDB_SESSION_STATE_KEY` (hexadecimal; `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` for those before
-    /// it, with commas) and `CLAW_GUARD_JWT_SECRET`.
+    /// Its keys lie beside it, in FILE.state-key and FILE.guard-key, unless the environment has
+    /// them: `CLAWDB_SESSION_STATE_KEY` (hexadecimal; `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` for
+    /// those before it, with commas) and `CLAW_GUARD_JWT_SECRET`. Tokens of earlier keys of the
+    /// guard are accepted too: those in FILE.previous-guard-keys (hexadecimal) and in
+    /// `CLAW_GUARD_PREVIOUS_JWT_SECRETS`, one on each line, at most 8.
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     journal: Option<PathBuf>,
     /// Keeps the sessions on NATS `JetStream`, for this and other machines
     ///
-    /// nats://HOST:PORT, several of a cluster with commas. One machine at a time has the sessions of a
-    /// workspace; another one takes over when that is gone. All have the same keys in their
-    /// environment: `CLAWDB_SESSION_STATE_KEY` and `CLAW_GUARD_JWT_SECRET`.
+    /// nats://HOST:PORT, several of a cluster with commas. One machine at a time has the sessions
+    /// of a workspace; another one takes over when that is gone. All have the same keys in their
+    /// environment: `CLAWDB_SESSION_STATE_KEY` and `CLAW_GUARD_JWT_SECRET`, and those before the
+    /// latter in `CLAW_GUARD_PREVIOUS_JWT_SECRETS`, one on each line.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
     /// How many servers keep each record, 3 to 5
@@ -61,7 +65,11 @@ pub struct Kept {
 
 impl Storage {
     /// Opens what the arguments name; none where they name nothing.
-    pub async fn open(&self, engine: SessionEngine) -> Result<Option<Kept>, Box<dyn Error>> {
+    pub async fn open(
+        &self,
+        engine: SessionEngine,
+        guard: GuardArgs,
+    ) -> Result<Option<Kept>, Box<dyn Error>> {
         if self.journal.is_none() && self.nats.is_none() {
             return Ok(None);
         }
@@ -70,14 +78,13 @@ impl Storage {
             RedbJournal::check(file).map_err(of_journal)?;
         }
         let mut keys = StateKeys::find(file)?;
-        check(
-            &options(&engine, HostOptions::new(guard()?), &keys),
-            &keys.name,
-        )
-        .await?;
+        let mut guard_keys = GuardKeys::find(file)?;
+        let host = HostOptions::new(guard.guard_of(&guard_keys)?);
+        check(&options(&engine, host, &keys), &keys.name).await?;
         // Nothing is made before all settings are found good.
         keys.keep()?;
-        let host = HostOptions::new(lasting_guard(file)?);
+        guard_keys.keep()?;
+        let host = HostOptions::new(guard.guard_of(&guard_keys)?);
         Ok(Some(self.open_journal(engine, host, keys).await?))
     }
 

@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::Service;
 use super::error::ApiError;
 use super::input::Body;
-use crate::durable::DurableHost;
+use crate::durable::{DurableError, DurableHost};
+use crate::error::SessionError;
 use crate::guard::{GuardError, GuardFailure};
 use crate::journal::TenantId;
 use crate::token::Token;
@@ -141,10 +142,13 @@ async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), Ap
 async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
     match service.guard.validate_token(token.to_string()).await {
         Ok(_) => Ok(()),
-        Err(GuardFailure::Error(GuardError::Unavailable(_)) | GuardFailure::Fatal(_)) => {
+        Err(GuardFailure::Error(error)) => {
+            let error = DurableError::Session(SessionError::Guard(error));
+            Err(ApiError::of_agent(error))
+        }
+        Err(GuardFailure::Fatal(_)) => {
             Err(ApiError::unavailable("the service cannot answer this now"))
         }
-        Err(GuardFailure::Error(_)) => Err(not_good()),
     }
 }
 

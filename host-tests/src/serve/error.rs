@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::health::NotReady;
-use crate::bindings::exports::clawdb::session::sessions::{InvalidArgument, Limit};
+use crate::bindings::exports::clawdb::session::sessions::{Duplicate, InvalidArgument, Limit};
 use crate::durable::DurableError;
 use crate::error::SessionError;
 use crate::exec::{describe, limit_name};
@@ -156,6 +156,17 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
+    /// The guard will not do this, now or later.
+    fn guard_denied(reason: &str) -> Self {
+        let message = format!("the guard refuses: {reason}");
+        Self::new(StatusCode::FORBIDDEN, "guard_denied", message)
+    }
+
+    /// The guard failed, or its answer is of no use.
+    fn guard_error(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "guard_error", message)
+    }
+
     fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -230,6 +241,17 @@ impl ApiError {
         error
     }
 
+    /// What an agent is told whose token was to be replaced. The guard can refuse to issue the new
+    /// one, which says nothing about the one that was presented.
+    pub fn of_rotation(error: DurableError) -> Self {
+        match error {
+            DurableError::Session(SessionError::Guard(GuardError::Denied(_))) => {
+                Self::guard_denied("the token was not replaced")
+            }
+            error => Self::of_agent(error),
+        }
+    }
+
     /// The answer of a service that is not ready: the name of the first reason, and what each of them
     /// says. None: there is no reason.
     pub fn not_ready(reasons: Vec<NotReady>) -> Option<Self> {
@@ -296,8 +318,12 @@ impl ApiError {
             ),
             SessionError::LimitReached(limit) => Self::of_limit(limit),
             SessionError::ScopeDenied(scope) => Self::insufficient_scope(&scope),
-            SessionError::Guard(error) => {
-                Self::new(StatusCode::BAD_GATEWAY, "guard_error", reason_of(error))
+            SessionError::Guard(error) => Self::of_guard(error),
+            SessionError::Collision(Duplicate::Token) => {
+                Self::guard_error("the guard issued a token of another session")
+            }
+            SessionError::Collision(Duplicate::Handle) => {
+                Self::guard_error("the guard issued a handle that is in use")
             }
             SessionError::ClockBehind(lag) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -316,8 +342,22 @@ impl ApiError {
             | SessionError::AlreadyStarted
             | SessionError::NoStateKey
             | SessionError::RefusedRecord(_)
-            | SessionError::Collision(_)
+            | SessionError::Collision(Duplicate::SessionId)
             | SessionError::EntropyUnavailable) => Self::internal(describe(&error)),
+        }
+    }
+
+    fn of_guard(error: GuardError) -> Self {
+        match error {
+            GuardError::Denied(reason) => Self::guard_denied(&reason),
+            GuardError::Unavailable(reason) => {
+                Self::guard_error(format!("the guard is not available: {reason}"))
+            }
+            GuardError::InvalidToken => {
+                Self::guard_error("the guard says that the token is invalid")
+            }
+            GuardError::Expired => Self::guard_error("the guard says that the token has expired"),
+            GuardError::Revoked => Self::guard_error("the guard says that the token is revoked"),
         }
     }
 
@@ -376,15 +416,5 @@ fn name_of(field: &str) -> String {
     match field {
         "expires-in" => "ttl_secs".into(),
         field => field.replace('-', "_"),
-    }
-}
-
-fn reason_of(error: GuardError) -> String {
-    match error {
-        GuardError::InvalidToken => "the guard says that the token is invalid".into(),
-        GuardError::Expired => "the guard says that the token has expired".into(),
-        GuardError::Revoked => "the guard says that the token is revoked".into(),
-        GuardError::Denied(reason) => format!("the guard refuses: {reason}"),
-        GuardError::Unavailable(reason) => format!("the guard is not available: {reason}"),
     }
 }

@@ -91,19 +91,19 @@
 //! |---|---|
 //! | 400 | `invalid_argument`: the message begins with the field's path, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request` |
 //! | 401 | `unauthorized` (nothing presented), `invalid_token` (not good, no longer good, or of more than 8,192 bytes); with `WWW-Authenticate: Bearer` (RFC 6750) |
-//! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents |
+//! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents; `guard_denied`: the token authority refuses, and says why |
 //! | 404 | `session_not_found`, `not_found` (no such route) |
 //! | 405 | `method_not_allowed` |
-//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
 //! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s when the service ends |
+//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
 //! | 410 | `session_expired` |
 //! | 413 | `body_too_large`: above 64 KiB; told as soon as so much has come |
 //! | 414 | `uri_too_long`: a path and query above 8 KiB |
 //! | 415 | `unsupported_media_type`: a body that is not said to be `application/json`, or is encoded (`Content-Encoding`; then with `Accept-Encoding: identity`) |
 //! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
-//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
 //! | 431 | `header_fields_too_large`: more than 100 header fields, or above 64 KiB of them |
-//! | 502 | `guard_error`: the token authority refused or failed |
+//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
+//! | 502 | `guard_error`: the token authority failed, or gave an answer that is of no use |
 //! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
 //! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
 //!
@@ -115,6 +115,7 @@
 //! |---|---|
 //! | as above | the default workspace does not answer |
 //! | `state_key_missing` | no state key that was given opens the records of some workspace: the message names up to 20. Start the service with the key that they are sealed with |
+//! | `clock_behind` | the host's clock is behind the time of a loaded workspace by more than `clock-tolerance`: the message names up to 20. Set the clock right, or accept it with `POST /v1/clock/accept` |
 //! | `unavailable` | the `meta` record of each workspace was not held against the state keys yet |
 //!
 //! # Events

@@ -44,7 +44,7 @@ pub async fn me(Agent { token, host }: Agent) -> Answer<SessionForm> {
 
 pub async fn rotate(Agent { token, host }: Agent) -> Answer<GrantForm> {
     let grant = host.rotate(token).await;
-    Ok(Json(grant.map_err(ApiError::of_agent)?.into()))
+    Ok(Json(grant.map_err(ApiError::of_rotation)?.into()))
 }
 
 pub async fn authorize(with: AgentWith<AuthorizeBody>) -> Answer<SessionForm> {

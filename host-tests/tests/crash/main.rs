@@ -45,7 +45,8 @@ fn command(args: &[&str]) -> Command {
             "a secret of the crash tests, long enough",
         )
         .env("CLAWDB_SESSION_ADMIN_KEY", ADMIN_KEY)
-        .env_remove("CLAWDB_SESSION_PREVIOUS_STATE_KEYS");
+        .env_remove("CLAWDB_SESSION_PREVIOUS_STATE_KEYS")
+        .env_remove("CLAW_GUARD_PREVIOUS_JWT_SECRETS");
     command
 }
 
@@ -192,12 +193,20 @@ async fn nothing_acknowledged_is_lost_when_a_service_over_redb_is_killed() {
     kill_services(&["--journal", text(&folder.path().join("sessions"))]).await;
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_a_conversation_over_nats_is_killed() {
     let server = NatsServer::start().await;
     kill_conversations(&["--nats", &server.url(), "--single", "--lease", "0.2"]);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_when_a_service_over_nats_is_killed() {
     let server = NatsServer::start().await;

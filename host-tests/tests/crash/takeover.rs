@@ -25,6 +25,10 @@ fn arguments(url: &str) -> Vec<&str> {
     ]
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
     let server = NatsServer::start().await;
@@ -80,6 +84,10 @@ async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
     assert_eq!(third.state, State::Revoked);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     let server = NatsServer::start().await;
@@ -151,6 +159,10 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     assert!(all.acknowledged() > 50, "hardly anything was done: {all}");
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
     let mut server = NatsServer::start().await;

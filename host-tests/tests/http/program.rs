@@ -48,6 +48,7 @@ pub fn program(name: &str) -> Command {
     command.arg(name);
     for variable in [
         "CLAW_GUARD_JWT_SECRET",
+        "CLAW_GUARD_PREVIOUS_JWT_SECRETS",
         "CLAWDB_SESSION_ADMIN_KEY",
         "CLAWDB_SESSION_STATE_KEY",
         "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
@@ -118,7 +119,7 @@ impl Program {
         Left { code, out, err }
     }
 
-    async fn create(&self, key: &str) -> Value {
+    pub async fn create(&self, key: &str) -> Value {
         let request = Client::new().post(format!("{}/v1/sessions", self.url));
         let response = request
             .bearer_auth(key)
@@ -161,14 +162,14 @@ impl Program {
         }
     }
 
-    async fn delete(&self, grant: &Value) {
+    pub async fn delete(&self, grant: &Value) {
         let id = text(&grant["session_id"]);
         let request = Client::new().delete(format!("{}/v1/sessions/{id}", self.url));
         let response = request.bearer_auth(ADMIN_KEY).send().await.unwrap();
         assert_eq!(response.status(), 200);
     }
 
-    async fn me(&self, grant: &Value) -> StatusCode {
+    pub async fn me(&self, grant: &Value) -> StatusCode {
         let request = Client::new().get(format!("{}/v1/sessions/me", self.url));
         let request = request.bearer_auth(text(&grant["token"]));
         request.send().await.unwrap().status()
@@ -366,6 +367,9 @@ fn help_says_how_it_is_used() {
         "--listen",
         "--journal",
         "--nats",
+        "--full-claims",
+        "previous-guard-keys",
+        "CLAW_GUARD_PREVIOUS_JWT_SECRETS",
         "CLAWDB_SESSION_ADMIN_KEY",
         "/v1/revoke-all",
     ] {
@@ -420,6 +424,6 @@ fn what_is_wrong_with_its_settings_is_told() {
     );
 }
 
-fn path(path: &Path) -> &str {
+pub fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -10,6 +10,7 @@ use clawdb_session_host::control::ControlledGuard;
 use clawdb_session_host::durable::DurableOptions;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::exec::CONTROLLED_START;
+use clawdb_session_host::guard::Guard;
 use clawdb_session_host::host::{HostOptions, default_config};
 use clawdb_session_host::journal::Journal;
 use clawdb_session_host::journal::memory::MemoryJournal;
@@ -33,6 +34,8 @@ pub struct Setting {
     pub journal: Arc<dyn Journal>,
     pub config: Config,
     pub serve: fn(ServeOptions) -> ServeOptions,
+    /// What stands behind the controlled guard.
+    pub tokens: fn(JwtGuard) -> Arc<dyn Guard>,
     /// How long calls wait for an instance.
     pub patience: Duration,
 }
@@ -43,6 +46,7 @@ impl Default for Setting {
             journal: Arc::new(MemoryJournal::default()),
             config: keyed(),
             serve: |options| options,
+            tokens: |guard| Arc::new(guard),
             patience: Duration::from_secs(10),
         }
     }
@@ -75,7 +79,7 @@ impl TestService {
     pub async fn with(setting: Setting) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
-        let guard = Arc::new(ControlledGuard::new(Arc::new(tokens)));
+        let guard = Arc::new(ControlledGuard::new((setting.tokens)(tokens)));
         let host = HostOptions {
             clock: clock.clone(),
             guard_deadline: None,

@@ -6,11 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::journal::{Change, Journal, JournalError, Scan, TenantId, Writer};
+use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::serve::ServeOptions;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::OnceCell;
 
 use crate::service::{Setting, TestService, answer, keyed, text, until, worker};
 
@@ -63,13 +66,21 @@ pub async fn until_issued(service: &TestService, calls: u64) {
 async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
     let service = TestService::new().await;
     let grant = service.session().await;
-    for mode in [GuardMode::Deny, GuardMode::Unavailable] {
+    let refresh = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
+    for (mode, status, error, why) in [
+        (GuardMode::Deny, 403, "guard_denied", "was told to deny"),
+        (GuardMode::Unavailable, 502, "guard_error", "unavailable"),
+        (GuardMode::Revoked, 502, "guard_error", "revoked"),
+    ] {
         service.guard.set_all(mode);
-        service
-            .create(&worker())
-            .await
-            .assert_refused(502, "guard_error");
+        let refreshed = answer(service.admin(Method::POST, &refresh)).await;
+        for refused in [service.create(&worker()).await, refreshed] {
+            let message = refused.assert_refused(status, error);
+            assert!(message.contains(why), "{message}");
+            assert_eq!(refused.header("www-authenticate"), None);
+        }
     }
+    service.guard.set_all(GuardMode::Unavailable);
     let unavailable = service.me(&grant["token"]).await;
     let message = unavailable.assert_refused(502, "guard_error");
     assert_eq!(message, "the service cannot answer this now");
@@ -79,6 +90,49 @@ async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
         .await
         .assert_refused(401, "invalid_token");
     service.guard.set_all(GuardMode::Ok);
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_rotation_that_the_guard_denies_is_forbidden_and_the_token_stays_good() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.guard.set(GuardFunction::Issue, GuardMode::Deny);
+    let rotation = service.request(Method::POST, "/v1/sessions/me/rotate");
+    let rotated = answer(rotation.bearer_auth(text(&grant["token"]))).await;
+    let message = rotated.assert_refused(403, "guard_denied");
+    assert_eq!(message, "the guard refuses: the token was not replaced");
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+}
+
+/// Issues one token again and again, as no guard should.
+struct Repeating(JwtGuard, OnceCell<IssuedToken>);
+
+#[async_trait]
+impl Guard for Repeating {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let issue = || self.0.issue_session_token(request);
+        self.1.get_or_try_init(issue).await.cloned()
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.0.validate_token(token).await
+    }
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_session(handle).await
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_repeats_itself_is_the_one_that_failed() {
+    let service = TestService::with(Setting {
+        tokens: |guard| Arc::new(Repeating(guard, OnceCell::new())),
+        ..Setting::default()
+    })
+    .await;
+    let grant = service.session().await;
+    let refused = service.create(&worker()).await;
+    let message = refused.assert_refused(502, "guard_error");
+    assert!(message.contains("the guard issued"), "{message}");
     assert_eq!(service.me(&grant["token"]).await.status, 200);
 }
 

@@ -1,5 +1,6 @@
 //! Workspaces are apart.
 
+use clawdb_session_host::control::GuardMode;
 use clawdb_session_host::journal::TenantId;
 use reqwest::Method;
 use serde_json::Value;
@@ -91,6 +92,26 @@ async fn whoever_has_no_token_loads_no_workspace() {
         .bearer_auth("not the admin key");
     let wrong_key = wrong_key.header(HEADER, OTHER.to_string()).json(&worker());
     answer(wrong_key).await.assert_refused(401, "invalid_token");
+    assert!(!service.tenants.is_loaded(TenantId::new(OTHER)));
+}
+
+#[tokio::test]
+async fn a_guard_that_fails_is_told_alike_whether_the_workspace_is_loaded_or_not() {
+    let service = TestService::new().await;
+    let grant = create_in(&service, WORKSPACE).await;
+    let token = text(&grant["token"]);
+    service.guard.set_all(GuardMode::Unavailable);
+    for workspace in [WORKSPACE, OTHER] {
+        me_in(&service, workspace, token)
+            .await
+            .assert_refused(502, "guard_error");
+    }
+    service.guard.set_all(GuardMode::Deny);
+    for workspace in [WORKSPACE, OTHER] {
+        me_in(&service, workspace, token)
+            .await
+            .assert_refused(401, "invalid_token");
+    }
     assert!(!service.tenants.is_loaded(TenantId::new(OTHER)));
 }
 

@@ -37,6 +37,10 @@ impl Drop for SmallDisk {
     }
 }
 
+#[cfg_attr(
+    not(can_mount),
+    ignore = "needs root (CAP_SYS_ADMIN): it mounts a small disk"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
     let disk = SmallDisk::mount();
@@ -84,6 +88,10 @@ async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
     drop(open(&file).await);
 }
 
+#[cfg_attr(
+    not(can_mount),
+    ignore = "needs root (CAP_SYS_ADMIN): it mounts a small disk"
+)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhile() {
     let disk = SmallDisk::mount();

@@ -20,4 +20,7 @@ impl Place for NatsServer {
     }
 }
 
-every_journal! { NatsServer::start() }
+every_journal! {
+    #[cfg_attr(not(has_nats), ignore = "needs nats-server: apt-get install nats-server")]
+    NatsServer::start()
+}

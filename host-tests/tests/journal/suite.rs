@@ -17,16 +17,18 @@ pub trait Place: Sync {
     fn open(&self) -> impl Future<Output = Box<dyn Journal>> + Send;
 }
 
-/// A test of each promise, with a fresh [`Place`] from the expression.
+/// A test of each promise, with a fresh [`Place`] from the expression. An attribute before that is
+/// an attribute of each test.
 macro_rules! every_journal {
-    ($place:expr => $($promise:ident)*) => {$(
+    (#[$attribute:meta] $place:expr => $($promise:ident)*) => {$(
+        #[$attribute]
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
             crate::suite::$promise(&$place.await).await;
         }
     )*};
-    ($place:expr) => {
-        crate::suite::every_journal! { $place =>
+    (#[$attribute:meta] $place:expr) => {
+        crate::suite::every_journal! { #[$attribute] $place =>
             of_a_key_the_last_record_is_kept
             records_survive_a_restart_with_all_their_parts
             many_records_are_read_in_pages_of_bounded_size
@@ -45,6 +47,10 @@ macro_rules! every_journal {
             a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer
             a_scan_leaves_out_what_is_dropped
         }
+    };
+    // An expression can have an attribute itself, so this comes last.
+    ($place:expr) => {
+        crate::suite::every_journal! { #[cfg(all())] $place }
     };
 }
 pub(crate) use every_journal;

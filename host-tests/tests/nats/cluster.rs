@@ -110,6 +110,10 @@ impl Load {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     let mut cluster = NatsCluster::start().await;
@@ -153,6 +157,10 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
     let mut cluster = NatsCluster::start().await;
@@ -181,6 +189,10 @@ async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn without_a_majority_nothing_is_acknowledged_and_it_goes_on_when_there_is_one() {
     let mut cluster = NatsCluster::start().await;

@@ -34,6 +34,10 @@ async fn read(server: &NatsServer, tenant: TenantId) -> Result<usize, JournalErr
     Ok(read?.len())
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_stream_that_lost_a_record_is_damaged() {
     let server = NatsServer::start().await;
@@ -62,6 +66,10 @@ async fn a_stream_that_lost_a_record_is_damaged() {
     );
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_stream_to_which_somebody_else_wrote_is_damaged() {
     let server = NatsServer::start().await;
@@ -81,6 +89,10 @@ async fn a_stream_to_which_somebody_else_wrote_is_damaged() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_writer_that_meets_a_foreign_message_stops() {
     let server = NatsServer::start().await;
@@ -100,6 +112,10 @@ async fn a_writer_that_meets_a_foreign_message_stops() {
     );
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_key_that_is_none_is_refused_and_nothing_else_is_harmed() {
     let server = NatsServer::start().await;

@@ -12,6 +12,10 @@ use crate::scene::{
     append_at_last, change, eventually, journal, options, read_all, stream, taken_over, tenant,
 };
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
     let server = NatsServer::start().await;
@@ -57,6 +61,10 @@ async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
     assert_eq!(all.len(), 2);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn an_owner_that_renews_is_not_taken_over() {
     let server = NatsServer::start().await;
@@ -80,6 +88,10 @@ async fn an_owner_that_renews_is_not_taken_over() {
     assert_eq!(read_all(next.as_mut()).await.unwrap()["meta"].sequence, 12);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
     let server = NatsServer::start().await;
@@ -123,6 +135,10 @@ async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
     let server = NatsServer::start().await;
@@ -158,6 +174,10 @@ async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
     assert_eq!(all.len(), 2);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_hangs_makes_it_unavailable_and_what_it_took_is_found_out() {
     let server = NatsServer::start().await;

@@ -17,6 +17,10 @@ fn sessions(range: std::ops::Range<u64>) -> Vec<Change> {
         .collect()
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
     let server = NatsServer::start().await;
@@ -54,6 +58,10 @@ async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn pages_have_a_thousand_records_or_a_mebibyte_at_most() {
     let server = NatsServer::start().await;
@@ -88,6 +96,10 @@ async fn pages_have_a_thousand_records_or_a_mebibyte_at_most() {
     assert_eq!(writer.len(), changes.len() as u64);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn whoever_appends_before_they_have_read_all_reads_the_rest_all_the_same() {
     let server = NatsServer::start().await;
@@ -121,6 +133,10 @@ async fn whoever_appends_before_they_have_read_all_reads_the_rest_all_the_same()
     assert_eq!(all[&newer.key], newer);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn tenants_have_nothing_to_do_with_each_other() {
     let server = NatsServer::start().await;
@@ -139,6 +155,10 @@ async fn tenants_have_nothing_to_do_with_each_other() {
     assert_eq!(taken_over(&journal, other).await.1["meta"].value, "b");
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn to_append_the_same_again_changes_nothing() {
     let server = NatsServer::start().await;
@@ -155,6 +175,10 @@ async fn to_append_the_same_again_changes_nothing() {
     assert!(all.into_values().eq(changes));
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn records_that_have_expired_are_deleted_and_others_are_not() {
     let server = NatsServer::start().await;
@@ -188,6 +212,10 @@ async fn records_that_have_expired_are_deleted_and_others_are_not() {
     assert_eq!(all.len(), 6);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
     let server = NatsServer::start().await;

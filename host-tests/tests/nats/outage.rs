@@ -8,6 +8,10 @@ use tokio::time::{Instant, timeout};
 use crate::nats_server::NatsServer;
 use crate::scene::{append_at_last, change, journal, taken_over, tenant};
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() {
     let mut server = NatsServer::start().await;
@@ -50,6 +54,10 @@ async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() 
     assert_eq!(all.len() as u64, acknowledged + 1);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
     let mut server = NatsServer::start().await;
@@ -87,6 +95,10 @@ async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
     assert_eq!(read, changes);
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_in_a_bounded_time() {
     let mut server = NatsServer::start().await;

@@ -18,6 +18,10 @@ fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn one_server_alone_has_to_be_accepted() {
     let server = NatsServer::start().await;
@@ -33,6 +37,10 @@ async fn one_server_alone_has_to_be_accepted() {
     assert!(why.contains("allow_single"), "{why}");
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_without_jetstream_is_refused() {
     let server = NatsServer::start_with(Setup {
@@ -44,6 +52,10 @@ async fn a_server_without_jetstream_is_refused() {
     assert!(why.contains("store_dir"), "{why}");
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_takes_no_large_records_is_refused() {
     let server = NatsServer::start_with(Setup {
@@ -106,6 +118,10 @@ fn options_do_not_show_the_password() {
 /// Sets one thing of a stream.
 type Set = fn(&mut Config);
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
     let server = NatsServer::start().await;
@@ -147,6 +163,10 @@ async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
     }
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
 #[tokio::test]
 async fn a_server_that_is_full_is_unavailable_and_keeps_what_it_has() {
     let server = NatsServer::start_with(Setup {

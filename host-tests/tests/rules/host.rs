@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Error, Page,
 };
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
 use clawdb_session_host::engine::{Allocation, COMPONENT, SessionEngine};
 use clawdb_session_host::error::{CallError, HostError, InvalidSetting, TrapKind};
@@ -15,11 +16,13 @@ use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
 };
 use clawdb_session_host::host::{HostOptions, SessionHost};
+use clawdb_session_host::instance::Instance as Runner;
+use futures::FutureExt;
 use futures::future::join_all;
 use futures::{join, poll};
 use tokio::task::{JoinHandle, unconstrained};
 
-use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request};
+use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, no_config, refusal, request};
 
 /// A guard that never answers, or panics.
 struct Stuck {
@@ -206,6 +209,125 @@ async fn an_instance_that_computes_for_too_long_is_interrupted() {
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn short_calls_in_one_run_are_not_taken_for_a_long_one_however_many_they_are() {
+    const EACH: Duration = Duration::from_millis(400);
+    let options = HostOptions {
+        interrupt_after: EACH / 4,
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let mut instance = Runner::start(engine(), options).await.unwrap();
+    let calls = instance.run(async |accessor, component| {
+        let sessions = component.clawdb_session_sessions();
+        let grant = sessions.call_create(accessor, request(AGENT)).await?;
+        let token = grant.unwrap().token;
+        let mut calls = 0;
+        // One after the other.
+        let begin = Instant::now();
+        while begin.elapsed() < EACH {
+            let session = sessions.call_validate(accessor, token.clone()).await?;
+            assert!(session.is_ok());
+            calls += 1;
+        }
+        // Such as ask nothing of the host.
+        let events = component.clawdb_session_events();
+        let begin = Instant::now();
+        while begin.elapsed() < EACH {
+            assert!(events.call_poll_events(accessor, 0, 1).await?.is_ok());
+            calls += 1;
+        }
+        // Many at once.
+        let begin = Instant::now();
+        while begin.elapsed() < EACH {
+            let many = (0..500).map(|_| sessions.call_validate(accessor, token.clone()));
+            for session in join_all(many).await {
+                assert!(session?.is_ok());
+                calls += 1;
+            }
+        }
+        Ok(calls)
+    });
+    // The guard answers at once, so there is nothing to wait for: all of it is one poll.
+    let calls = calls.now_or_never().expect("one poll").unwrap();
+    assert!(calls > 1_000, "hardly anything was done: {calls}");
+    let ended = instance.run(async |accessor, component| {
+        let sessions = component.clawdb_session_sessions();
+        sessions.call_active_count(accessor).await
+    });
+    assert_eq!(ended.await, Ok(1));
+}
+
+/// A guard that computes for 2 ms before it validates a token.
+struct Laborious(PlainGuard);
+
+#[async_trait]
+impl Guard for Laborious {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.0.issue_session_token(request).await
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        self.0.validate_token(token).await
+    }
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_session(handle).await
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_asks_the_guard_again_and_again_makes_progress() {
+    let options = HostOptions {
+        interrupt_after: Duration::from_millis(100),
+        ..HostOptions::new(Laborious(PlainGuard::default()))
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let token = String::from(host.create(request(AGENT)).await.unwrap().token);
+    // Half a second in one call.
+    let validated = host.validate_many(vec![token; 256]).await.unwrap();
+    assert!(validated.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn one_call_that_computes_for_longer_than_it_may_is_interrupted() {
+    let keyed = || Config {
+        state_key: Some(vec![1; 32]),
+        ..no_config()
+    };
+    let scene = Scene::configured(keyed()).await;
+    let asked = CreateRequest {
+        metadata: Some(format!("\"{}\"", "m".repeat(14_000))),
+        ..request(AGENT)
+    };
+    for _ in 0..999 {
+        scene.host.create(asked.clone()).await.unwrap();
+    }
+    let mut records = Vec::new();
+    let mut since = 0;
+    while records.len() < 1_000 {
+        let page = scene.host.changes(since, 1_000).await.unwrap();
+        assert!(!page.changes.is_empty(), "only {} records", records.len());
+        since = page.changes.last().unwrap().sequence;
+        records.extend(page.changes);
+    }
+    records.truncate(1_000);
+
+    // To check the seals of 14 MB takes much longer than this.
+    let options = HostOptions {
+        interrupt_after: Duration::from_millis(20),
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    host.configure(keyed()).await.unwrap();
+    let kind = match host.restore(records).await {
+        Err(CallError::Host(HostError::Trapped { kind, .. })) => kind,
+        answer => panic!("a trap was expected, not {answer:?}"),
+    };
+    assert_eq!(kind, TrapKind::Interrupted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,6 +13,7 @@ mod finality;
 mod guard;
 mod host;
 mod input;
+mod jwt;
 mod killswitch;
 mod lag;
 mod lifespan;

@@ -22,7 +22,11 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-const PROGRAM: &str = "nats-server";
+/// Where the build found it.
+const PROGRAM: &str = match option_env!("CLAWDB_SESSION_NATS_SERVER") {
+    Some(program) => program,
+    None => "nats-server",
+};
 
 /// How long a server may take to be there, or a cluster to agree. A machine that is busy needs some of it.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,0 +1,186 @@
+//! The key of the guard changes, and the tokens of the one before stay good until that goes too.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::program::{Left, Program, path, start, with_key};
+use crate::service::ADMIN_KEY;
+
+const SECRET: &str = "CLAW_GUARD_JWT_SECRET";
+const PREVIOUS: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
+
+/// A journal in a folder of its own, and the files beside it.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn beside(&self, what: &str) -> PathBuf {
+        self.0.path().join(format!("sessions.redb.{what}"))
+    }
+
+    fn serve(&self) -> Command {
+        with_key(&["--journal", path(&self.0.path().join("sessions.redb"))])
+    }
+}
+
+async fn created(program: &Program) -> Value {
+    program.create(ADMIN_KEY).await
+}
+
+/// Ends it, and gives the secrets to nobody.
+fn end(program: Program, secrets: &[&str]) {
+    let Left { code, out, err } = program.end(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{err}");
+    for secret in secrets {
+        assert!(!err.contains(secret) && !out.contains(secret), "{out}{err}");
+    }
+}
+
+fn append(file: &Path, line: &str) {
+    let before = fs::read_to_string(file).unwrap_or_default();
+    fs::write(file, format!("{before}{line}\n")).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
+    let place = Place::new();
+    let (current, previous) = (
+        place.beside("guard-key"),
+        place.beside("previous-guard-keys"),
+    );
+    let program = start(place.serve());
+    let first = created(&program).await;
+    end(program, &[]);
+
+    // Twice, so that there are two previous ones.
+    let mut tokens = vec![first];
+    let mut keys = Vec::new();
+    for key in ["0b".repeat(32), "0c".repeat(64)] {
+        let old = fs::read_to_string(&current).unwrap().trim().to_owned();
+        append(&previous, &old);
+        append(&previous, "");
+        fs::write(&current, &key).unwrap();
+        keys.extend([old, key]);
+        let program = start(place.serve());
+        for grant in &tokens {
+            assert_eq!(program.me(grant).await, 200);
+        }
+        tokens.push(created(&program).await);
+        let secrets: Vec<_> = keys.iter().map(String::as_str).collect();
+        end(program, &secrets);
+    }
+
+    fs::remove_file(&previous).unwrap();
+    let program = start(place.serve());
+    for (grant, status) in tokens.iter().zip([401, 401, 200]) {
+        assert_eq!(program.me(grant).await, status);
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
+    const OLDEST: &str = "the oldest secret, long enough for HS256";
+    const OLD: &str = "the old secret, long enough for HS256, with , and ; in it";
+    const NEW: &str = "the new secret, long enough for HS256 as well";
+    let place = Place::new();
+    let serve = |secret: &str, previous: Option<&str>| {
+        let mut command = place.serve();
+        command.env(SECRET, secret);
+        if let Some(previous) = previous {
+            command.env(PREVIOUS, previous);
+        }
+        start(command)
+    };
+    let program = serve(OLDEST, None);
+    let oldest = created(&program).await;
+    end(program, &[OLDEST]);
+
+    let program = serve(OLD, Some(OLDEST));
+    assert_eq!(program.me(&oldest).await, 200);
+    let old = created(&program).await;
+    // What it revokes is revoked, whichever key has signed it.
+    program.delete(&oldest).await;
+    assert_eq!(program.me(&oldest).await, 401);
+    end(program, &[OLDEST, OLD]);
+
+    let program = serve(NEW, Some(&format!("{OLDEST}\r\n\n{OLD}\n")));
+    assert_eq!(program.me(&old).await, 200);
+    let new = created(&program).await;
+    end(program, &[OLDEST, OLD, NEW]);
+
+    let program = serve(NEW, None);
+    assert_eq!(program.me(&old).await, 401);
+    assert_eq!(program.me(&new).await, 200);
+}
+
+#[tokio::test]
+async fn a_key_moves_from_beside_the_journal_to_the_environment() {
+    const NEW: &str = "the new secret, long enough for HS256 as well";
+    let place = Place::new();
+    let program = start(place.serve());
+    let grant = created(&program).await;
+    end(program, &[]);
+    fs::rename(
+        place.beside("guard-key"),
+        place.beside("previous-guard-keys"),
+    )
+    .unwrap();
+    let mut command = place.serve();
+    command.env(SECRET, NEW);
+    let program = start(command);
+    assert_eq!(program.me(&grant).await, 200);
+}
+
+#[test]
+fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
+    let place = Place::new();
+    let file = place.beside("previous-guard-keys");
+    let refused = |previous: &str, in_file: &str, what: &[&str]| {
+        fs::write(&file, in_file).unwrap();
+        let mut command = place.serve();
+        let output = command
+            .args(["--listen", "127.0.0.1:0"])
+            .env(SECRET, "x".repeat(32))
+            .env(PREVIOUS, previous)
+            .output()
+            .unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty());
+        let err = String::from_utf8(output.stderr).unwrap();
+        for what in what {
+            assert!(err.contains(what), "{what} is missing in: {err}");
+        }
+        for secret in previous.lines().chain(in_file.lines()) {
+            assert!(secret.is_empty() || !err.contains(secret), "{err}");
+        }
+    };
+    let good = "a previous secret, long enough for HS256";
+    refused(
+        &format!("{good}\nhunter2\n"),
+        "",
+        &[PREVIOUS, "previous secret 2", "7 bytes", "at least 32"],
+    );
+    refused(
+        &[good; 9].join("\n"),
+        "",
+        &[PREVIOUS, "9 previous secrets", "at most 8"],
+    );
+    // Those of the variable and of the file count together.
+    refused(
+        &[good; 5].join("\n"),
+        &format!("{}\n", "0d".repeat(32)).repeat(4),
+        &["9 previous secrets", "5 are from", "4 from", path(&file)],
+    );
+    refused("", "nonsense\n", &[path(&file), "line 1,", "hexadecimal"]);
+    refused(
+        "",
+        &format!("{}\n\n0d0d\n", "0d".repeat(32)),
+        &[path(&file), "line 3,", "32 to 64 bytes"],
+    );
+}

@@ -1,0 +1,394 @@
+//! The embedded guard behind the component: how large its tokens are, which ones it accepts, and
+//! what it denies.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Error, Session,
+};
+use clawdb_session_host::clock::{Clock, ManualClock};
+use clawdb_session_host::control::ControlledGuard;
+use clawdb_session_host::exec::CONTROLLED_START;
+use clawdb_session_host::guard::{
+    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+};
+use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
+use clawdb_session_host::jwt::{JwtGuard, LongTolerance};
+use jsonwebtoken::{EncodingKey, Header, dangerous};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::scene::{AGENT, OTHER_AGENT, at, engine, refusal, request};
+
+const SECRET: [u8; 32] = [7; 32];
+
+/// What the documentation allows: how many scopes, and of how many bytes each.
+const DOCUMENTED: [(usize, usize); 3] = [(128, 44), (23, 256), (128, 256)];
+
+/// A guard that is exchanged while the sessions live, as in an upgrade or a change of its key.
+struct Exchangeable(Mutex<Arc<dyn Guard>>);
+
+impl Exchangeable {
+    fn now(&self) -> Arc<dyn Guard> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Guard for Exchangeable {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.now().issue_session_token(request).await
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.now().validate_token(token).await
+    }
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        self.now().revoke_session(handle).await
+    }
+}
+
+/// Issues tokens as the first version of the embedded guard did.
+struct FirstVersion;
+
+#[async_trait]
+impl Guard for FirstVersion {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let exp = request.expires_at.div_ceil(1_000);
+        let handle = format!("{}.{exp}", Uuid::new_v4());
+        let claims = json!({
+            "iss": "clawdb-session",
+            "sub": request.principal,
+            "jti": handle,
+            "iat": CONTROLLED_START.seconds,
+            "exp": exp,
+            "sid": request.session_id,
+            "agent_id": request.agent_id,
+            "workspace_id": request.workspace_id,
+            "task": request.task,
+            "role": request.role,
+            "scope": request.scopes.join(" "),
+        });
+        let key = EncodingKey::from_secret(&SECRET);
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+        Ok(IssuedToken {
+            token,
+            handle,
+            expires_at: exp * 1_000,
+        })
+    }
+    async fn validate_token(&self, _: String) -> GuardResult<Claims> {
+        unreachable!("it only issues")
+    }
+    async fn revoke_session(&self, _: String) -> GuardResult<()> {
+        unreachable!("it only issues")
+    }
+}
+
+/// An instance over a guard that can be exchanged.
+struct Setting {
+    host: SessionHost,
+    guard: Arc<Exchangeable>,
+    clock: Arc<ManualClock>,
+}
+
+impl Setting {
+    async fn new(guard: impl Guard) -> Self {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let guard = Arc::new(Exchangeable(Mutex::new(Arc::new(guard))));
+        let options = HostOptions {
+            clock: clock.clone(),
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        let host = SessionHost::start(engine(), options).await.unwrap();
+        Self { host, guard, clock }
+    }
+
+    /// Over the embedded guard, by the same clock.
+    async fn with_jwt() -> Self {
+        let setting = Self::new(FirstVersion).await;
+        setting.exchange(setting.jwt());
+        setting
+    }
+
+    fn jwt(&self) -> JwtGuard {
+        jwt(&SECRET, &self.clock)
+    }
+
+    /// The sessions are this guard's from now on.
+    fn exchange(&self, guard: impl Guard) -> Arc<dyn Guard> {
+        let guard: Arc<dyn Guard> = Arc::new(guard);
+        *self.guard.0.lock().unwrap() = guard.clone();
+        guard
+    }
+
+    async fn create(&self) -> Grant {
+        self.host.create(request(AGENT)).await.unwrap()
+    }
+
+    async fn validate(&self, grant: &Grant) -> Result<Session, Error> {
+        match self.host.validate(grant.token.clone()).await {
+            Ok(session) => Ok(session),
+            refused => Err(refusal(refused)),
+        }
+    }
+}
+
+fn jwt(secret: &[u8], clock: &Arc<ManualClock>) -> JwtGuard {
+    JwtGuard::new(secret).unwrap().with_clock(clock.clone())
+}
+
+fn scopes(count: usize, bytes: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{n:0>bytes$}")).collect()
+}
+
+/// The largest request with these scopes.
+fn full_request(agent: &str, scopes: Vec<String>) -> CreateRequest {
+    CreateRequest {
+        role: "r".repeat(64),
+        scopes,
+        task_type: Some("t".repeat(128)),
+        metadata: Some(json!("m".repeat(16_000)).to_string()),
+        ..request(agent)
+    }
+}
+
+fn claims_of(token: &str) -> Value {
+    dangerous::insecure_decode::<Value>(token).unwrap().claims
+}
+
+fn denied(error: Error) -> String {
+    match error {
+        Error::Guard(GuardError::Denied(reason)) => reason,
+        error => panic!("denied was expected, not {error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
+    let setting = Setting::with_jwt().await;
+    let host = &setting.host;
+    for (count, bytes) in DOCUMENTED {
+        let scopes = scopes(count, bytes);
+        let asked = full_request(AGENT, scopes.clone());
+        let created = host.create(asked).await.unwrap();
+        let child = full_request(OTHER_AGENT, scopes.clone());
+        let delegated = host.delegate(&*created.session.id, child).await.unwrap();
+        let refreshed = host.refresh(&*created.session.id).await.unwrap();
+        let rotated = host.rotate(refreshed.token.clone()).await.unwrap();
+        for grant in [&delegated, &rotated] {
+            let session = setting.validate(grant).await.unwrap();
+            assert_eq!(session.scopes, scopes);
+        }
+        for grant in [created, delegated, refreshed, rotated] {
+            let length = grant.token.len();
+            assert!(length <= 400, "{length} bytes: {}", claims_of(&grant.token));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes_to_the_end_of_time() {
+    let setting = Setting::with_jwt().await;
+    // The times have the most digits that they can have: those of the year 9999.
+    setting.clock.set(at(253_402_300_700));
+    let asked = full_request(AGENT, scopes(128, 256));
+    let grant = setting.host.create(asked).await.unwrap();
+    assert!(grant.token.len() <= 400, "{} bytes", grant.token.len());
+
+    let claims = claims_of(&grant.token);
+    let mut names: Vec<_> = claims.as_object().unwrap().keys().cloned().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["exp", "iat", "iss", "jti", "sid", "sub"]);
+    assert_eq!(claims["sub"], format!("agent:{AGENT}"));
+    assert_eq!(claims["sid"], grant.session.id);
+    assert_eq!(claims["iat"], 253_402_300_700_u64);
+    assert!(
+        grant.token.starts_with("eyJhbGciOiJIUzI1NiJ9."),
+        "alg alone"
+    );
+}
+
+#[tokio::test]
+async fn full_claims_are_in_the_token_as_long_as_they_fit() {
+    let setting = Setting::with_jwt().await;
+    setting.exchange(setting.jwt().with_full_claims());
+    let grant = setting.create().await;
+    let claims = claims_of(&grant.token);
+    for (name, value) in [
+        ("agent_id", AGENT),
+        ("workspace_id", "00000000-0000-0000-0000-000000000000"),
+        ("task", "default"),
+        ("role", "worker"),
+        ("scope", "memory:read tool:search"),
+    ] {
+        assert_eq!(claims[name], value, "{name}");
+    }
+    assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+
+    // A scope more makes the token 60 bytes longer, until it does not fit.
+    let mut longest = 0;
+    let mut refused = None;
+    for count in 1..=128 {
+        let asked = CreateRequest {
+            scopes: scopes(count, 44),
+            ..request(OTHER_AGENT)
+        };
+        match setting.host.create(asked).await {
+            Ok(grant) => longest = grant.token.len(),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    assert!((8_132..=8_192).contains(&longest), "{longest} bytes");
+    let reason = denied(refusal::<Grant>(Err(refused.unwrap())));
+    assert!(
+        reason.contains("8192") && reason.contains("scopes"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn r11_full_claims_that_do_not_fit_are_denied_and_leave_nothing_behind() {
+    let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+    let guard = jwt(&SECRET, &clock).with_full_claims();
+    let guard = Arc::new(ControlledGuard::new(Arc::new(guard)));
+    let options = HostOptions {
+        clock,
+        ..HostOptions::with_shared_guard(guard.clone())
+    };
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    host.create(request(OTHER_AGENT)).await.unwrap();
+    let before = host.stats().await.unwrap();
+    for (count, bytes) in DOCUMENTED {
+        let asked = full_request(AGENT, scopes(count, bytes));
+        denied(refusal(host.create(asked).await));
+    }
+    let legacy = host.create_session(AGENT, "worker", scopes(128, 256), None);
+    denied(refusal(legacy.await));
+    assert_eq!(host.stats().await.unwrap(), before);
+    assert_eq!(guard.calls().revoke, 0, "nothing was issued");
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_denied_for_its_claims_leaves_the_token_good() {
+    let setting = Setting::with_jwt().await;
+    let asked = full_request(AGENT, scopes(128, 44));
+    let grant = setting.host.create(asked).await.unwrap();
+    setting.exchange(setting.jwt().with_full_claims());
+    denied(refusal(setting.host.refresh(&*grant.session.id).await));
+    denied(refusal(setting.host.rotate(grant.token.clone()).await));
+    assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+}
+
+#[tokio::test]
+async fn tokens_that_the_first_version_issued_stay_good_and_can_be_revoked() {
+    let setting = Setting::new(FirstVersion).await;
+    let (kept, ended) = (setting.create().await, setting.create().await);
+    let guard = setting.exchange(setting.jwt());
+    for grant in [&kept, &ended] {
+        assert_eq!(setting.validate(grant).await.as_ref(), Ok(&grant.session));
+    }
+    let revocation = setting.host.revoke(&*ended.session.id).await.unwrap();
+    assert!(revocation.guard_confirmed);
+    assert_eq!(
+        guard.validate_token(ended.token.into()).await,
+        Err(GuardError::Revoked.into())
+    );
+    assert_eq!(setting.validate(&kept).await.as_ref(), Ok(&kept.session));
+    let renewed = setting.host.refresh(&*kept.session.id).await.unwrap();
+    assert!(setting.validate(&renewed).await.is_ok());
+    assert_eq!(
+        guard.validate_token(kept.token.into()).await,
+        Err(GuardError::Revoked.into()),
+        "the refresh revoked the one before"
+    );
+}
+
+#[tokio::test]
+async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked() {
+    let setting = Setting::with_jwt().await;
+    let (kept, ended) = (setting.create().await, setting.create().await);
+    let second = jwt(&[8; 32], &setting.clock);
+    let second = second.with_previous_secrets(&[vec![9; 32], SECRET.to_vec()]);
+    let guard = setting.exchange(second.unwrap());
+    let newer = setting.create().await;
+    for grant in [&kept, &ended, &newer] {
+        assert_eq!(setting.validate(grant).await.as_ref(), Ok(&grant.session));
+    }
+    let revocation = setting.host.revoke(&*ended.session.id).await.unwrap();
+    assert!(revocation.guard_confirmed);
+    assert_eq!(
+        guard.validate_token(ended.token.into()).await,
+        Err(GuardError::Revoked.into())
+    );
+
+    // The previous key goes: what it signed goes with it, and nothing else.
+    setting.exchange(jwt(&[8; 32], &setting.clock));
+    assert_eq!(setting.validate(&newer).await.as_ref(), Ok(&newer.session));
+    assert_eq!(
+        setting.validate(&kept).await,
+        Err(Error::Guard(GuardError::InvalidToken))
+    );
+}
+
+#[tokio::test]
+async fn r06_a_token_whose_iat_is_ahead_of_the_clock_is_denied_beyond_the_tolerance() {
+    for (tolerance, seconds) in [(None, 60), (Some(0), 0), (Some(3_600), 3_600)] {
+        // The guard has a clock of its own, so that nothing but its own judgement counts.
+        let setting = Setting::with_jwt().await;
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let guard = jwt(&SECRET, &clock);
+        setting.exchange(match tolerance {
+            None => guard,
+            Some(seconds) => guard
+                .with_clock_tolerance(Duration::from_secs(seconds))
+                .unwrap(),
+        });
+        let grant = setting.create().await;
+        clock.rewind(Duration::from_secs(seconds));
+        assert_eq!(setting.validate(&grant).await.as_ref(), Ok(&grant.session));
+        clock.rewind(Duration::from_secs(1));
+        let reason = denied(setting.validate(&grant).await.unwrap_err());
+        let ahead = format!("{} ms ahead", (seconds + 1) * 1_000);
+        assert!(reason.contains(&ahead), "{reason}");
+        // Nothing is lost by that.
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+    }
+    let given = Duration::from_secs(3_601);
+    let refused = jwt(&SECRET, &Arc::new(ManualClock::new(CONTROLLED_START)));
+    let refused = refused.with_clock_tolerance(given).unwrap_err();
+    assert_eq!(refused, LongTolerance { given });
+    assert!(refused.to_string().contains("3600000 ms"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_token_without_iat_is_accepted() {
+    let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+    let exp = clock.now_millis() / 1_000 + 60;
+    let claims = json!({ "iss": "clawdb-session", "jti": format!("x.{exp}"), "exp": exp });
+    let key = EncodingKey::from_secret(&SECRET);
+    let token = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+    let validated = jwt(&SECRET, &clock).validate_token(token).await;
+    assert_eq!(validated.unwrap().handle, format!("x.{exp}"));
+}
+
+#[tokio::test]
+async fn a_token_of_another_shape_is_invalid_and_not_denied() {
+    let guard = jwt(&SECRET, &Arc::new(ManualClock::new(CONTROLLED_START)));
+    for token in [
+        "",
+        "x",
+        "a.b.c",
+        "eyJhbGciOiJIUzI1NiJ9..",
+        &"x.".repeat(4_000),
+    ] {
+        let refused = guard.validate_token(token.into()).await;
+        assert_eq!(
+            refused,
+            Err(GuardFailure::Error(GuardError::InvalidToken)),
+            "{token}"
+        );
+    }
+}
