@@ -117,5 +117,5 @@ fn the_readme_names_every_operation_that_the_component_exports() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 26);
+    assert_eq!(operations, 27);
 }

@@ -9,8 +9,9 @@ use crate::session::RevokeFilter;
 use crate::ticket::Expected;
 
 impl Store {
-    /// Refuses a session that has more time left, by the host's reading, than its own lifetime and
-    /// the tolerance: its end is from a wrong clock. Nothing changes.
+    /// Refuses a session whose end is from a wrong clock, by the host's reading: it, or one above it,
+    /// has more time left than its own lifetime and the tolerance, or was created later than the
+    /// tolerance allows. Nothing changes.
     ///
     /// # Errors
     /// [`Error::ClockBehind`].
@@ -20,12 +21,11 @@ impl Store {
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        match self.entry(expected) {
-            Some(entry) if self.has_too_much_left(entry, reading) => {
-                Err(clock_behind(reading, now))
-            }
-            _ => Ok(()),
+        let is_wrong = |(_, entry): (u32, &Entry)| self.has_wrong_end(entry, reading);
+        if self.entry(expected).is_some() && self.chain(expected.slot).any(is_wrong) {
+            return Err(clock_behind(reading, now));
         }
+        Ok(())
     }
 
     /// Refuses to grant time while the host's reading is before the time inside by more than the
@@ -52,9 +52,11 @@ impl Store {
         self.clocks_accepted = self.clocks_accepted.saturating_add(1);
         self.era = self.era.saturating_add(1);
         self.cut_off = self.era;
-        // Records of sessions that ended by the time before may still be in the host's store.
-        self.latest_until = self.latest_until.max(before);
-        self.record_cut_off(&RevokeFilter::Everything);
+        if self.fingerprint_key.is_some() {
+            // Records of sessions that ended by the time before may still be in the host's store.
+            self.latest_until = self.latest_until.max(before);
+            self.record_cut_off(&RevokeFilter::Everything);
+        }
         self.sorted_to = Due::default();
         self.forget_each_yes(now);
         if let Some(feed) = &mut self.feed {
@@ -62,9 +64,13 @@ impl Store {
         }
     }
 
-    fn has_too_much_left(&self, entry: &Entry, reading: Timestamp) -> bool {
-        let granted = entry.lifetime.saturating_add(self.limits.clock_tolerance);
-        entry.session.expires_at > reading.after_seconds(granted)
+    /// The time of the creation counts too: the end of a child, or of a session whose guard grants
+    /// less, is not as far away as its lifetime.
+    fn has_wrong_end(&self, entry: &Entry, reading: Timestamp) -> bool {
+        let (session, tolerance) = (&entry.session, self.limits.clock_tolerance);
+        let granted = entry.lifetime.saturating_add(tolerance);
+        session.expires_at > reading.after_seconds(granted)
+            || session.created_at > reading.after_seconds(tolerance)
     }
 }
 

@@ -128,7 +128,10 @@ async fn scopes_that_do_not_fit_into_a_token_are_denied_and_leave_no_active_row(
     };
     match host.create(asked).await {
         Err(CallError::Session(Error::Guard(GuardError::Denied(reason)))) => {
-            assert!(reason.contains("8192") && reason.contains("scopes"), "{reason}");
+            assert!(
+                reason.contains("8192") && reason.contains("scopes"),
+                "{reason}"
+            );
         }
         answer => panic!("denied was expected, not {answer:?}"),
     }

@@ -13,12 +13,13 @@ use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
 use clawdb_session_host::host::HostOptions;
+use clawdb_session_host::journal::JournalError;
 use clawdb_session_host::tenants::{KeyReport, TenantLimits, Tenants};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use super::serve::shutdown;
-use super::storage::{Kept, Storage};
+use super::storage::{Kept, NotOpened, Storage};
 
 /// How often the progress bar is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
@@ -38,16 +39,32 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
             clock: Arc::new(NoClock),
             ..HostOptions::new(NoGuard)
         };
-        args.storage
-            .open_existing(SessionEngine::new()?, host)
-            .await
+        let kept = args.storage.open_existing(SessionEngine::new()?, host);
+        kept.await.map_err(|error| match error.downcast_ref() {
+            Some(NotOpened {
+                error: JournalError::Fenced(reason),
+                ..
+            }) => Box::from(format!(
+                "{reason}; a service that is started with the previous key reseals by itself: let it do \
+                 so, or end it and run this again"
+            )),
+            _ => error,
+        })
     };
-    let Kept { journal, options } = tokio::select! {
+    let Kept {
+        journal,
+        mut options,
+    } = tokio::select! {
         opened = opened => opened?,
         () = &mut interrupted => return Err("interrupted".into()),
     };
-    let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     let bar = bar();
+    // What there is to be said is in the reports, and a bar that is seen says it better.
+    (options.report, options.progress) = (None, None);
+    if !bar.is_hidden() {
+        options.key_progress = None;
+    }
+    let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     let finished = tokio::select! {
         () = watch(&tenants, &bar, args.storage.lease_of_the_dead()) => true,
         () = &mut interrupted => false,
@@ -58,7 +75,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     if !finished {
         return Err(format!("interrupted; run it again to go on: {report}").into());
     }
-    if report.previous_keys_may_go() && report.missing_workspaces == 0 {
+    if report.previous_keys_may_go() {
         println!("{report}");
         return Ok(());
     }

@@ -153,7 +153,13 @@ fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let lines = text.lines().enumerate();
     let keys = lines
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(at, line)| Ok(Key::parse(&format!("{name}, line {}", at + 1), line)?.bytes));
+        .map(|(at, line)| {
+            let key = Key::parse(&format!("{name}, line {}", at + 1), line)?;
+            if key.bytes.len() < MIN_SECRET {
+                return Err(short_secret(&key.name, key.bytes.len()).into());
+            }
+            Ok(key.bytes)
+        });
     keys.collect()
 }
 

@@ -115,7 +115,8 @@ impl Storage {
             (Some(file), _) => Arc::new(RedbJournal::open(file).await.map_err(of_journal)?),
             (None, Some(url)) => {
                 let journal = self.connect(url).await;
-                Arc::new(journal.map_err(|error| format!("--nats: {error}"))?)
+                let argument = "--nats";
+                Arc::new(journal.map_err(|error| NotOpened { argument, error })?)
             }
             (None, None) => return Err("--journal FILE or --nats URL is needed".into()),
         };
@@ -152,8 +153,18 @@ fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> Durab
     DurableOptions::new(engine.clone(), host, config(keys))
 }
 
-fn of_journal(error: JournalError) -> String {
-    format!("--journal: {error}")
+/// The journal that an argument names was not opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{argument}: {error}")]
+pub struct NotOpened {
+    argument: &'static str,
+    /// Why.
+    pub error: JournalError,
+}
+
+fn of_journal(error: JournalError) -> NotOpened {
+    let argument = "--journal";
+    NotOpened { argument, error }
 }
 
 /// Lets the component check the settings, before anything is opened. The error names a setting as

@@ -64,6 +64,7 @@ fn value_of(config: &Config, field: &str) -> String {
         "rotation-grace" => shown(config.rotation_grace),
         "idle-timeout" => shown(config.idle_timeout),
         "guard-recheck-interval" => shown(config.guard_recheck_interval),
+        "clock-tolerance" => shown(config.clock_tolerance),
         "event-capacity" => shown(config.event_capacity),
         "max-state-bytes" => shown(config.max_state_bytes),
         "state-key" => match &config.state_key {

@@ -46,9 +46,9 @@ impl fmt::Display for MissingStateKey {
         write!(
             f,
             "no state key that was given opens {} of the {} records read in workspace {} (the first \
-             is {}): start the host with the key that they are sealed with, as the state key or as a \
-             previous one; if all keys are given, the records were changed outside and the journal \
-             has to be restored from a backup; nothing was overwritten",
+             is {}): start the host with the key that they are sealed with, as state-key or among \
+             previous-state-keys; if all keys are given, the records were changed outside and the \
+             journal has to be restored from a backup; nothing was overwritten",
             self.unopened, self.records, self.tenant, self.first
         )
     }

@@ -458,7 +458,7 @@ impl Operation {
                         json::answer(&host.changes(since, max).await),
                     Operation::Restore { changes } => json::answer(&host.restore(changes).await),
                     Operation::CloseEventRun {} => json::answer(&host.close_event_run().await),
-                    Operation::Configure(config) => json::answer(&host.configure(config).await),
+                    Operation::Configure(config) => json::answer(&host.configure(*config).await),
                 )
             }),
             Sessions::Durable(host) => Box::pin(async move {

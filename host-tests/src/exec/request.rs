@@ -145,7 +145,7 @@ pub enum Operation {
     /// `persistence.close-event-run`
     CloseEventRun {},
     /// `settings.configure`
-    Configure(Config),
+    Configure(Box<Config>),
     /// `settings.accept-clock`
     AcceptClock {},
     /// `settings.stats`
@@ -284,7 +284,7 @@ impl Operation {
             "restore" => Self::Restore {
                 changes: fields.required("changes")?,
             },
-            "configure" => Self::Configure(Config::from_fields(fields)?),
+            "configure" => Self::Configure(Box::new(Config::from_fields(fields)?)),
             "accept-clock" => Self::AcceptClock {},
             "close-event-run" => Self::CloseEventRun {},
             "stats" => Self::Stats {},

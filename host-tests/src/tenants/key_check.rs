@@ -328,7 +328,7 @@ impl KeyCheck {
             && self.missing_logged.len() < LOGGED
             && self.missing_logged.insert(id)
         {
-            report(pool, id, &format!("refuses all calls: {missing}"));
+            pool.report(id, &format!("refuses all calls: {missing}"));
         }
     }
 
@@ -339,7 +339,7 @@ impl KeyCheck {
             let text = format!(
                 "refuses all calls when it is loaded: the record {first} is damaged, whatever the key"
             );
-            report(pool, id, &text);
+            pool.report(id, &text);
         }
     }
 
@@ -351,13 +351,7 @@ impl KeyCheck {
                 "has no lease: another host has the workspace and has to reseal {previous} records \
                  that are under a previous state key"
             );
-            report(pool, id, &text);
+            pool.report(id, &text);
         }
-    }
-}
-
-fn report(pool: &Pool, id: TenantId, text: &str) {
-    if let Some(report) = &pool.options.report {
-        report(id, text);
     }
 }

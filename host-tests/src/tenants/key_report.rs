@@ -32,6 +32,8 @@ pub struct KeyReport {
     pub previous_workspaces: u64,
     /// How many of these workspaces another host has. That host has to reseal them.
     pub held_workspaces: u64,
+    /// The first 20 of these, by their ids.
+    pub held: Vec<TenantId>,
     /// How many records were resealed since the start, and are under the state key now.
     pub resealed_records: u64,
     /// How many workspaces have records that no key opens. They refuse their calls.
@@ -45,23 +47,30 @@ pub struct KeyReport {
 }
 
 impl KeyReport {
-    /// Whether every record was looked at and none is under a previous key: these keys are not needed
-    /// any more. It says nothing of a host that still has one of them as its state key.
+    /// Whether every record was looked at and is sealed with the state key: the previous keys are not
+    /// needed any more. It says nothing of a host that still has one of them as its state key.
     #[must_use]
     pub const fn previous_keys_may_go(&self) -> bool {
-        self.complete && self.previous_records == 0
+        self.complete && self.previous_records == 0 && self.missing_workspaces == 0
     }
 
     /// The ids of the workspaces in [`KeyReport::missing`], for a message; it says where there are more.
     #[must_use]
     pub fn missing_names(&self) -> String {
-        let ids = self.missing.iter().map(|it| it.tenant.to_string());
-        let ids = ids.collect::<Vec<_>>().join(", ");
-        let listed = u64::try_from(self.missing.len()).unwrap_or(u64::MAX);
-        match self.missing_workspaces.saturating_sub(listed) {
-            0 => ids,
-            more => format!("{ids} and {more} more"),
-        }
+        names(
+            self.missing.iter().map(|it| it.tenant),
+            self.missing_workspaces,
+        )
+    }
+}
+
+fn names(ids: impl ExactSizeIterator<Item = TenantId>, all: u64) -> String {
+    let more = all.saturating_sub(u64::try_from(ids.len()).unwrap_or(u64::MAX));
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    let ids = ids.join(", ");
+    match more {
+        0 => ids,
+        more => format!("{ids} and {more} more"),
     }
 }
 
@@ -75,20 +84,20 @@ impl fmt::Display for KeyReport {
                 self.previous_records, self.previous_workspaces
             )?;
             if self.held_workspaces > 0 {
-                let held = self.held_workspaces;
-                write!(f, "; another host has {held} of them and has to reseal it")?;
+                let held = names(self.held.iter().copied(), self.held_workspaces);
+                write!(f, "; another host has {held}, which it has to reseal")?;
             }
-        } else if self.complete {
+        } else if self.previous_keys_may_go() {
             write!(
                 f,
-                "no record of the {records} in {workspaces} workspaces is sealed with a previous state \
-                 key: the previous keys may be dropped when every host of the journal has this state key"
+                "all {records} records of {workspaces} workspaces are sealed with the state key: the \
+                 previous keys may be dropped when every host of the journal has this state key"
             )?;
         } else {
+            let so_far = if self.complete { "" } else { " so far" };
             write!(
                 f,
-                "{records} records in {workspaces} workspaces were checked so far: keep the previous \
-                 state keys"
+                "{records} records of {workspaces} workspaces were checked{so_far}: keep all state keys"
             )?;
         }
         if self.missing_workspaces > 0 {
@@ -274,6 +283,8 @@ impl Locked<'_> {
         let ahead = resealed_of_current.min(current.saturating_sub(1));
         let previous = known.previous.values().map(|it| it.records);
         let previous = previous.fold(0, u64::saturating_add);
+        let held = known.previous.iter().filter(|(_, it)| it.held);
+        let held = held.map(|(id, _)| *id);
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         KeyReport {
             meta_checked: *self.state.meta_checked.borrow(),
@@ -282,7 +293,8 @@ impl Locked<'_> {
             records: known.records,
             previous_records: previous.saturating_sub(ahead),
             previous_workspaces: count(known.previous.len()),
-            held_workspaces: count(known.previous.values().filter(|it| it.held).count()),
+            held_workspaces: count(held.clone().count()),
+            held: held.take(NAMED).collect(),
             resealed_records: known.resealed.saturating_add(ahead),
             missing_workspaces: count(known.missing.len()),
             missing: known.missing.values().take(NAMED).cloned().collect(),

@@ -177,10 +177,14 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
         &format!("{}\n", "0d".repeat(32)).repeat(4),
         &["9 previous secrets", "5 are from", "4 from", path(&file)],
     );
-    refused("", "nonsense\n", &[path(&file), "line 1,", "hexadecimal"]);
+    refused(
+        "",
+        "nonsense\n",
+        &[path(&file), "line 1 (8 bytes)", "hexadecimal"],
+    );
     refused(
         "",
         &format!("{}\n\n0d0d\n", "0d".repeat(32)),
-        &[path(&file), "line 3,", "32 to 64 bytes"],
+        &[path(&file), "line 3 (2 bytes)", "at least 32 bytes"],
     );
 }

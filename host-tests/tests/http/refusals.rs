@@ -325,7 +325,7 @@ async fn a_message_about_a_body_is_short_and_names_no_type_of_the_program() {
             assert!(!message.contains(word), "{word}: {message}");
         }
     }
-    let path = format!("/v1/agents/{AGENT}/sessions?{}=1", "p".repeat(10_000));
+    let path = format!("/v1/agents/{AGENT}/sessions?{}=1", "p".repeat(8_000));
     let refused = answer(service.admin(Method::GET, &path)).await;
     let message = refused.assert_refused(400, "invalid_argument");
     assert!(

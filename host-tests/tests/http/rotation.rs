@@ -251,7 +251,7 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
     assert!(rekeyed.status.success(), "{rekeyed:?}");
     let said = String::from_utf8_lossy(&rekeyed.stdout);
     assert!(
-        said.contains("in 2 workspaces") && said.contains("may be dropped"),
+        said.contains("of 2 workspaces") && said.contains("may be dropped"),
         "{said}"
     );
     let after = place.times().await;
@@ -313,7 +313,10 @@ async fn rekey_says_what_is_in_its_way() {
     let program = place.serve(A, &[]);
     let grant = create(&program, SECOND).await;
     let in_use = place.rekey(B, &[A]).output().unwrap();
-    fails(&in_use, &["sessions.redb", "open in another process"]);
+    fails(
+        &in_use,
+        &["sessions.redb is open in another process", "run this again"],
+    );
     end_well(program);
 
     let missing = place.rekey(B, &[]).output().unwrap();

@@ -350,8 +350,8 @@ impl Run {
                 self.set_clock(millis).await;
             }
             Action::SetBack(millis) => {
-                self.set_clock(self.system.now().saturating_sub(*millis))
-                    .await
+                let earlier = self.system.now().saturating_sub(*millis);
+                self.set_clock(earlier).await;
             }
             Action::Correct => self.set_clock(self.model.now).await,
             Action::Misread(offset) => {

@@ -227,6 +227,10 @@ pub struct Token {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for one thing that is so or is not"
+)]
 pub struct Model {
     limits: Limits,
     /// The time inside.
@@ -332,9 +336,12 @@ impl Model {
 
     /// No session has more left than it was granted.
     fn check_end(&self, number: Number) -> Result<(), Error> {
-        let session = &self.sessions[number];
-        let most = self.reading + session.lifetime + self.limits.tolerance;
-        if self.is_kept(number) && session.expires_at > most {
+        let is_wrong = |number: &Number| {
+            let session = &self.sessions[*number];
+            let latest = self.reading + self.limits.tolerance;
+            session.expires_at > latest + session.lifetime || session.created_at > latest
+        };
+        if self.is_kept(number) && self.chain(number).iter().any(is_wrong) {
             return Err(self.behind());
         }
         Ok(())

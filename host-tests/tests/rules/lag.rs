@@ -1,11 +1,14 @@
 //! R6: a host's clock that is set back, or was ahead and is corrected.
 
+use std::time::Duration;
+
 use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
     CreateRequest, Error, RevokeFilter,
 };
 use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_host::guard::IssuedToken;
 use clawdb_session_host::host::Grant;
 
 use crate::persistence::{feed, keyed, restored};
@@ -18,12 +21,13 @@ const YEAR: f64 = 365.0 * DAY;
 const FIRST_READING: i64 = 1_577_836_800;
 
 fn behind(seconds: f64) -> Error {
-    Error::ClockBehind(std::time::Duration::from_secs_f64(seconds).as_millis() as u64)
+    let lag = Duration::from_secs_f64(seconds).as_millis();
+    Error::ClockBehind(lag.try_into().unwrap())
 }
 
 fn lasting(seconds: f64) -> CreateRequest {
     CreateRequest {
-        expires_in: Some(seconds as u64),
+        expires_in: Some(Duration::from_secs_f64(seconds).as_secs()),
         ..request(AGENT)
     }
 }
@@ -116,7 +120,10 @@ async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_t
     assert_eq!(refusals_for(&scene, &grant).await, vec![behind(YEAR); 7]);
     assert_eq!(scene.host.prune_expired(None).await, Ok(0));
     assert_eq!(scene.host.active_count().await, Ok(1));
-    assert_eq!(scene.ids_of(AGENT).await, [grant.session.id.clone()]);
+    assert_eq!(
+        scene.ids_of(AGENT).await,
+        *std::slice::from_ref(&grant.session.id)
+    );
     assert_eq!(scene.events().await, events);
     assert_eq!(scene.guard.calls(), asked, "the guard is not asked");
     scene.advance(YEAR);
@@ -151,7 +158,7 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
     for _ in 0..23 {
         assert_eq!(
             refusals_for(&scene, &grant).await,
-            vec![behind(scene_lag(&scene).await); 7]
+            vec![behind_as_now(&scene).await; 7]
         );
         assert!(matches!(
             scene.validate(&child).await,
@@ -171,9 +178,42 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
     assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
 }
 
-async fn scene_lag(scene: &Scene) -> f64 {
+#[tokio::test]
+async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end() {
+    let scene = Scene::new().await;
+    let month = 30 * 86_400;
+    let of_a_month = |agent| CreateRequest {
+        expires_in: Some(month),
+        ..request(agent)
+    };
+    let parent = scene.host.create(lasting(2.0 * HOUR)).await.unwrap();
+    let refreshed = scene.delegated(&parent, of_a_month(OTHER_AGENT)).await;
+    // The clock is ahead by an hour; each of these ends with the parent, or as the guard grants.
+    scene.advance(HOUR);
+    scene.host.refresh(&*parent.session.id).await.unwrap();
+    let refreshed = scene.host.refresh(&*refreshed.session.id).await.unwrap();
+    let delegated = scene.delegated(&parent, of_a_month(OTHER_AGENT)).await;
+    let soon = scene.now() + 60_000;
+    scene.tokens.twist(move |issued| IssuedToken {
+        expires_at: soon,
+        ..issued
+    });
+    let shortened = scene.host.create(of_a_month(AGENT)).await.unwrap();
+    assert_eq!(shortened.session.expires_at, soon);
+    scene.advance(-HOUR);
+    for grant in [&refreshed, &delegated, &shortened] {
+        assert_eq!(refusals_for(&scene, grant).await, vec![behind(HOUR); 7]);
+    }
+    scene.advance(HOUR);
+    for grant in [&refreshed, &delegated, &shortened] {
+        assert_eq!(scene.validate(grant).await, Ok(()));
+    }
+}
+
+/// The error of a call while the clock is as far behind as it is now.
+async fn behind_as_now(scene: &Scene) -> Error {
     scene.host.active_count().await.unwrap();
-    scene.stats().await.clock_lag as f64 / 1_000.0
+    Error::ClockBehind(scene.stats().await.clock_lag)
 }
 
 #[tokio::test]
