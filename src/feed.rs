@@ -27,6 +27,19 @@ const TIME_RECORDED: u64 = 60;
 /// previous key (R20).
 const MAX_RENEWED: usize = 1_000;
 
+/// How many acceptances of an earlier time are remembered. What changed before all of these is taken
+/// to have been read.
+const MAX_ACCEPTANCES: usize = 64;
+
+/// An earlier time was accepted (R6).
+#[derive(Clone, Copy, Debug)]
+struct Acceptance {
+    /// The sequence number of its cut-off.
+    cut_off: u64,
+    /// The time until then.
+    before: Timestamp,
+}
+
 /// The records.
 #[derive(Debug)]
 pub struct Feed {
@@ -48,6 +61,8 @@ pub struct Feed {
     recorded_at: Timestamp,
     /// No event has a higher sequence number.
     pub events: u64,
+    /// When earlier times were accepted.
+    acceptances: Vec<Acceptance>,
     /// Records to give again.
     outdated: Vec<(u64, u32)>,
 }
@@ -128,6 +143,7 @@ impl Feed {
             switches: VecDeque::new(),
             recorded_at: Timestamp::default(),
             events: 0,
+            acceptances: Vec::new(),
             outdated: Vec::new(),
         }
     }
@@ -260,11 +276,32 @@ impl Feed {
         self.recorded_at = at;
     }
 
-    /// The time goes on from `now`, which is before the time until now. That is a change.
-    pub fn accept_time(&mut self, now: Timestamp) {
+    /// The time goes on from `now`, which is before the time until now, `before`. The newest record is
+    /// the cut-off that makes that safe. That is a change.
+    pub fn accept_time(&mut self, before: Timestamp, now: Timestamp) {
+        if self.acceptances.len() >= MAX_ACCEPTANCES {
+            self.acceptances.remove(0);
+        }
+        let cut_off = self.last;
+        self.acceptances.push(Acceptance { cut_off, before });
         self.recorded_at = now;
-        if self.meta.is_some() {
-            self.mark_meta();
+        self.mark_meta();
+    }
+
+    /// Records have come back that say this of the last acceptance.
+    pub fn restore_acceptance(&mut self, cut_off: u64, before: Timestamp) {
+        self.acceptances = vec![Acceptance { cut_off, before }];
+    }
+
+    /// Returns the time to write into a record that changed then, and how many acceptances later than
+    /// that there were. A store may keep this record and lose the cut-off after it: the earlier time
+    /// must not come back without the cut-off.
+    #[must_use]
+    pub fn time_of(&self, changed: u64, now: Timestamp) -> (Timestamp, u64) {
+        let mut later = self.acceptances.iter().filter(|it| it.cut_off > changed);
+        match later.next() {
+            Some(first) => (first.before, (later.count() as u64).saturating_add(1)),
+            None => (now, 0),
         }
     }
 

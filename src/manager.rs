@@ -395,8 +395,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 (Renewal::Rotation, now)
             }
             Some(Worth::Grace) => {
-                // While the time stands still, the grace would not end.
-                self.check_lag()?;
+                self.check_end(expected)?;
+                self.check_grace(expected)?;
                 (Renewal::Retry, now)
             }
             Some(Worth::Overtaken) => return Err(Error::Conflict),
@@ -444,11 +444,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let done = admit(key, issued.token, &handle, token_expires_at).and_then(|(token, kept)| {
             let now = self.clock.now();
             match plan.renewal {
-                Renewal::Rotation => self.check_end(plan.expected)?,
-                Renewal::Refresh | Renewal::Retry => self.check_lag()?,
+                Renewal::Refresh => self.check_lag()?,
+                Renewal::Rotation | Renewal::Retry => self.check_end(plan.expected)?,
             }
             let mut store = self.store.borrow_mut();
-            let (session, superseded) = store.commit_renewal(&plan, kept, now)?;
+            let (session, superseded) =
+                store.commit_renewal(&plan, kept, self.clock.reading(), now)?;
             Ok((Grant { session, token }, superseded))
         });
         match done {
@@ -459,7 +460,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 let _ = self.revoke_with_guard(superseded).await;
                 // That was a wait like any other: the new token may be dead by now as well.
                 let now = self.clock.now();
-                let answered = self.store.borrow_mut().answer_renewal(renewed, now);
+                let answered = {
+                    let mut store = self.store.borrow_mut();
+                    store.answer_renewal(renewed, self.clock.reading(), now)
+                };
                 answered.map_err(|stale| stale.into_error(Error::Conflict))?;
                 Ok(grant)
             }
@@ -474,6 +478,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     fn check_lag(&self) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_lag(self.clock.reading(), self.clock.latest())
+    }
+
+    /// Refuses to repeat a rotation that was made by a clock that was ahead.
+    fn check_grace(&self, expected: Expected) -> Result<(), Error> {
+        let store = self.store.borrow();
+        store.check_grace(expected, self.clock.reading(), self.clock.latest())
     }
 
     /// Refuses a session whose end is from a clock that was ahead.

@@ -4,12 +4,13 @@
 //!
 //! After the seal, each has `format`, `key`, `sequence`, `at` (when it was written), `workspace`,
 //! `last-serial` and `last-era` (which no session and no kill switch had passed), `clocks-accepted`
-//! (how often an earlier time had been accepted, if ever), and one object for what it is about. Times are in milliseconds since 1970, bytes are hexadecimal.
+//! (how often an earlier time had been accepted, if ever), and one object for what it is about.
+//! Times are in milliseconds since 1970, bytes are hexadecimal.
 //!
 //! | object | of the key | members |
 //! |---|---|---|
 //! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed; `closed-run`, the run of the events that was closed at `events`, where that was so |
-//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `until`, `began`, `owed` (each `handle`, `expires-at`) |
+//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `grace-until-by-host` (where it is another), `until`, `began`, `owed` (each `handle`, `expires-at`) |
 //! | `ended` | `session/<id>` | `until`, `owed` |
 //! | `cut-off` | `cut-off/<era>` | `era`, `until`, and `agent` or `role` unless it was for everything |
 //! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that was issued in vain; or `done`, when it was revoked |
@@ -19,7 +20,7 @@
 //! | format | what came with it |
 //! |---|---|
 //! | 1 | sessions, their ends, the key of the fingerprints |
-//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `until`, `began`, `owed`; records `cut-off` and `revocation`; `workspace`, `last-serial` and `last-era` in all |
+//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `grace-until-by-host`, `until`, `began`, `owed`; records `cut-off` and `revocation`; `workspace`, `last-serial`, `last-era` and `clocks-accepted` in all; `closed-run` in `meta` |
 //!
 //! A member that a format added has, in records of those before it, the value that the state had when
 //! there was no such thing: a session of format 1 is at the top, with its first token. Members that
@@ -67,10 +68,11 @@ pub struct ChangePage {
 pub struct Head<'a> {
     /// Whether it is of an older format than the one that is written.
     pub is_old: bool,
-    /// The time when it was written. The time inside is not before it (R6), but where an earlier
-    /// time was accepted since.
+    /// The time inside when it was written; or, if an earlier time was accepted between its change and
+    /// that, the last time before the first such acceptance. The time inside is not before it (R6),
+    /// but where an earlier time was accepted since.
     pub at: Timestamp,
-    /// How often an earlier time had been accepted when it was written.
+    /// How often an earlier time had been accepted by then.
     pub clocks_accepted: u64,
     /// The key of the record.
     pub key: &'a str,

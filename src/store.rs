@@ -45,6 +45,7 @@ use before::Before;
 pub use current::Used;
 use cutoffs::CutOff;
 pub use cutoffs::{Cleared, MAX_REVOCATIONS};
+use restoring::RestoredTime;
 
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
@@ -89,7 +90,7 @@ pub struct Store {
     /// the time.
     clocks_accepted: u64,
     /// The time inside as restored records have it.
-    restored_time: Timestamp,
+    restored_time: RestoredTime,
     /// The cut-offs that have not ended all their sessions yet. Only they can be for a session that
     /// there is.
     cut_offs: Vec<CutOff>,
@@ -202,8 +203,7 @@ impl Denials {
 
     /// Whether this one is to be recorded.
     fn admit(&mut self, denial: Denial, now: Timestamp) -> bool {
-        // A window that begins later than now was opened before an earlier time was accepted (R6).
-        if now >= self.since.after_seconds(Self::SECONDS) || now < self.since {
+        if now >= self.since.after_seconds(Self::SECONDS) {
             *self = Self {
                 since: now,
                 recorded: 0,
@@ -282,7 +282,7 @@ impl Store {
             era: 0,
             cut_off: 0,
             clocks_accepted: 0,
-            restored_time: Timestamp::default(),
+            restored_time: RestoredTime::default(),
             cut_offs: Vec::new(),
             fates: Table::default(),
             reserved: 0,

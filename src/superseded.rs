@@ -39,8 +39,26 @@ pub enum Worth {
 #[derive(Debug, Default)]
 pub struct Superseded {
     tokens: Vec<Remembered>,
-    /// Until when the newest can be presented once more; 0 where it cannot.
-    grace_until: Timestamp,
+    /// Until when the newest can be presented once more, if it can.
+    grace: Option<Grace>,
+}
+
+/// Until when a token can be presented once more. While the host's clock is behind, the time inside
+/// stands still, so the host's clock counts too (R6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    /// By the time inside.
+    pub until: Timestamp,
+    /// By the host's clock.
+    pub until_by_host: Timestamp,
+}
+
+impl Grace {
+    /// The grace of a rotation whose answer was lost with its instance: it has no end.
+    pub const ENDLESS: Self = Self {
+        until: Timestamp::MAX,
+        until_by_host: Timestamp::MAX,
+    };
 }
 
 /// A token that was superseded.
@@ -61,7 +79,7 @@ impl Superseded {
     /// not heard of the new token, and can present the one before it once more, as in a grace that has
     /// no end.
     #[must_use]
-    pub fn restored(mut tokens: Vec<Remembered>, grace_until: Option<Timestamp>) -> Self {
+    pub fn restored(mut tokens: Vec<Remembered>, grace: Option<Grace>) -> Self {
         let newest = tokens.last().filter(|token| !token.by_host);
         let lost_answer = newest.is_some_and(|token| token.unanswered);
         for token in &mut tokens {
@@ -69,10 +87,10 @@ impl Superseded {
         }
         Self {
             tokens,
-            grace_until: if lost_answer {
-                Timestamp::MAX
+            grace: if lost_answer {
+                Some(Grace::ENDLESS)
             } else {
-                grace_until.unwrap_or_default()
+                grace
             },
         }
     }
@@ -85,12 +103,8 @@ impl Superseded {
 
     /// Until when the newest can be presented once more, if it can.
     #[must_use]
-    pub fn grace_until(&self) -> Option<Timestamp> {
-        self.has_grace().then_some(self.grace_until)
-    }
-
-    fn has_grace(&self) -> bool {
-        self.grace_until > Timestamp::default()
+    pub fn grace(&self) -> Option<Grace> {
+        self.grace
     }
 
     /// What they count.
@@ -106,12 +120,9 @@ impl Superseded {
         fingerprint: Fingerprint,
         renewal: Renewal,
         replaced_by: u64,
-        grace_until: Timestamp,
+        grace: Option<Grace>,
     ) -> Option<Fingerprint> {
-        self.grace_until = match renewal {
-            Renewal::Rotation => grace_until,
-            Renewal::Refresh | Renewal::Retry => Timestamp::default(),
-        };
+        self.grace = grace.filter(|_| renewal == Renewal::Rotation);
         let forgotten = (self.tokens.len() >= MAX_REMEMBERED).then(|| self.tokens.remove(0));
         self.tokens.push(Remembered {
             fingerprint,
@@ -130,9 +141,9 @@ impl Superseded {
     }
 
     /// The newest can be presented once more until then, if it was rotated.
-    pub fn begin_grace(&mut self, until: Timestamp) {
-        if self.has_grace() {
-            self.grace_until = until;
+    pub fn begin_grace(&mut self, grace: Option<Grace>) {
+        if self.grace.is_some() {
+            self.grace = grace;
         }
     }
 
@@ -141,7 +152,7 @@ impl Superseded {
     pub fn worth(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<Worth> {
         let mut newest_first = self.tokens.iter().rev().enumerate();
         let (place, token) = newest_first.find(|(_, token)| token.fingerprint == *fingerprint)?;
-        let in_grace = now < self.grace_until;
+        let in_grace = self.grace.is_some_and(|grace| now < grace.until);
         Some(if token.unanswered {
             Worth::Overtaken
         } else if place == 0 && in_grace {

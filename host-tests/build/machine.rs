@@ -4,7 +4,7 @@
 //! | cfg | the machine has |
 //! |---|---|
 //! | `has_nats` | `nats-server` in a folder of `PATH`, or where Debian has it |
-//! | `can_mount` | the right to mount a disk (`CAP_SYS_ADMIN`), as root outside of containers |
+//! | `can_mount` | the right to mount a disk (`CAP_SYS_ADMIN` outside of user namespaces), as root outside of containers |
 //!
 //! `CLAWDB_SESSION_NATS_SERVER` is the path of the server.
 //!
@@ -25,7 +25,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Tells cargo the cfgs, and when to look again.
 pub fn tell() {
     println!("cargo::rustc-check-cfg=cfg(has_nats, can_mount)");
-    // Whoever becomes root has another name.
+    // USER changes with sudo.
     for variable in ["PATH", "USER"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -84,5 +84,15 @@ fn can_mount() -> bool {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
-    effective.is_some_and(|set| set & (1 << CAP_SYS_ADMIN) != 0)
+    effective.is_some_and(|set| set & (1 << CAP_SYS_ADMIN) != 0) && maps_all_users()
+}
+
+/// Tells whether each user has the same number outside (`user_namespaces(7)`). In a user namespace
+/// that maps fewer, root has each capability, but may not mount a disk.
+fn maps_all_users() -> bool {
+    // A kernel without user namespaces does not have the file.
+    let map = fs::read_to_string("/proc/self/uid_map");
+    map.map_or(true, |map| {
+        map.split_whitespace().eq(["0", "0", "4294967295"])
+    })
 }

@@ -22,6 +22,9 @@
 //! A read is answered from the instance, if the host still has the tenant when the answer is there. It
 //! can tell what is not durable yet (and whoever did that has no answer yet). The uses of a session
 //! with `max-uses` are made durable before `validate`, `validate-many` and `authorize` answer: none is granted twice.
+//! So is the end of a session before an answer says that the session has expired: it does not live
+//! again in the next instance, whatever the clock shows then. (A second answer about the same session
+//! does not wait for that.)
 //! The [events](DurableHost::subscribe) are not kept, but their numbers go on: in the same run after a
 //! [shutdown](DurableHost::shutdown) or an [upgrade](DurableHost::upgrade), in another one after a loss
 //! (see `events` in the WIT).

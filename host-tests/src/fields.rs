@@ -243,9 +243,16 @@ macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
         impl<'a> Read<'a> for $number {
             fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
-                serde_json::from_str(value.get()).map_err(|_| {
-                    let reason = format!("must be a whole number from 0 to {}", <$number>::MAX);
-                    invalid(path, &reason)
+                let text = value.get();
+                serde_json::from_str(text).map_err(|_| {
+                    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
+                    // The field may have other bounds than its type.
+                    let reason = if is_whole {
+                        "is too large"
+                    } else {
+                        "must be a whole number and not negative"
+                    };
+                    invalid(path, reason)
                 })
             }
         }
@@ -315,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_error_begins_with_the_path_of_the_field() {
-        let number = "must be a whole number from 0 to 4294967295";
+        let number = "must be a whole number and not negative";
         for (text, expected) in [
             ("1", "body: must be an object"),
             ("null", "body: must be an object"),
@@ -323,7 +330,8 @@ mod tests {
             ("{}", "number: is missing"),
             (r#"{"number":1.0}"#, &format!("number: {number}")),
             (r#"{"number":null}"#, &format!("number: {number}")),
-            (r#"{"number":4294967296}"#, &format!("number: {number}")),
+            (r#"{"number":-1}"#, &format!("number: {number}")),
+            (r#"{"number":4294967296}"#, "number: is too large"),
             (r#"{"number":1,"number":1}"#, "number: is given twice"),
             (r#"{"number":1,"list":{}}"#, "list: must be a list"),
             (r#"{"number":1,"list":["",2]}"#, "list[1]: must be a string"),

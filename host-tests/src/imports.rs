@@ -92,19 +92,31 @@ fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<D
     })
 }
 
-/// The guard's answer, or `unavailable` for one that is late or panics. The component sees values
-/// only: a trap here would end every session of the instance.
+/// Returns the guard's answer for the component. It sees values only: a trap here would end every
+/// session of the instance.
 async fn answer<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
 ) -> wasmtime::Result<Result<R, GuardError>> {
+    match within(deadline, call).await {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(GuardFailure::Error(error)) => Ok(Err(error)),
+        Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
+    }
+}
+
+/// Returns the guard's answer, or `unavailable` if it takes longer than `deadline` or panics.
+pub(crate) async fn within<R>(
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> GuardResult<R> {
     let unavailable = |reason: String| Err(GuardFailure::Error(GuardError::Unavailable(reason)));
     let call = AssertUnwindSafe(call)
         .catch_unwind()
         .map(|answer| answer.unwrap_or_else(|_| unavailable("the guard panicked".into())));
     let mut call = pin!(call);
     // A guard that answers at once needs no timer.
-    let answer = match (futures::poll!(call.as_mut()), deadline) {
+    match (futures::poll!(call.as_mut()), deadline) {
         (Poll::Ready(answer), _) => answer,
         (Poll::Pending, None) => call.await,
         (Poll::Pending, Some(deadline)) => {
@@ -115,11 +127,6 @@ async fn answer<R>(
             let timed = tokio::time::timeout(deadline, call).await;
             timed.unwrap_or_else(late)
         }
-    };
-    match answer {
-        Ok(answer) => Ok(Ok(answer)),
-        Err(GuardFailure::Error(error)) => Ok(Err(error)),
-        Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
     }
 }
 

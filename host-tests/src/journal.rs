@@ -57,6 +57,18 @@ pub trait Journal: Send + Sync + 'static {
     /// When this returns, the take-over is durable, and every writer before is fenced off.
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError>;
 
+    /// Returns whether another writer may still hold its lease, so that a take-over would have to
+    /// wait; the writer of this process counts too. It does not wait. Where a journal finds out by
+    /// watching that a writer died, the first call begins to watch. A journal that cannot tell says
+    /// no.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be asked, or is damaged.
+    async fn is_held(&self, _tenant: TenantId) -> Result<bool, JournalError> {
+        Ok(false)
+    }
+
     /// Whether the tenant was ever taken over: a take-over makes what there is not yet. A journal that
     /// cannot tell says yes.
     async fn has(&self, _tenant: TenantId) -> Result<bool, JournalError> {
@@ -67,11 +79,11 @@ pub trait Journal: Send + Sync + 'static {
     /// that is taken over meanwhile may be missing.
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError>;
 
-    /// Returns the record of a key as it is now, whoever has the tenant. None: there is no such record,
-    /// or no such tenant.
+    /// Returns the record of a key as it is now, whichever host has the tenant. None: there is no
+    /// such record, or no such tenant.
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError>;
 
-    /// Begins to read a tenant's records without taking it over, whoever has it.
+    /// Begins to read a tenant's records without taking it over, whichever host has it.
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError>;
 }
 

@@ -71,6 +71,7 @@ pub struct JwtGuard {
     given.as_millis(),
     MAX_TOLERANCE.as_millis()
 )]
+#[non_exhaustive]
 pub struct LongTolerance {
     /// What was given.
     pub given: Duration,

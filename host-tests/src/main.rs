@@ -52,6 +52,8 @@ enum Command {
     /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}}
     /// or {"err":{"kind":"...",...}}. Operations and fields have the names of the WIT; times
     /// are RFC 3339. The filter of revoke-all is "everything", {"role":"..."} or {"root":"..."}.
+    /// metadata is a string that holds a JSON text, such as "{\"a\":1}". null counts as absent, so
+    /// that the metadata is {}; the JSON text null is written "null".
     ///
     /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
     /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
@@ -121,9 +123,10 @@ enum Command {
     /// The new key is `CLAWDB_SESSION_STATE_KEY`, and `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` has those
     /// before it, as for `serve`, which does the same in the background. It can be interrupted and run
     /// again. It ends with 0 when all records are under the state key; otherwise it says what is left: a
-    /// file that another process has open, workspaces that another host has, records that no key opens.
-    /// It asks no guard and goes by no clock. The state keys of other hosts on the same servers are to be
-    /// changed first.
+    /// file that another process has open, workspaces that another host has, records that no key
+    /// opens and damaged ones. It asks no guard and goes by no clock. Where several hosts share the
+    /// servers, first give all of them the new key among the previous ones, then swap the two on
+    /// each, and then run this.
     Rekey(RekeyArgs),
 }
 

@@ -16,7 +16,7 @@ use crate::durable::{
 };
 use crate::engine::SessionEngine;
 use crate::error::InvalidSetting;
-use crate::journal::{Journal, TenantId};
+use crate::journal::{Journal, JournalError, TenantId};
 use key_report::KeyState;
 
 /// How many tenants are loaded, and for how long.
@@ -62,7 +62,8 @@ impl TenantLimits {
 /// In the background, all records of the journal are held against the keys of the configuration, once:
 /// first each tenant's `meta` record, then the others. A tenant with records under a previous key is
 /// loaded, which reseals them, and unloaded again, one tenant at a time. One that another host has is
-/// that host's to reseal; it is tried again later, as is what fails. A tenant with records that no key
+/// that host's to reseal; it is tried again later, when that host has given it back or has died, as
+/// is what fails. A tenant with records that no key
 /// opens refuses its calls with [`DurableError::StateKeyMissing`], and the others are not affected.
 /// [`Tenants::keys`] tells all of this.
 #[derive(Clone)]
@@ -136,7 +137,7 @@ impl Tenants {
     /// Whether a tenant is loaded, or being so.
     #[must_use]
     pub fn is_loaded(&self, id: TenantId) -> bool {
-        self.0.loaded().hosts.contains_key(&id)
+        self.0.is_loaded(id)
     }
 
     /// Whether a tenant was ever loaded, here or on another host of the same journal. To load one makes it.
@@ -164,6 +165,11 @@ impl Tenants {
     /// [`DurableError`] when the journal cannot say.
     pub async fn all(&self) -> Result<Vec<TenantId>, DurableError> {
         Ok(self.0.journal.tenants().await?)
+    }
+
+    /// Returns how long the guard has for an answer, if that is bounded.
+    pub(crate) fn guard_deadline(&self) -> Option<Duration> {
+        self.0.options.host.guard_deadline
     }
 
     /// Says something of a tenant in the log ([`DurableOptions::report`]).
@@ -233,13 +239,23 @@ impl Pool {
     /// Loads a tenant, which reseals its records, and waits for that as long as it takes. Unloads it
     /// where it was not loaded before and nobody uses it.
     async fn reseal(&self, id: TenantId) -> Result<(), DurableError> {
-        let was_loaded = self.loaded().hosts.contains_key(&id);
+        let was_loaded = self.is_loaded(id);
         let core = self.core(id).await?;
         let settled = core.settled().await;
         if !was_loaded && core.close_if_idle().await {
             self.forget(id, &core);
         }
         settled
+    }
+
+    /// Returns whether another host has a tenant, as far as the journal can tell.
+    async fn is_held_elsewhere(&self, id: TenantId) -> Result<bool, JournalError> {
+        // Before and after: what is loaded here is held by this host.
+        Ok(!self.is_loaded(id) && self.journal.is_held(id).await? && !self.is_loaded(id))
+    }
+
+    fn is_loaded(&self, id: TenantId) -> bool {
+        self.loaded().hosts.contains_key(&id)
     }
 
     fn keys(&self) -> KeyReport {
@@ -395,7 +411,7 @@ impl Pool {
     }
 }
 
-/// Looks for idle tenants for as long as anybody has the pool.
+/// Looks for idle tenants until the pool is dropped.
 async fn unload_idle(pool: Weak<Pool>, idle_after: Duration) {
     let pause = (idle_after / 4).max(Duration::from_millis(1));
     loop {

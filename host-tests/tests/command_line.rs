@@ -89,6 +89,10 @@ fn help_explains_the_commands() {
         help.contains("--controls") && help.contains("wrong-handle"),
         "{help}"
     );
+    assert!(
+        help.contains("metadata is a string") && help.contains("null counts as absent"),
+        "{help}"
+    );
 }
 
 #[test]
@@ -279,16 +283,13 @@ fn a_setting_outside_its_bounds_ends_exec_with_one_line_that_names_it() {
     let long = "must have 32 to 64 bytes";
     let hexadecimal = "must be an even number of hexadecimal digits";
     for (variable, value, expected) in [
-        (
-            previous,
-            keys(9),
-            "(9 keys of 32 to 32 bytes) must be at most 8",
-        ),
+        (previous, keys(9), "(9 keys of 32 bytes) must be at most 8"),
         (
             previous,
             format!("{},0707", keys(1)),
             &format!("(2 keys of 2 to 32 bytes) {long}"),
         ),
+        (previous, "07".into(), &format!("(1 key of 1 byte) {long}")),
         (
             previous,
             "no digits".into(),
@@ -396,14 +397,15 @@ fn a_journal_that_cannot_be_one_is_told_by_its_reason_and_nothing_is_made() {
     for (name, reason) in [
         ("directory", "is a directory, and a journal is a file"),
         ("nowhere/sessions", "there is no directory"),
+        ("nowhere/", "there is no directory"),
         ("text/sessions", "is not a directory"),
         ("text", "it does not begin as a journal does"),
         ("empty", "it is empty"),
     ] {
-        for program in ["exec", "serve"] {
-            let mut command = command(&[program, "--journal"]);
+        for arguments in [&["exec"][..], &["serve", "--listen", "127.0.0.1:0"]] {
             let said = refusal(
-                command
+                command(arguments)
+                    .arg("--journal")
                     .arg(path(name))
                     .env_remove("CLAWDB_SESSION_STATE_KEY"),
             );
@@ -437,7 +439,7 @@ fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
         ("nonsense", "not JSON: expected"),
         ("[]", "line: must be an object"),
         ("{}", "op: is missing"),
-        (r#"{"op":"dance"}"#, "op: must be an operation"),
+        (r#"{"op":"dance"}"#, "op: is not an operation"),
         (r#"{"op":"stats","op":"stats"}"#, "op: is given twice"),
         (r#"{"op":"stats","a":1,"a":2}"#, "a: is given twice"),
         (&deep, "x: is unknown; the fields are op"),
@@ -468,7 +470,11 @@ fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
         ),
         (
             r#"{"op":"list-for-agent","agent-id":"x","page":{"limit":-1}}"#,
-            "page.limit: must be a whole number from 0 to 4294967295",
+            "page.limit: must be a whole number and not negative",
+        ),
+        (
+            r#"{"op":"list-for-agent","agent-id":"x","page":{"limit":4294967296}}"#,
+            "page.limit: is too large",
         ),
         (
             r#"{"op":"restore","changes":[{"sequence":1,"key":"k","value":"v"},{"sequence":1}]}"#,

@@ -10,7 +10,7 @@ use crate::id::SessionId;
 use crate::revocations::{Owner, PendingKey};
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::superseded::Renewal;
+use crate::superseded::{Grace, Renewal};
 use crate::ticket::{Expected, NewToken, Presented, RenewalPlan, Stale};
 use crate::token::Fingerprint;
 
@@ -197,6 +197,7 @@ impl Store {
         &mut self,
         plan: &RenewalPlan,
         token: NewToken,
+        reading: Timestamp,
         now: Timestamp,
     ) -> Result<(Session, PendingKey), Error> {
         let (expected, slot) = (plan.expected, plan.expected.slot);
@@ -210,7 +211,7 @@ impl Store {
             wanted = wanted.min(expires_at_before);
         }
         let expires_at = self.check_token(&token, wanted, now)?;
-        let grace_until = now.after_seconds(self.limits.rotation_grace);
+        let grace = self.grace(reading, now);
         let entry = self.entry_mut(expected).ok_or(Error::SessionNotFound)?;
 
         let size_before = entry.size();
@@ -220,10 +221,9 @@ impl Store {
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
         entry.sure_until = Timestamp::default();
         let generation = entry.session.generation.saturating_add(1);
-        let forgotten =
-            entry
-                .superseded
-                .remember(superseded, plan.renewal, generation, grace_until);
+        let forgotten = entry
+            .superseded
+            .remember(superseded, plan.renewal, generation, grace);
         entry.session.generation = generation;
         entry.session.expires_at = expires_at;
         entry.until = entry.until.max(expires_at);
@@ -262,13 +262,27 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::check`].
-    pub fn answer_renewal(&mut self, renewed: Expected, now: Timestamp) -> Result<(), Stale> {
+    pub fn answer_renewal(
+        &mut self,
+        renewed: Expected,
+        reading: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Stale> {
         self.check_entry(renewed, now)?;
-        let grace_until = now.after_seconds(self.limits.rotation_grace);
+        let grace = self.grace(reading, now);
         if let Some(entry) = self.entry_mut(renewed) {
-            entry.superseded.begin_grace(grace_until);
+            entry.superseded.begin_grace(grace);
         }
         Ok(())
+    }
+
+    /// Until when a token that is replaced now can be presented once more, if it can.
+    fn grace(&self, reading: Timestamp, now: Timestamp) -> Option<Grace> {
+        let seconds = self.limits.rotation_grace;
+        (seconds > 0).then(|| Grace {
+            until: now.after_seconds(seconds),
+            until_by_host: reading.after_seconds(seconds),
+        })
     }
 
     /// A renewal answers no more: it did, or its call was cancelled.

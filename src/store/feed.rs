@@ -307,11 +307,12 @@ impl Store {
                 )
             }
         };
+        let (at, later) = feed.time_of(row.changed, now);
         let head = record::HeadOf {
             key: &key,
             sequence: row.changed,
-            at: now,
-            clocks_accepted: self.clocks_accepted,
+            at,
+            clocks_accepted: self.clocks_accepted.saturating_sub(later),
             workspace: self.limits.workspace_id,
             serial: self.serial,
             era: self.era,
@@ -373,8 +374,11 @@ impl Store {
             body
         });
         body.list("superseded", superseded);
-        if let Some(until) = entry.superseded.grace_until() {
-            body.number("grace-until", until.as_millis());
+        if let Some(grace) = entry.superseded.grace() {
+            body.number("grace-until", grace.until.as_millis());
+            if grace.until_by_host != grace.until {
+                body.number("grace-until-by-host", grace.until_by_host.as_millis());
+            }
         }
         body.number("until", entry.until.as_millis());
         body.number("began", entry.began);

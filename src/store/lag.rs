@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ordered::Due;
 use crate::session::RevokeFilter;
+use crate::superseded::Grace;
 use crate::ticket::Expected;
 
 impl Store {
@@ -23,6 +24,30 @@ impl Store {
     ) -> Result<(), Error> {
         let is_wrong = |(_, entry): (u32, &Entry)| self.has_wrong_end(entry, reading);
         if self.entry(expected).is_some() && self.chain(expected.slot).any(is_wrong) {
+            return Err(clock_behind(reading, now));
+        }
+        Ok(())
+    }
+
+    /// Refuses to repeat a rotation while the host's clock is behind, if by its reading the grace has
+    /// ended, or the rotation is still to come: nobody knows how long ago that was. Nothing ends.
+    ///
+    /// # Errors
+    /// [`Error::ClockBehind`].
+    pub fn check_grace(
+        &self,
+        expected: Expected,
+        reading: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let entry = self.entry(expected);
+        let grace = entry.and_then(|entry| entry.superseded.grace());
+        let Some(grace) = grace.filter(|grace| reading < now && *grace != Grace::ENDLESS) else {
+            return Ok(());
+        };
+        let (seconds, tolerance) = (self.limits.rotation_grace, self.limits.clock_tolerance);
+        let latest = reading.after_seconds(seconds.saturating_add(tolerance));
+        if reading >= grace.until_by_host || grace.until_by_host > latest {
             return Err(clock_behind(reading, now));
         }
         Ok(())
@@ -56,12 +81,12 @@ impl Store {
             // Records of sessions that ended by the time before may still be in the host's store.
             self.latest_until = self.latest_until.max(before);
             self.record_cut_off(&RevokeFilter::Everything);
+            if let Some(feed) = &mut self.feed {
+                feed.accept_time(before, now);
+            }
         }
         self.sorted_to = Due::default();
         self.forget_each_yes(now);
-        if let Some(feed) = &mut self.feed {
-            feed.accept_time(now);
-        }
     }
 
     /// The time of the creation counts too: the end of a child, or of a session whose guard grants

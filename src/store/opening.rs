@@ -17,7 +17,7 @@ use crate::record::{Change, Head, read_head, refused};
 use crate::scope::Scopes;
 use crate::seal::{SALT_BYTES, StateKey};
 use crate::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
-use crate::superseded::{MAX_REMEMBERED, Remembered};
+use crate::superseded::{Grace, MAX_REMEMBERED, Remembered};
 use crate::ticket::NewToken;
 use crate::token::{Fingerprint, FingerprintKey};
 
@@ -250,8 +250,12 @@ fn read_superseded(record: &Object<'_>) -> Result<Superseded, Error> {
     if tokens.len() > MAX_REMEMBERED {
         return Err(Error::invalid("superseded", "must be at most 8"));
     }
-    let grace_until = record.number("grace-until").map(Timestamp::from_millis);
-    Ok(Superseded::restored(tokens, grace_until))
+    let time = |name| record.number(name).map(Timestamp::from_millis);
+    let grace = time("grace-until").map(|until| Grace {
+        until,
+        until_by_host: time("grace-until-by-host").unwrap_or(until),
+    });
+    Ok(Superseded::restored(tokens, grace))
 }
 
 fn read_owed(record: &Object<'_>) -> Result<Vec<Debt>, Error> {

@@ -20,6 +20,27 @@ use crate::revocations::{Owner, PendingKey, of_use_until};
 use crate::table::Table;
 use crate::token::FingerprintKey;
 
+/// The time inside as restored records have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestoredTime {
+    /// The latest since an earlier time was accepted last.
+    time: Timestamp,
+    /// The lowest sequence number of a record with that time or an earlier one.
+    since: u64,
+    /// The latest before the acceptance.
+    before: Timestamp,
+}
+
+impl Default for RestoredTime {
+    fn default() -> Self {
+        Self {
+            time: Timestamp::default(),
+            since: u64::MAX,
+            before: Timestamp::default(),
+        }
+    }
+}
+
 /// How many bytes can be taken back: what an instance can be configured to hold.
 const MAX_RESTORED: u64 = 3 << 30;
 
@@ -49,26 +70,40 @@ impl Store {
         }
         self.restored = true;
         for record in records {
-            self.take_time_back(record.clocks_accepted, record.at);
+            self.take_time_back(&record);
             self.take_back(record);
         }
         if let Some(feed) = &mut self.feed {
-            feed.note_recorded(self.restored_time);
+            feed.note_recorded(self.restored_time.time);
         }
         let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
-        Ok((self.restored_time, key))
+        Ok((self.restored_time.time, key))
     }
 
     /// The time inside is the latest of the records that were written since an earlier time was
-    /// accepted last (R6).
-    fn take_time_back(&mut self, clocks_accepted: u64, at: Timestamp) {
-        match clocks_accepted.cmp(&self.clocks_accepted) {
-            Ordering::Less => {}
-            Ordering::Equal => self.restored_time = self.restored_time.max(at),
-            Ordering::Greater => {
-                self.clocks_accepted = clocks_accepted;
-                self.restored_time = at;
+    /// accepted last (R6). What changed before that acceptance has the time before it, also when this
+    /// instance gives it again.
+    fn take_time_back(&mut self, record: &Restored) {
+        let restored = &mut self.restored_time;
+        match record.clocks_accepted.cmp(&self.clocks_accepted) {
+            Ordering::Less => restored.before = restored.before.max(record.at),
+            Ordering::Equal => {
+                restored.time = restored.time.max(record.at);
+                restored.since = restored.since.min(record.sequence);
             }
+            Ordering::Greater => {
+                self.clocks_accepted = record.clocks_accepted;
+                *restored = RestoredTime {
+                    time: record.at,
+                    since: record.sequence,
+                    before: restored.before.max(restored.time),
+                };
+            }
+        }
+        if self.clocks_accepted > 0
+            && let Some(feed) = &mut self.feed
+        {
+            feed.restore_acceptance(self.restored_time.since, self.restored_time.before);
         }
     }
 

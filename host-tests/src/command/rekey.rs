@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use clawdb_session_host::clock::{Clock, Instant};
+use clawdb_session_host::durable::ReportKeys;
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
@@ -24,7 +25,33 @@ use super::storage::{Kept, NotOpened, Storage};
 /// How often the progress bar is drawn.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
 
+/// Shown for `--journal`.
+const JOURNAL: &str = "Reseals the records in this file, which no other process may have open
+
+The new key is CLAWDB_SESSION_STATE_KEY, or else the one in FILE.state-key (hexadecimal);
+CLAWDB_SESSION_PREVIOUS_STATE_KEYS has those before it, with commas.";
+/// Shown for `--nats`.
+const NATS: &str = "Reseals the records on NATS `JetStream`
+
+nats://HOST:PORT, several of a cluster with commas. The new key is CLAWDB_SESSION_STATE_KEY, and
+CLAWDB_SESSION_PREVIOUS_STATE_KEYS has those before it, with commas.";
+/// Shown for `--lease`.
+const LEASE: &str =
+    "For how many seconds the machines have the sessions after each renewal, 0.1 to 3600
+
+What another machine has is tried again until it was that machine's for 3/2 of this: the lease of a
+machine that died has run out by then.";
+
+/// The help of an argument: its first line, and all of it.
+fn help(arg: clap::Arg, text: &'static str) -> clap::Arg {
+    let first = text.lines().next().unwrap_or(text);
+    arg.help(first).long_help(text)
+}
+
 #[derive(Args)]
+#[command(mut_arg("journal", |arg| help(arg, JOURNAL)))]
+#[command(mut_arg("nats", |arg| help(arg, NATS)))]
+#[command(mut_arg("lease", |arg| help(arg, LEASE)))]
 #[command(group(ArgGroup::new("which journal").required(true).args(["journal", "nats"])))]
 pub struct RekeyArgs {
     #[command(flatten)]
@@ -61,12 +88,13 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     let bar = bar();
     // What there is to be said is in the reports, and a bar that is seen says it better.
     (options.report, options.progress) = (None, None);
-    if !bar.is_hidden() {
-        options.key_progress = None;
-    }
+    let lease_of_the_dead = args.storage.lease_of_the_dead();
+    options.key_progress = bar
+        .is_hidden()
+        .then(|| told_while_resealing(lease_of_the_dead));
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     let finished = tokio::select! {
-        () = watch(&tenants, &bar, args.storage.lease_of_the_dead()) => true,
+        () = watch(&tenants, &bar, lease_of_the_dead) => true,
         () = &mut interrupted => false,
     };
     let report = tenants.keys();
@@ -82,16 +110,28 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     Err(report.to_string().into())
 }
 
-/// Shows how far it is, until there is nothing left to be tried.
+/// Writes to standard error how far it is. The result is not written here.
+fn told_while_resealing(lease_of_the_dead: Duration) -> ReportKeys {
+    Arc::new(move |keys| {
+        if keys.previous_records > 0 && !is_over(keys, lease_of_the_dead) {
+            eprintln!("state keys: {keys}");
+        }
+    })
+}
+
+/// Returns whether there is nothing left to be tried.
 ///
-/// A host that died has its lease for a while yet: what another host has is tried again for so long.
+/// A host that died keeps its lease for a while: what another host has is tried again that long.
+fn is_over(keys: &KeyReport, lease_of_the_dead: Duration) -> bool {
+    keys.rounds > 0 && (keys.held_workspaces == 0 || keys.held_for >= lease_of_the_dead)
+}
+
+/// Shows how far it is, until there is nothing left to be tried.
 async fn watch(tenants: &Tenants, bar: &ProgressBar, lease_of_the_dead: Duration) {
-    let begun = tokio::time::Instant::now();
     loop {
         let keys = tenants.keys();
         draw(bar, &keys);
-        let waits = keys.held_workspaces > 0 && begun.elapsed() < lease_of_the_dead;
-        if keys.rounds > 0 && !waits {
+        if is_over(&keys, lease_of_the_dead) {
             return;
         }
         sleep(DRAWN_EVERY).await;

@@ -127,17 +127,19 @@ impl GuardKeys {
             .map_err(|short| short_secret(&self.current.name, short.bytes))?;
         guard
             .with_previous_secrets(&self.previous)
-            .map_err(|error| {
-                let Some(file) = &self.file else {
-                    return error.into();
-                };
-                let in_file = self.previous.len() - self.in_environment;
-                format!(
-                    "{error}; {} are from {PREVIOUS_SECRETS_VARIABLE} and {in_file} from {}",
-                    self.in_environment,
-                    file.display()
-                )
-                .into()
+            .map_err(|error| match (&self.file, error) {
+                (Some(file), SecretError::TooManyPrevious { .. }) => {
+                    let in_file = self.previous.len() - self.in_environment;
+                    format!(
+                        "{error}; {} are from {PREVIOUS_SECRETS_VARIABLE} and {in_file} from {}",
+                        self.in_environment,
+                        file.display()
+                    )
+                    .into()
+                }
+                // The lengths of those in the file were checked, and come after the others, so the
+                // number of a short one is its number in the variable.
+                (_, error) => error.into(),
             })
     }
 }

@@ -17,9 +17,11 @@ use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use futures::StreamExt;
+use futures::stream;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
@@ -58,6 +60,11 @@ answers 500 state_key_missing, and /healthz names it; the others are served."#;
 
 /// How long the start waits until each workspace's `meta` record was held against the state keys.
 const KEY_CHECK_PATIENCE: Duration = Duration::from_secs(10);
+/// In how many workspaces the clock is accepted at a time.
+const ACCEPTED_AT_A_TIME: usize = 8;
+
+/// How many connections wait for the service to take them.
+const BACKLOG: u32 = 1_024;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -81,6 +88,9 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // What is wrong with the settings is told before anything is opened.
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);
+    // A taken address is told before files are made. Nobody can connect before it is listened on.
+    let of_address = |error| format!("--listen {}: {error}", args.listen);
+    let socket = bound(args.listen).map_err(of_address)?;
     // A journal can take long to open, and one that is far away for ever.
     let kept = tokio::select! {
         kept = open(&args.storage, args.guard) => kept?,
@@ -88,8 +98,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     };
     let Kept { journal, options } = kept;
     let guard = Arc::clone(&options.host.guard);
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.map_err(|error| format!("--listen {}: {error}", args.listen))?;
+    let listener = socket.listen(BACKLOG).map_err(of_address)?;
     let address = listener.local_addr()?;
     let admin_key = match admin_key {
         Some(key) => key,
@@ -102,8 +111,8 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         // In the log it stands before the first request, unless the journal is far away.
         let checked = timeout(KEY_CHECK_PATIENCE, tenants.keys_checked());
         let (tried, _) = tokio::join!(async { host?.active_count().await }, checked);
-        if tried.is_ok() && args.accept_clock_set_back {
-            accept_clock(&tenants).await?;
+        if args.accept_clock_set_back {
+            accept_clock(&tenants).await;
         }
         tried
     };
@@ -129,22 +138,37 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Accepts the machine's clock in each workspace where it is behind.
-async fn accept_clock(tenants: &Tenants) -> Result<(), DurableError> {
-    for id in tenants.all().await? {
-        let host = tenants.tenant(id).await;
-        let accepted = async { host?.accept_clock().await };
-        match accepted.await {
-            Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
-            Err(DurableError::Session(SessionError::ClockNotBehind)) => {}
-            // Another host has it, or no key opens it: others are served all the same.
-            Err(error @ (DurableError::NotOwner(_) | DurableError::StateKeyMissing(_))) => {
-                eprintln!("{id}: the clock is not accepted: {error}");
-            }
-            Err(error) => return Err(error),
+/// Returns a socket with this address, as `TcpListener::bind` has it before it listens.
+fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Accepts the machine's clock in each workspace where it is behind. Says which workspaces fail,
+/// and goes on with the others.
+async fn accept_clock(tenants: &Tenants) {
+    let ids = match tenants.all().await {
+        Ok(ids) => ids,
+        Err(error) => {
+            eprintln!("the clock is accepted in no workspace: {error}");
+            return;
         }
-    }
-    Ok(())
+    };
+    stream::iter(ids)
+        .for_each_concurrent(ACCEPTED_AT_A_TIME, async |id| {
+            let accepted = async { tenants.tenant(id).await?.accept_clock().await };
+            match accepted.await {
+                Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
+                Err(DurableError::Session(SessionError::ClockNotBehind)) => {}
+                Err(error) => eprintln!("{id}: the clock is not accepted: {error}"),
+            }
+        })
+        .await;
 }
 
 /// What the arguments name; where they name nothing, memory.

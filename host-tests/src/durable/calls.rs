@@ -6,7 +6,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
     CreateRequest, FlushReport, Page, Revocation, RevokeFilter, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
-use crate::error::CallError;
+use crate::error::{CallError, SessionError};
 use crate::host::{Grant, SessionHost, Validated};
 
 macro_rules! calls {
@@ -36,12 +36,12 @@ calls! {
     run: revoke_all_for_agent(agent_id: impl Into<String>) -> u32;
     run: revoke_all(filter: RevokeFilter) -> u32;
     run: flush_guard_revocations() -> FlushReport;
-    read: get(session_id: impl Into<String>) -> Session;
+    used: get(session_id: impl Into<String>) -> Session;
     read: list_for_agent(agent_id: impl Into<String>, page: Page) -> SessionPage;
     read: active_count() -> u32;
     run: prune_expired(limit: Option<u32>) -> u32;
     run: create_session(agent_id: impl Into<String>, role: impl Into<String>, scopes: Vec<String>, task_type: Option<String>) -> Grant;
-    read: get_session(id: impl Into<String>) -> Session;
+    used: get_session(id: impl Into<String>) -> Session;
     run: invalidate(id: impl Into<String>) -> ();
     run: accept_clock() -> u32;
     read: poll_events(since: u64, max: u32) -> EventPage;
@@ -49,31 +49,39 @@ calls! {
 }
 
 impl DurableHost {
-    /// A use of tokens. Only uses that are counted have to be durable.
+    /// A use of sessions. It has to be durable if it is counted, and if it has found that a session's
+    /// time is over: what an answer has told to have ended does not live again in the next instance.
     async fn used<F, R, T: Uses>(&self, call: F) -> Result<T, DurableError>
     where
         F: FnOnce(SessionHost) -> R,
         R: Future<Output = Result<T, CallError>>,
     {
-        let counted = |answer: &Result<T, CallError>| answer.as_ref().is_ok_and(Uses::are_counted);
-        self.call(call, counted).await
+        let changes = |answer: &Result<T, CallError>| match answer {
+            Ok(answer) => answer.have_changed(),
+            Err(CallError::Session(error)) => *error == SessionError::SessionExpired,
+            Err(CallError::Host(_)) => false,
+        };
+        self.call(call, changes).await
     }
 }
 
 /// An answer that tells of uses.
 trait Uses {
-    /// Whether one of them is of a session with `max-uses`.
-    fn are_counted(&self) -> bool;
+    /// Whether one of them is of a session with `max-uses`, or has ended a session.
+    fn have_changed(&self) -> bool;
 }
 
 impl Uses for Session {
-    fn are_counted(&self) -> bool {
+    fn have_changed(&self) -> bool {
         self.uses_left.is_some()
     }
 }
 
 impl Uses for Vec<Validated> {
-    fn are_counted(&self) -> bool {
-        self.iter().flatten().any(Uses::are_counted)
+    fn have_changed(&self) -> bool {
+        self.iter().any(|validated| match validated {
+            Ok(session) => session.have_changed(),
+            Err(error) => *error == SessionError::SessionExpired,
+        })
     }
 }

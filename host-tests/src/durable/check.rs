@@ -73,14 +73,21 @@ fn value_of(config: &Config, field: &str) -> String {
         },
         "previous-state-keys" => {
             let lengths = config.previous_state_keys.iter().map(Vec::len);
-            let (shortest, longest) = (lengths.clone().min(), lengths.clone().max());
-            format!(
-                "{} keys of {} to {} bytes",
-                lengths.len(),
-                shortest.unwrap_or_default(),
-                longest.unwrap_or_default()
-            )
+            let keys = counted(lengths.len(), "key");
+            let shortest = lengths.clone().min().unwrap_or_default();
+            let longest = lengths.max().unwrap_or_default();
+            if shortest == longest {
+                format!("{keys} of {}", counted(longest, "byte"))
+            } else {
+                format!("{keys} of {shortest} to {longest} bytes")
+            }
         }
         _ => "not shown".into(),
     }
+}
+
+/// Returns the count and the unit, with a plural `s` unless the count is 1.
+fn counted(count: usize, unit: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
 }

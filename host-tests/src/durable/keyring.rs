@@ -23,7 +23,9 @@ pub(crate) struct SealCount {
     pub unknown: u64,
     /// The key of the first of these.
     pub first_unknown: Option<String>,
-    /// The key of the first record that is damaged: no key would open it.
+    /// Those that are damaged: no key would open them.
+    pub damaged: u64,
+    /// The key of the first of these.
     pub first_damaged: Option<String>,
 }
 
@@ -76,6 +78,7 @@ impl Keyring {
                 count.first_unknown.get_or_insert_with(key);
             }
             SealedWith::Nothing => {
+                count.damaged = count.damaged.saturating_add(1);
                 let key = || change.key.clone();
                 count.first_damaged.get_or_insert_with(key);
             }

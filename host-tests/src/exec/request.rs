@@ -288,7 +288,7 @@ impl Operation {
             "accept-clock" => Self::AcceptClock {},
             "close-event-run" => Self::CloseEventRun {},
             "stats" => Self::Stats {},
-            _ => return Err(fields.invalid("op", "must be an operation that there is here")),
+            _ => return Err(fields.invalid("op", "is not an operation")),
         })
     }
 }

@@ -105,6 +105,12 @@ impl Journal for MemoryJournal {
         }
     }
 
+    async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        self.shared.available()?;
+        let tenants = self.shared.lock();
+        Ok(tenants.get(&tenant).is_some_and(|part| part.lease.holds()))
+    }
+
     async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
         self.shared.available()?;
         Ok(self.shared.lock().contains_key(&tenant))

@@ -89,6 +89,7 @@ mod message;
 mod reader;
 mod scan;
 mod stream;
+mod watches;
 mod writer;
 
 use std::fmt;
@@ -102,6 +103,7 @@ use async_trait::async_trait;
 
 use super::{Change, Journal, JournalError, Scan, TenantId, Writer};
 use stream::{Place, within};
+use watches::Watches;
 
 /// How often something is tried that may have to do with servers that change roles.
 const TRIES: u32 = 8;
@@ -216,6 +218,7 @@ fn without_password(url: &str) -> String {
 pub struct NatsJournal {
     context: Context,
     options: NatsOptions,
+    watches: Watches,
 }
 
 impl NatsJournal {
@@ -281,7 +284,11 @@ impl NatsJournal {
         let mut context = jetstream::new(client);
         context.set_timeout(options.patience);
         stream::check_account(&context, options.patience).await?;
-        Ok(Self { context, options })
+        Ok(Self {
+            context,
+            options,
+            watches: Watches::default(),
+        })
     }
 
     fn place(&self, tenant: TenantId) -> Place {
@@ -293,8 +300,15 @@ impl NatsJournal {
 impl Journal for NatsJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
         let stream = stream::open(&self.context, self.place(tenant), &self.options).await?;
-        let writer = contender::take_over(stream, &self.options).await?;
+        let writer = contender::take_over(tenant, stream, &self.options, &self.watches).await?;
         Ok(Box::new(writer))
+    }
+
+    async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        match stream::find(&self.context, self.place(tenant), &self.options).await? {
+            Some(stream) => contender::is_held(tenant, &stream, &self.watches).await,
+            None => Ok(false),
+        }
     }
 
     async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {

@@ -15,7 +15,8 @@ use super::error::ApiError;
 use super::input::Body;
 use crate::durable::{DurableError, DurableHost};
 use crate::error::SessionError;
-use crate::guard::{GuardError, GuardFailure};
+use crate::guard::{Claims, GuardError, GuardFailure, GuardResult};
+use crate::imports::within;
 use crate::journal::TenantId;
 use crate::token::Token;
 
@@ -92,8 +93,8 @@ impl FromRequestParts<Arc<Service>> for Agent {
 
 /// An agent, and the body of its request.
 ///
-/// Whoever presents what the guard refuses is told so at once: the body is not waited for, and what is
-/// wrong with it is not told. A body that is here already costs no question to the guard.
+/// A token that the guard refuses is answered with 401 before the body has come, and whatever is
+/// wrong with the body. The guard is not asked if a good body has come already: the route asks it.
 pub struct AgentWith<T> {
     pub agent: Agent,
     pub body: T,
@@ -129,8 +130,8 @@ where
 }
 
 /// The refusal of a token that the guard says no to. A guard that does not answer has refused nobody.
-async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
-    match service.guard.validate_token(token.to_string()).await {
+pub(super) async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+    match validate(service, token).await {
         Err(GuardFailure::Error(error)) if !matches!(error, GuardError::Unavailable(_)) => {
             Err(not_good())
         }
@@ -140,7 +141,7 @@ async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), Ap
 
 /// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
 async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
-    match service.guard.validate_token(token.to_string()).await {
+    match validate(service, token).await {
         Ok(_) => Ok(()),
         Err(GuardFailure::Error(error)) => {
             let error = DurableError::Session(SessionError::Guard(error));
@@ -150,6 +151,14 @@ async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiE
             Err(ApiError::unavailable("the service cannot answer this now"))
         }
     }
+}
+
+/// Asks the guard, which has as long for its answer as when the component asks.
+async fn validate(service: &Service, token: &Token) -> GuardResult<Claims> {
+    let deadline = service.tenants.guard_deadline();
+    // Made inside, so that a panic in the call itself is contained too.
+    let call = async { service.guard.validate_token(token.to_string()).await };
+    within(deadline, call).await
 }
 
 fn not_good() -> ApiError {

@@ -14,6 +14,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 pub struct Activity {
     /// Requests whose answers are not written.
     requests: AtomicUsize,
+    /// The routes work on a request. hyper takes one at a time.
+    in_a_route: AtomicBool,
     /// Something is written that the client has not taken yet.
     writing: AtomicBool,
     /// A request was answered before its body had ended.
@@ -24,6 +26,16 @@ impl Activity {
     /// Whether the client waits for an answer, or for a part of one.
     pub fn owes_an_answer(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0 || self.writing.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the routes work on a request.
+    pub fn is_in_a_route(&self) -> bool {
+        self.in_a_route.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the routes work on a request.
+    pub fn set_in_a_route(&self, in_a_route: bool) {
+        self.in_a_route.store(in_a_route, Ordering::Relaxed);
     }
 
     /// Tells whether something is written that the client has not taken yet.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use tokio::time::sleep;
 
@@ -16,27 +15,25 @@ use super::{MAX_BODY, Service};
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(1);
 
 /// Reads the body of a request to its end.
-pub async fn read(request: Request, service: &Service) -> Result<(Parts, Bytes), ApiError> {
-    let (parts, body) = request.into_parts();
-    if !is_plain(&parts.headers) {
+pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError> {
+    if !is_plain(request.headers()) {
         return Err(ApiError::unsupported_content_coding());
     }
     // One that is said to be too large need not come.
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
         return Err(ApiError::body_too_large(MAX_BODY));
     }
-    let reading = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
+    let reading = Bytes::from_request(request, &());
     let at_the_end = async {
         service.closing.clone().begun().await;
         sleep(PATIENCE_AT_THE_END).await;
     };
-    let body = tokio::select! {
+    tokio::select! {
         biased;
-        body = reading => body.map_err(|rejection| unreadable(&rejection))?,
-        () = sleep(service.body_timeout) => return Err(ApiError::request_timeout()),
-        () = at_the_end => return Err(ApiError::request_timeout()),
-    };
-    Ok((parts, body))
+        body = reading => body.map_err(|rejection| unreadable(&rejection)),
+        () = sleep(service.body_timeout) => Err(ApiError::request_timeout()),
+        () = at_the_end => Err(ApiError::request_timeout()),
+    }
 }
 
 /// Whether the content is not encoded (RFC 9110, section 8.4).
@@ -54,6 +51,6 @@ fn is_plain(headers: &HeaderMap) -> bool {
 fn unreadable(rejection: &BytesRejection) -> ApiError {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(MAX_BODY),
-        _ => ApiError::bad_request(rejection.body_text()),
+        _ => ApiError::bad_request("the body ended early or is malformed"),
     }
 }

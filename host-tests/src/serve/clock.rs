@@ -1,7 +1,7 @@
 //! Workspaces whose time is ahead of the host's clock (R6).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -51,10 +51,20 @@ pub fn message(lagging: &[(TenantId, u64)]) -> String {
 pub struct Warnings(Mutex<HashMap<TenantId, Instant>>);
 
 impl Warnings {
+    /// Forgets the workspaces that are not among these, which are loaded.
+    pub fn retain(&self, loaded: impl IntoIterator<Item = TenantId>) {
+        let loaded: HashSet<TenantId> = loaded.into_iter().collect();
+        self.lock().retain(|id, _| loaded.contains(id));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the line for the log, if it is time for one. `lag` is that of a workspace in which the
     /// clock is behind, in milliseconds.
     pub fn line(&self, id: TenantId, lag: Option<u64>) -> Option<String> {
-        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.lock();
         let Some(lag) = lag else {
             warned.remove(&id);
             return None;
@@ -87,6 +97,18 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(is_warned(one, Some(61_000)));
         assert!(!is_warned(one, None) && is_warned(one, Some(61_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_that_is_unloaded_while_it_lags_is_forgotten() {
+        let warnings = Warnings::default();
+        let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
+        for id in [one, other] {
+            assert!(warnings.line(id, Some(61_000)).is_some());
+        }
+        warnings.retain([other]);
+        assert_eq!(warnings.lock().len(), 1);
+        assert!(warnings.line(other, Some(61_000)).is_none());
     }
 
     #[test]

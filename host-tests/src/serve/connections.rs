@@ -1,8 +1,8 @@
 //! Connections: how many there are, how long they may wait for a request and for their client, and how
 //! they end.
 //!
-//! axum's own `serve` bounds none of that, so that whoever sends half a request, or none, or never reads,
-//! would keep a connection for ever.
+//! axum's own `serve` bounds none of that: a client that sends half a request, or none, or never
+//! reads, would hold its connection without limit.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -115,15 +115,17 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
         limits.write_timeout,
     );
     if !no_clock::hyper_can_tell_the_time() {
-        return no_clock::refuse(socket, &activity, limits.header_timeout).await;
+        return no_clock::refuse(socket, &activity, limits.header_timeout, closing).await;
     }
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(|request: Request<Incoming>| {
         let serving = Serving::new(Arc::clone(&activity));
         let request = request.map(|body| Received::new(body, Arc::clone(&activity)));
+        activity.set_in_a_route(true);
         let answering = routes.call(request);
         async {
             let answer = answering.await?;
+            activity.set_in_a_route(false);
             Ok::<_, Infallible>(answer.map(|body| Answered::new(body, serving)))
         }
     });
@@ -136,8 +138,18 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
         .serve_connection(TokioIo::new(socket), service);
     let mut serving = pin!(serving);
     tokio::select! {
+        biased;
+        // First, so that a request that came before a reset is read.
         () = poll_fn(|context| poll_connection(serving.as_mut(), context)) => return,
-        () = reset(&stream) => return,
+        () = reset(&stream) => {
+            // To drop the connection drops the route that works on its request. What is left of the
+            // body is read for it; a body that the reset cut off ends the connection.
+            return poll_fn(|context| match poll_connection(serving.as_mut(), context) {
+                Poll::Pending if !activity.is_in_a_route() => Poll::Ready(()),
+                polled => polled,
+            })
+            .await;
+        }
         () = closing.begun() => {}
     }
     serving.as_mut().graceful_shutdown();

@@ -241,8 +241,8 @@ impl ApiError {
         error
     }
 
-    /// What an agent is told whose token was to be replaced. The guard can refuse to issue the new
-    /// one, which says nothing about the one that was presented.
+    /// Returns the error of a rotation for an agent whose token the guard accepts. A denial is then
+    /// about the new token and says nothing about the presented one.
     pub fn of_rotation(error: DurableError) -> Self {
         match error {
             DurableError::Session(SessionError::Guard(GuardError::Denied(_))) => {

@@ -47,6 +47,12 @@ pub async fn stream(
     Ok(Sse::new(events).keep_alive(keep_alive))
 }
 
+/// Stands for an id without a run: of a version before runs, or of another service. No run has it.
+const WITHOUT_RUN: EventId = EventId {
+    run: 0,
+    sequence: u64::MAX,
+};
+
 /// The id of an event: its run, and its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EventId {
@@ -57,6 +63,9 @@ struct EventId {
 
 impl EventId {
     fn parse(id: &[u8]) -> Option<Self> {
+        if id.iter().all(u8::is_ascii_digit) {
+            return Some(WITHOUT_RUN);
+        }
         let (run, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
         let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
         if run.len() != 16 || !run.bytes().all(is_hex) {

@@ -20,8 +20,8 @@ const CALLS_IN_A_ROUND: usize = 100;
 
 /// Goes round the tenants that are loaded, for ever: ends their sessions whose time is over, has the
 /// guard asked again for revocations that it has not confirmed, and reports once a minute those whose
-/// clock is behind. The first round begins at once, and
-/// loads the default tenant, so that it is there when the first request comes.
+/// clock is behind. The first round begins at once, and loads the default tenant, so that it is there
+/// when the first request comes.
 ///
 /// It keeps no tenant loaded, but for those of whom the guard has still to confirm something.
 pub async fn housekeeping(tenants: Tenants, every: Duration) {
@@ -32,7 +32,9 @@ pub async fn housekeeping(tenants: Tenants, every: Duration) {
     let warnings = Warnings::default();
     loop {
         rounds.tick().await;
-        stream::iter(tenants.loaded_hosts())
+        let hosts = tenants.loaded_hosts();
+        warnings.retain(hosts.iter().map(|(id, _)| *id));
+        stream::iter(hosts)
             .for_each_concurrent(AT_A_TIME, async |(id, host)| {
                 if let Ok(stats) = host.stats().await
                     && let Some(line) = warnings.line(id, lag_of(&stats))

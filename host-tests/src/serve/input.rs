@@ -86,7 +86,7 @@ impl<T: for<'a> FromFields<'a>> FromRequest<Arc<Service>> for Body<T> {
         if !is_json(request.headers())? {
             return Err(ApiError::unsupported_media_type());
         }
-        let (_, body) = body::read(request, service).await?;
+        let body = body::read(request, service).await?;
         Ok(Self(fields::read("body", &body)?))
     }
 }

@@ -19,6 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::Service;
 use super::error::ApiError;
+use super::protocol::WasHead;
 use crate::bindings::exports::clawdb::session::settings::Statistics;
 use crate::durable::Figures;
 use crate::tenants::{KeyReport, Tenants};
@@ -70,7 +71,10 @@ pub async fn observe(
     next: Next,
 ) -> Response {
     let begin = Instant::now();
-    let method = name_of(request.method());
+    let method = match request.extensions().get::<WasHead>() {
+        Some(WasHead) => "HEAD",
+        None => name_of(request.method()),
+    };
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
     let answer = next.run(request).await;
@@ -268,6 +272,11 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
             "Workspaces that refuse their calls because no state key that was given opens their \
              records: start the service with the key that they are sealed with",
             keys.missing_workspaces,
+        ),
+        (
+            "damaged_records",
+            "Records that no key opens because they are damaged: restore them from a backup",
+            keys.damaged_records,
         ),
     ];
     for (name, help, figure) in gauges {

@@ -49,10 +49,14 @@
 //!
 //! # Connections that are dropped
 //!
-//! A request that has come whole is carried out, whether or not the client waits for the answer. A client
-//! may close its half of the connection after the request and still gets the answer. One that gets no
-//! answer does not know whether the request took effect. A change that took effect and was not answered is
-//! made durable a moment later; it is lost if the process dies before that.
+//! A request that the service has received whole is carried out, also if the client closes or
+//! resets the connection before the answer. There are exceptions: a request that takes longer than
+//! 30 s, one that is unfinished 10 s after the service was told to end, and one that was sent
+//! before the answer to an earlier request on the same connection was read may or may not be
+//! carried out. A client may close its half of the connection after the request and still gets the
+//! answer. One that gets no answer does not know whether the request took effect. A change that
+//! took effect and was not answered is made durable a moment later; it is lost if the process dies
+//! before that.
 //!
 //! | route | what may have happened | what to do |
 //! |---|---|---|
@@ -62,14 +66,16 @@
 //! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | ask again, which takes another one |
 //! | `DELETE /v1/sessions/{id}` | the session has ended | ask again; 404 says that it has ended |
 //! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | ask again; `revoked` counts only those that were live by then |
+//! | `POST /v1/clock/accept` | the clock is accepted, and the sessions have ended | ask again; 409 `clock_not_behind` says that it took effect |
 //! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | ask again; for events, with `Last-Event-ID` |
 //!
 //! # Who
 //!
 //! An admin presents the [admin key](AdminKey), as `X-Admin-Key` or as `Authorization: Bearer`. An
-//! agent presents its token as `Authorization: Bearer`. `/metrics` and `/healthz` ask for nothing and
-//! tell nothing of any session (they name workspaces whose state key is missing); bind to a loopback address, as the command line does unless told
-//! otherwise, or put a proxy in front. There is no TLS here: that is the proxy's.
+//! agent presents its token as `Authorization: Bearer`. `/metrics` and `/healthz` ask for nothing
+//! and tell nothing of any session, but they name workspaces: both those whose state key is missing,
+//! and `/healthz` also those whose clock is behind. Bind to a loopback address, as the command line
+//! does by default, or put a proxy in front. The proxy has to provide TLS: the service has none.
 //!
 //! # Workspaces
 //!
@@ -81,11 +87,20 @@
 //! # Errors
 //!
 //! `{"error": "<name>", "message": "<for people>"}`, also for what no route was found for, and
-//! `Cache-Control: no-store`. hyper answers what it cannot take for a request before the service sees it,
-//! without a body and without that header: 400 for a malformed request, 414 for a target above 65,534
-//! bytes, 431 for more than 256 header fields or a head above some 400 KiB. A connection on which no whole
-//! head comes within 30 s, or on which nothing of an answer is taken for 30 s, is closed without an answer.
-//! While the machine's clock shows a time before 1970, every answer is 503.
+//! `Cache-Control: no-store`. hyper answers some requests before the service sees them, without a
+//! body and without that header:
+//!
+//! | status | request |
+//! |---|---|
+//! | 400 | a malformed head, a `Content-Length` that is no number, or `Transfer-Encoding` without `chunked` at its end |
+//! | 414 | a target above 65,534 bytes, in a head of up to some 400 KiB |
+//! | 431 | more than 256 header fields, a head above some 400 KiB (a longer target included), or a `Content-Length` of 2^64 - 2 or above |
+//! | none: the connection is closed | the preface of HTTP/2 |
+//!
+//! If both `Transfer-Encoding` and `Content-Length` are present, the latter is ignored and the
+//! connection is closed after the answer. A connection is closed without an answer if no whole head
+//! comes within 30 s, or if the client's kernel accepts nothing of an answer for 30 s. While the
+//! machine's clock shows a time before 1970 or after 9999, every answer is 503.
 //!
 //! | status | `error` |
 //! |---|---|
@@ -97,12 +112,13 @@
 //! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s when the service ends |
 //! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
 //! | 410 | `session_expired` |
-//! | 413 | `body_too_large`: above 64 KiB; told as soon as so much has come |
+//! | 413 | `body_too_large`: above 64 KiB; answered when 64 KiB have come, without waiting for the rest |
 //! | 414 | `uri_too_long`: a path and query above 8 KiB |
 //! | 415 | `unsupported_media_type`: a body that is not said to be `application/json`, or is encoded (`Content-Encoding`; then with `Accept-Encoding: identity`) |
 //! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
 //! | 431 | `header_fields_too_large`: more than 100 header fields, or above 64 KiB of them |
 //! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
+//! | 501 | `not_implemented`: a `Transfer-Encoding` other than `chunked` |
 //! | 502 | `guard_error`: the token authority failed, or gave an answer that is of no use |
 //! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
 //! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
@@ -132,11 +148,12 @@
 //! | `Last-Event-ID` | answer |
 //! |---|---|
 //! | an id of the current run | the events after it; `missed` of the first is exact, 0 where nothing was lost |
-//! | an id of another run, or one after the newest event | an event `gap`, then all events that the instance has; `missed` of the first is 0 |
+//! | an id of another run, one after the newest event, or decimal digits alone (an id of a version before runs) | an event `gap`, then all events that the instance has; `missed` of the first is 0 |
 //! | anything else, or two of them | 400 |
 //!
-//! `event: gap` has no `id`, and as data `last_event_id`, `run` (the current one, null before the first
-//! session) and `message`: events after `last_event_id` may be missing, and how many is not known. A
+//! `event: gap` has no `id`, and as data `last_event_id` (null where the reader has had no event, or
+//! presented an id without a run), `run` (the current one, null before the first session) and
+//! `message`: events after `last_event_id` may be missing, and how many is not known. A
 //! service that ended in order leaves its run to the next one; after a crash there is a gap. The stream
 //! goes on when the instance is replaced, with a gap where that was lost, and ends when the service does
 //! or the workspace is lost. Where nothing happens, a comment is sent every 15 s; a reader that has left
@@ -205,11 +222,11 @@ pub struct ServeOptions {
     /// How long a connection waits for the headers of the next request; 30 s by default, not zero.
     pub header_timeout: Duration,
     /// How long a client may take nothing of an answer before its connection is closed; 30 s by
-    /// default, not zero.
+    /// default, not zero. A client that reads slowly has taken something when its kernel says so,
+    /// which with a large receive buffer is once for several hundred KiB.
     pub write_timeout: Duration,
     /// How often a comment is sent on a stream of events where nothing happens; 15 s by default, not
-    /// zero. A reader
-    /// that has left keeps its connection's place so long at most.
+    /// zero. The connection of a reader that has left is freed within that time.
     pub keep_alive: Duration,
     /// How many connections there are at a time at most; 4,096 by default, at least 1. Further ones
     /// wait.

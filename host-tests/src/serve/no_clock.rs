@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::Closing;
 use super::activity::Activity;
 use super::socket::Socket;
 
@@ -20,11 +21,21 @@ pub fn hyper_can_tell_the_time() -> bool {
     since.is_ok_and(|since| since.as_secs() <= LAST_SECOND)
 }
 
-/// Answers whatever the first request is: 503.
-pub async fn refuse(mut socket: Socket, activity: &Activity, header_timeout: Duration) {
+/// Answers whatever the first request is: 503. Ends when the service closes before there is one.
+pub async fn refuse(
+    mut socket: Socket,
+    activity: &Activity,
+    header_timeout: Duration,
+    closing: Closing,
+) {
     let mut some = [0; 1_024];
+    let read = tokio::select! {
+        biased;
+        read = timeout(header_timeout, socket.read(&mut some)) => read,
+        () = closing.begun() => return,
+    };
     // A client that has sent nothing yet does not expect an answer.
-    if !matches!(timeout(header_timeout, socket.read(&mut some)).await, Ok(Ok(read)) if read > 0) {
+    if !matches!(read, Ok(Ok(read)) if read > 0) {
         return;
     }
     let body = r#"{"error":"unavailable","message":"the clock of this machine is not set"}"#;

@@ -1,12 +1,19 @@
 //! The routes of sessions.
 
+use std::sync::Arc;
+
 use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::access::{Admin, Agent, AgentWith};
+use super::Service;
+use super::access::{Admin, Agent, AgentWith, refused_by_the_guard};
 use super::error::ApiError;
 use super::form::{GrantForm, RevocationForm, SessionForm};
 use super::input::{AuthorizeBody, Body, CreateBody, Id};
+use crate::durable::DurableError;
+use crate::error::SessionError;
+use crate::guard::GuardError;
 
 type Answer<T> = Result<Json<T>, ApiError>;
 type Created = Result<(StatusCode, Json<GrantForm>), ApiError>;
@@ -42,16 +49,30 @@ pub async fn me(Agent { token, host }: Agent) -> Answer<SessionForm> {
     Ok(Json(session.map_err(ApiError::of_agent)?.into()))
 }
 
-pub async fn rotate(Agent { token, host }: Agent) -> Answer<GrantForm> {
-    let grant = host.rotate(token).await;
+pub async fn rotate(
+    State(service): State<Arc<Service>>,
+    Agent { token, host }: Agent,
+) -> Answer<GrantForm> {
+    let grant = host.rotate(token.clone()).await;
+    if let Err(DurableError::Session(SessionError::Guard(GuardError::Denied(_)))) = &grant {
+        // The guard denied the presented token or the new one, and the error is the same.
+        refused_by_the_guard(&service, &token).await?;
+    }
     Ok(Json(grant.map_err(ApiError::of_rotation)?.into()))
 }
 
-pub async fn authorize(with: AgentWith<AuthorizeBody>) -> Answer<SessionForm> {
+pub async fn authorize(
+    State(service): State<Arc<Service>>,
+    with: AgentWith<AuthorizeBody>,
+) -> Answer<SessionForm> {
     let AgentWith {
         agent: Agent { token, host },
         body,
     } = with;
-    let session = host.authorize(token, body.scope).await;
+    let session = host.authorize(token.clone(), body.scope).await;
+    if let Err(DurableError::Session(SessionError::InvalidArgument(_))) = &session {
+        // The component checks the scope before the token.
+        refused_by_the_guard(&service, &token).await?;
+    }
     Ok(Json(session.map_err(ApiError::of_agent)?.into()))
 }

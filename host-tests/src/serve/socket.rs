@@ -20,6 +20,11 @@ use super::activity::Activity;
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGERED: usize = 4 << 20;
 
+/// How many bytes of an answer the kernel holds that it has not sent. By default it reports a
+/// socket as writable only when a third of the send buffer is free, which can be megabytes: a slow
+/// client would seem to take nothing meanwhile.
+const MAX_UNSENT: u32 = 16 << 10;
+
 /// A socket with limits.
 pub struct Socket {
     stream: Arc<TcpStream>,
@@ -39,6 +44,8 @@ struct Lingering {
 impl Socket {
     /// Ends with [`io::ErrorKind::TimedOut`] when the client takes nothing for `write_timeout`.
     pub fn new(stream: Arc<TcpStream>, activity: Arc<Activity>, write_timeout: Duration) -> Self {
+        // Without it, a slow client is cut off sooner, and all else works.
+        let _ = limit_unsent(&stream);
         Self {
             stream,
             activity,
@@ -99,6 +106,18 @@ impl Socket {
         }
         Poll::Ready(())
     }
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)
+}
+
+/// Where the kernel has no such limit, the whole send buffer gets one.
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
+    let max = usize::try_from(MAX_UNSENT).unwrap_or(usize::MAX);
+    SockRef::from(stream).set_send_buffer_size(max.saturating_mul(4))
 }
 
 impl AsyncRead for Socket {

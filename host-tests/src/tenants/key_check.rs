@@ -26,7 +26,7 @@ const REPEATED_AFTER: Duration = Duration::from_mins(1);
 const MAX_PAUSE: u32 = 60;
 
 /// Checks all, reseals what is under a previous key, and tries again what could not be done, for as
-/// long as anybody has the pool and it is not shut down.
+/// long as the pool is there and is not shut down.
 pub(super) async fn run(pool: Weak<Pool>, keyring: Keyring) {
     let Some((keys, tick)) = pool
         .upgrade()
@@ -83,7 +83,7 @@ struct KeyCheck {
     problem: Option<String>,
 }
 
-/// Nobody has the pool any more, or it is shut down.
+/// The pool was dropped or is shut down.
 struct Ended;
 
 /// What a round came to.
@@ -235,12 +235,28 @@ impl KeyCheck {
             }
             self.scan_again(&pool, id).await?;
         }
-        let (missing, previous) = {
+        let damaged = self.keys.lock().damaged_of(id);
+        if let Some(first) = damaged {
+            // The same here.
+            let look = self.keyring.look(&*pool.journal, id, &first).await;
+            if look.is_ok_and(|found| found.damaged > 0) {
+                return Ok(());
+            }
+            self.scan_again(&pool, id).await?;
+        }
+        let (is_refused, previous) = {
             let keys = self.keys.lock();
-            (keys.missing_of(id), keys.previous_of(id))
+            let is_refused = keys.missing_of(id).is_some() || keys.damaged_of(id).is_some();
+            (is_refused, keys.previous_of(id))
         };
-        if missing.is_some() || previous == 0 {
+        if is_refused || previous == 0 {
             return Ok(());
+        }
+        match pool.is_held_elsewhere(id).await {
+            Ok(true) => return self.held(&pool, id).await,
+            Err(error @ JournalError::Unavailable(_)) => return Err(Stop::Unavailable(error)),
+            // What is wrong is told when the tenant is loaded.
+            Ok(false) | Err(_) => {}
         }
         self.keys.lock().set_resealing(Some(id));
         let resealed = self.reseal(&pool, id).await;
@@ -249,22 +265,30 @@ impl KeyCheck {
             Ok(()) => {
                 self.scan_again(&pool, id).await?;
                 let mut keys = self.keys.lock();
+                keys.note_free(id);
                 let left = keys.previous_of(id);
                 keys.note_resealed(previous.saturating_sub(left));
             }
             Err(_) if pool.is_closed() => return Err(Stop::Ended),
-            Err(DurableError::NotOwner(_)) => {
-                // It may have done so already.
-                self.scan_again(&pool, id).await?;
-                self.keys.lock().note_held(id);
-                self.log_held(&pool, id);
-            }
+            Err(DurableError::NotOwner(_)) => self.held(&pool, id).await?,
             Err(DurableError::StateKeyMissing(missing)) => {
                 self.keys.lock().note_missing(missing);
                 self.log_missing(&pool, id);
             }
-            Err(error) => self.problem = Some(format!("workspace {id}: {error}")),
+            Err(error) => {
+                self.keys.lock().note_free(id);
+                self.problem = Some(format!("workspace {id}: {error}"));
+            }
         }
+        Ok(())
+    }
+
+    /// Another host has the tenant, and has to reseal its records.
+    async fn held(&mut self, pool: &Pool, id: TenantId) -> Result<(), Stop> {
+        // It may have done so already.
+        self.scan_again(pool, id).await?;
+        self.keys.lock().note_held(id);
+        self.log_held(pool, id);
         Ok(())
     }
 
@@ -296,14 +320,17 @@ impl KeyCheck {
         Ok(pool)
     }
 
-    /// Tells how far it is, where that is of interest to anybody and was not told just now.
+    /// Tells how far it is, unless there is no rotation and nothing is wrong, or the same was told
+    /// just now.
     fn tell(&mut self) {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
         let report = pool.keys();
         let rotates = !pool.options.config.previous_state_keys.is_empty();
-        let is_well = report.missing_workspaces == 0 && report.problem.is_none();
+        let is_well = report.missing_workspaces == 0
+            && report.damaged_workspaces == 0
+            && report.problem.is_none();
         let Some(tell) = pool.options.key_progress.as_ref() else {
             return;
         };

@@ -1,9 +1,10 @@
 //! What is known of the keys that the records of a journal are sealed with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
@@ -34,12 +35,21 @@ pub struct KeyReport {
     pub held_workspaces: u64,
     /// The first 20 of these, by their ids.
     pub held: Vec<TenantId>,
+    /// The time from when each of these was first found to be another host's to when it last was;
+    /// the shortest of them. Zero where there are none.
+    pub held_for: Duration,
     /// How many records were resealed since the start, and are under the state key now.
     pub resealed_records: u64,
     /// How many workspaces have records that no key opens. They refuse their calls.
     pub missing_workspaces: u64,
     /// The first 20 of these, by their ids.
     pub missing: Vec<MissingStateKey>,
+    /// How many records are damaged: no key opens them, and they are not resealed.
+    pub damaged_records: u64,
+    /// How many workspaces these are of. They refuse their calls when they are loaded.
+    pub damaged_workspaces: u64,
+    /// The first 20 of these, by their ids.
+    pub damaged: Vec<TenantId>,
     /// How many rounds are over: in each, all is tried once that is still to be done.
     pub rounds: u64,
     /// What failed in the last round. It is tried again.
@@ -51,7 +61,10 @@ impl KeyReport {
     /// needed any more. It says nothing of a host that still has one of them as its state key.
     #[must_use]
     pub const fn previous_keys_may_go(&self) -> bool {
-        self.complete && self.previous_records == 0 && self.missing_workspaces == 0
+        self.complete
+            && self.previous_records == 0
+            && self.missing_workspaces == 0
+            && self.damaged_workspaces == 0
     }
 
     /// The ids of the workspaces in [`KeyReport::missing`], for a message; it says where there are more.
@@ -108,6 +121,15 @@ impl fmt::Display for KeyReport {
                 self.missing_names()
             )?;
         }
+        if self.damaged_workspaces > 0 {
+            write!(
+                f,
+                "; {} records of {} are damaged, whatever the key: restore these workspaces from a \
+                 backup of the journal",
+                self.damaged_records,
+                names(self.damaged.iter().copied(), self.damaged_workspaces)
+            )?;
+        }
         if let Some(problem) = &self.problem {
             write!(f, "; this failed and is tried again: {problem}")?;
         }
@@ -140,6 +162,7 @@ struct Known {
     records: u64,
     previous: BTreeMap<TenantId, Previous>,
     missing: BTreeMap<TenantId, MissingStateKey>,
+    damaged: BTreeMap<TenantId, Damaged>,
     resealing: Option<TenantId>,
     resealed: u64,
     rounds: u64,
@@ -151,7 +174,21 @@ struct Known {
 struct Previous {
     records: u64,
     /// Another host has the tenant.
-    held: bool,
+    held: Option<Held>,
+}
+
+/// When a tenant was first and last found to be another host's.
+#[derive(Clone, Copy)]
+struct Held {
+    first: Instant,
+    last: Instant,
+}
+
+/// Damaged records of a tenant.
+struct Damaged {
+    records: u64,
+    /// The key of the first of them.
+    first: String,
 }
 
 impl KeyState {
@@ -209,11 +246,21 @@ impl Locked<'_> {
                 self.known.previous.remove(&id);
             }
             records => {
-                let previous = Previous {
-                    records,
-                    held: false,
-                };
+                let held = self.known.previous.get(&id).and_then(|it| it.held);
+                let previous = Previous { records, held };
                 self.known.previous.insert(id, previous);
+            }
+        }
+        match &found.first_damaged {
+            None => {
+                self.known.damaged.remove(&id);
+            }
+            Some(first) => {
+                let damaged = Damaged {
+                    records: found.damaged,
+                    first: first.clone(),
+                };
+                self.known.damaged.insert(id, damaged);
             }
         }
         match found.missing(id) {
@@ -222,7 +269,7 @@ impl Locked<'_> {
         }
     }
 
-    /// So many records were looked at for the first time.
+    /// Adds to the number of the records that were looked at.
     pub fn note_records(&mut self, count: u64) {
         self.known.records = self.known.records.saturating_add(count);
     }
@@ -241,7 +288,16 @@ impl Locked<'_> {
     /// Another host has the tenant.
     pub fn note_held(&mut self, id: TenantId) {
         if let Some(previous) = self.known.previous.get_mut(&id) {
-            previous.held = true;
+            let now = Instant::now();
+            let first = previous.held.map_or(now, |held| held.first);
+            previous.held = Some(Held { first, last: now });
+        }
+    }
+
+    /// No other host has the tenant.
+    pub fn note_free(&mut self, id: TenantId) {
+        if let Some(previous) = self.known.previous.get_mut(&id) {
+            previous.held = None;
         }
     }
 
@@ -258,12 +314,13 @@ impl Locked<'_> {
         self.known.resealed = self.known.resealed.saturating_add(records);
     }
 
-    /// Those with records under a previous key, and those with records that no key opens.
-    pub fn outstanding(&self) -> Vec<TenantId> {
-        let previous = self.known.previous.keys();
-        let missing = self.known.missing.keys();
-        let only_missing = missing.filter(|id| !self.known.previous.contains_key(id));
-        previous.chain(only_missing).copied().collect()
+    /// Those with records under a previous key, with records that no key opens, and with damaged
+    /// ones.
+    pub fn outstanding(&self) -> BTreeSet<TenantId> {
+        let known = &self.known;
+        let previous = known.previous.keys();
+        let refused = known.missing.keys().chain(known.damaged.keys());
+        previous.chain(refused).copied().collect()
     }
 
     /// What is known of the tenant's records that no key opens.
@@ -271,20 +328,28 @@ impl Locked<'_> {
         self.known.missing.get(&id).cloned()
     }
 
+    /// The key of the tenant's first record that is damaged.
+    pub fn damaged_of(&self, id: TenantId) -> Option<String> {
+        self.known.damaged.get(&id).map(|it| it.first.clone())
+    }
+
     /// How many records of the tenant are under a previous key.
     pub fn previous_of(&self, id: TenantId) -> u64 {
         self.known.previous.get(&id).map_or(0, |it| it.records)
     }
 
-    /// The report, if of the tenant that is being resealed so many records are done already.
+    /// Returns the report. `resealed_of_current` is how many records of the tenant that is being
+    /// resealed are done.
     pub fn report(&self, resealed_of_current: u64) -> KeyReport {
         let known = &self.known;
         let current = known.resealing.map_or(0, |id| self.previous_of(id));
         let ahead = resealed_of_current.min(current.saturating_sub(1));
         let previous = known.previous.values().map(|it| it.records);
         let previous = previous.fold(0, u64::saturating_add);
-        let held = known.previous.iter().filter(|(_, it)| it.held);
-        let held = held.map(|(id, _)| *id);
+        let held = known.previous.iter();
+        let held = held.filter_map(|(id, it)| Some((*id, it.held?)));
+        let held_for = held.clone().map(|(_, it)| it.last.duration_since(it.first));
+        let damaged = known.damaged.values().map(|it| it.records);
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         KeyReport {
             meta_checked: *self.state.meta_checked.borrow(),
@@ -294,10 +359,14 @@ impl Locked<'_> {
             previous_records: previous.saturating_sub(ahead),
             previous_workspaces: count(known.previous.len()),
             held_workspaces: count(held.clone().count()),
-            held: held.take(NAMED).collect(),
+            held: held.take(NAMED).map(|(id, _)| id).collect(),
+            held_for: held_for.min().unwrap_or_default(),
             resealed_records: known.resealed.saturating_add(ahead),
             missing_workspaces: count(known.missing.len()),
             missing: known.missing.values().take(NAMED).cloned().collect(),
+            damaged_records: damaged.fold(0, u64::saturating_add),
+            damaged_workspaces: count(known.damaged.len()),
+            damaged: known.damaged.keys().take(NAMED).copied().collect(),
             rounds: known.rounds,
             problem: known.problem.clone(),
         }

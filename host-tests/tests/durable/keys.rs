@@ -142,6 +142,32 @@ async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work(
 }
 
 #[tokio::test]
+async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restored() {
+    let mut stage = Stage::new();
+    let grants = sessions(&mut stage, 1, &[1, 2]).await;
+    let records = stage.journal.records(tenant(2));
+    let session = records.iter().find(|it| it.key != "meta").unwrap();
+    stage.journal.damage(tenant(2), &session.key);
+    let rotating = tenants(&mut stage, 2, &[1]);
+    until("the other tenant is resealed", async || {
+        rotating.keys().rounds > 0 && rotating.keys().resealed_records == 2
+    })
+    .await;
+    let report = rotating.keys();
+    assert!(report.complete && !report.previous_keys_may_go());
+    assert_eq!((report.damaged_records, report.damaged_workspaces), (1, 1));
+    assert_eq!(
+        (report.damaged.clone(), report.problem.clone()),
+        (vec![tenant(2)], None)
+    );
+    let named = format!("1 records of {} are damaged", tenant(2));
+    assert!(report.to_string().contains(&named), "{report}");
+    put(&stage.journal, tenant(2), session.clone()).await;
+    assert_eq!(rotated(&rotating).await.damaged_records, 0);
+    assert_all_live(&rotating, &grants).await;
+}
+
+#[tokio::test]
 async fn a_reseal_that_was_cut_off_goes_on_the_next_time() {
     let mut stage = Stage::new();
     let grants = sessions(&mut stage, 1, &[1]).await;

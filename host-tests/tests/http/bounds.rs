@@ -78,6 +78,20 @@ fn a_service_has_no_bound_that_lets_nothing_through() {
         ),
         (
             ServeOptions {
+                write_timeout: zero,
+                ..options()
+            },
+            "write_timeout (0 s) must be longer",
+        ),
+        (
+            ServeOptions {
+                keep_alive: zero,
+                ..options()
+            },
+            "keep_alive (0 s) must be longer",
+        ),
+        (
+            ServeOptions {
                 housekeeping: zero,
                 ..options()
             },

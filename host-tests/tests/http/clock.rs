@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
 use clawdb_session_host::clock::{Clock, ManualClock, SystemClock};
 use clawdb_session_host::durable::DurableOptions;
 use clawdb_session_host::host::HostOptions;
-use clawdb_session_host::journal::TenantId;
 use clawdb_session_host::journal::redb::RedbJournal;
+use clawdb_session_host::journal::{Change, Journal, TenantId};
 use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
 use nix::sys::signal::Signal;
@@ -20,6 +21,7 @@ use crate::program::{Program, start, with_key};
 use crate::service::{ADMIN_KEY, Answer, TestService, answer, engine, keyed, text, until, worker};
 
 const DAY: Duration = Duration::from_hours(24);
+const DAMAGED: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 
 async fn accept(service: &TestService) -> Answer {
@@ -115,6 +117,10 @@ async fn r06_an_admin_accepts_a_clock_that_was_set_back() {
 
 /// Leaves a session in the journal that was made when the clock was a day ahead.
 async fn live_through_a_wrong_time(file: &Path) {
+    live_through_a_wrong_time_in(file, TenantId::default(), keyed()).await;
+}
+
+async fn live_through_a_wrong_time_in(file: &Path, id: TenantId, config: Config) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     clock.advance(DAY);
     let guard = JwtGuard::new(&[1; 32]).unwrap().with_clock(clock.clone());
@@ -122,20 +128,40 @@ async fn live_through_a_wrong_time(file: &Path) {
         clock,
         ..HostOptions::new(guard)
     };
-    let options = DurableOptions::new(engine().clone(), host, keyed());
+    let options = DurableOptions::new(engine().clone(), host, config);
     let journal = Arc::new(RedbJournal::open(file).await.unwrap());
     let tenants = Tenants::new(options, journal, TenantLimits::default()).unwrap();
-    let host = tenants.tenant(TenantId::default()).await.unwrap();
+    let host = tenants.tenant(id).await.unwrap();
     let agent = "0a9e0000-0000-4000-8000-000000000001";
     host.create_session(agent, "worker", vec![], None)
         .await
         .unwrap();
     tenants.shutdown().await;
     drop((host, tenants));
+    closed(file).await;
+}
+
+async fn closed(file: &Path) {
     until("the file is closed", async || {
         File::open(file).unwrap().try_lock().is_ok()
     })
     .await;
+}
+
+/// Puts a workspace into the journal whose only record is damaged.
+async fn damaged_workspace(file: &Path, id: TenantId) {
+    let journal = RedbJournal::open(file).await.unwrap();
+    let mut writer = journal.take_over(id).await.unwrap();
+    let damaged = Change {
+        sequence: 1,
+        key: "meta".into(),
+        value: "{}".into(),
+        forget_at: None,
+    };
+    writer.append(&[damaged], 0).await.unwrap();
+    writer.release().await.unwrap();
+    drop(journal);
+    closed(file).await;
 }
 
 fn serve(file: &Path, more: &[&str]) -> Program {
@@ -176,4 +202,39 @@ async fn r06_serve_accepts_at_its_start_a_clock_that_was_set_back_if_it_is_told_
     let program = serve(&file, &["--accept-clock-set-back"]);
     assert_eq!(answer(health(&program)).await.status, 200);
     assert!(!program.end(Signal::SIGTERM).err.contains("accepted"));
+}
+
+#[tokio::test]
+async fn r06_a_clock_is_accepted_in_each_workspace_that_can_whatever_is_wrong_with_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessions.redb");
+    let id = |text: &str| TenantId::new(uuid::Uuid::parse_str(text).unwrap());
+    let foreign = Config {
+        state_key: Some(vec![9; 32]),
+        ..keyed()
+    };
+    live_through_a_wrong_time_in(&file, TenantId::default(), foreign).await;
+    // Before the one that lags, by its id.
+    damaged_workspace(&file, id(DAMAGED)).await;
+    live_through_a_wrong_time_in(&file, id(OTHER), keyed()).await;
+
+    let program = serve(&file, &["--accept-clock-set-back"]);
+    let create = Client::new().post(format!("{}/v1/sessions", program.url));
+    let create = create.header("X-Admin-Key", ADMIN_KEY);
+    let create = create.header("X-Workspace-Id", OTHER).json(&worker());
+    assert_eq!(answer(create).await.status, 201);
+    let left = program.end(Signal::SIGTERM);
+    assert_eq!(left.code, Some(0), "{}", left.err);
+    let default = TenantId::default();
+    for line in [
+        format!("{default}: the clock is not accepted: no state key"),
+        format!("{DAMAGED}: the clock is not accepted: "),
+        format!("{OTHER}: the clock is accepted, 1 sessions ended"),
+    ] {
+        assert!(
+            left.err.contains(&line),
+            "{line} is missing in {}",
+            left.err
+        );
+    }
 }

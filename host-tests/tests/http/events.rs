@@ -173,7 +173,8 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
     let run = second.id().0;
     for nonsense in [
         "x",
-        "1",
+        "1x",
+        "+1",
         "-",
         "-1",
         &format!("{run}-"),
@@ -198,6 +199,30 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
     let twice = comes_back(&service, second.id.as_deref().unwrap());
     let twice = twice.header("Last-Event-ID", second.id.as_deref().unwrap());
     answer(twice).await.assert_refused(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_reader_with_an_id_of_before_runs_is_told_that_events_may_be_missing() {
+    let service = TestService::new().await;
+    for id in ["0", "1", "17", "18446744073709551616", &"9".repeat(100)] {
+        let mut early = Reader::after(&service, id).await;
+        early.sent().await.assert_gap(None);
+    }
+    for _ in 0..3 {
+        service.session().await;
+    }
+    for id in ["0", "1", "3", "17", "18446744073709551616"] {
+        let mut late = Reader::after(&service, id).await;
+        late.sent().await.assert_gap(None);
+        for sequence in 1..=3 {
+            let event = late.event().await;
+            assert_eq!(
+                (&event["sequence"], &event["missed"]),
+                (&json!(sequence), &json!(0)),
+                "{id}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

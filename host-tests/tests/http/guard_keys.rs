@@ -153,6 +153,7 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
             .unwrap();
         assert!(!output.status.success() && output.stdout.is_empty());
         let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(err.lines().count(), 1, "{err}");
         for what in what {
             assert!(err.contains(what), "{what} is missing in: {err}");
         }
@@ -171,6 +172,18 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
         "",
         &[PREVIOUS, "9 previous secrets", "at most 8"],
     );
+    // One of the variable is not said to be from the file, nor the other way round.
+    let mut command = place.serve();
+    fs::write(&file, "0d".repeat(32)).unwrap();
+    let output = command
+        .args(["--listen", "127.0.0.1:0"])
+        .env(SECRET, "x".repeat(32))
+        .env(PREVIOUS, "hunter2")
+        .output()
+        .unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.contains("previous secret 1"), "{err}");
+    assert!(!err.contains(path(&file)), "{err}");
     // Those of the variable and of the file count together.
     refused(
         &[good; 5].join("\n"),

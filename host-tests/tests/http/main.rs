@@ -9,6 +9,7 @@ mod guard_keys;
 mod program;
 mod protocol;
 mod refusals;
+mod resets;
 mod rotation;
 mod service;
 mod sessions;

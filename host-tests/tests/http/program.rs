@@ -345,6 +345,9 @@ async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
     let mut serve = with_key(&[]);
     serve.env("LD_PRELOAD", &library);
     let program = start(serve);
+    // Connections are taken in their order: this one before those that are answered.
+    let address = program.url.strip_prefix("http://").unwrap();
+    let idle = TcpStream::connect(address).unwrap();
     for _ in 0..3 {
         let request = Client::new().get(format!("{}/healthz", program.url));
         let answer = request.send().await.unwrap();
@@ -354,7 +357,14 @@ async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
         assert_eq!(body["error"], "unavailable");
         assert!(text(&body["message"]).contains("clock"), "{body}");
     }
+    let begin = Instant::now();
     let left = program.end(Signal::SIGTERM);
+    let took = begin.elapsed();
+    assert!(
+        took < Duration::from_secs(5),
+        "the idle one held it up: {took:?}"
+    );
+    drop(idle);
     assert_eq!(left.code, Some(0), "{}", left.err);
     assert!(!left.err.contains("panicked"), "{}", left.err);
 }
@@ -389,19 +399,20 @@ fn what_is_wrong_with_its_settings_is_told() {
         assert!(err.contains(with), "{with} is missing in: {err}");
         err.lines().count()
     };
-    let mut short = command(&[]);
+    let any = ["--listen", "127.0.0.1:0"];
+    let mut short = command(&any);
     short.env("CLAWDB_SESSION_ADMIN_KEY", "too-short");
     let bound = "CLAWDB_SESSION_ADMIN_KEY (9 bytes) must have 16 to 1024 printable ASCII";
     assert_eq!(fails(short, bound), 1);
     let folder = tempfile::tempdir().unwrap();
     let mut many = with_key(&["--journal", path(&folder.path().join("sessions"))]);
-    many.env(
+    many.args(any).env(
         "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
         vec!["07".repeat(32); 9].join(","),
     );
-    let bound = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS (9 keys of 32 to 32 bytes) must be at most 8";
+    let bound = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS (9 keys of 32 bytes) must be at most 8";
     assert_eq!(fails(many, bound), 1);
-    let mut short = with_key(&[]);
+    let mut short = with_key(&any);
     short.env("CLAW_GUARD_JWT_SECRET", "too-short");
     fails(
         short,
@@ -412,16 +423,31 @@ fn what_is_wrong_with_its_settings_is_told() {
         "cannot be used with",
     );
     fails(with_key(&["--listen", "nowhere"]), "--listen");
+    let mut missing = with_key(&["--journal", "/no/such/folder/file"]);
+    missing.args(any);
+    fails(missing, "/no/such/folder/file");
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_before_files_are_made() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    fails(
-        with_key(&["--listen", &taken]),
-        &format!("--listen {taken}: "),
-    );
-    fails(
-        with_key(&["--journal", "/no/such/folder/file"]),
-        "/no/such/folder/file",
-    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sessions");
+    for arguments in [
+        &["--listen", &taken][..],
+        &["--listen", &taken, "--journal", path(&file)],
+    ] {
+        let output = with_key(arguments).output().unwrap();
+        assert!(
+            !output.status.success() && output.stdout.is_empty(),
+            "{output:?}"
+        );
+        let err = String::from_utf8_lossy(&output.stderr);
+        let begin = format!("error: --listen {taken}: ");
+        assert!(err.starts_with(&begin) && err.lines().count() == 1, "{err}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 pub fn path(path: &Path) -> &str {

@@ -59,6 +59,10 @@ async fn a_head_takes_no_use_and_changes_nothing() {
     }
     let nowhere = service.request(Method::HEAD, "/v1/nowhere");
     assert_eq!(nowhere.send().await.unwrap().status(), 404);
+    let metrics = service.metrics().await;
+    let counted = r#"{method="HEAD",route="/v1/sessions/me",status="405"} 3"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(!metrics.contains(r#"method="other""#), "{metrics}");
 }
 
 #[tokio::test]
@@ -112,9 +116,16 @@ async fn a_request_names_one_host() {
         ("Host: user@a\r\n", 400),
         ("Host: a b\r\n", 400),
         ("Host: a/b\r\n", 400),
+        ("Host: x:abc\r\n", 400),
+        ("Host: x:+1\r\n", 400),
+        ("Host: x:99999\r\n", 400),
+        ("Host: [::1]:99999\r\n", 400),
+        ("Host: x,y\r\n", 400),
         ("Host:\r\n", 200),
         ("Host: a\r\n", 200),
+        ("Host: a:\r\n", 200),
         ("Host: localhost:8787\r\n", 200),
+        ("Host: [::1]\r\n", 200),
         ("Host: [::1]:8787\r\n", 200),
     ] {
         let request = format!("GET /healthz HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
@@ -156,12 +167,21 @@ async fn a_head_that_is_too_large_is_refused_in_json_while_hyper_can_read_it() {
     // What the service never sees is refused too, without a body.
     for (request, expected) in [
         (admin(&target(66_000), close), 414),
+        (admin(&target(500_000), close), 431),
         (admin("GET /v1/nowhere", &many(257)), 431),
+        (
+            admin("GET /healthz", "Content-Length: 18446744073709551615\r\n"),
+            431,
+        ),
         ("NONSENSE\r\n\r\n".to_owned(), 400),
         ("GET / HTTP/1.1\r\nHost x\r\n\r\n".to_owned(), 400),
     ] {
-        assert_eq!(status(&exchange(&service, request).await), expected);
+        let answer = exchange(&service, request).await;
+        assert_eq!(status(&answer), expected, "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     }
+    let http_2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    assert_eq!(exchange(&service, http_2).await, "");
     assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
 }
 
@@ -181,6 +201,47 @@ async fn a_chunked_body_is_refused_as_soon_as_it_is_too_large() {
     let fields = "Content-Type: application/json\r\nContent-Length: 65537\r\n";
     let answer = exchange(&service, admin("POST /v1/sessions", fields)).await;
     assert_refused(&answer, 413, "body_too_large");
+}
+
+#[tokio::test]
+async fn a_transfer_coding_other_than_chunked_is_refused() {
+    let service = TestService::new().await;
+    let body = worker().to_string();
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let post = |fields: &str| {
+        let fields = format!("Content-Type: application/json\r\nConnection: close\r\n{fields}");
+        admin("POST /v1/sessions", &fields) + &chunks
+    };
+    for codings in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+    ] {
+        let answer = exchange(&service, post(codings)).await;
+        assert_refused(&answer, 501, "not_implemented");
+    }
+    // hyper refuses one that does not end with chunked.
+    let answer = exchange(&service, post("Transfer-Encoding: gzip\r\n")).await;
+    assert_eq!(status(&answer), 400, "{answer}");
+    assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
+    let answer = exchange(&service, post("Transfer-Encoding: Chunked\r\n")).await;
+    assert_eq!(status(&answer), 201, "{answer}");
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
+    let service = TestService::new().await;
+    let body = worker().to_string();
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    ] {
+        let fields = format!("Content-Type: application/json\r\n{fields}");
+        let request = admin("POST /v1/sessions", &fields) + &chunks;
+        let answer = exchange(&service, request).await;
+        assert_eq!(status(&answer), 201, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -225,6 +286,19 @@ async fn a_body_that_is_encoded_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_read_is_refused_in_the_words_of_the_service() {
+    let service = TestService::new().await;
+    let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
+    let request = admin("POST /v1/sessions", fields) + "not a size\r\n";
+    let answer = exchange(&service, request).await;
+    assert_refused(&answer, 400, "bad_request");
+    assert!(
+        answer.contains(r#""message":"the body ended early or is malformed""#),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
     let service = TestService::new().await;
     let grant = service.session().await;
@@ -253,11 +327,34 @@ async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
         "it was waited for"
     );
 
+    // Nor is told what is wrong with a body that has come.
+    let revoked = service.session().await;
+    let path = format!("/v1/sessions/{}", text(&revoked["session_id"]));
+    let revocation = answer(service.admin(Method::DELETE, &path)).await;
+    assert_eq!(revocation.status, 200);
+    let long = "x".repeat(300);
+    for scope in ["", "a b", &long] {
+        let authorize = |token: &str| {
+            let request = service.request(Method::POST, "/v1/sessions/me/authorize");
+            answer(request.bearer_auth(token).json(&json!({ "scope": scope })))
+        };
+        for wrong in ["bad", text(&revoked["token"])] {
+            let refused = authorize(wrong).await;
+            refused.assert_refused(401, "invalid_token");
+            let challenge = refused.header("www-authenticate");
+            assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
+        }
+        let good = authorize(text(&grant["token"])).await;
+        let message = good.assert_refused(400, "invalid_argument");
+        assert!(message.starts_with("scope: "), "{message}");
+    }
+
+    let asked = service.guard.calls().validate;
     // A good token's body is waited for.
     let request = waiting("/v1/sessions/me/authorize", text(&grant["token"]), comes);
     let mut connection = send(&service, request).await;
     until("the guard is asked", async || {
-        service.guard.calls().validate > 0
+        service.guard.calls().validate > asked
     })
     .await;
     connection
@@ -311,6 +408,40 @@ async fn a_client_that_never_reads_does_not_keep_its_place() {
     let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&exchange(&service, health).await), 200);
     drop(deaf);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_steadily_gets_its_whole_answer() {
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+    let service = with(|options| ServeOptions {
+        write_timeout: WRITE_TIMEOUT,
+        ..options
+    })
+    .await;
+    let mut large = worker();
+    large["metadata"] = json!("x".repeat(16_000));
+    for _ in 0..200 {
+        assert_eq!(service.create(&large).await.status, 201);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut slow = socket.connect(service.address).await.unwrap();
+    let path = format!("GET /v1/agents/{AGENT}/sessions?limit=200");
+    let list = admin(&path, "Connection: close\r\n");
+    slow.write_all(list.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let begin = Instant::now();
+    // The pace is what this is about: a third of a send buffer takes longer than the timeout.
+    while begin.elapsed() < WRITE_TIMEOUT * 4 {
+        let mut some = [0; 2_048];
+        let read = slow.read(&mut some).await.expect("no reset");
+        assert!(read > 0, "it ended after {} bytes", answer.len());
+        answer.extend_from_slice(&some[..read]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    slow.read_to_end(&mut answer).await.expect("no reset");
+    assert!(answer.len() > 200 * 16_000, "{}", answer.len());
+    assert!(answer.ends_with(b"}"), "to its end");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ fn admin_routes() -> Vec<(Method, String)> {
         (Method::GET, format!("/v1/agents/{AGENT}/sessions")),
         (Method::DELETE, format!("/v1/agents/{AGENT}/sessions")),
         (Method::POST, "/v1/revoke-all".into()),
+        (Method::POST, "/v1/clock/accept".into()),
         (Method::GET, "/v1/events".into()),
     ]
 }
@@ -289,16 +290,21 @@ async fn a_message_about_a_body_is_short_and_names_no_type_of_the_program() {
         (field(r#""role":"again""#), "role: is given twice"),
         (
             field(r#""ttl_secs":1.5"#),
-            "ttl_secs: must be a whole number from 0 to",
+            "ttl_secs: must be a whole number and not negative",
         ),
         (
             field(r#""ttl_secs":1e2"#),
-            "ttl_secs: must be a whole number from 0 to",
+            "ttl_secs: must be a whole number and not negative",
         ),
         (
-            field(r#""max_uses":4294967296"#),
-            "max_uses: must be a whole number from 0 to",
+            field(r#""ttl_secs":-1"#),
+            "ttl_secs: must be a whole number and not negative",
         ),
+        (
+            field(r#""ttl_secs":18446744073709551616"#),
+            "ttl_secs: is too large",
+        ),
+        (field(r#""max_uses":4294967296"#), "max_uses: is too large"),
         (
             field(r#""task_type":"\ud800""#),
             "task_type: must have no lone surrogate",

@@ -1,14 +1,16 @@
 //! The state key is rotated, and what a missing key does.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawdb_session::{RecordKeys, SealedWith};
 use clawdb_session_host::journal::memory::MemoryJournal;
 use clawdb_session_host::journal::redb::RedbJournal;
-use clawdb_session_host::journal::{Journal, JournalError, TenantId};
+use clawdb_session_host::journal::{Change, Journal, JournalError, TenantId};
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -45,19 +47,52 @@ impl Place {
         keyed(command, key, previous)
     }
 
-    /// Each record's `at`, by workspace and key.
-    async fn times(&self) -> BTreeMap<(String, String), u64> {
+    /// All records, with their workspaces.
+    async fn records(&self) -> Vec<(TenantId, Change)> {
         let journal = open(&self.file()).await;
-        let mut times = BTreeMap::new();
+        let mut records = Vec::new();
         for tenant in journal.tenants().await.unwrap() {
             let mut scan = journal.scan(tenant).await.unwrap();
-            for change in scan.next().await.unwrap() {
-                let record: Value = serde_json::from_str(&change.value).unwrap();
-                let at = record["at"].as_u64().unwrap();
-                times.insert((tenant.to_string(), change.key), at);
-            }
+            let page = scan.next().await.unwrap();
+            records.extend(page.into_iter().map(|change| (tenant, change)));
         }
-        times
+        records
+    }
+
+    /// Each record's `at`, by workspace and key.
+    async fn times(&self) -> BTreeMap<(String, String), u64> {
+        let records = self.records().await.into_iter();
+        let times = records.map(|(tenant, change)| {
+            let record: Value = serde_json::from_str(&change.value).unwrap();
+            let at = record["at"].as_u64().unwrap();
+            ((tenant.to_string(), change.key), at)
+        });
+        times.collect()
+    }
+
+    /// How many records are under each of two keys.
+    async fn records_under(&self, one: u8, other: u8) -> (usize, usize) {
+        let keys = RecordKeys::new(&[one; 32], &[vec![other; 32]]).unwrap();
+        let records = self.records().await;
+        let sealed = records
+            .iter()
+            .map(|(_, it)| keys.sealed_with(&it.key, it.sequence, &it.value));
+        let count = |key| sealed.clone().filter(|it| *it == key).count();
+        (count(SealedWith::Current), count(SealedWith::Previous))
+    }
+
+    /// Cuts the end off a session's record of a workspace.
+    async fn damage(&self, workspace: &str) {
+        let records = self.records().await;
+        let is_session = |(tenant, change): &&(TenantId, Change)| {
+            tenant.to_string() == workspace && change.key.starts_with("session/")
+        };
+        let (tenant, mut change) = records.iter().find(is_session).unwrap().clone();
+        change.value.pop();
+        let journal = open(&self.file()).await;
+        let mut writer = journal.take_over(tenant).await.unwrap();
+        writer.append(&[change], 0).await.unwrap();
+        writer.release().await.unwrap();
     }
 }
 
@@ -254,6 +289,8 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
         said.contains("of 2 workspaces") && said.contains("may be dropped"),
         "{said}"
     );
+    let err = String::from_utf8_lossy(&rekeyed.stderr);
+    assert!(!err.contains("may be dropped"), "it is told once: {err}");
     let after = place.times().await;
     assert_eq!(before.len(), 4);
     assert!(before.keys().eq(after.keys()));
@@ -268,8 +305,22 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
     assert_all_answer(&program, &grants).await;
 }
 
+/// Runs `rekey`, and kills it so long after it has begun to reseal.
+fn kill_rekey(place: &Place, after: Duration) {
+    let mut command = place.rekey(B, &[A]);
+    let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut first = String::new();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    lines.read_line(&mut first).unwrap();
+    assert!(first.contains("still sealed with a previous"), "{first}");
+    std::thread::sleep(after);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[tokio::test]
-async fn rekey_that_is_interrupted_goes_on_when_it_is_run_again() {
+async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
     let place = Place::new();
     let program = place.serve(A, &[]);
     let mut grants = Vec::new();
@@ -279,23 +330,61 @@ async fn rekey_that_is_interrupted_goes_on_when_it_is_run_again() {
         grants.push((workspace, grant));
     }
     end_well(program);
-    // Killed at whatever it does, some of them before anything was done.
-    for milliseconds in [200, 500, 700, 900] {
-        let mut child = place
-            .rekey(B, &[A])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        let _ = child.kill();
-        child.wait().unwrap();
+    // Killed later each time, until some records are under the new key and some are not.
+    let mut after = Duration::from_millis(20);
+    loop {
+        kill_rekey(&place, after);
+        let (old, new) = place.records_under(A, B).await;
+        assert!(
+            old > 0,
+            "all was resealed before it was killed after {after:?}"
+        );
+        if new > 0 {
+            break;
+        }
+        after = after * 3 / 2;
     }
     let finished = place.rekey(B, &[A]).output().unwrap();
     assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(place.records_under(A, B).await.0, 0);
     let program = place.serve(B, &[]);
     for (workspace, grant) in &grants {
         assert_eq!(me(&program, workspace, grant).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn rekey_names_a_workspace_with_a_damaged_record_and_does_not_say_that_all_is_well() {
+    let place = Place::new();
+    let [(_, grant), _] = two_workspaces(&place).await;
+    place.damage(SECOND).await;
+    let rekeyed = place.rekey(B, &[A]).output().unwrap();
+    let reason = format!("1 records of {SECOND} are damaged, whatever the key");
+    fails(&rekeyed, &[&reason, "restore", "keep that key"]);
+    let err = String::from_utf8_lossy(&rekeyed.stderr);
+    assert!(!err.contains("may be dropped"), "{err}");
+
+    let program = place.serve(B, &[]);
+    assert_all_answer(&program, &[(NIL, grant)]).await;
+    until("the damaged record is counted", async || {
+        metric(&program, "clawdb_session_damaged_records").await == 1
+    })
+    .await;
+}
+
+#[test]
+fn rekey_tells_of_the_keys_that_it_uses_and_in_which_order_several_hosts_get_them() {
+    let help = program("rekey").arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for what in [
+        "no other process may have open",
+        "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
+        "first give all of them the new key among the previous ones",
+    ] {
+        assert!(help.contains(what), "{what} is missing in: {help}");
+    }
+    for what in ["guard-key", "GUARD", "which is made"] {
+        assert!(!help.contains(what), "{what} is in: {help}");
     }
 }
 
@@ -320,7 +409,10 @@ async fn rekey_says_what_is_in_its_way() {
     end_well(program);
 
     let missing = place.rekey(B, &[]).output().unwrap();
-    fails(&missing, &[SECOND, "no state key that was given opens"]);
+    let reason = "no state key that was given opens";
+    fails(&missing, &[SECOND, reason]);
+    let err = String::from_utf8_lossy(&missing.stderr);
+    assert_eq!(err.matches(reason).count(), 1, "{err}");
     let program = place.serve(A, &[]);
     assert_all_answer(&program, &[(SECOND, grant)]).await;
 }

@@ -38,6 +38,7 @@ pub struct Setting {
     pub tokens: fn(JwtGuard) -> Arc<dyn Guard>,
     /// How long calls wait for an instance.
     pub patience: Duration,
+    pub guard_deadline: Option<Duration>,
 }
 
 impl Default for Setting {
@@ -48,6 +49,7 @@ impl Default for Setting {
             serve: |options| options,
             tokens: |guard| Arc::new(guard),
             patience: Duration::from_secs(10),
+            guard_deadline: None,
         }
     }
 }
@@ -82,7 +84,7 @@ impl TestService {
         let guard = Arc::new(ControlledGuard::new((setting.tokens)(tokens)));
         let host = HostOptions {
             clock: clock.clone(),
-            guard_deadline: None,
+            guard_deadline: setting.guard_deadline,
             ..HostOptions::with_shared_guard(guard.clone())
         };
         let options = DurableOptions {

@@ -105,6 +105,19 @@ async fn a_rotation_that_the_guard_denies_is_forbidden_and_the_token_stays_good(
     assert_eq!(service.me(&grant["token"]).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_rotation_of_a_token_that_the_guard_denies_is_unauthorized() {
+    let service = TestService::new().await;
+    let grant = service.session().await;
+    service.guard.set(GuardFunction::Validate, GuardMode::Deny);
+    let rotation = service.request(Method::POST, "/v1/sessions/me/rotate");
+    let rotated = answer(rotation.bearer_auth(text(&grant["token"]))).await;
+    rotated.assert_refused(401, "invalid_token");
+    let challenge = rotated.header("www-authenticate");
+    assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
+    assert_eq!(service.guard.calls().issue, 1, "no token was asked for");
+}
+
 /// Issues one token again and again, as no guard should.
 struct Repeating(JwtGuard, OnceCell<IssuedToken>);
 
@@ -134,6 +147,61 @@ async fn a_guard_that_repeats_itself_is_the_one_that_failed() {
     let message = refused.assert_refused(502, "guard_error");
     assert!(message.contains("the guard issued"), "{message}");
     assert_eq!(service.me(&grant["token"]).await.status, 200);
+}
+
+/// Panics when it is shown a token.
+struct Panicking(JwtGuard);
+
+#[async_trait]
+impl Guard for Panicking {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.0.issue_session_token(request).await
+    }
+    async fn validate_token(&self, _: String) -> GuardResult<Claims> {
+        panic!("a fault of the guard");
+    }
+    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_session(handle).await
+    }
+}
+
+/// Asks for what the service itself shows a token to the guard for.
+async fn assert_guard_is_unavailable(service: &TestService) {
+    let grant = service.session().await;
+    let token = text(&grant["token"]);
+    let me = service.request(Method::GET, "/v1/sessions/me");
+    let me = me.header("X-Workspace-Id", "22222222-2222-4222-8222-222222222222");
+    let refused = answer(me.bearer_auth(token)).await;
+    refused.assert_refused(502, "guard_error");
+    // A guard that does not answer has refused nothing, so the body's fault is told.
+    let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
+    let refused = answer(authorize.bearer_auth(token).body("x")).await;
+    refused.assert_refused(415, "unsupported_media_type");
+    let body = json!({ "scope": "tool:x" });
+    let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
+    let refused = answer(authorize.bearer_auth(token).json(&body)).await;
+    refused.assert_refused(502, "guard_error");
+}
+
+#[tokio::test]
+async fn a_guard_that_hangs_is_unavailable_after_its_deadline() {
+    let service = TestService::with(Setting {
+        guard_deadline: Some(Duration::from_millis(100)),
+        ..Setting::default()
+    })
+    .await;
+    service.guard.set(GuardFunction::Validate, GuardMode::Hold);
+    assert_guard_is_unavailable(&service).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_panics_is_unavailable() {
+    let service = TestService::with(Setting {
+        tokens: |guard| Arc::new(Panicking(guard)),
+        ..Setting::default()
+    })
+    .await;
+    assert_guard_is_unavailable(&service).await;
 }
 
 #[tokio::test]

@@ -155,6 +155,8 @@ async fn a_path_where_no_journal_can_be_is_refused_by_its_reason() {
     for (name, reason) in [
         ("directory", "is a directory"),
         ("no-such-directory/file", "there is no directory"),
+        ("no-such-directory/", "there is no directory"),
+        ("no-such-directory/.", "there is no directory"),
         ("file/journal", "is not a directory"),
         ("/dev/null", "is not a regular file"),
     ] {

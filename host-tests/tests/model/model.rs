@@ -209,7 +209,7 @@ struct Session {
     sure: Option<(u64, u64)>,
     /// Earlier tokens, and how each was replaced.
     old: Vec<(TokenNumber, How)>,
-    grace: Option<(TokenNumber, u64)>,
+    grace: Option<(TokenNumber, u64, u64)>,
     /// Earlier tokens whose replacement has still to be answered.
     unanswered: Vec<TokenNumber>,
     /// What a call hears that was under way when it ended.
@@ -345,6 +345,27 @@ impl Model {
             return Err(self.behind());
         }
         Ok(())
+    }
+
+    /// While the host's clock is behind, it must say too that a rotation was not long ago.
+    fn check_grace(&self, number: Number) -> Result<(), Error> {
+        let latest = self.reading + self.limits.grace + self.limits.tolerance;
+        match self.sessions[number].grace {
+            Some((_, _, by_host))
+                if self.lag() > 0 && (self.reading >= by_host || by_host > latest) =>
+            {
+                Err(self.behind())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Until when a rotation of now can be repeated, by the time inside and by the host's clock.
+    fn grace_ends(&self) -> (u64, u64) {
+        (
+            self.now + self.limits.grace,
+            self.reading + self.limits.grace,
+        )
     }
 
     fn accept_clock(&mut self) -> Result<u32, Error> {
@@ -818,7 +839,7 @@ impl Model {
         let session = &self.sessions[number];
         let in_grace = session
             .grace
-            .is_some_and(|(newest, until)| newest == token && self.now < until);
+            .is_some_and(|(newest, until, _)| newest == token && self.now < until);
         match old {
             None => {
                 self.check_end(number)?;
@@ -830,7 +851,8 @@ impl Model {
             }
             Some(_) if session.unanswered.contains(&token) => Err(Error::Conflict),
             Some(_) if in_grace => {
-                self.check_lag()?;
+                self.check_end(number)?;
+                self.check_grace(number)?;
                 Ok(self.renew(number, How::Retry, session.expires_at))
             }
             Some(How::Refresh) => {
@@ -1152,14 +1174,14 @@ impl Model {
             unreachable!("it has replaced a token")
         };
         self.ask_guard_to_revoke(&[*old]);
-        let now = self.now;
+        let ends = self.grace_ends();
         let answer = self.still(*number).and_then(|()| {
             let session = &mut self.sessions[*number];
             if session.token != *new {
                 return Err(Error::Conflict);
             }
-            if let Some((_, until)) = &mut session.grace {
-                *until = now + self.limits.grace;
+            if let Some((_, until, by_host)) = &mut session.grace {
+                (*until, *by_host) = ends;
             }
             Ok(Answer::Grant(view.clone(), *new))
         });
@@ -1333,8 +1355,8 @@ impl Model {
             unreachable!("it replaces a token")
         };
         match how {
-            How::Rotate => self.check_end(number)?,
-            How::Refresh | How::Retry => self.check_lag()?,
+            How::Refresh => self.check_lag()?,
+            How::Rotate | How::Retry => self.check_end(number)?,
         }
         self.still(number)?;
         let session = &self.sessions[number];
@@ -1346,10 +1368,11 @@ impl Model {
             wanted = wanted.min(session.expires_at);
         }
         let expires_at = self.check_new(new, wanted, issue)?;
-        let (now, grace) = (self.now, self.limits.grace);
+        let (now, (until, by_host)) = (self.now, self.grace_ends());
         let session = &mut self.sessions[number];
         session.old.push((token, how));
-        session.grace = (how == How::Rotate).then_some((token, now + grace));
+        let has_grace = how == How::Rotate && self.limits.grace > 0;
+        session.grace = has_grace.then_some((token, until, by_host));
         session.token = new;
         session.sure = None;
         session.expires_at = expires_at;

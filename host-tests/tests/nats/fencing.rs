@@ -5,11 +5,12 @@ use std::time::Duration;
 use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::{Journal, JournalError, Lease};
 use futures::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::nats_server::NatsServer;
 use crate::scene::{
-    append_at_last, change, eventually, journal, options, read_all, stream, taken_over, tenant,
+    PATIENCE, append_at_last, change, eventually, journal, options, read_all, stream, taken_over,
+    tenant,
 };
 
 #[cfg_attr(
@@ -86,6 +87,35 @@ async fn an_owner_that_renews_is_not_taken_over() {
         .expect("given back")
         .unwrap();
     assert_eq!(read_all(next.as_mut()).await.unwrap()["meta"].sequence, 12);
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
+async fn a_dead_owner_is_taken_over_by_attempts_that_are_each_shorter_than_its_lease() {
+    let server = NatsServer::start().await;
+    let (one, other) = (journal(&server).await, journal(&server).await);
+    let tenant = tenant();
+    assert!(
+        !other.is_held(tenant).await.unwrap(),
+        "there is no such tenant"
+    );
+    drop(one.take_over(tenant).await.unwrap());
+    assert!(other.is_held(tenant).await.unwrap());
+    let begun = Instant::now();
+    let writer = loop {
+        assert!(begun.elapsed() < PATIENCE, "it is never taken over");
+        let attempt = timeout(Duration::from_millis(400), other.take_over(tenant));
+        if let Ok(writer) = attempt.await {
+            break writer.unwrap();
+        }
+    };
+    assert!(begun.elapsed() > Duration::from_secs(1), "it had its lease");
+    assert!(one.is_held(tenant).await.unwrap());
+    writer.release().await.unwrap();
+    assert!(!one.is_held(tenant).await.unwrap());
 }
 
 #[cfg_attr(

@@ -1,13 +1,14 @@
 //! The state key is rotated on NATS: workspaces that nobody has, and those that another host has.
 
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawdb_session_host::bindings::exports::clawdb::session::sessions::CreateRequest;
-use clawdb_session_host::durable::{DurableHost, DurableOptions};
+use clawdb_session_host::durable::{DurableHost, DurableOptions, Report};
 use clawdb_session_host::engine::SessionEngine;
 use clawdb_session_host::host::{Grant, HostOptions, default_config};
+use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
 use clawdb_session_host::journal::{Journal, TenantId};
 use clawdb_session_host::jwt::JwtGuard;
 use clawdb_session_host::tenants::{TenantLimits, Tenants};
@@ -15,13 +16,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::nats_server::NatsServer;
-use crate::scene::{eventually, journal, tenant};
+use crate::scene::{eventually, journal, options, tenant};
 
 const A: u8 = 0xaa;
 const B: u8 = 0xbb;
 
 /// A host with this state key and these before it.
 async fn tenants(server: &NatsServer, key: u8, previous: &[u8]) -> Tenants {
+    reporting(server, key, previous, None).await
+}
+
+async fn reporting(
+    server: &NatsServer,
+    key: u8,
+    previous: &[u8],
+    report: Option<Report>,
+) -> Tenants {
     let guard = JwtGuard::new(&[7; 32]).unwrap();
     let mut config = default_config();
     config.state_key = Some(vec![key; 32]);
@@ -29,6 +39,7 @@ async fn tenants(server: &NatsServer, key: u8, previous: &[u8]) -> Tenants {
     let engine = SessionEngine::new().unwrap();
     let options = DurableOptions {
         tick: Duration::from_millis(100),
+        report,
         ..DurableOptions::new(engine, HostOptions::new(guard), config)
     };
     let journal: Arc<dyn Journal> = Arc::new(journal(server).await);
@@ -65,7 +76,7 @@ async fn rotated(tenants: &Tenants) {
     .await;
 }
 
-/// `rekey` with a lease of so many seconds: for 3/2 of that it waits for what another host has.
+/// `rekey` with this lease in seconds: for 3/2 of that it waits for what another host has.
 fn rekey(server: &NatsServer, lease: &str) -> Command {
     let digits = |byte: u8| format!("{byte:02x}").repeat(32);
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
@@ -162,6 +173,80 @@ async fn rekey_reseals_what_nobody_has_and_says_who_is_to_reseal_the_rest() {
         assert_lives(&after, *id, grant).await;
     }
     after.shutdown().await;
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rekey_reseals_the_workspaces_of_a_host_that_died_in_one_run() {
+    let server = NatsServer::start().await;
+    let owner = tenants(&server, A, &[]).await;
+    let mut grants = Vec::new();
+    for id in [tenant(), tenant(), tenant()] {
+        grants.push((id, session(&owner, id).await));
+    }
+    owner.shutdown().await;
+    // The lease is longer than a tick of `rekey`, which is 1 s.
+    let lease = Duration::from_secs(4);
+    let options = NatsOptions {
+        lease,
+        ..options(server.url()).single()
+    };
+    let dead = NatsJournal::connect(options).await.unwrap();
+    for (id, _) in &grants {
+        // Dropped, a writer gives nothing back.
+        drop(dead.take_over(*id).await.unwrap());
+    }
+
+    let done = output(rekey(&server, "4")).await;
+    assert!(done.status.success(), "{done:?}");
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        err.contains("another host has") && !err.contains("lease to run out"),
+        "{err}"
+    );
+    let after = tenants(&server, B, &[]).await;
+    for (id, grant) in &grants {
+        assert_lives(&after, *id, grant).await;
+    }
+    after.shutdown().await;
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
+    let server = NatsServer::start().await;
+    let ids = [tenant(), tenant()];
+    let owner = tenants(&server, A, &[]).await;
+    for id in ids {
+        session(&owner, id).await;
+    }
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let report: Report = Arc::new({
+        let lines = Arc::clone(&lines);
+        move |id, text: &str| lines.lock().unwrap().push(format!("{id} {text}"))
+    });
+    let rotating = reporting(&server, B, &[A], Some(report)).await;
+    eventually("it was tried four times", async || {
+        rotating.keys().rounds >= 4
+    })
+    .await;
+    let report = rotating.keys();
+    assert_eq!(report.held_workspaces, 2);
+    assert!(report.held_for > Duration::ZERO, "{report:?}");
+    let lines = lines.lock().unwrap().clone();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for id in ids {
+        let line = lines.iter().find(|line| line.contains(&id.to_string()));
+        assert!(line.unwrap().contains("another host has"), "{lines:?}");
+    }
+    rotating.shutdown().await;
+    owner.shutdown().await;
 }
 
 #[cfg_attr(

@@ -15,7 +15,7 @@ use clawdb_session_host::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
 use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
-use clawdb_session_host::jwt::{JwtGuard, LongTolerance};
+use clawdb_session_host::jwt::JwtGuard;
 use jsonwebtoken::{EncodingKey, Header, dangerous};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -359,7 +359,7 @@ async fn r06_a_token_whose_iat_is_ahead_of_the_clock_is_denied_beyond_the_tolera
     let given = Duration::from_secs(3_601);
     let refused = jwt(&SECRET, &Arc::new(ManualClock::new(CONTROLLED_START)));
     let refused = refused.with_clock_tolerance(given).unwrap_err();
-    assert_eq!(refused, LongTolerance { given });
+    assert_eq!(refused.given, given);
     assert!(refused.to_string().contains("3600000 ms"), "{refused}");
 }
 

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::message::{Owner, Stamp};
 use super::stream::{Answer, TenantStream};
+use super::watches::Watches;
 use super::writer::NatsWriter;
 use super::{NatsOptions, TRIES};
-use crate::journal::{JournalError, Lease};
+use crate::journal::{JournalError, Lease, TenantId};
 
 /// What the last message of a stream says.
 #[derive(Clone, Copy)]
@@ -20,33 +21,16 @@ pub(super) struct Seen {
     pub(super) stamp: Option<Stamp>,
 }
 
-/// An owner record.
-struct Watched {
-    /// Its sequence number.
-    at: u64,
-    owner: Owner,
-    /// When it was seen first, in time since boot.
-    since: Duration,
-}
-
-impl Watched {
-    /// Whether its owner can count on the tenant no longer.
-    fn is_over(&self) -> bool {
-        let lease = self.owner.lease();
-        // A quarter more: the clocks of two machines need not go at quite the same rate.
-        Lease::now().saturating_sub(self.since) >= lease + lease / 4 || lease.is_zero()
-    }
-}
-
 /// Becomes the writer, when nobody else is.
 pub(super) async fn take_over(
+    tenant: TenantId,
     stream: TenantStream,
     options: &NatsOptions,
+    watches: &Watches,
 ) -> Result<NatsWriter, JournalError> {
     let lease = Lease::over();
     // Each attempt has an id of its own, so that one that was taken unheard is known by when it was made.
     let mut attempts: Vec<(Uuid, Duration)> = Vec::new();
-    let mut watched = None;
     let mut failures = 0;
     loop {
         let seen = look(&stream).await?;
@@ -55,10 +39,11 @@ pub(super) async fn take_over(
         if let Some((id, asked_at)) = attempts.iter().find(is_mine).copied() {
             // It was taken, though no answer came.
             lease.extend(asked_at, options.lease);
+            watches.forget(tenant);
             return Ok(NatsWriter::new(stream, options, id, lease, seen.last, kept));
         }
         if let Some(stamp) = seen.stamp
-            && let Some(wait) = watch(&mut watched, &stream, stamp.owner).await?
+            && let Some(wait) = watches.watch(tenant, &stream, stamp).await?
         {
             sleep(wait).await;
             continue;
@@ -82,6 +67,7 @@ pub(super) async fn take_over(
         {
             Ok(Answer::Taken) => {
                 lease.extend(asked_at, options.lease);
+                watches.forget(tenant);
                 return Ok(NatsWriter::new(stream, options, id, lease, at, kept));
             }
             // Somebody was faster, or it was this very message, sent before. The next look tells.
@@ -94,6 +80,18 @@ pub(super) async fn take_over(
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Returns whether the lease of another host may still run. Does not wait for its end.
+pub(super) async fn is_held(
+    tenant: TenantId,
+    stream: &TenantStream,
+    watches: &Watches,
+) -> Result<bool, JournalError> {
+    match look(stream).await?.stamp {
+        Some(stamp) => Ok(watches.watch(tenant, stream, stamp).await?.is_some()),
+        None => Ok(false),
     }
 }
 
@@ -121,28 +119,4 @@ pub(super) async fn look(stream: &TenantStream) -> Result<Seen, JournalError> {
         }
         sleep(stream.patience / 20).await;
     }
-}
-
-/// Watches the owner record in force, `at`; gives how long to wait before the next look, or nothing
-/// where its owner can count on the tenant no longer.
-async fn watch(
-    watched: &mut Option<Watched>,
-    stream: &TenantStream,
-    at: u64,
-) -> Result<Option<Duration>, JournalError> {
-    if watched.as_ref().is_none_or(|watched| watched.at != at) {
-        let Some(message) = stream.message(at).await? else {
-            // It was renewed since the look.
-            return Ok(Some(stream.patience / 20));
-        };
-        *watched = Some(Watched {
-            at,
-            owner: Owner::read(&message.payload, at)?,
-            since: Lease::now(),
-        });
-    }
-    Ok(watched
-        .as_ref()
-        .filter(|watched| !watched.is_over())
-        .map(|watched| watched.owner.lease() / 5))
 }

@@ -278,7 +278,7 @@ fn has(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
 
 fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb::Error> {
     let owners = database.begin_read()?.open_table(OWNERS)?;
-    // Each key has 16 bytes, so the next one is behind that key with another byte.
+    // Each key has 16 bytes, so the next one is after that key with another byte.
     let from = after.map_or_else(Vec::new, |after| join(after, &[0]));
     let mut tenants = Vec::new();
     for owner in owners.range(from.as_slice()..)?.take(PAGE_TENANTS) {

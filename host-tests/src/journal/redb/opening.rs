@@ -65,6 +65,12 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
         Err(error) => return Err(unavailable(path, &error)),
     }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+        return wrong(format!(
+            "there is no directory {name}, and a journal is a file"
+        ));
+    }
     let folder = folder_of(path);
     match fs::metadata(folder) {
         Ok(about) if about.is_dir() => Ok(()),
