@@ -34,6 +34,9 @@ pub struct ClawGuard {
 /// The largest token that the component accepts, in bytes.
 const MAX_TOKEN: usize = 8_192;
 
+/// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
+const EARLIEST: i64 = 1_577_836_800_000;
+
 /// The last millisecond that the component's clock can show: of the year 9999.
 const LAST: i64 = 253_402_300_799_999;
 
@@ -55,14 +58,21 @@ impl ClawGuard {
         self
     }
 
-    /// The component's time, in milliseconds since 1970: as there, the latest that the clock has shown
-    /// (R6), so that a clock that fails or goes back does not make good tokens look old.
-    fn now(&self) -> i64 {
+    /// Returns what the clock shows, in milliseconds since 1970; none where it fails.
+    fn reading(&self) -> Option<i64> {
         let reading = self.clock.now();
-        let time = DateTime::from_timestamp(reading.seconds, reading.nanoseconds);
-        let millis = time.map_or(0, |time| time.timestamp_millis());
-        let millis = if millis <= LAST { millis } else { 0 };
-        self.latest.fetch_max(millis, Ordering::Relaxed).max(millis)
+        let time = DateTime::from_timestamp(reading.seconds, reading.nanoseconds)?;
+        let millis = time.timestamp_millis();
+        (EARLIEST..=LAST).contains(&millis).then_some(millis)
+    }
+
+    /// The component's time, in milliseconds since 1970: as there, the latest that the clock has shown
+    /// (R6), so that a clock that fails or goes back does not make good tokens look old. It is later
+    /// than the component's where that has accepted an earlier time.
+    fn now(&self) -> i64 {
+        let reading = self.reading().unwrap_or_default();
+        let latest = self.latest.fetch_max(reading, Ordering::Relaxed);
+        latest.max(reading)
     }
 }
 
@@ -71,7 +81,9 @@ impl Guard for ClawGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         let agent_id = parse("agent-id", &request.agent_id)?;
         let workspace_id = parse("workspace-id", &request.workspace_id)?;
-        let now = self.now();
+        // The component may have accepted an earlier time than the latest.
+        let latest = self.now();
+        let now = self.reading().unwrap_or(latest);
         let wanted = i64::try_from(request.expires_at).unwrap_or(i64::MAX);
         let Ok(lifetime) = u64::try_from(wanted.saturating_sub(now)) else {
             return Err(GuardError::Expired.into());
