@@ -348,7 +348,7 @@ impl Feed {
         }
     }
 
-    /// No event has passed `last`, and none will before [`Feed::note_event`] is told of it.
+    /// No event has passed `last`, and none will before a call of [`Feed::note_event`].
     pub fn end_events_at(&mut self, last: u64) {
         self.events = last;
         self.mark_meta();

@@ -99,7 +99,7 @@ impl Tenants {
             Some(keyring) => {
                 tokio::spawn(key_check::run(Arc::downgrade(&pool), keyring));
             }
-            // Each call is told what is wrong with the configuration.
+            // Each call answers what is wrong with the configuration.
             None => pool.keys.lock().meta_checked(),
         }
         Ok(Self(pool))

@@ -1,7 +1,7 @@
 //! The command line, as a person or a script meets it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -119,15 +119,21 @@ fn component_writes_the_component_and_prints_what_it_is() {
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/folder/file"));
 }
 
-#[test]
-fn exec_answers_each_line_before_the_next_is_written() {
+/// Starts `exec`. Returns it, what it reads, and the lines that it writes.
+fn start_exec() -> (Child, ChildStdin, Lines<BufReader<ChildStdout>>) {
     let mut child = command(&["exec"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let input = child.stdin.take().unwrap();
+    let answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, input, answers)
+}
+
+#[test]
+fn exec_answers_each_line_before_the_next_is_written() {
+    let (mut child, mut input, mut answers) = start_exec();
     let mut say = |line: &str| -> Value {
         writeln!(input, "{line}").unwrap();
         serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap()
@@ -422,13 +428,7 @@ fn a_journal_that_cannot_be_one_is_told_by_its_reason_and_nothing_is_made() {
 
 #[test]
 fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
-    let mut child = command(&["exec"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut child, mut input, mut answers) = start_exec();
     let long = "ü".repeat(30_000);
     let deep = format!(
         r#"{{"op":"stats","x":{}{}}}"#,

@@ -74,7 +74,15 @@ impl Store {
             self.take_back(record);
         }
         if let Some(feed) = &mut self.feed {
-            feed.note_recorded(self.restored_time.time);
+            let RestoredTime {
+                time,
+                since,
+                before,
+            } = self.restored_time;
+            feed.note_recorded(time);
+            if self.clocks_accepted > 0 {
+                feed.restore_acceptance(since, before);
+            }
         }
         let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
         Ok((self.restored_time.time, key))
@@ -99,11 +107,6 @@ impl Store {
                     before: restored.before.max(restored.time),
                 };
             }
-        }
-        if self.clocks_accepted > 0
-            && let Some(feed) = &mut self.feed
-        {
-            feed.restore_acceptance(self.restored_time.since, self.restored_time.before);
         }
     }
 

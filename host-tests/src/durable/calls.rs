@@ -49,8 +49,8 @@ calls! {
 }
 
 impl DurableHost {
-    /// A use of sessions. It has to be durable if it is counted, and if it has found that a session's
-    /// time is over: what an answer has told to have ended does not live again in the next instance.
+    /// A use of sessions. It has to be durable if it is counted, and if it has found that a session
+    /// has expired: a session of which an answer said so does not live again in the next instance.
     async fn used<F, R, T: Uses>(&self, call: F) -> Result<T, DurableError>
     where
         F: FnOnce(SessionHost) -> R,

@@ -218,9 +218,7 @@ impl Totals {
                 self.losses,
             ),
         ];
-        for (name, help, figure) in gauges {
-            registry.register(name, help, gauge(figure));
-        }
+        register_gauges(gauges, registry);
         let lag = Duration::from_millis(self.clock_lag).as_secs_f64();
         registry.register_with_unit(
             "clock_lag",
@@ -279,9 +277,7 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
             keys.damaged_records,
         ),
     ];
-    for (name, help, figure) in gauges {
-        registry.register(name, help, gauge(figure));
-    }
+    register_gauges(gauges, registry);
     let named: Family<WorkspaceLabel, Gauge> = Family::default();
     for missing in &keys.missing {
         let workspace = missing.tenant.to_string();
@@ -295,6 +291,16 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
         "Records of the workspace that no state key that was given opens; of 20 workspaces at most",
         named,
     );
+}
+
+/// Registers figures, each with its name and what it says.
+fn register_gauges<const N: usize>(
+    gauges: [(&'static str, &'static str, u64); N],
+    registry: &mut Registry,
+) {
+    for (name, help, figure) in gauges {
+        registry.register(name, help, gauge(figure));
+    }
 }
 
 fn gauge(figure: u64) -> ConstGauge<i64> {

@@ -18,9 +18,9 @@ use crate::journal::{JournalError, TenantId};
 const METAS_AT_A_TIME: usize = 16;
 /// How many tenants have a line in the log for each kind of trouble.
 const LOGGED: usize = 20;
-/// How often the progress is told while records are resealed.
+/// How often the progress is reported while records are resealed.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// After how long the same is told once more.
+/// After how long the same report is repeated.
 const REPEATED_AFTER: Duration = Duration::from_mins(1);
 /// How many ticks there are between two rounds at most.
 const MAX_PAUSE: u32 = 60;
@@ -255,7 +255,7 @@ impl KeyCheck {
         match pool.is_held_elsewhere(id).await {
             Ok(true) => return self.held(&pool, id).await,
             Err(error @ JournalError::Unavailable(_)) => return Err(Stop::Unavailable(error)),
-            // What is wrong is told when the tenant is loaded.
+            // The load of the tenant reports what is wrong.
             Ok(false) | Err(_) => {}
         }
         self.keys.lock().set_resealing(Some(id));

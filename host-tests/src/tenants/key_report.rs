@@ -50,7 +50,7 @@ pub struct KeyReport {
     pub damaged_workspaces: u64,
     /// The first 20 of these, by their ids.
     pub damaged: Vec<TenantId>,
-    /// How many rounds are over: in each, all is tried once that is still to be done.
+    /// How many rounds have ended. A round tries once all that is left to do.
     pub rounds: u64,
     /// What failed in the last round. It is tried again.
     pub problem: Option<String>,
@@ -233,7 +233,7 @@ impl Locked<'_> {
         self.known.complete = true;
     }
 
-    /// A round is over.
+    /// Ends a round.
     pub fn end_round(&mut self, problem: Option<String>) {
         self.known.rounds = self.known.rounds.saturating_add(1);
         self.known.problem = problem;

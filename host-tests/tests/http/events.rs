@@ -353,7 +353,7 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
     assert!(next.id().1 > 1);
     assert_eq!(next.data["missed"], 0, "the gap stands for it");
 
-    // Who comes back by itself is told the same.
+    // A reader that reconnects by itself gets the same answer.
     let mut other = Reader::after(&service, first.id.as_deref().unwrap()).await;
     other.sent().await.assert_gap(first.id.as_deref());
     assert_eq!(other.sent().await, next);

@@ -173,7 +173,7 @@ async fn assert_guard_is_unavailable(service: &TestService) {
     let me = me.header("X-Workspace-Id", "22222222-2222-4222-8222-222222222222");
     let refused = answer(me.bearer_auth(token)).await;
     refused.assert_refused(502, "guard_error");
-    // A guard that does not answer has refused nothing, so the body's fault is told.
+    // A guard that does not answer has refused nothing, so the answer names the body's fault.
     let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
     let refused = answer(authorize.bearer_auth(token).body("x")).await;
     refused.assert_refused(415, "unsupported_media_type");

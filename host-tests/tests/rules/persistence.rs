@@ -771,7 +771,7 @@ async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
     let stats = other.stats().await;
     assert!(stats.event_run != run && stats.event_run != page.run);
     assert!(stats.last_event > last);
-    // Who has only the older records goes on in the run in which no event was after that.
+    // An instance that has only the older records continues the closed run.
     let older = restored(&scene, keyed(), closed).await;
     assert_eq!(older.stats().await.event_run, run);
 }
