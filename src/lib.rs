@@ -3,38 +3,22 @@
 //! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R34), and a comment
 //! that names one tells that the code beside it keeps it.
 //!
-//! # The house
+//! # Modules
 //!
-//! | room | what is in it |
+//! | module | what is in it |
 //! |---|---|
-//! | `manager` | the operations: what is checked, asked and done, in which order |
-//! | `manager::held`, `::revoking` | what a waiting operation holds; asking the guard to revoke |
-//! | `manager::batch` | many tokens in one call |
-//! | `manager::subscription`, `::waiting` | readers that events are pushed to; futures side by side |
+//! | `domain` | sessions, scopes, ids, tokens, limits, events and errors, in types that are within their bounds |
+//! | `ports` | the guard, the clock and the entropy that a host provides |
+//! | `manager` | the operations: what is checked, asked and committed, in which order |
 //! | `store` | the sessions and every index over them; each change is one step |
-//! | `store::create`, `::current`, `::ending`, `::reading` | its steps, by what they are for |
-//! | `store::life`, `::lag`, `::cutoffs` | when a session is over; what a clock that lags allows; kill switches |
-//! | `store::recheck` | what the guard need not be asked again |
-//! | `store::feed` | what each step leaves in the feed |
-//! | `store::opening`, `::restoring`, `::before` | reading records that are given back; taking them back; kill switches of before |
-//! | `session`, `scope`, `id`, `token`, `config` | what a caller says, in types that cannot be built wrong |
-//! | `ticket` | what an operation carries along while it waits for the guard |
-//! | `groups`, `agents`, `roles` | sessions by agent and by role, and what a kill switch stops |
-//! | `superseded` | tokens that were replaced, and what it means to present one |
-//! | `events` | what happened, in a ring |
-//! | `revocations` | what the guard has not confirmed |
-//! | `feed`, `record`, `seal` | the state as records: which have changed, what each says, and that nobody else made it |
-//! | `record_keys` | for hosts: which key a record is sealed with |
-//! | `guard`, `clock`, `entropy` | the three ports, and the clock that never goes back |
-//! | `error` | what can go wrong |
-//! | `slab`, `list`, `table`, `ordered` | what the store is made of: slots, lists, hash tables, things in their order |
-//! | `json`, `hex` | what records are written in |
-//! | `edge` | the WIT world `session`, compiled for wasm32 only |
+//! | `persistence` | the state as sealed records, for a host to keep |
+//! | `collections` | slots, lists, hash tables and ordered sets that grow without copying |
+//! | `component` | WIT world `session`, compiled for wasm32 only |
 //! | `native_tests` | what only a Rust caller can do, and long runs; the rules' tests are in `host-tests` |
 //!
 //! # One `validate`
 //!
-//! 1. `edge` takes the string and makes a [`Token`] of it, which cannot be too long.
+//! 1. `component` takes the string and makes a [`Token`] of it, which cannot be too long.
 //! 2. `manager` makes its fingerprint and asks `store` which live session has it as its current
 //!    one. None: refused, and the guard is not asked (R10). One from before: refused, and told of
 //!    (R32).
@@ -44,12 +28,13 @@
 //!    the session ended, or got a newer token? Refused. Did the guard say no, or name another
 //!    handle? Refused (R9). Otherwise the session is used: that is when it was last alive (R28),
 //!    and one use less where they are limited (R29).
-//! 5. `edge` turns the [`Session`] into the WIT's record.
+//! 5. `component` turns the [`Session`] into the WIT's record.
 //!
 //! # Design decisions
 //!
 //! - **The core has no `wit-bindgen`, and no I/O but through its ports.** It is generic over three
-//!   small ones, so it compiles and is tested natively, and another world needs only another edge.
+//!   small ones, so it compiles and is tested natively, and another world needs only another file beside
+//!   `component`.
 //! - **Check and change are one call on the store.** Operations wait for the guard between looking
 //!   and changing; what they saw may be gone by then. So they come back with what they expected,
 //!   and the store compares and changes in one step. That is what makes a kill switch final (R12,
@@ -90,55 +75,34 @@
     )
 )]
 
-mod agents;
-mod clock;
-mod config;
-mod entropy;
-mod error;
-mod events;
-mod feed;
-mod groups;
-mod guard;
-mod hex;
-mod id;
-mod json;
-mod list;
+mod collections;
+mod domain;
 mod manager;
-mod ordered;
-mod record;
-mod record_keys;
-mod revocations;
-mod roles;
-mod scope;
-mod seal;
-mod session;
-mod slab;
+mod persistence;
+mod ports;
 mod store;
-mod superseded;
-mod table;
-mod ticket;
-mod token;
 
 // Clippy reads it natively too: the lints above hold there as well.
 #[cfg(any(target_arch = "wasm32", clippy))]
-mod edge;
+mod component;
 #[cfg(test)]
 mod native_tests;
 
-pub use clock::{Clock, MonotonicClock, Timestamp};
-pub use config::{Config, Overflow};
-pub use entropy::{Entropy, EntropyUnavailable, SystemEntropy};
-pub use error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
-pub use events::{Denial, EndReason, Event, EventKind, EventPage, Run};
-pub use guard::{Claims, Guard, IssueRequest, IssuedToken};
-pub use id::{AgentId, SessionId, WorkspaceId};
-pub use manager::{FlushReport, Notice, SessionManager, Statistics, Subscription};
-pub use record::{Change, ChangePage};
-pub use record_keys::{RecordKeys, SealedWith};
-pub use scope::{Scope, Scopes};
-pub use session::{
+pub use domain::config::{Config, Overflow};
+pub use domain::error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
+pub use domain::event::{Denial, EndReason, Event, EventKind, EventPage, Run};
+pub use domain::id::{AgentId, SessionId, WorkspaceId};
+pub use domain::scope::{Scope, Scopes};
+pub use domain::session::{
     Attributes, CreateRequest, Grant, MaxUses, Metadata, Revocation, RevokeFilter, Role, Session,
     SessionPage, TaskType,
 };
+pub use domain::timestamp::Timestamp;
+pub use domain::token::Token;
+pub use manager::{FlushReport, Notice, SessionManager, Statistics, Subscription};
+pub use persistence::record::{Change, ChangePage};
+pub use persistence::record_keys::{RecordKeys, SealedWith};
+pub use ports::clock::{Clock, MonotonicClock};
+pub use ports::entropy::{Entropy, EntropyUnavailable, SystemEntropy};
+pub use ports::guard::{Claims, Guard, IssueRequest, IssuedToken};
 pub use store::Totals;
-pub use token::Token;

@@ -10,34 +10,37 @@
 //! that were not confirmed stay pending.
 
 mod batch;
-mod held;
-mod revoking;
+mod in_flight;
+mod revoke;
 mod subscription;
 mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use held::{Answer, Clearing, Place, Room, Watch};
+use in_flight::{ByteReservation, Clearing, InFlight, ReservationGuard, UnacknowledgedRenewal};
 pub use subscription::{Notice, Subscription};
 use waiting::yield_now;
 
-use crate::clock::{Clock, MonotonicClock, Timestamp};
-use crate::config::{Config, Limits, within};
-use crate::entropy::Entropy;
-use crate::error::{Error, GuardError};
-use crate::events::{Denial, EndReason, EventPage, Run};
-use crate::guard::{Claims, Guard, IssueRequest, is_handle};
-use crate::id::{AgentId, SessionId};
-use crate::record::{Change, ChangePage};
-use crate::scope::Scope;
-use crate::seal::SALT_BYTES;
-use crate::session::{CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage};
+use crate::collections::table::Seed;
+use crate::domain::config::{Config, Limits, within};
+use crate::domain::error::{Error, GuardError};
+use crate::domain::event::{Denial, EndReason, EventPage, Run};
+use crate::domain::id::{AgentId, SessionId};
+use crate::domain::scope::Scope;
+use crate::domain::session::{
+    CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage,
+};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::{FingerprintKey, Token};
+use crate::persistence::record::{Change, ChangePage};
+use crate::persistence::seal::SALT_BYTES;
+use crate::ports::clock::{Clock, MonotonicClock};
+use crate::ports::entropy::Entropy;
+use crate::ports::guard::{Claims, Guard, IssueRequest, is_handle};
+use crate::store::plan::{NewSession, NewToken, RenewalPlan, SessionVersion, TokenMatch};
+use crate::store::superseded::{Renewal, ReplayVerdict};
 use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals, Used};
-use crate::superseded::{Renewal, Worth};
-use crate::table::Seed;
-use crate::ticket::{Draft, Expected, NewToken, Presented, RenewalPlan};
-use crate::token::{FingerprintKey, Token};
 
 /// How many sessions one `prune_expired` ends at most (R20).
 const MAX_PRUNE: u32 = 10_000;
@@ -63,11 +66,11 @@ pub struct SessionManager<G, C, E> {
     /// How many subscribe to the events.
     readers: Cell<usize>,
     /// How often they were asked whether they are still there.
-    roll_calls: Cell<u64>,
+    liveness_checks: Cell<u64>,
 }
 
 /// What the guard said of a token.
-struct Word {
+struct GuardVerdict {
     /// Not after it was asked.
     asked_at: Timestamp,
     answer: Result<Claims, GuardError>,
@@ -130,7 +133,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             configured: Cell::new(false),
             started: Cell::new(false),
             readers: Cell::new(0),
-            roll_calls: Cell::new(0),
+            liveness_checks: Cell::new(0),
         }
     }
 
@@ -200,8 +203,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let key = self.key()?;
         let id = SessionId::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
         let agent_id = request.agent_id;
-        let place = Place::reserve(&self.store, id, agent_id, &attributes, parent, created_at)?;
-        let _watch = parent.map(|parent| Watch::new(&self.store, parent));
+        let reservation =
+            ReservationGuard::reserve(&self.store, id, agent_id, &attributes, parent, created_at)?;
+        let _watch = parent.map(|parent| InFlight::new(&self.store, parent));
         let issue = IssueRequest {
             session_id: id,
             agent_id,
@@ -213,7 +217,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
         let handle = Rc::from(issued.handle);
         let token_expires_at = issued.expires_at;
-        let draft = Draft {
+        let draft = NewSession {
             lifetime,
             max_uses: request.max_uses,
             created_at,
@@ -223,10 +227,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             let now = self.clock.now();
             self.check_lag()?;
             let mut store = self.store.borrow_mut();
-            let created = store.commit_create(&place.reservation, draft, kept, now)?;
+            let created = store.commit_create(&reservation.reservation, draft, kept, now)?;
             Ok((created, token))
         });
-        drop(place);
+        drop(reservation);
         let (created, token) = match done {
             Ok(done) => done,
             Err(error) => {
@@ -235,7 +239,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             }
         };
         if !created.evicted.is_empty() {
-            let _watch = Watch::new(&self.store, created.expected);
+            let _watch = InFlight::new(&self.store, created.expected);
             self.revoke_each_with_guard(created.evicted).await;
             self.still_current(created.expected)?;
         }
@@ -266,9 +270,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let expected = self.find_current(&token, now)?;
         self.check_end(expected)?;
         let used = if self.must_ask(expected, now) {
-            let _watch = Watch::new(&self.store, expected);
-            let word = self.ask(token, now).await;
-            self.use_if_good(expected, Some(word), scope, self.clock.now())?
+            let _watch = InFlight::new(&self.store, expected);
+            let verdict = self.ask(token, now).await;
+            self.use_if_good(expected, Some(verdict), scope, self.clock.now())?
         } else {
             self.use_if_good(expected, None, scope, now)?
         };
@@ -280,8 +284,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// The session that a token stands for now.
-    fn find_current(&self, token: &Token, now: Timestamp) -> Result<Expected, Error> {
-        let Presented {
+    fn find_current(&self, token: &Token, now: Timestamp) -> Result<SessionVersion, Error> {
+        let TokenMatch {
             expected,
             superseded,
         } = self.find(token, now)?;
@@ -292,7 +296,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// The session that a token stands for, or stood for.
-    fn find(&self, token: &Token, now: Timestamp) -> Result<Presented, Error> {
+    fn find(&self, token: &Token, now: Timestamp) -> Result<TokenMatch, Error> {
         let mut store = self.store.borrow_mut();
         match self.key.get() {
             Some(key) => store.find_by_token(&key.fingerprint(token), now),
@@ -302,7 +306,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Whether the guard has to be asked about the token of a session (R34).
-    fn must_ask(&self, expected: Expected, now: Timestamp) -> bool {
+    fn must_ask(&self, expected: SessionVersion, now: Timestamp) -> bool {
         let mut store = self.store.borrow_mut();
         if self.clock.take_error() {
             store.forget_each_yes(now);
@@ -311,8 +315,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Asks the guard about a token.
-    async fn ask(&self, token: Token, asked_at: Timestamp) -> Word {
-        Word {
+    async fn ask(&self, token: Token, asked_at: Timestamp) -> GuardVerdict {
+        GuardVerdict {
             asked_at,
             answer: self.guard.validate_token(token).await,
         }
@@ -322,12 +326,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// all else holds still.
     fn use_if_good(
         &self,
-        expected: Expected,
-        word: Option<Word>,
+        expected: SessionVersion,
+        verdict: Option<GuardVerdict>,
         scope: Option<&Scope>,
         now: Timestamp,
     ) -> Result<Used, Error> {
-        let judged = self.judge(expected, word, now);
+        let judged = self.judge(expected, verdict, now);
         let judged = judged.and_then(|()| self.check_end(expected));
         let mut store = self.store.borrow_mut();
         match judged {
@@ -339,19 +343,24 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// What the guard's word about the token of a session comes to (R9). The session is live and the
     /// token its current one if that is a yes; [`Error::Conflict`] if it is that no more.
-    fn judge(&self, expected: Expected, word: Option<Word>, now: Timestamp) -> Result<(), Error> {
+    fn judge(
+        &self,
+        expected: SessionVersion,
+        verdict: Option<GuardVerdict>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let mut store = self.store.borrow_mut();
         let handle = store
             .check(expected, now)
             .map_err(|stale| stale.into_error(Error::Conflict))?;
-        let Some(Word { asked_at, answer }) = word else {
+        let Some(GuardVerdict { asked_at, answer }) = verdict else {
             return Ok(());
         };
         let (denial, error) = match answer {
             Ok(claims) if claims.handle != handle => (Denial::Handle, Error::InvalidToken),
             Ok(claims) if claims.expires_at <= now => (Denial::Guard, GuardError::Expired.into()),
             Ok(claims) => {
-                store.remember_yes(expected, asked_at, claims.expires_at, now);
+                store.cache_success(expected, asked_at, claims.expires_at, now);
                 return Ok(());
             }
             // An authority that does not answer has refused nobody.
@@ -380,30 +389,30 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// As `sessions.rotate` in the WIT.
     pub async fn rotate(&self, token: Token) -> Result<Grant, Error> {
         let now = self.begin();
-        let Presented {
+        let TokenMatch {
             expected,
             superseded,
         } = self.find(&token, now)?;
         let (renewal, now) = match superseded {
             None => {
                 self.check_end(expected)?;
-                let _watch = Watch::new(&self.store, expected);
-                let word = self.ask(token, now).await;
+                let _watch = InFlight::new(&self.store, expected);
+                let verdict = self.ask(token, now).await;
                 let now = self.clock.now();
-                self.judge(expected, Some(word), now)?;
+                self.judge(expected, Some(verdict), now)?;
                 self.check_end(expected)?;
                 (Renewal::Rotation, now)
             }
-            Some(Worth::Grace) => {
+            Some(ReplayVerdict::Grace) => {
                 self.check_end(expected)?;
                 self.check_grace(expected)?;
                 (Renewal::Retry, now)
             }
-            Some(Worth::Overtaken) => return Err(Error::Conflict),
-            Some(Worth::Nothing) => {
+            Some(ReplayVerdict::Overtaken) => return Err(Error::Conflict),
+            Some(ReplayVerdict::Nothing) => {
                 return Err(self.store.borrow_mut().refuse_superseded(expected, now));
             }
-            Some(Worth::Theft) => {
+            Some(ReplayVerdict::Theft) => {
                 let pending = self.store.borrow_mut().end_stolen(expected, now);
                 self.revoke_each_with_guard(pending).await;
                 return Err(Error::InvalidToken);
@@ -420,8 +429,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// that was planned, without a wait since.
     async fn renew(&self, plan: RenewalPlan, now: Timestamp) -> Result<Grant, Error> {
         let key = self.key()?;
-        let _watch = Watch::new(&self.store, plan.expected);
-        let _room = Room::set_aside(&self.store, now)?;
+        let _watch = InFlight::new(&self.store, plan.expected);
+        let _room = ByteReservation::reserve_bytes(&self.store, now)?;
         let issue = IssueRequest {
             session_id: plan.session.id,
             agent_id: plan.session.agent_id,
@@ -455,7 +464,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         match done {
             Ok((grant, superseded)) => {
                 let renewed = plan.expected.renewed();
-                let _answer = Answer::owed(&self.store, renewed);
+                let _answer = UnacknowledgedRenewal::new(&self.store, renewed);
                 // Dead here already. Where the guard does not confirm, the revocation stays pending.
                 let _ = self.revoke_with_guard(superseded).await;
                 // That was a wait like any other: the new token may be dead by now as well.
@@ -481,19 +490,19 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Refuses to repeat a rotation that was made by a clock that was ahead.
-    fn check_grace(&self, expected: Expected) -> Result<(), Error> {
+    fn check_grace(&self, expected: SessionVersion) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_grace(expected, self.clock.reading(), self.clock.latest())
     }
 
     /// Refuses a session whose end is from a clock that was ahead.
-    fn check_end(&self, expected: Expected) -> Result<(), Error> {
+    fn check_end(&self, expected: SessionVersion) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_end(expected, self.clock.reading(), self.clock.latest())
     }
 
     /// What an operation answers that waited and finds its session over, or at another token.
-    fn still_current(&self, expected: Expected) -> Result<(), Error> {
+    fn still_current(&self, expected: SessionVersion) -> Result<(), Error> {
         let now = self.clock.now();
         let mut store = self.store.borrow_mut();
         match store.check(expected, now) {
@@ -745,8 +754,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     #[cfg(test)]
-    pub(crate) fn fates(&self) -> usize {
-        self.store.borrow().fates()
+    pub(crate) fn end_outcomes(&self) -> usize {
+        self.store.borrow().end_outcomes()
     }
 
     /// An operation on sessions begins now.

@@ -21,7 +21,7 @@ struct TestGuard(Rc<GuardState>);
 
 #[derive(Debug, Default)]
 struct GuardState {
-    held: Cell<bool>,
+    in_flight: Cell<bool>,
     /// Only for revocations.
     revokes_held: Cell<bool>,
     issued: Cell<u64>,
@@ -30,13 +30,13 @@ struct GuardState {
 
 impl TestGuard {
     async fn answer(&self) {
-        wait_while(&self.0.held).await;
+        wait_while(&self.0.in_flight).await;
     }
 }
 
-async fn wait_while(held: &Cell<bool>) {
+async fn wait_while(in_flight: &Cell<bool>) {
     poll_fn(|_| {
-        if held.get() {
+        if in_flight.get() {
             Poll::Pending
         } else {
             Poll::Ready(())
@@ -132,9 +132,9 @@ fn now<T>(call: impl Future<Output = T>) -> T {
 
 /// A call that comes to wait for the guard and is dropped there.
 fn drop_waiting<T>(guard: &TestGuard, call: impl Future<Output = T>) {
-    guard.0.held.set(true);
+    guard.0.in_flight.set(true);
     assert!(poll(pin!(call)).is_pending(), "the call was to wait");
-    guard.0.held.set(false);
+    guard.0.in_flight.set(false);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn r28_being_used_moves_nothing_in_the_order_of_expiry() {
     let order = || {
         let kept = format!("{manager:?}");
         let (_, from) = kept.split_once("expiry: ").unwrap();
-        from.split_once("sorted_to: ").unwrap().0.to_owned()
+        from.split_once("scanned_to: ").unwrap().0.to_owned()
     };
     let before = order();
     clock.0.set(clock.0.get() + 9_000);
@@ -265,16 +265,16 @@ fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
     let (manager, guard, _) = manager();
     for finish in [true, false] {
         let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
-        guard.0.held.set(true);
+        guard.0.in_flight.set(true);
         let mut refresh = Box::pin(manager.refresh(session.id));
         let mut validate = Box::pin(manager.validate(token.clone()));
         let twice = vec![Ok(token.clone()), Ok(token)];
         let mut many = Box::pin(manager.validate_many(twice));
         assert!(poll(refresh.as_mut()).is_pending() && poll(validate.as_mut()).is_pending());
         assert!(poll(many.as_mut()).is_pending());
-        guard.0.held.set(false);
+        guard.0.in_flight.set(false);
         now(manager.revoke(session.id)).unwrap();
-        assert_eq!(manager.fates(), 1);
+        assert_eq!(manager.end_outcomes(), 1);
         if finish {
             assert_eq!(now(refresh).unwrap_err(), Error::SessionRevoked);
             assert_eq!(now(validate), Err(Error::SessionRevoked));
@@ -283,12 +283,12 @@ fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
         } else {
             drop((refresh, validate, many));
         }
-        assert_eq!(manager.fates(), 0);
+        assert_eq!(manager.end_outcomes(), 0);
     }
     // A session for which nobody waits leaves nothing of the kind.
     let id = now(manager.create(request(1, 60))).unwrap().session.id;
     now(manager.revoke(id)).unwrap();
-    assert_eq!(manager.fates(), 0);
+    assert_eq!(manager.end_outcomes(), 0);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn r22_all_that_the_manager_keeps_holds_no_token() {
     let second = now(manager.refresh(first.session.id)).unwrap();
     let third = now(manager.create(request(2, 60))).unwrap();
     manager.invalidate(third.session.id).unwrap();
-    guard.0.held.set(true);
+    guard.0.in_flight.set(true);
     let mut waiting = Box::pin(manager.validate(second.token.clone()));
     assert!(poll(waiting.as_mut()).is_pending());
     // `Debug` of the manager is derived all the way down, but for the fingerprints and their key.

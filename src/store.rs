@@ -1,51 +1,59 @@
 //! The sessions of an instance and every index over them.
 //!
 //! The store does no I/O and never waits. Each of its methods is one step that no other call sees
-//! half of. Whoever waits for the guard takes a ticket along (`ticket`) and comes back with it: the
+//! half of. Whoever waits for the guard takes a plan along (`plan`) and comes back with it: the
 //! commit checks that what was true is still true, and changes the state, in that one step
 //! (R12-R14, R19).
 
-mod before;
+mod agents;
 mod create;
 mod current;
-mod cutoffs;
-mod ending;
+mod decode;
+mod end;
+mod epochs;
+mod event_log;
 mod feed;
 mod lag;
 mod life;
-mod opening;
-mod reading;
-mod recheck;
-mod restoring;
+pub(crate) mod plan;
+mod query;
+mod restore;
+mod restored_cutoffs;
+pub(crate) mod revocations;
+mod roles;
+pub(crate) mod session_index;
+pub(crate) mod superseded;
+mod validation_cache;
 
 use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use crate::agents::Agents;
-use crate::clock::Timestamp;
-use crate::config::Limits;
-use crate::error::{Duplicate, Error, GuardError};
-use crate::events::{Denial, EventKind, EventLog};
-use crate::feed::Feed;
-use crate::groups::{Era, GroupId};
-use crate::id::SessionId;
-use crate::list::{Link, Links, List};
-use crate::ordered::{Due, Ordered};
-use crate::revocations::{PendingKey, PendingRevocations};
-use crate::roles::Roles;
-use crate::seal::SALT_BYTES;
-use crate::session::Session;
-use crate::slab::Slab;
-use crate::superseded::{REMEMBERED_SIZE, Superseded};
-use crate::table::{Seed, Table};
-use crate::ticket::NewToken;
-use crate::token::{Fingerprint, FingerprintKey};
+use crate::collections::list::{Link, Links, List};
+use crate::collections::ordered::{Due, Ordered};
+use crate::collections::slab::Slab;
+use crate::collections::table::{Seed, Table};
+use crate::domain::config::Limits;
+use crate::domain::error::{Duplicate, Error, GuardError};
+use crate::domain::event::{Denial, EventKind};
+use crate::domain::id::SessionId;
+use crate::domain::session::Session;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::{Fingerprint, FingerprintKey};
+use crate::persistence::change_feed::Feed;
+use crate::persistence::seal::SALT_BYTES;
+use crate::store::agents::Agents;
+use crate::store::event_log::EventLog;
+use crate::store::plan::NewToken;
+use crate::store::revocations::{PendingKey, PendingRevocations};
+use crate::store::roles::Roles;
+use crate::store::session_index::{Epoch, GroupId};
+use crate::store::superseded::{REMEMBERED_SIZE, Superseded};
 
-use before::Before;
 pub use current::Used;
-use cutoffs::CutOff;
-pub use cutoffs::{Cleared, MAX_REVOCATIONS};
-use restoring::RestoredTime;
+use epochs::CutOff;
+pub use epochs::{Cleared, MAX_REVOCATIONS};
+use restore::RestoredTime;
+use restored_cutoffs::RestoredCutoffs;
 
 /// What a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
@@ -81,11 +89,11 @@ pub struct Store {
     /// `life` looks at what comes before now, and moves what has been used.
     expiry: Ordered<Due>,
     /// Up to here the index holds only sessions that are over, and none joins them.
-    sorted_to: Due,
+    scanned_to: Due,
     /// How many cut-offs there have been.
-    era: Era,
+    epoch: Epoch,
     /// What began before this era is stopped (R31).
-    cut_off: Era,
+    cut_off: Epoch,
     /// How often an earlier time was accepted (R6). A record with a lower number says nothing of
     /// the time.
     clocks_accepted: u64,
@@ -95,7 +103,7 @@ pub struct Store {
     /// there is.
     cut_offs: Vec<CutOff>,
     /// How sessions ended for which an operation still waits, by their serial numbers.
-    fates: Table<Fate>,
+    end_outcomes: Table<EndOutcome>,
     /// How many creates wait for the guard.
     reserved: usize,
     pending: PendingRevocations,
@@ -105,7 +113,7 @@ pub struct Store {
     /// The key of the fingerprints and its salt, as far as there is one.
     fingerprint_key: Option<(Rc<FingerprintKey>, [u8; SALT_BYTES])>,
     /// A yes of the guard that is remembered until then, or not even so long, does not count (R34).
-    unsure_until: Timestamp,
+    cached_before: Timestamp,
     /// No session ever had a later end.
     latest_until: Timestamp,
     /// Children that came back before their parents, by the parents' ids.
@@ -114,7 +122,7 @@ pub struct Store {
     restored: bool,
     /// Kill switches of instances before this one, while some of what they were for may have come
     /// back.
-    before: Option<Before>,
+    restored_cutoffs: Option<RestoredCutoffs>,
     bytes: u64,
     /// The serial number of the newest session.
     serial: u64,
@@ -146,7 +154,7 @@ struct Entry {
     agent: GroupId,
     role: GroupId,
     /// When its create began, in cut-offs.
-    began: Era,
+    created_epoch: Epoch,
     /// In seconds; each refresh grants it again (R5).
     lifetime: u64,
     /// When it was last used (R28).
@@ -159,10 +167,10 @@ struct Entry {
     handle: Rc<str>,
     token_expires_at: Timestamp,
     /// Until when the guard's yes to its token is remembered (R34). It is in no record.
-    sure_until: Timestamp,
+    cached_until: Timestamp,
     superseded: Superseded,
     /// The guard has not confirmed the revocation of these tokens that it had.
-    owed: Vec<PendingKey>,
+    unconfirmed: Vec<PendingKey>,
     /// The latest end that it ever had: until then an older record of it could be taken for good.
     until: Timestamp,
     /// Its record in the feed.
@@ -182,7 +190,7 @@ struct Entry {
 }
 
 #[derive(Debug)]
-struct Fate {
+struct EndOutcome {
     error: Error,
     watchers: u32,
 }
@@ -218,12 +226,18 @@ impl Denials {
 
 impl Entry {
     /// A session with its token, in no index yet.
-    fn new(session: Session, serial: u64, began: Era, lifetime: u64, token: NewToken) -> Self {
+    fn new(
+        session: Session,
+        serial: u64,
+        created_epoch: Epoch,
+        lifetime: u64,
+        token: NewToken,
+    ) -> Self {
         Self {
             serial,
             agent: GroupId::NONE,
             role: GroupId::NONE,
-            began,
+            created_epoch,
             lifetime,
             used_at: Timestamp::default(),
             recorded_use: Timestamp::default(),
@@ -231,9 +245,9 @@ impl Entry {
             fingerprint: token.fingerprint,
             handle: token.handle,
             token_expires_at: token.expires_at,
-            sure_until: Timestamp::default(),
+            cached_until: Timestamp::default(),
             superseded: Superseded::default(),
-            owed: Vec::new(),
+            unconfirmed: Vec::new(),
             until: session.expires_at,
             record: Link::NONE,
             denials: Denials::default(),
@@ -278,23 +292,23 @@ impl Store {
             agents: Agents::default(),
             roles: Roles::default(),
             expiry: Ordered::default(),
-            sorted_to: Due::default(),
-            era: 0,
+            scanned_to: Due::default(),
+            epoch: 0,
             cut_off: 0,
             clocks_accepted: 0,
             restored_time: RestoredTime::default(),
             cut_offs: Vec::new(),
-            fates: Table::default(),
+            end_outcomes: Table::default(),
             reserved: 0,
             pending: PendingRevocations::default(),
             events: EventLog::new(limits.event_capacity),
             feed: None,
             fingerprint_key: None,
-            unsure_until: Timestamp::default(),
+            cached_before: Timestamp::default(),
             latest_until: Timestamp::default(),
             orphans: Table::default(),
             restored: false,
-            before: None,
+            restored_cutoffs: None,
             bytes: 0,
             serial: 0,
             totals: Totals::default(),
@@ -328,8 +342,8 @@ impl Store {
 
     /// How many ends of sessions somebody still has to hear of.
     #[cfg(test)]
-    pub fn fates(&self) -> usize {
-        self.fates.count()
+    pub fn end_outcomes(&self) -> usize {
+        self.end_outcomes.count()
     }
 
     /// The limits that hold.

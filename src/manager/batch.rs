@@ -3,16 +3,17 @@
 //! What a call costs by itself is paid once: one reading of the clock and one look at each session
 //! before the guard is asked, and the same after its last answer.
 
-use super::held::Watch;
+use super::in_flight::InFlight;
 use super::waiting::for_each;
-use super::{SessionManager, Word};
-use crate::clock::{Clock, Timestamp};
-use crate::entropy::Entropy;
-use crate::error::Error;
-use crate::guard::Guard;
-use crate::session::Session;
-use crate::ticket::Expected;
-use crate::token::Token;
+use super::{GuardVerdict, SessionManager};
+use crate::domain::error::Error;
+use crate::domain::session::Session;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::Token;
+use crate::ports::clock::Clock;
+use crate::ports::entropy::Entropy;
+use crate::ports::guard::Guard;
+use crate::store::plan::SessionVersion;
 
 /// How many tokens one call takes at most: their number is what the call keeps others waiting by
 /// (R20).
@@ -25,11 +26,11 @@ const CHECKS_AT_ONCE: usize = 16;
 struct Question<'a> {
     /// Until it is asked.
     token: Option<Token>,
-    expected: Expected,
+    expected: SessionVersion,
     /// None where it need not be asked.
-    word: Option<Word>,
+    verdict: Option<GuardVerdict>,
     /// Until its word has been judged.
-    _watch: Watch<'a>,
+    _watch: InFlight<'a>,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -70,8 +71,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let mut exhausted = Vec::new();
         for question in questions {
             sessions.push(question.and_then(|mut question| {
-                let Question { expected, word, .. } = &mut question;
-                let used = self.use_if_good(*expected, word.take(), None, now)?;
+                let Question {
+                    expected, verdict, ..
+                } = &mut question;
+                let used = self.use_if_good(*expected, verdict.take(), None, now)?;
                 exhausted.extend(used.exhausted);
                 Ok(used.session)
             }));
@@ -87,8 +90,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(Question {
             token: Some(token),
             expected,
-            word: None,
-            _watch: Watch::new(&self.store, expected),
+            verdict: None,
+            _watch: InFlight::new(&self.store, expected),
         })
     }
 
@@ -96,7 +99,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     async fn ask_each(&self, questions: Vec<&mut Question<'_>>, asked_at: Timestamp) {
         for_each(CHECKS_AT_ONCE, questions, async |question| {
             if let Some(token) = question.token.take() {
-                question.word = Some(self.ask(token, asked_at).await);
+                question.verdict = Some(self.ask(token, asked_at).await);
             }
         })
         .await;

@@ -7,11 +7,11 @@ use std::task::Poll;
 
 use super::SessionManager;
 use super::waiting::yield_now;
-use crate::clock::Clock;
-use crate::entropy::Entropy;
-use crate::error::{Error, Limit};
-use crate::events::EventPage;
-use crate::guard::Guard;
+use crate::domain::error::{Error, Limit};
+use crate::domain::event::EventPage;
+use crate::ports::clock::Clock;
+use crate::ports::entropy::Entropy;
+use crate::ports::guard::Guard;
 
 /// How many readers there can be.
 const MAX_READERS: usize = 64;
@@ -23,7 +23,7 @@ pub struct Subscription<G, C, E> {
     manager: Rc<SessionManager<G, C, E>>,
     since: u64,
     /// Which roll-call it has heard last.
-    roll_calls: u64,
+    liveness_checks: u64,
 }
 
 /// What a reader waits for.
@@ -32,7 +32,7 @@ pub enum Notice {
     /// Events, at least one.
     Events(EventPage),
     /// Others want to subscribe and there is no room: a reader whose other end is gone should go.
-    RollCall,
+    Probe,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -42,7 +42,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// [`Error::LimitReached`] when there are 64.
     pub async fn subscribe(self: Rc<Self>, since: u64) -> Result<Subscription<G, C, E>, Error> {
         if self.readers.get() >= MAX_READERS {
-            self.roll_calls.set(self.roll_calls.get().wrapping_add(1));
+            self.liveness_checks
+                .set(self.liveness_checks.get().wrapping_add(1));
             self.store.borrow_mut().events_mut().wake();
             for _ in 0..MAX_READERS {
                 yield_now().await;
@@ -58,7 +59,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let since = since.min(self.store.borrow().events().last());
         Ok(Subscription {
             since,
-            roll_calls: self.roll_calls.get(),
+            liveness_checks: self.liveness_checks.get(),
             manager: self,
         })
     }
@@ -69,7 +70,7 @@ impl<G: Guard, C: Clock, E: Entropy> Subscription<G, C, E> {
     pub async fn next(&mut self) -> Notice {
         let manager = &self.manager;
         poll_fn(|context| {
-            if self.roll_calls != manager.roll_calls.get() {
+            if self.liveness_checks != manager.liveness_checks.get() {
                 return Poll::Ready(());
             }
             let mut store = manager.store.borrow_mut();
@@ -78,8 +79,8 @@ impl<G: Guard, C: Clock, E: Entropy> Subscription<G, C, E> {
         .await;
         let page = manager.store.borrow().events().read(self.since, MAX_BATCH);
         if page.events.is_empty() {
-            self.roll_calls = manager.roll_calls.get();
-            return Notice::RollCall;
+            self.liveness_checks = manager.liveness_checks.get();
+            return Notice::Probe;
         }
         self.since = page.next;
         Notice::Events(page)

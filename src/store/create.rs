@@ -4,15 +4,15 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use super::{Entry, Link, RESERVE, RESERVED, Store};
-use crate::clock::Timestamp;
-use crate::config::Overflow;
-use crate::error::{Duplicate, Error, Limit};
-use crate::events::{Denial, EndReason, EventKind};
-use crate::groups::GroupId;
-use crate::id::{AgentId, SessionId};
-use crate::revocations::PendingKey;
-use crate::session::{Attributes, Session};
-use crate::ticket::{Above, Draft, Expected, NewToken, Reservation};
+use crate::domain::config::Overflow;
+use crate::domain::error::{Duplicate, Error, Limit};
+use crate::domain::event::{Denial, EndReason, EventKind};
+use crate::domain::id::{AgentId, SessionId};
+use crate::domain::session::{Attributes, Session};
+use crate::domain::timestamp::Timestamp;
+use crate::store::plan::{Ancestry, NewSession, NewToken, Reservation, SessionVersion};
+use crate::store::revocations::PendingKey;
+use crate::store::session_index::GroupId;
 
 /// How many of an agent's sessions one create ends at most, when they are over and it needs a place
 /// (R20).
@@ -25,7 +25,7 @@ const MAX_MADE_ROOM: u32 = 10_000;
 #[derive(Debug)]
 pub struct Created {
     /// Names it.
-    pub expected: Expected,
+    pub expected: SessionVersion,
     /// The session.
     pub session: Session,
     /// The guard's part of those that made room for it (R33).
@@ -43,7 +43,7 @@ impl Store {
         parent: SessionId,
         attributes: &Attributes,
         now: Timestamp,
-    ) -> Result<(Expected, Timestamp), Error> {
+    ) -> Result<(SessionVersion, Timestamp), Error> {
         let expected = self.find(parent, now)?;
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
         let (session, slot) = (&entry.session, expected.slot);
@@ -77,7 +77,7 @@ impl Store {
         id: SessionId,
         agent_id: AgentId,
         attributes: &Rc<Attributes>,
-        parent: Option<Expected>,
+        parent: Option<SessionVersion>,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
         let key = id.key();
@@ -108,7 +108,7 @@ impl Store {
             role,
             attributes: Rc::clone(attributes),
             above,
-            began: self.era,
+            created_epoch: self.epoch,
             size,
         })
     }
@@ -141,19 +141,19 @@ impl Store {
     pub fn commit_create(
         &mut self,
         place: &Reservation,
-        draft: Draft,
+        draft: NewSession,
         token: NewToken,
         now: Timestamp,
     ) -> Result<Created, Error> {
-        if place.began < self.cut_off
-            || self.agents.is_cut_off(place.agent, place.began)
-            || self.roles.is_cut_off(place.role, place.began)
+        if place.created_epoch < self.cut_off
+            || self.agents.is_cut_off(place.agent, place.created_epoch)
+            || self.roles.is_cut_off(place.role, place.created_epoch)
         {
             return Err(Error::SessionRevoked);
         }
         let mut wanted = draft.expires_at;
         let mut above = None;
-        if let Some(Above { parent, .. }) = place.above {
+        if let Some(Ancestry { parent, .. }) = place.above {
             let entry = self.check_life(parent, now)?;
             wanted = wanted.min(entry.session.expires_at);
             above = Some((parent.slot, entry.session.id, entry.session.root));
@@ -172,10 +172,16 @@ impl Store {
             parent: above.map(|(_, parent, _)| parent),
             root: above.map_or(place.id, |(.., root)| root),
             generation: 0,
-            uses_left: draft.max_uses.map(crate::session::MaxUses::get),
+            uses_left: draft.max_uses.map(crate::domain::session::MaxUses::get),
         };
-        let (serial, began) = (self.serial, place.began);
-        let mut entry = Entry::new(session.clone(), serial, began, draft.lifetime, token);
+        let (serial, created_epoch) = (self.serial, place.created_epoch);
+        let mut entry = Entry::new(
+            session.clone(),
+            serial,
+            created_epoch,
+            draft.lifetime,
+            token,
+        );
         entry.used_at = now;
         entry.recorded_use = now;
         entry.agent = place.agent;
@@ -193,7 +199,7 @@ impl Store {
     }
 
     /// Puts a session into every index.
-    pub(super) fn insert(&mut self, entry: Entry) -> Expected {
+    pub(super) fn insert(&mut self, entry: Entry) -> SessionVersion {
         let (id, serial) = (entry.session.id, entry.serial);
         let (agent, role) = (entry.agent, entry.role);
         let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&entry.handle));
@@ -216,7 +222,7 @@ impl Store {
             role.members
                 .push(&mut self.sessions, slot, Entry::same_role);
         }
-        Expected {
+        SessionVersion {
             slot,
             serial,
             generation: 0,
@@ -235,10 +241,10 @@ impl Store {
     }
 
     /// Counts a session that is to be below this one.
-    fn reserve_below(&mut self, parent: Expected, now: Timestamp) -> Result<Above, Error> {
+    fn reserve_below(&mut self, parent: SessionVersion, now: Timestamp) -> Result<Ancestry, Error> {
         let top = self.chain(parent.slot).last();
         let (slot, entry) = top.ok_or(Error::SessionNotFound)?;
-        let root = Expected {
+        let root = SessionVersion {
             slot,
             serial: entry.serial,
             generation: entry.session.generation,
@@ -250,7 +256,7 @@ impl Store {
         match self.entry_mut(root) {
             Some(entry) if entry.descendants < max => {
                 entry.descendants = entry.descendants.saturating_add(1);
-                Ok(Above { parent, root })
+                Ok(Ancestry { parent, root })
             }
             _ => Err(Error::LimitReached(Limit::SessionsPerRoot)),
         }
@@ -287,18 +293,18 @@ impl Store {
     }
 
     /// Keeps room for what a refresh leaves behind until the guard confirms it: the revocation of a
-    /// token. Goes with [`Store::give_back`].
+    /// token. Goes with [`Store::release_bytes`].
     ///
     /// # Errors
     /// [`Error::LimitReached`].
-    pub fn set_aside(&mut self, now: Timestamp) -> Result<(), Error> {
+    pub fn reserve_bytes(&mut self, now: Timestamp) -> Result<(), Error> {
         self.make_room_for_bytes(RESERVE, now)?;
         self.bytes = self.bytes.saturating_add(RESERVE);
         Ok(())
     }
 
     /// Gives up what was set aside.
-    pub fn give_back(&mut self) {
+    pub fn release_bytes(&mut self) {
         self.bytes = self.bytes.saturating_sub(RESERVE);
     }
 
@@ -323,7 +329,7 @@ impl Store {
     fn make_room_for_agent(
         &mut self,
         agent_id: AgentId,
-        parent: Option<Expected>,
+        parent: Option<SessionVersion>,
         now: Timestamp,
     ) -> Result<(), Error> {
         let max = self.limits.max_sessions_per_agent as usize;
@@ -355,7 +361,7 @@ impl Store {
     }
 
     /// How many sessions of the agent are in this session's chain.
-    fn of_agent_above(&self, agent_id: AgentId, below: Expected) -> usize {
+    fn of_agent_above(&self, agent_id: AgentId, below: SessionVersion) -> usize {
         let chain = self.chain(below.slot);
         chain
             .filter(|(_, entry)| entry.session.agent_id == agent_id)
@@ -363,7 +369,7 @@ impl Store {
     }
 
     fn end_over_of_agent(&mut self, id: GroupId, now: Timestamp) {
-        let may_be_cut_off = !self.cut_offs.is_empty() || self.before.is_some();
+        let may_be_cut_off = !self.cut_offs.is_empty() || self.restored_cutoffs.is_some();
         let Some(agent) = self.agents.get_mut(id) else {
             return;
         };

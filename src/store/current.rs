@@ -3,16 +3,16 @@
 use std::hash::BuildHasher;
 
 use super::{Entry, Store};
-use crate::clock::Timestamp;
-use crate::error::{Error, Limit};
-use crate::events::{Denial, EndReason, EventKind};
-use crate::id::SessionId;
-use crate::revocations::{Owner, PendingKey};
-use crate::scope::Scope;
-use crate::session::Session;
-use crate::superseded::{Grace, Renewal};
-use crate::ticket::{Expected, NewToken, Presented, RenewalPlan, Stale};
-use crate::token::Fingerprint;
+use crate::domain::error::{Error, Limit};
+use crate::domain::event::{Denial, EndReason, EventKind};
+use crate::domain::id::SessionId;
+use crate::domain::scope::Scope;
+use crate::domain::session::Session;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::Fingerprint;
+use crate::store::plan::{NewToken, RenewalPlan, SessionVersion, Stale, TokenMatch};
+use crate::store::revocations::{Owner, PendingKey};
+use crate::store::superseded::{Grace, Renewal};
 
 /// How many tokens of a session the guard can owe the revocation of: so many that they fit into its
 /// record.
@@ -36,7 +36,7 @@ impl Store {
         &mut self,
         fingerprint: &Fingerprint,
         now: Timestamp,
-    ) -> Result<Presented, Error> {
+    ) -> Result<TokenMatch, Error> {
         let found = self.by_fingerprint.get(fingerprint.key()).copied();
         let found = found.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
         let (slot, worth) = match found {
@@ -48,7 +48,7 @@ impl Store {
             None => return Err(self.refuse_unknown()),
         };
         match (self.expect_live(slot, now), worth) {
-            (Ok(Some(expected)), superseded) => Ok(Presented {
+            (Ok(Some(expected)), superseded) => Ok(TokenMatch {
                 expected,
                 superseded,
             }),
@@ -65,13 +65,13 @@ impl Store {
     }
 
     /// Refuses a token that was superseded.
-    pub fn refuse_superseded(&mut self, expected: Expected, now: Timestamp) -> Error {
+    pub fn refuse_superseded(&mut self, expected: SessionVersion, now: Timestamp) -> Error {
         self.refuse(expected, Denial::Superseded, now);
         Error::InvalidToken
     }
 
     /// An attempt with this session was refused.
-    pub fn refuse(&mut self, expected: Expected, denial: Denial, now: Timestamp) {
+    pub fn refuse(&mut self, expected: SessionVersion, denial: Denial, now: Timestamp) {
         if self.entry(expected).is_some() {
             self.deny(expected.slot, denial, now);
         }
@@ -81,13 +81,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SessionNotFound`] when it has ended since.
-    pub fn session(&self, expected: Expected) -> Result<Session, Error> {
+    pub fn session(&self, expected: SessionVersion) -> Result<Session, Error> {
         let entry = self.entry(expected).ok_or(Error::SessionNotFound)?;
         Ok(entry.session.clone())
     }
 
     /// Begins the idle time of a session that was found anew (R28).
-    pub fn touch(&mut self, expected: Expected, now: Timestamp) {
+    pub fn touch(&mut self, expected: SessionVersion, now: Timestamp) {
         if let Some(entry) = self.entry_mut(expected) {
             entry.used_at = now;
             self.note_use(expected.slot);
@@ -98,7 +98,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Stale`] otherwise. A session that is found past its time is ended.
-    pub fn check(&mut self, expected: Expected, now: Timestamp) -> Result<&str, Stale> {
+    pub fn check(&mut self, expected: SessionVersion, now: Timestamp) -> Result<&str, Stale> {
         let entry = self.check_entry(expected, now)?;
         Ok(&entry.handle)
     }
@@ -111,7 +111,7 @@ impl Store {
     /// [`Store::check`] otherwise.
     pub fn take_use(
         &mut self,
-        expected: Expected,
+        expected: SessionVersion,
         scope: Option<&Scope>,
         now: Timestamp,
     ) -> Result<Used, Error> {
@@ -170,7 +170,7 @@ impl Store {
     /// As [`Store::check`].
     pub fn plan_rotation(
         &mut self,
-        expected: Expected,
+        expected: SessionVersion,
         renewal: Renewal,
         now: Timestamp,
     ) -> Result<RenewalPlan, Error> {
@@ -219,7 +219,7 @@ impl Store {
         let superseded = std::mem::replace(&mut entry.fingerprint, token.fingerprint);
         let handle = std::mem::replace(&mut entry.handle, token.handle.clone());
         let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
-        entry.sure_until = Timestamp::default();
+        entry.cached_until = Timestamp::default();
         let generation = entry.session.generation.saturating_add(1);
         let forgotten = entry
             .superseded
@@ -245,7 +245,7 @@ impl Store {
         }
         let superseded = self.add_pending(Owner::Session(id), handle, token_expired_at);
         if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.owed.push(superseded);
+            entry.unconfirmed.push(superseded);
         }
         self.note_change(slot);
         let (total, kind) = match plan.renewal {
@@ -264,7 +264,7 @@ impl Store {
     /// As [`Store::check`].
     pub fn answer_renewal(
         &mut self,
-        renewed: Expected,
+        renewed: SessionVersion,
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Stale> {
@@ -286,7 +286,7 @@ impl Store {
     }
 
     /// A renewal answers no more: it did, or its call was cancelled.
-    pub fn end_answer(&mut self, renewed: Expected) {
+    pub fn end_answer(&mut self, renewed: SessionVersion) {
         if let Some(entry) = self.entry_mut(renewed) {
             entry.superseded.end_answer(renewed.generation);
             self.note_change(renewed.slot);
@@ -297,16 +297,16 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
-    pub fn find(&mut self, id: SessionId, now: Timestamp) -> Result<Expected, Error> {
+    pub fn find(&mut self, id: SessionId, now: Timestamp) -> Result<SessionVersion, Error> {
         let slot = self.slot_of(id)?;
         self.expect_live(slot, now)?.ok_or(Error::SessionNotFound)
     }
 
-    fn expect_live(&mut self, slot: u32, now: Timestamp) -> Result<Option<Expected>, Error> {
+    fn expect_live(&mut self, slot: u32, now: Timestamp) -> Result<Option<SessionVersion>, Error> {
         let Some(entry) = self.sessions.get(slot) else {
             return Ok(None);
         };
-        let expected = Expected {
+        let expected = SessionVersion {
             slot,
             serial: entry.serial,
             generation: entry.session.generation,
@@ -319,7 +319,7 @@ impl Store {
         }
     }
 
-    fn check_entry(&mut self, expected: Expected, now: Timestamp) -> Result<&Entry, Stale> {
+    fn check_entry(&mut self, expected: SessionVersion, now: Timestamp) -> Result<&Entry, Stale> {
         let entry = self.check_life(expected, now).map_err(Stale::Over)?;
         if entry.session.generation == expected.generation {
             Ok(entry)
@@ -334,7 +334,7 @@ impl Store {
     /// How it ended otherwise.
     pub(super) fn check_life(
         &mut self,
-        expected: Expected,
+        expected: SessionVersion,
         now: Timestamp,
     ) -> Result<&Entry, Error> {
         if self.entry(expected).is_some() {
@@ -365,35 +365,35 @@ impl Store {
     }
 
     /// The session, whatever its token, if it is still the one that lies in the slot.
-    pub(super) fn entry(&self, expected: Expected) -> Option<&Entry> {
+    pub(super) fn entry(&self, expected: SessionVersion) -> Option<&Entry> {
         let entry = self.sessions.get(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
 
-    pub(super) fn entry_mut(&mut self, expected: Expected) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, expected: SessionVersion) -> Option<&mut Entry> {
         let entry = self.sessions.get_mut(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
 
     /// Somebody waits for the guard on behalf of this session, and will want to know how it ended if
     /// it does. Goes with [`Store::unwatch`].
-    pub fn watch(&mut self, expected: Expected) {
+    pub fn watch(&mut self, expected: SessionVersion) {
         if let Some(entry) = self.entry_mut(expected) {
             entry.watchers = entry.watchers.saturating_add(1);
         }
     }
 
     /// One who waited waits no more.
-    pub fn unwatch(&mut self, expected: Expected) {
+    pub fn unwatch(&mut self, expected: SessionVersion) {
         if let Some(entry) = self.entry_mut(expected) {
             entry.watchers = entry.watchers.saturating_sub(1);
             return;
         }
         let key = self.seed.hash_one(expected.serial);
-        if let Some(fate) = self.fates.get_mut(key) {
+        if let Some(fate) = self.end_outcomes.get_mut(key) {
             fate.watchers = fate.watchers.saturating_sub(1);
             if fate.watchers == 0 {
-                self.fates.remove(key);
+                self.end_outcomes.remove(key);
             }
         }
     }
@@ -406,15 +406,15 @@ impl Store {
         }
     }
 
-    fn fate_of(&self, expected: Expected) -> Error {
-        let fate = self.fates.get(self.seed.hash_one(expected.serial));
+    fn fate_of(&self, expected: SessionVersion) -> Error {
+        let fate = self.end_outcomes.get(self.seed.hash_one(expected.serial));
         fate.map_or(Error::SessionRevoked, |fate| fate.error.clone())
     }
 }
 
 /// Whether a session can have a token more that the guard has not confirmed to be revoked.
 fn may_owe_more(entry: &Entry) -> Result<(), Error> {
-    if entry.owed.len() < MAX_OWED {
+    if entry.unconfirmed.len() < MAX_OWED {
         return Ok(());
     }
     Err(Error::LimitReached(Limit::UnconfirmedRevocations))

@@ -5,18 +5,18 @@
 use std::rc::Rc;
 
 use super::{Entry, Link, Store, TOMBSTONE};
-use crate::clock::Timestamp;
-use crate::error::Error;
-use crate::events::Run;
-use crate::feed::{About, Ended, Feed, Row, Switch};
-use crate::hex;
-use crate::id::SessionId;
-use crate::json::Writer;
-use crate::record::{self, Change, ChangePage};
-use crate::revocations::{Owner, PendingKey, Settled, of_use_until};
-use crate::seal::SALT_BYTES;
-use crate::session::RevokeFilter;
-use crate::token::FingerprintKey;
+use crate::domain::error::Error;
+use crate::domain::event::Run;
+use crate::domain::id::SessionId;
+use crate::domain::session::RevokeFilter;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::FingerprintKey;
+use crate::persistence::change_feed::{CutoffRecord, Feed, FeedEntry, RecordKind, Tombstone};
+use crate::persistence::hex;
+use crate::persistence::json::Writer;
+use crate::persistence::record::{self, Change, ChangePage};
+use crate::persistence::seal::SALT_BYTES;
+use crate::store::revocations::{Owner, PendingKey, Settled, of_use_until};
 
 /// How many bytes of records a page has, about: it has no more records when they are more.
 const PAGE_BYTES: usize = 1 << 20;
@@ -53,7 +53,7 @@ impl Store {
             now,
         };
         let mut bytes = 0_usize;
-        while let Some(slot) = feed.first_behind(page.next) {
+        while let Some(slot) = feed.first_after(page.next) {
             if page.changes.len() >= max || bytes >= PAGE_BYTES {
                 page.more = true;
                 break;
@@ -118,7 +118,7 @@ impl Store {
         if let Some(feed) = &mut self.feed
             && let Some(entry) = self.sessions.get_mut(slot)
         {
-            entry.record = feed.add(About::Session(slot)).into();
+            entry.record = feed.add(RecordKind::Session(slot)).into();
         }
     }
 
@@ -164,29 +164,29 @@ impl Store {
         let Some(record) = entry.record.get() else {
             return;
         };
-        entry.owed.extend(revocation);
-        let until = of_use_until(entry.until, &entry.owed);
-        if until <= now && entry.owed.is_empty() {
+        entry.unconfirmed.extend(revocation);
+        let until = of_use_until(entry.until, &entry.unconfirmed);
+        if until <= now && entry.unconfirmed.is_empty() {
             feed.forget(record);
             return;
         }
         let id = entry.session.id;
         let place = id.key();
-        let ended = Ended {
+        let ended = Tombstone {
             id,
             place,
             own_until: entry.until,
             until,
-            owed: entry.owed,
+            unconfirmed: entry.unconfirmed,
         };
-        feed.turn(record, About::Ended(Box::new(ended)));
+        feed.turn(record, RecordKind::Tombstone(Box::new(ended)));
         self.bytes = self.bytes.saturating_add(TOMBSTONE);
     }
 
     /// A token was issued in vain and is to be revoked.
     pub(super) fn record_revocation(&mut self, key: PendingKey) {
         if let Some(feed) = &mut self.feed {
-            let record = feed.add(About::Revocation(feed.next(), key));
+            let record = feed.add(RecordKind::Revocation(feed.next(), key));
             self.pending.set_record(&key, record.into());
         }
     }
@@ -198,26 +198,26 @@ impl Store {
             Owner::Nobody(record) => {
                 if let Some(feed) = &mut self.feed
                     && let Some(record) = record.get()
-                    && let Some(About::Revocation(number, _)) = feed.get_mut(record)
+                    && let Some(RecordKind::Revocation(number, _)) = feed.get_mut(record)
                 {
                     let number = *number;
                     // Of no use from the beginning of time on.
-                    feed.turn(record, About::Revoked(number, Timestamp::default()));
+                    feed.turn(record, RecordKind::Revoked(number, Timestamp::default()));
                     self.bytes = self.bytes.saturating_add(TOMBSTONE);
                 }
             }
             Owner::Session(id) => {
                 if let Ok(slot) = self.slot_of(id) {
                     if let Some(entry) = self.sessions.get_mut(slot) {
-                        entry.owed.retain(is_other);
+                        entry.unconfirmed.retain(is_other);
                     }
                     self.note_change(slot);
                 } else if let Some(record) = self.tombstone(id)
                     && let Some(feed) = &mut self.feed
-                    && let Some(About::Ended(ended)) = feed.get_mut(record)
+                    && let Some(RecordKind::Tombstone(ended)) = feed.get_mut(record)
                 {
-                    ended.owed.retain(is_other);
-                    let own_until = ended.owed.is_empty().then_some(ended.own_until);
+                    ended.unconfirmed.retain(is_other);
+                    let own_until = ended.unconfirmed.is_empty().then_some(ended.own_until);
                     if let Some(until) = own_until {
                         feed.set_until(record, until);
                     }
@@ -234,12 +234,12 @@ impl Store {
             return Link::NONE;
         };
         self.bytes = self.bytes.saturating_add(TOMBSTONE);
-        let switch = Switch {
+        let switch = CutoffRecord {
             filter: filter.clone(),
-            era: self.era,
+            epoch: self.epoch,
             until: self.latest_until,
         };
-        feed.add(About::CutOff(Box::new(switch))).into()
+        feed.add(RecordKind::CutOff(Box::new(switch))).into()
     }
 
     /// A kill switch has ended all that it was for, which could come back until then.
@@ -272,31 +272,31 @@ impl Store {
     }
 
     /// What a record says now.
-    fn change(&self, feed: &Feed, row: &Row, now: Timestamp) -> Option<Change> {
+    fn change(&self, feed: &Feed, row: &FeedEntry, now: Timestamp) -> Option<Change> {
         let (key, forget_at, about, body) = match &row.about {
-            About::Meta => ("meta".into(), None, "meta", self.meta_body(feed)?),
-            About::Session(slot) => {
+            RecordKind::Meta => ("meta".into(), None, "meta", self.meta_body(feed)?),
+            RecordKind::Session(slot) => {
                 let entry = self.sessions.get(*slot)?;
-                let until = of_use_until(entry.until, &entry.owed);
+                let until = of_use_until(entry.until, &entry.unconfirmed);
                 let key = session_key(entry.session.id);
                 (key, Some(until), "session", self.session_body(entry))
             }
-            About::Ended(ended) => {
+            RecordKind::Tombstone(ended) => {
                 let mut body = Writer::new();
                 body.number("until", ended.own_until.as_millis());
-                body.list("owed", self.owed(&ended.owed));
+                body.list("owed", self.unconfirmed(&ended.unconfirmed));
                 (session_key(ended.id), Some(ended.until), "ended", body)
             }
-            About::CutOff(switch) => {
-                let key = format!("cut-off/{}", switch.era);
+            RecordKind::CutOff(switch) => {
+                let key = format!("cut-off/{}", switch.epoch);
                 (key, Some(switch.until), "cut-off", cut_off_body(switch))
             }
-            About::Revocation(number, pending) => {
+            RecordKind::Revocation(number, pending) => {
                 let key = format!("revocation/{number}");
                 let until = pending.token_expires_at();
                 (key, Some(until), "revocation", self.debt_body(pending)?)
             }
-            About::Revoked(number, at) => {
+            RecordKind::Revoked(number, at) => {
                 let mut body = Writer::new();
                 body.flag("done", true);
                 (
@@ -308,14 +308,14 @@ impl Store {
             }
         };
         let (at, later) = feed.time_of(row.changed, now);
-        let head = record::HeadOf {
+        let head = record::HeaderOf {
             key: &key,
             sequence: row.changed,
             at,
             clocks_accepted: self.clocks_accepted.saturating_sub(later),
             workspace: self.limits.workspace_id,
             serial: self.serial,
-            era: self.era,
+            epoch: self.epoch,
         };
         Some(Change {
             value: record::write(&feed.keys, &head, (about, body)),
@@ -381,12 +381,12 @@ impl Store {
             }
         }
         body.number("until", entry.until.as_millis());
-        body.number("began", entry.began);
-        body.list("owed", self.owed(&entry.owed));
+        body.number("began", entry.created_epoch);
+        body.list("owed", self.unconfirmed(&entry.unconfirmed));
         body
     }
 
-    fn owed(&self, keys: &[PendingKey]) -> impl Iterator<Item = Writer> {
+    fn unconfirmed(&self, keys: &[PendingKey]) -> impl Iterator<Item = Writer> {
         keys.iter().filter_map(|key| self.debt_body(key))
     }
 
@@ -402,9 +402,9 @@ fn session_key(id: SessionId) -> String {
     format!("session/{id}")
 }
 
-fn cut_off_body(switch: &Switch) -> Writer {
+fn cut_off_body(switch: &CutoffRecord) -> Writer {
     let mut body = Writer::new();
-    body.number("era", switch.era);
+    body.number("era", switch.epoch);
     body.number("until", switch.until.as_millis());
     match &switch.filter {
         RevokeFilter::Agent(agent) => body.text("agent", &agent.to_string()),

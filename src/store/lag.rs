@@ -2,12 +2,12 @@
 //! were granted, and stored times that have not come yet (R6).
 
 use super::{Entry, Store};
-use crate::clock::Timestamp;
-use crate::error::Error;
-use crate::ordered::Due;
-use crate::session::RevokeFilter;
-use crate::superseded::Grace;
-use crate::ticket::Expected;
+use crate::collections::ordered::Due;
+use crate::domain::error::Error;
+use crate::domain::session::RevokeFilter;
+use crate::domain::timestamp::Timestamp;
+use crate::store::plan::SessionVersion;
+use crate::store::superseded::Grace;
 
 impl Store {
     /// Refuses a session whose end is from a wrong clock, by the host's reading: it, or one above it,
@@ -18,7 +18,7 @@ impl Store {
     /// [`Error::ClockBehind`].
     pub fn check_end(
         &self,
-        expected: Expected,
+        expected: SessionVersion,
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -36,7 +36,7 @@ impl Store {
     /// [`Error::ClockBehind`].
     pub fn check_grace(
         &self,
-        expected: Expected,
+        expected: SessionVersion,
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -75,8 +75,8 @@ impl Store {
     /// wait for the guard fail. No record from before brings a session or the earlier time back.
     pub fn accept_clock(&mut self, before: Timestamp, now: Timestamp) {
         self.clocks_accepted = self.clocks_accepted.saturating_add(1);
-        self.era = self.era.saturating_add(1);
-        self.cut_off = self.era;
+        self.epoch = self.epoch.saturating_add(1);
+        self.cut_off = self.epoch;
         if self.fingerprint_key.is_some() {
             // Records of sessions that ended by the time before may still be in the host's store.
             self.latest_until = self.latest_until.max(before);
@@ -85,7 +85,7 @@ impl Store {
                 feed.accept_time(before, now);
             }
         }
-        self.sorted_to = Due::default();
+        self.scanned_to = Due::default();
         self.forget_each_yes(now);
     }
 

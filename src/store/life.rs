@@ -2,9 +2,9 @@
 //! it.
 
 use super::{Entry, Link, Store};
-use crate::clock::Timestamp;
-use crate::config::MAX_DEPTH;
-use crate::events::EndReason;
+use crate::domain::config::MAX_DEPTH;
+use crate::domain::event::EndReason;
+use crate::domain::timestamp::Timestamp;
 
 impl Store {
     /// The sessions from this one up to the top of the delegations.
@@ -18,7 +18,7 @@ impl Store {
     /// If the session is over: which one of its chain ended it, and why.
     pub(super) fn end_of(&self, slot: u32, now: Timestamp) -> Option<(u32, EndReason)> {
         let by_time = self.end_by_time(slot, now);
-        if by_time.is_some() || (self.cut_offs.is_empty() && self.before.is_none()) {
+        if by_time.is_some() || (self.cut_offs.is_empty() && self.restored_cutoffs.is_none()) {
             return by_time;
         }
         let cut_off = self.chain(slot).find(|(_, entry)| self.is_cut_off(entry));
@@ -140,22 +140,22 @@ impl Store {
 
     /// Looks at sessions that may be over, at most `max` of them, and puts those that are not where
     /// they belong in the expiry index.
-    pub(super) fn sort_out(&mut self, max: u32, now: Timestamp) {
+    pub(super) fn advance_scan(&mut self, max: u32, now: Timestamp) {
         if self.limits.idle_timeout.is_some() {
             for _ in 0..max {
-                match self.expiry.first_behind(&self.sorted_to) {
+                match self.expiry.first_after(&self.scanned_to) {
                     Some((at, slot)) if at <= now => {
                         if self.over_at(slot) <= now {
-                            self.sorted_to = (at, slot);
+                            self.scanned_to = (at, slot);
                         } else {
                             self.index(slot);
                         }
                     }
-                    _ => return self.sorted_to = (now, u32::MAX),
+                    _ => return self.scanned_to = (now, u32::MAX),
                 }
             }
         } else {
-            self.sorted_to = (now, u32::MAX);
+            self.scanned_to = (now, u32::MAX);
         }
     }
 }

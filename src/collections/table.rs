@@ -1,0 +1,185 @@
+//! Hash tables that grow without stopping the instance and that nobody can fill with collisions on
+//! purpose (R20).
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+
+use crate::ports::entropy::{Entropy, EntropyUnavailable};
+
+/// How many parts a table has. A part that doubles moves only its own entries: at a million, some
+/// 4,000 at a time.
+const SHARDS: usize = 256;
+
+/// Makes keys for tables: a hash under a random seed, so that a caller who chooses what is hashed
+/// cannot know where it falls. (`std`'s own `RandomState` has no randomness on this target.)
+#[derive(Clone, Debug, Default)]
+pub struct Seed(DefaultHasher);
+
+impl Seed {
+    /// A new random seed.
+    ///
+    /// # Errors
+    /// [`EntropyUnavailable`] when there are no random bytes.
+    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
+        let mut seed = [0; 16];
+        entropy.fill(&mut seed)?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&seed);
+        Ok(Self(hasher))
+    }
+}
+
+impl BuildHasher for Seed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        self.0.clone()
+    }
+}
+
+/// A table from 64-bit keys that are hashes already: from a [`Seed`], or a part of a keyed
+/// fingerprint.
+///
+/// Two different things have the same key once in some 2^64 pairs. Whoever looks something up
+/// compares the thing itself; whoever adds something and finds its key taken refuses it like a
+/// duplicate.
+///
+/// The table is made of parts, each made when its first entry comes, so that a small instance stays
+/// small.
+#[derive(Debug)]
+pub struct Table<V> {
+    shards: Vec<Option<Shard<V>>>,
+}
+
+type Shard<V> = HashMap<Key, V, BuildHasherDefault<KeyAsHash>>;
+
+/// A key as its bytes: beside a value of 32 bits it takes 12 bytes, and not 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key([u8; 8]);
+
+impl From<u64> for Key {
+    fn from(key: u64) -> Self {
+        Self(key.to_le_bytes())
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from_le_bytes(self.0));
+    }
+}
+
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self { shards: Vec::new() }
+    }
+}
+
+impl<V> Table<V> {
+    /// How many entries there are.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.shards.iter().flatten().map(HashMap::len).sum()
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: u64) -> Option<&V> {
+        self.shards.get(shard_of(key))?.as_ref()?.get(&key.into())
+    }
+
+    /// The value of a key, to change.
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.shards
+            .get_mut(shard_of(key))?
+            .as_mut()?
+            .get_mut(&key.into())
+    }
+
+    /// Whether there is an entry for a key.
+    #[must_use]
+    pub fn contains(&self, key: u64) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Sets the value of a key.
+    pub fn insert(&mut self, key: u64, value: V) {
+        if self.shards.is_empty() {
+            self.shards.resize_with(SHARDS, || None);
+        }
+        // Always there: `shard_of` gives an index below SHARDS.
+        let Some(shard) = self.shards.get_mut(shard_of(key)) else {
+            return;
+        };
+        shard.get_or_insert_default().insert(key.into(), value);
+    }
+
+    /// Takes the entry of a key out. A part that became empty gives its memory back (R21).
+    pub fn remove(&mut self, key: u64) -> Option<V> {
+        let shard = self.shards.get_mut(shard_of(key))?;
+        let map = shard.as_mut()?;
+        let value = map.remove(&key.into())?;
+        if map.is_empty() {
+            *shard = None;
+        }
+        Some(value)
+    }
+}
+
+/// The bits in the middle: the map in a part places by the low ones and tags by the high ones of
+/// the 32 that it sees.
+fn shard_of(key: u64) -> usize {
+    (key >> 32) as usize % SHARDS
+}
+
+/// The hasher of keys that are hashes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyAsHash(u64);
+
+impl Hasher for KeyAsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used for `u64` keys; a hash all the same.
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        self.0 = hasher.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_found_until_they_are_removed() {
+        let seed = Seed::random(&crate::SystemEntropy).unwrap();
+        let mut table = Table::default();
+        for n in 0..5_000_u32 {
+            table.insert(seed.hash_one(n), n);
+        }
+        for n in 0..5_000_u32 {
+            let key = seed.hash_one(n);
+            assert_eq!(table.get(key), Some(&n));
+            assert_eq!(table.remove(key), Some(n));
+            assert!(!table.contains(key) && table.remove(key).is_none());
+        }
+        assert!(
+            table.shards.iter().all(Option::is_none),
+            "r21: an emptied table keeps no part"
+        );
+    }
+
+    #[test]
+    fn r20_the_same_things_fall_elsewhere_under_another_seed() {
+        let [one, other] = [(); 2].map(|()| Seed::random(&crate::SystemEntropy).unwrap());
+        assert_ne!(one.hash_one("agent"), other.hash_one("agent"));
+        assert_eq!(one.hash_one("agent"), one.clone().hash_one("agent"));
+    }
+}

@@ -1,0 +1,201 @@
+//! The limits of an instance: what a host may ask for, and what holds.
+
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
+
+use crate::domain::error::Error;
+use crate::domain::id::WorkspaceId;
+use crate::persistence::seal::{StateKey, StateKeys};
+
+/// What the host asks for. A field without a value keeps its default.
+#[derive(Clone, Default)]
+pub struct Config {
+    /// The workspace of the sessions.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The lifetime of a session that asks for none, in seconds.
+    pub default_ttl: Option<u64>,
+    /// How long a session can live in all, in seconds (R7).
+    pub max_lifetime: Option<u64>,
+    /// How many sessions there can be (R19).
+    pub max_sessions: Option<u32>,
+    /// How many sessions one agent can have (R19).
+    pub max_sessions_per_agent: Option<u32>,
+    /// What a create does at `max_sessions_per_agent` (R33).
+    pub agent_overflow: Option<Overflow>,
+    /// How many sessions there can be below one that was created (R26).
+    pub max_sessions_per_root: Option<u32>,
+    /// How deep delegations can go (R25).
+    pub max_depth: Option<u32>,
+    /// How long a superseded token can be presented once more, in seconds (R27).
+    pub rotation_grace: Option<u64>,
+    /// After how many seconds without use a session is over (R28).
+    pub idle_timeout: Option<u64>,
+    /// For how many seconds the guard is not asked again about a token that it said yes to (R34).
+    pub guard_recheck_interval: Option<u64>,
+    /// How many seconds the host's clock can be before the time inside (R6).
+    pub clock_tolerance: Option<u64>,
+    /// How many events are kept (R18).
+    pub event_capacity: Option<u32>,
+    /// How many bytes the state can take (R3).
+    pub max_state_bytes: Option<u64>,
+    /// What records of the state are sealed with (R24).
+    pub state_key: Option<Vec<u8>>,
+    /// What they may have been sealed with before.
+    pub previous_state_keys: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Config {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").finish_non_exhaustive()
+    }
+}
+
+/// What a create does that finds its agent at `max-sessions-per-agent` (R33).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// The agent's oldest session ends when the new one is made.
+    EvictOldest,
+}
+
+/// How deep delegations can be allowed to go (R25).
+pub(crate) const MAX_DEPTH: u32 = 16;
+
+/// A year of 365 days, in seconds.
+const YEAR: u64 = 31_536_000;
+
+/// The limits that hold, each within its documented range.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub(crate) workspace_id: WorkspaceId,
+    pub(crate) default_ttl: u64,
+    pub(crate) max_lifetime: u64,
+    pub(crate) max_sessions: u32,
+    pub(crate) max_sessions_per_agent: u32,
+    pub(crate) agent_overflow: Overflow,
+    pub(crate) max_sessions_per_root: u32,
+    pub(crate) max_depth: u32,
+    pub(crate) rotation_grace: u64,
+    pub(crate) idle_timeout: Option<u64>,
+    pub(crate) guard_recheck_interval: Option<u64>,
+    pub(crate) clock_tolerance: u64,
+    pub(crate) event_capacity: u32,
+    pub(crate) max_state_bytes: u64,
+    pub(crate) state_keys: Option<StateKeys>,
+}
+
+impl Limits {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the first field outside its range.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let mut limits = Self::default();
+        if let Some(id) = config.workspace_id {
+            limits.workspace_id = id;
+        }
+        if let Some(seconds) = config.max_lifetime {
+            limits.max_lifetime = within("max-lifetime", seconds, 1..=YEAR)?;
+        }
+        limits.default_ttl = match config.default_ttl {
+            Some(seconds) => within("default-ttl", seconds, 1..=limits.max_lifetime)?,
+            None => limits.default_ttl.min(limits.max_lifetime),
+        };
+        if let Some(count) = config.max_sessions {
+            limits.max_sessions = within("max-sessions", count, 1..=10_000_000)?;
+        }
+        if let Some(count) = config.max_sessions_per_agent {
+            limits.max_sessions_per_agent = within("max-sessions-per-agent", count, 1..=100_000)?;
+        }
+        limits.agent_overflow = config.agent_overflow.unwrap_or_default();
+        if let Some(count) = config.max_sessions_per_root {
+            limits.max_sessions_per_root = within("max-sessions-per-root", count, 1..=100_000)?;
+        }
+        if let Some(depth) = config.max_depth {
+            limits.max_depth = within("max-depth", depth, 0..=MAX_DEPTH)?;
+        }
+        if let Some(seconds) = config.rotation_grace {
+            limits.rotation_grace = within("rotation-grace", seconds, 0..=300)?;
+        }
+        if let Some(seconds) = config.idle_timeout {
+            limits.idle_timeout = Some(within("idle-timeout", seconds, 1..=YEAR)?);
+        }
+        if let Some(seconds) = config.guard_recheck_interval {
+            let seconds = within("guard-recheck-interval", seconds, 1..=300)?;
+            limits.guard_recheck_interval = Some(seconds);
+        }
+        if let Some(seconds) = config.clock_tolerance {
+            limits.clock_tolerance = within("clock-tolerance", seconds, 0..=3_600)?;
+        }
+        if let Some(count) = config.event_capacity {
+            limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
+        }
+        if let Some(bytes) = config.max_state_bytes {
+            limits.max_state_bytes = within("max-state-bytes", bytes, (64 << 10)..=(3 << 30))?;
+        }
+        let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
+        let previous: Result<Vec<_>, _> = config.previous_state_keys.iter().map(parse).collect();
+        let previous = previous?;
+        limits.state_keys = match &config.state_key {
+            Some(key) => Some(StateKeys::new(
+                StateKey::parse("state-key", key)?,
+                previous,
+            )?),
+            None if previous.is_empty() => None,
+            None => return Err(Error::invalid("previous-state-keys", "need a state-key")),
+        };
+        Ok(limits)
+    }
+
+    /// The lifetime in seconds of a session that asked for `expires_in` (R2, R5).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] outside 1 to `max-lifetime`.
+    pub fn lifetime(&self, expires_in: Option<u64>) -> Result<u64, Error> {
+        match expires_in {
+            Some(seconds) => within("expires-in", seconds, 1..=self.max_lifetime),
+            None => Ok(self.default_ttl),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            workspace_id: WorkspaceId::NIL,
+            default_ttl: 3_600,
+            max_lifetime: 30 * 24 * 3_600,
+            max_sessions: 1_000_000,
+            max_sessions_per_agent: 1_000,
+            agent_overflow: Overflow::default(),
+            max_sessions_per_root: 1_000,
+            max_depth: 3,
+            rotation_grace: 0,
+            idle_timeout: None,
+            guard_recheck_interval: None,
+            clock_tolerance: 60,
+            event_capacity: 1_024,
+            max_state_bytes: 2 << 30,
+            state_keys: None,
+        }
+    }
+}
+
+/// The value, if it is in its range.
+pub(crate) fn within<N: PartialOrd + Display>(
+    field: &'static str,
+    value: N,
+    range: RangeInclusive<N>,
+) -> Result<N, Error> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (min, max) = range.into_inner();
+    Err(Error::invalid(
+        field,
+        format!("must be from {min} to {max}"),
+    ))
+}

@@ -1,0 +1,100 @@
+//! Ids: UUIDs in the hyphenated form of RFC 9562 (R1).
+
+use std::fmt;
+
+use uuid::{Builder, Uuid};
+
+use crate::domain::error::Error;
+use crate::ports::entropy::{Entropy, EntropyUnavailable};
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Reads the hyphenated form, letters of either case.
+            ///
+            /// # Errors
+            /// [`Error::InvalidArgument`] for `field` where it is anything else.
+            pub fn parse(field: &'static str, text: &str) -> Result<Self, Error> {
+                parse_hyphenated(field, text).map(Self)
+            }
+        }
+
+        impl From<$name> for String {
+            /// Lower case with hyphens.
+            fn from(id: $name) -> Self {
+                let mut buffer = Uuid::encode_buffer();
+                (&*id.0.as_hyphenated().encode_lower(&mut buffer)).into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// Lower case with hyphens.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0.as_hyphenated(), f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A session's id.
+    SessionId
+}
+uuid_id! {
+    /// An agent's id.
+    AgentId
+}
+uuid_id! {
+    /// A workspace's id.
+    WorkspaceId
+}
+
+impl SessionId {
+    /// A new id: UUID version 4.
+    ///
+    /// # Errors
+    /// [`EntropyUnavailable`] when there are no random bytes.
+    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
+        let mut bytes = [0; 16];
+        entropy.fill(&mut bytes)?;
+        Ok(Self(Builder::from_random_bytes(bytes).into_uuid()))
+    }
+
+    /// The id as the key of a table. The instance draws its ids at random, so nobody can choose where
+    /// they fall (R20).
+    #[must_use]
+    pub fn key(self) -> u64 {
+        let (high, low) = self.0.as_u64_pair();
+        high ^ low
+    }
+}
+
+impl WorkspaceId {
+    /// The workspace of an instance that was given none.
+    pub const NIL: Self = Self(Uuid::nil());
+}
+
+/// `uuid` also reads braces, URNs and bare digits; one form for one id keeps logs and keys
+/// comparable.
+fn parse_hyphenated(field: &'static str, text: &str) -> Result<Uuid, Error> {
+    const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
+    if text.len() == HYPHENATED
+        && let Ok(id) = Uuid::try_parse(text)
+    {
+        return Ok(id);
+    }
+    Err(Error::invalid(
+        field,
+        "must be a UUID of 36 characters with hyphens, such as 00000000-0000-4000-8000-000000000000",
+    ))
+}

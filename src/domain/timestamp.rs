@@ -1,0 +1,60 @@
+//! Points in time (R3).
+
+use std::fmt;
+
+use chrono::DateTime;
+
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999
+/// (the last that RFC 3339 can write). Arithmetic stops at that end (R3).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 9999-12-31T23:59:59.999Z.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// 2020-01-01T00:00:00Z. A clock that shows an earlier time has not been set.
+    pub const EARLIEST: Self = Self(1_577_836_800_000);
+
+    /// The given milliseconds since 1970, or [`Timestamp::MAX`] where they lie beyond it.
+    #[must_use]
+    pub fn from_millis(millis: u64) -> Self {
+        Self(millis).min(Self::MAX)
+    }
+
+    /// A reading in seconds and nanoseconds; nothing where it is no time from 1970 to 9999.
+    #[must_use]
+    pub fn from_unix(seconds: i64, nanoseconds: u32) -> Option<Self> {
+        if nanoseconds >= 1_000_000_000 {
+            return None;
+        }
+        let millis = u64::try_from(seconds).ok()?.checked_mul(1_000)?;
+        let timestamp = Self(millis.checked_add(u64::from(nanoseconds / 1_000_000))?);
+        (timestamp <= Self::MAX).then_some(timestamp)
+    }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This many seconds later, or [`Timestamp::MAX`].
+    #[must_use]
+    pub fn after_seconds(self, seconds: u64) -> Self {
+        Self::from_millis(self.0.saturating_add(seconds.saturating_mul(1_000)))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    /// RFC 3339.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match i64::try_from(self.0)
+            .ok()
+            .and_then(DateTime::from_timestamp_millis)
+        {
+            Some(time) => write!(f, "{time:?}"),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What an operation holds in the store while it waits for the guard, given back however the wait
+//! ends: by an answer, or by the call being cancelled.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::domain::error::Error;
+use crate::domain::id::{AgentId, SessionId};
+use crate::domain::session::Attributes;
+use crate::domain::session::RevokeFilter;
+use crate::domain::timestamp::Timestamp;
+use crate::store::plan::{Reservation, SessionVersion};
+use crate::store::session_index::Epoch;
+use crate::store::{Cleared, Store};
+
+/// A place for a session that is to be.
+pub(super) struct ReservationGuard<'a> {
+    store: &'a RefCell<Store>,
+    pub(super) reservation: Reservation,
+}
+
+impl<'a> ReservationGuard<'a> {
+    /// See [`Store::reserve`].
+    pub(super) fn reserve(
+        store: &'a RefCell<Store>,
+        id: SessionId,
+        agent_id: AgentId,
+        attributes: &Rc<Attributes>,
+        parent: Option<SessionVersion>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let mut open = store.borrow_mut();
+        let reservation = open.reserve(id, agent_id, attributes, parent, now)?;
+        drop(open);
+        Ok(Self { store, reservation })
+    }
+}
+
+impl Drop for ReservationGuard<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().release(&self.reservation);
+    }
+}
+
+/// Room for the revocation that a renewal leaves behind.
+pub(super) struct ByteReservation<'a> {
+    store: &'a RefCell<Store>,
+}
+
+impl<'a> ByteReservation<'a> {
+    /// See [`Store::reserve_bytes`].
+    pub(super) fn reserve_bytes(store: &'a RefCell<Store>, now: Timestamp) -> Result<Self, Error> {
+        store.borrow_mut().reserve_bytes(now)?;
+        Ok(Self { store })
+    }
+}
+
+impl Drop for ByteReservation<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().release_bytes();
+    }
+}
+
+/// A kill switch whose sessions are being cleared away. If its call is cancelled, the rest is cleared
+/// away at once.
+pub(super) struct Clearing<'a> {
+    store: &'a RefCell<Store>,
+    epoch: Epoch,
+    now: Timestamp,
+}
+
+impl<'a> Clearing<'a> {
+    /// See [`Store::cut_off`].
+    pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
+        let epoch = store.borrow_mut().cut_off(filter, now);
+        Self { store, epoch, now }
+    }
+
+    /// See [`Store::clear_away`].
+    pub(super) fn go_on(&mut self, now: Timestamp) -> Option<Cleared> {
+        self.now = now;
+        self.store.borrow_mut().clear_away(self.epoch, now)
+    }
+}
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        let mut store = self.store.borrow_mut();
+        while store.is_clearing(self.epoch) {
+            store.clear_away(self.epoch, self.now);
+        }
+    }
+}
+
+/// A renewal that has taken effect and has still to answer.
+pub(super) struct UnacknowledgedRenewal<'a> {
+    store: &'a RefCell<Store>,
+    renewed: SessionVersion,
+}
+
+impl<'a> UnacknowledgedRenewal<'a> {
+    /// See [`Store::end_answer`].
+    pub(super) fn new(store: &'a RefCell<Store>, renewed: SessionVersion) -> Self {
+        Self { store, renewed }
+    }
+}
+
+impl Drop for UnacknowledgedRenewal<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().end_answer(self.renewed);
+    }
+}
+
+/// Word of how a session ends.
+pub(super) struct InFlight<'a> {
+    store: &'a RefCell<Store>,
+    expected: SessionVersion,
+}
+
+impl<'a> InFlight<'a> {
+    /// See [`Store::watch`].
+    pub(super) fn new(store: &'a RefCell<Store>, expected: SessionVersion) -> Self {
+        store.borrow_mut().watch(expected);
+        Self { store, expected }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.store.borrow_mut().unwatch(self.expected);
+    }
+}

@@ -1,0 +1,103 @@
+//! Tells a host which key a record is sealed with, without an instance (R24).
+//!
+//! A host uses it to find records that are still under a previous key, and to tell a key that is
+//! missing from a record that is damaged. The component itself does not call it.
+
+use crate::domain::error::Error;
+use crate::persistence::json::Object;
+use crate::persistence::seal::{StateKey, StateKeys, unchecked};
+
+/// The keys that a host gives, to look at records with.
+#[derive(Clone, Debug)]
+pub struct RecordKeys(StateKeys);
+
+/// Which key a record is sealed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealedWith {
+    /// `state-key`.
+    Current,
+    /// One of `previous-state-keys`.
+    Previous,
+    /// A key that was not given. A record of which a value was changed outside looks the same.
+    Unknown,
+    /// Nothing: this is not the sealed record of its key and sequence number. No key would open it.
+    Nothing,
+}
+
+impl RecordKeys {
+    /// Checks the keys, as `settings.configure` does.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a key outside 32 to 64 bytes, or more than 8 previous ones.
+    pub fn new(state_key: &[u8], previous_state_keys: &[Vec<u8>]) -> Result<Self, Error> {
+        let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
+        let previous = previous_state_keys.iter().map(parse);
+        let previous = previous.collect::<Result<_, _>>()?;
+        let current = StateKey::parse("state-key", state_key)?;
+        StateKeys::new(current, previous).map(Self)
+    }
+
+    /// Returns which key a record is sealed with; `key` and `sequence` are those that it is kept with.
+    #[must_use]
+    pub fn sealed_with(&self, key: &str, sequence: u64, record: &str) -> SealedWith {
+        match self.0.open(record) {
+            Some(opened) if opened.is_current => SealedWith::Current,
+            Some(_) => SealedWith::Previous,
+            None if is_whole(key, sequence, record) => SealedWith::Unknown,
+            None => SealedWith::Nothing,
+        }
+    }
+}
+
+/// Whether the record is that of the key and the sequence number, as far as can be seen without its
+/// seal.
+fn is_whole(key: &str, sequence: u64, record: &str) -> bool {
+    let Some(object) = unchecked(record) else {
+        return false;
+    };
+    Object::parse(&object).is_some_and(|record| {
+        record.text("key") == Some(key) && record.number("sequence") == Some(sequence)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(current: u8, previous: &[u8]) -> RecordKeys {
+        let previous: Vec<Vec<u8>> = previous.iter().map(|byte| vec![*byte; 32]).collect();
+        RecordKeys::new(&[current; 32], &previous).unwrap()
+    }
+
+    #[test]
+    fn r24_a_missing_key_is_told_from_a_record_that_is_cut_or_is_anothers() {
+        let object = "{\"format\":2,\"key\":\"meta\",\"sequence\":7}";
+        let record = keys(1, &[]).0.seal(object);
+        let sealed_with = |keys: &RecordKeys| keys.sealed_with("meta", 7, &record);
+        assert_eq!(sealed_with(&keys(1, &[])), SealedWith::Current);
+        assert_eq!(sealed_with(&keys(2, &[3, 1])), SealedWith::Previous);
+        let other = keys(2, &[3]);
+        assert_eq!(sealed_with(&other), SealedWith::Unknown);
+        for at in 0..record.len() {
+            let cut = other.sealed_with("meta", 7, &record[..at]);
+            assert_eq!(cut, SealedWith::Nothing, "{at}");
+        }
+        for (key, sequence) in [("meta", 8), ("cut-off/1", 7)] {
+            let moved = other.sealed_with(key, sequence, &record);
+            assert_eq!(moved, SealedWith::Nothing, "{key} {sequence}");
+        }
+    }
+
+    #[test]
+    fn keys_of_another_length_are_refused_by_name() {
+        let field = |result: Result<RecordKeys, Error>| match result {
+            Err(Error::InvalidArgument(argument)) => argument.field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(field(RecordKeys::new(&[1; 31], &[])), "state-key");
+        let short = RecordKeys::new(&[1; 32], &[vec![1; 65]]);
+        assert_eq!(field(short), "previous-state-keys");
+        let many = RecordKeys::new(&[1; 32], &vec![vec![1; 32]; 9]);
+        assert_eq!(field(many), "previous-state-keys");
+    }
+}
