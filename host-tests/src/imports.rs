@@ -11,10 +11,8 @@ use futures::FutureExt;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
-use crate::bindings::Session;
-use crate::bindings::clawdb::session::guard::{Host, HostWithStore};
-use crate::bindings::wasi::{clocks::system_clock, random::random};
-use crate::clock::{Clock, Instant};
+use crate::bindings::clawdb::session::guard::{self, Host, HostWithStore};
+use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
@@ -46,8 +44,18 @@ pub struct Memory {
 #[error("{0}")]
 pub(crate) struct GuardBroken(String);
 
+/// Offers what the component imports and nothing else: of WASI's interfaces, the two functions that
+/// it calls. A component that imports more is not instantiated.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    Session::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    guard::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    linker
+        .instance("wasi:clocks/system-clock@0.3.0")?
+        .func_wrap("now", |store, (): ()| Ok((store.data().clock.now(),)))?;
+    linker
+        .instance("wasi:random/random@0.3.0")?
+        .func_wrap("get-random-bytes", |store, (max_len,): (u64,)| {
+            Ok((store.data().entropy.bytes(max_len),))
+        })
 }
 
 impl Host for State {}
@@ -127,18 +135,6 @@ pub(crate) async fn within<R>(
             let timed = tokio::time::timeout(deadline, call).await;
             timed.unwrap_or_else(late)
         }
-    }
-}
-
-impl system_clock::Host for State {
-    fn now(&mut self) -> Instant {
-        self.clock.now()
-    }
-}
-
-impl random::Host for State {
-    fn get_random_bytes(&mut self, max_len: u64) -> Vec<u8> {
-        self.entropy.bytes(max_len)
     }
 }
 

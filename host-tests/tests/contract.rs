@@ -21,6 +21,13 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Returns the project's own WIT files. `wit/deps` holds other projects' files.
+fn wit_files() -> Vec<PathBuf> {
+    let mut found = files(&root().join("wit"), "wit");
+    found.retain(|path| !path.starts_with(root().join("wit/deps")));
+    found
+}
+
 /// Whether a line of WIT begins an item, which needs `@since` and a text, or is a field or case,
 /// which needs a text.
 fn what_is(line: &str) -> Option<bool> {
@@ -43,7 +50,7 @@ fn what_is(line: &str) -> Option<bool> {
 #[test]
 fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
     let mut items = 0;
-    for path in files(&root().join("wit"), "wit") {
+    for path in wit_files() {
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
@@ -68,6 +75,56 @@ fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
         }
     }
     assert!(items > 40, "only {items} items were found");
+}
+
+#[test]
+fn the_text_of_the_wit_is_within_80_columns() {
+    for path in wit_files() {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            assert!(
+                !line.trim_start().starts_with("///") || line.chars().count() <= 80,
+                "{}:{} is wider",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn each_wasi_package_is_there_in_full_and_of_the_version_that_is_imported() {
+    let world = fs::read_to_string(root().join("wit/world.wit")).unwrap();
+    for (name, imported, interfaces) in [
+        (
+            "clocks",
+            "system-clock",
+            &["monotonic-clock", "system-clock", "timezone", "types"][..],
+        ),
+        (
+            "random",
+            "random",
+            &["insecure", "insecure-seed", "random"][..],
+        ),
+    ] {
+        let package = format!("wasi:{name}@0.3.0");
+        let import = format!("import wasi:{name}/{imported}@0.3.0;");
+        assert!(world.contains(&import), "the world has no `{import}`");
+        let mut found = BTreeSet::new();
+        for path in files(&root().join("wit/deps").join(name), "wit") {
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(
+                text.starts_with(&format!("package {package};\n")),
+                "{} is not of {package}",
+                path.display()
+            );
+            found.extend(text.lines().filter_map(|line| {
+                let interface = line.strip_prefix("interface ")?;
+                interface.strip_suffix(" {").map(str::to_owned)
+            }));
+        }
+        assert_eq!(found, interfaces.iter().map(|&it| it.to_owned()).collect());
+    }
 }
 
 #[test]
