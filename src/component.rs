@@ -85,15 +85,21 @@ impl Guard for HostGuard {
     }
 
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
-        let claims = wit_guard::validate_token(token.into_exposed()).await?;
-        Ok(Claims {
-            handle: claims.handle,
-            expires_at: Timestamp::from_millis(claims.expires_at),
-        })
+        Ok(wit_guard::validate_token(token.into_exposed())
+            .await?
+            .into())
     }
 
-    async fn revoke_session(&self, handle: &str) -> Result<(), GuardError> {
-        Ok(wit_guard::revoke_session(handle.into()).await?)
+    async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>> {
+        let tokens = tokens.into_iter().map(Token::into_exposed).collect();
+        let results = wit_guard::validate_tokens(tokens).await.into_iter();
+        results.map(|result| Ok(result?.into())).collect()
+    }
+
+    async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
+        let handles = handles.iter().map(ToString::to_string).collect();
+        let results = wit_guard::revoke_tokens(handles).await.into_iter();
+        results.map(|result| Ok(result?)).collect()
     }
 }
 
@@ -194,13 +200,12 @@ impl sessions::Guest for Component {
 
     async fn revoke(session_id: String) -> Result<sessions::Revocation, sessions::Error> {
         let id = SessionId::parse("session-id", &session_id)?;
-        let revocation = manager().revoke(id).await?;
-        Ok(sessions::Revocation {
-            session_id: revocation.session_id.into(),
-            guard_confirmed: revocation.guard.is_ok(),
-            guard_error: revocation.guard.err().map(Into::into),
-            descendants: count(revocation.descendants),
-        })
+        Ok(manager().revoke(id).await?.into())
+    }
+
+    async fn revoke_by_token(token: String) -> Result<sessions::Revocation, sessions::Error> {
+        let token = Token::parse(token)?;
+        Ok(manager().revoke_by_token(token).await?.into())
     }
 
     async fn revoke_all_for_agent(agent_id: String) -> Result<u32, sessions::Error> {
@@ -282,8 +287,8 @@ impl legacy::Guest for Component {
 }
 
 impl events::Guest for Component {
-    fn poll_events(since: u64, max: u32) -> Result<events::EventPage, sessions::Error> {
-        let page = manager().poll_events(since, max)?;
+    fn poll_events(since: u64, limit: u32) -> Result<events::EventPage, sessions::Error> {
+        let page = manager().poll_events(since, limit)?;
         Ok(events::EventPage {
             events: page.events.into_iter().map(Into::into).collect(),
             next: page.next,
@@ -301,8 +306,8 @@ impl events::Guest for Component {
 }
 
 impl persistence::Guest for Component {
-    fn changes(since: u64, max: u32) -> Result<persistence::ChangePage, sessions::Error> {
-        let page = manager().changes(since, max)?;
+    fn changes(since: u64, limit: u32) -> Result<persistence::ChangePage, sessions::Error> {
+        let page = manager().changes(since, limit)?;
         let change = |change: Change| persistence::Change {
             sequence: change.sequence,
             key: change.key,
@@ -387,7 +392,7 @@ impl settings::Guest for Component {
             refreshed: stats.totals.refreshed,
             rotated: stats.totals.rotated,
             denied: stats.totals.denied,
-            expired: stats.totals.expired,
+            ended: stats.totals.ended,
         }
     }
 }
@@ -492,6 +497,17 @@ impl From<crate::Grant> for sessions::Grant {
     }
 }
 
+impl From<crate::Revocation> for sessions::Revocation {
+    fn from(revocation: crate::Revocation) -> Self {
+        Self {
+            session_id: revocation.session_id.into(),
+            guard_confirmed: revocation.guard.is_ok(),
+            guard_error: revocation.guard.err().map(Into::into),
+            descendants: count(revocation.descendants),
+        }
+    }
+}
+
 impl From<Event> for events::Event {
     fn from(event: Event) -> Self {
         Self {
@@ -507,7 +523,7 @@ impl From<Event> for events::Event {
                 EventKind::Created => events::EventKind::Created,
                 EventKind::Refreshed => events::EventKind::Refreshed,
                 EventKind::Rotated => events::EventKind::Rotated,
-                EventKind::Expired(reason) => events::EventKind::Expired(reason.into()),
+                EventKind::Ended(reason) => events::EventKind::Ended(reason.into()),
                 EventKind::Denied(denial) => events::EventKind::Denied(denial.into()),
             },
             missed: 0,
@@ -522,7 +538,7 @@ impl From<EndReason> for events::EndReason {
             EndReason::RevokedAll => Self::RevokedAll,
             EndReason::Cascade => Self::Cascade,
             EndReason::Invalidated => Self::Invalidated,
-            EndReason::Lapsed => Self::Lapsed,
+            EndReason::Expired => Self::Expired,
             EndReason::Idle => Self::Idle,
             EndReason::MaxLifetime => Self::MaxLifetime,
             EndReason::Exhausted => Self::Exhausted,
@@ -580,6 +596,15 @@ impl From<Error> for sessions::Error {
             Error::EntropyUnavailable => Self::EntropyUnavailable,
             Error::ClockBehind(lag) => Self::ClockBehind(lag),
             Error::ClockNotBehind => Self::ClockNotBehind,
+        }
+    }
+}
+
+impl From<wit_guard::Claims> for Claims {
+    fn from(claims: wit_guard::Claims) -> Self {
+        Self {
+            handle: claims.handle,
+            expires_at: Timestamp::from_millis(claims.expires_at),
         }
     }
 }

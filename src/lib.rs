@@ -1,6 +1,6 @@
 //! Session management for AI agents, as a WebAssembly component.
 //!
-//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R34), and a comment
+//! The contract is the WIT package in `wit/`; its rules have numbers (R1 to R35), and a comment
 //! that names one tells that the code beside it keeps it.
 //!
 //! # Modules

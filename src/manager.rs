@@ -240,7 +240,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         };
         if !created.evicted.is_empty() {
             let _watch = InFlight::new(&self.store, created.expected);
-            self.revoke_each_with_guard(created.evicted).await;
+            self.revoke_with_guard(created.evicted).await;
             self.still_current(created.expected)?;
         }
         Ok(Grant {
@@ -278,7 +278,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         };
         if let Some(pending) = used.exhausted {
             // The use was taken, whatever happens from here on.
-            let _ = self.revoke_with_guard(pending).await;
+            self.revoke_with_guard(vec![pending]).await;
         }
         Ok(used.session)
     }
@@ -414,7 +414,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             }
             Some(ReplayVerdict::Theft) => {
                 let pending = self.store.borrow_mut().end_stolen(expected, now);
-                self.revoke_each_with_guard(pending).await;
+                self.revoke_with_guard(pending).await;
                 return Err(Error::InvalidToken);
             }
         };
@@ -466,7 +466,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 let renewed = plan.expected.renewed();
                 let _answer = UnacknowledgedRenewal::new(&self.store, renewed);
                 // Dead here already. Where the guard does not confirm, the revocation stays pending.
-                let _ = self.revoke_with_guard(superseded).await;
+                self.revoke_with_guard(vec![superseded]).await;
                 // That was a wait like any other: the new token may be dead by now as well.
                 let now = self.clock.now();
                 let answered = {
@@ -529,21 +529,38 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// [`Error::SessionNotFound`].
     pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
         let now = self.begin();
+        self.revoke_at(id, now).await
+    }
+
+    /// Ends the session whose current token this is, and all below it, then has the guard revoke
+    /// their tokens (R35).
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] for every other token; nothing ends for it, unless its session has
+    /// expired.
+    pub async fn revoke_by_token(&self, token: Token) -> Result<Revocation, Error> {
+        let now = self.begin();
+        let current = self.find_current(&token, now);
+        let id = current.and_then(|current| Ok(self.store.borrow().session(current)?.id));
+        // Whoever presents a token that is no longer current learns no more of its session.
+        let id = id.map_err(|_| Error::InvalidToken)?;
+        self.revoke_at(id, now).await
+    }
+
+    async fn revoke_at(&self, id: SessionId, now: Timestamp) -> Result<Revocation, Error> {
         let ended = self
             .store
             .borrow_mut()
             .revoke(id, EndReason::Revoked, now)?;
-        let guard = match ended.own {
-            Some(own) => self.revoke_with_guard(own).await.map(drop),
-            None => Ok(()),
-        };
-        if !matches!(guard, Err(GuardError::Unavailable(_))) {
-            self.revoke_each_with_guard(ended.below).await;
-        }
+        let descendants = ended.live.saturating_sub(1);
+        let has_own = ended.own.is_some();
+        let outcomes = self.revoke_with_guard(ended.revocations().collect()).await;
+        // The session's own token comes first, unless it has expired by itself.
+        let own = outcomes.into_iter().next().filter(|_| has_own);
         Ok(Revocation {
             session_id: id,
-            guard,
-            descendants: ended.live.saturating_sub(1),
+            guard: own.map_or(Ok(()), |outcome| outcome.map(drop)),
+            descendants,
         })
     }
 
@@ -557,7 +574,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             }
             filter => self.clear_away(filter).await,
         };
-        self.revoke_each_with_guard(cleared.revocations).await;
+        self.revoke_with_guard(cleared.revocations).await;
         cleared.live
     }
 
@@ -598,7 +615,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 break;
             }
         }
-        self.revoke_each_with_guard(ended.revocations).await;
+        self.revoke_with_guard(ended.revocations).await;
         Ok(ended.live)
     }
 
@@ -612,7 +629,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 .count();
             (expired, store.next_revocations(MAX_REVOCATIONS))
         };
-        let confirmed = self.revoke_each_with_guard(batch).await;
+        let outcomes = self.revoke_with_guard(batch).await;
+        let confirmed = outcomes.iter().filter(|it| matches!(it, Ok(true))).count();
         FlushReport {
             settled: expired.saturating_add(confirmed),
             pending: self.store.borrow().pending(),
@@ -679,22 +697,22 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Events after `since`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `max` outside 1-1,000.
-    pub fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, Error> {
-        let max = within("max", max, 1..=MAX_ROWS)? as usize;
-        Ok(self.store.borrow().events().read(since, max))
+    /// [`Error::InvalidArgument`] for a `limit` outside 1-1,000.
+    pub fn poll_events(&self, since: u64, limit: u32) -> Result<EventPage, Error> {
+        let limit = within("limit", limit, 1..=MAX_ROWS)? as usize;
+        Ok(self.store.borrow().events().read(since, limit))
     }
 
     /// Records that changed after `since`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `max` outside 1-1,000, [`Error::NoStateKey`].
-    pub fn changes(&self, since: u64, max: u32) -> Result<ChangePage, Error> {
-        let max = within("max", max, 1..=MAX_ROWS)? as usize;
+    /// [`Error::InvalidArgument`] for a `limit` outside 1-1,000, [`Error::NoStateKey`].
+    pub fn changes(&self, since: u64, limit: u32) -> Result<ChangePage, Error> {
+        let limit = within("limit", limit, 1..=MAX_ROWS)? as usize;
         let now = self.clock.now_unless_restoring();
         let is_behind = self.clock.lag() > 0;
         let mut store = self.store.borrow_mut();
-        store.changes(since, max, now, is_behind)
+        store.changes(since, limit, now, is_behind)
     }
 
     /// Takes records back, before the first operation on sessions.

@@ -68,11 +68,20 @@ impl Guard for TestGuard {
         })
     }
 
-    async fn revoke_session(&self, handle: &str) -> Result<(), GuardError> {
+    async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>> {
+        let mut results = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            results.push(self.validate_token(token).await);
+        }
+        results
+    }
+
+    async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
         self.answer().await;
         wait_while(&self.0.revokes_held).await;
-        self.0.revoked.borrow_mut().push(handle.into());
-        Ok(())
+        let mut revoked = self.0.revoked.borrow_mut();
+        revoked.extend(handles.iter().map(ToString::to_string));
+        vec![Ok(()); handles.len()]
     }
 }
 
@@ -161,6 +170,20 @@ fn r12_a_revoke_that_is_dropped_while_it_waits_has_taken_effect_and_stays_pendin
     assert_eq!(
         now(manager.validate(token.clone())),
         Err(Error::InvalidToken)
+    );
+    assert_eq!(manager.stats().pending_revocations, 1);
+    assert_eq!(now(manager.flush_guard_revocations()).settled, 1);
+    assert_eq!(*guard.0.revoked.borrow(), ["handle-1"]);
+}
+
+#[test]
+fn r35_a_logout_that_is_dropped_while_it_waits_has_taken_effect_and_stays_pending() {
+    let (manager, guard, _) = manager();
+    let Grant { token, .. } = now(manager.create(request(1, 60))).unwrap();
+    drop_waiting(&guard, manager.revoke_by_token(token.clone()));
+    assert_eq!(
+        now(manager.revoke_by_token(token)).unwrap_err(),
+        Error::InvalidToken
     );
     assert_eq!(manager.stats().pending_revocations, 1);
     assert_eq!(now(manager.flush_guard_revocations()).settled, 1);
@@ -360,7 +383,7 @@ fn r21_a_long_mix_of_calls_keeps_the_books_and_leaves_nothing() {
         let stats = manager.stats();
         assert_eq!(stats.live_sessions, live.len());
         assert_eq!(stats.creates_in_flight, 0);
-        let ended = stats.totals.created - stats.totals.expired;
+        let ended = stats.totals.created - stats.totals.ended;
         assert_eq!(
             ended,
             (stats.live_sessions + stats.prunable_sessions) as u64

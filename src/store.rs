@@ -141,7 +141,7 @@ pub struct Totals {
     /// Attempts that were refused.
     pub denied: u64,
     /// Sessions ended.
-    pub expired: u64,
+    pub ended: u64,
 }
 
 #[derive(Debug)]

@@ -41,9 +41,9 @@ pub enum GuardMode {
 pub enum GuardFunction {
     /// `issue-session-token`.
     Issue,
-    /// `validate-token`.
+    /// `validate-token`: each token of `validate-tokens` counts.
     Validate,
-    /// `revoke-session`.
+    /// `revoke-token`: each handle of `revoke-tokens` counts.
     Revoke,
 }
 
@@ -52,9 +52,9 @@ pub enum GuardFunction {
 pub struct GuardCalls {
     /// `issue-session-token`.
     pub issue: u64,
-    /// `validate-token`.
+    /// `validate-token`, once for each token of `validate-tokens` too.
     pub validate: u64,
-    /// `revoke-session`.
+    /// `revoke-token`, once for each handle of `revoke-tokens`.
     pub revoke: u64,
 }
 
@@ -207,8 +207,8 @@ impl Guard for ControlledGuard {
         Ok(claims)
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         self.enter(GuardFunction::Revoke).await?;
-        self.ask(self.inner.revoke_session(handle)).await
+        self.ask(self.inner.revoke_token(handle)).await
     }
 }

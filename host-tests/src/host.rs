@@ -47,7 +47,7 @@ pub struct HostOptions {
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
     /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default,
-    /// not zero. None: for ever.
+    /// not zero. None: for ever. A batch is one call, for a guard that has batches of its own.
     pub guard_deadline: Option<Duration>,
     /// How much memory the instance may take, in bytes; 3.5 GiB by default, of the 4 GiB that there
     /// can be. Beyond it traps, so keep it well above the component's own `max-state-bytes`.
@@ -327,6 +327,17 @@ impl SessionHost {
         Ok(call!(self, clawdb_session_sessions.call_revoke(id)).await??)
     }
 
+    /// Ends the session whose current token this is, and all below it (`sessions.revoke-by-token`,
+    /// R35).
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn revoke_by_token(&self, token: impl Into<String>) -> Result<Revocation, CallError> {
+        let token = token.into();
+        bounded("token", token.len())?;
+        Ok(call!(self, clawdb_session_sessions.call_revoke_by_token(token)).await??)
+    }
+
     /// `sessions.revoke-all-for-agent`.
     ///
     /// # Errors
@@ -449,8 +460,8 @@ impl SessionHost {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn poll_events(&self, since: u64, max: u32) -> Result<EventPage, CallError> {
-        Ok(call!(self, clawdb_session_events.call_poll_events(since, max)).await??)
+    pub async fn poll_events(&self, since: u64, limit: u32) -> Result<EventPage, CallError> {
+        Ok(call!(self, clawdb_session_events.call_poll_events(since, limit)).await??)
     }
 
     /// `events.subscribe`. The subscription also has the run that its events begin in.
@@ -515,8 +526,8 @@ impl SessionHost {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn changes(&self, since: u64, max: u32) -> Result<ChangePage, CallError> {
-        Ok(call!(self, clawdb_session_persistence.call_changes(since, max)).await??)
+    pub async fn changes(&self, since: u64, limit: u32) -> Result<ChangePage, CallError> {
+        Ok(call!(self, clawdb_session_persistence.call_changes(since, limit)).await??)
     }
 
     /// `persistence.restore`.

@@ -1,5 +1,6 @@
 //! What the component imports, out of the host's guard, clock and entropy.
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::timeout;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
@@ -15,7 +17,8 @@ use crate::bindings::clawdb::session::guard::{self, Host, HostWithStore};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::guard::{
-    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+    BatchDeadline, Claims, Guard, GuardError, GuardFailure, GuardResult, ITEMS_AT_ONCE,
+    IssueRequest, IssuedToken,
 };
 use crate::pulse::Pulse;
 
@@ -81,12 +84,24 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
         answer(deadline, async move { guard.validate_token(token).await }).await
     }
 
-    async fn revoke_session(
+    async fn validate_tokens(
         accessor: &Accessor<T, Self>,
-        handle: String,
-    ) -> wasmtime::Result<Result<(), GuardError>> {
+        tokens: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<Claims, GuardError>>> {
         let (guard, deadline) = guard(accessor);
-        answer(deadline, async move { guard.revoke_session(handle).await }).await
+        let items = tokens.len();
+        let call = async move { guard.validate_tokens(tokens).await };
+        answer_each(items, deadline, call).await
+    }
+
+    async fn revoke_tokens(
+        accessor: &Accessor<T, Self>,
+        handles: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<(), GuardError>>> {
+        let (guard, deadline) = guard(accessor);
+        let items = handles.len();
+        let call = async move { guard.revoke_tokens(handles).await };
+        answer_each(items, deadline, call).await
     }
 }
 
@@ -113,6 +128,52 @@ async fn answer<R>(
     }
 }
 
+/// Returns the guard's results for a batch. An error of the whole batch is that of each item.
+async fn answer_each<R>(
+    items: usize,
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<Vec<Result<R, GuardError>>>>,
+) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
+    // Without a deadline here: `within_batch` has it.
+    match answer(None, within_batch(items, deadline, call)).await? {
+        Ok(results) => Ok(results),
+        Err(error) => {
+            let results = iter::repeat_with(|| Err(error.clone()));
+            Ok(results.take(items).collect())
+        }
+    }
+}
+
+/// Returns the guard's answer to a batch, or `unavailable` if it takes longer than `deadline`. A
+/// guard without batches of its own has the deadline for each item.
+async fn within_batch<R>(
+    items: usize,
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> GuardResult<R> {
+    let batch = BatchDeadline::new(deadline);
+    let mut call = pin!(batch.scope(call));
+    // A guard that answers at once needs no timer.
+    let deadline = match (futures::poll!(call.as_mut()), deadline) {
+        (Poll::Ready(answer), _) => return answer,
+        (Poll::Pending, None) => return call.await,
+        (Poll::Pending, Some(deadline)) => deadline,
+    };
+    let mut answer = timeout(deadline, call.as_mut()).await;
+    if answer.is_err() && batch.is_one_by_one() {
+        let rounds = u32::try_from(items.div_ceil(ITEMS_AT_ONCE)).unwrap_or(u32::MAX);
+        answer = timeout(deadline.saturating_mul(rounds), call).await;
+    }
+    answer.unwrap_or_else(|_| Err(late(deadline)))
+}
+
+/// Returns the error for an answer that did not come within the deadline.
+fn late(deadline: Duration) -> GuardFailure {
+    let waited = deadline.as_millis();
+    let reason = format!("the guard did not answer within {waited} ms");
+    GuardFailure::Error(GuardError::Unavailable(reason))
+}
+
 /// Returns the guard's answer, or `unavailable` if it takes longer than `deadline` or panics.
 pub(crate) async fn within<R>(
     deadline: Option<Duration>,
@@ -128,12 +189,8 @@ pub(crate) async fn within<R>(
         (Poll::Ready(answer), _) => answer,
         (Poll::Pending, None) => call.await,
         (Poll::Pending, Some(deadline)) => {
-            let late = |_| {
-                let waited = deadline.as_millis();
-                unavailable(format!("the guard did not answer within {waited} ms"))
-            };
-            let timed = tokio::time::timeout(deadline, call).await;
-            timed.unwrap_or_else(late)
+            let timed = timeout(deadline, call).await;
+            timed.unwrap_or_else(|_| Err(late(deadline)))
         }
     }
 }

@@ -277,7 +277,7 @@ impl Guard for JwtGuard {
         Ok(Claims { handle, expires_at })
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let exp = handle
             .rsplit_once('.')
             .and_then(|(_, exp)| exp.parse().ok());
@@ -352,8 +352,8 @@ mod tests {
         let (guard, clock) = guard();
         let first = guard.issue_session_token(request(after(60_000))).await;
         let first = first.unwrap();
-        guard.revoke_session(first.handle.clone()).await.unwrap();
-        guard.revoke_session(first.handle).await.unwrap();
+        guard.revoke_token(first.handle.clone()).await.unwrap();
+        guard.revoke_token(first.handle).await.unwrap();
         assert_eq!(
             guard.validate_token(first.token).await,
             Err(GuardError::Revoked.into())
@@ -361,7 +361,7 @@ mod tests {
         clock.advance(Duration::from_mins(1));
         let second = guard.issue_session_token(request(after(90_000))).await;
         let second = second.unwrap();
-        guard.revoke_session(second.handle.clone()).await.unwrap();
+        guard.revoke_token(second.handle.clone()).await.unwrap();
         assert_eq!(
             *guard.revoked(),
             BTreeSet::from([(after(90_000) / 1_000, second.handle)])

@@ -58,7 +58,7 @@ enum Command {
     /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
     /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
     ///
-    /// {"op":"subscribe","name":"s","since":0} has events pushed; {"op":"read","name":"s","max":N}
+    /// {"op":"subscribe","name":"s","since":0} has events pushed; {"op":"read","name":"s","limit":N}
     /// gives those that have come, and {"op":"unsubscribe","name":"s"} ends it.
     ///
     /// A line that is not understood, or that gives a field twice, gets

@@ -19,7 +19,7 @@ pub enum EndReason {
     /// `legacy.invalidate`.
     Invalidated,
     /// Its time was over.
-    Lapsed,
+    Expired,
     /// It was not used for too long (R28).
     Idle,
     /// Its time was over, and it could not have been given more (R7).
@@ -37,7 +37,7 @@ impl EndReason {
     #[must_use]
     pub fn into_error(self) -> Error {
         match self {
-            Self::Lapsed | Self::Idle | Self::MaxLifetime | Self::Exhausted => {
+            Self::Expired | Self::Idle | Self::MaxLifetime | Self::Exhausted => {
                 Error::SessionExpired
             }
             _ => Error::SessionRevoked,
@@ -70,7 +70,7 @@ pub enum EventKind {
     /// The bearer replaced the session's token.
     Rotated,
     /// The session ended: its last event.
-    Expired(EndReason),
+    Ended(EndReason),
     /// An attempt was refused.
     Denied(Denial),
 }

@@ -4,7 +4,6 @@
 //! before the guard is asked, and the same after its last answer.
 
 use super::in_flight::InFlight;
-use super::waiting::for_each;
 use super::{GuardVerdict, SessionManager};
 use crate::domain::error::Error;
 use crate::domain::session::Session;
@@ -12,15 +11,12 @@ use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Token;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
-use crate::ports::guard::Guard;
+use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::plan::SessionVersion;
 
 /// How many tokens one call takes at most: their number is what the call keeps others waiting by
-/// (R20).
-const MAX_TOKENS: usize = 256;
-
-/// How many of them wait for the guard at a time.
-const CHECKS_AT_ONCE: usize = 16;
+/// (R20), and the guard is asked about all of them in one call.
+const MAX_TOKENS: usize = MAX_BATCH;
 
 /// A token that the guard may have to be asked about.
 struct Question<'a> {
@@ -80,7 +76,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             }));
         }
         // The uses were taken, whatever happens from here on.
-        self.revoke_each_with_guard(exhausted).await;
+        self.revoke_with_guard(exhausted).await;
         Ok(sessions)
     }
 
@@ -95,13 +91,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         })
     }
 
-    /// Asks the guard each question, a few at a time.
-    async fn ask_each(&self, questions: Vec<&mut Question<'_>>, asked_at: Timestamp) {
-        for_each(CHECKS_AT_ONCE, questions, async |question| {
-            if let Some(token) = question.token.take() {
-                question.verdict = Some(self.ask(token, asked_at).await);
-            }
-        })
-        .await;
+    /// Asks the guard about tokens, in one call.
+    async fn ask_each(&self, mut questions: Vec<&mut Question<'_>>, asked_at: Timestamp) {
+        let tokens = questions.iter_mut().filter_map(|it| it.token.take());
+        let tokens: Vec<Token> = tokens.collect();
+        let asked = tokens.len();
+        let answers = one_for_each(asked, self.guard.validate_tokens(tokens).await);
+        for (question, answer) in questions.into_iter().zip(answers) {
+            question.verdict = Some(GuardVerdict { asked_at, answer });
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The token authority, as the core sees it.
 
+use std::rc::Rc;
+
 use crate::domain::error::GuardError;
 use crate::domain::id::{AgentId, SessionId, WorkspaceId};
 use crate::domain::session::Attributes;
@@ -22,9 +24,14 @@ pub trait Guard {
     ) -> Result<IssuedToken, GuardError>;
     /// Checks a token.
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError>;
-    /// Takes a token back.
-    async fn revoke_session(&self, handle: &str) -> Result<(), GuardError>;
+    /// Checks 1 to [`MAX_BATCH`] tokens. The results are in their order.
+    async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>>;
+    /// Revokes 1 to [`MAX_BATCH`] tokens by their handles. The results are in their order.
+    async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>>;
 }
+
+/// How many tokens or handles one call of the guard is about at most.
+pub const MAX_BATCH: usize = 256;
 
 /// What a token is wanted for.
 #[derive(Clone, Debug)]
@@ -78,6 +85,21 @@ pub struct Claims {
     pub handle: String,
     /// When it expires.
     pub expires_at: Timestamp,
+}
+
+/// Returns the guard's results for a batch of `items`. If their number differs, nothing tells which
+/// result belongs to which item, and each item gets `unavailable`.
+pub(crate) fn one_for_each<T>(
+    items: usize,
+    results: Vec<Result<T, GuardError>>,
+) -> Vec<Result<T, GuardError>> {
+    if results.len() == items {
+        return results;
+    }
+    let given = results.len();
+    let reason = format!("the guard gave {given} results for {items} items");
+    let unavailable = || Err(GuardError::Unavailable(reason.clone()));
+    std::iter::repeat_with(unavailable).take(items).collect()
 }
 
 /// How long a handle can be, in bytes.

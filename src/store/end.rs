@@ -246,8 +246,8 @@ impl Store {
             self.end_outcomes
                 .insert(key, EndOutcome { error, watchers });
         }
-        self.totals.expired = self.totals.expired.saturating_add(1);
-        let kind = EventKind::Expired(reason);
+        self.totals.ended = self.totals.ended.saturating_add(1);
+        let kind = EventKind::Ended(reason);
         self.events.record(now, &entry.session, kind);
         let (owner, handle) = (Owner::Session(entry.session.id), entry.handle.clone());
         let pending = (entry.token_expires_at > now)

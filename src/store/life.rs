@@ -64,7 +64,7 @@ impl Store {
         Some(if session.expires_at >= oldest {
             EndReason::MaxLifetime
         } else {
-            EndReason::Lapsed
+            EndReason::Expired
         })
     }
 

@@ -127,7 +127,7 @@ impl Guard for ClawGuard {
         })
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let id = Uuid::parse_str(&handle).map_err(|_| GuardError::InvalidToken)?;
         let sessions = self.authority.sessions();
         let revoked = sessions.revoke_session(id).await;

@@ -188,7 +188,7 @@ impl Guard for NoGuard {
         not_here()
     }
 
-    async fn revoke_session(&self, _: String) -> GuardResult<()> {
+    async fn revoke_token(&self, _: String) -> GuardResult<()> {
         not_here()
     }
 }

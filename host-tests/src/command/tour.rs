@@ -233,7 +233,7 @@ fn show_event(out: &mut impl Write, event: &Event) -> Result {
         EventKind::Created => "created".into(),
         EventKind::Refreshed => "refreshed".into(),
         EventKind::Rotated => "rotated".into(),
-        EventKind::Expired(reason) => format!("expired: {}", end_reason(reason)),
+        EventKind::Ended(reason) => format!("ended: {}", end_reason(reason)),
         EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
     };
     writeln!(

@@ -33,6 +33,7 @@ calls! {
     run: touch(session_id: impl Into<String>) -> ();
     run: refresh(session_id: impl Into<String>) -> Grant;
     run: revoke(session_id: impl Into<String>) -> Revocation;
+    run: revoke_by_token(token: impl Into<String>) -> Revocation;
     run: revoke_all_for_agent(agent_id: impl Into<String>) -> u32;
     run: revoke_all(filter: RevokeFilter) -> u32;
     run: flush_guard_revocations() -> FlushReport;
@@ -44,7 +45,7 @@ calls! {
     used: get_session(id: impl Into<String>) -> Session;
     run: invalidate(id: impl Into<String>) -> ();
     run: accept_clock() -> u32;
-    read: poll_events(since: u64, max: u32) -> EventPage;
+    read: poll_events(since: u64, limit: u32) -> EventPage;
     read: stats() -> Statistics;
 }
 

@@ -69,7 +69,31 @@ impl Guard for DurableGuard {
         self.inner.validate_token(token).await
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.check_durable().await?;
+        self.inner.revoke_token(handle).await
+    }
+
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        self.inner.validate_tokens(tokens).await
+    }
+
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        self.check_durable().await?;
+        self.inner.revoke_tokens(handles).await
+    }
+}
+
+impl DurableGuard {
+    /// Refuses to revoke while what the tokens are revoked for is not durable. The component keeps
+    /// such a revocation as pending, as one that the guard itself has not confirmed.
+    async fn check_durable(&self) -> GuardResult<()> {
         let durability = self.link.lock().clone();
         let durable = match durability {
             Some(durability) => match durability.durable().await {
@@ -79,9 +103,8 @@ impl Guard for DurableGuard {
             None => false,
         };
         if durable {
-            return self.inner.revoke_session(handle).await;
+            return Ok(());
         }
-        // The component keeps it as pending, as what the guard itself has not confirmed.
         let reason = "what the token was revoked for is not durable yet";
         Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
     }

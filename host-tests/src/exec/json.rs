@@ -109,7 +109,7 @@ impl ToJson for Event {
             EventKind::Created => ("created", None),
             EventKind::Refreshed => ("refreshed", None),
             EventKind::Rotated => ("rotated", None),
-            EventKind::Expired(reason) => ("expired", Some(end_reason(reason))),
+            EventKind::Ended(reason) => ("ended", Some(end_reason(reason))),
             EventKind::Denied(reason) => ("denied", Some(denial(reason))),
         };
         let mut event = json!({
@@ -153,7 +153,7 @@ pub fn end_reason(reason: EndReason) -> &'static str {
         EndReason::RevokedAll => "revoked-all",
         EndReason::Cascade => "cascade",
         EndReason::Invalidated => "invalidated",
-        EndReason::Lapsed => "lapsed",
+        EndReason::Expired => "expired",
         EndReason::Idle => "idle",
         EndReason::MaxLifetime => "max-lifetime",
         EndReason::Exhausted => "exhausted",
@@ -241,7 +241,7 @@ impl ToJson for Statistics {
             "refreshed": self.refreshed,
             "rotated": self.rotated,
             "denied": self.denied,
-            "expired": self.expired,
+            "ended": self.ended,
         })
     }
 }

@@ -247,12 +247,12 @@ impl Conversation {
                     Sessions::Durable(host) => json::answer(&host.subscribe(since).await.map(keep)),
                 })
             }
-            Control::Read { name, max } => {
+            Control::Read { name, limit } => {
                 // What was pushed is to have come.
                 let rested = self.come_to_rest().await;
                 let subscription = self.subscription(&name)?;
                 let read = std::iter::from_fn(|| subscription.try_next());
-                let events: Vec<_> = read.take(max.unwrap_or(usize::MAX)).collect();
+                let events: Vec<_> = read.take(limit.unwrap_or(usize::MAX)).collect();
                 // An instance that is gone pushes no more.
                 Ok(match rested {
                     Err(gone) if events.is_empty() => json!({ "err": gone }),
@@ -412,6 +412,9 @@ macro_rules! answer {
             Operation::Touch { session_id } => json::answer(&$host.touch(session_id).await),
             Operation::Refresh { session_id } => json::answer(&$host.refresh(session_id).await),
             Operation::Revoke { session_id } => json::answer(&$host.revoke(session_id).await),
+            Operation::RevokeByToken { token } => {
+                json::answer(&$host.revoke_by_token(token).await)
+            }
             Operation::RevokeAllForAgent { agent_id } => {
                 json::answer(&$host.revoke_all_for_agent(agent_id).await)
             }
@@ -437,8 +440,8 @@ macro_rules! answer {
             ),
             Operation::GetSession { id } => json::answer(&$host.get_session(id).await),
             Operation::Invalidate { id } => json::answer(&$host.invalidate(id).await),
-            Operation::PollEvents { since, max } => {
-                json::answer(&$host.poll_events(since, max).await)
+            Operation::PollEvents { since, limit } => {
+                json::answer(&$host.poll_events(since, limit).await)
             }
             Operation::AcceptClock {} => json::answer(&$host.accept_clock().await),
             Operation::Stats {} => json::answer(&$host.stats().await),
@@ -454,8 +457,8 @@ impl Operation {
                 answer!(
                     self,
                     host,
-                    Operation::Changes { since, max } =>
-                        json::answer(&host.changes(since, max).await),
+                    Operation::Changes { since, limit } =>
+                        json::answer(&host.changes(since, limit).await),
                     Operation::Restore { changes } => json::answer(&host.restore(changes).await),
                     Operation::CloseEventRun {} => json::answer(&host.close_event_run().await),
                     Operation::Configure(config) => json::answer(&host.configure(*config).await),

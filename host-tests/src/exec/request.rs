@@ -50,12 +50,12 @@ pub enum Control {
         /// After which event.
         since: u64,
     },
-    /// Gives the events that have been pushed and not been read, at most `max`.
+    /// Gives the events that have been pushed and not been read, at most `limit`.
     Read {
         /// The subscription's name.
         name: String,
         /// How many.
-        max: Option<usize>,
+        limit: Option<usize>,
     },
     /// Drops a subscription.
     Unsubscribe {
@@ -111,6 +111,8 @@ pub enum Operation {
     Refresh { session_id: String },
     /// `sessions.revoke`
     Revoke { session_id: String },
+    /// `sessions.revoke-by-token`
+    RevokeByToken { token: String },
     /// `sessions.revoke-all-for-agent`
     RevokeAllForAgent { agent_id: String },
     /// `sessions.revoke-all`
@@ -137,9 +139,9 @@ pub enum Operation {
     /// `legacy.invalidate`
     Invalidate { id: String },
     /// `events.poll-events`
-    PollEvents { since: u64, max: u32 },
+    PollEvents { since: u64, limit: u32 },
     /// `persistence.changes`
-    Changes { since: u64, max: u32 },
+    Changes { since: u64, limit: u32 },
     /// `persistence.restore`
     Restore { changes: Vec<Change> },
     /// `persistence.close-event-run`
@@ -179,7 +181,7 @@ impl Control {
             },
             "read" => Self::Read {
                 name: fields.required("name")?,
-                max: fields.optional("max")?,
+                limit: fields.optional("limit")?,
             },
             "unsubscribe" => Self::Unsubscribe {
                 name: fields.required("name")?,
@@ -240,6 +242,9 @@ impl Operation {
             "revoke" => Self::Revoke {
                 session_id: fields.required("session-id")?,
             },
+            "revoke-by-token" => Self::RevokeByToken {
+                token: fields.required("token")?,
+            },
             "revoke-all-for-agent" => Self::RevokeAllForAgent {
                 agent_id: fields.required("agent-id")?,
             },
@@ -275,11 +280,11 @@ impl Operation {
             },
             "poll-events" => Self::PollEvents {
                 since: fields.required("since")?,
-                max: fields.required("max")?,
+                limit: fields.required("limit")?,
             },
             "changes" => Self::Changes {
                 since: fields.required("since")?,
-                max: fields.required("max")?,
+                limit: fields.required("limit")?,
             },
             "restore" => Self::Restore {
                 changes: fields.required("changes")?,

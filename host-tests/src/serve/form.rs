@@ -134,7 +134,7 @@ impl From<Event> for EventForm {
             EventKind::Created => ("created", None),
             EventKind::Refreshed => ("refreshed", None),
             EventKind::Rotated => ("rotated", None),
-            EventKind::Expired(reason) => ("expired", Some(end_reason(reason))),
+            EventKind::Ended(reason) => ("ended", Some(end_reason(reason))),
             EventKind::Denied(reason) => ("denied", Some(denial(reason))),
         };
         Self {

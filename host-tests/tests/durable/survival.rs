@@ -39,6 +39,27 @@ async fn a_revoked_session_stays_dead_and_a_refreshed_one_has_its_newest_token()
 }
 
 #[tokio::test]
+async fn r35_a_logout_is_acknowledged_when_it_is_durable_and_not_before() {
+    let stage = Stage::new();
+    let host = stage.host().await;
+    let (done, refused) = (create(&host).await, create(&host).await);
+    let revocation = host.revoke_by_token(&*done.token).await.unwrap();
+    assert_eq!(revocation.session_id, done.session.id);
+    assert!(revocation.guard_confirmed);
+    stage.journal.set(Mood::Away);
+    retry(host.revoke_by_token(&*refused.token).await);
+    stage.journal.set(Mood::Holding);
+    let mut again = Box::pin(host.revoke_by_token(&*refused.token));
+    assert!(poll!(&mut again).is_pending());
+    stage.journal.set(Mood::Well);
+    let answer = again.await;
+    assert_eq!(answer, Err(DurableError::Session(Error::InvalidToken)));
+    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    assert_dead(&next, &done).await;
+    assert_dead(&next, &refused).await;
+}
+
+#[tokio::test]
 async fn a_kill_switch_that_was_acknowledged_stays_thrown() {
     let stage = Stage::new();
     let host = stage.host().await;

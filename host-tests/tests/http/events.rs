@@ -136,7 +136,7 @@ async fn events_come_as_they_happen_each_under_its_number() {
     assert_eq!(second.id(), (first.id().0, 2));
     assert_eq!(
         (&second.data["kind"], &second.data["reason"]),
-        (&json!("expired"), &json!("revoked_all"))
+        (&json!("ended"), &json!("revoked_all"))
     );
     assert!(!reader.read.contains(text(&grant["token"])));
 }
@@ -381,7 +381,7 @@ async fn sessions_whose_time_is_over_end_without_being_called_for() {
     assert_eq!(event["session_id"], grant["session_id"]);
     assert_eq!(
         (&event["kind"], &event["reason"]),
-        (&json!("expired"), &json!("lapsed"))
+        (&json!("ended"), &json!("expired"))
     );
 }
 

@@ -130,8 +130,8 @@ impl Guard for Repeating {
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         self.0.validate_token(token).await
     }
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.0.revoke_session(handle).await
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_token(handle).await
     }
 }
 
@@ -160,8 +160,8 @@ impl Guard for Panicking {
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
         panic!("a fault of the guard");
     }
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.0.revoke_session(handle).await
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_token(handle).await
     }
 }
 

@@ -515,10 +515,10 @@ impl Run {
         }
         for (event, before) in events.iter().zip(1..) {
             let ends_parent = |later: &&Told| {
-                matches!(later.kind, EventKind::Expired(_)) && event.parent == Some(later.number)
+                matches!(later.kind, EventKind::Ended(_)) && event.parent == Some(later.number)
             };
             assert!(
-                event.kind != EventKind::Expired(EndReason::Cascade)
+                event.kind != EventKind::Ended(EndReason::Cascade)
                     || !events[before..].iter().any(|later| ends_parent(&later)),
                 "{event:?} ended before its parent"
             );
@@ -546,7 +546,7 @@ impl Run {
             created: stats.created,
             refreshed: stats.refreshed,
             rotated: stats.rotated,
-            expired: stats.expired,
+            ended: stats.ended,
             denied: stats.denied,
         };
         assert_eq!(totals, self.model.totals);
@@ -657,7 +657,7 @@ fn all_there_is() -> BTreeSet<String> {
         EndReason::RevokedAll,
         EndReason::Cascade,
         EndReason::Invalidated,
-        EndReason::Lapsed,
+        EndReason::Expired,
         EndReason::Idle,
         EndReason::MaxLifetime,
         EndReason::Exhausted,
@@ -672,7 +672,7 @@ fn all_there_is() -> BTreeSet<String> {
         Denial::Delegation,
     ];
     let kinds = [EventKind::Created, EventKind::Refreshed, EventKind::Rotated].into_iter();
-    let kinds = kinds.chain(reasons.map(EventKind::Expired));
+    let kinds = kinds.chain(reasons.map(EventKind::Ended));
     let kinds = kinds.chain(denials.map(EventKind::Denied));
     let limits = [
         Limit::MaxSessions,

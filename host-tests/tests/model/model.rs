@@ -270,7 +270,7 @@ pub struct Totals {
     pub created: u64,
     pub refreshed: u64,
     pub rotated: u64,
-    pub expired: u64,
+    pub ended: u64,
     pub denied: u64,
 }
 
@@ -451,7 +451,7 @@ impl Model {
         } else if session.expires_at == session.created_at + self.limits.max_lifetime {
             Some(EndReason::MaxLifetime)
         } else {
-            Some(EndReason::Lapsed)
+            Some(EndReason::Expired)
         }
     }
 
@@ -524,9 +524,10 @@ impl Model {
         let below = (0..self.sessions.len()).filter(|number| self.is_below(*number, top));
         let tree: Vec<Number> = std::iter::once(top).chain(below).collect();
         let heard = match reason {
-            EndReason::Lapsed | EndReason::Idle | EndReason::MaxLifetime | EndReason::Exhausted => {
-                Error::SessionExpired
-            }
+            EndReason::Expired
+            | EndReason::Idle
+            | EndReason::MaxLifetime
+            | EndReason::Exhausted => Error::SessionExpired,
             _ => Error::SessionRevoked,
         };
         let (mut live, mut revoke) = (0, Vec::new());
@@ -544,8 +545,8 @@ impl Model {
                 EndReason::Cascade
             });
             live += u32::from(was_live);
-            self.tell(number, EventKind::Expired(reason));
-            self.totals.expired += 1;
+            self.tell(number, EventKind::Ended(reason));
+            self.totals.ended += 1;
             let session = &mut self.sessions[number];
             session.ended = Some(own.map_or(heard.clone(), |_| Error::SessionExpired));
             let token = session.token;

@@ -605,7 +605,7 @@ impl Guard for ScriptedGuard {
         })
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let waits = {
             let script = self.script();
             let is_last = script.tokens.last().is_some_and(|it| it.handle == handle);

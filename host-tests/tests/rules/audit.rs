@@ -49,18 +49,18 @@ async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
             EventKind::Rotated,
         ),
         (child_id, Some(root_id), 1, EventKind::Refreshed),
-        (root_id, None, 0, EventKind::Expired(EndReason::Revoked)),
+        (root_id, None, 0, EventKind::Ended(EndReason::Revoked)),
         (
             child_id,
             Some(root_id),
             1,
-            EventKind::Expired(EndReason::Cascade),
+            EventKind::Ended(EndReason::Cascade),
         ),
         (
             &grandchild.session.id,
             Some(child_id),
             1,
-            EventKind::Expired(EndReason::Cascade),
+            EventKind::Ended(EndReason::Cascade),
         ),
     ];
     let events = scene.events().await;

@@ -1,7 +1,8 @@
 //! `validate-many`: each token as `validate` would have it, and what is the call's own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::bindings::exports::clawdb::session::events::{Denial, EndReason};
@@ -83,7 +84,7 @@ async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_orde
     let id = &first.session.id;
     assert_eq!(scene.denials_of(id).await, [Denial::Superseded]);
     let ends = scene.ends_of(&brief.session.id).await;
-    assert_eq!(ends, [EndReason::Lapsed]);
+    assert_eq!(ends, [EndReason::Expired]);
 }
 
 #[tokio::test]
@@ -269,8 +270,8 @@ impl Guard for Backwards {
         }
         self.inner.validate_token(token).await
     }
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.inner.revoke_session(handle).await
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.inner.revoke_token(handle).await
     }
 }
 
@@ -329,4 +330,353 @@ async fn tokens_of_many_megabytes_are_refused_before_they_enter_the_instance() {
         assert_eq!(invalid_field(answer), "tokens");
     }
     assert_eq!(scene.host.memory(), memory);
+}
+
+/// What a guard with batches of its own was asked, and how it answers.
+#[derive(Default)]
+struct BatchGuard {
+    inner: PlainGuard,
+    /// How many items each call was about.
+    validated: Mutex<Vec<usize>>,
+    revoked: Mutex<Vec<usize>>,
+    /// How many results a call has too many; too few where it is negative.
+    surplus: AtomicIsize,
+    /// From this call on, counted from 0, the guard is unavailable for the third item.
+    unavailable_from: Option<usize>,
+    /// What it says of a revocation that succeeds.
+    done: Option<GuardError>,
+}
+
+impl BatchGuard {
+    fn list<T>(
+        &self,
+        items: usize,
+        sizes: &Mutex<Vec<usize>>,
+        each: impl Fn(usize) -> Result<T, GuardError>,
+    ) -> Vec<Result<T, GuardError>> {
+        sizes.lock().unwrap().push(items);
+        let surplus = self.surplus.load(Ordering::SeqCst);
+        let mut results: Vec<_> = (0..items).map(each).collect();
+        results.truncate(items.saturating_add_signed(surplus));
+        for _ in 0..surplus {
+            results.push(Err(GuardError::Revoked));
+        }
+        results
+    }
+
+    fn revoked(&self) -> Vec<usize> {
+        self.revoked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Guard for BatchGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.inner.issue_session_token(request).await
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.inner.validate_token(token).await
+    }
+    async fn revoke_token(&self, _: String) -> GuardResult<()> {
+        panic!("a guard with batches is asked for batches")
+    }
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        let claims = |at: usize| self.inner.claims_of(&tokens[at]);
+        Ok(self.list(tokens.len(), &self.validated, claims))
+    }
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        let call = self.revoked().len();
+        let fails = self.unavailable_from.is_some_and(|first| call >= first);
+        let revoke = |at| match &self.done {
+            _ if fails && at == 2 => Err(GuardError::Unavailable("not this one".into())),
+            Some(done) => Err(done.clone()),
+            None => Ok(()),
+        };
+        Ok(self.list(handles.len(), &self.revoked, revoke))
+    }
+}
+
+async fn over(guard: BatchGuard) -> (SessionHost, Arc<BatchGuard>) {
+    let guard = Arc::new(guard);
+    let options = HostOptions::with_shared_guard(guard.clone());
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    (host, guard)
+}
+
+async fn sessions(host: &SessionHost, count: usize) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    for _ in 0..count {
+        grants.push(host.create(request(AGENT)).await.unwrap());
+    }
+    grants
+}
+
+async fn pending(host: &SessionHost) -> u32 {
+    host.stats().await.unwrap().pending_revocations
+}
+
+#[tokio::test]
+async fn r31_a_kill_switch_of_a_thousand_sessions_makes_four_calls_of_the_guard() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    sessions(&host, 1_000).await;
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1_000));
+    assert_eq!(guard.revoked(), [256, 256, 256, 232]);
+    assert_eq!(pending(&host).await, 0);
+}
+
+#[tokio::test]
+async fn r12_a_flush_asks_for_256_revocations_in_a_call() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    for grant in sessions(&host, 300).await {
+        host.invalidate(grant.session.id).await.unwrap();
+    }
+    let report = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((report.settled, report.pending), (300, 0));
+    assert_eq!(guard.revoked(), [256, 44]);
+}
+
+#[tokio::test]
+async fn r26_a_session_is_revoked_with_its_descendants_in_one_call_of_the_guard() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    let root = &sessions(&host, 1).await[0];
+    for _ in 0..3 {
+        let child = host.delegate(&*root.session.id, request(OTHER_AGENT)).await;
+        child.unwrap();
+    }
+    let revocation = host.revoke(&*root.session.id).await.unwrap();
+    assert!(revocation.guard_confirmed);
+    assert_eq!(revocation.descendants, 3);
+    assert_eq!(guard.revoked(), [4]);
+}
+
+#[tokio::test]
+async fn r09_many_tokens_are_one_call_of_the_guard() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    let grants = sessions(&host, 256).await;
+    let presented = tokens(&grants.iter().collect::<Vec<_>>());
+    let good: Vec<_> = grants.into_iter().map(|grant| Ok(grant.session)).collect();
+    assert_eq!(host.validate_many(presented).await, Ok(good));
+    assert_eq!(*guard.validated.lock().unwrap(), [256]);
+    // It is not asked about what is refused here.
+    let unknown = host.validate_many(vec!["unknown".into(); 9]).await;
+    assert_eq!(errors(unknown), vec![Some(Error::InvalidToken); 9]);
+    assert_eq!(*guard.validated.lock().unwrap(), [256]);
+}
+
+#[tokio::test]
+async fn r11_a_guard_that_gives_another_number_of_results_is_unavailable_for_all() {
+    for (surplus, given) in [(-1, 2), (1, 4), (-3, 0)] {
+        let (host, guard) = over(BatchGuard::default()).await;
+        let grants = sessions(&host, 3).await;
+        guard.surplus.store(surplus, Ordering::SeqCst);
+        let reason = format!("the guard gave {given} results for 3 items");
+        let unavailable = || GuardError::Unavailable(reason.clone());
+
+        let presented = tokens(&grants.iter().collect::<Vec<_>>());
+        let refused = errors(host.validate_many(presented.clone()).await);
+        assert_eq!(refused, vec![Some(Error::Guard(unavailable())); 3]);
+        assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(3));
+        let report = host.flush_guard_revocations().await.unwrap();
+        assert_eq!((report.settled, report.pending), (0, 3));
+
+        // Nothing was lost by it.
+        guard.surplus.store(0, Ordering::SeqCst);
+        let report = host.flush_guard_revocations().await.unwrap();
+        assert_eq!((report.settled, report.pending), (3, 0));
+        assert_eq!(host.stats().await.unwrap().denied, 0);
+    }
+}
+
+#[tokio::test]
+async fn r12_the_first_batch_in_which_the_guard_is_unavailable_is_the_last() {
+    let guard = BatchGuard {
+        unavailable_from: Some(1),
+        ..BatchGuard::default()
+    };
+    let (host, guard) = over(guard).await;
+    sessions(&host, 1_000).await;
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1_000));
+    assert_eq!(guard.revoked(), [256, 256]);
+    assert_eq!(pending(&host).await, 1_000 - 511);
+    let report = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((report.settled, report.pending), (255, 1_000 - 511 - 255));
+    assert_eq!(guard.revoked(), [256; 3]);
+}
+
+#[tokio::test]
+async fn r12_of_a_batch_what_the_guard_calls_expired_or_revoked_is_done() {
+    for done in [GuardError::Expired, GuardError::Revoked] {
+        let guard = BatchGuard {
+            done: Some(done),
+            ..BatchGuard::default()
+        };
+        let (host, _guard) = over(guard).await;
+        sessions(&host, 300).await;
+        assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(300));
+        assert_eq!(pending(&host).await, 0);
+    }
+    let guard = BatchGuard {
+        done: Some(GuardError::Denied("not this one".into())),
+        ..BatchGuard::default()
+    };
+    let (host, guard) = over(guard).await;
+    sessions(&host, 300).await;
+    host.revoke_all_for_agent(AGENT).await.unwrap();
+    // It was available, so it was asked to the end.
+    assert_eq!(guard.revoked(), [256, 44]);
+    assert_eq!(pending(&host).await, 300);
+}
+
+/// A guard without batches of its own, that never answers about the third session's token, or panics.
+#[derive(Default)]
+struct Hanging {
+    inner: PlainGuard,
+    panics: bool,
+}
+
+impl Hanging {
+    async fn wait(&self, item: &str) {
+        if item.ends_with("-2") {
+            assert!(!self.panics, "the guard panics, as it was told");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Guard for Hanging {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.inner.issue_session_token(request).await
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.wait(&token).await;
+        self.inner.validate_token(token).await
+    }
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.wait(&handle).await;
+        self.inner.revoke_token(handle).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_revocation_that_hangs_or_panics_spoils_nothing_for_those_that_were_begun() {
+    // A panic ends at once, so those after it are not begun.
+    for (panics, left) in [(false, 1), (true, 8)] {
+        let guard = Hanging {
+            panics,
+            ..Hanging::default()
+        };
+        let options = HostOptions::new(guard);
+        let host = SessionHost::start(engine(), options).await.unwrap();
+        sessions(&host, 10).await;
+        assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(10));
+        assert_eq!(pending(&host).await, left);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r11_of_many_tokens_the_one_that_the_guard_is_late_for_is_refused() {
+    let options = HostOptions::new(Hanging::default());
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    let grants = sessions(&host, 4).await;
+    let presented = tokens(&grants.iter().collect::<Vec<_>>());
+    let late = GuardError::Unavailable("the guard did not answer within 5000 ms".into());
+    assert_eq!(
+        errors(host.validate_many(presented).await),
+        [None, None, Some(Error::Guard(late)), None]
+    );
+}
+
+/// A guard whose batches hang, or panic.
+#[derive(Default)]
+struct HangingBatches {
+    inner: PlainGuard,
+    panics: bool,
+}
+
+impl HangingBatches {
+    async fn end<T>(&self) -> T {
+        assert!(!self.panics, "the guard panics, as it was told");
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Guard for HangingBatches {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.inner.issue_session_token(request).await
+    }
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.inner.validate_token(token).await
+    }
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.inner.revoke_token(handle).await
+    }
+    async fn validate_tokens(
+        &self,
+        _: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        self.end().await
+    }
+    async fn revoke_tokens(&self, _: Vec<String>) -> GuardResult<Vec<Result<(), GuardError>>> {
+        self.end().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r11_a_batch_that_the_guard_is_late_for_or_panics_in_is_unavailable_for_all() {
+    for (panics, reason) in [
+        (false, "the guard did not answer within 5000 ms"),
+        (true, "the guard panicked"),
+    ] {
+        let guard = HangingBatches {
+            panics,
+            ..HangingBatches::default()
+        };
+        let options = HostOptions::new(guard);
+        let host = SessionHost::start(engine(), options).await.unwrap();
+        let grants = sessions(&host, 300).await;
+        let presented = tokens(&grants.iter().take(256).collect::<Vec<_>>());
+        let unavailable = Error::Guard(GuardError::Unavailable(reason.into()));
+        let refused = errors(host.validate_many(presented).await);
+        assert_eq!(refused, vec![Some(unavailable); 256]);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(300));
+        assert!(
+            begun.elapsed() < Duration::from_secs(6),
+            "one call, no more"
+        );
+        assert_eq!(pending(&host).await, 300);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_guard_without_batches_has_its_deadline_for_each_item() {
+    /// Takes 2 s for each token.
+    struct Slow(PlainGuard);
+    #[async_trait]
+    impl Guard for Slow {
+        async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+            self.0.issue_session_token(request).await
+        }
+        async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+            self.0.validate_token(token).await
+        }
+        async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            self.0.revoke_token(handle).await
+        }
+    }
+    let options = HostOptions::new(Slow(PlainGuard::default()));
+    let host = SessionHost::start(engine(), options).await.unwrap();
+    sessions(&host, 256).await;
+    // 32 s for the whole batch.
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(256));
+    assert_eq!(pending(&host).await, 0);
 }

@@ -262,7 +262,7 @@ async fn r26_what_is_over_holds_no_place_below_a_root() {
     scene.advance(2.0);
     scene.child(&child).await;
     let ends = scene.ends_of(&brief.session.id).await;
-    assert_eq!(ends, [EndReason::Lapsed]);
+    assert_eq!(ends, [EndReason::Expired]);
     let answer = scene.host.delegate(&*root.session.id, request(AGENT));
     assert_eq!(refusal(answer.await), full);
 }
@@ -309,7 +309,7 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
             scene.advance(20.0);
             Box::pin(async move { drop(host.get(id).await.unwrap_err()) })
         }),
-        (EndReason::Lapsed, |scene, id, _| {
+        (EndReason::Expired, |scene, id, _| {
             let host = scene.host.clone();
             scene.advance(60.0);
             Box::pin(async move { drop(host.get(id).await.unwrap_err()) })
@@ -342,7 +342,7 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         assert_eq!(scene.ends_of(&root.session.id).await, [reason]);
         let below_reason = match reason {
             // Their own time is over as well.
-            EndReason::Lapsed => EndReason::Lapsed,
+            EndReason::Expired => EndReason::Expired,
             _ => EndReason::Cascade,
         };
         for child in [&first, &second, &below] {
@@ -358,7 +358,7 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         assert_eq!(scene.host.active_count().await, Ok(live));
         // The upper ended before the lower.
         let events = scene.events().await.into_iter();
-        let ended = events.filter(|event| matches!(event.kind, EventKind::Expired(_)));
+        let ended = events.filter(|event| matches!(event.kind, EventKind::Ended(_)));
         let ended: Vec<_> = ended.map(|event| event.session_id).collect();
         assert_eq!(ended.first(), Some(&root.session.id));
         let place = |id: &str| ended.iter().position(|other| other == id);
@@ -389,7 +389,7 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
     assert_eq!(revocation.descendants, CHILDREN + 16);
     let stats = scene.stats().await;
     assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
-    assert_eq!(stats.expired, u64::from(CHILDREN) + 17);
+    assert_eq!(stats.ended, u64::from(CHILDREN) + 17);
     // The guard is asked for the root's and 1,000 more; the rest is for a flush.
     assert_eq!(stats.pending_revocations, CHILDREN + 17 - 1_001);
     assert_eq!(scene.validate(&deepest).await, Err(Error::InvalidToken));

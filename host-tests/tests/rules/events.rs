@@ -33,9 +33,9 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
     let expected = [
         EndReason::Revoked,
         EndReason::Invalidated,
-        EndReason::Lapsed,
+        EndReason::Expired,
         EndReason::RevokedAll,
-        EndReason::Lapsed,
+        EndReason::Expired,
     ];
     for (id, reason) in ids.iter().zip(expected) {
         let of_session = |event: &_| matches!(event, (kind, session) if session == id && *kind == EventKind::Created);
@@ -48,7 +48,7 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
         assert_eq!(scene.ends_of(id).await, [reason]);
     }
     let stats = scene.stats().await;
-    assert_eq!((stats.created, stats.expired, stats.last_event), (5, 5, 10));
+    assert_eq!((stats.created, stats.ended, stats.last_event), (5, 5, 10));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
         [
             (1, start, EventKind::Created),
             (2, start + 1_500, EventKind::Refreshed),
-            (3, start + 3_000, EventKind::Expired(EndReason::Revoked)),
+            (3, start + 3_000, EventKind::Ended(EndReason::Revoked)),
         ]
     );
     for event in scene.events().await {

@@ -204,10 +204,10 @@ async fn r12_a_pending_revocation_is_settled_by_the_end_of_the_tokens_own_time()
 #[tokio::test]
 async fn r12_what_lost_to_a_revoke_hears_of_it_also_when_its_time_would_be_over_by_now() {
     let scene = Scene::new().await;
-    let [revoked, lapsed] = [scene.session().await, scene.session().await];
+    let [revoked, expired] = [scene.session().await, scene.session().await];
     scene.hold(GuardFunction::Issue);
     let lost_to_revoke = scene.start_refresh(&revoked).await;
-    let lost_to_time = scene.start_refresh(&lapsed).await;
+    let lost_to_time = scene.start_refresh(&expired).await;
     scene.host.revoke(&*revoked.session.id).await.unwrap();
     scene.advance(61.0);
     assert_eq!(scene.host.prune_expired(None).await, Ok(1));
@@ -403,7 +403,7 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
 #[tokio::test]
 async fn r15_revoking_what_is_unknown_or_dead_answers_not_found_and_changes_nothing() {
     let scene = Scene::new().await;
-    let [revoked, invalidated, lapsed] = [
+    let [revoked, invalidated, expired] = [
         scene.session().await,
         scene.session().await,
         scene.session().await,
@@ -421,7 +421,7 @@ async fn r15_revoking_what_is_unknown_or_dead_answers_not_found_and_changes_noth
         NOBODY,
         &revoked.session.id,
         &invalidated.session.id,
-        &lapsed.session.id,
+        &expired.session.id,
     ] {
         assert_eq!(refusal(scene.host.revoke(id).await), Error::SessionNotFound);
         assert_eq!(

@@ -44,7 +44,7 @@ impl Guard for Stuck {
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
         self.end().await
     }
-    async fn revoke_session(&self, _: String) -> GuardResult<()> {
+    async fn revoke_token(&self, _: String) -> GuardResult<()> {
         self.end().await
     }
 }
@@ -274,8 +274,8 @@ impl Guard for Laborious {
         }
         self.0.validate_token(token).await
     }
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.0.revoke_session(handle).await
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.0.revoke_token(handle).await
     }
 }
 

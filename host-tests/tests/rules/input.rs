@@ -291,7 +291,10 @@ async fn r02_pages_have_1_to_1000_rows() {
             invalid_field(scene.host.list_for_agent(AGENT, page(limit)).await),
             "limit"
         );
-        assert_eq!(invalid_field(scene.host.poll_events(0, limit).await), "max");
+        assert_eq!(
+            invalid_field(scene.host.poll_events(0, limit).await),
+            "limit"
+        );
     }
 }
 

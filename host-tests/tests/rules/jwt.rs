@@ -44,8 +44,8 @@ impl Guard for Exchangeable {
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         self.now().validate_token(token).await
     }
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
-        self.now().revoke_session(handle).await
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.now().revoke_token(handle).await
     }
 }
 
@@ -81,7 +81,7 @@ impl Guard for FirstVersion {
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
         unreachable!("it only issues")
     }
-    async fn revoke_session(&self, _: String) -> GuardResult<()> {
+    async fn revoke_token(&self, _: String) -> GuardResult<()> {
         unreachable!("it only issues")
     }
 }

@@ -99,11 +99,14 @@ async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
 #[tokio::test]
 async fn r31_only_live_sessions_count() {
     let scene = Scene::new().await;
-    let lapsed = scene.session().await;
+    let expired = scene.session().await;
     scene.advance(60.0);
     scene.session().await;
     assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(1));
-    assert_eq!(scene.ends_of(&lapsed.session.id).await, [EndReason::Lapsed]);
+    assert_eq!(
+        scene.ends_of(&expired.session.id).await,
+        [EndReason::Expired]
+    );
 }
 
 #[tokio::test]
@@ -230,7 +233,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         let events = scene.host.poll_events(0, 1_000).await.unwrap();
         assert_eq!(events.missed, 0);
         let stats = scene.stats().await;
-        assert_eq!((stats.created, stats.expired), (4_700, 4_500));
+        assert_eq!((stats.created, stats.ended), (4_700, 4_500));
         // The guard is asked for the first 1,000; the rest is pending.
         assert!(stats.pending_revocations >= 3_500);
     }
@@ -289,6 +292,6 @@ async fn r31_a_guard_that_is_away_does_not_stop_a_switch() {
     let events = scene.events().await;
     let ends = events
         .iter()
-        .filter(|event| matches!(event.kind, EventKind::Expired(_)));
+        .filter(|event| matches!(event.kind, EventKind::Ended(_)));
     assert_eq!(ends.count(), 2);
 }

@@ -403,7 +403,7 @@ async fn r33_what_is_over_goes_before_what_is_oldest() {
     scene.advance(60.0);
     scene.session().await;
     scene.validate(&oldest).await.unwrap();
-    assert_eq!(scene.ends_of(&over.session.id).await, [EndReason::Lapsed]);
+    assert_eq!(scene.ends_of(&over.session.id).await, [EndReason::Expired]);
 }
 
 #[tokio::test]
@@ -425,7 +425,7 @@ async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
         scene.validate(&grant.await.unwrap()).await.unwrap();
     }
     assert_eq!(scene.ids_of(AGENT).await.len(), 3);
-    assert_eq!(scene.stats().await.expired, 3);
+    assert_eq!(scene.stats().await.ended, 3);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod jwt;
 mod killswitch;
 mod lag;
 mod lifespan;
+mod logout;
 mod persistence;
 mod recheck;
 mod records;

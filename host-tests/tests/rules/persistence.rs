@@ -202,7 +202,7 @@ async fn r23_pages_are_bounded_in_rows_and_in_bytes() {
     );
     assert_eq!(restoring(&scene, 0, 7).await.len(), 101);
     for max in [0, 1_001] {
-        assert_eq!(invalid_field(scene.host.changes(0, max).await), "max");
+        assert_eq!(invalid_field(scene.host.changes(0, max).await), "limit");
     }
 }
 
@@ -268,7 +268,7 @@ async fn end(scene: &Scene, how: EndReason, grant: &Grant) {
             scene.advance(30.0);
             scene.host.prune_expired(None).await.unwrap();
         }
-        EndReason::Cascade | EndReason::Lapsed | EndReason::MaxLifetime => unreachable!(),
+        EndReason::Cascade | EndReason::Expired | EndReason::MaxLifetime => unreachable!(),
     }
     assert_eq!(scene.ends_of(id).await, [how]);
 }

@@ -213,7 +213,7 @@ impl Scene {
             .filter(|event| event.session_id == session_id);
         events
             .filter_map(|event| match event.kind {
-                EventKind::Expired(reason) => Some(reason),
+                EventKind::Ended(reason) => Some(reason),
                 _ => None,
             })
             .collect()
@@ -359,6 +359,18 @@ impl PlainGuard {
     fn lock(&self) -> MutexGuard<'_, Plain> {
         self.0.lock().expect("no test panics with the lock")
     }
+
+    /// What the guard says of a token.
+    pub fn claims_of(&self, token: &str) -> Result<Claims, GuardError> {
+        let plain = self.lock();
+        let claims = plain.claims.get(token).cloned();
+        let mut claims = claims.ok_or(GuardError::InvalidToken)?;
+        if plain.revoked.contains(&claims.handle) {
+            return Err(GuardError::Revoked);
+        }
+        claims.expires_at = plain.claims_expire.unwrap_or(claims.expires_at);
+        Ok(claims)
+    }
 }
 
 #[async_trait]
@@ -386,20 +398,10 @@ impl Guard for PlainGuard {
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        let plain = self.lock();
-        let mut claims = plain
-            .claims
-            .get(&token)
-            .cloned()
-            .ok_or(GuardError::InvalidToken)?;
-        if plain.revoked.contains(&claims.handle) {
-            return Err(GuardError::Revoked.into());
-        }
-        claims.expires_at = plain.claims_expire.unwrap_or(claims.expires_at);
-        Ok(claims)
+        Ok(self.claims_of(&token)?)
     }
 
-    async fn revoke_session(&self, handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let mut plain = self.lock();
         if plain.unrevocable.contains(&handle) {
             return Err(GuardError::Unavailable("this one cannot be revoked".into()).into());

@@ -50,7 +50,7 @@ impl Guard for YesGuard {
         })
     }
 
-    async fn revoke_session(&self, _handle: String) -> GuardResult<()> {
+    async fn revoke_token(&self, _handle: String) -> GuardResult<()> {
         self.wait().await;
         Ok(())
     }
