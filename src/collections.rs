@@ -3,4 +3,5 @@
 pub(crate) mod list;
 pub(crate) mod ordered;
 pub(crate) mod slab;
+pub(crate) mod slot;
 pub(crate) mod table;

@@ -31,6 +31,7 @@ use crate::domain::scope::Scope;
 use crate::domain::session::{
     CreateRequest, Grant, Revocation, RevokeFilter, Session, SessionPage,
 };
+use crate::domain::superseded::{Renewal, ReplayVerdict};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{FingerprintKey, Token};
 use crate::persistence::record::{Change, ChangePage};
@@ -39,7 +40,6 @@ use crate::ports::clock::{Clock, MonotonicClock};
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::{Claims, Guard, IssueRequest, is_handle};
 use crate::store::plan::{NewSession, NewToken, RenewalPlan, SessionVersion, TokenMatch};
-use crate::store::superseded::{Renewal, ReplayVerdict};
 use crate::store::{Cleared, MAX_REVOCATIONS, Store, Totals, Used};
 
 /// How many sessions one `prune_expired` ends at most (R20).
@@ -309,7 +309,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     fn must_ask(&self, expected: SessionVersion, now: Timestamp) -> bool {
         let mut store = self.store.borrow_mut();
         if self.clock.take_error() {
-            store.forget_each_yes(now);
+            store.drop_cached_validations(now);
         }
         store.must_ask(expected, now)
     }
@@ -367,7 +367,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             Err(error @ GuardError::Unavailable(_)) => return Err(error.into()),
             Err(error) => (Denial::Guard, error.into()),
         };
-        store.forget_yes(expected);
+        store.drop_cached_validation(expected);
         store.refuse(expected, denial, now);
         Err(error)
     }
@@ -403,16 +403,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 self.check_end(expected)?;
                 (Renewal::Rotation, now)
             }
-            Some(ReplayVerdict::Grace) => {
+            Some(ReplayVerdict::WithinGrace) => {
                 self.check_end(expected)?;
                 self.check_grace(expected)?;
                 (Renewal::Retry, now)
             }
-            Some(ReplayVerdict::Overtaken) => return Err(Error::Conflict),
-            Some(ReplayVerdict::Nothing) => {
+            Some(ReplayVerdict::RotationInFlight) => return Err(Error::Conflict),
+            Some(ReplayVerdict::Revoked) => {
                 return Err(self.store.borrow_mut().refuse_superseded(expected, now));
             }
-            Some(ReplayVerdict::Theft) => {
+            Some(ReplayVerdict::ReuseDetected) => {
                 let pending = self.store.borrow_mut().end_stolen(expected, now);
                 self.revoke_with_guard(pending).await;
                 return Err(Error::InvalidToken);
@@ -471,7 +471,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 let now = self.clock.now();
                 let answered = {
                     let mut store = self.store.borrow_mut();
-                    store.answer_renewal(renewed, self.clock.reading(), now)
+                    store.acknowledge_renewal(renewed, self.clock.reading(), now)
                 };
                 answered.map_err(|stale| stale.into_error(Error::Conflict))?;
                 Ok(grant)
@@ -690,7 +690,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.begin();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
         let mut store = self.store.borrow_mut();
-        store.clear_away_before(now);
+        store.clear_restored_revoked(now);
         store.prune(max, MAX_SORTED_OUT, now)
     }
 

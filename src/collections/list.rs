@@ -1,97 +1,84 @@
-//! Lists whose links lie in the values themselves: joining and leaving takes the same short time
-//! however long the list is, and no memory of its own (R20).
+//! Lists whose links lie in the values themselves: a value joins and leaves in the same short time
+//! however long the list is, and the list has no memory of its own (R20).
 
 use crate::collections::slab::Slab;
-
-/// The number of a slot, or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link(u32);
-
-impl Link {
-    /// Nothing.
-    pub const NONE: Self = Self(u32::MAX);
-
-    /// The slot, if there is one.
-    #[must_use]
-    pub fn get(self) -> Option<u32> {
-        (self != Self::NONE).then_some(self.0)
-    }
-}
-
-impl From<u32> for Link {
-    fn from(slot: u32) -> Self {
-        Self(slot)
-    }
-}
+use crate::collections::slot::Slot;
 
 /// A value's neighbours in a list.
 #[derive(Clone, Copy, Debug)]
-pub struct Links {
-    before: Link,
-    after: Link,
+pub struct Links<K> {
+    before: Option<K>,
+    after: Option<K>,
 }
 
-impl Links {
-    /// In no list.
+impl<K> Links<K> {
+    /// The links of a value that is in no list.
     pub const NONE: Self = Self {
-        before: Link::NONE,
-        after: Link::NONE,
+        before: None,
+        after: None,
     };
+}
 
-    /// The slot of the next one.
+impl<K: Slot> Links<K> {
+    /// Returns the slot of the next value.
     #[must_use]
-    pub fn after(self) -> Option<u32> {
-        self.after.get()
+    pub fn after(self) -> Option<K> {
+        self.after
     }
 }
 
 /// A list of values in a slab, in the order in which they joined.
 #[derive(Clone, Copy, Debug)]
-pub struct List {
-    first: Link,
-    last: Link,
+pub struct List<K> {
+    first: Option<K>,
+    last: Option<K>,
 }
 
-impl Default for List {
+impl<K> Default for List<K> {
     fn default() -> Self {
         Self {
-            first: Link::NONE,
-            last: Link::NONE,
+            first: None,
+            last: None,
         }
     }
 }
 
-impl List {
-    /// The slot of the first value.
+impl<K: Slot> List<K> {
+    /// Returns the slot of the first value.
     #[must_use]
-    pub fn first(self) -> Option<u32> {
-        self.first.get()
+    pub fn first(self) -> Option<K> {
+        self.first
     }
 
-    /// The value in this slot joins, behind all others.
-    pub fn push<T>(&mut self, slab: &mut Slab<T>, slot: u32, links: fn(&mut T) -> &mut Links) {
-        let last = std::mem::replace(&mut self.last, slot.into());
-        match last.get().and_then(|last| slab.get_mut(last)) {
-            Some(last) => links(last).after = slot.into(),
-            None => self.first = slot.into(),
+    /// Appends the value in this slot.
+    pub fn push<T>(&mut self, slab: &mut Slab<K, T>, slot: K, links: fn(&mut T) -> &mut Links<K>) {
+        let last = self.last.replace(slot);
+        match last.and_then(|last| slab.get_mut(last)) {
+            Some(last) => links(last).after = Some(slot),
+            None => self.first = Some(slot),
         }
         if let Some(value) = slab.get_mut(slot) {
             *links(value) = Links {
                 before: last,
-                after: Link::NONE,
+                after: None,
             };
         }
     }
 
-    /// The value that had these links leaves. It need not lie in the slab any more.
-    pub fn remove<T>(&mut self, slab: &mut Slab<T>, gone: Links, links: fn(&mut T) -> &mut Links) {
-        match gone.before.get().and_then(|slot| slab.get_mut(slot)) {
-            Some(before) => links(before).after = gone.after,
-            None => self.first = gone.after,
+    /// Removes the value that had these links. It need not be in the slab any longer.
+    pub fn remove<T>(
+        &mut self,
+        slab: &mut Slab<K, T>,
+        removed: Links<K>,
+        links: fn(&mut T) -> &mut Links<K>,
+    ) {
+        match removed.before.and_then(|slot| slab.get_mut(slot)) {
+            Some(before) => links(before).after = removed.after,
+            None => self.first = removed.after,
         }
-        match gone.after.get().and_then(|slot| slab.get_mut(slot)) {
-            Some(after) => links(after).before = gone.before,
-            None => self.last = gone.before,
+        match removed.after.and_then(|slot| slab.get_mut(slot)) {
+            Some(after) => links(after).before = removed.before,
+            None => self.last = removed.before,
         }
     }
 }
@@ -99,15 +86,19 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::slot::RawSlot;
 
-    fn slots(list: List, slab: &Slab<Links>) -> Vec<u32> {
-        let next = |slot: &u32| slab.get(*slot)?.after();
-        std::iter::successors(list.first(), next).collect()
+    type Values = Slab<RawSlot, Links<RawSlot>>;
+
+    fn slots(list: List<RawSlot>, slab: &Values) -> Vec<u32> {
+        let next = |slot: &RawSlot| slab.get(*slot)?.after();
+        let slots = std::iter::successors(list.first(), next);
+        slots.map(Slot::index).collect()
     }
 
     #[test]
     fn values_are_in_the_order_in_which_they_joined_whoever_leaves() {
-        let mut slab = Slab::new();
+        let mut slab = Values::new();
         let mut list = List::default();
         for _ in 0..5 {
             let slot = slab.insert(Links::NONE);
@@ -120,12 +111,12 @@ mod tests {
             (3, vec![1]),
             (1, vec![]),
         ] {
-            let gone = slab.remove(leaves).unwrap();
-            list.remove(&mut slab, gone, |links| links);
+            let removed = slab.remove(RawSlot::from_index(leaves)).unwrap();
+            list.remove(&mut slab, removed, |links| links);
             assert_eq!(slots(list, &slab), left);
         }
         let slot = slab.insert(Links::NONE);
         list.push(&mut slab, slot, |links| links);
-        assert_eq!(slots(list, &slab), [slot]);
+        assert_eq!(slots(list, &slab), [slot.index()]);
     }
 }

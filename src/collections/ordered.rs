@@ -1,29 +1,24 @@
-//! What has an order, in it: sessions by when they are over, records by when they changed.
+//! An ordered set, for sessions by when they end and for records by when they changed.
 //!
-//! A sorted list in chunks: the first of it is at hand at once, and an entry is placed by two
-//! binary searches and one short move. Growth adds chunks and never copies what is there (R20). How
-//! many come before something is a sum over chunks, not over entries.
+//! It is a sorted list in chunks: the first entry is found at once, and an entry is inserted with
+//! two binary searches and one short move. Growth adds chunks and never copies what is there (R20).
+//! How many entries come before a point is a sum over chunks, not over entries.
 
 use std::collections::VecDeque;
-
-use crate::domain::timestamp::Timestamp;
-
-/// When something is over, and its slot. Ordered by both.
-pub type Due = (Timestamp, u32);
 
 /// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
 const MAX_CHUNK: usize = 512;
 
-/// An emptied chunk is kept if it has room for at most so many entries.
+/// An emptied chunk is kept if its capacity is at most this.
 const MAX_SPARE: usize = 4;
 
-/// The entries.
+/// An ordered set.
 #[derive(Debug)]
 pub struct Ordered<T> {
     /// Each chunk is sorted and not empty, and lies wholly before the next.
     chunks: VecDeque<Vec<T>>,
-    /// A small chunk that was emptied, for the next first entry: an index that has an entry now and then
-    /// does not ask for memory each time.
+    /// A small chunk that was emptied, for the next first entry: a set that has an entry now and
+    /// then does not allocate each time.
     spare: Vec<T>,
     len: usize,
 }
@@ -39,7 +34,7 @@ impl<T> Default for Ordered<T> {
 }
 
 impl<T: Copy + Ord> Ordered<T> {
-    /// How many entries there are.
+    /// Returns how many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -49,7 +44,7 @@ impl<T: Copy + Ord> Ordered<T> {
     pub fn insert(&mut self, entry: T) {
         self.len = self.len.saturating_add(1);
         let at = self.chunk_for(&entry);
-        // An entry behind all others joins the last chunk.
+        // An entry after all others joins the last chunk.
         let at = at.min(self.chunks.len().saturating_sub(1));
         let Some(chunk) = self.chunks.get_mut(at) else {
             let mut first = std::mem::take(&mut self.spare);
@@ -57,12 +52,12 @@ impl<T: Copy + Ord> Ordered<T> {
             self.chunks.push_back(first);
             return;
         };
-        let place = chunk.partition_point(|other| other < &entry);
-        chunk.insert(place, entry);
+        let index = chunk.partition_point(|other| other < &entry);
+        chunk.insert(index, entry);
         if chunk.len() > MAX_CHUNK {
             // Entries mostly come in order: a full last chunk is left as it
             // is then.
-            let half = if place == MAX_CHUNK {
+            let half = if index == MAX_CHUNK {
                 MAX_CHUNK
             } else {
                 MAX_CHUNK / 2
@@ -72,41 +67,43 @@ impl<T: Copy + Ord> Ordered<T> {
         }
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&mut self, entry: &T) {
         let at = self.chunk_for(entry);
         if let Some(chunk) = self.chunks.get_mut(at)
-            && let Ok(place) = chunk.binary_search(entry)
+            && let Ok(index) = chunk.binary_search(entry)
         {
-            chunk.remove(place);
+            chunk.remove(index);
             self.len = self.len.saturating_sub(1);
             self.merge(at);
         }
     }
 
-    /// The first entry.
+    /// Returns the first entry.
     #[must_use]
     pub fn first(&self) -> Option<&T> {
         self.chunks.front()?.first()
     }
 
-    /// The first entry behind this one.
+    /// Returns the first entry after all those for which `is_before` is true. They must be the
+    /// first ones of the order.
     #[must_use]
-    pub fn first_after(&self, mark: &T) -> Option<T> {
-        let behind = |chunk: &Vec<T>| chunk.last().is_none_or(|last| last <= mark);
-        let chunk = self.chunks.get(self.chunks.partition_point(behind))?;
-        let place = chunk.partition_point(|entry| entry <= mark);
-        chunk.get(place).copied()
+    pub fn first_after(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
+        let is_chunk_before = |chunk: &Vec<T>| chunk.last().is_none_or(&is_before);
+        let chunk = self
+            .chunks
+            .get(self.chunks.partition_point(is_chunk_before))?;
+        chunk.get(chunk.partition_point(is_before)).copied()
     }
 
-    /// How many entries there are up to this one.
+    /// Returns for how many entries `is_before` is true. They must be the first ones of the order.
     #[must_use]
-    pub fn count_to(&self, mark: &T) -> usize {
+    pub fn count_before(&self, is_before: impl Fn(&T) -> bool) -> usize {
         let mut count: usize = 0;
         for chunk in &self.chunks {
             let before = match chunk.last() {
-                Some(last) if last <= mark => chunk.len(),
-                _ => chunk.partition_point(|entry| entry <= mark),
+                Some(last) if is_before(last) => chunk.len(),
+                _ => chunk.partition_point(&is_before),
             };
             count = count.saturating_add(before);
             if before < chunk.len() {
@@ -158,6 +155,7 @@ mod tests {
     use std::ops::Bound;
 
     use super::*;
+    use crate::domain::timestamp::Timestamp;
 
     /// The index agrees with a sorted set over a long run of mixed operations.
     #[test]
@@ -191,11 +189,12 @@ mod tests {
             if step % 500 == 0 {
                 let slot = u32::try_from(next(60_000)).unwrap();
                 let mark = (Timestamp::from_millis(next(5_000)), slot);
-                assert_eq!(index.count_to(&mark), model.range(..=mark).count());
-                let behind = (Bound::Excluded(mark), Bound::Unbounded);
+                let is_before = |entry: &(Timestamp, u32)| *entry <= mark;
+                assert_eq!(index.count_before(is_before), model.range(..=mark).count());
+                let after = (Bound::Excluded(mark), Bound::Unbounded);
                 assert_eq!(
-                    index.first_after(&mark),
-                    model.range(behind).next().copied()
+                    index.first_after(is_before),
+                    model.range(after).next().copied()
                 );
                 assert!(index.chunks.iter().flatten().eq(model.iter()));
                 assert!(
@@ -232,7 +231,7 @@ mod tests {
         for n in (0..100_000).filter(|n| n % 100 != 0) {
             index.remove(&at(n));
         }
-        assert_eq!(index.count_to(&(Timestamp::MAX, u32::MAX)), 1_000);
+        assert_eq!(index.count_before(|_| true), 1_000);
         assert!(
             index.chunks.len() <= 20,
             "{} chunks are left",

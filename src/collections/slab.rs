@@ -1,58 +1,66 @@
-//! Where the sessions lie: numbered slots that are used again, in chunks, so that growth copies
-//! nothing (R20).
+//! Values in numbered slots that are reused. The slots lie in chunks, so growth copies nothing
+//! (R20).
 
-/// How many slots come into being at a time.
+use super::slot::Slot;
+
+/// How many slots a chunk has.
 const CHUNK: usize = 256;
 
-/// How many the first ones are. They stay when the slab is emptied: one that has a value now and then
-/// does not ask for memory each time.
+/// The capacity of the first chunk at first. An emptied slab keeps that much, so that a slab that
+/// has a value now and then does not allocate each time.
 const FIRST: usize = 4;
 
 #[derive(Debug)]
-enum Slot<T> {
-    Free { next: Option<u32> },
+enum Cell<K, T> {
+    Free { next: Option<K> },
     Used(T),
 }
 
-/// Values in numbered slots.
+/// Values in slots of type `K`.
 #[derive(Debug)]
-pub struct Slab<T> {
-    chunks: Vec<Vec<Slot<T>>>,
-    free: Option<u32>,
+pub struct Slab<K, T> {
+    chunks: Vec<Vec<Cell<K, T>>>,
+    free: Option<K>,
     len: usize,
 }
 
-impl<T> Slab<T> {
-    /// An empty slab.
-    #[must_use]
-    pub fn new() -> Self {
+impl<K, T> Default for Slab<K, T> {
+    fn default() -> Self {
         Self {
             chunks: Vec::new(),
             free: None,
             len: 0,
         }
     }
+}
 
-    /// How many values there are.
+impl<K: Slot, T> Slab<K, T> {
+    /// Returns an empty slab.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns how many values there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Puts a value into a free slot and gives the slot's number.
-    pub fn insert(&mut self, value: T) -> u32 {
+    /// Puts a value into a free slot and returns the slot.
+    pub fn insert(&mut self, value: T) -> K {
         self.len = self.len.saturating_add(1);
         if let Some(free) = self.free
-            && let Some(slot) = self.slot_mut(free)
+            && let Some(cell) = self.cell_mut(free)
         {
-            if let Slot::Free { next } = std::mem::replace(slot, Slot::Used(value)) {
+            if let Cell::Free { next } = std::mem::replace(cell, Cell::Used(value)) {
                 self.free = next;
             }
             return free;
         }
-        let new = self.slots();
+        let new = K::from_index(self.slots());
         match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(Slot::Used(value)),
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(Cell::Used(value)),
             first_or_full => {
                 // The first chunk grows as it needs, so that a small instance stays small.
                 let mut chunk = Vec::with_capacity(if first_or_full.is_none() {
@@ -60,39 +68,40 @@ impl<T> Slab<T> {
                 } else {
                     CHUNK
                 });
-                chunk.push(Slot::Used(value));
+                chunk.push(Cell::Used(value));
                 self.chunks.push(chunk);
             }
         }
         new
     }
 
-    /// The value in a slot.
+    /// Returns the value in a slot.
     #[must_use]
-    pub fn get(&self, slot: u32) -> Option<&T> {
-        let slot = slot as usize;
-        match self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)? {
-            Slot::Used(value) => Some(value),
-            Slot::Free { .. } => None,
+    pub fn get(&self, slot: K) -> Option<&T> {
+        let index = slot.index() as usize;
+        match self.chunks.get(index / CHUNK)?.get(index % CHUNK)? {
+            Cell::Used(value) => Some(value),
+            Cell::Free { .. } => None,
         }
     }
 
-    /// The value in a slot, to change.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        match self.slot_mut(slot)? {
-            Slot::Used(value) => Some(value),
-            Slot::Free { .. } => None,
+    /// Returns the value in a slot, to change.
+    pub fn get_mut(&mut self, slot: K) -> Option<&mut T> {
+        match self.cell_mut(slot)? {
+            Cell::Used(value) => Some(value),
+            Cell::Free { .. } => None,
         }
     }
 
     /// Takes the value out of a slot.
-    pub fn remove(&mut self, slot: u32) -> Option<T> {
-        let free = self.free;
-        let place = self.slot_mut(slot)?;
-        if matches!(place, Slot::Free { .. }) {
+    pub fn remove(&mut self, slot: K) -> Option<T> {
+        let next = self.free;
+        let cell = self.cell_mut(slot)?;
+        if matches!(cell, Cell::Free { .. }) {
             return None;
         }
-        let Slot::Used(value) = std::mem::replace(place, Slot::Free { next: free }) else {
+        let Cell::Used(value) = std::mem::replace(cell, Cell::Free { next }) else {
+            debug_assert!(false, "a slot that is not free has a value");
             return None;
         };
         self.free = Some(slot);
@@ -103,9 +112,16 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// How many slots there are, free ones included: each number is below.
+    /// Returns the slot after `last`, or the first one: free slots included, in the order of their
+    /// numbers.
     #[must_use]
-    pub fn slots(&self) -> u32 {
+    pub fn slot_after(&self, last: Option<K>) -> Option<K> {
+        let next = last.map_or(0, |slot| slot.index().saturating_add(1));
+        (next < self.slots()).then(|| K::from_index(next))
+    }
+
+    /// How many slots there are, free ones included.
+    fn slots(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1).saturating_mul(CHUNK);
         let slots = self
             .chunks
@@ -114,7 +130,7 @@ impl<T> Slab<T> {
         u32::try_from(slots).unwrap_or(u32::MAX)
     }
 
-    /// Nobody is left: gives the memory back (R21), but for the first slots.
+    /// Frees the memory of an empty slab (R21), except that of the first slots.
     fn clear(&mut self) {
         self.free = None;
         match self.chunks.as_mut_slice() {
@@ -123,49 +139,74 @@ impl<T> Slab<T> {
         }
     }
 
-    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot<T>> {
-        let slot = slot as usize;
-        self.chunks.get_mut(slot / CHUNK)?.get_mut(slot % CHUNK)
+    fn cell_mut(&mut self, slot: K) -> Option<&mut Cell<K, T>> {
+        let index = slot.index() as usize;
+        self.chunks.get_mut(index / CHUNK)?.get_mut(index % CHUNK)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::slot::RawSlot;
+
+    fn at(index: u32) -> RawSlot {
+        RawSlot::from_index(index)
+    }
 
     #[test]
     fn slots_are_used_again_and_hold_their_values() {
         let mut slab = Slab::new();
         for value in 0..1_000_u32 {
-            assert_eq!(slab.insert(value), value);
+            assert_eq!(slab.insert(value), at(value));
         }
         for slot in (0..1_000).step_by(3) {
-            assert_eq!(slab.remove(slot), Some(slot));
-            assert_eq!(slab.remove(slot), None);
-            assert_eq!(slab.get(slot), None);
+            assert_eq!(slab.remove(at(slot)), Some(slot));
+            assert_eq!(slab.remove(at(slot)), None);
+            assert_eq!(slab.get(at(slot)), None);
         }
         let freed = 1_000 - slab.len();
         for _ in 0..freed {
             let slot = slab.insert(0);
-            assert!(slot < 1_000, "slot {slot} is new though others are free");
+            assert!(
+                slot < at(1_000),
+                "slot {slot:?} is new though others are free"
+            );
             assert_eq!(slab.get(slot), Some(&0));
-            *slab.get_mut(slot).unwrap() = slot;
+            *slab.get_mut(slot).unwrap() = slot.index();
         }
-        assert_eq!(slab.insert(1_000), 1_000);
-        assert!((0..=1_000).all(|slot| slab.get(slot) == Some(&slot)));
+        assert_eq!(slab.insert(1_000), at(1_000));
+        assert!((0..=1_000).all(|slot| slab.get(at(slot)) == Some(&slot)));
+    }
+
+    #[test]
+    fn all_slots_are_passed_in_order_the_free_ones_too() {
+        let mut slab = Slab::new();
+        assert_eq!(slab.slot_after(None), None);
+        for value in 0..300_u32 {
+            slab.insert(value);
+        }
+        slab.remove(at(7));
+        let mut passed = Vec::new();
+        let mut last: Option<RawSlot> = None;
+        while let Some(slot) = slab.slot_after(last) {
+            passed.push(slot.index());
+            last = Some(slot);
+        }
+        assert!(passed.into_iter().eq(0..300));
     }
 
     #[test]
     fn r21_an_emptied_slab_keeps_no_more_than_its_first_slots() {
         let mut slab = Slab::new();
-        (0..4).for_each(|value| assert_eq!(slab.insert(value), value));
-        (0..4).for_each(|slot| assert_eq!(slab.remove(slot), Some(slot)));
+        (0..4).for_each(|value| assert_eq!(slab.insert(value), at(value)));
+        (0..4).for_each(|slot| assert_eq!(slab.remove(at(slot)), Some(slot)));
         assert!(slab.chunks.iter().all(|chunk| chunk.capacity() <= FIRST));
-        assert!((0..4).all(|slot| slab.get(slot).is_none()));
+        assert!((0..4).all(|slot| slab.get(at(slot)).is_none()));
         assert_eq!((slab.len(), slab.slots()), (0, 0));
-        (0..600).for_each(|value| assert_eq!(slab.insert(value), value));
-        (0..600).for_each(|slot| assert!(slab.remove(slot).is_some()));
+        (0..600).for_each(|value| assert_eq!(slab.insert(value), at(value)));
+        (0..600).for_each(|slot| assert!(slab.remove(at(slot)).is_some()));
         assert_eq!(slab.chunks.capacity(), 0);
-        assert_eq!(slab.insert(7), 0);
+        assert_eq!(slab.insert(7), at(0));
     }
 }

@@ -107,8 +107,8 @@ impl<V> Table<V> {
         if self.shards.is_empty() {
             self.shards.resize_with(SHARDS, || None);
         }
-        // Always there: `shard_of` gives an index below SHARDS.
         let Some(shard) = self.shards.get_mut(shard_of(key)) else {
+            debug_assert!(false, "a shard's index is below SHARDS");
             return;
         };
         shard.get_or_insert_default().insert(key.into(), value);
@@ -124,6 +124,13 @@ impl<V> Table<V> {
         }
         Some(value)
     }
+}
+
+/// Returns the key of a number that no caller can choose: consecutive numbers fall into different
+/// parts.
+#[must_use]
+pub fn number_key(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The bits in the middle: the map in a part places by the low ones and tags by the high ones of

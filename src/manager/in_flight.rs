@@ -4,13 +4,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::domain::epoch::Epoch;
 use crate::domain::error::Error;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::session::Attributes;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
 use crate::store::plan::{Reservation, SessionVersion};
-use crate::store::session_index::Epoch;
 use crate::store::{Cleared, Store};
 
 /// A place for a session that is to be.
@@ -70,16 +70,16 @@ pub(super) struct Clearing<'a> {
 }
 
 impl<'a> Clearing<'a> {
-    /// See [`Store::cut_off`].
+    /// See [`Store::revoke_before_now`].
     pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
-        let epoch = store.borrow_mut().cut_off(filter, now);
+        let epoch = store.borrow_mut().revoke_before_now(filter, now);
         Self { store, epoch, now }
     }
 
-    /// See [`Store::clear_away`].
+    /// See [`Store::clear_revoked`].
     pub(super) fn go_on(&mut self, now: Timestamp) -> Option<Cleared> {
         self.now = now;
-        self.store.borrow_mut().clear_away(self.epoch, now)
+        self.store.borrow_mut().clear_revoked(self.epoch, now)
     }
 }
 
@@ -87,7 +87,7 @@ impl Drop for Clearing<'_> {
     fn drop(&mut self) {
         let mut store = self.store.borrow_mut();
         while store.is_clearing(self.epoch) {
-            store.clear_away(self.epoch, self.now);
+            store.clear_revoked(self.epoch, self.now);
         }
     }
 }
@@ -99,7 +99,7 @@ pub(super) struct UnacknowledgedRenewal<'a> {
 }
 
 impl<'a> UnacknowledgedRenewal<'a> {
-    /// See [`Store::end_answer`].
+    /// See [`Store::end_renewal`].
     pub(super) fn new(store: &'a RefCell<Store>, renewed: SessionVersion) -> Self {
         Self { store, renewed }
     }
@@ -107,7 +107,7 @@ impl<'a> UnacknowledgedRenewal<'a> {
 
 impl Drop for UnacknowledgedRenewal<'_> {
     fn drop(&mut self) {
-        self.store.borrow_mut().end_answer(self.renewed);
+        self.store.borrow_mut().end_renewal(self.renewed);
     }
 }
 

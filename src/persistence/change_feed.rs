@@ -1,146 +1,149 @@
-//! Which records there are, in the order in which they changed last (R23). What they say is in the
-//! store; here is what only they say: which sessions have ended and could otherwise come back, and
-//! which kill switches were thrown.
+//! The records of the state, in the order in which they changed last (R23).
 //!
-//! A change moves a record behind all others: that is all it costs, whoever reads, and however many do.
+//! What a record says is taken from the store when it is read. Only what the store keeps nowhere
+//! else is here: which sessions have ended and could otherwise be restored, and the cut-offs of
+//! kill switches. A change moves a record after all others, so it costs the same whether anybody
+//! reads or not.
+//!
+//! `S` is how the store identifies a session, `P` how it identifies a pending revocation.
 
 use std::collections::VecDeque;
 
-use crate::collections::ordered::{Due, Ordered};
+use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
-use crate::collections::table::Table;
+use crate::collections::slot::slot_type;
+use crate::collections::table::{Table, number_key};
+use crate::domain::epoch::Epoch;
 use crate::domain::id::SessionId;
-use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
+use crate::persistence::record::CutoffRecord;
 use crate::persistence::seal::StateKeys;
-use crate::store::revocations::PendingKey;
-use crate::store::session_index::Epoch;
 
-/// How many events have a sequence number before the record of them changes again.
+slot_type! {
+    /// The slot of a record in the feed.
+    FeedSlot
+}
+
+/// How many sequence numbers of events are reserved at a time. The record that reserves them
+/// changes no more often than that.
 const EVENTS_AT_A_TIME: u64 = 1_024;
 
-/// How often the time alone is a change, in seconds, so that the clock is kept also where nothing happens
-/// for long.
+/// How often the time alone is a change, in seconds, so that the time inside is recorded also where
+/// nothing else changes.
 const TIME_RECORDED: u64 = 60;
 
-/// How many records are given again in one call because they are of an older format or under a
-/// previous key (R20).
+/// How many outdated records one call marks as changed (R20).
 const MAX_RENEWED: usize = 1_000;
 
-/// How many acceptances of an earlier time are remembered. What changed before all of these is taken
-/// to have been read.
+/// How many acceptances of an earlier time are kept. What changed before all of these is taken to
+/// have been read.
 const MAX_ACCEPTANCES: usize = 64;
 
 /// An earlier time was accepted (R6).
 #[derive(Clone, Copy, Debug)]
 struct Acceptance {
     /// The sequence number of its cut-off.
-    cut_off: u64,
+    cutoff_sequence: u64,
     /// The time until then.
     before: Timestamp,
 }
 
 /// The records.
 #[derive(Debug)]
-pub struct Feed {
+pub struct Feed<S, P> {
+    /// What the records are sealed with.
     pub keys: StateKeys,
-    rows: Slab<FeedEntry>,
+    entries: Slab<FeedSlot, FeedEntry<S, P>>,
     /// When each changed, and its slot.
-    order: Ordered<(u64, u32)>,
+    order: Ordered<(u64, FeedSlot)>,
     last: u64,
-    /// The records of sessions that have ended.
-    ended: Table<u32>,
-    /// When records that outlive what they are about are of no use any more.
-    due: Ordered<Due>,
-    meta: Option<u32>,
-    /// The records of tokens that were issued in vain.
-    revocations: Table<u32>,
-    /// The kill switches of which there are records, in order.
-    switches: VecDeque<Epoch>,
+    /// The tombstones, by the sessions' ids.
+    tombstones: Table<FeedSlot>,
+    /// Until when records are needed that are kept after their subject has ended.
+    by_needed_until: Ordered<(Timestamp, FeedSlot)>,
+    meta: Option<FeedSlot>,
+    /// The records of revocations that belong to no session, by their numbers.
+    revocations: Table<FeedSlot>,
+    /// The cut-offs that have records, in order.
+    cutoffs: VecDeque<Epoch>,
     /// The time that the newest records have.
     recorded_at: Timestamp,
     /// No event has a higher sequence number.
-    pub events: u64,
+    events: u64,
     /// When earlier times were accepted.
     acceptances: Vec<Acceptance>,
-    /// Records to give again.
-    outdated: Vec<(u64, u32)>,
+    /// Restored records of an older format or under a previous key: when they changed, and their
+    /// slots.
+    outdated: Vec<(u64, FeedSlot)>,
 }
 
 /// A record.
 #[derive(Debug)]
-pub struct FeedEntry {
-    /// Counted in changes.
+pub struct FeedEntry<S, P> {
+    /// The sequence number of its last change.
     pub changed: u64,
-    pub about: RecordKind,
+    /// What it is about.
+    pub kind: RecordKind<S, P>,
 }
 
 /// What a record is about.
 #[derive(Debug)]
-pub enum RecordKind {
+pub enum RecordKind<S, P> {
     /// What belongs to no session.
     Meta,
-    /// The live session in this slot of the store.
-    Session(u32),
+    /// A live session.
+    Session(S),
     /// A session that has ended.
-    Tombstone(Box<Tombstone>),
-    /// A kill switch.
-    CutOff(Box<CutoffRecord>),
-    /// A token that was issued in vain and is to be revoked. The number names the record.
-    Revocation(u64, PendingKey),
-    /// It was revoked then: its record is to go, in the store too.
-    Revoked(u64, Timestamp),
+    Tombstone(Box<Tombstone<P>>),
+    /// The cut-off of a kill switch.
+    Cutoff(Box<CutoffRecord>),
+    /// The pending revocation of a token that belongs to no session. The number is in the record's
+    /// key.
+    Revocation(u64, P),
+    /// The same when it is pending no longer: the record is to be dropped, by the host too.
+    Revoked(u64),
 }
 
-/// A tombstone.
+/// The record of a session that has ended.
 #[derive(Debug)]
-pub struct Tombstone {
+pub struct Tombstone<P> {
+    /// The session.
     pub id: SessionId,
-    /// The place of the id in the tables.
-    pub place: u64,
-    /// Until when an older record of it could be taken for good.
-    pub own_until: Timestamp,
-    /// The same, or until when the guard is to be asked, whichever is later.
+    /// Until when an older record of the session could restore it.
+    pub session_until: Timestamp,
+    /// Until when the record is needed: the same, or as long as one of its revocations is pending.
     pub until: Timestamp,
-    /// What the guard has not confirmed.
-    pub unconfirmed: Vec<PendingKey>,
+    /// The revocations of its tokens that the guard has not confirmed.
+    pub unconfirmed: Vec<P>,
 }
 
-/// A kill switch that was thrown.
-#[derive(Debug)]
-pub struct CutoffRecord {
-    pub filter: RevokeFilter,
-    pub epoch: Epoch,
-    /// Until when a session that it was for could come back.
-    pub until: Timestamp,
-}
-
-impl RecordKind {
-    /// When the record is of no use any more, for those that outlive what they are about.
-    fn until(&self) -> Option<Timestamp> {
+impl<S, P> RecordKind<S, P> {
+    /// Returns until when the record is needed, for those that are kept after their subject has
+    /// ended.
+    fn needed_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Tombstone(ended) => Some(ended.until),
-            Self::CutOff(switch) => Some(switch.until),
-            Self::Revoked(_, at) => Some(*at),
+            Self::Tombstone(tombstone) => Some(tombstone.until),
+            Self::Cutoff(cutoff) => Some(cutoff.until),
+            Self::Revoked(_) => Some(Timestamp::default()),
             Self::Meta | Self::Session(_) | Self::Revocation(..) => None,
         }
     }
 }
 
-impl Feed {
-    /// No records yet.
+impl<S, P> Feed<S, P> {
+    /// Returns a feed without records.
     #[must_use]
     pub fn new(keys: StateKeys) -> Self {
         Self {
             keys,
-            rows: Slab::new(),
+            entries: Slab::new(),
             order: Ordered::default(),
             last: 0,
-            ended: Table::default(),
-            due: Ordered::default(),
+            tombstones: Table::default(),
+            by_needed_until: Ordered::default(),
             meta: None,
             revocations: Table::default(),
-            switches: VecDeque::new(),
+            cutoffs: VecDeque::new(),
             recorded_at: Timestamp::default(),
             events: 0,
             acceptances: Vec::new(),
@@ -148,110 +151,110 @@ impl Feed {
         }
     }
 
-    /// The sequence number of the newest change.
+    /// Returns the sequence number of the newest change.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// The sequence number of the next change.
+    /// Returns the sequence number of the next change.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.last.saturating_add(1)
     }
 
-    /// How many records outlive what they are about.
+    /// Returns how many records are kept after their subject has ended.
     #[must_use]
     pub fn tombstones(&self) -> usize {
-        self.due.len()
+        self.by_needed_until.len()
     }
 
-    /// A record more.
-    pub fn add(&mut self, about: RecordKind) -> u32 {
-        self.last = self.next();
-        self.place(self.last, about)
+    /// Adds a record.
+    pub fn add(&mut self, kind: RecordKind<S, P>) -> FeedSlot {
+        self.restore(self.next(), kind)
     }
 
-    /// A record that changed then.
-    pub fn place(&mut self, changed: u64, about: RecordKind) -> u32 {
-        let slot = self.rows.insert(FeedEntry { changed, about });
+    /// Adds a record that changed then.
+    pub fn restore(&mut self, changed: u64, kind: RecordKind<S, P>) -> FeedSlot {
+        let slot = self.entries.insert(FeedEntry { changed, kind });
         self.order.insert((changed, slot));
         self.last = self.last.max(changed);
         self.index(slot);
         slot
     }
 
-    /// The record has changed.
-    pub fn mark(&mut self, slot: u32) {
+    /// Marks a record as changed.
+    pub fn mark(&mut self, slot: FeedSlot) {
         let next = self.next();
-        let Some(row) = self.rows.get_mut(slot) else {
+        let Some(entry) = self.entries.get_mut(slot) else {
+            debug_assert!(false, "a record that changes is in the feed");
             return;
         };
-        self.order.remove(&(row.changed, slot));
-        row.changed = next;
+        self.order.remove(&(entry.changed, slot));
+        entry.changed = next;
         self.order.insert((next, slot));
         self.last = next;
     }
 
-    /// The record is about something else from here on, which is a change.
-    pub fn turn(&mut self, slot: u32, about: RecordKind) {
+    /// Replaces what a record is about, which is a change.
+    pub fn replace(&mut self, slot: FeedSlot, kind: RecordKind<S, P>) {
         self.unindex(slot);
-        if let Some(row) = self.rows.get_mut(slot) {
-            row.about = about;
+        if let Some(entry) = self.entries.get_mut(slot) {
+            entry.kind = kind;
         }
         self.index(slot);
         self.mark(slot);
     }
 
-    /// Changes until when a record is of use, without that being a change: a store may keep it longer.
-    pub fn set_until(&mut self, slot: u32, until: Timestamp) {
+    /// Sets until when a record is needed. That is not a change: a host may keep it longer.
+    pub fn set_until(&mut self, slot: FeedSlot, until: Timestamp) {
         self.unindex(slot);
         match self.get_mut(slot) {
-            Some(RecordKind::Tombstone(ended)) => ended.until = until,
-            Some(RecordKind::CutOff(switch)) => switch.until = until,
+            Some(RecordKind::Tombstone(tombstone)) => tombstone.until = until,
+            Some(RecordKind::Cutoff(cutoff)) => cutoff.until = until,
             _ => {}
         }
         self.index(slot);
     }
 
-    /// A record is of no use any more, because of the time or of what the guard said. That is a change
-    /// of what belongs to no session: the time is recorded with it, behind which the clock does not go
-    /// back, and the sequence goes on from here wherever the records are taken back.
-    pub fn forget(&mut self, slot: u32) {
+    /// Drops a record that is needed no longer, because time has passed or the guard has confirmed.
+    /// That is a change of the meta record: the time is recorded with it, so that the time inside
+    /// does not go back before it, and the sequence continues from here after a restore.
+    pub fn drop_record(&mut self, slot: FeedSlot) {
         self.remove(slot);
         self.mark_meta();
     }
 
-    /// A record less.
-    pub fn remove(&mut self, slot: u32) {
+    /// Removes a record. That is not a change.
+    pub fn remove(&mut self, slot: FeedSlot) {
         self.unindex(slot);
-        if let Some(row) = self.rows.remove(slot) {
-            self.order.remove(&(row.changed, slot));
+        if let Some(entry) = self.entries.remove(slot) {
+            self.order.remove(&(entry.changed, slot));
         }
     }
 
-    /// A record.
+    /// Returns a record.
     #[must_use]
-    pub fn row(&self, slot: u32) -> Option<&FeedEntry> {
-        self.rows.get(slot)
+    pub fn get(&self, slot: FeedSlot) -> Option<&FeedEntry<S, P>> {
+        self.entries.get(slot)
     }
 
-    /// What a record is about, to change. Call [`Feed::mark`] for it.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut RecordKind> {
-        self.rows.get_mut(slot).map(|row| &mut row.about)
+    /// Returns what a record is about, to change. Call [`Feed::mark`] then.
+    pub fn get_mut(&mut self, slot: FeedSlot) -> Option<&mut RecordKind<S, P>> {
+        self.entries.get_mut(slot).map(|entry| &mut entry.kind)
     }
 
-    /// The record of a session that has ended.
+    /// Returns the record of a session that has ended.
     #[must_use]
-    pub fn ended(&self, place: u64, id: SessionId) -> Option<(u32, &Tombstone)> {
-        let slot = *self.ended.get(place)?;
-        match &self.rows.get(slot)?.about {
-            RecordKind::Tombstone(ended) if ended.id == id => Some((slot, ended)),
+    pub fn tombstone(&self, id: SessionId) -> Option<(FeedSlot, &Tombstone<P>)> {
+        let slot = *self.tombstones.get(id.key())?;
+        match &self.entries.get(slot)?.kind {
+            RecordKind::Tombstone(tombstone) if tombstone.id == id => Some((slot, tombstone)),
             _ => None,
         }
     }
 
-    /// Something has changed that belongs to no session.
+    /// Marks the meta record as changed, which has what belongs to no session.
     pub fn mark_meta(&mut self) {
         match self.meta {
             Some(slot) => self.mark(slot),
@@ -259,198 +262,289 @@ impl Feed {
         }
     }
 
-    /// It is this time now. The time alone is a change when the records are older than a minute; and
-    /// at once while the host's clock is behind, because no reading would tell it after a restart.
-    pub fn note_time(&mut self, now: Timestamp, is_behind: bool) {
+    /// Marks the meta record as changed if the time alone is a change: when the records are older
+    /// than a minute, and at once while the host's clock is behind, because no reading would tell
+    /// the time after a restart.
+    pub fn mark_time(&mut self, now: Timestamp, is_behind: bool) {
         let due_at = self.recorded_at.after_seconds(TIME_RECORDED);
         let is_due = now >= due_at || (is_behind && now > self.recorded_at);
-        // Before the first record is read, what there is has to be read anyway.
+        // Before the first record is read, all records have to be read anyway.
         let is_recorded = self.recorded_at > Timestamp::default();
         if self.meta.is_some() && is_recorded && is_due {
             self.mark_meta();
         }
     }
 
-    /// Records have this time: they were read then, or restored.
-    pub fn note_recorded(&mut self, at: Timestamp) {
+    /// Sets the time that the newest records have: they were read then, or restored.
+    pub fn set_recorded_at(&mut self, at: Timestamp) {
         self.recorded_at = at;
     }
 
-    /// The time goes on from `now`, which is before the time until now, `before`. The newest record is
-    /// the cut-off that makes that safe. That is a change.
+    /// Records that the time inside continues from `now`, which is earlier than it was, `before`.
+    /// The newest record is the cut-off that makes that safe. That is a change.
     pub fn accept_time(&mut self, before: Timestamp, now: Timestamp) {
         if self.acceptances.len() >= MAX_ACCEPTANCES {
             self.acceptances.remove(0);
         }
-        let cut_off = self.last;
-        self.acceptances.push(Acceptance { cut_off, before });
+        self.acceptances.push(Acceptance {
+            cutoff_sequence: self.last,
+            before,
+        });
         self.recorded_at = now;
         self.mark_meta();
     }
 
-    /// Records have come back that say this of the last acceptance.
-    pub fn restore_acceptance(&mut self, cut_off: u64, before: Timestamp) {
-        self.acceptances = vec![Acceptance { cut_off, before }];
+    /// Sets the last acceptance according to restored records.
+    pub fn restore_acceptance(&mut self, cutoff_sequence: u64, before: Timestamp) {
+        self.acceptances = vec![Acceptance {
+            cutoff_sequence,
+            before,
+        }];
     }
 
-    /// Returns the time to write into a record that changed then, and how many acceptances later than
-    /// that there were. A store may keep this record and lose the cut-off after it: the earlier time
-    /// must not come back without the cut-off.
+    /// Returns the time to write into a record that changed then, and how many acceptances there
+    /// were after that. A host may keep this record and lose the cut-off after it: the earlier time
+    /// must not be restored without the cut-off.
     #[must_use]
     pub fn time_of(&self, changed: u64, now: Timestamp) -> (Timestamp, u64) {
-        let mut later = self.acceptances.iter().filter(|it| it.cut_off > changed);
+        let mut later = self
+            .acceptances
+            .iter()
+            .filter(|it| it.cutoff_sequence > changed);
         match later.next() {
             Some(first) => (first.before, (later.count() as u64).saturating_add(1)),
             None => (now, 0),
         }
     }
 
-    /// A record with this sequence number was given back, whether it counts or not.
-    pub fn note_sequence(&mut self, sequence: u64) {
+    /// Continues the sequence after this number, if it has not got that far.
+    pub fn raise_sequence_to(&mut self, sequence: u64) {
         self.last = self.last.max(sequence);
     }
 
-    /// What belongs to no session comes back, if it had not, or as it was before.
-    pub fn place_meta(&mut self, changed: u64) -> Option<u32> {
+    /// Restores the meta record, unless there is one that changed later.
+    pub fn restore_meta(&mut self, changed: u64) -> Option<FeedSlot> {
         if let Some(slot) = self.meta {
-            if self
-                .rows
-                .get(slot)
-                .is_some_and(|row| row.changed >= changed)
-            {
+            let meta = self.entries.get(slot);
+            if meta.is_some_and(|entry| entry.changed >= changed) {
                 return None;
             }
             self.remove(slot);
         }
-        self.meta = Some(self.place(changed, RecordKind::Meta));
+        self.meta = Some(self.restore(changed, RecordKind::Meta));
         self.meta
     }
 
-    /// The record of a token that was issued in vain.
+    /// Returns the record of a revocation that belongs to no session.
     #[must_use]
-    pub fn revocation(&self, number: u64) -> Option<(u32, &FeedEntry)> {
-        let slot = *self.revocations.get(spread(number))?;
-        Some((slot, self.rows.get(slot)?))
+    pub fn revocation(&self, number: u64) -> Option<(FeedSlot, &FeedEntry<S, P>)> {
+        let slot = *self.revocations.get(number_key(number))?;
+        Some((slot, self.entries.get(slot)?))
     }
 
-    /// Whether there is a record of this kill switch.
+    /// Returns whether the cut-off of this epoch has a record.
     #[must_use]
-    pub fn has_switch(&self, epoch: Epoch) -> bool {
-        self.switches.binary_search(&epoch).is_ok()
+    pub fn has_cutoff(&self, epoch: Epoch) -> bool {
+        self.cutoffs.binary_search(&epoch).is_ok()
     }
 
-    /// The newest event has this sequence number. It is not given again, also not across a restore,
-    /// nor are those of the next events: room is kept well ahead of them.
-    pub fn note_event(&mut self, newest: u64) {
+    /// Reserves sequence numbers well above that of the newest event, so that none of them is used
+    /// again after a restore.
+    pub fn reserve_events_after(&mut self, newest: u64) {
         if newest > 0 && newest.saturating_add(EVENTS_AT_A_TIME / 2) > self.events {
             self.events = newest.saturating_add(EVENTS_AT_A_TIME);
             self.mark_meta();
         }
     }
 
-    /// No event has passed `last`, and none will before a call of [`Feed::note_event`].
-    pub fn end_events_at(&mut self, last: u64) {
+    /// Returns a sequence number that no event has passed.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Records that `last` is the exact sequence number of the last event, where a run is closed.
+    pub fn close_events_at(&mut self, last: u64) {
         self.events = last;
         self.mark_meta();
     }
 
-    /// The events go on behind `last`, where another instance has closed its run. That is a change of
-    /// what belongs to no session: what was read says that the run is closed, and it is not any more.
-    pub fn go_on_behind(&mut self, last: u64) {
-        self.events = last.saturating_add(EVENTS_AT_A_TIME);
-        if let Some(slot) = self.meta {
-            self.note_outdated(slot);
+    /// Continues the events after those of another instance. Where that has closed its run, `last`
+    /// is exact, and the restored meta record is outdated: it says that the run is closed.
+    pub fn restore_events(&mut self, last: u64, is_closed: bool) {
+        self.events = last;
+        if let Some(slot) = self.meta.filter(|_| is_closed) {
+            self.events = last.saturating_add(EVENTS_AT_A_TIME);
+            self.mark_outdated(slot);
         }
     }
 
-    /// A record that outlives what it is about and is of no use any more.
+    /// Returns a record that was kept after its subject has ended and is needed no longer.
     #[must_use]
-    pub fn first_due(&self, now: Timestamp) -> Option<u32> {
-        let (at, slot) = *self.due.first()?;
-        let owes = match &self.rows.get(slot)?.about {
-            RecordKind::Tombstone(ended) => !ended.unconfirmed.is_empty(),
+    pub fn first_unneeded(&self, now: Timestamp) -> Option<FeedSlot> {
+        let (until, slot) = *self.by_needed_until.first()?;
+        let is_pending = match &self.entries.get(slot)?.kind {
+            RecordKind::Tombstone(tombstone) => !tombstone.unconfirmed.is_empty(),
             _ => false,
         };
-        (at <= now && !owes).then_some(slot)
+        (until <= now && !is_pending).then_some(slot)
     }
 
-    /// The record that changed first after `since`.
+    /// Returns the record that changed first after `since`.
     #[must_use]
-    pub fn first_after(&self, since: u64) -> Option<u32> {
-        let (_, slot) = self.order.first_after(&(since, u32::MAX))?;
+    pub fn first_after(&self, since: u64) -> Option<FeedSlot> {
+        let (_, slot) = self.order.first_after(|(changed, _)| *changed <= since)?;
         Some(slot)
     }
 
-    /// A record that came back is to be given again.
-    pub fn note_outdated(&mut self, slot: u32) {
-        if let Some(row) = self.rows.get(slot) {
-            self.outdated.push((row.changed, slot));
+    /// Adds a restored record to those that are to be written again.
+    pub fn mark_outdated(&mut self, slot: FeedSlot) {
+        if let Some(entry) = self.entries.get(slot) {
+            self.outdated.push((entry.changed, slot));
         }
     }
 
-    /// Gives records again that are outdated, some at a time. Tells whether there are more.
-    pub fn renew(&mut self) -> bool {
+    /// Marks outdated records as changed, some at a time. Returns whether there are more.
+    pub fn mark_some_outdated(&mut self) -> bool {
         for _ in 0..MAX_RENEWED {
             let Some((changed, slot)) = self.outdated.pop() else {
                 return false;
             };
-            if self
-                .rows
-                .get(slot)
-                .is_some_and(|row| row.changed == changed)
-            {
+            let entry = self.entries.get(slot);
+            if entry.is_some_and(|entry| entry.changed == changed) {
                 self.mark(slot);
             }
         }
         !self.outdated.is_empty()
     }
 
-    fn index(&mut self, slot: u32) {
-        let Some(row) = self.rows.get(slot) else {
+    fn index(&mut self, slot: FeedSlot) {
+        let Some(entry) = self.entries.get(slot) else {
             return;
         };
-        if let Some(until) = row.about.until() {
-            self.due.insert((until, slot));
+        if let Some(until) = entry.kind.needed_until() {
+            self.by_needed_until.insert((until, slot));
         }
-        match &row.about {
-            RecordKind::Tombstone(ended) => self.ended.insert(ended.place, slot),
-            RecordKind::CutOff(switch) => {
-                if let Err(place) = self.switches.binary_search(&switch.epoch) {
-                    self.switches.insert(place, switch.epoch);
+        match &entry.kind {
+            RecordKind::Tombstone(tombstone) => self.tombstones.insert(tombstone.id.key(), slot),
+            RecordKind::Cutoff(cutoff) => {
+                if let Err(index) = self.cutoffs.binary_search(&cutoff.epoch) {
+                    self.cutoffs.insert(index, cutoff.epoch);
                 }
             }
-            RecordKind::Revocation(number, _) | RecordKind::Revoked(number, _) => {
-                self.revocations.insert(spread(*number), slot);
+            RecordKind::Revocation(number, _) | RecordKind::Revoked(number) => {
+                self.revocations.insert(number_key(*number), slot);
             }
             RecordKind::Meta | RecordKind::Session(_) => {}
         }
     }
 
-    fn unindex(&mut self, slot: u32) {
-        let Some(row) = self.rows.get(slot) else {
+    fn unindex(&mut self, slot: FeedSlot) {
+        let Some(entry) = self.entries.get(slot) else {
             return;
         };
-        if let Some(until) = row.about.until() {
-            self.due.remove(&(until, slot));
+        if let Some(until) = entry.kind.needed_until() {
+            self.by_needed_until.remove(&(until, slot));
         }
-        match &row.about {
-            RecordKind::Tombstone(ended) => {
-                self.ended.remove(ended.place);
+        match &entry.kind {
+            RecordKind::Tombstone(tombstone) => {
+                self.tombstones.remove(tombstone.id.key());
             }
-            RecordKind::CutOff(switch) => {
-                if let Ok(place) = self.switches.binary_search(&switch.epoch) {
-                    self.switches.remove(place);
+            RecordKind::Cutoff(cutoff) => {
+                if let Ok(index) = self.cutoffs.binary_search(&cutoff.epoch) {
+                    self.cutoffs.remove(index);
                 }
             }
-            RecordKind::Revocation(number, _) | RecordKind::Revoked(number, _) => {
-                self.revocations.remove(spread(*number));
+            RecordKind::Revocation(number, _) | RecordKind::Revoked(number) => {
+                self.revocations.remove(number_key(*number));
             }
             RecordKind::Meta | RecordKind::Session(_) => {}
         }
     }
 }
 
-/// A number that nobody chooses, as the key of a table.
-fn spread(number: u64) -> u64 {
-    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persistence::seal::StateKey;
+
+    type TestFeed = Feed<u32, u32>;
+
+    fn feed() -> TestFeed {
+        let key = StateKey::parse("state-key", &[1; 32]).unwrap();
+        Feed::new(StateKeys::new(key, vec![]).unwrap())
+    }
+
+    fn order(feed: &TestFeed) -> Vec<FeedSlot> {
+        let mut slots = Vec::new();
+        let mut since = 0;
+        while let Some(slot) = feed.first_after(since) {
+            slots.push(slot);
+            since = feed.get(slot).unwrap().changed;
+        }
+        slots
+    }
+
+    #[test]
+    fn r23_a_change_moves_a_record_after_all_others() {
+        let mut feed = feed();
+        let [first, second] = [1, 2].map(|session| feed.add(RecordKind::Session(session)));
+        assert_eq!(order(&feed), [first, second]);
+        feed.mark(first);
+        assert_eq!(order(&feed), [second, first]);
+        assert_eq!(feed.last(), 3);
+        feed.remove(second);
+        assert_eq!((order(&feed), feed.last()), (vec![first], 3));
+    }
+
+    #[test]
+    fn a_tombstone_is_needed_until_its_time_and_until_the_guard_has_confirmed() {
+        let mut feed = feed();
+        let id = SessionId::parse("id", "0a9e0000-0000-4000-8000-000000000001").unwrap();
+        let until = Timestamp::from_millis(10);
+        let slot = feed.add(RecordKind::Tombstone(Box::new(Tombstone {
+            id,
+            session_until: until,
+            until,
+            unconfirmed: vec![7],
+        })));
+        assert_eq!(feed.tombstone(id).map(|(slot, _)| slot), Some(slot));
+        assert_eq!(feed.first_unneeded(until), None);
+        let Some(RecordKind::Tombstone(tombstone)) = feed.get_mut(slot) else {
+            panic!("it is a tombstone");
+        };
+        tombstone.unconfirmed.clear();
+        assert_eq!(feed.first_unneeded(Timestamp::from_millis(9)), None);
+        assert_eq!(feed.first_unneeded(until), Some(slot));
+        feed.drop_record(slot);
+        assert!(feed.tombstone(id).is_none());
+        assert_eq!(feed.tombstones(), 0);
+    }
+
+    #[test]
+    fn r6_a_record_from_before_an_acceptance_keeps_the_time_before_it() {
+        let mut feed = feed();
+        let before = Timestamp::from_millis(90);
+        let now = Timestamp::from_millis(50);
+        feed.add(RecordKind::Session(1));
+        feed.add(RecordKind::Session(2));
+        feed.accept_time(before, now);
+        assert_eq!(feed.time_of(1, now), (before, 1));
+        assert_eq!(feed.time_of(3, now), (now, 0));
+    }
+
+    #[test]
+    fn r17_numbers_of_events_are_reserved_ahead() {
+        let mut feed = feed();
+        feed.reserve_events_after(0);
+        assert_eq!((feed.events, feed.last()), (0, 0));
+        feed.reserve_events_after(1);
+        let reserved = feed.events;
+        assert!(reserved > EVENTS_AT_A_TIME);
+        let changes = feed.last();
+        feed.reserve_events_after(EVENTS_AT_A_TIME / 2);
+        assert_eq!((feed.events, feed.last()), (reserved, changes));
+        feed.reserve_events_after(EVENTS_AT_A_TIME);
+        assert!(feed.events > reserved && feed.last() > changes);
+    }
 }

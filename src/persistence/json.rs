@@ -207,8 +207,8 @@ fn value<'a>(rest: &mut &'a str, depth: u32) -> Option<Value<'a>> {
         }));
     }
     let is_end = |c: char| c.is_ascii_whitespace() || ",]}:\"[{".contains(c);
-    let (token, behind) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
-    *rest = behind;
+    let (token, tail) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
+    *rest = tail;
     match token {
         "" => None,
         "true" => Some(Value::True),
@@ -225,8 +225,8 @@ fn quoted<'a>(rest: &mut &'a str) -> Option<&'a str> {
         escaped = byte == b'\\' && !escaped;
         is_end
     })?;
-    let (text, behind) = rest.split_at_checked(end.checked_add(2)?)?;
-    *rest = behind;
+    let (text, tail) = rest.split_at_checked(end.checked_add(2)?)?;
+    *rest = tail;
     Some(text)
 }
 
@@ -278,12 +278,12 @@ fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-/// Whether this comes next, behind white space; then it is passed over.
+/// Skips white space, and this text if it comes next. Returns whether it did.
 fn take(rest: &mut &str, what: &str) -> bool {
     take_space(rest);
     match rest.strip_prefix(what) {
-        Some(behind) => {
-            *rest = behind;
+        Some(tail) => {
+            *rest = tail;
             true
         }
         None => false,

@@ -1,43 +1,47 @@
-//! Records of the state: what each says, and its JSON (R23, R24).
+//! Records of the state: what each says, and the members of its JSON (R23, R24).
 //!
 //! # Members
 //!
 //! After the seal, each has `format`, `key`, `sequence`, `at` (when it was written), `workspace`,
-//! `last-serial` and `last-epoch` (which no session and no kill switch had passed), `clocks-accepted`
+//! `last-serial` and `last-era` (which no session and no cut-off had passed), `clocks-accepted`
 //! (how often an earlier time had been accepted, if ever), and one object for what it is about.
 //! Times are in milliseconds since 1970, bytes are hexadecimal.
 //!
 //! | object | of the key | members |
 //! |---|---|---|
 //! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed; `closed-run`, the run of the events that was closed at `events`, where that was so |
-//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `grace-until-by-host` (where it is another), `until`, `created_epoch`, `unconfirmed` (each `handle`, `expires-at`) |
-//! | `ended` | `session/<id>` | `until`, `unconfirmed` |
-//! | `cut-off` | `cut-off/<epoch>` | `epoch`, `until`, and `agent` or `role` unless it was for everything |
-//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that was issued in vain; or `done`, when it was revoked |
+//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `grace-until-by-host` (where it is another), `until`, `began` (the epoch in which its create began), `owed` (the revocations that the guard has not confirmed, each `handle`, `expires-at`) |
+//! | `ended` | `session/<id>` | `until`, `owed` |
+//! | `cut-off` | `cut-off/<epoch>` | `era` (the epoch), `until`, and `agent` or `role` unless it was for everything |
+//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that belongs to no session and is to be revoked; or `done`, when it was |
 //!
 //! # Formats
 //!
 //! | format | what came with it |
 //! |---|---|
 //! | 1 | sessions, their ends, the key of the fingerprints |
-//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `grace-until-by-host`, `until`, `created_epoch`, `unconfirmed`; records `cut-off` and `revocation`; `workspace`, `last-serial`, `last-epoch` and `clocks-accepted` in all; `closed-run` in `meta` |
+//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `grace-until-by-host`, `until`, `began`, `owed`; records `cut-off` and `revocation`; `workspace`, `last-serial`, `last-era` and `clocks-accepted` in all; `closed-run` in `meta` |
 //!
-//! A member that a format added has, in records of those before it, the value that the state had when
-//! there was no such thing: a session of format 1 is at the top, with its first token. Members that
-//! are not known are passed over. A format gets a new number when a component that does not know it
-//! would take its records for something else than they say.
+//! A member that a format added has a default in records of earlier formats: a session of format 1
+//! is a root with its first token. Unknown members are ignored. A format gets a new number when a
+//! component that does not know it would misread its records.
 
+use std::rc::Rc;
+
+use crate::domain::epoch::Epoch;
 use crate::domain::error::Error;
-use crate::domain::id::WorkspaceId;
+use crate::domain::event::Run;
+use crate::domain::id::SessionId;
+use crate::domain::session::{RevokeFilter, Session};
+use crate::domain::superseded::{Grace, SupersededToken};
 use crate::domain::timestamp::Timestamp;
-use crate::persistence::json::{Object, Writer};
-use crate::persistence::seal::StateKeys;
-use crate::store::session_index::Epoch;
+use crate::domain::token::{Fingerprint, FingerprintKey};
+use crate::persistence::seal::SALT_BYTES;
 
 /// The format that is written.
-const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 2;
 
-/// A record and its place in the feed.
+/// A record and its position in the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// When it changed last, counted in changes.
@@ -46,7 +50,7 @@ pub struct Change {
     pub key: String,
     /// The record, sealed.
     pub value: String,
-    /// From when on it is of no use.
+    /// From when on it is needed no longer.
     pub forget_at: Option<Timestamp>,
 }
 
@@ -63,102 +67,125 @@ pub struct ChangePage {
     pub now: Timestamp,
 }
 
-/// The members that all records have.
-#[derive(Debug)]
-pub struct Header<'a> {
-    /// Whether it is of an older format than the one that is written.
-    pub is_old: bool,
-    /// The time inside when it was written; or, if an earlier time was accepted between its change and
-    /// that, the last time before the first such acceptance. The time inside is not before it (R6),
-    /// but where an earlier time was accepted since.
+/// The members that all records have, besides their keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// When it changed last, counted in changes.
+    pub sequence: u64,
+    /// The time inside when it was written; or, if an earlier time was accepted between its change
+    /// and that, the last time before the first such acceptance. The time inside is not before it
+    /// (R6), unless an earlier time was accepted since.
     pub at: Timestamp,
     /// How often an earlier time had been accepted by then.
     pub clocks_accepted: u64,
-    /// The key of the record.
-    pub key: &'a str,
     /// No session had a higher serial number when it was written.
-    pub serial: u64,
-    /// No kill switch had come later.
-    pub epoch: Epoch,
+    pub last_serial: u64,
+    /// No cut-off had a later epoch when it was written.
+    pub last_epoch: Epoch,
 }
 
-/// What all records are written with.
+/// What a record says.
 #[derive(Debug)]
-pub struct HeaderOf<'a> {
-    /// What it is about.
-    pub key: &'a str,
-    /// When it changed last.
-    pub sequence: u64,
-    /// When it is written.
-    pub at: Timestamp,
-    /// How often an earlier time was accepted.
-    pub clocks_accepted: u64,
-    /// Whose instance it is of.
-    pub workspace: WorkspaceId,
-    /// The serial number of the newest session.
+pub enum RecordBody {
+    /// What belongs to no session.
+    Meta(MetaRecord),
+    /// A live session.
+    Session(Box<SessionRecord>),
+    /// A session that has ended.
+    Ended(EndedRecord),
+    /// The cut-off of a kill switch.
+    Cutoff(CutoffRecord),
+    /// The pending revocation with this number, of a token that belongs to no session.
+    Revocation(u64, UnconfirmedRevocation),
+    /// The revocation with this number is pending no longer.
+    Revoked(u64),
+}
+
+/// What belongs to no session.
+#[derive(Debug)]
+pub struct MetaRecord {
+    /// The key of the fingerprints.
+    pub key: Rc<FingerprintKey>,
+    /// The salt that it is wrapped with.
+    pub salt: [u8; SALT_BYTES],
+    /// No event has a higher sequence number.
+    pub events: u64,
+    /// The run whose last event has that number, if it was closed.
+    pub closed_run: Option<Run>,
+}
+
+/// A live session.
+#[derive(Debug)]
+pub struct SessionRecord {
+    /// The session.
+    pub session: Session,
+    /// Its serial number.
     pub serial: u64,
-    /// How many kill switches there were.
+    /// The epoch in which its create began.
+    pub created_epoch: Epoch,
+    /// In seconds.
+    pub lifetime: u64,
+    /// When it was last used.
+    pub used_at: Timestamp,
+    /// The fingerprint of its current token.
+    pub fingerprint: Fingerprint,
+    /// The guard's handle of its current token.
+    pub handle: Rc<str>,
+    /// When its current token expires by itself.
+    pub token_expires_at: Timestamp,
+    /// The tokens before its current one, oldest first.
+    pub superseded: Vec<SupersededToken>,
+    /// Until when the newest of them can be presented once more, if it can.
+    pub grace: Option<Grace>,
+    /// Until when an older record of it could restore it.
+    pub until: Timestamp,
+    /// The revocations of its tokens that the guard has not confirmed.
+    pub unconfirmed: Vec<UnconfirmedRevocation>,
+}
+
+/// A session that has ended.
+#[derive(Debug)]
+pub struct EndedRecord {
+    /// The session.
+    pub id: SessionId,
+    /// Until when an older record of it could restore it.
+    pub until: Timestamp,
+    /// The revocations of its tokens that the guard has not confirmed.
+    pub unconfirmed: Vec<UnconfirmedRevocation>,
+}
+
+/// The cut-off of a kill switch.
+#[derive(Clone, Debug)]
+pub struct CutoffRecord {
+    /// Which sessions it revokes.
+    pub filter: RevokeFilter,
+    /// It revokes what began before this epoch.
     pub epoch: Epoch,
+    /// Until when a session that it revokes could be restored.
+    pub until: Timestamp,
 }
 
-/// Writes a record: its head, and a body under the name of what it is about.
-#[must_use]
-pub fn write(keys: &StateKeys, head: &HeaderOf<'_>, (about, body): (&str, Writer)) -> String {
-    let mut record = Writer::new();
-    record.number("format", FORMAT);
-    record.text("key", head.key);
-    record.number("sequence", head.sequence);
-    record.number("at", head.at.as_millis());
-    if head.clocks_accepted > 0 {
-        record.number("clocks-accepted", head.clocks_accepted);
-    }
-    record.text("workspace", &head.workspace.to_string());
-    record.number("last-serial", head.serial);
-    record.number("last-era", head.epoch);
-    record.object(about, body);
-    keys.seal(&record.finish())
+/// A token that the guard is still to revoke.
+#[derive(Debug)]
+pub struct UnconfirmedRevocation {
+    /// The guard's handle of it.
+    pub handle: Rc<str>,
+    /// When it expires by itself.
+    pub token_expires_at: Timestamp,
 }
 
-/// Reads the head of a record whose seal was found good.
-///
-/// # Errors
-/// [`Error::RefusedRecord`] when it is not the one of its key and sequence number, or is of a format
-/// that is not known.
-pub fn read_head<'a>(
-    change: &'a Change,
-    record: &'a Object<'a>,
-    workspace: WorkspaceId,
-) -> Result<Header<'a>, Error> {
-    let refuse = |why: &str| refused(&change.key, why);
-    let format = record.number("format").unwrap_or_default();
-    if !(1..=FORMAT).contains(&format) {
-        let why = format!("is of format {format}, and this component reads 1 to {FORMAT}");
-        return Err(refuse(&why));
+impl RecordBody {
+    /// Returns the key of the record.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Meta(_) => "meta".into(),
+            Self::Session(record) => format!("session/{}", record.session.id),
+            Self::Ended(record) => format!("session/{}", record.id),
+            Self::Cutoff(record) => format!("cut-off/{}", record.epoch.get()),
+            Self::Revocation(number, _) | Self::Revoked(number) => format!("revocation/{number}"),
+        }
     }
-    let key = record.text("key").unwrap_or_default();
-    let sequence = record.number("sequence").unwrap_or_default();
-    if key != change.key || sequence != change.sequence {
-        return Err(refuse(&format!(
-            "is the one of {key} with sequence {sequence}"
-        )));
-    }
-    // Format 1 had it in its sessions only.
-    let session = record.object("session");
-    let said = record.text("workspace");
-    let said = said.or_else(|| session?.text("workspace"));
-    let is_ours = said.map_or(format == 1, |said| said == workspace.to_string());
-    if !is_ours {
-        return Err(refuse("is of another workspace"));
-    }
-    let at = record.number("at").map(Timestamp::from_millis);
-    Ok(Header {
-        is_old: format < FORMAT,
-        at: at.ok_or_else(|| refuse("says no time"))?,
-        clocks_accepted: record.number("clocks-accepted").unwrap_or_default(),
-        key,
-        serial: record.number("last-serial").unwrap_or_default(),
-        epoch: record.number("last-era").unwrap_or_default(),
-    })
 }
 
 /// An [`Error::RefusedRecord`]. The record's key is told as far as it can be one.

@@ -4,110 +4,161 @@ use std::collections::VecDeque;
 
 use crate::domain::id::AgentId;
 use crate::domain::timestamp::Timestamp;
-use crate::store::session_index::{Bucket, Members, SessionIndex};
+use crate::store::session_index::{Bucket, SessionIndex, SessionSet};
+use crate::store::slots::{AgentSlot, SessionSlot};
 
 /// The agents.
-pub type Agents = SessionIndex<AgentId, AgentSessions>;
+pub type Agents = SessionIndex<AgentSlot, AgentId, AgentSessions>;
 
 /// The sessions of an agent.
 #[derive(Debug)]
 pub struct AgentSessions {
     /// Serial number and slot of each, oldest first.
-    list: VecDeque<(u64, u32)>,
-    /// None of them is over before this.
-    none_over_before: Timestamp,
+    list: VecDeque<(u64, SessionSlot)>,
+    /// None of them ends before this.
+    end_from: Timestamp,
 }
 
 impl Default for AgentSessions {
     fn default() -> Self {
         Self {
             list: VecDeque::new(),
-            none_over_before: Timestamp::MAX,
+            end_from: Timestamp::MAX,
         }
     }
 }
 
-impl Members for AgentSessions {
+impl SessionSet for AgentSessions {
     fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 }
 
 impl Bucket<AgentId, AgentSessions> {
-    /// How many sessions the agent has, those included that wait for the guard.
+    /// Returns how many sessions the agent has, creates in flight included.
     #[must_use]
-    pub fn places(&self) -> usize {
-        self.members.len().saturating_add(self.reserved())
+    pub fn count(&self) -> usize {
+        self.sessions.len().saturating_add(self.reserved())
     }
 }
 
 impl AgentSessions {
-    /// How many there are.
+    /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether one of them may be over.
+    /// Returns whether one of them may have expired.
     #[must_use]
-    pub fn may_be_over(&self, now: Timestamp) -> bool {
-        now >= self.none_over_before
+    pub fn may_have_expired(&self, now: Timestamp) -> bool {
+        now >= self.end_from
     }
 
-    /// Serial number and slot of each behind the serial number `after`, oldest first.
-    pub fn behind(&self, after: u64) -> impl Iterator<Item = (u64, u32)> {
+    /// Returns serial number and slot of each, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, SessionSlot)> {
+        self.list.iter().copied()
+    }
+
+    /// Returns serial number and slot of each with a serial number above `after`, oldest first.
+    pub fn iter_after(&self, after: u64) -> impl Iterator<Item = (u64, SessionSlot)> {
         let from = self.list.partition_point(|(serial, _)| *serial <= after);
         self.list.range(from..).copied()
     }
 
-    /// A session more: the newest one, or one that came back.
-    pub fn add(&mut self, serial: u64, slot: u32) {
-        let place = self.list.partition_point(|(other, _)| *other <= serial);
-        self.list.insert(place, (serial, slot));
+    /// Adds a session: the newest one, or one that is restored.
+    pub fn add(&mut self, serial: u64, slot: SessionSlot) {
+        let index = self.list.partition_point(|(other, _)| *other <= serial);
+        self.list.insert(index, (serial, slot));
     }
 
-    /// One of them is over at this time.
-    pub fn note_end(&mut self, over_at: Timestamp) {
-        self.none_over_before = self.none_over_before.min(over_at);
+    /// Records that one of them ends at this time.
+    pub fn add_end(&mut self, ends_at: Timestamp) {
+        self.end_from = self.end_from.min(ends_at);
     }
 
-    /// A session less.
-    pub fn remove(&mut self, serial: u64, slot: u32) {
+    /// Removes a session.
+    pub fn remove(&mut self, serial: u64, slot: SessionSlot) {
         let first = self.list.partition_point(|(other, _)| *other < serial);
         let mut same = self.list.range(first..).take_while(|(it, _)| *it == serial);
-        if let Some(behind) = same.position(|(_, other)| *other == slot) {
-            self.list.remove(first.saturating_add(behind));
+        if let Some(offset) = same.position(|(_, other)| *other == slot) {
+            self.list.remove(first.saturating_add(offset));
             self.shrink();
         }
     }
 
-    /// Slots of sessions that are over, at most `max`. All sessions are looked at, but once for many
-    /// that were over.
-    pub fn find_over(
+    /// Returns the slots of sessions that have ended by now, at most `max`. All sessions are looked
+    /// at, but not again before the next one ends.
+    pub fn find_ended(
         &mut self,
         max: usize,
         now: Timestamp,
-        over_at: impl Fn(u32) -> Timestamp,
-    ) -> Vec<u32> {
-        let mut over = Vec::new();
+        ends_at: impl Fn(SessionSlot) -> Timestamp,
+    ) -> Vec<SessionSlot> {
+        let mut ended = Vec::new();
         let mut next = Timestamp::MAX;
         for (_, slot) in &self.list {
-            let at = over_at(*slot);
-            if at <= now && over.len() < max {
-                over.push(*slot);
+            let at = ends_at(*slot);
+            if at <= now && ended.len() < max {
+                ended.push(*slot);
             } else {
                 next = next.min(at);
             }
         }
-        self.none_over_before = next;
-        over
+        self.end_from = next;
+        ended
     }
 
-    /// Gives memory back that many sessions of before have taken (R21).
+    /// Frees memory that more sessions have taken before (R21).
     fn shrink(&mut self) {
         let len = self.list.len();
         if len < self.list.capacity() / 4 {
             self.list.shrink_to(len.saturating_mul(2));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::slot::Slot;
+
+    fn slot(index: u32) -> SessionSlot {
+        SessionSlot::from_index(index)
+    }
+
+    #[test]
+    fn sessions_are_oldest_first_also_when_they_are_restored_in_another_order() {
+        let mut sessions = AgentSessions::default();
+        for (serial, index) in [(3, 0), (1, 1), (2, 2), (1, 3)] {
+            sessions.add(serial, slot(index));
+        }
+        let serials = |after| sessions.iter_after(after).map(|(serial, _)| serial);
+        assert!(sessions.iter().map(|(serial, _)| serial).eq([1, 1, 2, 3]));
+        assert!(serials(1).eq([2, 3]));
+        sessions.remove(1, slot(3));
+        let slots = sessions.iter().map(|(_, slot)| slot);
+        assert!(slots.eq([slot(1), slot(2), slot(0)]));
+    }
+
+    #[test]
+    fn r20_all_sessions_are_looked_at_again_only_when_one_may_have_ended() {
+        let at = |index: u32| Timestamp::from_millis(u64::from(index) * 10);
+        let ends_at = |slot: SessionSlot| at(slot.index());
+        let mut sessions = AgentSessions::default();
+        for index in 1..=5 {
+            sessions.add(u64::from(index), slot(index));
+            sessions.add_end(at(index));
+        }
+        assert!(!sessions.may_have_expired(Timestamp::from_millis(9)));
+        let now = Timestamp::from_millis(30);
+        assert!(sessions.may_have_expired(now));
+        assert_eq!(sessions.find_ended(2, now, ends_at), [slot(1), slot(2)]);
+        assert!(sessions.may_have_expired(now), "the third is left");
+        for serial in 1..=3 {
+            sessions.remove(serial, slot(u32::try_from(serial).unwrap()));
+        }
+        assert!(sessions.find_ended(2, now, ends_at).is_empty());
+        assert!(!sessions.may_have_expired(Timestamp::from_millis(39)));
     }
 }

@@ -1,74 +1,60 @@
-//! Kill switches (R13, R31).
+//! Epochs and the cut-offs of kill switches (R13, R31).
 //!
-//! A cut-off takes effect in one step, however many sessions it is for: what began before it is over
-//! from then on. Clearing those sessions away comes after, a part at a time, so that others get
-//! their turn.
+//! A cut-off takes effect in one step, however many sessions it revokes: each session that began
+//! before it has ended from then on. The sessions are ended one after the other, a part at a time,
+//! so that other calls get their turn.
 
-use super::{Entry, Link, Store};
-use crate::domain::event::EndReason;
-use crate::domain::id::SessionId;
+use crate::domain::epoch::Epoch;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
-use crate::store::end::EndedTree;
-use crate::store::revocations::PendingKey;
-use crate::store::session_index::Epoch;
+use crate::persistence::change_feed::FeedSlot;
+use crate::persistence::record::CutoffRecord;
+use crate::store::ended_tree::{Cleared, EndedTree};
+use crate::store::entry::Entry;
+use crate::store::restored_cutoffs::RestoredCutoffs;
+use crate::store::session_table::SessionTable;
+use crate::store::slots::SessionSlot;
 
-/// How many sessions one step ends, before what is below the last of them, and how many slots it
-/// looks at (R20).
-const MAX_STEP: usize = 1_000;
-
-/// How many revocations one call asks the guard for at most (R20). The others are left to a flush.
-pub const MAX_REVOCATIONS: usize = 1_000;
-
-/// A kill switch that was thrown, and how far the clearing away has come.
-#[derive(Debug)]
-pub(super) struct CutOff {
-    filter: RevokeFilter,
-    /// What began before is stopped.
-    epoch: Epoch,
-    /// Slots before this one are done, where the cut-off is for everything.
-    slot: u32,
-    /// Its record in the feed.
-    record: Link,
-    /// Until when one of those that it has ended could come back.
-    until: Timestamp,
-    cleared: Cleared,
-}
-
-/// What a kill switch has ended.
+/// The current epoch, and the cut-offs that may still revoke sessions.
 #[derive(Debug, Default)]
-pub struct Cleared {
-    /// How many live sessions.
-    pub live: usize,
-    /// The guard's part of them, as far as it is to be asked.
-    pub revocations: Vec<PendingKey>,
+pub struct Epochs {
+    current: Epoch,
+    /// What began before this epoch is revoked, creates in flight included.
+    revoked_before: Epoch,
+    /// The cut-offs that have not ended all their sessions yet.
+    active: Vec<ActiveCutoff>,
+    /// The cut-offs of instances before this one, while they may revoke sessions.
+    restored: Option<RestoredCutoffs>,
 }
 
-impl CutOff {
-    fn add(&mut self, ended: EndedTree) {
-        self.until = self.until.max(ended.until);
-        self.cleared.add(ended);
-    }
+/// A cut-off, and how far it has ended its sessions.
+#[derive(Debug)]
+pub struct ActiveCutoff {
+    filter: RevokeFilter,
+    epoch: Epoch,
+    /// The last slot that was checked, where the cut-off is for everything.
+    checked: Option<SessionSlot>,
+    /// Its record in the feed.
+    pub record: Option<FeedSlot>,
+    /// Until when one of the sessions that it has ended could be restored.
+    pub latest_end: Option<Timestamp>,
+    /// What it has ended.
+    pub cleared: Cleared,
 }
 
-impl Cleared {
-    fn add(&mut self, ended: EndedTree) {
-        self.live = self.live.saturating_add(ended.live);
-        let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
-        self.revocations.extend(ended.revocations().take(room));
-    }
-
-    /// Adds what another kill switch has ended.
-    pub fn merge(&mut self, other: Self) {
-        self.live = self.live.saturating_add(other.live);
-        let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
-        let revocations = other.revocations.into_iter();
-        self.revocations.extend(revocations.take(room));
-    }
+/// The next session that a cut-off is to end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NextRevoked {
+    /// The session in this slot.
+    Session(SessionSlot),
+    /// Not the one in the slot that was checked.
+    NotThis,
+    /// There is none left.
+    None,
 }
 
-impl CutOff {
-    fn is_for(&self, entry: &Entry) -> bool {
+impl ActiveCutoff {
+    fn revokes(&self, entry: &Entry) -> bool {
         let session = &entry.session;
         entry.created_epoch < self.epoch
             && match &self.filter {
@@ -78,140 +64,200 @@ impl CutOff {
                 RevokeFilter::Root(_) => false,
             }
     }
-}
 
-impl Store {
-    /// Ends a session that was created, and all below it, because a kill switch is for them.
-    pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
-        self.forget_each_yes(now);
-        let mut cleared = Cleared::default();
-        let slot = self.slot_of(id).ok();
-        let is_root = |slot: &u32| {
-            let entry = self.sessions.get(*slot);
-            entry.is_some_and(|entry| entry.session.parent.is_none())
-        };
-        if let Some(slot) = slot.filter(is_root) {
-            cleared.add(self.end_tree(slot, EndReason::RevokedAll, now));
-        }
-        cleared
-    }
-
-    /// Throws a kill switch. [`Store::clear_away`] is to follow until it is done.
-    pub fn cut_off(&mut self, filter: RevokeFilter, now: Timestamp) -> Epoch {
-        self.forget_each_yes(now);
-        self.epoch = self.epoch.saturating_add(1);
-        match &filter {
-            RevokeFilter::Everything => self.cut_off = self.epoch,
-            RevokeFilter::Agent(agent) => self.agents.set_cut_off(agent, self.epoch),
-            RevokeFilter::Role(role) => self.roles.set_cut_off(role, self.epoch),
-            RevokeFilter::Root(_) => {}
-        }
-        let record = self.record_cut_off(&filter);
-        self.cut_offs.push(CutOff {
-            filter,
-            epoch: self.epoch,
-            slot: 0,
-            record,
-            until: Timestamp::default(),
-            cleared: Cleared::default(),
-        });
-        self.epoch
-    }
-
-    /// Whether a kill switch has sessions left to end.
-    #[must_use]
-    pub fn is_clearing(&self, epoch: Epoch) -> bool {
-        self.cut_offs.iter().any(|cut_off| cut_off.epoch == epoch)
-    }
-
-    /// Whether a kill switch was for the session.
-    pub(super) fn is_cut_off(&self, entry: &Entry) -> bool {
-        self.cut_offs.iter().any(|cut_off| cut_off.is_for(entry))
-            || self.is_revoked_by_restored(entry)
-    }
-
-    /// Ends a session that a kill switch was for. That is the switch's doing, whoever comes across it.
-    pub(super) fn end_cut_off(&mut self, slot: u32, now: Timestamp) {
-        let entry = self.sessions.get(slot);
-        let by = entry.and_then(|entry| self.cut_offs.iter().position(|it| it.is_for(entry)));
-        let ended = self.end_tree(slot, EndReason::RevokedAll, now);
-        if let Some(cut_off) = by.and_then(|by| self.cut_offs.get_mut(by)) {
-            cut_off.add(ended);
-        }
-    }
-
-    /// Ends a part of the sessions that a kill switch was for. When that was all, gives what it has
-    /// ended.
-    pub fn clear_away(&mut self, epoch: Epoch, now: Timestamp) -> Option<Cleared> {
-        let place = self.cut_offs.iter().position(|it| it.epoch == epoch)?;
-        let mut steps = MAX_STEP;
-        while let Some(left) = steps.checked_sub(1) {
-            steps = left;
-            match self.next_to_clear(place) {
-                Next::Session(slot) => {
-                    let before = self.sessions.len();
-                    self.end_if_over(slot, now);
-                    let ended = before.saturating_sub(self.sessions.len());
-                    steps = steps.saturating_sub(ended);
-                }
-                Next::Other => {}
-                Next::None => {
-                    let done = self.cut_offs.remove(place);
-                    self.note_cleared(done.record, done.until);
-                    return Some(done.cleared);
-                }
-            }
-        }
-        None
-    }
-
-    fn next_to_clear(&mut self, place: usize) -> Next {
-        let slots = self.sessions.slots();
-        let Some(cut_off) = self.cut_offs.get_mut(place) else {
-            return Next::None;
-        };
-        let slot = match &cut_off.filter {
+    fn next_revoked(&mut self, sessions: &SessionTable) -> NextRevoked {
+        let slot = match &self.filter {
             RevokeFilter::Everything => {
-                let slot = cut_off.slot;
-                cut_off.slot = slot.saturating_add(1);
-                if slot >= slots {
-                    return Next::None;
-                }
-                let entry = self.sessions.get(slot);
-                return match entry.filter(|entry| cut_off.is_for(entry)) {
-                    Some(_) => Next::Session(slot),
-                    None => Next::Other,
+                let Some(slot) = sessions.slot_after(self.checked) else {
+                    return NextRevoked::None;
+                };
+                self.checked = Some(slot);
+                let entry = sessions.get(slot);
+                return match entry.filter(|entry| self.revokes(entry)) {
+                    Some(_) => NextRevoked::Session(slot),
+                    None => NextRevoked::NotThis,
                 };
             }
-            // The oldest come first, and the first that began after the cut-off has none of before
-            // behind it: what was under way then came to nothing.
-            RevokeFilter::Agent(agent) => {
-                let agent = self.agents.find(agent);
-                let agent = agent.and_then(|id| self.agents.get(id));
-                let oldest = agent.and_then(|agent| agent.members.behind(0).next());
-                oldest.map(|(_, slot)| slot)
-            }
-            RevokeFilter::Role(role) => {
-                let role = self.roles.find(role);
-                let role = role.and_then(|id| self.roles.get(id));
-                role.and_then(|role| role.members.first())
-            }
+            // Sessions are ordered by creation, so the first one that is newer than the cut-off
+            // ends the scan. Creates that were in flight fail.
+            RevokeFilter::Agent(agent) => sessions.oldest_of_agent(agent),
+            RevokeFilter::Role(role) => sessions.first_of_role(role),
             RevokeFilter::Root(_) => None,
         };
-        let entry = slot.and_then(|slot| Some((slot, self.sessions.get(slot)?)));
-        match entry.filter(|(_, entry)| cut_off.is_for(entry)) {
-            Some((slot, _)) => Next::Session(slot),
-            None => Next::None,
+        let entry = slot.and_then(|slot| Some((slot, sessions.get(slot)?)));
+        match entry.filter(|(_, entry)| self.revokes(entry)) {
+            Some((slot, _)) => NextRevoked::Session(slot),
+            None => NextRevoked::None,
         }
     }
 }
 
-/// What a step of clearing away finds.
-enum Next {
-    /// A session that is to end.
-    Session(u32),
-    /// A slot where there is none.
-    Other,
-    /// There is nothing left.
-    None,
+impl Epochs {
+    /// Returns the current epoch.
+    #[must_use]
+    pub fn current(&self) -> Epoch {
+        self.current
+    }
+
+    /// Begins the next epoch.
+    pub fn advance(&mut self) -> Epoch {
+        self.current = self.current.next();
+        self.current
+    }
+
+    /// Continues the epochs from this one, if they have not got that far.
+    pub fn raise_to(&mut self, epoch: Epoch) {
+        self.current = self.current.max(epoch);
+    }
+
+    /// Revokes everything that began before the current epoch.
+    pub fn revoke_everything(&mut self) {
+        self.revoked_before = self.current;
+    }
+
+    /// Returns whether a create in flight that began in this epoch is revoked by a cut-off for
+    /// everything.
+    #[must_use]
+    pub fn is_revoked(&self, created_epoch: Epoch) -> bool {
+        created_epoch < self.revoked_before
+    }
+
+    /// Adds a cut-off of the current epoch.
+    pub fn add(&mut self, filter: RevokeFilter, record: Option<FeedSlot>) {
+        self.active.push(ActiveCutoff {
+            filter,
+            epoch: self.current,
+            checked: None,
+            record,
+            latest_end: None,
+            cleared: Cleared::default(),
+        });
+    }
+
+    /// Returns whether the cut-off of this epoch may have sessions left to end.
+    #[must_use]
+    pub fn is_active(&self, epoch: Epoch) -> bool {
+        self.active.iter().any(|cutoff| cutoff.epoch == epoch)
+    }
+
+    /// Returns whether there is a cut-off that may revoke a session.
+    #[must_use]
+    pub fn may_revoke(&self) -> bool {
+        !self.active.is_empty() || self.restored.is_some()
+    }
+
+    /// Returns whether a cut-off revokes the session.
+    #[must_use]
+    pub fn revokes(&self, entry: &Entry) -> bool {
+        self.active.iter().any(|cutoff| cutoff.revokes(entry)) || self.restored_revokes(entry)
+    }
+
+    /// Returns the epoch of the cut-off of this instance that revokes the session.
+    #[must_use]
+    pub fn revoked_by(&self, entry: &Entry) -> Option<Epoch> {
+        let cutoff = self.active.iter().find(|cutoff| cutoff.revokes(entry));
+        cutoff.map(|cutoff| cutoff.epoch)
+    }
+
+    /// Adds sessions that ended to what the cut-off of this epoch has ended.
+    pub fn add_ended(&mut self, epoch: Epoch, ended: EndedTree) {
+        if let Some(cutoff) = self.active.iter_mut().find(|it| it.epoch == epoch) {
+            cutoff.latest_end = cutoff.latest_end.max(ended.latest_end);
+            cutoff.cleared.add(ended);
+        }
+    }
+
+    /// Returns the next session that the cut-off of this epoch is to end.
+    pub fn next_revoked(&mut self, epoch: Epoch, sessions: &SessionTable) -> NextRevoked {
+        let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
+        cutoff.map_or(NextRevoked::None, |cutoff| cutoff.next_revoked(sessions))
+    }
+
+    /// Removes the cut-off of this epoch, which has ended all its sessions.
+    pub fn remove(&mut self, epoch: Epoch) -> Option<ActiveCutoff> {
+        let index = self.active.iter().position(|it| it.epoch == epoch)?;
+        Some(self.active.remove(index))
+    }
+
+    /// Adds a cut-off of an instance before this one.
+    pub fn restore(&mut self, cutoff: &CutoffRecord) {
+        self.restored.get_or_insert_default().add(cutoff);
+        self.raise_to(cutoff.epoch);
+    }
+
+    /// Checks the next slot for a session that a restored cut-off revokes. When all were checked,
+    /// the restored cut-offs are dropped.
+    pub fn next_revoked_by_restored(&mut self, sessions: &SessionTable) -> NextRevoked {
+        let Some(restored) = &mut self.restored else {
+            return NextRevoked::None;
+        };
+        let Some(slot) = sessions.slot_after(restored.checked) else {
+            self.restored = None;
+            return NextRevoked::None;
+        };
+        restored.checked = Some(slot);
+        match sessions.get(slot).filter(|entry| restored.revokes(entry)) {
+            Some(_) => NextRevoked::Session(slot),
+            None => NextRevoked::NotThis,
+        }
+    }
+
+    fn restored_revokes(&self, entry: &Entry) -> bool {
+        let restored = self.restored.as_ref();
+        restored.is_some_and(|restored| restored.revokes(entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::timestamp::Timestamp;
+
+    #[test]
+    fn r31_a_cut_off_for_everything_revokes_creates_that_began_before_it() {
+        let mut epochs = Epochs::default();
+        let began = epochs.current();
+        epochs.advance();
+        assert!(!epochs.is_revoked(began));
+        epochs.revoke_everything();
+        assert!(epochs.is_revoked(began) && !epochs.is_revoked(epochs.current()));
+    }
+
+    #[test]
+    fn a_cut_off_is_active_until_it_has_ended_its_sessions_and_tells_which() {
+        let mut epochs = Epochs::default();
+        let epoch = epochs.advance();
+        epochs.add(RevokeFilter::Everything, None);
+        assert!(epochs.is_active(epoch) && epochs.may_revoke());
+        for (live, end) in [(2, 20), (1, 10)] {
+            let ended = EndedTree {
+                live,
+                latest_end: Some(Timestamp::from_millis(end)),
+                ..EndedTree::default()
+            };
+            epochs.add_ended(epoch, ended);
+        }
+        let sessions = SessionTable::default();
+        assert_eq!(epochs.next_revoked(epoch, &sessions), NextRevoked::None);
+        let cutoff = epochs.remove(epoch).unwrap();
+        assert_eq!(cutoff.cleared.live, 3);
+        assert_eq!(cutoff.latest_end, Some(Timestamp::from_millis(20)));
+        assert!(!epochs.is_active(epoch) && !epochs.may_revoke());
+    }
+
+    #[test]
+    fn a_restored_cut_off_is_dropped_when_all_slots_were_checked() {
+        let mut epochs = Epochs::default();
+        epochs.restore(&CutoffRecord {
+            filter: RevokeFilter::Everything,
+            epoch: Epoch::new(7),
+            until: Timestamp::MAX,
+        });
+        assert_eq!(epochs.current(), Epoch::new(7));
+        assert!(epochs.may_revoke());
+        let sessions = SessionTable::default();
+        let next = epochs.next_revoked_by_restored(&sessions);
+        assert_eq!(next, NextRevoked::None);
+        assert!(!epochs.may_revoke());
+    }
 }

@@ -15,16 +15,16 @@ pub struct EventLog {
     last: u64,
     /// The run that this instance drew for itself.
     own_run: Option<Run>,
-    /// The run that `last` is of.
+    /// The run of `last`.
     run: Option<Run>,
     /// The run of the next event, where `run` is closed.
     next_run: Option<Run>,
-    /// Who waits for the next event.
+    /// The readers that wait for the next event.
     waiting: Vec<Waker>,
 }
 
 impl EventLog {
-    /// An empty log that keeps so many events.
+    /// Returns an empty log that keeps this many events.
     #[must_use]
     pub fn new(capacity: u32) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl EventLog {
         }
     }
 
-    /// Keeps so many events from here on.
+    /// Sets how many events are kept.
     pub fn set_capacity(&mut self, capacity: u32) {
         self.capacity = capacity as usize;
     }
@@ -55,19 +55,19 @@ impl EventLog {
         self.next_run = Some(next);
     }
 
-    /// The current run; none before there is one.
+    /// Returns the current run; none before there is one.
     #[must_use]
     pub fn run(&self) -> Option<Run> {
         self.run
     }
 
-    /// The current run if it is closed.
+    /// Returns the current run if it is closed.
     #[must_use]
     pub fn closed_run(&self) -> Option<Run> {
         self.next_run.and(self.run)
     }
 
-    /// Records an event under the next sequence number, and wakes who waits for one.
+    /// Records an event under the next sequence number, and wakes the readers that wait for it.
     pub fn record(&mut self, time: Timestamp, session: &Session, kind: EventKind) {
         while self.ring.len() >= self.capacity {
             self.ring.pop_front();
@@ -90,7 +90,7 @@ impl EventLog {
 
     /// Ready when there is an event after `since`.
     pub fn poll_after(&mut self, since: u64, context: &mut Context<'_>) -> Poll<()> {
-        // After a restore there are numbers without events: those are told of as missed by the next one.
+        // After a restore there are numbers without events: the next event reports them as missed.
         if self.last > since && !self.ring.is_empty() {
             return Poll::Ready(());
         }
@@ -101,35 +101,35 @@ impl EventLog {
         Poll::Pending
     }
 
-    /// Wakes all who wait for events.
+    /// Wakes all readers that wait for events.
     pub fn wake(&mut self) {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// The events of an instance before this one had numbers up to `last`. They are lost to all
-    /// readers. Where that instance closed its run, this one continues it; otherwise there may have
-    /// been events that are not counted, and this one goes on in its own run.
-    pub fn go_on_behind(&mut self, last: u64, closed: Option<Run>) {
+    /// Continues after the events of an instance before this one, which had numbers up to `last`.
+    /// They are lost to all readers. Where that instance closed its run, this one continues it;
+    /// otherwise there may have been events that are not counted, and this one uses its own run.
+    pub fn continue_after(&mut self, last: u64, closed: Option<Run>) {
         if self.ring.is_empty() {
             self.last = last;
             self.run = closed.or(self.own_run);
         }
     }
 
-    /// The sequence number of the newest event that there is; 0 where there is none.
+    /// Returns the sequence number of the newest event that is kept; 0 if there is none.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.ring.back().map_or(0, |event| event.sequence)
     }
 
-    /// The newest event's sequence number; 0 before the first.
+    /// Returns the newest event's sequence number; 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// At most `max` events after `since`. A reader from another instance, ahead of the newest
-    /// event, is brought back to it.
+    /// Returns at most `max` events after `since`. A reader from another instance, ahead of the
+    /// newest event, is set back to it.
     #[must_use]
     pub fn read(&self, since: u64, max: usize) -> EventPage {
         let since = since.min(self.last);

@@ -1,29 +1,30 @@
-//! What an operation carries along while it waits for the guard, and comes back to the store with.
+//! What an operation in flight holds while it waits for the guard, and returns to the store with.
 
 use std::rc::Rc;
 
+use crate::domain::epoch::Epoch;
 use crate::domain::error::Error;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::session::{Attributes, MaxUses, Session};
+use crate::domain::superseded::{Renewal, ReplayVerdict};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Fingerprint;
-use crate::store::session_index::{Epoch, GroupId};
-use crate::store::superseded::{Renewal, ReplayVerdict};
+use crate::store::slots::{AgentSlot, RoleSlot, SessionSlot};
 
-/// A place kept for a session whose token is being issued.
+/// The reservation of a session whose token is being issued.
 #[derive(Debug)]
 pub struct Reservation {
     pub(crate) id: SessionId,
     pub(crate) agent_id: AgentId,
-    pub(crate) agent: GroupId,
-    pub(crate) role: GroupId,
+    pub(crate) agent: AgentSlot,
+    pub(crate) role: RoleSlot,
     pub(crate) attributes: Rc<Attributes>,
-    pub(crate) above: Option<Ancestry>,
+    pub(crate) ancestry: Option<Ancestry>,
     pub(crate) created_epoch: Epoch,
     pub(crate) size: u64,
 }
 
-/// What a session that is to be will be below.
+/// The ancestors of a session that is being created.
 #[derive(Clone, Copy, Debug)]
 pub struct Ancestry {
     /// The session that it is delegated from.
@@ -32,16 +33,16 @@ pub struct Ancestry {
     pub(crate) root: SessionVersion,
 }
 
-/// Which session, at which of its tokens, a waiting operation is about.
+/// A session at one of its tokens, as an operation in flight expects it.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionVersion {
-    pub(crate) slot: u32,
+    pub(crate) slot: SessionSlot,
     pub(crate) serial: u64,
     pub(crate) generation: u64,
 }
 
 impl SessionVersion {
-    /// The same session, at the token that a renewal has just given it.
+    /// Returns the session at the token that a renewal has just given it.
     #[must_use]
     pub fn renewed(self) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl SessionVersion {
     }
 }
 
-/// A session that is to be, besides its place.
+/// A session that is being created, besides its reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession {
     /// In seconds.
@@ -60,7 +61,7 @@ pub struct NewSession {
     pub max_uses: Option<MaxUses>,
     /// When it was asked for.
     pub created_at: Timestamp,
-    /// When it shall end, unless the guard grants less.
+    /// When it is to end, unless the guard grants less.
     pub expires_at: Timestamp,
 }
 
@@ -69,7 +70,7 @@ pub struct NewSession {
 pub struct TokenMatch {
     /// The session.
     pub expected: SessionVersion,
-    /// What the token is worth, if it came before the current one.
+    /// What follows from presenting the token, if it was superseded.
     pub superseded: Option<ReplayVerdict>,
 }
 
@@ -78,33 +79,33 @@ pub struct TokenMatch {
 pub struct NewToken {
     /// The fingerprint of the token.
     pub fingerprint: Fingerprint,
-    /// The guard's name for it.
+    /// The guard's handle of it.
     pub handle: Rc<str>,
     /// When it expires by itself.
     pub expires_at: Timestamp,
 }
 
-/// What an operation that waited finds in place of the session it expected.
+/// What an operation finds after its wait instead of the session that it expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stale {
-    /// The session is over; the error says how.
-    Over(Error),
+    /// The session has ended; the error says how.
+    Ended(Error),
     /// The session lives on with a newer token.
     Superseded,
 }
 
 impl Stale {
-    /// The error for the caller, given what it means that the session has a newer token.
+    /// Returns the error for the caller: `superseded` if the session has a newer token.
     #[must_use]
     pub fn into_error(self, superseded: Error) -> Error {
         match self {
-            Self::Over(error) => error,
+            Self::Ended(error) => error,
             Self::Superseded => superseded,
         }
     }
 }
 
-/// What a new token for a session has to be asked of the guard with.
+/// What a renewal asks of the guard.
 #[derive(Debug)]
 pub struct RenewalPlan {
     /// How the current token is superseded.
@@ -113,6 +114,6 @@ pub struct RenewalPlan {
     pub expected: SessionVersion,
     /// The session as it is.
     pub session: Session,
-    /// When it shall end.
+    /// When it is to end.
     pub expires_at: Timestamp,
 }

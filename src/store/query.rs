@@ -1,29 +1,32 @@
 //! Reading what there is.
 
-use super::{Store, Totals};
 use crate::domain::id::AgentId;
 use crate::domain::session::SessionPage;
 use crate::domain::timestamp::Timestamp;
 use crate::store::event_log::EventLog;
+use crate::store::state::Store;
+use crate::store::totals::Totals;
 
 impl Store {
-    /// A page of the live sessions of an agent, behind the session with serial number `after`.
+    /// Returns a page of the live sessions of an agent, after the session with serial number
+    /// `after`.
     #[must_use]
     pub fn list(&self, agent_id: AgentId, after: u64, limit: usize, now: Timestamp) -> SessionPage {
         let mut page = SessionPage {
             sessions: Vec::new(),
             next: None,
         };
-        let agent = self.agents.find(&agent_id);
-        let Some(agent) = agent.and_then(|id| self.agents.get(id)) else {
+        let agent = self.sessions.find_agent(&agent_id);
+        let Some(agent) = agent.and_then(|slot| self.sessions.agent(slot)) else {
             return page;
         };
         let mut last = after;
-        for (serial, slot) in agent.members.behind(after) {
+        for (serial, slot) in agent.sessions.iter_after(after) {
             let Some(entry) = self.sessions.get(slot) else {
+                debug_assert!(false, "an agent has only sessions that there are");
                 continue;
             };
-            if self.end_of(slot, now).is_some() {
+            if self.ending(slot, now).is_some() {
                 continue;
             }
             if page.sessions.len() == limit {
@@ -36,50 +39,51 @@ impl Store {
         page
     }
 
-    /// How many sessions are live, and how many are past their time and not ended yet. Those that
-    /// may have been idle for too long are looked at, at most `max` of them.
+    /// Returns how many sessions are live, and how many have ended and were not removed yet.
+    /// Sessions that may have been idle for too long are looked at, at most `max` of them.
     pub fn counts(&mut self, max: u32, now: Timestamp) -> (usize, usize) {
-        self.advance_scan(max, now);
-        let over = self.expiry.count_to(&self.scanned_to);
-        (self.sessions.len().saturating_sub(over), over)
+        let lifetimes = &self.lifetimes;
+        self.expiry.scan(&mut self.sessions, lifetimes, max, now);
+        let ended = self.expiry.ended();
+        (self.sessions.len().saturating_sub(ended), ended)
     }
 
-    /// The events.
+    /// Returns the events.
     #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.events
     }
 
-    /// The events, to wait for them.
+    /// Returns the events, to wait for them.
     pub fn events_mut(&mut self) -> &mut EventLog {
         &mut self.events
     }
 
-    /// How many creates wait for the guard.
+    /// Returns how many creates are in flight.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        self.reserved
+        self.sessions.reserved()
     }
 
-    /// How many agents anything is kept of.
+    /// Returns how many agents have sessions or creates in flight.
     #[must_use]
     pub fn agents(&self) -> usize {
-        self.agents.len()
+        self.sessions.agent_count()
     }
 
-    /// How many revocations the guard has not confirmed.
+    /// Returns how many revocations the guard has not confirmed.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// What counts against `max-state-bytes`.
+    /// Returns what counts against `max-state-bytes`.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.budget.used()
     }
 
-    /// Counts since the start.
+    /// Returns counts since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals

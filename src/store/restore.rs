@@ -1,52 +1,33 @@
-//! Taking records back (R23): in any order, each as often as it comes.
+//! Restoring records (R23): in any order, each as often as it comes.
 //!
-//! Of two records with one key the newer counts, and the end of a session counts above all (R12).
-//! What belongs together may come apart: a child that is here before its parent is over until that
-//! comes, and what a kill switch was for is over when both are here. So nothing has to be put right at
-//! the end, and whoever comes across such a session ends it, as any other that is over.
+//! Of two records with one key the newer counts, and the end of a session counts before all others
+//! (R12). Records that belong together may come apart: a child without its parent has ended until
+//! the parent is restored, and a session that a restored cut-off revokes has ended as soon as both
+//! are there. So there is no last step that repairs the state: such sessions are ended by the calls
+//! that find them, as any other that has expired.
 
-use std::cmp::Ordering;
-use std::hash::BuildHasher;
 use std::rc::Rc;
 
-use super::decode::{DecodedBody, Meta, Restored, UnconfirmedRevocation};
-use super::{Entry, Link, Links, Store, TOMBSTONE, pending_size};
-use crate::collections::table::Table;
 use crate::domain::error::{Error, Limit};
-use crate::domain::id::SessionId;
+use crate::domain::superseded::Superseded;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::FingerprintKey;
-use crate::persistence::change_feed::{CutoffRecord, RecordKind, Tombstone};
-use crate::persistence::record::Change;
-use crate::store::revocations::{Owner, PendingKey, of_use_until};
-
-/// The time inside as restored records have it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RestoredTime {
-    /// The latest since an earlier time was accepted last.
-    time: Timestamp,
-    /// The lowest sequence number of a record with that time or an earlier one.
-    since: u64,
-    /// The latest before the acceptance.
-    before: Timestamp,
-}
-
-impl Default for RestoredTime {
-    fn default() -> Self {
-        Self {
-            time: Timestamp::default(),
-            since: u64::MAX,
-            before: Timestamp::default(),
-        }
-    }
-}
-
-/// How many bytes can be taken back: what an instance can be configured to hold.
-const MAX_RESTORED: u64 = 3 << 30;
+use crate::persistence::change_feed::{FeedSlot, Tombstone};
+use crate::persistence::decode::{DecodedRecord, decode};
+use crate::persistence::record::{
+    Change, CutoffRecord, EndedRecord, MetaRecord, RecordBody, SessionRecord,
+    UnconfirmedRevocation, refused,
+};
+use crate::store::budget::{TOMBSTONE_SIZE, pending_size, session_size};
+use crate::store::entry::{Entry, NewEntry};
+use crate::store::plan::NewToken;
+use crate::store::revocations::{Owner, PendingKey, needed_until};
+use crate::store::slots::SessionSlot;
+use crate::store::state::{RecordKind, Store};
 
 impl Store {
-    /// Takes records back, all or none of them. Returns the time inside as all restored records have
-    /// it, and the key of the fingerprints if it was among them.
+    /// Restores records, all or none of them. Returns the time inside according to all restored
+    /// records, and the key of the fingerprints if it was among them.
     ///
     /// # Errors
     /// [`Error::NoStateKey`], [`Error::RefusedRecord`], [`Error::LimitReached`].
@@ -54,362 +35,313 @@ impl Store {
         &mut self,
         changes: &[Change],
     ) -> Result<(Timestamp, Option<Rc<FingerprintKey>>), Error> {
-        if self.feed.is_none() {
-            return Err(Error::NoStateKey);
-        }
         let records = changes.iter().map(|change| self.read(change));
-        let records: Vec<Restored> = records.collect::<Result<_, Error>>()?;
-        let size = records
-            .iter()
-            .map(Restored::size)
-            .fold(self.bytes, u64::saturating_add);
-        // What there was may be more than there could be made now: that what ends leaves something behind
-        // is never refused, and some of it may come twice.
-        if size > MAX_RESTORED {
+        let records: Vec<DecodedRecord> = match self.feed {
+            Some(_) => records.collect::<Result<_, Error>>()?,
+            None => return Err(Error::NoStateKey),
+        };
+        let sizes = records.iter().map(|record| restored_size(&record.body));
+        if !self.budget.can_restore(sizes.fold(0, u64::saturating_add)) {
             return Err(Error::LimitReached(Limit::StateBytes));
         }
-        self.restored = true;
+        self.lifetimes.set_restored();
         for record in records {
-            self.take_time_back(&record);
-            self.take_back(record);
+            self.restore_record(record);
         }
+        let time = self.clock_history.restored_time();
         if let Some(feed) = &mut self.feed {
-            let RestoredTime {
-                time,
-                since,
-                before,
-            } = self.restored_time;
-            feed.note_recorded(time);
-            if self.clocks_accepted > 0 {
-                feed.restore_acceptance(since, before);
+            feed.set_recorded_at(time);
+            if let Some(acceptance) = self.clock_history.restored_acceptance() {
+                feed.restore_acceptance(acceptance.sequence, acceptance.before);
             }
         }
         let key = self.fingerprint_key.as_ref().map(|(key, _)| Rc::clone(key));
-        Ok((self.restored_time.time, key))
+        Ok((time, key))
     }
 
-    /// The time inside is the latest of the records that were written since an earlier time was
-    /// accepted last (R6). What changed before that acceptance has the time before it, also when this
-    /// instance gives it again.
-    fn take_time_back(&mut self, record: &Restored) {
-        let restored = &mut self.restored_time;
-        match record.clocks_accepted.cmp(&self.clocks_accepted) {
-            Ordering::Less => restored.before = restored.before.max(record.at),
-            Ordering::Equal => {
-                restored.time = restored.time.max(record.at);
-                restored.since = restored.since.min(record.sequence);
-            }
-            Ordering::Greater => {
-                self.clocks_accepted = record.clocks_accepted;
-                *restored = RestoredTime {
-                    time: record.at,
-                    since: record.sequence,
-                    before: restored.before.max(restored.time),
-                };
-            }
-        }
-    }
-
-    /// Nothing comes back any more: what never found its parent is over, and needs no place where it
-    /// waits.
+    /// Ends the restore: orphans whose parents were not restored have ended.
     pub fn end_restoring(&mut self) {
-        self.orphans = Table::default();
+        self.sessions.drop_orphans();
     }
 
-    fn take_back(&mut self, record: Restored) {
-        let sequence = record.sequence;
-        self.serial = self.serial.max(record.serial);
-        self.epoch = self.epoch.max(record.epoch);
-        if let Some(feed) = &mut self.feed {
-            feed.note_sequence(sequence);
+    /// Reads a record, and checks that this instance can hold it.
+    fn read(&self, change: &Change) -> Result<DecodedRecord, Error> {
+        let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
+        let record = decode(change, &feed.keys, self.limits.workspace_id)?;
+        match &record.body {
+            RecordBody::Meta(meta) => {
+                let known = self.fingerprint_key.as_ref();
+                if known.is_some_and(|(known, _)| known.secret() != meta.key.secret()) {
+                    let why = "fingerprint-key is that of other sessions";
+                    return Err(refused(&change.key, why));
+                }
+            }
+            RecordBody::Session(it) => {
+                let session = &it.session;
+                let role = &session.attributes.role;
+                if !self.sessions.can_index(&session.agent_id, role) {
+                    // Once in some 2^64 pairs; another instance draws another seed.
+                    let why = "agent or role has the same hash as another in this instance";
+                    return Err(refused(&change.key, why));
+                }
+            }
+            _ => {}
         }
-        let slot = match record.what {
-            DecodedBody::Meta(meta) => self.take_meta_back(sequence, meta),
-            DecodedBody::Revoked(number) => self.take_revoked_back(sequence, number),
-            DecodedBody::Session(entry, unconfirmed) => {
-                self.take_session_back(sequence, *entry, unconfirmed)
+        Ok(record)
+    }
+
+    fn restore_record(&mut self, record: DecodedRecord) {
+        let header = record.header;
+        let sequence = header.sequence;
+        self.clock_history
+            .restore(sequence, header.at, header.clocks_accepted);
+        self.sessions.raise_serial_to(header.last_serial);
+        self.epochs.raise_to(header.last_epoch);
+        if let Some(feed) = &mut self.feed {
+            feed.raise_sequence_to(sequence);
+        }
+        let slot = match record.body {
+            RecordBody::Meta(meta) => self.restore_meta(sequence, meta),
+            RecordBody::Session(session) => self.restore_session(sequence, *session),
+            RecordBody::Ended(ended) => self.restore_ended(sequence, ended),
+            RecordBody::Cutoff(cutoff) => self.restore_cutoff(sequence, cutoff),
+            RecordBody::Revocation(number, revocation) => {
+                self.restore_revocation(sequence, number, revocation)
             }
-            DecodedBody::Ended(id, until, unconfirmed) => {
-                self.take_end_back(sequence, id, until, unconfirmed)
-            }
-            DecodedBody::CutOff(switch) => self.take_cut_off_back(sequence, switch),
-            DecodedBody::Revocation(number, debt) => {
-                self.take_revocation_back(sequence, number, debt)
-            }
+            RecordBody::Revoked(number) => self.restore_revoked(sequence, number),
         };
         if record.is_outdated
             && let Some(slot) = slot
             && let Some(feed) = &mut self.feed
         {
-            feed.note_outdated(slot);
+            feed.mark_outdated(slot);
         }
     }
 
-    fn take_meta_back(&mut self, sequence: u64, meta: Meta) -> Option<u32> {
+    fn restore_meta(&mut self, sequence: u64, meta: MetaRecord) -> Option<FeedSlot> {
         let feed = self.feed.as_mut()?;
-        // The newest one alone says where the events have got to: one that closes a run counts them
-        // exactly, where those before it keep room ahead.
-        let slot = feed.place_meta(sequence)?;
-        match meta.closed_run {
-            Some(_) => feed.go_on_behind(meta.events),
-            None => feed.events = meta.events,
-        }
-        self.events.go_on_behind(meta.events, meta.closed_run);
+        // Only the newest one says how far the events have got: one that closes a run counts them
+        // exactly, those before it have reserved numbers.
+        let slot = feed.restore_meta(sequence)?;
+        feed.restore_events(meta.events, meta.closed_run.is_some());
+        self.events.continue_after(meta.events, meta.closed_run);
         self.fingerprint_key = Some((meta.key, meta.salt));
         Some(slot)
     }
 
-    fn take_session_back(
-        &mut self,
-        sequence: u64,
-        mut entry: Entry,
-        unconfirmed: Vec<UnconfirmedRevocation>,
-    ) -> Option<u32> {
-        let id = entry.session.id;
+    fn restore_session(&mut self, sequence: u64, record: SessionRecord) -> Option<FeedSlot> {
+        let id = record.session.id;
         if self.tombstone(id).is_some() {
             return None;
         }
-        if let Ok(slot) = self.slot_of(id) {
+        if let Some(slot) = self.sessions.slot_of(id) {
             if self.changed_at(slot) >= sequence {
                 return None;
             }
-            self.take_out_quietly(slot);
+            self.remove_older(slot);
         }
-        entry.unconfirmed = self.owe_back(Owner::Session(id), unconfirmed);
-        self.serial = self.serial.max(entry.serial);
-        self.epoch = self.epoch.max(entry.created_epoch);
-        let parent = entry.session.parent;
-        let superseded: Vec<u64> = entry
-            .superseded
-            .tokens()
-            .iter()
-            .map(|it| it.fingerprint.key())
-            .collect();
-        let session = &entry.session;
-        entry.agent = self.agents.reserve(&session.agent_id);
-        entry.role = self.roles.reserve(&session.attributes.role);
-        let (agent, role) = (entry.agent, entry.role);
-        let slot = self.insert(entry).slot;
-        self.agents.release(agent);
-        self.roles.release(role);
-        for token in superseded {
-            if !self.by_fingerprint.contains(token) {
-                self.by_fingerprint.insert(token, slot);
-            }
-        }
+        let unconfirmed = self.add_unconfirmed(Owner::Session(id), record.unconfirmed);
+        self.sessions.raise_serial_to(record.serial);
+        self.epochs.raise_to(record.created_epoch);
+        let parent = record.session.parent;
+        let agent_id = record.session.agent_id;
+        let attributes = &record.session.attributes;
+        let (agent, role) = self.sessions.reserve_buckets(&agent_id, &attributes.role);
+        let mut entry = Entry::from(NewEntry {
+            session: record.session,
+            serial: record.serial,
+            agent,
+            role,
+            parent: None,
+            created_epoch: record.created_epoch,
+            lifetime: record.lifetime,
+            used_at: record.used_at,
+            token: NewToken {
+                fingerprint: record.fingerprint,
+                handle: record.handle,
+                expires_at: record.token_expires_at,
+            },
+        });
+        entry.latest_end = record.until;
+        entry.unconfirmed = unconfirmed;
+        entry.superseded = Superseded::restored(record.superseded, record.grace);
+        let slot = self.insert(entry);
+        self.sessions.release_buckets(agent, role);
+        self.sessions.add_superseded(slot);
         if let Some(parent) = parent {
-            match self.slot_of(parent) {
-                Ok(parent) => self.come_below(parent, slot),
-                Err(_) => self.wait_for(parent, slot),
+            if let Some(parent) = self.sessions.slot_of(parent) {
+                self.attach(parent, slot);
+            } else {
+                self.sessions.add_orphan(parent, slot);
+                self.update_end(slot);
             }
         }
-        let place = id.key();
-        for child in self.orphans.remove(place).unwrap_or_default() {
-            let is_child =
-                |entry: &Entry| entry.parent == Link::NONE && entry.session.parent == Some(id);
-            if self.sessions.get(child).is_some_and(is_child) {
-                self.come_below(slot, child);
+        for child in self.sessions.take_orphans(id) {
+            if self.sessions.is_orphan_of(child, id) {
+                self.attach(slot, child);
             }
         }
-        let record = self
-            .feed
-            .as_mut()?
-            .place(sequence, RecordKind::Session(slot));
-        self.sessions.get_mut(slot)?.record = record.into();
+        let kind = RecordKind::Session(slot);
+        let record = self.feed.as_mut()?.restore(sequence, kind);
+        self.sessions.get_mut(slot)?.record = Some(record);
         Some(record)
     }
 
-    fn take_end_back(
-        &mut self,
-        sequence: u64,
-        id: SessionId,
-        until: Timestamp,
-        unconfirmed: Vec<UnconfirmedRevocation>,
-    ) -> Option<u32> {
-        if let Ok(slot) = self.slot_of(id) {
-            self.take_out_quietly(slot);
+    fn restore_ended(&mut self, sequence: u64, record: EndedRecord) -> Option<FeedSlot> {
+        let id = record.id;
+        if let Some(slot) = self.sessions.slot_of(id) {
+            self.remove_older(slot);
         }
-        let place = id.key();
-        if let Some((slot, ended)) = self.feed.as_ref()?.ended(place, id) {
-            if self.feed.as_ref()?.row(slot)?.changed >= sequence {
+        if let Some((slot, tombstone)) = self.feed.as_ref()?.tombstone(id) {
+            if self.feed.as_ref()?.get(slot)?.changed >= sequence {
                 return None;
             }
-            let unconfirmed = ended.unconfirmed.clone();
-            self.forgive(&unconfirmed);
+            let unconfirmed = tombstone.unconfirmed.clone();
+            self.drop_unconfirmed(&unconfirmed);
             self.feed.as_mut()?.remove(slot);
-            self.bytes = self.bytes.saturating_sub(TOMBSTONE);
+            self.budget.release(TOMBSTONE_SIZE);
         }
-        let unconfirmed = self.owe_back(Owner::Session(id), unconfirmed);
-        let ended = Tombstone {
+        let unconfirmed = self.add_unconfirmed(Owner::Session(id), record.unconfirmed);
+        let tombstone = Tombstone {
             id,
-            place,
-            own_until: until,
-            until: of_use_until(until, &unconfirmed),
+            session_until: record.until,
+            until: needed_until(record.until, &unconfirmed),
             unconfirmed,
         };
-        self.bytes = self.bytes.saturating_add(TOMBSTONE);
-        Some(
-            self.feed
-                .as_mut()?
-                .place(sequence, RecordKind::Tombstone(Box::new(ended))),
-        )
+        self.budget.add(TOMBSTONE_SIZE);
+        let kind = RecordKind::Tombstone(Box::new(tombstone));
+        Some(self.feed.as_mut()?.restore(sequence, kind))
     }
 
-    fn take_cut_off_back(&mut self, sequence: u64, switch: CutoffRecord) -> Option<u32> {
+    fn restore_cutoff(&mut self, sequence: u64, cutoff: CutoffRecord) -> Option<FeedSlot> {
         let feed = self.feed.as_mut()?;
-        if feed.has_switch(switch.epoch) {
+        if feed.has_cutoff(cutoff.epoch) {
             return None;
         }
-        let epoch = switch.epoch;
-        self.restored_cutoffs.get_or_insert_default().note(&switch);
-        self.epoch = self.epoch.max(epoch);
-        self.bytes = self.bytes.saturating_add(TOMBSTONE);
-        Some(feed.place(sequence, RecordKind::CutOff(Box::new(switch))))
+        self.epochs.restore(&cutoff);
+        self.budget.add(TOMBSTONE_SIZE);
+        Some(feed.restore(sequence, RecordKind::Cutoff(Box::new(cutoff))))
     }
 
-    fn take_revoked_back(&mut self, sequence: u64, number: u64) -> Option<u32> {
-        self.give_way(sequence, number)?;
-        self.bytes = self.bytes.saturating_add(TOMBSTONE);
-        let revoked = RecordKind::Revoked(number, Timestamp::default());
-        Some(self.feed.as_mut()?.place(sequence, revoked))
-    }
-
-    /// An older record of a token that was issued in vain gives way; nothing where it is not older.
-    fn give_way(&mut self, sequence: u64, number: u64) -> Option<()> {
-        let Some((slot, row)) = self.feed.as_ref()?.revocation(number) else {
-            return Some(());
-        };
-        if row.changed >= sequence {
-            return None;
-        }
-        match row.about {
-            RecordKind::Revocation(_, key) => self.forgive(&[key]),
-            _ => self.bytes = self.bytes.saturating_sub(TOMBSTONE),
-        }
-        self.feed.as_mut()?.remove(slot);
-        Some(())
-    }
-
-    fn take_revocation_back(
+    fn restore_revocation(
         &mut self,
         sequence: u64,
         number: u64,
-        debt: UnconfirmedRevocation,
-    ) -> Option<u32> {
-        self.give_way(sequence, number)?;
-        if self.handles.contains(self.seed.hash_one(&debt.handle)) {
-            // Its token is a session's, whose end has it revoked. The record is of no use, and is given
-            // again as such: otherwise it would stay in the store under its old key for ever.
-            return self.take_revoked_back(sequence, number);
+        revocation: UnconfirmedRevocation,
+    ) -> Option<FeedSlot> {
+        if !self.remove_older_revocation(sequence, number) {
+            return None;
         }
-        let key = *self
-            .owe_back(Owner::Nobody(Link::NONE), vec![debt])
-            .first()?;
-        let record = self
-            .feed
-            .as_mut()?
-            .place(sequence, RecordKind::Revocation(number, key));
-        self.pending.set_record(&key, record.into());
+        if self.sessions.has_handle(&revocation.handle) {
+            // The token is a session's, whose end has it revoked. The record is not needed, and is
+            // written again as such: otherwise the host would keep it for ever.
+            return self.restore_revoked(sequence, number);
+        }
+        let owner = Owner::Discarded(None);
+        let key = *self.add_unconfirmed(owner, vec![revocation]).first()?;
+        let kind = RecordKind::Revocation(number, key);
+        let record = self.feed.as_mut()?.restore(sequence, kind);
+        self.pending.set_record(&key, record);
         Some(record)
     }
 
-    /// When the session's record changed last.
-    fn changed_at(&self, slot: u32) -> u64 {
-        let record = self.sessions.get(slot).and_then(|entry| entry.record.get());
-        let row = record.and_then(|record| self.feed.as_ref()?.row(record));
-        row.map_or(0, |row| row.changed)
+    fn restore_revoked(&mut self, sequence: u64, number: u64) -> Option<FeedSlot> {
+        if !self.remove_older_revocation(sequence, number) {
+            return None;
+        }
+        self.budget.add(TOMBSTONE_SIZE);
+        let kind = RecordKind::Revoked(number);
+        Some(self.feed.as_mut()?.restore(sequence, kind))
     }
 
-    /// A session gives way to a newer record of it: nothing happens to it that anybody should hear
-    /// of, and those below it wait for it to come back.
-    fn take_out_quietly(&mut self, slot: u32) {
-        let children: Vec<u32> = self.children_of(slot).collect();
-        let Some(id) = self.sessions.get(slot).map(|entry| entry.session.id) else {
+    /// Removes the record of this revocation if it is older. Returns whether there is none left.
+    fn remove_older_revocation(&mut self, sequence: u64, number: u64) -> bool {
+        let Some(feed) = &mut self.feed else {
+            return false;
+        };
+        let Some((slot, entry)) = feed.revocation(number) else {
+            return true;
+        };
+        if entry.changed >= sequence {
+            return false;
+        }
+        let pending = match entry.kind {
+            RecordKind::Revocation(_, key) => Some(key),
+            _ => None,
+        };
+        feed.remove(slot);
+        match pending {
+            Some(key) => self.drop_unconfirmed(&[key]),
+            None => self.budget.release(TOMBSTONE_SIZE),
+        }
+        true
+    }
+
+    /// Returns the sequence number of the last change of the session's record.
+    fn changed_at(&self, slot: SessionSlot) -> u64 {
+        let record = self.sessions.get(slot).and_then(|entry| entry.record);
+        let entry = record.and_then(|record| self.feed.as_ref()?.get(record));
+        entry.map_or(0, |entry| entry.changed)
+    }
+
+    /// Removes a session that a newer record replaces. It does not end: there is no event, and its
+    /// children wait for it as orphans.
+    fn remove_older(&mut self, slot: SessionSlot) {
+        for child in self.sessions.separate(slot) {
+            self.update_end(child);
+        }
+        let Some(entry) = self.remove(slot) else {
+            debug_assert!(false, "only a session that is there is replaced");
             return;
         };
-        for child in children {
-            let below = self.below(child);
-            if let Some(root) = self
-                .leave_parent(child)
-                .and_then(|root| self.sessions.get_mut(root))
-            {
-                root.descendants = root.descendants.saturating_sub(below);
-            }
-            if let Some(entry) = self.sessions.get_mut(child) {
-                entry.descendants = below.saturating_sub(1);
-            }
-            self.wait_for(id, child);
-        }
-        if let Some(root) = self
-            .leave_parent(slot)
-            .and_then(|root| self.sessions.get_mut(root))
-        {
-            root.descendants = root.descendants.saturating_sub(1);
-        }
-        let Some(entry) = self.take_out(slot) else {
-            return;
-        };
-        self.handles.remove(self.seed.hash_one(&entry.handle));
-        self.forgive(&entry.unconfirmed);
+        self.sessions.remove_handle(&entry.handle);
+        self.drop_unconfirmed(&entry.unconfirmed);
         if let Some(feed) = &mut self.feed
-            && let Some(record) = entry.record.get()
+            && let Some(record) = entry.record
         {
             feed.remove(record);
         }
     }
 
-    /// The session and all below it.
-    fn below(&self, slot: u32) -> u32 {
-        let below = self.descendants_of(slot).len().saturating_add(1);
-        u32::try_from(below).unwrap_or(u32::MAX)
-    }
-
-    /// A child that is here before its parent. It is over until that comes.
-    fn wait_for(&mut self, parent: SessionId, child: u32) {
-        let place = parent.key();
-        match self.orphans.get_mut(place) {
-            Some(children) => children.push(child),
-            None => self.orphans.insert(place, vec![child]),
-        }
-        self.note_end(child);
-    }
-
-    /// A session and its parent are both here.
-    fn come_below(&mut self, parent: u32, slot: u32) {
-        let below = self.below(slot);
-        if let Some(entry) = self.sessions.get_mut(slot) {
-            entry.parent = parent.into();
-            entry.siblings = Links::NONE;
-            entry.descendants = 0;
-        }
-        self.join_parent(parent, slot);
-        let root = self.chain(parent).last().map(|(root, _)| root);
-        if let Some(root) = root.and_then(|root| self.sessions.get_mut(root)) {
-            root.descendants = root.descendants.saturating_add(below);
-        }
-        self.note_end(slot);
-        for below in self.descendants_of(slot) {
-            self.note_end(below);
+    /// Attaches a session to its parent, now that both are there.
+    fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
+        self.sessions.attach(parent, child);
+        self.update_end(child);
+        for descendant in self.sessions.descendants_of(child) {
+            self.update_end(descendant);
         }
     }
 
-    /// The guard is still to revoke these.
-    fn owe_back(&mut self, owner: Owner, debts: Vec<UnconfirmedRevocation>) -> Vec<PendingKey> {
-        let owe = |debt: UnconfirmedRevocation| {
-            self.handles.insert(self.seed.hash_one(&debt.handle), ());
-            self.add_pending(owner, debt.handle, debt.token_expires_at)
+    /// Adds revocations that the guard had not confirmed.
+    fn add_unconfirmed(
+        &mut self,
+        owner: Owner,
+        revocations: Vec<UnconfirmedRevocation>,
+    ) -> Vec<PendingKey> {
+        let add = |revocation: UnconfirmedRevocation| {
+            self.sessions.add_handle(&revocation.handle);
+            self.add_pending(owner, revocation.handle, revocation.token_expires_at)
         };
-        debts.into_iter().map(owe).collect()
+        revocations.into_iter().map(add).collect()
     }
+}
 
-    /// The guard is not to revoke these, as far as it was asked on behalf of a record that gives way to
-    /// a newer one.
-    fn forgive(&mut self, unconfirmed: &[PendingKey]) {
-        for key in unconfirmed {
-            if let Some(settled) = self.pending.settle(key) {
-                self.handles.remove(self.seed.hash_one(&settled.handle));
-                self.bytes = self.bytes.saturating_sub(pending_size(&settled.handle));
-            }
+/// Returns what a restored record counts against `max-state-bytes`.
+fn restored_size(body: &RecordBody) -> u64 {
+    let pending = |revocations: &[UnconfirmedRevocation]| {
+        let sizes = revocations.iter().map(|it| pending_size(&it.handle));
+        sizes.fold(0, u64::saturating_add)
+    };
+    match body {
+        RecordBody::Meta(_) => 0,
+        RecordBody::Session(record) => {
+            let attributes = &record.session.attributes;
+            let superseded = Superseded::size_of(record.superseded.len());
+            session_size(attributes, &record.handle, superseded)
+                .saturating_add(pending(&record.unconfirmed))
         }
+        RecordBody::Ended(record) => pending(&record.unconfirmed).saturating_add(TOMBSTONE_SIZE),
+        RecordBody::Cutoff(_) | RecordBody::Revoked(_) => TOMBSTONE_SIZE,
+        RecordBody::Revocation(_, revocation) => pending_size(&revocation.handle),
     }
 }

@@ -1,104 +1,90 @@
-//! Kill switches of instances before this one (R31). What they were for and had not ended yet may come
-//! back: it is over from then on, and cleared away a part at a time.
+//! The cut-offs of instances before this one (R31). They also revoke sessions that are restored
+//! after them.
 
-use super::{Entry, Store};
+use crate::domain::epoch::Epoch;
 use crate::domain::id::AgentId;
 use crate::domain::session::{RevokeFilter, Role};
-use crate::domain::timestamp::Timestamp;
-use crate::persistence::change_feed::CutoffRecord;
-use crate::store::session_index::Epoch;
+use crate::persistence::record::CutoffRecord;
+use crate::store::entry::Entry;
+use crate::store::slots::SessionSlot;
 
-/// How many slots one call looks at for what kill switches of instances before this one were for
-/// (R20).
-const MAX_LOOKED_AT: u32 = 10_000;
-
-/// Kill switches of instances before this one: the newest of each kind.
+/// The cut-offs of instances before this one: the newest of each kind.
 #[derive(Debug, Default)]
 pub struct RestoredCutoffs {
     everything: Epoch,
-    agents: Newest<AgentId>,
-    roles: Newest<Role>,
-    /// Slots before this one are cleared.
-    slot: u32,
+    agents: NewestEpochs<AgentId>,
+    roles: NewestEpochs<Role>,
+    /// The last slot that was checked.
+    pub checked: Option<SessionSlot>,
 }
 
-/// The newest kill switch for each of some things, in their order.
+/// The newest epoch of each key, sorted by key.
 #[derive(Debug)]
-struct Newest<K>(Vec<(K, Epoch)>);
+struct NewestEpochs<K>(Vec<(K, Epoch)>);
 
-impl<K> Default for Newest<K> {
+impl<K> Default for NewestEpochs<K> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<K: Ord> Newest<K> {
-    fn note(&mut self, key: K, epoch: Epoch) {
+impl<K: Ord> NewestEpochs<K> {
+    fn add(&mut self, key: K, epoch: Epoch) {
         match self.0.binary_search_by(|(other, _)| other.cmp(&key)) {
-            Err(place) => self.0.insert(place, (key, epoch)),
-            Ok(place) => {
-                if let Some((_, newest)) = self.0.get_mut(place) {
+            Err(index) => self.0.insert(index, (key, epoch)),
+            Ok(index) => {
+                if let Some((_, newest)) = self.0.get_mut(index) {
                     *newest = epoch.max(*newest);
                 }
             }
         }
     }
 
-    fn get(&self, key: &K) -> Option<&Epoch> {
-        let place = self.0.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-        self.0.get(place).map(|(_, epoch)| epoch)
+    /// Returns the newest epoch of this key; the first epoch, which revokes nothing, if there is
+    /// none.
+    fn get(&self, key: &K) -> Epoch {
+        let index = self.0.binary_search_by(|(other, _)| other.cmp(key));
+        let entry = index.ok().and_then(|index| self.0.get(index));
+        entry.map_or(Epoch::default(), |(_, epoch)| *epoch)
     }
 }
 
 impl RestoredCutoffs {
-    /// This one came back.
-    pub(super) fn note(&mut self, switch: &CutoffRecord) {
-        let epoch = switch.epoch;
-        match &switch.filter {
-            RevokeFilter::Agent(agent) => self.agents.note(*agent, epoch),
-            RevokeFilter::Role(role) => self.roles.note(role.clone(), epoch),
+    /// Adds a cut-off that was restored.
+    pub fn add(&mut self, cutoff: &CutoffRecord) {
+        let epoch = cutoff.epoch;
+        match &cutoff.filter {
+            RevokeFilter::Agent(agent) => self.agents.add(*agent, epoch),
+            RevokeFilter::Role(role) => self.roles.add(role.clone(), epoch),
             RevokeFilter::Everything | RevokeFilter::Root(_) => {
                 self.everything = epoch.max(self.everything);
             }
         }
     }
+
+    /// Returns whether one of them revokes the session.
+    #[must_use]
+    pub fn revokes(&self, entry: &Entry) -> bool {
+        let session = &entry.session;
+        let began = entry.created_epoch;
+        began < self.everything
+            || began < self.agents.get(&session.agent_id)
+            || began < self.roles.get(&session.attributes.role)
+    }
 }
 
-impl Store {
-    /// Ends a part of what kill switches of instances before this one were for and has come back
-    /// without its end. The guard's part is pending.
-    pub fn clear_away_before(&mut self, now: Timestamp) {
-        for _ in 0..MAX_LOOKED_AT {
-            let Some(before) = &mut self.restored_cutoffs else {
-                return;
-            };
-            let slot = before.slot;
-            before.slot = slot.saturating_add(1);
-            if slot >= self.sessions.slots() {
-                self.restored_cutoffs = None;
-            } else if self
-                .sessions
-                .get(slot)
-                .is_some_and(|entry| self.is_revoked_by_restored(entry))
-            {
-                self.end_if_over(slot, now);
-            }
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Whether a kill switch of an instance before this one was for the session.
-    pub(super) fn is_revoked_by_restored(&self, entry: &Entry) -> bool {
-        let Some(before) = &self.restored_cutoffs else {
-            return false;
-        };
-        let session = &entry.session;
-        let eras = [
-            Some(&before.everything),
-            before.agents.get(&session.agent_id),
-            before.roles.get(&session.attributes.role),
-        ];
-        eras.into_iter()
-            .flatten()
-            .any(|epoch| entry.created_epoch < *epoch)
+    #[test]
+    fn r31_the_newest_cut_off_of_each_key_counts() {
+        let mut newest = NewestEpochs::default();
+        for (key, epoch) in [("b", 2), ("a", 5), ("b", 7), ("b", 3)] {
+            newest.add(key, Epoch::new(epoch));
+        }
+        assert_eq!(newest.get(&"a"), Epoch::new(5));
+        assert_eq!(newest.get(&"b"), Epoch::new(7));
+        assert_eq!(newest.get(&"c"), Epoch::default());
     }
 }

@@ -1,33 +1,37 @@
-//! What the guard has been told, or is to be told, to revoke and has not confirmed (R12).
+//! The revocations that the guard has not confirmed (R12).
 //!
-//! A revocation stands here from before the guard is asked until it has confirmed, so that nothing
-//! is lost when it fails or the call is cancelled; or until the token's own time is over.
+//! A revocation is pending from before the guard is asked until it has confirmed, so that nothing
+//! is lost when the guard fails or the call is cancelled; or until the token expires by itself.
 
 use std::rc::Rc;
 
-use crate::collections::list::Link;
-use crate::collections::ordered::{Due, Ordered};
+use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
 use crate::domain::id::SessionId;
 use crate::domain::timestamp::Timestamp;
+use crate::persistence::change_feed::FeedSlot;
+use crate::store::slots::PendingSlot;
 
-/// Names a pending revocation.
+/// When a token expires by itself, and the slot of its revocation. Ordered by both.
+type Due = (Timestamp, PendingSlot);
+
+/// Identifies a pending revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingKey {
-    /// Where it stands.
+    /// Where it is in the order.
     due: Due,
-    /// Tells it from every other that ever stood there.
+    /// Distinguishes it from every other that was ever there.
     number: u64,
 }
 
 /// The revocations that are not confirmed.
 #[derive(Debug)]
 pub struct PendingRevocations {
-    revocations: Slab<Pending>,
+    revocations: Slab<PendingSlot, Pending>,
     /// In the order in which their tokens expire by themselves.
     order: Ordered<Due>,
-    /// The last one that the guard was asked for; the next batch goes on behind it.
-    last_asked: Due,
+    /// The last one that the guard was asked for; the next batch begins after it.
+    last_asked: Option<Due>,
     numbers: u64,
 }
 
@@ -43,33 +47,34 @@ struct Pending {
 pub enum Owner {
     /// A session's, live or ended.
     Session(SessionId),
-    /// Nobody's: it was issued in vain. The slot of its record in the feed, if it has one.
-    Nobody(Link),
+    /// No session's: it was issued for a create or a renewal that failed. Its record in the feed,
+    /// if it has one.
+    Discarded(Option<FeedSlot>),
 }
 
-/// A revocation that needs no more asking.
+/// A revocation that is pending no longer.
 #[derive(Debug)]
 pub struct Settled {
     /// Which one it was.
     pub key: PendingKey,
     /// Whose token it was.
     pub owner: Owner,
-    /// The guard's name for the token.
+    /// The guard's handle of the token.
     pub handle: Rc<str>,
 }
 
 impl PendingKey {
-    /// When the token expires by itself.
+    /// Returns when the token expires by itself.
     #[must_use]
     pub fn token_expires_at(&self) -> Timestamp {
         self.due.0
     }
 }
 
-/// Until when a record is of use: as long as what it is about could come back, and as long as the guard
-/// is to be asked for what it owes of it.
+/// Returns until when a record is needed: as long as its subject could be restored, and as long as
+/// one of its revocations is pending.
 #[must_use]
-pub fn of_use_until(until: Timestamp, unconfirmed: &[PendingKey]) -> Timestamp {
+pub fn needed_until(until: Timestamp, unconfirmed: &[PendingKey]) -> Timestamp {
     let unconfirmed = unconfirmed.iter().map(PendingKey::token_expires_at);
     unconfirmed.fold(until, Ord::max)
 }
@@ -79,14 +84,14 @@ impl Default for PendingRevocations {
         Self {
             revocations: Slab::new(),
             order: Ordered::default(),
-            last_asked: Due::default(),
+            last_asked: None,
             numbers: 0,
         }
     }
 }
 
 impl PendingRevocations {
-    /// How many there are.
+    /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.revocations.len()
@@ -111,29 +116,29 @@ impl PendingRevocations {
         PendingKey { due, number }
     }
 
-    /// The handle of one, while it is pending.
+    /// Returns the handle of one, while it is pending.
     #[must_use]
-    pub fn get(&self, key: &PendingKey) -> Option<Rc<str>> {
+    pub fn handle(&self, key: &PendingKey) -> Option<Rc<str>> {
         let pending = self.revocations.get(key.due.1)?;
         (pending.number == key.number).then(|| Rc::clone(&pending.handle))
     }
 
-    /// It has a record of its own in the feed, in this slot.
-    pub fn set_record(&mut self, key: &PendingKey, record: Link) {
+    /// Sets the record of one that belongs to no session.
+    pub fn set_record(&mut self, key: &PendingKey, record: FeedSlot) {
         if let Some(pending) = self.revocations.get_mut(key.due.1)
             && pending.number == key.number
         {
-            pending.owner = Owner::Nobody(record);
+            pending.owner = Owner::Discarded(Some(record));
         }
     }
 
-    /// Takes one out.
+    /// Removes one.
     pub fn settle(&mut self, key: &PendingKey) -> Option<Settled> {
-        self.get(key)?;
+        self.handle(key)?;
         self.remove(key.due)
     }
 
-    /// Takes one out whose token's time is over.
+    /// Removes one whose token has expired.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Settled> {
         let due = *self.order.first()?;
         if due.0 > now {
@@ -142,28 +147,31 @@ impl PendingRevocations {
         self.remove(due)
     }
 
-    /// The next ones to try, at most `max`: first those behind the last that was asked for.
+    /// Returns the next ones to try, at most `max`: first those after the last that was asked for.
     #[must_use]
     pub fn next_batch(&self, max: usize) -> Vec<PendingKey> {
         let max = max.min(self.len());
         let mut batch = Vec::with_capacity(max);
-        let mut next = self.order.first_after(&self.last_asked);
+        let mut next = self.order.first_after(|due| Some(*due) <= self.last_asked);
         while batch.len() < max {
             let Some(due) = next.or(self.order.first().copied()) else {
                 break;
             };
-            if let Some(pending) = self.revocations.get(due.1) {
-                let number = pending.number;
-                batch.push(PendingKey { due, number });
+            match self.revocations.get(due.1) {
+                Some(Pending { number, .. }) => batch.push(PendingKey {
+                    due,
+                    number: *number,
+                }),
+                None => debug_assert!(false, "the order has only revocations that are pending"),
             }
-            next = self.order.first_after(&due);
+            next = self.order.first_after(|other| *other <= due);
         }
         batch
     }
 
-    /// The guard is being asked for this one, so that it comes last the next time.
-    pub fn note_asked(&mut self, key: PendingKey) {
-        self.last_asked = key.due;
+    /// Records that the guard is asked for this one, so that it comes last the next time.
+    pub fn mark_asked(&mut self, key: PendingKey) {
+        self.last_asked = Some(key.due);
     }
 
     fn remove(&mut self, due: Due) -> Option<Settled> {
@@ -178,5 +186,50 @@ impl PendingRevocations {
             owner,
             handle,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default().after_seconds(seconds)
+    }
+
+    fn add(pending: &mut PendingRevocations, expires_at: u64) -> PendingKey {
+        let handle = format!("handle-{expires_at}").into();
+        pending.add(Owner::Discarded(None), handle, at(expires_at))
+    }
+
+    #[test]
+    fn r12_a_revocation_is_pending_until_it_is_settled_once_or_its_token_has_expired() {
+        let mut pending = PendingRevocations::default();
+        let [first, second] = [10, 20].map(|end| add(&mut pending, end));
+        assert_eq!(pending.handle(&first).as_deref(), Some("handle-10"));
+        assert!(pending.settle(&first).is_some() && pending.settle(&first).is_none());
+        assert!(pending.pop_expired(at(19)).is_none());
+        assert_eq!(pending.pop_expired(at(20)).unwrap().key, second);
+        assert_eq!(pending.len(), 0);
+    }
+
+    #[test]
+    fn a_key_does_not_find_another_revocation_in_its_slot() {
+        let mut pending = PendingRevocations::default();
+        let before = add(&mut pending, 10);
+        pending.settle(&before).unwrap();
+        let after = add(&mut pending, 10);
+        assert_ne!(before, after);
+        assert!(pending.handle(&before).is_none() && pending.settle(&before).is_none());
+        assert_eq!(pending.len(), 1);
+    }
+
+    #[test]
+    fn r20_batches_go_round_through_all_revocations() {
+        let mut pending = PendingRevocations::default();
+        let keys = [10, 20, 30].map(|end| add(&mut pending, end));
+        assert_eq!(pending.next_batch(2), keys[..2]);
+        pending.mark_asked(keys[1]);
+        assert_eq!(pending.next_batch(9), [keys[2], keys[0], keys[1]]);
     }
 }

@@ -1,13 +1,14 @@
-//! The sessions of each role: what a kill switch by role is for (R31).
+//! The sessions of each role, which a kill switch by role ends (R31).
 
 use crate::collections::list::List;
 use crate::domain::session::Role;
-use crate::store::session_index::{Members, SessionIndex};
+use crate::store::session_index::{SessionIndex, SessionSet};
+use crate::store::slots::{RoleSlot, SessionSlot};
 
 /// The roles.
-pub type Roles = SessionIndex<Role, List>;
+pub type Roles = SessionIndex<RoleSlot, Role, List<SessionSlot>>;
 
-impl Members for List {
+impl SessionSet for List<SessionSlot> {
     fn is_empty(&self) -> bool {
         self.first().is_none()
     }

@@ -1,160 +1,194 @@
-//! Sessions by agent and by role, each group with the cut-off that stops its creates (R13, R31).
+//! Sessions by agent and by role. Each agent and role has the cut-off that revokes its creates in
+//! flight (R13, R31).
 
 use std::hash::{BuildHasher, Hash};
 
 use crate::collections::slab::Slab;
+use crate::collections::slot::Slot;
 use crate::collections::table::{Seed, Table};
+use crate::domain::epoch::Epoch;
 
-/// Counts the cut-offs of an instance: a session or a create is stopped by those that came after it
-/// began.
-pub type Epoch = u64;
-
-/// Names a group that there is: while it has sessions, or creates that wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupId(u32);
-
-impl GroupId {
-    /// Names none.
-    pub const NONE: Self = Self(u32::MAX);
-}
-
-/// The groups of one kind of which anything is kept.
+/// The buckets of one kind of keys. A bucket is kept while it has sessions or creates in flight.
 #[derive(Debug)]
-pub struct SessionIndex<K, M> {
-    slots: Slab<Bucket<K, M>>,
-    by_key: Table<u32>,
+pub struct SessionIndex<S, K, M> {
+    buckets: Slab<S, Bucket<K, M>>,
+    by_key: Table<S>,
     seed: Seed,
 }
 
-/// What is kept of a group: while it has sessions, or creates that its cut-off must still be able
-/// to stop (R21).
+/// What is kept of a key: while it has sessions, or creates that its cut-off must still be able to
+/// revoke (R21).
 #[derive(Debug)]
 pub struct Bucket<K, M> {
     key: K,
-    /// What began before this era is stopped.
-    cut_off: Epoch,
-    /// Creates that wait for the guard.
+    /// What began before this epoch is revoked.
+    revoked_before: Epoch,
+    /// How many creates are in flight.
     reserved: usize,
     /// Its sessions.
-    pub members: M,
+    pub sessions: M,
 }
 
-/// The sessions of a group.
-pub trait Members: Default {
-    /// Whether there are none.
+/// The sessions of a bucket.
+pub trait SessionSet: Default {
+    /// Returns whether there are none.
     fn is_empty(&self) -> bool;
 }
 
 impl<K, M> Bucket<K, M> {
-    /// How many creates wait for the guard.
+    /// Returns how many creates are in flight.
     #[must_use]
     pub fn reserved(&self) -> usize {
         self.reserved
     }
 }
 
-impl<K, M> Default for SessionIndex<K, M> {
+impl<S: Slot, K, M> Default for SessionIndex<S, K, M> {
     fn default() -> Self {
         Self {
-            slots: Slab::new(),
+            buckets: Slab::new(),
             by_key: Table::default(),
             seed: Seed::default(),
         }
     }
 }
 
-impl<K: Clone + Eq + Hash, M: Members> SessionIndex<K, M> {
+impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     /// Sets the seed of the table (R20). Call it while there is nothing in it.
     pub fn seed(&mut self, seed: &Seed) {
         self.seed = seed.clone();
     }
 
-    /// Of how many groups anything is kept.
+    /// Returns how many buckets there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.buckets.len()
     }
 
-    /// The group with this key.
+    /// Returns the slot of the bucket with this key.
     #[must_use]
-    pub fn find(&self, key: &K) -> Option<GroupId> {
-        let id = GroupId(*self.by_key.get(self.seed.hash_one(key))?);
-        self.get(id).filter(|group| group.key == *key)?;
-        Some(id)
+    pub fn find(&self, key: &K) -> Option<S> {
+        let slot = *self.by_key.get(self.seed.hash_one(key))?;
+        self.get(slot).filter(|bucket| bucket.key == *key)?;
+        Some(slot)
     }
 
-    /// A group.
+    /// Returns a bucket.
     #[must_use]
-    pub fn get(&self, id: GroupId) -> Option<&Bucket<K, M>> {
-        self.slots.get(id.0)
+    pub fn get(&self, slot: S) -> Option<&Bucket<K, M>> {
+        self.buckets.get(slot)
     }
 
-    /// A group, to change.
-    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Bucket<K, M>> {
-        self.slots.get_mut(id.0)
+    /// Returns a bucket, to change.
+    pub fn get_mut(&mut self, slot: S) -> Option<&mut Bucket<K, M>> {
+        self.buckets.get_mut(slot)
     }
 
-    /// Whether the group can have a create more. It cannot in the case, once in some 2^64 pairs,
-    /// that another group has the same place.
+    /// Returns whether a create of this key can be reserved. It cannot where another key has the
+    /// same hash, which happens once in some 2^64 pairs.
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
-        let id = self.by_key.get(self.seed.hash_one(key));
-        let group = id.and_then(|id| self.slots.get(*id));
-        group.is_none_or(|group| group.key == *key)
+        let slot = self.by_key.get(self.seed.hash_one(key));
+        let bucket = slot.and_then(|slot| self.buckets.get(*slot));
+        bucket.is_none_or(|bucket| bucket.key == *key)
     }
 
-    /// Counts a create that waits for the guard.
-    pub fn reserve(&mut self, key: &K) -> GroupId {
-        let place = self.seed.hash_one(key);
-        let id = if let Some(id) = self.by_key.get(place) {
-            *id
+    /// Counts a create in flight.
+    pub fn reserve(&mut self, key: &K) -> S {
+        let hash = self.seed.hash_one(key);
+        let slot = if let Some(slot) = self.by_key.get(hash) {
+            *slot
         } else {
-            let id = self.slots.insert(Bucket {
+            let slot = self.buckets.insert(Bucket {
                 key: key.clone(),
-                cut_off: 0,
+                revoked_before: Epoch::default(),
                 reserved: 0,
-                members: M::default(),
+                sessions: M::default(),
             });
-            self.by_key.insert(place, id);
-            id
+            self.by_key.insert(hash, slot);
+            slot
         };
-        if let Some(group) = self.slots.get_mut(id) {
-            group.reserved = group.reserved.saturating_add(1);
+        match self.buckets.get_mut(slot) {
+            Some(bucket) => bucket.reserved = bucket.reserved.saturating_add(1),
+            None => debug_assert!(false, "the table has only slots of buckets"),
         }
-        GroupId(id)
+        slot
     }
 
-    /// The create waits no more.
-    pub fn release(&mut self, id: GroupId) {
-        if let Some(group) = self.get_mut(id) {
-            group.reserved = group.reserved.saturating_sub(1);
+    /// Counts a create in flight no longer.
+    pub fn release(&mut self, slot: S) {
+        match self.get_mut(slot) {
+            Some(bucket) => bucket.reserved = bucket.reserved.saturating_sub(1),
+            None => debug_assert!(false, "a bucket with creates in flight is kept"),
         }
-        self.forget_if_idle(id);
+        self.drop_if_unused(slot);
     }
 
-    /// Stops all that began before this era.
-    pub fn set_cut_off(&mut self, key: &K, epoch: Epoch) {
-        if let Some(id) = self.find(key)
-            && let Some(group) = self.get_mut(id)
+    /// Revokes what began before this epoch.
+    pub fn revoke_before(&mut self, key: &K, epoch: Epoch) {
+        if let Some(slot) = self.find(key)
+            && let Some(bucket) = self.get_mut(slot)
         {
-            group.cut_off = epoch;
+            bucket.revoked_before = epoch;
         }
     }
 
-    /// Whether what began in this era is stopped by the group's cut-off.
+    /// Returns whether the bucket's cut-off revokes what began in this epoch.
     #[must_use]
-    pub fn is_cut_off(&self, id: GroupId, created_epoch: Epoch) -> bool {
-        self.get(id)
-            .is_some_and(|group| created_epoch < group.cut_off)
+    pub fn is_revoked(&self, slot: S, created_epoch: Epoch) -> bool {
+        self.get(slot)
+            .is_some_and(|bucket| created_epoch < bucket.revoked_before)
     }
 
-    /// Forgets the group, if nothing is left of it.
-    pub fn forget_if_idle(&mut self, id: GroupId) {
-        let idle = |group: &Bucket<K, M>| group.reserved == 0 && group.members.is_empty();
-        if self.get(id).is_some_and(idle)
-            && let Some(group) = self.slots.remove(id.0)
+    /// Drops the bucket if it has neither sessions nor creates in flight.
+    pub fn drop_if_unused(&mut self, slot: S) {
+        let is_unused = |bucket: &Bucket<K, M>| bucket.reserved == 0 && bucket.sessions.is_empty();
+        if self.get(slot).is_some_and(is_unused)
+            && let Some(bucket) = self.buckets.remove(slot)
         {
-            self.by_key.remove(self.seed.hash_one(&group.key));
+            self.by_key.remove(self.seed.hash_one(&bucket.key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::slot::RawSlot;
+
+    impl SessionSet for Vec<u32> {
+        fn is_empty(&self) -> bool {
+            Vec::is_empty(self)
+        }
+    }
+
+    type Index = SessionIndex<RawSlot, &'static str, Vec<u32>>;
+
+    #[test]
+    fn r21_a_bucket_is_kept_while_it_has_creates_in_flight_or_sessions() {
+        let mut index = Index::default();
+        let slot = index.reserve(&"a");
+        assert_eq!(index.reserve(&"a"), slot);
+        index.release(slot);
+        assert_eq!((index.len(), index.find(&"a")), (1, Some(slot)));
+        index.get_mut(slot).unwrap().sessions.push(1);
+        index.release(slot);
+        assert_eq!(index.len(), 1);
+        index.get_mut(slot).unwrap().sessions.clear();
+        index.drop_if_unused(slot);
+        assert_eq!((index.len(), index.find(&"a")), (0, None));
+    }
+
+    #[test]
+    fn r13_a_cut_off_revokes_what_began_before_it() {
+        let mut index = Index::default();
+        let slot = index.reserve(&"a");
+        let other = index.reserve(&"b");
+        let epoch = Epoch::default().next();
+        index.revoke_before(&"a", epoch);
+        index.revoke_before(&"nobody", epoch);
+        assert!(index.is_revoked(slot, Epoch::default()));
+        assert!(!index.is_revoked(slot, epoch));
+        assert!(!index.is_revoked(other, Epoch::default()));
     }
 }

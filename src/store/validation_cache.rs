@@ -1,56 +1,91 @@
-//! What the guard has said yes to, remembered for a while where the configuration wants that (R34).
+//! The guard's validations of tokens, cached for a while where the configuration asks for it (R34).
 //!
-//! Each session has the time until when the guard's yes to its token is remembered. To forget all of
-//! them is one step: a yes that was there before ends within the interval from now, so whatever ends
-//! by then does not count any more.
+//! Each session has the time until when the validation of its token is cached. To drop all of them
+//! is one step: each of them ends within the interval from now, so those that end by then are
+//! ignored from now on.
 
-use super::Store;
 use crate::domain::timestamp::Timestamp;
-use crate::store::plan::SessionVersion;
 
-impl Store {
-    /// Whether the guard has to be asked about the token of a session: it has not, where its yes is
-    /// remembered, and where the session is over or has a newer token.
+/// The rules of the cache.
+#[derive(Debug)]
+pub struct ValidationCache {
+    /// How long a validation is cached, in seconds; none where the guard is always asked.
+    interval: Option<u64>,
+    /// Validations that are cached until this time or an earlier one are ignored.
+    ignored_until: Timestamp,
+}
+
+impl ValidationCache {
+    /// Returns an empty cache.
     #[must_use]
-    pub fn must_ask(&self, expected: SessionVersion, now: Timestamp) -> bool {
-        let entry = self.entry(expected);
-        entry.is_some_and(|entry| {
-            entry.session.generation == expected.generation
-                && (now >= entry.cached_until || entry.cached_until <= self.cached_before)
-        })
+    pub fn new(interval: Option<u64>) -> Self {
+        Self {
+            interval,
+            ignored_until: Timestamp::default(),
+        }
     }
 
-    /// The guard has said yes to the token of a session, which is good until `token_expires_at`.
-    /// `asked_at` is not after the question: if there was reason since then to forget, this is too old.
-    pub fn cache_success(
-        &mut self,
-        expected: SessionVersion,
+    /// Returns whether a validation that is cached until then is valid now.
+    #[must_use]
+    pub fn is_valid(&self, cached_until: Timestamp, now: Timestamp) -> bool {
+        now < cached_until && cached_until > self.ignored_until
+    }
+
+    /// Returns until when a validation is to be cached. `asked_at` is not after the guard was
+    /// asked: if all validations were dropped since, this one is not cached.
+    #[must_use]
+    pub fn cached_until(
+        &self,
         asked_at: Timestamp,
         token_expires_at: Timestamp,
         now: Timestamp,
-    ) {
-        let Some(interval) = self.limits.guard_recheck_interval else {
-            return;
-        };
-        if asked_at.after_seconds(interval) <= self.cached_before {
-            return;
-        }
-        if let Some(entry) = self.entry_mut(expected) {
-            entry.cached_until = now.after_seconds(interval).min(token_expires_at);
-        }
+    ) -> Option<Timestamp> {
+        let interval = self.interval?;
+        let is_current = asked_at.after_seconds(interval) > self.ignored_until;
+        is_current.then(|| now.after_seconds(interval).min(token_expires_at))
     }
 
-    /// The guard has said no to the token of a session.
-    pub fn forget_yes(&mut self, expected: SessionVersion) {
-        if let Some(entry) = self.entry_mut(expected) {
-            entry.cached_until = Timestamp::default();
+    /// Drops all cached validations: the guard is asked again about every token.
+    pub fn clear(&mut self, now: Timestamp) {
+        if let Some(interval) = self.interval {
+            self.ignored_until = now.after_seconds(interval);
         }
     }
+}
 
-    /// The guard is asked again about every token.
-    pub fn forget_each_yes(&mut self, now: Timestamp) {
-        if let Some(interval) = self.limits.guard_recheck_interval {
-            self.cached_before = now.after_seconds(interval);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::default().after_seconds(seconds)
+    }
+
+    #[test]
+    fn r34_a_validation_is_cached_for_the_interval_and_not_past_its_token() {
+        let cache = ValidationCache::new(Some(10));
+        let until = cache.cached_until(at(100), at(1_000), at(101)).unwrap();
+        assert!(cache.is_valid(until, at(110)) && !cache.is_valid(until, at(111)));
+        let until = cache.cached_until(at(100), at(105), at(101));
+        assert_eq!(until, Some(at(105)));
+    }
+
+    #[test]
+    fn r34_clearing_drops_those_that_are_cached_and_those_that_were_asked_for() {
+        let mut cache = ValidationCache::new(Some(10));
+        let before = cache.cached_until(at(100), at(1_000), at(100)).unwrap();
+        cache.clear(at(102));
+        assert!(!cache.is_valid(before, at(102)));
+        assert_eq!(cache.cached_until(at(102), at(1_000), at(105)), None);
+        let after = cache.cached_until(at(103), at(1_000), at(103)).unwrap();
+        assert!(cache.is_valid(after, at(104)));
+    }
+
+    #[test]
+    fn nothing_is_cached_without_an_interval() {
+        let mut cache = ValidationCache::new(None);
+        cache.clear(at(1));
+        assert_eq!(cache.cached_until(at(2), at(9), at(2)), None);
+        assert!(!cache.is_valid(Timestamp::default(), at(2)));
     }
 }

@@ -1,18 +1,19 @@
-//! What a host's clock that was ahead has left behind: sessions that have more time left than they
-//! were granted, and stored times that have not come yet (R6).
+//! Checks of times that were recorded while the host's clock was ahead: sessions that have more
+//! time left than they were granted, and times in the future (R6).
 
-use super::{Entry, Store};
-use crate::collections::ordered::Due;
 use crate::domain::error::Error;
 use crate::domain::session::RevokeFilter;
+use crate::domain::superseded::Grace;
 use crate::domain::timestamp::Timestamp;
+use crate::store::entry::Entry;
 use crate::store::plan::SessionVersion;
-use crate::store::superseded::Grace;
+use crate::store::slots::SessionSlot;
+use crate::store::state::Store;
 
 impl Store {
-    /// Refuses a session whose end is from a wrong clock, by the host's reading: it, or one above it,
-    /// has more time left than its own lifetime and the tolerance, or was created later than the
-    /// tolerance allows. Nothing changes.
+    /// Refuses a session whose end is from a wrong clock, by the host's reading: it, or an
+    /// ancestor, has more time left than its own lifetime and the tolerance, or was created later
+    /// than the tolerance allows. Nothing changes.
     ///
     /// # Errors
     /// [`Error::ClockBehind`].
@@ -22,15 +23,18 @@ impl Store {
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let is_wrong = |(_, entry): (u32, &Entry)| self.has_wrong_end(entry, reading);
-        if self.entry(expected).is_some() && self.chain(expected.slot).any(is_wrong) {
+        let is_wrong = |(_, entry): (SessionSlot, &Entry)| self.has_wrong_end(entry, reading);
+        if self.sessions.expected(expected).is_some()
+            && self.sessions.ancestry(expected.slot).any(is_wrong)
+        {
             return Err(clock_behind(reading, now));
         }
         Ok(())
     }
 
-    /// Refuses to repeat a rotation while the host's clock is behind, if by its reading the grace has
-    /// ended, or the rotation is still to come: nobody knows how long ago that was. Nothing ends.
+    /// Refuses to repeat a rotation while the host's clock is behind, if by its reading the grace
+    /// has ended, or the rotation is in the future: how long ago that was is not known. Nothing
+    /// ends.
     ///
     /// # Errors
     /// [`Error::ClockBehind`].
@@ -40,7 +44,7 @@ impl Store {
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let entry = self.entry(expected);
+        let entry = self.sessions.expected(expected);
         let grace = entry.and_then(|entry| entry.superseded.grace());
         let Some(grace) = grace.filter(|grace| reading < now && *grace != Grace::ENDLESS) else {
             return Ok(());
@@ -65,32 +69,33 @@ impl Store {
         Ok(())
     }
 
-    /// Whether there are no sessions, live or not.
+    /// Returns whether there are no sessions, live or not.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.len() == 0
     }
 
-    /// Goes on from `now`, which is before the time until now. There is no session; creates that
-    /// wait for the guard fail. No record from before brings a session or the earlier time back.
+    /// Continues from `now`, which is earlier than the time inside was, `before`. There is no
+    /// session; creates in flight fail. No earlier record restores a session or the later time.
     pub fn accept_clock(&mut self, before: Timestamp, now: Timestamp) {
-        self.clocks_accepted = self.clocks_accepted.saturating_add(1);
-        self.epoch = self.epoch.saturating_add(1);
-        self.cut_off = self.epoch;
+        self.clock_history.accept();
+        self.epochs.advance();
+        self.epochs.revoke_everything();
         if self.fingerprint_key.is_some() {
-            // Records of sessions that ended by the time before may still be in the host's store.
-            self.latest_until = self.latest_until.max(before);
-            self.record_cut_off(&RevokeFilter::Everything);
+            // The host may still have records of sessions that expired before.
+            self.expiry.add_latest_end(before);
+            self.record_cutoff(&RevokeFilter::Everything);
             if let Some(feed) = &mut self.feed {
                 feed.accept_time(before, now);
             }
         }
-        self.scanned_to = Due::default();
-        self.forget_each_yes(now);
+        self.expiry.restart_scan();
+        self.drop_cached_validations(now);
     }
 
-    /// The time of the creation counts too: the end of a child, or of a session whose guard grants
-    /// less, is not as far away as its lifetime.
+    /// Returns whether the session's end is from a wrong clock. The time of its creation counts
+    /// too: the end of a child, or of a session whose guard grants less, is nearer than its
+    /// lifetime.
     fn has_wrong_end(&self, entry: &Entry, reading: Timestamp) -> bool {
         let (session, tolerance) = (&entry.session, self.limits.clock_tolerance);
         let granted = entry.lifetime.saturating_add(tolerance);

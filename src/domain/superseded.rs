@@ -1,0 +1,241 @@
+//! The tokens that a session had before its current one, as far as they are kept (R27).
+
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::Fingerprint;
+
+/// How many superseded tokens of each session are kept: enough to detect the reuse of a token that
+/// was stolen some rotations ago, and few enough that rotating does not fill the memory.
+pub const MAX_SUPERSEDED: usize = 8;
+
+/// What one of them counts; see `max-state-bytes` in the WIT.
+pub const SUPERSEDED_TOKEN_SIZE: u64 = 128;
+
+/// How a token was superseded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// By the host's `refresh`.
+    Refresh,
+    /// By the bearer who held it.
+    Rotation,
+    /// By a bearer who presented the token before it once more.
+    Retry,
+}
+
+/// What follows when a superseded token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayVerdict {
+    /// It can be presented for rotation once more.
+    WithinGrace,
+    /// Presenting it for rotation is theft.
+    ReuseDetected,
+    /// It is refused.
+    Revoked,
+    /// It is refused. It was current until a renewal that is still in flight, so its bearer cannot
+    /// know that it was superseded.
+    RotationInFlight,
+}
+
+/// The superseded tokens of a session, oldest first.
+#[derive(Debug, Default)]
+pub struct Superseded {
+    tokens: Vec<SupersededToken>,
+    /// Until when the newest can be presented once more, if it can.
+    grace: Option<Grace>,
+}
+
+/// Until when a token can be presented once more. While the host's clock is behind, the time inside
+/// does not advance, so the host's clock counts too (R6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace {
+    /// By the time inside.
+    pub until: Timestamp,
+    /// By the host's clock.
+    pub until_by_host: Timestamp,
+}
+
+impl Grace {
+    /// The grace after a rotation whose reply was lost with its instance: it has no end.
+    pub const ENDLESS: Self = Self {
+        until: Timestamp::MAX,
+        until_by_host: Timestamp::MAX,
+    };
+}
+
+/// A token that was superseded.
+#[derive(Clone, Debug)]
+pub struct SupersededToken {
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The generation of the token that replaced it.
+    pub replaced_by: u64,
+    /// Whether the host replaced it.
+    pub by_host: bool,
+    /// Whether the renewal that replaced it is still in flight.
+    pub in_flight: bool,
+}
+
+impl Superseded {
+    /// Returns those of a restored session. The reply of a renewal that was in flight is lost: its
+    /// bearer does not know the new token, and can present the one before it once more, in a grace
+    /// that has no end.
+    #[must_use]
+    pub fn restored(mut tokens: Vec<SupersededToken>, grace: Option<Grace>) -> Self {
+        let newest = tokens.last().filter(|token| !token.by_host);
+        let lost_reply = newest.is_some_and(|token| token.in_flight);
+        for token in &mut tokens {
+            token.in_flight = false;
+        }
+        Self {
+            tokens,
+            grace: if lost_reply {
+                Some(Grace::ENDLESS)
+            } else {
+                grace
+            },
+        }
+    }
+
+    /// Returns the tokens, oldest first.
+    #[must_use]
+    pub fn tokens(&self) -> &[SupersededToken] {
+        &self.tokens
+    }
+
+    /// Returns until when the newest can be presented once more, if it can.
+    #[must_use]
+    pub fn grace(&self) -> Option<Grace> {
+        self.grace
+    }
+
+    /// Returns how many bytes they count.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        Self::size_of(self.tokens.len())
+    }
+
+    /// Returns how many bytes this many superseded tokens count.
+    #[must_use]
+    pub fn size_of(tokens: usize) -> u64 {
+        SUPERSEDED_TOKEN_SIZE.saturating_mul(tokens as u64)
+    }
+
+    /// Adds a token that a renewal has replaced; the renewal is in flight. Returns the fingerprint
+    /// of the token that is dropped for it, if there are too many.
+    pub fn add(
+        &mut self,
+        fingerprint: Fingerprint,
+        renewal: Renewal,
+        replaced_by: u64,
+        grace: Option<Grace>,
+    ) -> Option<Fingerprint> {
+        self.grace = grace.filter(|_| renewal == Renewal::Rotation);
+        let dropped = (self.tokens.len() >= MAX_SUPERSEDED).then(|| self.tokens.remove(0));
+        self.tokens.push(SupersededToken {
+            fingerprint,
+            replaced_by,
+            by_host: renewal == Renewal::Refresh,
+            in_flight: true,
+        });
+        dropped.map(|token| token.fingerprint)
+    }
+
+    /// Ends the flight of the renewal that gave the session its token of this generation.
+    pub fn end_renewal(&mut self, generation: u64) {
+        for token in &mut self.tokens {
+            token.in_flight &= token.replaced_by != generation;
+        }
+    }
+
+    /// Sets until when the newest can be presented once more, if it was rotated.
+    pub fn begin_grace(&mut self, grace: Option<Grace>) {
+        if self.grace.is_some() {
+            self.grace = grace;
+        }
+    }
+
+    /// Returns what follows when this token is presented, if it is one of them.
+    #[must_use]
+    pub fn verdict(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<ReplayVerdict> {
+        let mut newest_first = self.tokens.iter().rev().enumerate();
+        let (age, token) = newest_first.find(|(_, token)| token.fingerprint == *fingerprint)?;
+        let in_grace = self.grace.is_some_and(|grace| now < grace.until);
+        Some(if token.in_flight {
+            ReplayVerdict::RotationInFlight
+        } else if age == 0 && in_grace {
+            ReplayVerdict::WithinGrace
+        } else if token.by_host {
+            ReplayVerdict::Revoked
+        } else {
+            ReplayVerdict::ReuseDetected
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(byte: u8) -> Fingerprint {
+        Fingerprint::from_bytes([byte; 32])
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn until(millis: u64) -> Grace {
+        Grace {
+            until: at(millis),
+            until_by_host: at(millis),
+        }
+    }
+
+    #[test]
+    fn r27_a_token_is_in_flight_then_in_grace_then_stolen() {
+        let mut superseded = Superseded::default();
+        superseded.add(token(1), Renewal::Rotation, 1, Some(until(10)));
+        let verdict = |superseded: &Superseded, now| superseded.verdict(&token(1), at(now));
+        assert_eq!(
+            verdict(&superseded, 0),
+            Some(ReplayVerdict::RotationInFlight)
+        );
+        superseded.end_renewal(1);
+        assert_eq!(verdict(&superseded, 9), Some(ReplayVerdict::WithinGrace));
+        assert_eq!(verdict(&superseded, 10), Some(ReplayVerdict::ReuseDetected));
+        superseded.add(token(2), Renewal::Refresh, 2, Some(until(20)));
+        superseded.end_renewal(2);
+        assert_eq!(verdict(&superseded, 9), Some(ReplayVerdict::ReuseDetected));
+        let by_host = superseded.verdict(&token(2), at(9));
+        assert_eq!(by_host, Some(ReplayVerdict::Revoked));
+        assert_eq!(superseded.verdict(&token(3), at(9)), None);
+    }
+
+    #[test]
+    fn the_oldest_is_dropped_when_there_are_too_many() {
+        let mut superseded = Superseded::default();
+        for number in 0..MAX_SUPERSEDED {
+            let number = u8::try_from(number).unwrap();
+            let generation = u64::from(number) + 1;
+            let dropped = superseded.add(token(number), Renewal::Rotation, generation, None);
+            assert_eq!(dropped, None);
+        }
+        let dropped = superseded.add(token(100), Renewal::Rotation, 100, None);
+        assert_eq!(dropped, Some(token(0)));
+        assert_eq!(superseded.tokens().len(), MAX_SUPERSEDED);
+    }
+
+    #[test]
+    fn r27_a_restored_rotation_that_was_in_flight_has_a_grace_without_end() {
+        let rotated = |by_host| SupersededToken {
+            fingerprint: token(1),
+            replaced_by: 1,
+            by_host,
+            in_flight: true,
+        };
+        let by_bearer = Superseded::restored(vec![rotated(false)], None);
+        assert_eq!(by_bearer.grace(), Some(Grace::ENDLESS));
+        let by_host = Superseded::restored(vec![rotated(true)], None);
+        assert_eq!(by_host.grace(), None);
+        assert!(!by_host.tokens()[0].in_flight);
+    }
+}

@@ -1,0 +1,473 @@
+//! Reads records into types that cannot hold what no state can have. A record that says anything
+//! else is refused (R24).
+
+use std::rc::Rc;
+
+use crate::domain::epoch::Epoch;
+use crate::domain::error::Error;
+use crate::domain::event::Run;
+use crate::domain::id::{AgentId, SessionId, WorkspaceId};
+use crate::domain::scope::Scopes;
+use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
+use crate::domain::superseded::{Grace, MAX_SUPERSEDED, SupersededToken};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::{Fingerprint, FingerprintKey};
+use crate::persistence::hex;
+use crate::persistence::json::Object;
+use crate::persistence::record::{
+    Change, CutoffRecord, EndedRecord, FORMAT, Header, MetaRecord, RecordBody, SessionRecord,
+    UnconfirmedRevocation, refused,
+};
+use crate::persistence::seal::{StateKey, StateKeys};
+use crate::ports::guard::is_handle;
+
+/// How many unconfirmed revocations a session can have: as many as fit into its record.
+pub const MAX_UNCONFIRMED: usize = 64;
+
+/// A record that was opened and read.
+#[derive(Debug)]
+pub struct DecodedRecord {
+    /// The members that all records have.
+    pub header: Header,
+    /// Whether it is to be written again, in the current format and under the current key.
+    pub is_outdated: bool,
+    /// What it says.
+    pub body: RecordBody,
+}
+
+/// Reads a record of an instance of this workspace.
+///
+/// # Errors
+/// [`Error::RefusedRecord`].
+pub fn decode(
+    change: &Change,
+    keys: &StateKeys,
+    workspace: WorkspaceId,
+) -> Result<DecodedRecord, Error> {
+    let refuse = |why: &str| refused(&change.key, why);
+    let opened = keys.open(&change.value).ok_or_else(|| {
+        refuse("is damaged, or not sealed with state-key or one of previous-state-keys")
+    })?;
+    let record = Object::parse(&opened.object).ok_or_else(|| refuse("is not JSON"))?;
+    let (format, header) = read_header(change, &record, workspace)?;
+    let body = read_body(&change.key, &record, opened.key, workspace);
+    let body = body.map_err(|error| refuse(&reason_of(error)))?;
+    Ok(DecodedRecord {
+        header,
+        is_outdated: format < FORMAT || !opened.is_current,
+        body: body.ok_or_else(|| refuse("does not say what its key is about"))?,
+    })
+}
+
+/// Returns the format and the header of a record whose seal was verified. It must be the record of
+/// its key and sequence number, and of a known format.
+fn read_header(
+    change: &Change,
+    record: &Object<'_>,
+    workspace: WorkspaceId,
+) -> Result<(u64, Header), Error> {
+    let refuse = |why: &str| refused(&change.key, why);
+    let format = record.number("format").unwrap_or_default();
+    if !(1..=FORMAT).contains(&format) {
+        let why = format!("is of format {format}, and this component reads 1 to {FORMAT}");
+        return Err(refuse(&why));
+    }
+    let key = record.text("key").unwrap_or_default();
+    let sequence = record.number("sequence").unwrap_or_default();
+    if key != change.key || sequence != change.sequence {
+        return Err(refuse(&format!(
+            "is the one of {key} with sequence {sequence}"
+        )));
+    }
+    // Format 1 had it in its sessions only.
+    let session = record.object("session");
+    let said = record.text("workspace");
+    let said = said.or_else(|| session?.text("workspace"));
+    let is_ours = said.map_or(format == 1, |said| said == workspace.to_string());
+    if !is_ours {
+        return Err(refuse("is of another workspace"));
+    }
+    let at = record.number("at").map(Timestamp::from_millis);
+    let header = Header {
+        sequence,
+        at: at.ok_or_else(|| refuse("says no time"))?,
+        clocks_accepted: record.number("clocks-accepted").unwrap_or_default(),
+        last_serial: record.number("last-serial").unwrap_or_default(),
+        last_epoch: Epoch::new(record.number("last-era").unwrap_or_default()),
+    };
+    Ok((format, header))
+}
+
+/// Returns what a record says; none if it does not say what its key is about.
+fn read_body(
+    key: &str,
+    record: &Object<'_>,
+    sealed_with: &StateKey,
+    workspace: WorkspaceId,
+) -> Result<Option<RecordBody>, Error> {
+    let (kind, name) = key.split_once('/').unwrap_or((key, ""));
+    let object = |name| record.object(name);
+    Ok(match kind {
+        "meta" => {
+            let meta = object("meta").map(|meta| read_meta(meta, sealed_with));
+            meta.transpose()?.map(RecordBody::Meta)
+        }
+        "session" => {
+            let id = SessionId::parse("key", name)?;
+            if let Some(ended) = object("ended") {
+                Some(RecordBody::Ended(read_ended(id, ended)?))
+            } else if let Some(session) = object("session") {
+                let session = read_session(id, session, workspace)?;
+                Some(RecordBody::Session(Box::new(session)))
+            } else {
+                None
+            }
+        }
+        "cut-off" => {
+            let cutoff = object("cut-off").map(read_cutoff).transpose()?;
+            cutoff
+                .filter(|it| it.epoch.get().to_string() == name)
+                .map(RecordBody::Cutoff)
+        }
+        "revocation" if object("revocation").is_some_and(|it| it.flag("done")) => {
+            name.parse().ok().map(RecordBody::Revoked)
+        }
+        "revocation" => {
+            let revocation = object("revocation").map(read_revocation).transpose()?;
+            let number = name.parse().ok();
+            number
+                .zip(revocation)
+                .map(|(number, revocation)| RecordBody::Revocation(number, revocation))
+        }
+        _ => None,
+    })
+}
+
+fn read_meta(meta: &Object<'_>, sealed_with: &StateKey) -> Result<MetaRecord, Error> {
+    let wrapped = bytes(meta, "fingerprint-key")?;
+    let salt = bytes(meta, "salt")?;
+    let secret = sealed_with.wrap(&wrapped, &salt);
+    let key = FingerprintKey::from_secret(secret).ok_or(Error::EntropyUnavailable)?;
+    Ok(MetaRecord {
+        key: Rc::new(key),
+        salt,
+        events: number(meta, "events")?,
+        closed_run: meta.number("closed-run").and_then(Run::new),
+    })
+}
+
+fn read_session(
+    id: SessionId,
+    record: &Object<'_>,
+    workspace_id: WorkspaceId,
+) -> Result<SessionRecord, Error> {
+    let agent_id = AgentId::parse("agent", text(record, "agent")?)?;
+    let task_type = record
+        .text("task-type")
+        .map(|task| TaskType::parse(task.into()));
+    let attributes = Attributes {
+        role: Role::parse(text(record, "role")?.into())?,
+        scopes: Scopes::parse_joined(text(record, "scopes")?)?,
+        task_type: task_type.transpose()?,
+        metadata: Metadata::parse(text(record, "metadata")?.into())?,
+    };
+    let session_id = |name| {
+        record
+            .text(name)
+            .map(|id| SessionId::parse(name, id))
+            .transpose()
+    };
+    let (parent, root) = (session_id("parent")?, session_id("root")?);
+    if parent.is_some() != root.is_some() || parent == Some(id) {
+        return Err(Error::invalid(
+            "parent",
+            "must be another session, with its root",
+        ));
+    }
+    let uses_left = record.number("uses-left").map(|uses| {
+        let uses = u32::try_from(uses).ok().filter(|uses| *uses > 0);
+        uses.ok_or_else(|| missing("uses-left"))
+    });
+    let expires_at = time(record, "expires-at")?;
+    let until = record
+        .number("until")
+        .map_or(expires_at, Timestamp::from_millis);
+    let used_at = time(record, "used-at")?;
+    let session = Session {
+        id,
+        agent_id,
+        workspace_id,
+        attributes: Rc::new(attributes),
+        created_at: time(record, "created-at")?,
+        expires_at,
+        parent,
+        root: root.unwrap_or(id),
+        generation: record.number("generation").unwrap_or_default(),
+        uses_left: uses_left.transpose()?,
+    };
+    Ok(SessionRecord {
+        session,
+        serial: number(record, "serial")?,
+        created_epoch: Epoch::new(record.number("began").unwrap_or_default()),
+        lifetime: number(record, "lifetime")?,
+        used_at,
+        fingerprint: Fingerprint::from_bytes(bytes(record, "fingerprint")?),
+        handle: read_handle(record)?,
+        token_expires_at: time(record, "token-expires-at")?,
+        superseded: read_superseded(record)?,
+        grace: read_grace(record),
+        until: until.max(expires_at),
+        unconfirmed: read_unconfirmed(record)?,
+    })
+}
+
+fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
+    let tokens = record.list("superseded").map(|token| {
+        Ok(SupersededToken {
+            fingerprint: Fingerprint::from_bytes(bytes(token, "fingerprint")?),
+            replaced_by: number(token, "replaced-by")?,
+            by_host: token.flag("by-host"),
+            in_flight: token.flag("unanswered"),
+        })
+    });
+    let tokens: Vec<SupersededToken> = tokens.collect::<Result<_, Error>>()?;
+    if tokens.len() > MAX_SUPERSEDED {
+        return Err(Error::invalid("superseded", "must be at most 8"));
+    }
+    Ok(tokens)
+}
+
+fn read_grace(record: &Object<'_>) -> Option<Grace> {
+    let time = |name| record.number(name).map(Timestamp::from_millis);
+    time("grace-until").map(|until| Grace {
+        until,
+        until_by_host: time("grace-until-by-host").unwrap_or(until),
+    })
+}
+
+fn read_ended(id: SessionId, record: &Object<'_>) -> Result<EndedRecord, Error> {
+    Ok(EndedRecord {
+        id,
+        until: time(record, "until")?,
+        unconfirmed: read_unconfirmed(record)?,
+    })
+}
+
+fn read_unconfirmed(record: &Object<'_>) -> Result<Vec<UnconfirmedRevocation>, Error> {
+    let revocations = record.list("owed").map(read_revocation);
+    let revocations: Vec<UnconfirmedRevocation> = revocations.collect::<Result<_, Error>>()?;
+    // One more than a live session can have: that of its own token, when it has ended.
+    if revocations.len() > MAX_UNCONFIRMED.saturating_add(1) {
+        return Err(Error::invalid("owed", "must be at most 65"));
+    }
+    Ok(revocations)
+}
+
+fn read_revocation(record: &Object<'_>) -> Result<UnconfirmedRevocation, Error> {
+    Ok(UnconfirmedRevocation {
+        handle: read_handle(record)?,
+        token_expires_at: time(record, "expires-at")?,
+    })
+}
+
+fn read_handle(record: &Object<'_>) -> Result<Rc<str>, Error> {
+    let handle = text(record, "handle")?;
+    if is_handle(handle) {
+        return Ok(handle.into());
+    }
+    Err(Error::invalid("handle", "must have 1 to 512 bytes"))
+}
+
+fn read_cutoff(record: &Object<'_>) -> Result<CutoffRecord, Error> {
+    let filter = match (record.text("agent"), record.text("role")) {
+        (Some(agent), _) => RevokeFilter::Agent(AgentId::parse("agent", agent)?),
+        (None, Some(role)) => RevokeFilter::Role(Role::parse(role.into())?),
+        (None, None) => RevokeFilter::Everything,
+    };
+    Ok(CutoffRecord {
+        filter,
+        epoch: Epoch::new(number(record, "era")?),
+        until: time(record, "until")?,
+    })
+}
+
+fn text<'a>(record: &'a Object<'_>, name: &'static str) -> Result<&'a str, Error> {
+    record.text(name).ok_or_else(|| missing(name))
+}
+
+fn number(record: &Object<'_>, name: &'static str) -> Result<u64, Error> {
+    record.number(name).ok_or_else(|| missing(name))
+}
+
+fn time(record: &Object<'_>, name: &'static str) -> Result<Timestamp, Error> {
+    number(record, name).map(Timestamp::from_millis)
+}
+
+fn bytes<const N: usize>(record: &Object<'_>, name: &'static str) -> Result<[u8; N], Error> {
+    hex::decode(text(record, name)?).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &'static str) -> Error {
+    Error::invalid(name, "is missing or not what it must be")
+}
+
+/// Returns what is wrong with a part of a record, for people.
+#[must_use]
+pub fn reason_of(error: Error) -> String {
+    match error {
+        Error::InvalidArgument(argument) => format!("{} {}", argument.field, argument.reason),
+        _ => "has a part that is not valid".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persistence::encode::encode;
+
+    fn keys() -> StateKeys {
+        let key = StateKey::parse("state-key", &[1; 32]).unwrap();
+        StateKeys::new(key, vec![]).unwrap()
+    }
+
+    fn change(body: &RecordBody) -> Change {
+        let header = Header {
+            sequence: 7,
+            at: Timestamp::from_millis(1_000),
+            clocks_accepted: 2,
+            last_serial: 3,
+            last_epoch: Epoch::new(4),
+        };
+        let key = body.key();
+        Change {
+            sequence: 7,
+            value: encode(&keys(), WorkspaceId::NIL, &header, &key, body),
+            key,
+            forget_at: None,
+        }
+    }
+
+    fn session() -> RecordBody {
+        let id = |last: u8| {
+            SessionId::parse(
+                "id",
+                &format!("0a9e0000-0000-4000-8000-0000000000{last:02x}"),
+            )
+        };
+        let time = Timestamp::from_millis;
+        let token = |byte: u8| Fingerprint::from_bytes([byte; 32]);
+        RecordBody::Session(Box::new(SessionRecord {
+            session: Session {
+                id: id(1).unwrap(),
+                agent_id: AgentId::parse("agent", "0a9e0000-0000-4000-8000-000000000009").unwrap(),
+                workspace_id: WorkspaceId::NIL,
+                attributes: Rc::new(Attributes {
+                    role: Role::parse("worker".into()).unwrap(),
+                    scopes: Scopes::parse(&["memory:read".into()]).unwrap(),
+                    task_type: Some(TaskType::parse("search".into()).unwrap()),
+                    metadata: Metadata::parse("{\"a\":1}".into()).unwrap(),
+                }),
+                created_at: time(10),
+                expires_at: time(20),
+                parent: Some(id(2).unwrap()),
+                root: id(3).unwrap(),
+                generation: 5,
+                uses_left: Some(6),
+            },
+            serial: 11,
+            created_epoch: Epoch::new(2),
+            lifetime: 60,
+            used_at: time(12),
+            fingerprint: token(1),
+            handle: "handle".into(),
+            token_expires_at: time(19),
+            superseded: vec![SupersededToken {
+                fingerprint: token(2),
+                replaced_by: 5,
+                by_host: false,
+                in_flight: true,
+            }],
+            grace: Some(Grace {
+                until: time(13),
+                until_by_host: time(14),
+            }),
+            until: time(30),
+            unconfirmed: vec![UnconfirmedRevocation {
+                handle: "before".into(),
+                token_expires_at: time(18),
+            }],
+        }))
+    }
+
+    fn bodies() -> Vec<RecordBody> {
+        let RecordBody::Session(record) = session() else {
+            panic!("it is a session");
+        };
+        vec![
+            session(),
+            RecordBody::Meta(MetaRecord {
+                key: Rc::new(FingerprintKey::from_secret([9; 32]).unwrap()),
+                salt: [3; 16],
+                events: 1_024,
+                closed_run: Run::new(8),
+            }),
+            RecordBody::Ended(EndedRecord {
+                id: record.session.id,
+                until: Timestamp::from_millis(30),
+                unconfirmed: record.unconfirmed,
+            }),
+            RecordBody::Cutoff(CutoffRecord {
+                filter: RevokeFilter::Role(Role::parse("worker".into()).unwrap()),
+                epoch: Epoch::new(4),
+                until: Timestamp::from_millis(30),
+            }),
+            RecordBody::Revocation(
+                5,
+                UnconfirmedRevocation {
+                    handle: "handle".into(),
+                    token_expires_at: Timestamp::from_millis(18),
+                },
+            ),
+            RecordBody::Revoked(5),
+        ]
+    }
+
+    #[test]
+    fn r23_what_is_written_of_each_kind_reads_the_same() {
+        for body in bodies() {
+            let change = change(&body);
+            let decoded = decode(&change, &keys(), WorkspaceId::NIL).unwrap();
+            assert!(!decoded.is_outdated);
+            assert_eq!(
+                (decoded.header.sequence, decoded.header.last_serial),
+                (7, 3)
+            );
+            assert_eq!(decoded.header.last_epoch, Epoch::new(4));
+            assert_eq!(decoded.header.clocks_accepted, 2);
+            // `Debug` has all but secrets; writing it again has them too.
+            assert_eq!(format!("{:?}", decoded.body), format!("{body:?}"));
+            assert_eq!(self::change(&decoded.body), change);
+        }
+    }
+
+    #[test]
+    fn r24_a_record_under_another_key_sequence_or_workspace_is_refused() {
+        let other = "0a9e0000-0000-4000-8000-00000000000a";
+        let other = WorkspaceId::parse("workspace", other).unwrap();
+        for body in bodies() {
+            let good = change(&body);
+            let mut moved = good.clone();
+            moved.sequence += 1;
+            let mut renamed = good.clone();
+            renamed.key.push('1');
+            for (change, workspace) in [
+                (&moved, WorkspaceId::NIL),
+                (&renamed, WorkspaceId::NIL),
+                (&good, other),
+            ] {
+                let result = decode(change, &keys(), workspace);
+                assert!(matches!(result, Err(Error::RefusedRecord(_))), "{result:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the state counts against `max-state-bytes` (R3).
+
+use crate::domain::session::Attributes;
+use crate::domain::superseded::SUPERSEDED_TOKEN_SIZE;
+
+/// What a session, a reservation or a pending revocation counts besides its texts; see
+/// `max-state-bytes` in the WIT.
+const OVERHEAD: u64 = 1_024;
+
+/// What a renewal in flight reserves: the revocation that it leaves pending, with a handle of up to
+/// 512 bytes, and the token that it supersedes.
+pub const RENEWAL_RESERVE: u64 = OVERHEAD + 512 + SUPERSEDED_TOKEN_SIZE;
+
+/// What a record counts that is kept after its subject has ended.
+pub const TOMBSTONE_SIZE: u64 = 256;
+
+/// How many bytes can be restored: the largest `max-state-bytes` that can be configured.
+const MAX_RESTORED: u64 = 3 << 30;
+
+/// Returns what a create in flight reserves.
+#[must_use]
+pub fn reservation_size(attributes: &Attributes) -> u64 {
+    RENEWAL_RESERVE.saturating_add(attributes.size())
+}
+
+/// Returns what a pending revocation of the token with this handle counts.
+#[must_use]
+pub fn pending_size(handle: &str) -> u64 {
+    OVERHEAD.saturating_add(handle.len() as u64)
+}
+
+/// Returns what a session counts.
+#[must_use]
+pub fn session_size(attributes: &Attributes, handle: &str, superseded: u64) -> u64 {
+    attributes
+        .size()
+        .saturating_add(pending_size(handle))
+        .saturating_add(superseded)
+}
+
+/// The bytes that the state counts, and how many it may count.
+#[derive(Debug)]
+pub struct ByteBudget {
+    used: u64,
+    max: u64,
+}
+
+impl ByteBudget {
+    /// Returns the budget of an empty state.
+    #[must_use]
+    pub fn new(max: u64) -> Self {
+        Self { used: 0, max }
+    }
+
+    /// Sets how many bytes the state may count.
+    pub fn set_max(&mut self, max: u64) {
+        self.max = max;
+    }
+
+    /// Returns how many bytes the state counts.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Returns whether this many bytes can be reserved.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= self.max
+    }
+
+    /// Returns whether records of this size can be restored. The state may count more than
+    /// `max-state-bytes` then: what ending a session leaves behind is never refused, and some
+    /// records may come twice.
+    #[must_use]
+    pub fn can_restore(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= MAX_RESTORED
+    }
+
+    /// Counts bytes, whether there is room for them or not.
+    pub fn add(&mut self, bytes: u64) {
+        self.used = self.used.saturating_add(bytes);
+    }
+
+    /// Counts bytes no longer.
+    pub fn release(&mut self, bytes: u64) {
+        debug_assert!(
+            bytes <= self.used,
+            "only bytes that were added are released"
+        );
+        self.used = self.used.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r3_there_is_room_up_to_the_maximum_and_again_after_a_release() {
+        let mut budget = ByteBudget::new(100);
+        budget.add(60);
+        assert!(budget.has_room_for(40) && !budget.has_room_for(41));
+        budget.release(60);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.has_room_for(100) && !budget.has_room_for(u64::MAX));
+    }
+
+    #[test]
+    fn what_must_be_kept_is_counted_above_the_maximum() {
+        let mut budget = ByteBudget::new(100);
+        budget.add(150);
+        assert_eq!(budget.used(), 150);
+        assert!(!budget.has_room_for(0));
+        budget.set_max(200);
+        assert!(budget.has_room_for(50));
+        assert!(budget.can_restore(MAX_RESTORED - 150) && !budget.can_restore(MAX_RESTORED));
+    }
+
+    #[test]
+    fn a_renewal_reserves_all_that_it_can_leave_behind() {
+        let longest_handle = "h".repeat(512);
+        let left_behind = pending_size(&longest_handle) + SUPERSEDED_TOKEN_SIZE;
+        assert_eq!(RENEWAL_RESERVE, left_behind);
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading the feed (R23).
+
+use crate::domain::error::Error;
+use crate::domain::timestamp::Timestamp;
+use crate::persistence::change_feed::FeedEntry;
+use crate::persistence::encode::encode;
+use crate::persistence::record::{
+    Change, ChangePage, EndedRecord, Header, MetaRecord, RecordBody, SessionRecord,
+    UnconfirmedRevocation,
+};
+use crate::store::entry::Entry;
+use crate::store::revocations::{PendingKey, needed_until};
+use crate::store::slots::SessionSlot;
+use crate::store::state::{Feed, RecordKind, Store};
+
+/// How many bytes of records a page has at least before it ends.
+const PAGE_BYTES: usize = 1 << 20;
+
+impl Store {
+    /// Returns the records that changed after `since`, at most `max` of them.
+    ///
+    /// # Errors
+    /// [`Error::NoStateKey`].
+    pub fn changes(
+        &mut self,
+        since: u64,
+        max: usize,
+        now: Timestamp,
+        is_behind: bool,
+    ) -> Result<ChangePage, Error> {
+        let newest_event = self.events.newest();
+        let is_closed = self.events.closed_run().is_some();
+        let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
+        // The number of the last event of a closed run is exact.
+        if !is_closed {
+            feed.reserve_events_after(newest_event);
+        }
+        feed.mark_time(now, is_behind);
+        let more_outdated = feed.mark_some_outdated();
+        let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
+        let mut page = ChangePage {
+            changes: Vec::new(),
+            next: since.min(feed.last()),
+            more: more_outdated,
+            now,
+        };
+        let mut bytes = 0_usize;
+        while let Some(slot) = feed.first_after(page.next) {
+            if page.changes.len() >= max || bytes >= PAGE_BYTES {
+                page.more = true;
+                break;
+            }
+            let Some(entry) = feed.get(slot) else {
+                debug_assert!(false, "the order of the feed has only its records");
+                break;
+            };
+            page.next = entry.changed;
+            if let Some(change) = self.change(feed, entry, now) {
+                bytes = bytes.saturating_add(change.value.len());
+                page.changes.push(change);
+            }
+        }
+        if let (Some(feed), false) = (&mut self.feed, page.changes.is_empty()) {
+            feed.set_recorded_at(now);
+        }
+        Ok(page)
+    }
+
+    /// Returns the sequence number of the newest change; 0 without a feed.
+    #[must_use]
+    pub fn last_change(&self) -> u64 {
+        self.feed.as_ref().map_or(0, Feed::last)
+    }
+
+    /// Returns how many records are kept after their subject has ended.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.feed.as_ref().map_or(0, Feed::tombstones)
+    }
+
+    fn change(
+        &self,
+        feed: &Feed,
+        entry: &FeedEntry<SessionSlot, PendingKey>,
+        now: Timestamp,
+    ) -> Option<Change> {
+        let (body, forget_at) = self.body(feed, &entry.kind)?;
+        let (at, later_acceptances) = feed.time_of(entry.changed, now);
+        let accepted = self.clock_history.accepted();
+        let header = Header {
+            sequence: entry.changed,
+            at,
+            clocks_accepted: accepted.saturating_sub(later_acceptances),
+            last_serial: self.sessions.last_serial(),
+            last_epoch: self.epochs.current(),
+        };
+        let key = body.key();
+        let workspace = self.limits.workspace_id;
+        Some(Change {
+            value: encode(&feed.keys, workspace, &header, &key, &body),
+            sequence: entry.changed,
+            key,
+            forget_at,
+        })
+    }
+
+    /// Returns what a record says now, and from when on it is needed no longer.
+    fn body(&self, feed: &Feed, kind: &RecordKind) -> Option<(RecordBody, Option<Timestamp>)> {
+        Some(match kind {
+            RecordKind::Meta => {
+                let (key, salt) = self.fingerprint_key.clone()?;
+                let meta = MetaRecord {
+                    key,
+                    salt,
+                    events: feed.events(),
+                    closed_run: self.events.closed_run(),
+                };
+                (RecordBody::Meta(meta), None)
+            }
+            RecordKind::Session(slot) => {
+                let Some(entry) = self.sessions.get(*slot) else {
+                    debug_assert!(false, "a session that has ended has another record");
+                    return None;
+                };
+                let until = needed_until(entry.latest_end, &entry.unconfirmed);
+                let record = Box::new(self.session_record(entry));
+                (RecordBody::Session(record), Some(until))
+            }
+            RecordKind::Tombstone(tombstone) => {
+                let ended = EndedRecord {
+                    id: tombstone.id,
+                    until: tombstone.session_until,
+                    unconfirmed: self.unconfirmed(&tombstone.unconfirmed),
+                };
+                (RecordBody::Ended(ended), Some(tombstone.until))
+            }
+            RecordKind::Cutoff(cutoff) => {
+                let until = cutoff.until;
+                (RecordBody::Cutoff((**cutoff).clone()), Some(until))
+            }
+            RecordKind::Revocation(number, key) => {
+                let body = RecordBody::Revocation(*number, self.unconfirmed_revocation(key)?);
+                (body, Some(key.token_expires_at()))
+            }
+            RecordKind::Revoked(number) => {
+                let body = RecordBody::Revoked(*number);
+                (body, Some(Timestamp::default()))
+            }
+        })
+    }
+
+    fn session_record(&self, entry: &Entry) -> SessionRecord {
+        SessionRecord {
+            session: entry.session.clone(),
+            serial: entry.serial,
+            created_epoch: entry.created_epoch,
+            lifetime: entry.lifetime,
+            used_at: entry.used_at,
+            fingerprint: entry.fingerprint.clone(),
+            handle: entry.handle.clone(),
+            token_expires_at: entry.token_expires_at,
+            superseded: entry.superseded.tokens().to_vec(),
+            grace: entry.superseded.grace(),
+            until: entry.latest_end,
+            unconfirmed: self.unconfirmed(&entry.unconfirmed),
+        }
+    }
+
+    fn unconfirmed(&self, keys: &[PendingKey]) -> Vec<UnconfirmedRevocation> {
+        let revocations = keys.iter();
+        revocations
+            .filter_map(|key| self.unconfirmed_revocation(key))
+            .collect()
+    }
+
+    fn unconfirmed_revocation(&self, key: &PendingKey) -> Option<UnconfirmedRevocation> {
+        Some(UnconfirmedRevocation {
+            handle: self.pending.handle(key)?,
+            token_expires_at: key.token_expires_at(),
+        })
+    }
+}

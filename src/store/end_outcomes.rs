@@ -1,0 +1,69 @@
+//! How sessions ended, kept while operations in flight still want to know it (R21).
+
+use crate::collections::table::{Table, number_key};
+use crate::domain::error::Error;
+
+/// The outcomes, by the sessions' serial numbers.
+#[derive(Debug, Default)]
+pub struct EndOutcomes {
+    outcomes: Table<EndOutcome>,
+}
+
+#[derive(Debug)]
+struct EndOutcome {
+    error: Error,
+    /// How many operations in flight want to know it.
+    watchers: u32,
+}
+
+impl EndOutcomes {
+    /// Keeps how a session ended for this many operations in flight.
+    pub fn add(&mut self, serial: u64, error: Error, watchers: u32) {
+        if watchers > 0 {
+            let outcome = EndOutcome { error, watchers };
+            self.outcomes.insert(number_key(serial), outcome);
+        }
+    }
+
+    /// Returns the error for an operation in flight whose session has ended.
+    #[must_use]
+    pub fn error(&self, serial: u64) -> Error {
+        let outcome = self.outcomes.get(number_key(serial));
+        outcome.map_or(Error::SessionRevoked, |outcome| outcome.error.clone())
+    }
+
+    /// Drops the outcome when the last operation that wants to know it has ended.
+    pub fn unwatch(&mut self, serial: u64) {
+        let key = number_key(serial);
+        if let Some(outcome) = self.outcomes.get_mut(key) {
+            outcome.watchers = outcome.watchers.saturating_sub(1);
+            if outcome.watchers == 0 {
+                self.outcomes.remove(key);
+            }
+        }
+    }
+
+    /// Returns how many outcomes are kept.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.outcomes.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r21_an_outcome_is_kept_until_the_last_watcher_has_ended() {
+        let mut outcomes = EndOutcomes::default();
+        outcomes.add(1, Error::SessionExpired, 2);
+        outcomes.add(2, Error::SessionExpired, 0);
+        assert_eq!(outcomes.count(), 1);
+        outcomes.unwatch(1);
+        assert_eq!(outcomes.error(1), Error::SessionExpired);
+        outcomes.unwatch(1);
+        outcomes.unwatch(1);
+        assert_eq!(outcomes.count(), 0);
+    }
+}

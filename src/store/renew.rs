@@ -1,0 +1,198 @@
+//! Giving a session a new token: plan it, wait for the guard, commit, acknowledge (R5, R14, R27).
+
+use crate::domain::error::{Error, Limit};
+use crate::domain::event::EventKind;
+use crate::domain::id::SessionId;
+use crate::domain::session::Session;
+use crate::domain::superseded::{Grace, Renewal};
+use crate::domain::timestamp::Timestamp;
+use crate::persistence::decode::MAX_UNCONFIRMED;
+use crate::store::entry::Entry;
+use crate::store::plan::{NewToken, RenewalPlan, SessionVersion, Stale};
+use crate::store::revocations::{Owner, PendingKey};
+use crate::store::slots::SessionSlot;
+use crate::store::state::Store;
+
+impl Store {
+    /// Returns what a refresh of this session grants: its own lifetime again (R5), up to
+    /// `max-lifetime` from its creation (R7), and no more than its parent has (R25).
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::LimitReached`].
+    pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RenewalPlan, Error> {
+        let expected = self.find(id, now)?;
+        let entry = self.expected(expected)?;
+        check_unconfirmed(entry)?;
+        Ok(RenewalPlan {
+            renewal: Renewal::Refresh,
+            expected,
+            session: entry.session.clone(),
+            expires_at: now
+                .after_seconds(entry.lifetime)
+                .min(self.lifetimes.latest_end(entry.session.created_at))
+                .min(self.parent_expires_at(entry)),
+        })
+    }
+
+    /// Returns what a rotation of this session's token grants: what the session has (R27).
+    ///
+    /// # Errors
+    /// As [`Store::check`], and [`Error::LimitReached`].
+    pub fn plan_rotation(
+        &mut self,
+        expected: SessionVersion,
+        renewal: Renewal,
+        now: Timestamp,
+    ) -> Result<RenewalPlan, Error> {
+        let entry = self
+            .check_current(expected, now)
+            .map_err(|stale| stale.into_error(Error::Conflict))?;
+        check_unconfirmed(entry)?;
+        Ok(RenewalPlan {
+            renewal,
+            expected,
+            session: entry.session.clone(),
+            expires_at: entry.session.expires_at,
+        })
+    }
+
+    /// Gives the session its new token and expiry. The token before it is superseded from then on
+    /// (R14, R27) and its revocation pending.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when another renewal won, [`Error::SessionRevoked`] or
+    /// [`Error::SessionExpired`] when the session has ended, [`Error::Guard`] for a token that has
+    /// expired, [`Error::Collision`] for one that is not new.
+    pub fn commit_renewal(
+        &mut self,
+        plan: &RenewalPlan,
+        token: NewToken,
+        reading: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Session, PendingKey), Error> {
+        let (expected, slot) = (plan.expected, plan.expected.slot);
+        self.check_current(expected, now)
+            .map_err(|stale| stale.into_error(Error::Conflict))?;
+        let entry = self.expected(expected)?;
+        check_unconfirmed(entry)?;
+        let expires_at_before = entry.session.expires_at;
+        let mut wanted = plan.expires_at.min(self.parent_expires_at(entry));
+        if plan.renewal != Renewal::Refresh {
+            wanted = wanted.min(expires_at_before);
+        }
+        let expires_at = self.check_token(&token, wanted, now)?;
+        let grace = self.grace(reading, now);
+        let Some(entry) = self.sessions.expected_mut(expected) else {
+            debug_assert!(false, "a session that was found live is there");
+            return Err(Error::SessionNotFound);
+        };
+
+        let size_before = entry.size();
+        let fingerprint = token.fingerprint.clone();
+        let superseded = std::mem::replace(&mut entry.fingerprint, token.fingerprint);
+        let handle = std::mem::replace(&mut entry.handle, token.handle.clone());
+        let token_expired_at = std::mem::replace(&mut entry.token_expires_at, token.expires_at);
+        entry.cached_until = Timestamp::default();
+        let generation = entry.session.generation.saturating_add(1);
+        let tokens = &mut entry.superseded;
+        let dropped = tokens.add(superseded, plan.renewal, generation, grace);
+        entry.session.generation = generation;
+        entry.session.expires_at = expires_at;
+        entry.latest_end = entry.latest_end.max(expires_at);
+        entry.used_at = now;
+        let id = entry.session.id;
+        let session = entry.session.clone();
+        self.expiry.add_latest_end(entry.latest_end);
+        self.budget.add(entry.size());
+        self.budget.release(size_before);
+
+        if let Some(dropped) = dropped {
+            self.sessions.remove_fingerprint(&dropped, slot);
+        }
+        self.sessions.add_fingerprint(&fingerprint, slot);
+        self.sessions.add_handle(&token.handle);
+        self.update_end(slot);
+        if expires_at < expires_at_before {
+            self.shorten_descendants(slot, expires_at);
+        }
+        let superseded = self.add_pending(Owner::Session(id), handle, token_expired_at);
+        if let Some(entry) = self.sessions.get_mut(slot) {
+            entry.unconfirmed.push(superseded);
+        }
+        self.record_change(slot);
+        let (total, kind) = match plan.renewal {
+            Renewal::Refresh => (&mut self.totals.refreshed, EventKind::Refreshed),
+            Renewal::Rotation | Renewal::Retry => (&mut self.totals.rotated, EventKind::Rotated),
+        };
+        *total = total.saturating_add(1);
+        self.events.record(now, &session, kind);
+        Ok((session, superseded))
+    }
+
+    /// Acknowledges a renewal: its caller is told the new token, if that is still the current one.
+    /// The time in which the token before can be presented once more begins.
+    ///
+    /// # Errors
+    /// As [`Store::check`].
+    pub fn acknowledge_renewal(
+        &mut self,
+        renewed: SessionVersion,
+        reading: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Stale> {
+        self.check_current(renewed, now)?;
+        let grace = self.grace(reading, now);
+        if let Some(entry) = self.sessions.expected_mut(renewed) {
+            entry.superseded.begin_grace(grace);
+        }
+        Ok(())
+    }
+
+    /// Ends a renewal that took effect: it was acknowledged, or its call was cancelled.
+    pub fn end_renewal(&mut self, renewed: SessionVersion) {
+        if let Some(entry) = self.sessions.expected_mut(renewed) {
+            entry.superseded.end_renewal(renewed.generation);
+            self.record_change(renewed.slot);
+        }
+    }
+
+    /// Returns until when a token that is replaced now can be presented once more, if it can.
+    fn grace(&self, reading: Timestamp, now: Timestamp) -> Option<Grace> {
+        let seconds = self.limits.rotation_grace;
+        (seconds > 0).then(|| Grace {
+            until: now.after_seconds(seconds),
+            until_by_host: reading.after_seconds(seconds),
+        })
+    }
+
+    /// Returns when the session's parent expires; the end of time if it has none.
+    fn parent_expires_at(&self, entry: &Entry) -> Timestamp {
+        let parent = entry.parent.and_then(|slot| self.sessions.get(slot));
+        parent.map_or(Timestamp::MAX, |parent| parent.session.expires_at)
+    }
+
+    /// Shortens the descendants of a session that has less time than before, because the guard
+    /// grants less (R8): no session has more time than its parent (R25).
+    fn shorten_descendants(&mut self, slot: SessionSlot, expires_at: Timestamp) {
+        for descendant in self.sessions.descendants_of(slot) {
+            if let Some(entry) = self.sessions.get_mut(descendant)
+                && entry.session.expires_at > expires_at
+            {
+                entry.session.expires_at = expires_at;
+                self.update_end(descendant);
+                self.record_change(descendant);
+            }
+        }
+    }
+}
+
+/// Checks that the session can have one more token whose revocation the guard has not confirmed.
+///
+/// # Errors
+/// [`Error::LimitReached`].
+fn check_unconfirmed(entry: &Entry) -> Result<(), Error> {
+    if entry.unconfirmed.len() < MAX_UNCONFIRMED {
+        return Ok(());
+    }
+    Err(Error::LimitReached(Limit::UnconfirmedRevocations))
+}

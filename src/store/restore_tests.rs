@@ -1,0 +1,292 @@
+//! Long mixes of steps whose records are restored in any order.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::domain::config::{Config, Limits};
+use crate::domain::event::EndReason;
+use crate::domain::id::{AgentId, SessionId};
+use crate::domain::scope::Scopes;
+use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session};
+use crate::domain::superseded::Renewal;
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::{FingerprintKey, Token};
+use crate::persistence::record::Change;
+use crate::store::plan::{NewSession, NewToken, SessionVersion};
+use crate::store::state::Store;
+
+const AGENTS: u64 = 5;
+const ROLES: [&str; 3] = ["reader", "worker", "admin"];
+
+/// A store, its time and what was read of its feed.
+struct Scene {
+    store: Store,
+    key: FingerprintKey,
+    now: Timestamp,
+    random: u64,
+    made: u64,
+    live: Vec<SessionId>,
+    /// All versions of each record that is still in the feed, the newest last.
+    records: BTreeMap<String, Vec<Change>>,
+    read_to: u64,
+}
+
+fn limits() -> Limits {
+    let config = Config {
+        state_key: Some(vec![7; 32]),
+        idle_timeout: Some(600),
+        rotation_grace: Some(5),
+        max_sessions_per_agent: Some(40),
+        ..Config::default()
+    };
+    Limits::new(&config).unwrap()
+}
+
+fn agent(number: u64) -> AgentId {
+    AgentId::parse("agent", &format!("0a9e0000-0000-4000-8000-{number:012x}")).unwrap()
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
+        let secret = [9; 32];
+        let mut store = Store::new(limits());
+        let key = Rc::new(FingerprintKey::from_secret(secret).unwrap());
+        store.set_fingerprint_key(key, [1; 16]);
+        Self {
+            store,
+            key: FingerprintKey::from_secret(secret).unwrap(),
+            now: Timestamp::from_millis(1_893_456_000_000),
+            random: seed,
+            made: 0,
+            live: Vec::new(),
+            records: BTreeMap::new(),
+            read_to: 0,
+        }
+    }
+
+    fn next(&mut self, bound: u64) -> u64 {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) % bound
+    }
+
+    fn pick(&mut self) -> Option<SessionId> {
+        let count = u64::try_from(self.live.len()).unwrap();
+        let index = (count > 0).then(|| self.next(count))?;
+        Some(self.live[usize::try_from(index).unwrap()])
+    }
+
+    fn token(&mut self) -> NewToken {
+        self.made += 1;
+        let token = Token::parse(format!("token-{}", self.made)).unwrap();
+        NewToken {
+            fingerprint: self.key.fingerprint(&token),
+            handle: format!("handle-{}", self.made).into(),
+            expires_at: self.now.after_seconds(400),
+        }
+    }
+
+    fn create(&mut self, parent: Option<SessionId>) {
+        let now = self.now;
+        let role = ROLES[usize::try_from(self.next(3)).unwrap()];
+        let attributes = Rc::new(Attributes {
+            role: Role::parse(role.into()).unwrap(),
+            scopes: Scopes::parse(&["memory:read".into()]).unwrap(),
+            task_type: None,
+            metadata: Metadata::default(),
+        });
+        let mut expires_at = now.after_seconds(100 + self.next(200));
+        let parent = match parent {
+            Some(parent) => match self.store.plan_delegation(parent, &attributes, now) {
+                Ok((parent, its_end)) => {
+                    expires_at = expires_at.min(its_end);
+                    Some(parent)
+                }
+                Err(_) => return,
+            },
+            None => None,
+        };
+        let token = self.token();
+        let number = self.made;
+        let id = format!("5e550000-0000-4000-8000-{number:012x}");
+        let id = SessionId::parse("id", &id).unwrap();
+        let agent = agent(self.next(AGENTS));
+        let reserved = self.store.reserve(id, agent, &attributes, parent, now);
+        let Ok(reservation) = reserved else {
+            return;
+        };
+        let new = NewSession {
+            lifetime: 300,
+            max_uses: None,
+            created_at: now,
+            expires_at,
+        };
+        let handle = token.handle.clone();
+        let token_expires_at = token.expires_at;
+        // Some creates fail, and leave a revocation that belongs to no session.
+        let fails = self.next(6) == 0;
+        if !fails
+            && self
+                .store
+                .commit_create(&reservation, new, token, now)
+                .is_ok()
+        {
+            self.live.push(id);
+        } else {
+            self.store.discard(handle, token_expires_at);
+        }
+        self.store.release(&reservation);
+    }
+
+    fn renew(&mut self, id: SessionId) {
+        let now = self.now;
+        let Ok(expected) = self.store.find(id, now) else {
+            return;
+        };
+        let plan = if self.next(2) == 0 {
+            self.store.plan_refresh(id, now)
+        } else {
+            self.store.plan_rotation(expected, Renewal::Rotation, now)
+        };
+        let (Ok(plan), Ok(())) = (plan, self.store.reserve_bytes(now)) else {
+            return;
+        };
+        let token = self.token();
+        if self.store.commit_renewal(&plan, token, now, now).is_ok() {
+            self.store
+                .acknowledge_renewal(expected.renewed(), now, now)
+                .unwrap();
+            self.store.end_renewal(expected.renewed());
+        }
+        self.store.release_bytes();
+    }
+
+    fn revoke_all(&mut self) {
+        let filter = match self.next(8) {
+            0 => RevokeFilter::Everything,
+            1..4 => RevokeFilter::Role(Role::parse(ROLES[0].into()).unwrap()),
+            _ => RevokeFilter::Agent(agent(self.next(AGENTS))),
+        };
+        let epoch = self.store.revoke_before_now(filter, self.now);
+        while self.store.clear_revoked(epoch, self.now).is_none() {}
+    }
+
+    fn step(&mut self) {
+        let (kind, picked) = (self.next(24), self.pick());
+        match (kind, picked) {
+            (0..=7, _) => self.create(None),
+            (8..=12, Some(id)) => self.create(Some(id)),
+            (13..=15, Some(id)) => self.renew(id),
+            (16, Some(id)) => drop(self.store.revoke(id, EndReason::Revoked, self.now)),
+            (17, Some(id)) => {
+                if let Ok(expected) = self.store.find(id, self.now) {
+                    self.store.touch(expected, self.now);
+                }
+            }
+            (18, _) => {
+                for key in self.store.next_revocations(3) {
+                    self.store.settle(&key);
+                }
+            }
+            (19, _) => drop(self.store.prune(3, 10, self.now)),
+            (20, _) if self.next(8) == 0 => self.revoke_all(),
+            (21, _) => self.read(),
+            _ => self.now = self.now.after_seconds(self.next(6)),
+        }
+        let (now, store) = (self.now, &mut self.store);
+        self.live.retain(|id| store.find(*id, now).is_ok());
+    }
+
+    /// Reads the feed, as a host does that keeps every version of each record.
+    fn read(&mut self) {
+        loop {
+            let page = self.store.changes(self.read_to, 50, self.now, false);
+            let page = page.unwrap();
+            self.read_to = page.next;
+            for change in page.changes {
+                let versions = self.records.entry(change.key.clone()).or_default();
+                versions.push(change);
+            }
+            if !page.more {
+                return;
+            }
+        }
+    }
+
+    /// Restores the newest version of each record, and older ones too, in some order.
+    fn restored(&mut self) -> Store {
+        let now = self.now;
+        let needed = |change: &Change| change.forget_at.is_none_or(|at| at > now);
+        let kept = self.records.values().filter(|versions| {
+            let newest = versions.last();
+            newest.is_some_and(needed)
+        });
+        let mut changes: Vec<Change> = kept.flatten().cloned().collect();
+        for index in (1..changes.len()).rev() {
+            let other = self.next(u64::try_from(index).unwrap() + 1);
+            changes.swap(index, usize::try_from(other).unwrap());
+        }
+        let mut store = Store::new(limits());
+        for page in changes.chunks(17) {
+            store.restore(page).unwrap();
+        }
+        store.end_restoring();
+        store
+    }
+}
+
+fn live(store: &Store, now: Timestamp) -> Vec<Session> {
+    let pages = (0..AGENTS).map(|number| store.list(agent(number), 0, 1_000, now));
+    pages.flat_map(|page| page.sessions).collect()
+}
+
+fn version(store: &mut Store, session: &Session, now: Timestamp) -> SessionVersion {
+    store.find(session.id, now).unwrap()
+}
+
+/// Ends everything, and has the guard confirm it.
+fn empty(mut store: Store, now: Timestamp) {
+    let later = now.after_seconds(100_000);
+    store.clear_restored_revoked(later);
+    while store.prune(1_000, 1_000, later) > 0 {}
+    for key in store.next_revocations(usize::MAX) {
+        store.settle(&key);
+    }
+    while store.drop_unneeded_record(later) {}
+    assert_eq!((store.counts(10_000, later), store.agents()), ((0, 0), 0));
+    assert_eq!(store.pending(), 0);
+    assert_eq!(store.tombstones(), 0);
+    assert_eq!(store.bytes(), 0);
+}
+
+#[test]
+fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
+    let mut restored_sessions = 0;
+    for seed in 0..6 {
+        let mut scene = Scene::new(seed);
+        for _ in 0..600 {
+            scene.step();
+        }
+        scene.read();
+        let now = scene.now;
+        let expected = live(&scene.store, now);
+        restored_sessions += expected.len();
+        for _ in 0..2 {
+            let mut restored = scene.restored();
+            let sessions = live(&restored, now);
+            assert_eq!(sessions, expected, "seed {seed}");
+            for session in &expected {
+                let versions = [&mut scene.store, &mut restored].map(|store| {
+                    let version = version(store, session, now);
+                    (version.serial, version.generation)
+                });
+                assert_eq!(versions[0], versions[1], "seed {seed}");
+            }
+            empty(restored, now);
+        }
+        empty(scene.store, now);
+    }
+    assert!(restored_sessions > 50, "{restored_sessions}");
+}

@@ -1,0 +1,103 @@
+//! Kill switches (R13, R31); see [`epochs`](super::epochs).
+
+use crate::domain::epoch::Epoch;
+use crate::domain::event::EndReason;
+use crate::domain::id::SessionId;
+use crate::domain::session::RevokeFilter;
+use crate::domain::timestamp::Timestamp;
+use crate::store::ended_tree::Cleared;
+use crate::store::epochs::NextRevoked;
+use crate::store::slots::SessionSlot;
+use crate::store::state::Store;
+
+/// How many sessions one step ends, besides the descendants of the last of them, and how many slots
+/// it checks (R20).
+const MAX_STEP: usize = 1_000;
+
+/// How many slots one call checks for sessions that restored cut-offs revoke (R20).
+const MAX_CHECKED: u32 = 10_000;
+
+impl Store {
+    /// Ends a session that was created, not delegated, and all its descendants, as a kill switch.
+    pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
+        self.drop_cached_validations(now);
+        let mut cleared = Cleared::default();
+        let is_root = |slot: &SessionSlot| {
+            let entry = self.sessions.get(*slot);
+            entry.is_some_and(|entry| entry.session.parent.is_none())
+        };
+        if let Some(slot) = self.sessions.slot_of(id).filter(is_root) {
+            cleared.add(self.end_tree(slot, EndReason::RevokedAll, now));
+        }
+        cleared
+    }
+
+    /// Revokes all that the filter names and that began before now. [`Store::clear_revoked`] is to
+    /// follow until it is done.
+    pub fn revoke_before_now(&mut self, filter: RevokeFilter, now: Timestamp) -> Epoch {
+        self.drop_cached_validations(now);
+        let epoch = self.epochs.advance();
+        match &filter {
+            RevokeFilter::Everything => self.epochs.revoke_everything(),
+            filter => self.sessions.revoke_before(filter, epoch),
+        }
+        let record = self.record_cutoff(&filter);
+        self.epochs.add(filter, record);
+        epoch
+    }
+
+    /// Returns whether the cut-off of this epoch may have sessions left to end.
+    #[must_use]
+    pub fn is_clearing(&self, epoch: Epoch) -> bool {
+        self.epochs.is_active(epoch)
+    }
+
+    /// Ends a session that a kill switch has revoked. It counts as ended by the kill switch, by
+    /// whichever call it is found.
+    pub(super) fn end_revoked(&mut self, slot: SessionSlot, now: Timestamp) {
+        let entry = self.sessions.get(slot);
+        let epoch = entry.and_then(|entry| self.epochs.revoked_by(entry));
+        let ended = self.end_tree(slot, EndReason::RevokedAll, now);
+        if let Some(epoch) = epoch {
+            self.epochs.add_ended(epoch, ended);
+        }
+    }
+
+    /// Ends a part of the sessions that the cut-off of this epoch revokes. Returns what it has
+    /// ended when none is left.
+    pub fn clear_revoked(&mut self, epoch: Epoch, now: Timestamp) -> Option<Cleared> {
+        let mut steps = MAX_STEP;
+        while let Some(left) = steps.checked_sub(1) {
+            steps = left;
+            match self.epochs.next_revoked(epoch, &self.sessions) {
+                NextRevoked::Session(slot) => {
+                    let before = self.sessions.len();
+                    self.end_if_due(slot, now);
+                    let ended = before.saturating_sub(self.sessions.len());
+                    steps = steps.saturating_sub(ended);
+                }
+                NextRevoked::NotThis => {}
+                NextRevoked::None => {
+                    let cutoff = self.epochs.remove(epoch)?;
+                    self.record_cleared(cutoff.record, cutoff.latest_end);
+                    return Some(cutoff.cleared);
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends a part of the restored sessions that a restored cut-off revokes. Their revocations are
+    /// pending.
+    pub fn clear_restored_revoked(&mut self, now: Timestamp) {
+        for _ in 0..MAX_CHECKED {
+            match self.epochs.next_revoked_by_restored(&self.sessions) {
+                NextRevoked::Session(slot) => {
+                    self.end_if_due(slot, now);
+                }
+                NextRevoked::NotThis => {}
+                NextRevoked::None => return,
+            }
+        }
+    }
+}

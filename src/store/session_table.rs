@@ -1,0 +1,401 @@
+//! The sessions and the indexes over them: by id, by token, by agent and by role.
+
+mod delegations;
+
+use std::hash::BuildHasher;
+
+use crate::collections::slab::Slab;
+use crate::collections::table::{Seed, Table};
+use crate::domain::epoch::Epoch;
+use crate::domain::id::{AgentId, SessionId};
+use crate::domain::session::{RevokeFilter, Role};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::Fingerprint;
+use crate::store::agents::{AgentSessions, Agents};
+use crate::store::entry::Entry;
+use crate::store::plan::{Reservation, SessionVersion};
+use crate::store::roles::Roles;
+use crate::store::session_index::Bucket;
+use crate::store::slots::{AgentSlot, RoleSlot, SessionSlot};
+
+/// What an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IdState {
+    /// A create in flight.
+    Reserved,
+    /// The session in this slot.
+    Created(SessionSlot),
+}
+
+/// The sessions and their indexes. How sessions are delegated from each other is in `delegations`.
+#[derive(Debug, Default)]
+pub struct SessionTable {
+    entries: Slab<SessionSlot, Entry>,
+    by_id: Table<IdState>,
+    /// The session that has, or had, a token with this fingerprint.
+    by_fingerprint: Table<SessionSlot>,
+    /// The handles of live sessions and of pending revocations. None of them can be issued again
+    /// (R16).
+    handles: Table<()>,
+    seed: Seed,
+    agents: Agents,
+    roles: Roles,
+    /// Children that were restored before their parents, by the parents' ids.
+    orphans: Table<Vec<SessionSlot>>,
+    /// How many creates are in flight.
+    reserved: usize,
+    /// The serial number of the newest session.
+    last_serial: u64,
+}
+
+impl SessionTable {
+    /// Sets the seed of the tables (R20). Call it while there is nothing in them.
+    pub fn seed(&mut self, seed: &Seed) {
+        self.seed = seed.clone();
+        self.agents.seed(seed);
+        self.roles.seed(seed);
+    }
+
+    /// Returns how many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns how many creates are in flight.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    /// Returns how many agents have sessions or creates in flight.
+    #[must_use]
+    pub fn agent_count(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// Returns the serial number of the newest session; 0 before the first.
+    #[must_use]
+    pub fn last_serial(&self) -> u64 {
+        self.last_serial
+    }
+
+    /// Returns the serial number of the next session.
+    pub fn next_serial(&mut self) -> u64 {
+        self.last_serial = self.last_serial.saturating_add(1);
+        self.last_serial
+    }
+
+    /// Continues the serial numbers after this one, if they have not got that far.
+    pub fn raise_serial_to(&mut self, serial: u64) {
+        self.last_serial = self.last_serial.max(serial);
+    }
+
+    /// Returns the slot of the session with this id.
+    #[must_use]
+    pub fn slot_of(&self, id: SessionId) -> Option<SessionSlot> {
+        let Some(IdState::Created(slot)) = self.by_id.get(id.key()).copied() else {
+            return None;
+        };
+        let entry = self.entries.get(slot)?;
+        (entry.session.id == id).then_some(slot)
+    }
+
+    /// Returns the session in this slot.
+    #[must_use]
+    pub fn get(&self, slot: SessionSlot) -> Option<&Entry> {
+        self.entries.get(slot)
+    }
+
+    /// Returns the session in this slot, to change.
+    pub fn get_mut(&mut self, slot: SessionSlot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot)
+    }
+
+    /// Returns the session, whatever its token, if it has not ended.
+    #[must_use]
+    pub fn expected(&self, expected: SessionVersion) -> Option<&Entry> {
+        let entry = self.entries.get(expected.slot);
+        entry.filter(|entry| entry.serial == expected.serial)
+    }
+
+    /// Returns the session, whatever its token, if it has not ended, to change.
+    pub fn expected_mut(&mut self, expected: SessionVersion) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(expected.slot);
+        entry.filter(|entry| entry.serial == expected.serial)
+    }
+
+    /// Returns the slot after `last`, or the first one. There need not be a session in it.
+    #[must_use]
+    pub fn slot_after(&self, last: Option<SessionSlot>) -> Option<SessionSlot> {
+        self.entries.slot_after(last)
+    }
+
+    /// Returns the session whose token has, or had, a fingerprint with the same key. The caller
+    /// compares the fingerprint itself.
+    #[must_use]
+    pub fn by_fingerprint(&self, fingerprint: &Fingerprint) -> Option<(SessionSlot, &Entry)> {
+        let slot = *self.by_fingerprint.get(fingerprint.key())?;
+        Some((slot, self.entries.get(slot)?))
+    }
+
+    /// Returns whether a session has, or had, a token with a fingerprint of the same key.
+    #[must_use]
+    pub fn has_fingerprint(&self, fingerprint: &Fingerprint) -> bool {
+        self.by_fingerprint.contains(fingerprint.key())
+    }
+
+    /// Finds the session in this slot by a token.
+    pub fn add_fingerprint(&mut self, fingerprint: &Fingerprint, slot: SessionSlot) {
+        self.by_fingerprint.insert(fingerprint.key(), slot);
+    }
+
+    /// Finds a restored session by its superseded tokens too, unless another session has one of
+    /// them.
+    pub fn add_superseded(&mut self, slot: SessionSlot) {
+        let Some(entry) = self.entries.get(slot) else {
+            return;
+        };
+        for token in entry.superseded.tokens() {
+            let key = token.fingerprint.key();
+            if !self.by_fingerprint.contains(key) {
+                self.by_fingerprint.insert(key, slot);
+            }
+        }
+    }
+
+    /// Finds the session in this slot by a token no longer.
+    pub fn remove_fingerprint(&mut self, fingerprint: &Fingerprint, slot: SessionSlot) {
+        let key = fingerprint.key();
+        if self.by_fingerprint.get(key) == Some(&slot) {
+            self.by_fingerprint.remove(key);
+        }
+    }
+
+    /// Returns whether the handle is that of a live session or of a pending revocation.
+    #[must_use]
+    pub fn has_handle(&self, handle: &str) -> bool {
+        self.handles.contains(self.seed.hash_one(handle))
+    }
+
+    /// Adds a handle that cannot be issued again.
+    pub fn add_handle(&mut self, handle: &str) {
+        self.handles.insert(self.seed.hash_one(handle), ());
+    }
+
+    /// Removes a handle: it is neither a live session's nor pending any longer.
+    pub fn remove_handle(&mut self, handle: &str) {
+        self.handles.remove(self.seed.hash_one(handle));
+    }
+
+    /// Returns whether a session has this id or is being created with it.
+    #[must_use]
+    pub fn has_id(&self, id: SessionId) -> bool {
+        self.by_id.contains(id.key())
+    }
+
+    /// Returns whether the indexes can hold a session of this agent and role; see
+    /// `SessionIndex::can_reserve`.
+    #[must_use]
+    pub fn can_index(&self, agent: &AgentId, role: &Role) -> bool {
+        self.agents.can_reserve(agent) && self.roles.can_reserve(role)
+    }
+
+    /// Reserves an id, and counts a create in flight with its agent and its role.
+    pub fn reserve(
+        &mut self,
+        id: SessionId,
+        agent: &AgentId,
+        role: &Role,
+    ) -> (AgentSlot, RoleSlot) {
+        self.by_id.insert(id.key(), IdState::Reserved);
+        self.reserved = self.reserved.saturating_add(1);
+        self.reserve_buckets(agent, role)
+    }
+
+    /// Ends a reservation. Returns whether no session came of it.
+    pub fn release(&mut self, reservation: &Reservation) -> bool {
+        let key = reservation.id.key();
+        let is_unused = self.by_id.get(key) == Some(&IdState::Reserved);
+        if is_unused {
+            self.by_id.remove(key);
+        }
+        self.reserved = self.reserved.saturating_sub(1);
+        self.release_buckets(reservation.agent, reservation.role);
+        is_unused
+    }
+
+    /// Counts a create in flight with its agent and its role, which keeps their buckets.
+    pub fn reserve_buckets(&mut self, agent: &AgentId, role: &Role) -> (AgentSlot, RoleSlot) {
+        (self.agents.reserve(agent), self.roles.reserve(role))
+    }
+
+    /// Counts a create in flight no longer.
+    pub fn release_buckets(&mut self, agent: AgentSlot, role: RoleSlot) {
+        self.agents.release(agent);
+        self.roles.release(role);
+    }
+
+    /// Adds a session to every index. The buckets of its agent and its role must be reserved.
+    pub fn insert(&mut self, entry: Entry) -> SessionSlot {
+        let (id, serial) = (entry.session.id, entry.serial);
+        let (agent, role, parent) = (entry.agent, entry.role, entry.parent);
+        let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&*entry.handle));
+        let slot = self.entries.insert(entry);
+        self.by_id.insert(id.key(), IdState::Created(slot));
+        self.by_fingerprint.insert(fingerprint, slot);
+        self.handles.insert(handle, ());
+        if let Some(parent) = parent {
+            self.add_child(parent, slot);
+        }
+        match self.agents.get_mut(agent) {
+            Some(agent) => agent.sessions.add(serial, slot),
+            None => debug_assert!(false, "the bucket of the agent is reserved"),
+        }
+        match self.roles.get_mut(role) {
+            Some(role) => role
+                .sessions
+                .push(&mut self.entries, slot, Entry::same_role),
+            None => debug_assert!(false, "the bucket of the role is reserved"),
+        }
+        slot
+    }
+
+    /// Removes a session from every index, but keeps the handle of its token. The links to its
+    /// relatives are the caller's to remove.
+    pub fn remove(&mut self, slot: SessionSlot) -> Option<Entry> {
+        // An entry is large: it is returned without being moved again.
+        let removed = self.entries.remove(slot);
+        if let Some(entry) = &removed {
+            self.by_id.remove(entry.session.id.key());
+            self.remove_fingerprint(&entry.fingerprint, slot);
+            for token in entry.superseded.tokens() {
+                self.remove_fingerprint(&token.fingerprint, slot);
+            }
+            if let Some(agent) = self.agents.get_mut(entry.agent) {
+                agent.sessions.remove(entry.serial, slot);
+            }
+            self.agents.drop_if_unused(entry.agent);
+            if let Some(role) = self.roles.get_mut(entry.role) {
+                let links = Entry::same_role;
+                let sessions = &mut role.sessions;
+                sessions.remove(&mut self.entries, entry.same_role, links);
+            }
+            self.roles.drop_if_unused(entry.role);
+        }
+        removed
+    }
+
+    /// Returns the slot of an agent that has sessions or creates in flight.
+    #[must_use]
+    pub fn find_agent(&self, agent: &AgentId) -> Option<AgentSlot> {
+        self.agents.find(agent)
+    }
+
+    /// Returns an agent that has sessions or creates in flight.
+    #[must_use]
+    pub fn agent(&self, agent: AgentSlot) -> Option<&Bucket<AgentId, AgentSessions>> {
+        self.agents.get(agent)
+    }
+
+    /// Returns the same as [`AgentSessions::find_ended`]; `ends_at` may look at all sessions.
+    pub fn find_ended_of_agent(
+        &mut self,
+        agent: AgentSlot,
+        max: usize,
+        now: Timestamp,
+        ends_at: impl Fn(&Self, SessionSlot) -> Timestamp,
+    ) -> Vec<SessionSlot> {
+        let Some(bucket) = self.agents.get_mut(agent) else {
+            return Vec::new();
+        };
+        let mut sessions = std::mem::take(&mut bucket.sessions);
+        let ended = sessions.find_ended(max, now, |slot| ends_at(self, slot));
+        if let Some(bucket) = self.agents.get_mut(agent) {
+            bucket.sessions = sessions;
+        }
+        ended
+    }
+
+    /// Records with the session's agent and its root that it ends at this time.
+    pub fn add_end(&mut self, slot: SessionSlot, ends_at: Timestamp) {
+        let Some(entry) = self.entries.get(slot) else {
+            return;
+        };
+        if let Some(agent) = self.agents.get_mut(entry.agent) {
+            agent.sessions.add_end(ends_at);
+        }
+        if let Some(root) = self.root_of(slot).filter(|root| *root != slot)
+            && let Some(root) = self.entries.get_mut(root)
+        {
+            root.descendants_end_from = root.descendants_end_from.min(ends_at);
+        }
+    }
+
+    /// Revokes creates in flight that began before this epoch, if they are of the filter's agent or
+    /// role.
+    pub fn revoke_before(&mut self, filter: &RevokeFilter, epoch: Epoch) {
+        match filter {
+            RevokeFilter::Agent(agent) => self.agents.revoke_before(agent, epoch),
+            RevokeFilter::Role(role) => self.roles.revoke_before(role, epoch),
+            RevokeFilter::Everything | RevokeFilter::Root(_) => {}
+        }
+    }
+
+    /// Returns whether a cut-off of its agent or its role revokes the create in flight.
+    #[must_use]
+    pub fn is_revoked(&self, reservation: &Reservation) -> bool {
+        let epoch = reservation.created_epoch;
+        self.agents.is_revoked(reservation.agent, epoch)
+            || self.roles.is_revoked(reservation.role, epoch)
+    }
+
+    /// Returns the agent's oldest session.
+    #[must_use]
+    pub fn oldest_of_agent(&self, agent: &AgentId) -> Option<SessionSlot> {
+        let agent = self.agents.get(self.agents.find(agent)?)?;
+        agent.sessions.iter().next().map(|(_, slot)| slot)
+    }
+
+    /// Returns the role's session that was added first.
+    #[must_use]
+    pub fn first_of_role(&self, role: &Role) -> Option<SessionSlot> {
+        self.roles.get(self.roles.find(role)?)?.sessions.first()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixtures::{add, agent, role, session_id};
+
+    #[test]
+    fn r21_a_removed_session_is_in_no_index_but_its_handle_is_kept() {
+        let mut sessions = SessionTable::default();
+        let slot = add(&mut sessions, 1, None, 100);
+        let entry = sessions.get(slot).unwrap();
+        let (fingerprint, version) = (entry.fingerprint.clone(), entry.version(slot));
+        assert_eq!(sessions.slot_of(session_id(1)), Some(slot));
+        assert_eq!(sessions.oldest_of_agent(&agent()), Some(slot));
+        assert_eq!(sessions.first_of_role(&role()), Some(slot));
+        sessions.remove(slot).unwrap();
+        assert_eq!(sessions.slot_of(session_id(1)), None);
+        assert!(sessions.expected(version).is_none());
+        assert!(!sessions.has_fingerprint(&fingerprint) && !sessions.has_id(session_id(1)));
+        assert_eq!((sessions.agent_count(), sessions.len()), (0, 0));
+        assert_eq!(sessions.first_of_role(&role()), None);
+        assert!(sessions.has_handle("handle-1"));
+        sessions.remove_handle("handle-1");
+        assert!(!sessions.has_handle("handle-1"));
+    }
+
+    #[test]
+    fn r12_a_session_is_told_from_the_one_that_was_in_its_slot_before() {
+        let mut sessions = SessionTable::default();
+        let slot = add(&mut sessions, 1, None, 100);
+        let before = sessions.get(slot).unwrap().version(slot);
+        sessions.remove(slot).unwrap();
+        assert_eq!(add(&mut sessions, 2, None, 100), slot);
+        assert!(sessions.expected(before).is_none());
+    }
+}

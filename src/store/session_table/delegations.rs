@@ -1,0 +1,185 @@
+//! How sessions are delegated from each other: a tree whose links are in the entries (R25, R26).
+
+use crate::collections::list::Links;
+use crate::collections::table::Table;
+use crate::domain::config::MAX_DEPTH;
+use crate::domain::id::SessionId;
+use crate::store::entry::Entry;
+use crate::store::session_table::SessionTable;
+use crate::store::slots::SessionSlot;
+
+impl SessionTable {
+    /// Returns the session and its ancestors, up to the root.
+    pub fn ancestry(&self, slot: SessionSlot) -> impl Iterator<Item = (SessionSlot, &Entry)> {
+        let entry = |slot| Some((slot, self.entries.get(slot)?));
+        let parent = move |(_, child): &(SessionSlot, &Entry)| entry(child.parent?);
+        // No longer than an ancestry can be, whatever the links say.
+        std::iter::successors(entry(slot), parent).take((MAX_DEPTH as usize).saturating_add(1))
+    }
+
+    /// Returns the root of the session's tree: itself if it has no parent.
+    #[must_use]
+    pub fn root_of(&self, slot: SessionSlot) -> Option<SessionSlot> {
+        self.ancestry(slot).last().map(|(root, _)| root)
+    }
+
+    /// Returns the sessions that were delegated from this one, oldest first.
+    pub fn children_of(&self, slot: SessionSlot) -> impl Iterator<Item = SessionSlot> {
+        let parent = self.entries.get(slot);
+        let first = parent.and_then(|entry| entry.children.first());
+        std::iter::successors(first, |slot| self.entries.get(*slot)?.siblings.after())
+    }
+
+    /// Returns all sessions below this one, parents before their children.
+    #[must_use]
+    pub fn descendants_of(&self, slot: SessionSlot) -> Vec<SessionSlot> {
+        let mut descendants: Vec<SessionSlot> = self.children_of(slot).collect();
+        let mut index = 0;
+        while let Some(slot) = descendants.get(index).copied() {
+            index = index.saturating_add(1);
+            descendants.extend(self.children_of(slot));
+        }
+        descendants
+    }
+
+    /// Appends a session to the children of another.
+    pub fn add_child(&mut self, parent: SessionSlot, child: SessionSlot) {
+        let Some(mut children) = self.entries.get(parent).map(|entry| entry.children) else {
+            debug_assert!(false, "a child is added to a session that is there");
+            return;
+        };
+        children.push(&mut self.entries, child, Entry::siblings);
+        if let Some(entry) = self.entries.get_mut(parent) {
+            entry.children = children;
+        }
+    }
+
+    /// Removes a session from the children of its parent. Returns the root that it had, unless it
+    /// was one.
+    pub fn remove_from_parent(&mut self, slot: SessionSlot) -> Option<SessionSlot> {
+        let entry = self.entries.get_mut(slot)?;
+        let siblings = entry.siblings;
+        let parent = entry.parent.take()?;
+        let mut children = self.entries.get(parent)?.children;
+        children.remove(&mut self.entries, siblings, Entry::siblings);
+        self.entries.get_mut(parent)?.children = children;
+        self.root_of(parent)
+    }
+
+    /// Counts descendants of a root that have ended, or are not to be created after all.
+    pub fn subtract_descendants(&mut self, root: Option<SessionSlot>, count: u32) {
+        if let Some(root) = root.and_then(|root| self.entries.get_mut(root)) {
+            root.descendants = root.descendants.saturating_sub(count);
+        }
+    }
+
+    /// Separates the session from its relatives, because a newer record of it is to be restored:
+    /// its children become orphans that wait for it. Returns the children.
+    pub fn separate(&mut self, slot: SessionSlot) -> Vec<SessionSlot> {
+        let Some(id) = self.entries.get(slot).map(|entry| entry.session.id) else {
+            return Vec::new();
+        };
+        let children: Vec<SessionSlot> = self.children_of(slot).collect();
+        for child in &children {
+            let size = self.tree_size(*child);
+            let root = self.remove_from_parent(*child);
+            self.subtract_descendants(root, size);
+            if let Some(entry) = self.entries.get_mut(*child) {
+                entry.descendants = size.saturating_sub(1);
+            }
+            self.add_orphan(id, *child);
+        }
+        let root = self.remove_from_parent(slot);
+        self.subtract_descendants(root, 1);
+        children
+    }
+
+    /// Keeps a child that was restored before its parent.
+    pub fn add_orphan(&mut self, parent: SessionId, child: SessionSlot) {
+        match self.orphans.get_mut(parent.key()) {
+            Some(children) => children.push(child),
+            None => self.orphans.insert(parent.key(), vec![child]),
+        }
+    }
+
+    /// Returns the slots of children that were restored before this parent. A slot may have another
+    /// session by now, and may come twice: see [`SessionTable::is_orphan_of`].
+    pub fn take_orphans(&mut self, parent: SessionId) -> Vec<SessionSlot> {
+        self.orphans.remove(parent.key()).unwrap_or_default()
+    }
+
+    /// Returns whether there is a session in this slot that waits for this parent.
+    #[must_use]
+    pub fn is_orphan_of(&self, slot: SessionSlot, parent: SessionId) -> bool {
+        let entry = self.entries.get(slot);
+        entry.is_some_and(|entry| entry.is_orphan() && entry.session.parent == Some(parent))
+    }
+
+    /// Drops the list of orphans: no parent is restored any more.
+    pub fn drop_orphans(&mut self) {
+        self.orphans = Table::default();
+    }
+
+    /// Attaches a session with all its descendants to its parent.
+    pub fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
+        let size = self.tree_size(child);
+        if let Some(entry) = self.entries.get_mut(child) {
+            entry.parent = Some(parent);
+            entry.siblings = Links::NONE;
+            entry.descendants = 0;
+        }
+        self.add_child(parent, child);
+        let root = self.root_of(parent);
+        if let Some(root) = root.and_then(|root| self.entries.get_mut(root)) {
+            root.descendants = root.descendants.saturating_add(size);
+        }
+    }
+
+    /// Returns how many sessions there are in the tree below this one, itself included.
+    fn tree_size(&self, slot: SessionSlot) -> u32 {
+        let size = self.descendants_of(slot).len().saturating_add(1);
+        u32::try_from(size).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixtures::{add, session_id};
+
+    #[test]
+    fn r26_descendants_are_found_parents_first_and_ancestors_up_to_the_root() {
+        let mut sessions = SessionTable::default();
+        let root = add(&mut sessions, 1, None, 100);
+        let first = add(&mut sessions, 2, Some(1), 100);
+        let second = add(&mut sessions, 3, Some(1), 100);
+        let below_first = add(&mut sessions, 4, Some(2), 100);
+        assert_eq!(sessions.descendants_of(root), [first, second, below_first]);
+        let ancestry = sessions.ancestry(below_first).map(|(slot, _)| slot);
+        assert!(ancestry.eq([below_first, first, root]));
+        assert_eq!(sessions.remove_from_parent(first), Some(root));
+        assert_eq!(sessions.descendants_of(root), [second]);
+        assert_eq!(sessions.root_of(below_first), Some(first));
+    }
+
+    #[test]
+    fn r23_the_children_of_a_session_that_is_replaced_wait_for_its_newer_record() {
+        let mut sessions = SessionTable::default();
+        let root = add(&mut sessions, 1, None, 100);
+        let child = add(&mut sessions, 2, Some(1), 100);
+        let grandchild = add(&mut sessions, 3, Some(2), 100);
+        sessions.get_mut(root).unwrap().descendants = 2;
+        assert_eq!(sessions.separate(child), [grandchild]);
+        assert_eq!(sessions.get(root).unwrap().descendants, 0);
+        sessions.remove(child).unwrap();
+        assert!(sessions.is_orphan_of(grandchild, session_id(2)));
+
+        let child = add(&mut sessions, 2, None, 100);
+        sessions.attach(root, child);
+        assert_eq!(sessions.take_orphans(session_id(2)), [grandchild]);
+        sessions.attach(child, grandchild);
+        assert!(!sessions.is_orphan_of(grandchild, session_id(2)));
+        assert_eq!(sessions.descendants_of(root), [child, grandchild]);
+        assert_eq!(sessions.get(root).unwrap().descendants, 2);
+    }
+}
