@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::exec::Conversation;
-use clawdb_session_host::jwt::JwtGuard;
-use clawdb_session_host::vectors::Vector;
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::SessionEngine;
+use clawdb_session_testkit::{Conversation, Vector};
 
 fn vectors() -> Vec<Vector> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
     Vector::read_all(&folder).unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
@@ -147,7 +147,8 @@ fn every_rule_from_1_to_35_has_a_test_that_names_it_and_drives_the_component() {
 #[test]
 fn the_host_in_the_readme_is_the_example_and_has_at_most_40_lines() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let example = fs::read_to_string(root().join("host-tests/examples/embed.rs")).unwrap();
+    let example =
+        fs::read_to_string(root().join("host-tests/guard-jwt/examples/embed.rs")).unwrap();
     assert!(
         readme.contains(&format!("```rust\n{example}```\n")),
         "the README shows another host than examples/embed.rs"

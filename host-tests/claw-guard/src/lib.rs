@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use claw_guard::{Guard as Authority, GuardError as AuthorityError};
-use clawdb_session_host::clock::{Clock, SystemClock};
-use clawdb_session_host::guard::{
-    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+use clawdb_session_host::{
+    Claims, Clock, Guard, GuardError, GuardResult, IssueRequest, IssuedToken, SystemClock,
 };
 use uuid::Uuid;
 

@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use claw_guard::{Guard as Authority, GuardConfig};
 use clawdb_session_claw_guard::ClawGuard;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::error::CallError;
-use clawdb_session_host::exec::Conversation;
-use clawdb_session_host::guard::GuardError;
-use clawdb_session_host::host::{HostOptions, SessionHost};
-use clawdb_session_host::vectors::Vector;
+use clawdb_session_host::{
+    CallError, CreateRequest, GuardError, HostOptions, SessionEngine, SessionError, SessionHost,
+};
+use clawdb_session_testkit::{Conversation, Vector};
 use uuid::Uuid;
 
 const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
@@ -127,7 +124,7 @@ async fn scopes_that_do_not_fit_into_a_token_are_denied_and_leave_no_active_row(
         ..request()
     };
     match host.create(asked).await {
-        Err(CallError::Session(Error::Guard(GuardError::Denied(reason)))) => {
+        Err(CallError::Session(SessionError::Guard(GuardError::Denied(reason)))) => {
             assert!(
                 reason.contains("8192") && reason.contains("scopes"),
                 "{reason}"
@@ -152,7 +149,7 @@ async fn what_somebody_else_revokes_in_the_database_is_refused() {
         .await
         .unwrap();
     authority.sessions().revoke_session(known.id).await.unwrap();
-    let revoked = Err(CallError::Session(Error::Guard(GuardError::Revoked)));
+    let revoked = Err(CallError::Session(SessionError::Guard(GuardError::Revoked)));
     assert_eq!(host.validate(&*grant.token).await, revoked);
     // Nor can it be exchanged for a good one.
     let rotated = host.rotate(&*grant.token).await.map(|grant| grant.session);
@@ -172,7 +169,9 @@ async fn a_database_that_is_gone_is_an_authority_that_is_unavailable() {
     ] {
         let unavailable = matches!(
             answer,
-            Err(CallError::Session(Error::Guard(GuardError::Unavailable(_))))
+            Err(CallError::Session(SessionError::Guard(
+                GuardError::Unavailable(_)
+            )))
         );
         assert!(unavailable, "{answer:?}");
     }

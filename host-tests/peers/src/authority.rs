@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use claw_guard::session::SessionManager;
 use claw_guard::{Guard, GuardConfig};
-use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
-use clawdb_session_contest::workload::{LIFETIME, Request, WORKSPACE};
+use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::runtime::{Builder, Runtime};

@@ -8,9 +8,9 @@
 
 use std::time::Duration;
 
-use clawdb_session_contest::batch;
-use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
-use clawdb_session_contest::workload::{LIFETIME, Request, Session, TOKEN_LENGTH, now};
+use clawdb_session_bench_protocol::batch;
+use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, TOKEN_LENGTH, now};
 use moka::sync::Cache;
 use uuid::Uuid;
 

@@ -5,10 +5,10 @@
 //! that the old token is not good any more. Each statement is a transaction of its own, and is
 //! prepared once.
 
-use clawdb_session_contest::batch;
-use clawdb_session_contest::contestant::{Contestant, Failure, Granted, Operation, Timed};
-use clawdb_session_contest::jwt::Signer;
-use clawdb_session_contest::workload::{LIFETIME, Request, Session, now};
+use clawdb_session_bench_protocol::batch;
+use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::jwt::Signer;
+use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, now};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
 use sha2::{Digest, Sha256};

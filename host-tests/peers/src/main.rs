@@ -12,8 +12,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use clawdb_session_contest::contestant::{Contestant, Failure};
-use clawdb_session_contest::serve::serve;
+use clawdb_session_bench_protocol::contestant::{Contestant, Failure};
+use clawdb_session_bench_protocol::serve::serve;
 
 #[cfg(feature = "claw-guard")]
 mod authority;

@@ -11,10 +11,12 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clawdb_session_contest::batch;
-use clawdb_session_contest::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
-use clawdb_session_contest::jwt::Signer;
-use clawdb_session_contest::workload::{LIFETIME, Request, Session, keep_first, now};
+use clawdb_session_bench_protocol::batch;
+use clawdb_session_bench_protocol::contestant::{
+    Contestant, Failure, Figure, Granted, Operation, Timed,
+};
+use clawdb_session_bench_protocol::jwt::Signer;
+use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, keep_first, now};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Connection, Pipeline, RedisError, RedisResult, cmd, pipe};
 use tokio::runtime::Builder;

@@ -7,8 +7,6 @@
 mod exec;
 mod http;
 mod ledger;
-#[path = "../support/nats_server.rs"]
-mod nats_server;
 mod takeover;
 
 use std::os::unix::process::ExitStatusExt;
@@ -18,13 +16,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use exec::Talk;
+use clawdb_session_testkit::nats_server::NatsServer;
 use futures::future::join_all;
-use http::Service;
-use ledger::{Entry, Figures, Random};
-use nats_server::NatsServer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use exec::Talk;
+use http::Service;
+use ledger::{Entry, Figures, Random};
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 

@@ -4,13 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clawdb_session_testkit::nats_server::NatsServer;
 use futures::future::join_all;
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 
 use crate::http::{self, Service};
 use crate::ledger::{Entry, Figures, Random, State};
-use crate::nats_server::NatsServer;
 
 fn arguments(url: &str) -> Vec<&str> {
     vec![

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::{DurableError, DurableHost};
-use clawdb_session_host::host::Grant;
-use clawdb_session_host::journal::Journal;
+use clawdb_session_durable::{DurableError, DurableHost, Journal};
+use clawdb_session_host::Grant;
+use clawdb_session_testkit::scene::{AGENT, NOBODY, engine, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
 use crate::journal::Mood;
-use crate::scene::{AGENT, NOBODY, engine, request};
 use crate::stage::{Stage, TENANT, assert_dead, assert_lives, until};
 
 /// What a worker was told for certain.

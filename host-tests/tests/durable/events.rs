@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::durable::DurableHost;
-use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use clawdb_session_durable::{DurableHost, TenantLimits, Tenants};
+use clawdb_session_testkit::scene::engine;
 
-use crate::scene::engine;
 use crate::stage::{Stage, TENANT, create, until};
 
 /// A session is created: the run and the sequence number of its event.
@@ -58,7 +57,7 @@ async fn a_run_that_was_taken_on_is_open_in_the_journal_before_the_first_call() 
 
 #[tokio::test]
 async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
-    use clawdb_session_host::control::{GuardFunction, GuardMode};
+    use clawdb_session_testkit::{GuardFunction, GuardMode};
 
     let mut stage = Stage::new();
     stage.options.drain = Duration::from_millis(20);
@@ -68,8 +67,10 @@ async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
     let creating = tokio::spawn({
         let host = host.clone();
         async move {
-            host.create(crate::scene::request(crate::scene::AGENT))
-                .await
+            host.create(clawdb_session_testkit::scene::request(
+                clawdb_session_testkit::scene::AGENT,
+            ))
+            .await
         }
     });
     until("the guard is asked", async || {

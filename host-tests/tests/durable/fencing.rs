@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Session;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::DurableError;
+use clawdb_session_durable::DurableError;
+use clawdb_session_host::Session;
+use clawdb_session_testkit::scene::{AGENT, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 use crate::journal::{Mood, TestJournal};
-use crate::scene::{AGENT, request};
 use crate::stage::{Stage, TENANT, assert_dead, assert_lives, create, until};
 
 fn is_not_owner<T>(answer: &Result<T, DurableError>) -> bool {

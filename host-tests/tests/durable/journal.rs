@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::journal::{Change, Journal, JournalError, Lease, Scan, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, Lease, Scan, TenantId, Writer};
+use clawdb_session_host::Change;
 use tokio::sync::watch;
 
 /// Clones share what they keep.

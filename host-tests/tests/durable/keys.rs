@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use clawdb_session_host::durable::DurableError;
-use clawdb_session_host::host::Grant;
-use clawdb_session_host::journal::{Change, Journal, TenantId};
-use clawdb_session_host::tenants::{KeyReport, TenantLimits, Tenants};
+use clawdb_session_durable::{DurableError, Journal, KeyReport, TenantId, TenantLimits, Tenants};
+use clawdb_session_host::{Change, Grant};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -235,8 +233,8 @@ async fn a_clock_that_fails_does_not_keep_records_from_being_resealed_with_their
     let at = |change: &Change| serde_json::from_str::<Value>(&change.value).unwrap()["at"].clone();
     let before: Vec<Value> = stage.journal.records(tenant(1)).iter().map(at).collect();
     let clock = Arc::clone(&stage.clock);
-    let now = clawdb_session_host::clock::Clock::now(&*clock);
-    clock.set(clawdb_session_host::clock::Instant {
+    let now = clawdb_session_host::Clock::now(&*clock);
+    clock.set(clawdb_session_host::Instant {
         seconds: -1,
         nanoseconds: 0,
     });

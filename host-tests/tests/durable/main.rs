@@ -6,9 +6,6 @@ mod events;
 mod fencing;
 mod journal;
 mod keys;
-#[allow(dead_code)]
-#[path = "../rules/scene.rs"]
-mod scene;
 mod stage;
 mod supervisor;
 mod survival;

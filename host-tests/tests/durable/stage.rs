@@ -3,17 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::clock::ManualClock;
-use clawdb_session_host::control::ControlledGuard;
-use clawdb_session_host::durable::{DurableError, DurableHost, DurableOptions};
-use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::host::{Grant, HostOptions};
-use clawdb_session_host::journal::{Journal, TenantId};
+use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, TenantId};
+use clawdb_session_host::{Config, Grant, HostOptions, SessionError};
+use clawdb_session_testkit::scene::{AGENT, PlainGuard, engine, request};
+use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 
 use crate::journal::TestJournal;
-use crate::scene::{AGENT, PlainGuard, engine, no_config, request};
 
 pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
 
@@ -75,7 +70,7 @@ impl Stage {
 pub fn keyed(key: u8) -> Config {
     Config {
         state_key: Some(vec![key; 32]),
-        ..no_config()
+        ..Config::default()
     }
 }
 
@@ -99,7 +94,9 @@ pub async fn assert_dead(host: &DurableHost, grant: &Grant) {
         matches!(
             answer,
             Err(DurableError::Session(
-                Error::InvalidToken | Error::SessionRevoked | Error::SessionExpired
+                SessionError::InvalidToken
+                    | SessionError::SessionRevoked
+                    | SessionError::SessionExpired
             ))
         ),
         "{answer:?}"

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::DurableError;
+use clawdb_session_durable::DurableError;
+use clawdb_session_host::{CreateRequest, Page};
+use clawdb_session_testkit::scene::{AGENT, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 use crate::journal::Mood;
-use crate::scene::{AGENT, request};
 use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
 
 #[tokio::test]

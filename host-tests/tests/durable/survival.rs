@@ -3,14 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::durable::{DurableError, DurableOptions};
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
+use clawdb_session_host::{Config, CreateRequest, SessionError};
+use clawdb_session_testkit::scene::{AGENT, NOBODY, request};
 use futures::future::join_all;
 use futures::poll;
 
 use crate::journal::Mood;
-use crate::scene::{AGENT, NOBODY, no_config, request};
 use crate::stage::{Stage, TENANT, assert_dead, assert_lives, create, keyed, retry, until};
 
 #[tokio::test]
@@ -53,7 +52,10 @@ async fn r35_a_logout_is_acknowledged_when_it_is_durable_and_not_before() {
     assert!(poll!(&mut again).is_pending());
     stage.journal.set(Mood::Well);
     let answer = again.await;
-    assert_eq!(answer, Err(DurableError::Session(Error::InvalidToken)));
+    assert_eq!(
+        answer,
+        Err(DurableError::Session(SessionError::InvalidToken))
+    );
     let next = stage.host_on(stage.journal.seizing()).await.unwrap();
     assert_dead(&next, &done).await;
     assert_dead(&next, &refused).await;
@@ -200,7 +202,10 @@ async fn r06_a_session_that_an_answer_said_to_have_expired_does_not_live_in_the_
                 Err(error) => Err(DurableError::Session(error)),
             },
         };
-        assert_eq!(expired, Err(DurableError::Session(Error::SessionExpired)));
+        assert_eq!(
+            expired,
+            Err(DurableError::Session(SessionError::SessionExpired))
+        );
         // The clock was ahead for a moment.
         stage.clock.rewind(Duration::from_mins(1));
         let second = stage.host_on(stage.journal.seizing()).await.unwrap();
@@ -213,7 +218,10 @@ async fn a_refused_call_is_answered_with_the_components_error() {
     let stage = Stage::new();
     let host = stage.host().await;
     let answer = host.revoke(NOBODY).await;
-    assert_eq!(answer, Err(DurableError::Session(Error::SessionNotFound)));
+    assert_eq!(
+        answer,
+        Err(DurableError::Session(SessionError::SessionNotFound))
+    );
 }
 
 #[tokio::test]
@@ -299,7 +307,7 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
     }
     for (said, expected) in [
         (
-            refused(|options| options.config = no_config()).await,
+            refused(|options| options.config = Config::default()).await,
             "state-key (none) is needed",
         ),
         (

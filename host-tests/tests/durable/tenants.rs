@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::DurableError;
-use clawdb_session_host::journal::TenantId;
-use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use clawdb_session_durable::{DurableError, TenantId, TenantLimits, Tenants};
+use clawdb_session_testkit::scene::{AGENT, engine, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::scene::{AGENT, engine, request};
 use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
 
 fn tenant(n: u128) -> TenantId {

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::durable::{DurableError, DurableHost};
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::host::Grant;
-use clawdb_session_host::journal::{Change, TenantId};
+use clawdb_session_durable::{DurableError, DurableHost, TenantId};
+use clawdb_session_host::{Change, Grant, SessionEngine};
+use clawdb_session_testkit::scene::{AGENT, engine, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
 use crate::journal::Mood;
-use crate::scene::{AGENT, engine, request};
 use crate::stage::{Stage, assert_dead, assert_lives, create, keyed, retry, until};
 
 fn agent(n: usize) -> String {
@@ -21,7 +19,7 @@ fn agent(n: usize) -> String {
 
 /// Another build, of the next version.
 fn next() -> SessionEngine {
-    SessionEngine::from_bytes(clawdb_session_next::COMPONENT).unwrap()
+    SessionEngine::from_bytes(clawdb_session_component::NEXT).unwrap()
 }
 
 /// Records of format 1, kept.

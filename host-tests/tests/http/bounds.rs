@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::jwt::JwtGuard;
-use clawdb_session_host::serve::{AdminKey, BadAdminKey, ServeOptions, serve};
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_http::{AdminKey, BadAdminKey, ServeOptions, serve};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

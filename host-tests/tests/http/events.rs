@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::journal::TenantId;
-use clawdb_session_host::journal::memory::MemoryJournal;
+use clawdb_session_durable::{MemoryJournal, TenantId};
+use clawdb_session_host::Config;
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 

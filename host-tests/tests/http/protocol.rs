@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::serve::ServeOptions;
+use clawdb_session_http::ServeOptions;
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

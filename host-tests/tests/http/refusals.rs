@@ -1,6 +1,6 @@
 //! What is refused, and how: always `{"error", "message"}`, with the status that says whose turn it is.
 
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::Config;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};

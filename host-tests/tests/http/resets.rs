@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::journal::{Change, Journal, JournalError, Scan, TenantId, Writer};
-use clawdb_session_host::serve::ServeOptions;
+use clawdb_session_durable::{Journal, JournalError, MemoryJournal, Scan, TenantId, Writer};
+use clawdb_session_host::Change;
+use clawdb_session_http::ServeOptions;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session::{RecordKeys, SealedWith};
-use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::journal::redb::RedbJournal;
-use clawdb_session_host::journal::{Change, Journal, JournalError, TenantId};
+use clawdb_session_durable::{Journal, JournalError, MemoryJournal, TenantId};
+use clawdb_session_host::Change;
+use clawdb_session_journal_redb::RedbJournal;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};

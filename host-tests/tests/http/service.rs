@@ -4,19 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::clock::ManualClock;
-use clawdb_session_host::control::ControlledGuard;
-use clawdb_session_host::durable::DurableOptions;
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::guard::Guard;
-use clawdb_session_host::host::{HostOptions, default_config};
-use clawdb_session_host::journal::Journal;
-use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::jwt::JwtGuard;
-use clawdb_session_host::serve::{AdminKey, ServeOptions, serve};
-use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use clawdb_session_durable::{DurableOptions, Journal, MemoryJournal, TenantLimits, Tenants};
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{Config, Guard, HostOptions, SessionEngine};
+use clawdb_session_http::{AdminKey, ServeOptions, serve};
+use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -248,7 +240,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 pub fn keyed() -> Config {
     Config {
         state_key: Some(vec![1; 32]),
-        ..default_config()
+        ..Config::default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use clawdb_session_host::exec::Conversation;
-use clawdb_session_host::journal::TenantId;
+use clawdb_session_durable::TenantId;
+use clawdb_session_testkit::Conversation;
 use reqwest::{Method, RequestBuilder};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
-use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::journal::{Change, Journal, JournalError, Scan, TenantId, Writer};
-use clawdb_session_host::jwt::JwtGuard;
-use clawdb_session_host::serve::ServeOptions;
+use clawdb_session_durable::{Journal, JournalError, MemoryJournal, Scan, TenantId, Writer};
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{Change, Claims, Config, Guard, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_http::ServeOptions;
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::OnceCell;

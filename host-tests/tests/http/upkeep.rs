@@ -1,6 +1,6 @@
 //! What those who run the service look at, and what it does by itself.
 
-use clawdb_session_host::control::{GuardFunction, GuardMode};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Workspaces are apart.
 
-use clawdb_session_host::control::GuardMode;
-use clawdb_session_host::journal::TenantId;
+use clawdb_session_durable::TenantId;
+use clawdb_session_testkit::GuardMode;
 use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;

@@ -5,11 +5,10 @@
 use std::fs;
 use std::path::Path;
 
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::journal::redb::RedbJournal;
-use clawdb_session_host::journal::{Journal, JournalError};
-
 use ::redb::{Database, DatabaseError, TableDefinition};
+use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_host::Change;
+use clawdb_session_journal_redb::RedbJournal;
 
 use crate::redb::{Folder, open, try_open};
 use crate::suite::{record, take_over, tenant};

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_host::Change;
 
 use crate::redb::open;
 use crate::suite::{read, record, take_over, tenant};

@@ -4,7 +4,5 @@ mod damage;
 mod disk;
 mod memory;
 mod nats;
-#[path = "../support/nats_server.rs"]
-mod nats_server;
 mod redb;
 mod suite;

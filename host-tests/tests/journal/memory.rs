@@ -3,8 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
-use clawdb_session_host::journal::memory::MemoryJournal;
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{Journal, JournalError, MemoryJournal};
 
 use crate::suite::{Place, every_journal, read, record, take_over, tenant};
 

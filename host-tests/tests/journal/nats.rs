@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::journal::Journal;
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
+use clawdb_session_durable::Journal;
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::NatsServer;
 
-use crate::nats_server::NatsServer;
 use crate::suite::{Place, every_journal};
 
 impl Place for NatsServer {

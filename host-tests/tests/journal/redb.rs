@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::journal::redb::RedbJournal;
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_journal_redb::RedbJournal;
 use futures::future::join_all;
 
 use crate::suite::{Place, every_journal, kept, record, take_over, tenant};

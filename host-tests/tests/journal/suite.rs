@@ -6,8 +6,8 @@
 //! run out by themselves are to be short: some are waited for. A new promise is a function here and a
 //! line in the macro.
 
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::journal::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_host::Change;
 use futures::future::join_all;
 use uuid::Uuid;
 

@@ -21,12 +21,9 @@ use std::env;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::OnceLock;
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    Denial, EndReason, EventKind,
+use clawdb_session_host::{
+    Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionEngine, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Duplicate, Error, Limit};
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::guard::GuardError;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -435,8 +432,8 @@ impl Run {
                     let answer = self.system.answer(outcome);
                     match &answer {
                         Answer::Grant(_, token) => self.granted.push(*token),
-                        Answer::Error(Error::ScopeDenied(_)) => {}
-                        Answer::Error(Error::ClockBehind(_)) => {
+                        Answer::Error(SessionError::ScopeDenied(_)) => {}
+                        Answer::Error(SessionError::ClockBehind(_)) => {
                             self.seen.insert("ClockBehind".into());
                         }
                         Answer::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
@@ -688,17 +685,19 @@ fn all_there_is() -> BTreeSet<String> {
         model::unavailable(),
     ];
     let errors = [
-        Error::InvalidToken,
-        Error::SessionNotFound,
-        Error::SessionExpired,
-        Error::SessionRevoked,
-        Error::Conflict,
-        Error::Collision(Duplicate::Handle),
-        Error::Collision(Duplicate::Token),
-        Error::ClockNotBehind,
+        SessionError::InvalidToken,
+        SessionError::SessionNotFound,
+        SessionError::SessionExpired,
+        SessionError::SessionRevoked,
+        SessionError::Conflict,
+        SessionError::Collision(Duplicate::Handle),
+        SessionError::Collision(Duplicate::Token),
+        SessionError::ClockNotBehind,
     ];
-    let errors = errors.into_iter().chain(limits.map(Error::LimitReached));
-    let errors = errors.chain(guards.map(Error::Guard));
+    let errors = errors
+        .into_iter()
+        .chain(limits.map(SessionError::LimitReached));
+    let errors = errors.chain(guards.map(SessionError::Guard));
     let kinds = kinds.map(|kind| format!("{kind:?}"));
     let kinds = kinds.chain(["Restart".into(), "ClockBehind".into()]);
     kinds

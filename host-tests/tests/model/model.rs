@@ -6,11 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    Denial, EndReason, EventKind,
+use clawdb_session_host::{
+    Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Duplicate, Error, Limit};
-use clawdb_session_host::guard::GuardError;
 
 /// Names a session: which one it was.
 pub type Number = usize;
@@ -105,14 +103,14 @@ pub enum Check {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Session(View),
-    Many(Vec<Result<View, Error>>),
+    Many(Vec<Result<View, SessionError>>),
     Grant(View, TokenNumber),
     Nothing,
     Count(u32),
     Revocation { confirmed: bool, descendants: u32 },
     Flush { settled: u32, pending: u32 },
     Sessions(Vec<Number>),
-    Error(Error),
+    Error(SessionError),
 }
 
 /// A session as a caller sees it.
@@ -213,7 +211,7 @@ struct Session {
     /// Earlier tokens whose replacement has still to be answered.
     unanswered: Vec<TokenNumber>,
     /// What a call hears that was under way when it ended.
-    ended: Option<Error>,
+    ended: Option<SessionError>,
     denials: (u64, Vec<Denial>),
 }
 
@@ -322,12 +320,12 @@ impl Model {
         self.now - self.reading
     }
 
-    fn behind(&self) -> Error {
-        Error::ClockBehind(self.lag())
+    fn behind(&self) -> SessionError {
+        SessionError::ClockBehind(self.lag())
     }
 
     /// No call grants time by a clock that lags.
-    fn check_lag(&self) -> Result<(), Error> {
+    fn check_lag(&self) -> Result<(), SessionError> {
         if self.lag() > self.limits.tolerance {
             return Err(self.behind());
         }
@@ -335,7 +333,7 @@ impl Model {
     }
 
     /// No session has more left than it was granted.
-    fn check_end(&self, number: Number) -> Result<(), Error> {
+    fn check_end(&self, number: Number) -> Result<(), SessionError> {
         let is_wrong = |number: &Number| {
             let session = &self.sessions[*number];
             let latest = self.reading + self.limits.tolerance;
@@ -348,7 +346,7 @@ impl Model {
     }
 
     /// While the host's clock is behind, it must say too that a rotation was not long ago.
-    fn check_grace(&self, number: Number) -> Result<(), Error> {
+    fn check_grace(&self, number: Number) -> Result<(), SessionError> {
         let latest = self.reading + self.limits.grace + self.limits.tolerance;
         match self.sessions[number].grace {
             Some((_, _, by_host))
@@ -368,9 +366,9 @@ impl Model {
         )
     }
 
-    fn accept_clock(&mut self) -> Result<u32, Error> {
+    fn accept_clock(&mut self) -> Result<u32, SessionError> {
         if self.check_lag().is_ok() {
-            return Err(Error::ClockNotBehind);
+            return Err(SessionError::ClockNotBehind);
         }
         let ended = self.revoke_all(Filter::Everything);
         self.now = self.reading;
@@ -527,8 +525,8 @@ impl Model {
             EndReason::Expired
             | EndReason::Idle
             | EndReason::MaxLifetime
-            | EndReason::Exhausted => Error::SessionExpired,
-            _ => Error::SessionRevoked,
+            | EndReason::Exhausted => SessionError::SessionExpired,
+            _ => SessionError::SessionRevoked,
         };
         let (mut live, mut revoke) = (0, Vec::new());
         for number in tree {
@@ -548,7 +546,7 @@ impl Model {
             self.tell(number, EventKind::Ended(reason));
             self.totals.ended += 1;
             let session = &mut self.sessions[number];
-            session.ended = Some(own.map_or(heard.clone(), |_| Error::SessionExpired));
+            session.ended = Some(own.map_or(heard.clone(), |_| SessionError::SessionExpired));
             let token = session.token;
             if self.tokens[token].expires_at > self.now {
                 self.pending.insert(token);
@@ -585,21 +583,21 @@ impl Model {
     }
 
     /// The session, if it is live; what a caller hears otherwise. It is ended then.
-    fn find(&mut self, number: Number) -> Result<(), Error> {
+    fn find(&mut self, number: Number) -> Result<(), SessionError> {
         if number >= self.sessions.len() || !self.is_kept(number) {
-            return Err(Error::SessionNotFound);
+            return Err(SessionError::SessionNotFound);
         }
         match self.over(number) {
             Some((culprit, reason)) => {
                 self.end(culprit, reason);
-                Err(Error::SessionExpired)
+                Err(SessionError::SessionExpired)
             }
             None => Ok(()),
         }
     }
 
     /// Whether a session that a call has waited for lives; what the call hears otherwise.
-    fn still(&mut self, number: Number) -> Result<(), Error> {
+    fn still(&mut self, number: Number) -> Result<(), SessionError> {
         self.end_if_over(number);
         match &self.sessions[number].ended {
             Some(heard) => Err(heard.clone()),
@@ -616,7 +614,7 @@ impl Model {
         }
     }
 
-    fn try_begin(&mut self, call: &Call) -> Result<Step, Error> {
+    fn try_begin(&mut self, call: &Call) -> Result<Step, SessionError> {
         let answer = match call {
             Call::Make(wish, parent) => return self.begin_make(wish, *parent),
             Call::Use(token, scope) => {
@@ -728,11 +726,11 @@ impl Model {
         Ok(Step::Done(answer))
     }
 
-    fn must_be_live(&self, number: Number) -> Result<(), Error> {
+    fn must_be_live(&self, number: Number) -> Result<(), SessionError> {
         if number < self.sessions.len() && self.is_live(number) {
             Ok(())
         } else {
-            Err(Error::SessionNotFound)
+            Err(SessionError::SessionNotFound)
         }
     }
 
@@ -793,7 +791,7 @@ impl Model {
     fn present(
         &mut self,
         token: Option<TokenNumber>,
-    ) -> Result<(Number, TokenNumber, Option<How>), Error> {
+    ) -> Result<(Number, TokenNumber, Option<How>), SessionError> {
         let found = token.and_then(|token| {
             (0..self.sessions.len()).find_map(|number| {
                 let session = &self.sessions[number];
@@ -810,14 +808,14 @@ impl Model {
         });
         let Some((number, token, old)) = found else {
             self.totals.denied += 1;
-            return Err(Error::InvalidToken);
+            return Err(SessionError::InvalidToken);
         };
         match (self.find(number), old) {
             (Ok(()), old) => Ok((number, token, old)),
             (Err(error), None) => Err(error),
             (Err(_), Some(_)) => {
                 self.totals.denied += 1;
-                Err(Error::InvalidToken)
+                Err(SessionError::InvalidToken)
             }
         }
     }
@@ -826,16 +824,16 @@ impl Model {
     fn present_current(
         &mut self,
         token: Option<TokenNumber>,
-    ) -> Result<(Number, TokenNumber), Error> {
+    ) -> Result<(Number, TokenNumber), SessionError> {
         let (number, token, old) = self.present(token)?;
         if old.is_some() {
             self.deny(number, Denial::Superseded);
-            return Err(Error::InvalidToken);
+            return Err(SessionError::InvalidToken);
         }
         Ok((number, token))
     }
 
-    fn begin_rotate(&mut self, token: Option<TokenNumber>) -> Result<Step, Error> {
+    fn begin_rotate(&mut self, token: Option<TokenNumber>) -> Result<Step, SessionError> {
         let (number, token, old) = self.present(token)?;
         let session = &self.sessions[number];
         let in_grace = session
@@ -850,7 +848,7 @@ impl Model {
                     asked_at: self.now,
                 }))
             }
-            Some(_) if session.unanswered.contains(&token) => Err(Error::Conflict),
+            Some(_) if session.unanswered.contains(&token) => Err(SessionError::Conflict),
             Some(_) if in_grace => {
                 self.check_end(number)?;
                 self.check_grace(number)?;
@@ -858,13 +856,13 @@ impl Model {
             }
             Some(How::Refresh) => {
                 self.deny(number, Denial::Superseded);
-                Err(Error::InvalidToken)
+                Err(SessionError::InvalidToken)
             }
             Some(_) => {
                 self.unsure_since = Some(self.now);
                 let (_, revoke) = self.end(number, EndReason::Theft);
                 self.ask_guard_to_revoke(&revoke);
-                Err(Error::InvalidToken)
+                Err(SessionError::InvalidToken)
             }
         }
     }
@@ -919,11 +917,11 @@ impl Model {
         token: TokenNumber,
         check: Check,
         asked_at: Option<u64>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SessionError> {
         let answer = self.checked(number, token, check, asked_at);
-        if answer == Err(Error::Conflict) {
+        if answer == Err(SessionError::Conflict) {
             self.deny(number, Denial::Superseded);
-            return Err(Error::InvalidToken);
+            return Err(SessionError::InvalidToken);
         }
         answer.and_then(|()| self.check_end(number))
     }
@@ -966,13 +964,13 @@ impl Model {
         &mut self,
         number: Number,
         scope: Option<&str>,
-    ) -> Result<(View, Vec<TokenNumber>), Error> {
+    ) -> Result<(View, Vec<TokenNumber>), SessionError> {
         let granted = &self.sessions[number].wish.scopes;
         if let Some(scope) = scope
             && !granted.iter().any(|granted| covers(granted, scope))
         {
             self.deny(number, Denial::Scope);
-            return Err(Error::ScopeDenied(scope.into()));
+            return Err(SessionError::ScopeDenied(scope.into()));
         }
         let session = &mut self.sessions[number];
         session.used_at = self.now;
@@ -992,20 +990,20 @@ impl Model {
         token: TokenNumber,
         check: Check,
         asked_at: Option<u64>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), SessionError> {
         self.still(number)?;
         if self.sessions[number].token != token {
-            return Err(Error::Conflict);
+            return Err(SessionError::Conflict);
         }
         let known = &self.tokens[token];
         let (denial, error) = match check {
-            Check::Unavailable => return Err(Error::Guard(unavailable())),
-            Check::Deny => (Denial::Guard, Error::Guard(denied())),
+            Check::Unavailable => return Err(SessionError::Guard(unavailable())),
+            Check::Deny => (Denial::Guard, SessionError::Guard(denied())),
             _ if known.revoked => unreachable!("what counts is not revoked"),
-            Check::Revoked => (Denial::Guard, Error::Guard(GuardError::Revoked)),
-            Check::WrongHandle => (Denial::Handle, Error::InvalidToken),
+            Check::Revoked => (Denial::Guard, SessionError::Guard(GuardError::Revoked)),
+            Check::WrongHandle => (Denial::Handle, SessionError::InvalidToken),
             Check::Truth if known.expires_at <= self.now => {
-                (Denial::Guard, Error::Guard(GuardError::Expired))
+                (Denial::Guard, SessionError::Guard(GuardError::Expired))
             }
             Check::Truth => {
                 self.remember_yes(number, asked_at);
@@ -1019,7 +1017,7 @@ impl Model {
 
     // Tokens and sessions that are to be.
 
-    fn begin_make(&mut self, wish: &Wish, parent: Option<Number>) -> Result<Step, Error> {
+    fn begin_make(&mut self, wish: &Wish, parent: Option<Number>) -> Result<Step, SessionError> {
         self.check_lag()?;
         let lifetime = wish.lifetime.unwrap_or(self.limits.default_ttl);
         let mut wanted = self.now + lifetime;
@@ -1036,11 +1034,11 @@ impl Model {
                     .any(|granted| covers(granted, scope))
             });
             let refusal = if let Some(scope) = missing {
-                Some(Error::ScopeDenied((*scope).into()))
+                Some(SessionError::ScopeDenied((*scope).into()))
             } else if above.uses_left.is_some() {
-                Some(Error::LimitReached(Limit::MaxUses))
+                Some(SessionError::LimitReached(Limit::MaxUses))
             } else if self.chain(parent).len() > self.limits.max_depth {
-                Some(Error::LimitReached(Limit::MaxDepth))
+                Some(SessionError::LimitReached(Limit::MaxDepth))
             } else {
                 None
             };
@@ -1061,7 +1059,7 @@ impl Model {
         Ok(Step::Waits(waiting))
     }
 
-    fn make_room(&mut self, wish: &Wish, parent: Option<Number>) -> Result<(), Error> {
+    fn make_room(&mut self, wish: &Wish, parent: Option<Number>) -> Result<(), SessionError> {
         let agent = wish.agent;
         let to_be = self.to_be.iter();
         let to_be_of_agent = to_be
@@ -1079,7 +1077,7 @@ impl Model {
                 self.kept_of(agent).len()
             };
             if promised + to_be_of_agent >= self.limits.max_per_agent {
-                return Err(Error::LimitReached(Limit::MaxSessionsPerAgent));
+                return Err(SessionError::LimitReached(Limit::MaxSessionsPerAgent));
             }
         }
         let (live, over) = self.live_and_over();
@@ -1087,7 +1085,7 @@ impl Model {
         let to_be = self.creates_in_flight();
         if live + to_be >= places {
             self.end_all_over(|_| true);
-            return Err(Error::LimitReached(Limit::MaxSessions));
+            return Err(SessionError::LimitReached(Limit::MaxSessions));
         }
         // Which of those that are over make room is the component's choice.
         self.may_end = live + over + to_be >= places;
@@ -1102,7 +1100,7 @@ impl Model {
                 for number in over {
                     self.end_if_over(number);
                 }
-                return Err(Error::LimitReached(Limit::MaxSessionsPerRoot));
+                return Err(SessionError::LimitReached(Limit::MaxSessionsPerRoot));
             }
             self.may_end |= live.len() + over.len() + to_be >= self.limits.max_per_root;
         }
@@ -1179,7 +1177,7 @@ impl Model {
         let answer = self.still(*number).and_then(|()| {
             let session = &mut self.sessions[*number];
             if session.token != *new {
-                return Err(Error::Conflict);
+                return Err(SessionError::Conflict);
             }
             if let Some((_, until, by_host)) = &mut session.grace {
                 (*until, *by_host) = ends;
@@ -1191,17 +1189,21 @@ impl Model {
         Step::Done(answer.unwrap_or_else(Answer::Error))
     }
 
-    fn issue_refused(&mut self, waiting: &Waiting, error: GuardError) -> Result<Answer, Error> {
+    fn issue_refused(
+        &mut self,
+        waiting: &Waiting,
+        error: GuardError,
+    ) -> Result<Answer, SessionError> {
         if let Waiting::Renew { number, token, .. } = *waiting {
             self.still(number)?;
             if self.sessions[number].token != token {
-                return Err(Error::Conflict);
+                return Err(SessionError::Conflict);
             }
         }
-        Err(Error::Guard(error))
+        Err(SessionError::Guard(error))
     }
 
-    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<Answer, Error> {
+    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<Answer, SessionError> {
         let number = self.tokens.len();
         let wanted = waiting.wanted();
         let (expires_at, handle) = match issue {
@@ -1221,7 +1223,8 @@ impl Model {
         };
         if let Err(error) = &answer {
             // In vain: the guard is to forget it, unless somebody else has its name.
-            let is_of_another = matches!(error, Error::Collision(_)) || self.handle_is_used(number);
+            let is_of_another =
+                matches!(error, SessionError::Collision(_)) || self.handle_is_used(number);
             if !is_of_another {
                 self.pending.insert(number);
                 self.ask_guard_to_revoke(&[number]);
@@ -1263,19 +1266,24 @@ impl Model {
         })
     }
 
-    fn check_new(&self, number: TokenNumber, wanted: u64, issue: Issue) -> Result<u64, Error> {
+    fn check_new(
+        &self,
+        number: TokenNumber,
+        wanted: u64,
+        issue: Issue,
+    ) -> Result<u64, SessionError> {
         let token = &self.tokens[number];
         if wanted <= self.now {
-            return Err(Error::SessionExpired);
+            return Err(SessionError::SessionExpired);
         }
         if token.expires_at <= self.now {
-            return Err(Error::Guard(GuardError::Expired));
+            return Err(SessionError::Guard(GuardError::Expired));
         }
         if self.handle_is_used(number) {
-            return Err(Error::Collision(Duplicate::Handle));
+            return Err(SessionError::Collision(Duplicate::Handle));
         }
         if matches!(issue, Issue::SameToken) && self.token_is_used(number) {
-            return Err(Error::Collision(Duplicate::Token));
+            return Err(SessionError::Collision(Duplicate::Token));
         }
         Ok(wanted.min(token.expires_at))
     }
@@ -1285,7 +1293,7 @@ impl Model {
         waiting: &Waiting,
         token: TokenNumber,
         issue: Issue,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, SessionError> {
         let Waiting::Make {
             wish,
             parent,
@@ -1299,7 +1307,7 @@ impl Model {
         self.check_lag()?;
         let mut since = self.switches[*began..].iter();
         if since.any(|filter| Self::is_for(*filter, wish)) {
-            return Err(Error::SessionRevoked);
+            return Err(SessionError::SessionRevoked);
         }
         if let Some(parent) = parent {
             self.still(*parent)?;
@@ -1314,7 +1322,7 @@ impl Model {
             let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
             let kept = self.kept_of(wish.agent);
             let oldest = kept.into_iter().find(|number| !chain.contains(number));
-            let oldest = oldest.ok_or(Error::LimitReached(Limit::MaxSessionsPerAgent))?;
+            let oldest = oldest.ok_or(SessionError::LimitReached(Limit::MaxSessionsPerAgent))?;
             evicted = self.end(oldest, EndReason::Limit).1;
         }
         let number = self.sessions.len();
@@ -1345,7 +1353,7 @@ impl Model {
         waiting: &Waiting,
         new: TokenNumber,
         issue: Issue,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, SessionError> {
         let Waiting::Renew {
             number,
             token,
@@ -1362,7 +1370,7 @@ impl Model {
         self.still(number)?;
         let session = &self.sessions[number];
         if session.token != token {
-            return Err(Error::Conflict);
+            return Err(SessionError::Conflict);
         }
         let mut wanted = wanted.min(self.parents_end(session.parent));
         if how != How::Refresh {

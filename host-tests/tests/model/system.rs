@@ -6,23 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::events::Event;
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Page, RevokeFilter, Session,
+use clawdb_session_host::{
+    CallError, Change, Claims, Clock, Config, CreateRequest, Event, Grant, Guard, GuardError,
+    GuardResult, HostOptions, Instant, IssueRequest, IssuedToken, Overflow, Page, RevokeFilter,
+    Session, SessionEngine, SessionHost, Statistics, Subscription, Validated,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::{
-    Config, Overflow, Statistics,
-};
-use clawdb_session_host::clock::{Clock, Instant, ManualClock};
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::error::CallError;
-use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::guard::{
-    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
-};
-use clawdb_session_host::host::{Grant, HostOptions, SessionHost, Validated, default_config};
-use clawdb_session_host::subscription::Subscription;
+use clawdb_session_testkit::{CONTROLLED_START, ManualClock};
 use futures::poll;
 use tokio::sync::oneshot;
 
@@ -92,7 +81,7 @@ impl System {
             guard_recheck_interval: limits.recheck.and_then(seconds),
             clock_tolerance: seconds(limits.tolerance),
             state_key: Some(vec![5; 32]),
-            ..default_config()
+            ..Config::default()
         };
         host.configure(config.clone()).await.unwrap();
         let subscription = host.subscribe(0).await.unwrap();

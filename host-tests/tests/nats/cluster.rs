@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
-use clawdb_session_host::journal::{Change, Journal, JournalError, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_host::Change;
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::NatsCluster;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::nats_server::NatsCluster;
 use crate::scene::{
     PATIENCE, append_at_last, change, eventually, options, read_all, stream_name, tenant,
 };

@@ -1,8 +1,8 @@
 //! A stream that is not what it has to be is damaged, and is not read as if it were whole.
 
-use clawdb_session_host::journal::{Journal, JournalError, TenantId};
+use clawdb_session_durable::{Journal, JournalError, TenantId};
+use clawdb_session_testkit::nats_server::NatsServer;
 
-use crate::nats_server::NatsServer;
 use crate::scene::{change, journal, read_all, stream, subject, tenant};
 
 /// A tenant with some records, given back.

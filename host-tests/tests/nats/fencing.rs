@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
-use clawdb_session_host::journal::{Journal, JournalError, Lease};
+use clawdb_session_durable::{Journal, JournalError, Lease};
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::NatsServer;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout};
 
-use crate::nats_server::NatsServer;
 use crate::scene::{
     PATIENCE, append_at_last, change, eventually, journal, options, read_all, stream, taken_over,
     tenant,

@@ -1,10 +1,11 @@
 //! What is appended is there at the next take-over.
 
-use clawdb_session_host::journal::{Change, Journal};
+use clawdb_session_durable::Journal;
+use clawdb_session_host::Change;
+use clawdb_session_testkit::nats_server::NatsServer;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::nats_server::NatsServer;
 use crate::scene::{change, journal, read_all, stream, taken_over, tenant};
 
 /// The records of sessions 0 to n.
@@ -246,7 +247,7 @@ async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
 }
 
 /// How many records the stream has.
-async fn count(server: &NatsServer, tenant: clawdb_session_host::journal::TenantId) -> u64 {
+async fn count(server: &NatsServer, tenant: clawdb_session_durable::TenantId) -> u64 {
     // The owner record is none.
     stream(server, tenant).await.cached_info().state.messages - 1
 }

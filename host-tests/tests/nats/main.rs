@@ -2,9 +2,6 @@
 //!
 //! They are real, so the tests wait for what they do, with a deadline, and never for a time to pass.
 
-#[path = "../support/nats_server.rs"]
-mod nats_server;
-
 mod cluster;
 mod damage;
 mod fencing;

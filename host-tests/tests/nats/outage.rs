@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_testkit::nats_server::NatsServer;
 use tokio::time::{Instant, timeout};
 
-use crate::nats_server::NatsServer;
 use crate::scene::{append_at_last, change, journal, taken_over, tenant};
 
 #[cfg_attr(
@@ -104,7 +104,7 @@ async fn a_server_that_is_not_there_is_unavailable_in_a_bounded_time() {
     let mut server = NatsServer::start().await;
     server.kill();
     let options = crate::scene::options(server.url()).single();
-    let connecting = clawdb_session_host::journal::nats::NatsJournal::connect(options);
+    let connecting = clawdb_session_journal_nats::NatsJournal::connect(options);
     let answer = timeout(Duration::from_secs(5), connecting)
         .await
         .expect("it does not hang");

@@ -4,18 +4,16 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::CreateRequest;
-use clawdb_session_host::durable::{DurableHost, DurableOptions, Report};
-use clawdb_session_host::engine::SessionEngine;
-use clawdb_session_host::host::{Grant, HostOptions, default_config};
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
-use clawdb_session_host::journal::{Journal, TenantId};
-use clawdb_session_host::jwt::JwtGuard;
-use clawdb_session_host::tenants::{TenantLimits, Tenants};
+use clawdb_session_durable::{
+    DurableHost, DurableOptions, Journal, Report, TenantId, TenantLimits, Tenants,
+};
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{Config, CreateRequest, Grant, HostOptions, SessionEngine};
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::NatsServer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::nats_server::NatsServer;
 use crate::scene::{eventually, journal, options, tenant};
 
 const A: u8 = 0xaa;
@@ -33,7 +31,7 @@ async fn reporting(
     report: Option<Report>,
 ) -> Tenants {
     let guard = JwtGuard::new(&[7; 32]).unwrap();
-    let mut config = default_config();
+    let mut config = Config::default();
     config.state_key = Some(vec![key; 32]);
     config.previous_state_keys = previous.iter().map(|byte| vec![*byte; 32]).collect();
     let engine = SessionEngine::new().unwrap();

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Info, Stream};
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
-use clawdb_session_host::journal::{Change, Journal, JournalError, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, TenantId, Writer};
+use clawdb_session_host::Change;
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::NatsServer;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
-
-use crate::nats_server::NatsServer;
 
 /// How long a test waits for what has to come.
 pub const PATIENCE: Duration = Duration::from_mins(1);

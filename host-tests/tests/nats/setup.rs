@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
-use clawdb_session_host::journal::nats::{NatsJournal, NatsOptions};
-use clawdb_session_host::journal::{Journal, JournalError};
+use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
+use clawdb_session_testkit::nats_server::{NatsServer, Setup};
 
-use crate::nats_server::{NatsServer, Setup};
 use crate::scene::{change, journal, options, stream, tenant};
 
 /// Why it is refused.

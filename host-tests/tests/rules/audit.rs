@@ -1,14 +1,10 @@
 //! R32: a full audit trail, to be polled or pushed.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    Denial, EndReason, Event, EventKind,
+use clawdb_session_host::{
+    Config, Denial, EndReason, Event, EventKind, Limit, SessionError, Subscription,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{Error, Limit};
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::subscription::Subscription;
-
-use crate::scene::{AGENT, Scene, no_config, refusal, request};
+use clawdb_session_testkit::scene::{AGENT, Scene, refusal, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
     scene.host.settle().await.expect("the instance runs");
@@ -18,7 +14,7 @@ async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
 async fn with_capacity(event_capacity: u32) -> Scene {
     Scene::configured(Config {
         event_capacity: Some(event_capacity),
-        ..no_config()
+        ..Config::default()
     })
     .await
 }
@@ -194,7 +190,7 @@ async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
 async fn r32_who_subscribes_before_the_configuration_is_served_as_well() {
     let scene = Scene::new().await;
     let mut subscription = scene.host.subscribe(0).await.unwrap();
-    scene.host.configure(no_config()).await.unwrap();
+    scene.host.configure(Config::default()).await.unwrap();
     scene.session().await;
     assert_eq!(read(&scene, &mut subscription).await.len(), 1);
 }
@@ -273,7 +269,7 @@ async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
     for _ in 0..64 {
         readers.push(scene.host.subscribe(0).await.unwrap());
     }
-    let full = Error::LimitReached(Limit::Subscribers);
+    let full = SessionError::LimitReached(Limit::Subscribers);
     let refused = scene.host.subscribe(0).await.map(drop);
     assert_eq!(refusal(refused), full);
     // Nothing has happened since these were dropped.

@@ -5,21 +5,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::events::{Denial, EndReason};
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
-use clawdb_session_host::error::CallError;
-use clawdb_session_host::guard::{
-    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+use clawdb_session_host::{
+    CallError, Claims, Config, CreateRequest, Denial, EndReason, Grant, Guard, GuardError,
+    GuardResult, HostOptions, IssueRequest, IssuedToken, SessionError, SessionHost, Validated,
 };
-use clawdb_session_host::host::{Grant, HostOptions, SessionHost, Validated};
+use clawdb_session_testkit::scene::{
+    AGENT, InFlight, OTHER_AGENT, PlainGuard, Scene, engine, invalid_field, request,
+};
+use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
 use futures::future::join_all;
 use futures::poll;
 use tokio::sync::Notify;
-
-use crate::scene::{
-    AGENT, InFlight, OTHER_AGENT, PlainGuard, Scene, engine, invalid_field, no_config, request,
-};
 
 fn tokens(grants: &[&Grant]) -> Vec<String> {
     let tokens = grants.iter().map(|grant| grant.token.to_string());
@@ -37,7 +33,7 @@ async fn start_many(
 }
 
 /// The errors of the tokens, in their order; of those that were good, none.
-fn errors(answers: Result<Vec<Validated>, CallError>) -> Vec<Option<Error>> {
+fn errors(answers: Result<Vec<Validated>, CallError>) -> Vec<Option<SessionError>> {
     let answers = answers.unwrap().into_iter();
     answers.map(Result::err).collect()
 }
@@ -71,14 +67,14 @@ async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_orde
     let long = CallError::Session(answers.remove(0).unwrap_err());
     assert_eq!(invalid_field::<()>(Err(long)), "token");
     let errors: Vec<_> = answers.into_iter().map(Result::unwrap_err).collect();
-    let unknown = Error::InvalidToken;
+    let unknown = SessionError::InvalidToken;
     assert_eq!(
         errors,
         [
             unknown.clone(),
             unknown.clone(),
             unknown,
-            Error::SessionExpired
+            SessionError::SessionExpired
         ]
     );
     let id = &first.session.id;
@@ -100,7 +96,7 @@ async fn r02_a_call_takes_at_most_256_tokens() {
     assert_eq!(most, vec![Ok(grant.session); 256]);
     let long = vec!["x".repeat(8_192); 256];
     let answers = errors(scene.host.validate_many(long).await);
-    assert_eq!(answers, vec![Some(Error::InvalidToken); 256]);
+    assert_eq!(answers, vec![Some(SessionError::InvalidToken); 256]);
 }
 
 #[tokio::test]
@@ -108,12 +104,12 @@ async fn r10_the_guard_is_asked_only_about_tokens_that_count_here() {
     let scene = Scene::new().await;
     let unknown = || vec!["unknown".to_owned(); 2];
     let before_the_first = errors(scene.host.validate_many(unknown()).await);
-    assert_eq!(before_the_first, vec![Some(Error::InvalidToken); 2]);
+    assert_eq!(before_the_first, vec![Some(SessionError::InvalidToken); 2]);
     let grant = scene.session().await;
     let mut presented = unknown();
     presented.insert(1, grant.token.to_string());
     let answers = errors(scene.host.validate_many(presented).await);
-    let refused = Some(Error::InvalidToken);
+    let refused = Some(SessionError::InvalidToken);
     assert_eq!(answers, [refused.clone(), None, refused]);
     assert_eq!(scene.guard.calls().validate, 1);
     assert_eq!(scene.stats().await.denied, 4);
@@ -129,15 +125,15 @@ async fn r11_what_the_guard_says_of_many_tokens_is_held_against_each() {
     };
     let away = GuardError::Unavailable("the guard was told to be unavailable".into());
     for (mode, error) in [
-        (GuardMode::Unavailable, Error::Guard(away)),
-        (GuardMode::Revoked, Error::Guard(GuardError::Revoked)),
-        (GuardMode::WrongHandle, Error::InvalidToken),
+        (GuardMode::Unavailable, SessionError::Guard(away)),
+        (GuardMode::Revoked, SessionError::Guard(GuardError::Revoked)),
+        (GuardMode::WrongHandle, SessionError::InvalidToken),
     ] {
         assert_eq!(answer(mode).await, vec![Some(error); 2]);
     }
     scene.release();
     scene.tokens.let_claims_expire(scene.now());
-    let expired = Error::Guard(GuardError::Expired);
+    let expired = SessionError::Guard(GuardError::Expired);
     assert_eq!(answer(GuardMode::Ok).await, vec![Some(expired); 2]);
     for grant in [&first, &second] {
         let denials = scene.denials_of(&grant.session.id).await;
@@ -174,12 +170,12 @@ async fn r12_what_ends_while_the_guard_is_asked_is_refused_and_spoils_nothing_fo
     assert_eq!(
         errors(call.await),
         [
-            Some(Error::SessionRevoked),
-            Some(Error::InvalidToken),
+            Some(SessionError::SessionRevoked),
+            Some(SessionError::InvalidToken),
             None,
-            Some(Error::SessionRevoked),
-            Some(Error::SessionRevoked),
-            Some(Error::SessionExpired),
+            Some(SessionError::SessionRevoked),
+            Some(SessionError::SessionRevoked),
+            Some(SessionError::SessionExpired),
         ]
     );
     let id = &renewed.session.id;
@@ -207,7 +203,7 @@ async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
 
 #[tokio::test]
 async fn r28_each_of_many_tokens_counts_as_a_use() {
-    let mut config = no_config();
+    let mut config = Config::default();
     config.idle_timeout = Some(10);
     let scene = Scene::configured(config).await;
     let (used, unused) = (scene.session().await, scene.session().await);
@@ -216,7 +212,7 @@ async fn r28_each_of_many_tokens_counts_as_a_use() {
     assert_eq!(errors(answers), [None]);
     scene.advance(9.0);
     let answers = scene.host.validate_many(tokens(&[&unused, &used])).await;
-    assert_eq!(errors(answers), [Some(Error::SessionExpired), None]);
+    assert_eq!(errors(answers), [Some(SessionError::SessionExpired), None]);
 }
 
 #[tokio::test]
@@ -237,7 +233,7 @@ async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeed
             Ok(None),
             Ok(Some(1)),
             Ok(Some(0)),
-            Err(Error::SessionExpired),
+            Err(SessionError::SessionExpired),
             Ok(None)
         ]
     );
@@ -246,7 +242,7 @@ async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeed
     let ends = scene.ends_of(&counted.session.id).await;
     assert_eq!(ends, [EndReason::Exhausted]);
     let again = scene.host.validate_many(tokens(&[&counted])).await;
-    assert_eq!(errors(again), [Some(Error::InvalidToken)]);
+    assert_eq!(errors(again), [Some(SessionError::InvalidToken)]);
 }
 
 /// Answers the first question when the second one is answered.
@@ -282,7 +278,7 @@ async fn r29_uses_are_taken_in_the_order_of_the_tokens_whatever_the_order_of_the
     let grant = host.create(with_uses(1)).await.unwrap();
     let answers = host.validate_many(tokens(&[&grant, &grant])).await.unwrap();
     assert_eq!(answers[0].as_ref().unwrap().uses_left, Some(0));
-    assert_eq!(answers[1], Err(Error::SessionExpired));
+    assert_eq!(answers[1], Err(SessionError::SessionExpired));
 }
 
 #[tokio::test]
@@ -465,7 +461,7 @@ async fn r09_many_tokens_are_one_call_of_the_guard() {
     assert_eq!(*guard.validated.lock().unwrap(), [256]);
     // It is not asked about what is refused here.
     let unknown = host.validate_many(vec!["unknown".into(); 9]).await;
-    assert_eq!(errors(unknown), vec![Some(Error::InvalidToken); 9]);
+    assert_eq!(errors(unknown), vec![Some(SessionError::InvalidToken); 9]);
     assert_eq!(*guard.validated.lock().unwrap(), [256]);
 }
 
@@ -480,7 +476,7 @@ async fn r11_a_guard_that_gives_another_number_of_results_is_unavailable_for_all
 
         let presented = tokens(&grants.iter().collect::<Vec<_>>());
         let refused = errors(host.validate_many(presented.clone()).await);
-        assert_eq!(refused, vec![Some(Error::Guard(unavailable())); 3]);
+        assert_eq!(refused, vec![Some(SessionError::Guard(unavailable())); 3]);
         assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(3));
         let report = host.flush_guard_revocations().await.unwrap();
         assert_eq!((report.settled, report.pending), (0, 3));
@@ -589,7 +585,7 @@ async fn r11_of_many_tokens_the_one_that_the_guard_is_late_for_is_refused() {
     let late = GuardError::Unavailable("the guard did not answer within 5000 ms".into());
     assert_eq!(
         errors(host.validate_many(presented).await),
-        [None, None, Some(Error::Guard(late)), None]
+        [None, None, Some(SessionError::Guard(late)), None]
     );
 }
 
@@ -643,7 +639,7 @@ async fn r11_a_batch_that_the_guard_is_late_for_or_panics_in_is_unavailable_for_
         let host = SessionHost::start(engine(), options).await.unwrap();
         let grants = sessions(&host, 300).await;
         let presented = tokens(&grants.iter().take(256).collect::<Vec<_>>());
-        let unavailable = Error::Guard(GuardError::Unavailable(reason.into()));
+        let unavailable = SessionError::Guard(GuardError::Unavailable(reason.into()));
         let refused = errors(host.validate_many(presented).await);
         assert_eq!(refused, vec![Some(unavailable); 256]);
         let begun = tokio::time::Instant::now();

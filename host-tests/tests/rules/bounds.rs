@@ -2,20 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Limit, Page,
-};
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-
-use crate::scene::{AGENT, OTHER_AGENT, Scene, no_config, refusal, request};
+use clawdb_session_host::{Config, CreateRequest, Limit, Page, SessionError};
+use clawdb_session_testkit::scene::{AGENT, OTHER_AGENT, Scene, refusal, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 #[tokio::test]
 async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
     let scene = Scene::configured(Config {
         max_sessions: Some(5),
         max_sessions_per_agent: Some(3),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     scene.hold(GuardFunction::Issue);
@@ -23,14 +19,14 @@ async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
     for _ in 0..3 {
         running.push(scene.start_create(request(AGENT)).await);
     }
-    let of_agent = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    let of_agent = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(scene.host.create(request(AGENT)).await), of_agent);
     for _ in 0..2 {
         running.push(scene.start_create(request(OTHER_AGENT)).await);
     }
     assert_eq!(
         refusal(scene.host.create(request(OTHER_AGENT)).await),
-        Error::LimitReached(Limit::MaxSessions)
+        SessionError::LimitReached(Limit::MaxSessions)
     );
     assert_eq!(
         scene.guard.calls().issue,
@@ -50,14 +46,14 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
     let scene = Scene::configured(Config {
         max_sessions: Some(2),
         max_sessions_per_agent: Some(1),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     scene.guard.set_all(GuardMode::Deny);
     for _ in 0..3 {
         assert!(matches!(
             refusal(scene.host.create(request(AGENT)).await),
-            Error::Guard(_)
+            SessionError::Guard(_)
         ));
     }
     scene.release();
@@ -71,7 +67,7 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
     assert_eq!(scene.validate(&third).await, Ok(()));
     assert_eq!(
         refusal(scene.host.get(second.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     scene
         .session_of("0a9e0000-0000-4000-8000-000000000003")
@@ -84,7 +80,7 @@ async fn r20_a_prune_does_at_most_10000_and_what_expired_first_goes_first() {
     let scene = Scene::configured(Config {
         max_sessions_per_agent: Some(20_000),
         event_capacity: Some(20),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let last = scene.session_of(OTHER_AGENT).await;
@@ -279,7 +275,7 @@ async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
 async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_is() {
     let scene = Scene::configured(Config {
         max_sessions_per_agent: Some(2_500),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     for n in 0..2_500 {
@@ -291,7 +287,7 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
     }
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::LimitReached(Limit::MaxSessionsPerAgent)
+        SessionError::LimitReached(Limit::MaxSessionsPerAgent)
     );
     scene.advance(1.0);
     for n in 0..1_250 {
@@ -300,7 +296,7 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
     }
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::LimitReached(Limit::MaxSessionsPerAgent)
+        SessionError::LimitReached(Limit::MaxSessionsPerAgent)
     );
     assert_eq!(scene.ids_of(AGENT).await.len(), 100);
     assert_eq!(scene.host.active_count().await, Ok(2_500));
@@ -310,7 +306,7 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
 async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
     let scene = Scene::configured(Config {
         max_state_bytes: Some(65_536),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let grant = scene.session().await;
@@ -319,7 +315,7 @@ async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
     for _ in 0..38 {
         waiting.push(scene.start_refresh(&grant).await);
     }
-    let full = Error::LimitReached(Limit::MaxStateBytes);
+    let full = SessionError::LimitReached(Limit::MaxStateBytes);
     assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), full);
     assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
     scene.guard.set_all(GuardMode::Ok);
@@ -337,7 +333,7 @@ async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
 async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes() {
     let scene = Scene::configured(Config {
         max_state_bytes: Some(65_536),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let asked = CreateRequest {
@@ -358,7 +354,7 @@ async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes()
             answer => break refusal(answer),
         }
     };
-    assert_eq!(error, Error::LimitReached(Limit::MaxStateBytes));
+    assert_eq!(error, SessionError::LimitReached(Limit::MaxStateBytes));
     assert!((20..40).contains(&refreshed), "{refreshed}");
     assert!(scene.host.get(&*grant.session.id).await.is_ok());
     // What is over by time makes room for it too.

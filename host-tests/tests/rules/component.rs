@@ -1,8 +1,7 @@
 //! What the component is made of.
 
-use clawdb_session_host::engine::COMPONENT;
-
-use crate::scene::engine;
+use clawdb_session_host::COMPONENT;
+use clawdb_session_testkit::scene::engine;
 
 #[test]
 fn the_component_imports_the_guard_the_clock_and_the_random_source_and_nothing_else() {
@@ -37,7 +36,7 @@ fn the_component_is_smaller_than_360_kb() {
 
 #[test]
 fn the_component_holds_no_path_of_the_machine_that_built_it() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut paths = vec![std::fs::canonicalize(root).unwrap()];
     paths.extend(std::env::var_os("CARGO_HOME").map(Into::into));
     paths.extend(std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".cargo")));

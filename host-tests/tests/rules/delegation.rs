@@ -1,16 +1,12 @@
 //! R25 and R26: sessions out of sessions, with less, and no longer than those.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    Denial, EndReason, EventKind,
+use clawdb_session_host::{
+    Config, CreateRequest, Denial, EndReason, EventKind, IssuedToken, Limit, Overflow, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Limit,
+use clawdb_session_testkit::scene::{
+    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::IssuedToken;
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 fn with_scopes(scopes: &[&str]) -> CreateRequest {
     CreateRequest {
@@ -74,7 +70,10 @@ async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
         let answer = scene
             .host
             .delegate(&*parent.session.id, with_scopes(scopes));
-        assert_eq!(refusal(answer.await), Error::ScopeDenied(missing.into()));
+        assert_eq!(
+            refusal(answer.await),
+            SessionError::ScopeDenied(missing.into())
+        );
     }
     assert_eq!(scene.stats().await.created, 6);
     assert_eq!(
@@ -141,7 +140,7 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
     for (max_depth, deepest) in [(None, 3), (Some(0), 0), (Some(16), 16)] {
         let config = Config {
             max_depth,
-            ..no_config()
+            ..Config::default()
         };
         let scene = Scene::configured(config).await;
         let mut last = scene.session().await;
@@ -149,7 +148,7 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
             last = scene.child(&last).await;
         }
         let answer = scene.host.delegate(&*last.session.id, request(OTHER_AGENT));
-        let too_deep = Error::LimitReached(Limit::MaxDepth);
+        let too_deep = SessionError::LimitReached(Limit::MaxDepth);
         assert_eq!(refusal(answer.await), too_deep);
         assert_eq!(scene.stats().await.created, deepest + 1);
         assert_eq!(
@@ -163,10 +162,16 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
 async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
     let scene = Scene::new().await;
     let delegate = |id: &str| scene.host.delegate(id.to_owned(), request(OTHER_AGENT));
-    assert_eq!(refusal(delegate(NOBODY).await), Error::SessionNotFound);
+    assert_eq!(
+        refusal(delegate(NOBODY).await),
+        SessionError::SessionNotFound
+    );
     assert_eq!(invalid_field(delegate("me").await), "parent-session-id");
     let parent = scene.session().await;
-    assert_eq!(refusal(delegate(NOBODY).await), Error::SessionNotFound);
+    assert_eq!(
+        refusal(delegate(NOBODY).await),
+        SessionError::SessionNotFound
+    );
     let bad = CreateRequest {
         expires_in: Some(0),
         ..request(OTHER_AGENT)
@@ -176,11 +181,11 @@ async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
     scene.advance(60.0);
     assert_eq!(
         refusal(delegate(&parent.session.id).await),
-        Error::SessionExpired
+        SessionError::SessionExpired
     );
     assert_eq!(
         refusal(delegate(&parent.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(scene.guard.calls().issue, 1);
 }
@@ -189,7 +194,7 @@ async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
 async fn r25_a_delegation_that_fails_leaves_nothing() {
     let config = Config {
         max_sessions_per_root: Some(2),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     let parent = scene.session().await;
@@ -197,7 +202,7 @@ async fn r25_a_delegation_that_fails_leaves_nothing() {
     scene.guard.set(GuardFunction::Issue, GuardMode::Deny);
     for _ in 0..5 {
         let answer = scene.host.delegate(&*parent.session.id, request(AGENT));
-        assert!(matches!(refusal(answer.await), Error::Guard(_)));
+        assert!(matches!(refusal(answer.await), SessionError::Guard(_)));
     }
     assert_eq!(scene.stats().await, before);
     scene.release();
@@ -209,7 +214,7 @@ async fn r25_a_delegation_that_fails_leaves_nothing() {
 async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
     let config = Config {
         max_sessions_per_root: Some(3),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     let (root, other) = (scene.session().await, scene.session().await);
@@ -219,7 +224,7 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
         scene.start_delegate(&root, request(AGENT)).await,
         scene.start_delegate(&child, request(AGENT)).await,
     ];
-    let full = Error::LimitReached(Limit::MaxSessionsPerRoot);
+    let full = SessionError::LimitReached(Limit::MaxSessionsPerRoot);
     for parent in [&root, &child] {
         let answer = scene.host.delegate(&*parent.session.id, request(AGENT));
         assert_eq!(refusal(answer.await), full);
@@ -250,13 +255,13 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
 async fn r26_what_is_over_holds_no_place_below_a_root() {
     let config = Config {
         max_sessions_per_root: Some(2),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     let root = scene.session().await;
     let brief = scene.delegated(&root, lasting(2)).await;
     let child = scene.child(&root).await;
-    let full = Error::LimitReached(Limit::MaxSessionsPerRoot);
+    let full = SessionError::LimitReached(Limit::MaxSessionsPerRoot);
     let answer = scene.host.delegate(&*child.session.id, request(AGENT));
     assert_eq!(refusal(answer.await), full);
     scene.advance(2.0);
@@ -269,7 +274,7 @@ async fn r26_what_is_over_holds_no_place_below_a_root() {
 
 /// A root with two children, of which the first has a child of its own; none of them in the order in
 /// which they end.
-async fn family(scene: &Scene) -> [clawdb_session_host::host::Grant; 4] {
+async fn family(scene: &Scene) -> [clawdb_session_host::Grant; 4] {
     let root = scene.session().await;
     let first = scene.child(&root).await;
     let second = scene.child(&root).await;
@@ -281,7 +286,7 @@ async fn family(scene: &Scene) -> [clawdb_session_host::host::Grant; 4] {
 async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
     type End = (
         EndReason,
-        fn(&Scene, String, String) -> crate::scene::InFlight<()>,
+        fn(&Scene, String, String) -> clawdb_session_testkit::scene::InFlight<()>,
     );
     let ends: [End; 7] = [
         (EndReason::Revoked, |scene, id, _| {
@@ -320,7 +325,7 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
             max_sessions_per_agent: Some(if reason == EndReason::Limit { 3 } else { 100 }),
             agent_overflow: Some(Overflow::EvictOldest),
             idle_timeout: (reason == EndReason::Idle).then_some(20),
-            ..no_config()
+            ..Config::default()
         };
         let scene = Scene::configured(config).await;
         let [root, first, second, below] = family(&scene).await;
@@ -351,9 +356,12 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
                 [below_reason],
                 "{reason:?}"
             );
-            assert_eq!(scene.validate(child).await, Err(Error::InvalidToken));
+            assert_eq!(scene.validate(child).await, Err(SessionError::InvalidToken));
         }
-        assert_eq!(scene.validate(&rotated).await, Err(Error::InvalidToken));
+        assert_eq!(
+            scene.validate(&rotated).await,
+            Err(SessionError::InvalidToken)
+        );
         let live = if reason == EndReason::Limit { 3 } else { 0 };
         assert_eq!(scene.host.active_count().await, Ok(live));
         // The upper ended before the lower.
@@ -374,7 +382,7 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
         max_sessions_per_agent: Some(100_000),
         max_depth: Some(16),
         event_capacity: Some(65_536),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     let root = scene.session().await;
@@ -392,7 +400,10 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
     assert_eq!(stats.ended, u64::from(CHILDREN) + 17);
     // The guard is asked for the root's and 1,000 more; the rest is for a flush.
     assert_eq!(stats.pending_revocations, CHILDREN + 17 - 1_001);
-    assert_eq!(scene.validate(&deepest).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&deepest).await,
+        Err(SessionError::InvalidToken)
+    );
 }
 
 #[tokio::test]
@@ -463,7 +474,7 @@ async fn r26_a_delegation_in_flight_does_not_survive_its_parent() {
         let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
         scene.host.revoke(&*root.session.id).await.unwrap();
         scene.release();
-        assert_eq!(refusal(delegate.await), Error::SessionRevoked);
+        assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
         let stats = scene.stats().await;
         assert_eq!((stats.live_sessions, stats.creates_in_flight), (0, 0));
         assert_eq!(stats.pending_revocations, 0);
@@ -480,7 +491,7 @@ async fn r26_a_delegation_in_flight_hears_that_the_parents_time_is_over() {
     scene.advance(60.0);
     scene.host.get(&*parent.session.id).await.unwrap_err();
     scene.release();
-    assert_eq!(refusal(delegate.await), Error::SessionExpired);
+    assert_eq!(refusal(delegate.await), SessionError::SessionExpired);
     assert_eq!(scene.stats().await.created, 1);
 }
 
@@ -506,7 +517,7 @@ async fn r26_a_delegation_to_an_agent_that_is_cut_off_meanwhile_fails() {
     let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
     assert_eq!(scene.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(0));
     scene.release();
-    assert_eq!(refusal(delegate.await), Error::SessionRevoked);
+    assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
     scene.validate(&parent).await.unwrap();
 }
 
@@ -519,5 +530,5 @@ async fn r26_a_validate_in_flight_does_not_survive_the_end_of_a_session_above() 
     let validate = scene.start_validate(&child).await;
     scene.host.revoke(&*root.session.id).await.unwrap();
     scene.release();
-    assert_eq!(refusal(validate.await), Error::SessionRevoked);
+    assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
 }

@@ -1,9 +1,7 @@
 //! R17 and R18: what is told of it.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{EndReason, EventKind};
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-
-use crate::scene::{AGENT, OTHER_AGENT, Scene, no_config};
+use clawdb_session_host::{Config, EndReason, EventKind};
+use clawdb_session_testkit::scene::{AGENT, OTHER_AGENT, Scene};
 
 #[tokio::test]
 async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reason() {
@@ -105,7 +103,7 @@ async fn r18_1024_events_are_kept_and_a_reader_that_fell_behind_is_told_how_many
 async fn r18_readers_resume_where_they_were_and_take_nothing_from_each_other() {
     let scene = Scene::configured(Config {
         event_capacity: Some(4),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let empty = scene.host.poll_events(0, 10).await.unwrap();

@@ -1,14 +1,10 @@
 //! R12 to R16: what is over stays over.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Duplicate, Error,
+use clawdb_session_host::{
+    CreateRequest, Duplicate, EndReason, GuardError, IssuedToken, SessionError,
 };
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::entropy::EntropyMode;
-use clawdb_session_host::guard::{GuardError, IssuedToken};
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, refusal, request};
+use clawdb_session_testkit::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, refusal, request};
+use clawdb_session_testkit::{EntropyMode, GuardFunction, GuardMode};
 
 #[tokio::test]
 async fn r12_revoke_beats_an_inflight_refresh() {
@@ -25,11 +21,14 @@ async fn r12_revoke_beats_an_inflight_refresh() {
             .guard_confirmed
     );
     scene.release();
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(
         refusal(scene.host.validate("token-number-1").await),
-        Error::InvalidToken,
+        SessionError::InvalidToken,
         "nor the refresh's token"
     );
     assert_eq!(scene.tokens.revoked(), ["handle-0", "handle-1"]);
@@ -46,7 +45,7 @@ async fn r12_revoke_beats_an_inflight_validate() {
     scene.host.revoke(&*grant.session.id).await.unwrap();
     // Even a guard that does not know of the revocation changes nothing.
     scene.guard.set(GuardFunction::Validate, GuardMode::Ok);
-    assert_eq!(refusal(validate.await), Error::SessionRevoked);
+    assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
 }
 
 #[tokio::test]
@@ -57,7 +56,7 @@ async fn r12_a_refresh_that_fails_after_a_revoke_tells_of_the_revoke() {
     let refresh = scene.start_refresh(&grant).await;
     scene.host.revoke(&*grant.session.id).await.unwrap();
     scene.guard.set(GuardFunction::Issue, GuardMode::Deny);
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
 }
 
 #[tokio::test]
@@ -66,18 +65,21 @@ async fn r12_a_revoke_takes_effect_before_the_guard_is_asked() {
     let grant = scene.session().await;
     scene.hold(GuardFunction::Revoke);
     let revoke = scene.start_revoke(&grant).await;
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(
         refusal(scene.host.get(&*grant.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(
         refusal(scene.host.refresh(&*grant.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(
         refusal(scene.host.revoke(&*grant.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(scene.host.active_count().await, Ok(0));
     scene.release();
@@ -98,7 +100,10 @@ async fn r12_a_revoke_that_the_guard_does_not_confirm_is_kept_and_retried() {
         Some(GuardError::Unavailable(_))
     ));
     assert_eq!(revocation.session_id, grant.session.id);
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
 
     for _ in 0..2 {
         let report = scene.host.flush_guard_revocations().await.unwrap();
@@ -212,8 +217,8 @@ async fn r12_what_lost_to_a_revoke_hears_of_it_also_when_its_time_would_be_over_
     scene.advance(61.0);
     assert_eq!(scene.host.prune_expired(None).await, Ok(1));
     scene.release();
-    assert_eq!(refusal(lost_to_revoke.await), Error::SessionRevoked);
-    assert_eq!(refusal(lost_to_time.await), Error::SessionExpired);
+    assert_eq!(refusal(lost_to_revoke.await), SessionError::SessionRevoked);
+    assert_eq!(refusal(lost_to_time.await), SessionError::SessionExpired);
 }
 
 #[tokio::test]
@@ -225,7 +230,7 @@ async fn r12_a_revoke_beats_a_refresh_that_still_waits_for_the_old_tokens_revoca
     let revoke = scene.start_revoke(&grant).await;
     scene.release();
     assert!(revoke.await.unwrap().guard_confirmed);
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
     let mut revoked = scene.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-0", "handle-1"]);
@@ -262,9 +267,9 @@ async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
         "live sessions are counted, not attempts"
     );
     scene.release();
-    assert_eq!(refusal(create.await), Error::SessionRevoked);
-    assert_eq!(refusal(legacy.await), Error::SessionRevoked);
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    assert_eq!(refusal(create.await), SessionError::SessionRevoked);
+    assert_eq!(refusal(legacy.await), SessionError::SessionRevoked);
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
     assert_eq!(scene.validate(&bystander.await.unwrap()).await, Ok(()));
 
     assert_eq!(scene.host.active_count().await, Ok(1));
@@ -285,11 +290,14 @@ async fn r13_sessions_created_after_a_revoke_all_are_untouched_by_it() {
     assert_eq!(scene.host.revoke_all_for_agent(AGENT).await.unwrap(), 0);
     let after = scene.start_create(request(AGENT)).await;
     scene.release();
-    assert_eq!(refusal(before.await), Error::SessionRevoked);
+    assert_eq!(refusal(before.await), SessionError::SessionRevoked);
     let grant = after.await.unwrap();
     assert_eq!(scene.validate(&grant).await, Ok(()));
     assert_eq!(scene.host.revoke_all_for_agent(AGENT).await.unwrap(), 1);
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
 }
 
 #[tokio::test]
@@ -307,7 +315,7 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
         .await;
     assert_eq!(scene.guard.calls().revoke, 16, "so many at a time");
     for grant in &grants {
-        assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
+        assert_eq!(scene.validate(grant).await, Err(SessionError::InvalidToken));
     }
     scene
         .guard
@@ -341,12 +349,15 @@ async fn r14_of_concurrent_refreshes_exactly_one_wins() {
     for refresh in running {
         match refresh.await {
             Ok(grant) => won.push(grant),
-            answer => assert_eq!(refusal(answer), Error::Conflict),
+            answer => assert_eq!(refusal(answer), SessionError::Conflict),
         }
     }
     let [winner] = won.try_into().unwrap();
     assert_eq!(scene.validate(&winner).await, Ok(()));
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     let revoked = scene.tokens.revoked();
     assert_eq!(
         revoked.len(),
@@ -365,7 +376,7 @@ async fn r14_one_wins_also_of_refreshes_that_overlap_after_they_took_effect() {
     let first = scene.start_refresh(&grant).await;
     let second = scene.start_refresh(&grant).await;
     scene.release();
-    assert_eq!(refusal(first.await), Error::Conflict);
+    assert_eq!(refusal(first.await), SessionError::Conflict);
     assert_eq!(scene.validate(&second.await.unwrap()).await, Ok(()));
     assert_eq!(scene.stats().await.refreshed, 2, "both took effect");
     let mut revoked = scene.tokens.revoked();
@@ -381,7 +392,7 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
     let refresh = scene.start_refresh(&first).await;
     assert_eq!(
         scene.validate(&first).await,
-        Err(Error::InvalidToken),
+        Err(SessionError::InvalidToken),
         "before the guard has confirmed"
     );
     scene
@@ -423,10 +434,13 @@ async fn r15_revoking_what_is_unknown_or_dead_answers_not_found_and_changes_noth
         &invalidated.session.id,
         &expired.session.id,
     ] {
-        assert_eq!(refusal(scene.host.revoke(id).await), Error::SessionNotFound);
+        assert_eq!(
+            refusal(scene.host.revoke(id).await),
+            SessionError::SessionNotFound
+        );
         assert_eq!(
             refusal(scene.host.invalidate(id).await),
-            Error::SessionNotFound
+            SessionError::SessionNotFound
         );
     }
     assert_eq!(scene.stats().await, before);
@@ -462,7 +476,7 @@ async fn r16_a_repeated_session_id_fails_the_create_and_overwrites_nothing() {
     let issued = scene.guard.calls().issue;
     assert_eq!(
         refusal(scene.host.create(request(OTHER_AGENT)).await),
-        Error::Collision(Duplicate::SessionId)
+        SessionError::Collision(Duplicate::SessionId)
     );
     assert_eq!(scene.stats().await, before);
     assert_eq!(
@@ -481,7 +495,7 @@ async fn r16_two_creates_in_flight_cannot_take_the_same_id() {
     let first = scene.start_create(request(AGENT)).await;
     assert_eq!(
         refusal(scene.host.create(request(OTHER_AGENT)).await),
-        Error::Collision(Duplicate::SessionId)
+        SessionError::Collision(Duplicate::SessionId)
     );
     scene.release();
     let grant = first.await.unwrap();
@@ -519,7 +533,7 @@ async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_sessio
             } else {
                 Duplicate::Token
             };
-            assert_eq!(error, Error::Collision(duplicate));
+            assert_eq!(error, SessionError::Collision(duplicate));
         }
     }
     assert_eq!(scene.stats().await, before);
@@ -542,6 +556,6 @@ async fn r16_a_handle_whose_revocation_is_pending_is_not_given_to_a_new_session(
         .twist(move |issued| IssuedToken { handle, ..issued });
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::Collision(Duplicate::Handle)
+        SessionError::Collision(Duplicate::Handle)
     );
 }

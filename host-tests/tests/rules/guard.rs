@@ -1,10 +1,8 @@
 //! R9 to R11: what the guard's word counts.
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
-use clawdb_session_host::control::{GuardCalls, GuardFunction, GuardMode};
-use clawdb_session_host::guard::GuardError;
-
-use crate::scene::{AGENT, Scene, refusal, request};
+use clawdb_session_host::{GuardError, SessionError};
+use clawdb_session_testkit::scene::{AGENT, Scene, refusal, request};
+use clawdb_session_testkit::{GuardCalls, GuardFunction, GuardMode};
 
 #[tokio::test]
 async fn r09_a_token_whose_claims_name_another_handle_is_refused() {
@@ -13,7 +11,10 @@ async fn r09_a_token_whose_claims_name_another_handle_is_refused() {
     scene
         .guard
         .set(GuardFunction::Validate, GuardMode::WrongHandle);
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     scene.release();
     assert_eq!(scene.validate(&grant).await, Ok(()));
 
@@ -22,7 +23,10 @@ async fn r09_a_token_whose_claims_name_another_handle_is_refused() {
         .guard
         .set(GuardFunction::Issue, GuardMode::WrongHandle);
     let crossed = scene.session().await;
-    assert_eq!(scene.validate(&crossed).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&crossed).await,
+        Err(SessionError::InvalidToken)
+    );
 }
 
 #[tokio::test]
@@ -34,7 +38,7 @@ async fn r09_a_token_that_the_guard_says_has_expired_is_refused() {
     scene.tokens.let_claims_expire(scene.now());
     assert_eq!(
         scene.validate(&grant).await,
-        Err(Error::Guard(GuardError::Expired))
+        Err(SessionError::Guard(GuardError::Expired))
     );
 }
 
@@ -46,7 +50,7 @@ async fn r09_a_token_that_is_superseded_while_the_guard_is_asked_is_refused() {
     let validate = scene.start_validate(&grant).await;
     let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
     scene.release();
-    assert_eq!(refusal(validate.await), Error::InvalidToken);
+    assert_eq!(refusal(validate.await), SessionError::InvalidToken);
     assert_eq!(scene.validate(&refreshed).await, Ok(()));
 }
 
@@ -55,7 +59,7 @@ async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_gu
     let scene = Scene::new().await;
     assert_eq!(
         refusal(scene.host.validate("before the first session").await),
-        Error::InvalidToken
+        SessionError::InvalidToken
     );
     let grant = scene.session().await;
     let other = Scene::new().await.session().await;
@@ -72,7 +76,7 @@ async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_gu
     ] {
         assert_eq!(
             refusal(scene.host.validate(token).await),
-            Error::InvalidToken,
+            SessionError::InvalidToken,
             "{token:?}"
         );
     }
@@ -91,7 +95,10 @@ async fn r11_whatever_the_guard_says_but_yes_validate_fails_closed() {
         (GuardMode::Revoked, GuardError::Revoked),
     ] {
         scene.guard.set_all(mode);
-        assert_eq!(scene.validate(&grant).await, Err(Error::Guard(error)));
+        assert_eq!(
+            scene.validate(&grant).await,
+            Err(SessionError::Guard(error))
+        );
     }
     scene.release();
     assert_eq!(
@@ -110,7 +117,7 @@ async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
         scene.guard.set_all(mode);
         assert!(matches!(
             refusal(scene.host.create(request(AGENT)).await),
-            Error::Guard(_)
+            SessionError::Guard(_)
         ));
         assert!(matches!(
             refusal(
@@ -119,7 +126,7 @@ async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
                     .create_session(AGENT, "worker", vec![], None)
                     .await
             ),
-            Error::Guard(_)
+            SessionError::Guard(_)
         ));
     }
     assert_eq!(scene.stats().await, before);
@@ -134,7 +141,7 @@ async fn r11_a_refresh_that_the_guard_refuses_leaves_the_session_as_it_was() {
         scene.guard.set(GuardFunction::Issue, mode);
         assert!(matches!(
             refusal(scene.host.refresh(&*grant.session.id).await),
-            Error::Guard(_)
+            SessionError::Guard(_)
         ));
     }
     assert_eq!(scene.stats().await, before);
@@ -155,7 +162,7 @@ async fn r11_a_token_that_was_issued_in_vain_is_revoked_again_and_that_is_not_fo
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
     scene.guard.set(GuardFunction::Issue, GuardMode::Ok);
-    assert_eq!(refusal(create.await), Error::SessionRevoked);
+    assert_eq!(refusal(create.await), SessionError::SessionRevoked);
     assert_eq!(
         scene.guard.calls(),
         GuardCalls {

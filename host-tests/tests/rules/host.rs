@@ -5,24 +5,19 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Page,
+use clawdb_session_host::{
+    Allocation, COMPONENT, CallError, Claims, Config, CreateRequest, Guard, GuardError,
+    GuardResult, HostError, HostOptions, Instance as Runner, InvalidSetting, IssueRequest,
+    IssuedToken, Page, SessionEngine, SessionError, SessionHost, TrapKind,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{ControlledGuard, GuardFunction, GuardMode};
-use clawdb_session_host::engine::{Allocation, COMPONENT, SessionEngine};
-use clawdb_session_host::error::{CallError, HostError, InvalidSetting, TrapKind};
-use clawdb_session_host::guard::{
-    Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken,
+use clawdb_session_testkit::scene::{
+    AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request,
 };
-use clawdb_session_host::host::{HostOptions, SessionHost};
-use clawdb_session_host::instance::Instance as Runner;
+use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
 use futures::FutureExt;
 use futures::future::join_all;
 use futures::{join, poll};
 use tokio::task::{JoinHandle, unconstrained};
-
-use crate::scene::{AGENT, PlainGuard, Scene, engine, invalid_field, no_config, refusal, request};
 
 /// A guard that never answers, or panics.
 struct Stuck {
@@ -49,9 +44,9 @@ impl Guard for Stuck {
     }
 }
 
-fn unavailable(error: Error) -> String {
+fn unavailable(error: SessionError) -> String {
     match error {
-        Error::Guard(GuardError::Unavailable(reason)) => reason,
+        SessionError::Guard(GuardError::Unavailable(reason)) => reason,
         error => panic!("unavailable was expected, not {error:?}"),
     }
 }
@@ -296,7 +291,7 @@ async fn a_call_that_asks_the_guard_again_and_again_makes_progress() {
 async fn one_call_that_computes_for_longer_than_it_may_is_interrupted() {
     let keyed = || Config {
         state_key: Some(vec![1; 32]),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(keyed()).await;
     let asked = CreateRequest {

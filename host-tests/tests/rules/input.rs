@@ -1,21 +1,14 @@
 //! R1 to R4: what comes in.
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Limit, Page,
-};
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::clock::Instant;
-use clawdb_session_host::control::GuardMode;
-use clawdb_session_host::entropy::EntropyMode;
-use clawdb_session_host::guard::IssuedToken;
-
-use crate::scene::{AGENT, Scene, at, invalid_field, no_config, refusal, request};
+use clawdb_session_host::{Config, CreateRequest, Instant, IssuedToken, Limit, Page, SessionError};
+use clawdb_session_testkit::scene::{AGENT, Scene, at, invalid_field, refusal, request};
+use clawdb_session_testkit::{EntropyMode, GuardMode};
 
 #[tokio::test]
 async fn r01_ids_are_taken_in_either_case_and_given_in_lower_case() {
     let scene = Scene::configured(Config {
         workspace_id: Some("AAAAAAAA-0000-4000-8000-00000000000B".into()),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let session = scene
@@ -73,7 +66,7 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
         assert_eq!(invalid_field(host.invalidate(id).await), "id");
         let config = Config {
             workspace_id: Some(id.into()),
-            ..no_config()
+            ..Config::default()
         };
         assert_eq!(invalid_field(host.configure(config).await), "workspace-id");
     }
@@ -266,13 +259,16 @@ async fn r02_a_presented_token_has_at_most_8_kib() {
     scene.session().await;
     assert_eq!(
         refusal(scene.host.validate("t".repeat(8_192)).await),
-        Error::InvalidToken
+        SessionError::InvalidToken
     );
     assert_eq!(
         invalid_field(scene.host.validate("t".repeat(8_193)).await),
         "token"
     );
-    assert_eq!(refusal(scene.host.validate("").await), Error::InvalidToken);
+    assert_eq!(
+        refusal(scene.host.validate("").await),
+        SessionError::InvalidToken
+    );
 }
 
 #[tokio::test]
@@ -304,43 +300,43 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
     let settings: [(&str, u64, u64, Set); 10] = [
         ("default-ttl", 1, 2_592_000, |n| Config {
             default_ttl: Some(n),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-lifetime", 1, 31_536_000, |n| Config {
             max_lifetime: Some(n),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-sessions", 1, 10_000_000, |n| Config {
             max_sessions: u32::try_from(n).ok(),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-sessions-per-agent", 1, 100_000, |n| Config {
             max_sessions_per_agent: u32::try_from(n).ok(),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-sessions-per-root", 1, 100_000, |n| Config {
             max_sessions_per_root: u32::try_from(n).ok(),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-depth", 0, 16, |n| Config {
             max_depth: u32::try_from(n).ok(),
-            ..no_config()
+            ..Config::default()
         }),
         ("rotation-grace", 0, 300, |n| Config {
             rotation_grace: Some(n),
-            ..no_config()
+            ..Config::default()
         }),
         ("idle-timeout", 1, 31_536_000, |n| Config {
             idle_timeout: Some(n),
-            ..no_config()
+            ..Config::default()
         }),
         ("event-capacity", 1, 65_536, |n| Config {
             event_capacity: u32::try_from(n).ok(),
-            ..no_config()
+            ..Config::default()
         }),
         ("max-state-bytes", 65_536, 3_221_225_472, |n| Config {
             max_state_bytes: Some(n),
-            ..no_config()
+            ..Config::default()
         }),
     ];
     for (field, min, max, set) in settings {
@@ -356,7 +352,7 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
                 .unwrap_or_else(|error| panic!("{field} = {good}: {error}"));
             assert_eq!(
                 refusal(scene.host.configure(set(good)).await),
-                Error::AlreadyConfigured
+                SessionError::AlreadyConfigured
             );
         }
     }
@@ -364,19 +360,19 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
     let scene = Scene::new().await;
     scene.guard.set_all(GuardMode::Deny);
     assert!(scene.host.create(request(AGENT)).await.is_err());
-    scene.host.configure(no_config()).await.unwrap();
+    scene.host.configure(Config::default()).await.unwrap();
     let scene = Scene::new().await;
     scene.guard.set_all(GuardMode::Hold);
     let _under_way = scene.start_create(request(AGENT)).await;
     assert_eq!(
-        refusal(scene.host.configure(no_config()).await),
-        Error::AlreadyConfigured
+        refusal(scene.host.configure(Config::default()).await),
+        SessionError::AlreadyConfigured
     );
     let scene = Scene::new().await;
     scene.session().await;
     assert_eq!(
-        refusal(scene.host.configure(no_config()).await),
-        Error::AlreadyConfigured
+        refusal(scene.host.configure(Config::default()).await),
+        SessionError::AlreadyConfigured
     );
 }
 
@@ -384,7 +380,7 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
 async fn r02_a_short_max_lifetime_shortens_the_default_but_not_an_explicit_one() {
     let short = Config {
         max_lifetime: Some(60),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::new().await;
     let both = Config {
@@ -444,14 +440,20 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
     scene.clock.set(at(253_402_300_799));
     let last = scene.host.create(request(AGENT)).await.unwrap().session;
     assert_eq!(last.expires_at, 253_402_300_799_999);
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
     scene.clock.set(Instant {
         seconds: 253_402_300_799,
         nanoseconds: 999_999_999,
     });
     let asked = scene.guard.calls();
     let error = refusal(scene.host.create(request(AGENT)).await);
-    assert_eq!((error, scene.guard.calls()), (Error::SessionExpired, asked));
+    assert_eq!(
+        (error, scene.guard.calls()),
+        (SessionError::SessionExpired, asked)
+    );
 }
 
 #[tokio::test]
@@ -466,7 +468,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
         assert!(
             matches!(
                 refusal(scene.host.create(request(AGENT)).await),
-                Error::Guard(_)
+                SessionError::Guard(_)
             ),
             "a token of {length}"
         );
@@ -477,7 +479,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
         assert!(
             matches!(
                 refusal(scene.host.refresh(&*grant.session.id).await),
-                Error::Guard(_)
+                SessionError::Guard(_)
             ),
             "a handle of {length}"
         );
@@ -498,7 +500,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
 async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
     let scene = Scene::configured(Config {
         max_state_bytes: Some(200_000),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let large = || CreateRequest {
@@ -512,7 +514,7 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
             answer => break refusal(answer),
         }
     };
-    assert_eq!(error, Error::LimitReached(Limit::MaxStateBytes));
+    assert_eq!(error, SessionError::LimitReached(Limit::MaxStateBytes));
     let stats = scene.stats().await;
     assert_eq!((created, stats.live_sessions), (11, 11));
     assert!(
@@ -531,7 +533,7 @@ async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_a
     scene.entropy.set(EntropyMode::Empty);
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::EntropyUnavailable
+        SessionError::EntropyUnavailable
     );
     assert_eq!(scene.stats().await.creates_in_flight, 0);
     scene.entropy.set(EntropyMode::Short(3));
@@ -540,7 +542,7 @@ async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_a
     scene.entropy.set(EntropyMode::Empty);
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::EntropyUnavailable
+        SessionError::EntropyUnavailable
     );
     assert_eq!(scene.validate(&grant).await, Ok(()));
 }

@@ -5,22 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Session,
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{
+    Claims, Clock, CreateRequest, Grant, Guard, GuardError, GuardFailure, GuardResult, HostOptions,
+    IssueRequest, IssuedToken, Session, SessionError, SessionHost,
 };
-use clawdb_session_host::clock::{Clock, ManualClock};
-use clawdb_session_host::control::ControlledGuard;
-use clawdb_session_host::exec::CONTROLLED_START;
-use clawdb_session_host::guard::{
-    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
-};
-use clawdb_session_host::host::{Grant, HostOptions, SessionHost};
-use clawdb_session_host::jwt::JwtGuard;
+use clawdb_session_testkit::scene::{AGENT, OTHER_AGENT, at, engine, refusal, request};
+use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 use jsonwebtoken::{EncodingKey, Header, dangerous};
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::scene::{AGENT, OTHER_AGENT, at, engine, refusal, request};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -127,7 +121,7 @@ impl Setting {
         self.host.create(request(AGENT)).await.unwrap()
     }
 
-    async fn validate(&self, grant: &Grant) -> Result<Session, Error> {
+    async fn validate(&self, grant: &Grant) -> Result<Session, SessionError> {
         match self.host.validate(grant.token.clone()).await {
             Ok(session) => Ok(session),
             refused => Err(refusal(refused)),
@@ -158,9 +152,9 @@ fn claims_of(token: &str) -> Value {
     dangerous::insecure_decode::<Value>(token).unwrap().claims
 }
 
-fn denied(error: Error) -> String {
+fn denied(error: SessionError) -> String {
     match error {
-        Error::Guard(GuardError::Denied(reason)) => reason,
+        SessionError::Guard(GuardError::Denied(reason)) => reason,
         error => panic!("denied was expected, not {error:?}"),
     }
 }
@@ -328,7 +322,7 @@ async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked
     assert_eq!(setting.validate(&newer).await.as_ref(), Ok(&newer.session));
     assert_eq!(
         setting.validate(&kept).await,
-        Err(Error::Guard(GuardError::InvalidToken))
+        Err(SessionError::Guard(GuardError::InvalidToken))
     );
 }
 

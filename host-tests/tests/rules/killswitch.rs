@@ -1,13 +1,12 @@
 //! R31: the larger kill switches.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{EndReason, EventKind};
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, RevokeFilter,
+use clawdb_session_host::{
+    Config, CreateRequest, EndReason, EventKind, RevokeFilter, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+use clawdb_session_testkit::scene::{
+    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 fn with_role(agent: &str, role: &str) -> CreateRequest {
     CreateRequest {
@@ -31,7 +30,7 @@ async fn r31_everything_ends_with_one_call() {
     }
     assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(6));
     for grant in &grants {
-        assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
+        assert_eq!(scene.validate(grant).await, Err(SessionError::InvalidToken));
         let ends = scene.ends_of(&grant.session.id).await;
         assert_eq!(ends, [EndReason::RevokedAll]);
     }
@@ -123,11 +122,11 @@ async fn r31_what_is_under_way_when_a_switch_is_thrown_comes_to_nothing() {
         let validate = scene.start_validate(&grant).await;
         assert_eq!(scene.host.revoke_all(filter).await, Ok(1));
         scene.release();
-        assert_eq!(refusal(create.await), Error::SessionRevoked);
-        assert_eq!(refusal(delegate.await), Error::SessionRevoked);
-        assert_eq!(refusal(refresh.await), Error::SessionRevoked);
-        assert_eq!(refusal(rotate.await), Error::SessionRevoked);
-        assert_eq!(refusal(validate.await), Error::SessionRevoked);
+        assert_eq!(refusal(create.await), SessionError::SessionRevoked);
+        assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
+        assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
+        assert_eq!(refusal(rotate.await), SessionError::SessionRevoked);
+        assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
         let stats = scene.stats().await;
         assert_eq!((stats.live_sessions, stats.creates_in_flight), (0, 0));
         assert_eq!((stats.tracked_agents, stats.state_bytes), (0, 0));
@@ -173,7 +172,11 @@ async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
         let spared = scene.start_create(request(AGENT)).await;
         scene.release();
         for create in doomed {
-            assert_eq!(refusal(create.await), Error::SessionRevoked, "{order:?}");
+            assert_eq!(
+                refusal(create.await),
+                SessionError::SessionRevoked,
+                "{order:?}"
+            );
         }
         scene.validate(&spared.await.unwrap()).await.unwrap();
     }
@@ -184,7 +187,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
     let config = Config {
         max_sessions_per_agent: Some(10_000),
         event_capacity: Some(65_536),
-        ..no_config()
+        ..Config::default()
     };
     for filter in [Some(RevokeFilter::Everything), Some(role("worker")), None] {
         let scene = Scene::configured(config.clone()).await;
@@ -194,7 +197,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         }
         scene.hold(GuardFunction::Revoke);
         let host = scene.host.clone();
-        let mut switch: crate::scene::InFlight<_> = Box::pin(async move {
+        let mut switch: clawdb_session_testkit::scene::InFlight<_> = Box::pin(async move {
             match filter {
                 Some(filter) => host.revoke_all(filter).await,
                 None => host.revoke_all_for_agent(AGENT).await,
@@ -217,7 +220,10 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         for (validated, created) in answers {
             let error = refusal(validated);
             assert!(
-                matches!(error, Error::InvalidToken | Error::SessionRevoked),
+                matches!(
+                    error,
+                    SessionError::InvalidToken | SessionError::SessionRevoked
+                ),
                 "{error:?}"
             );
             made.push(created.unwrap());
@@ -243,14 +249,14 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
 async fn r31_a_full_agent_can_begin_anew_while_it_is_being_cleared_away() {
     let config = Config {
         max_sessions_per_agent: Some(4_500),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     for _ in 0..4_500 {
         scene.session().await;
     }
     let host = scene.host.clone();
-    let mut switch: crate::scene::InFlight<_> =
+    let mut switch: clawdb_session_testkit::scene::InFlight<_> =
         Box::pin(async move { host.revoke_all_for_agent(AGENT).await });
     assert!(futures::poll!(&mut switch).is_pending());
     let created = scene.session().await;
@@ -264,7 +270,7 @@ async fn r31_what_is_below_a_session_that_was_idle_was_dead_before_the_switch() 
     for agent in [AGENT, OTHER_AGENT] {
         let config = Config {
             idle_timeout: Some(10),
-            ..no_config()
+            ..Config::default()
         };
         let scene = Scene::configured(config).await;
         let parent = scene.session().await;
@@ -287,7 +293,10 @@ async fn r31_a_guard_that_is_away_does_not_stop_a_switch() {
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
     assert_eq!(scene.host.revoke_all(role("worker")).await, Ok(2));
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(scene.stats().await.pending_revocations, 2);
     let events = scene.events().await;
     let ends = events

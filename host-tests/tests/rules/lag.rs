@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, RevokeFilter,
+use clawdb_session_host::{
+    Change, Config, CreateRequest, Grant, IssuedToken, RevokeFilter, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::IssuedToken;
-use clawdb_session_host::host::Grant;
+use clawdb_session_testkit::scene::{
+    AGENT, OTHER_AGENT, Scene, at, invalid_field, refusal, request,
+};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 use crate::persistence::{feed, keyed, restored, restoring};
-use crate::scene::{AGENT, OTHER_AGENT, Scene, at, invalid_field, no_config, refusal, request};
 
 const HOUR: f64 = 3_600.0;
 const DAY: f64 = 24.0 * HOUR;
@@ -20,9 +18,9 @@ const YEAR: f64 = 365.0 * DAY;
 /// 2020-01-01T00:00:00Z, the first reading that counts.
 const FIRST_READING: i64 = 1_577_836_800;
 
-fn behind(seconds: f64) -> Error {
+fn behind(seconds: f64) -> SessionError {
     let lag = Duration::from_secs_f64(seconds).as_millis();
-    Error::ClockBehind(lag.try_into().unwrap())
+    SessionError::ClockBehind(lag.try_into().unwrap())
 }
 
 fn lasting(seconds: f64) -> CreateRequest {
@@ -40,7 +38,7 @@ async fn jump_ahead(scene: &Scene, seconds: f64) {
 }
 
 /// What each call answers that needs a session's end to be right.
-async fn refusals_for(scene: &Scene, grant: &Grant) -> Vec<Error> {
+async fn refusals_for(scene: &Scene, grant: &Grant) -> Vec<SessionError> {
     let (id, token) = (&*grant.session.id, &*grant.token);
     let many = scene.host.validate_many(vec![token.to_owned()]).await;
     vec![
@@ -55,7 +53,7 @@ async fn refusals_for(scene: &Scene, grant: &Grant) -> Vec<Error> {
 }
 
 /// What each call answers that grants time.
-async fn grants(scene: &Scene, grant: &Grant) -> Vec<Error> {
+async fn grants(scene: &Scene, grant: &Grant) -> Vec<SessionError> {
     let id = &*grant.session.id;
     let host = &scene.host;
     vec![
@@ -106,7 +104,7 @@ async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_t
 {
     let scene = Scene::configured(Config {
         idle_timeout: Some(50),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let limited = CreateRequest {
@@ -162,7 +160,7 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
         );
         assert!(matches!(
             scene.validate(&child).await,
-            Err(Error::ClockBehind(_))
+            Err(SessionError::ClockBehind(_))
         ));
         scene.advance(HOUR);
     }
@@ -170,12 +168,15 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
     scene.advance(HOUR - 60.001);
     assert!(matches!(
         scene.validate(&grant).await,
-        Err(Error::ClockBehind(_))
+        Err(SessionError::ClockBehind(_))
     ));
     scene.advance(0.001);
     assert_eq!(scene.validate(&grant).await, Ok(()));
     scene.advance(120.0);
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
@@ -211,9 +212,9 @@ async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end()
 }
 
 /// The error of a call while the clock is as far behind as it is now.
-async fn behind_as_now(scene: &Scene) -> Error {
+async fn behind_as_now(scene: &Scene) -> SessionError {
     scene.host.active_count().await.unwrap();
-    Error::ClockBehind(scene.stats().await.clock_lag)
+    SessionError::ClockBehind(scene.stats().await.clock_lag)
 }
 
 #[tokio::test]
@@ -227,13 +228,16 @@ async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
     scene.host.touch(&*long.session.id).await.unwrap();
     assert_eq!(
         scene.validate(&short).await,
-        Err(Error::SessionExpired),
+        Err(SessionError::SessionExpired),
         "by the time inside it has ended"
     );
     scene.advance(2.0 * DAY - 0.001);
     assert_eq!(scene.validate(&rotated).await, Ok(()));
     scene.advance(0.001);
-    assert_eq!(scene.validate(&rotated).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&rotated).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
@@ -299,7 +303,7 @@ async fn r06_a_lag_that_appears_while_the_guard_checks_a_token_takes_no_use() {
 async fn r06_the_tolerance_is_from_0_to_an_hour() {
     let with = |seconds| Config {
         clock_tolerance: Some(seconds),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::new().await;
     let field = invalid_field(scene.host.configure(with(3_601)).await);
@@ -333,7 +337,7 @@ async fn r06_a_reading_before_2020_counts_as_failed_and_changes_nothing() {
     }
     scene.clock.set(at(FIRST_READING));
     let error = refusal(scene.host.create(request(AGENT)).await);
-    assert!(matches!(error, Error::ClockBehind(lag) if lag > 9 * 365 * 86_400_000));
+    assert!(matches!(error, SessionError::ClockBehind(lag) if lag > 9 * 365 * 86_400_000));
     // A clock that fails after that changes nothing either.
     scene.clock.set(at(0));
     assert_eq!(refusal(scene.host.create(request(AGENT)).await), error);
@@ -357,19 +361,22 @@ async fn r06_kill_switches_and_the_detection_of_reuse_work_while_the_clock_is_be
             .unwrap()
             .guard_confirmed
     );
-    assert_eq!(scene.rotate(&reused).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&reused).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(1));
     assert_eq!(scene.stats().await.live_sessions, 0);
     scene.advance(DAY);
     for grant in [revoked, reused, rotated, other] {
-        assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+        assert_eq!(
+            scene.validate(&grant).await,
+            Err(SessionError::InvalidToken)
+        );
     }
 }
 
 async fn with_grace() -> Scene {
     Scene::configured(Config {
         rotation_grace: Some(30),
-        ..no_config()
+        ..Config::default()
     })
     .await
 }
@@ -416,7 +423,7 @@ async fn r27_a_grace_that_has_ended_by_the_hosts_clock_grants_nothing_and_ends_n
     assert_eq!(scene.host.active_count().await, Ok(1), "nothing has ended");
     // By the time inside it has ended now, and a token that comes back is theft.
     scene.advance(60.0);
-    assert_eq!(scene.rotate(&long).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&long).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.host.active_count().await, Ok(0));
 }
 
@@ -429,7 +436,7 @@ async fn r27_a_grace_that_has_ended_does_not_begin_again_when_the_clock_is_set_b
         scene.advance(later);
         scene.host.active_count().await.unwrap();
         scene.advance(-back);
-        assert_eq!(scene.rotate(&long).await, Err(Error::InvalidToken));
+        assert_eq!(scene.rotate(&long).await, Err(SessionError::InvalidToken));
         assert_eq!(scene.host.active_count().await, Ok(0), "it is theft");
     }
 }
@@ -468,7 +475,7 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
     let scene = Scene::configured(Config {
         guard_recheck_interval: Some(10),
         idle_timeout: Some(40),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let before = scene.host.create(lasting(3.0 * DAY)).await.unwrap();
@@ -485,7 +492,10 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
     // That of the idle one; the guard was asked for the others.
     assert_eq!(stats.pending_revocations, 1);
     for grant in [before, ahead, child] {
-        assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+        assert_eq!(
+            scene.validate(&grant).await,
+            Err(SessionError::InvalidToken)
+        );
         assert_eq!(scene.ends_of(&grant.session.id).await.len(), 1);
     }
 
@@ -520,7 +530,7 @@ async fn r06_accepting_the_clock_fails_where_it_is_not_behind_and_changes_nothin
     for lag in [0.0, 60.0] {
         scene.advance(-lag);
         let error = refusal(scene.host.accept_clock().await);
-        assert_eq!(error, Error::ClockNotBehind, "with a lag of {lag} s");
+        assert_eq!(error, SessionError::ClockNotBehind, "with a lag of {lag} s");
         assert_eq!(scene.validate(&grant).await, Ok(()));
     }
 }
@@ -544,9 +554,9 @@ async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
     );
     scene.release();
     assert_eq!(accept.await, Ok(2));
-    assert_eq!(refusal(create.await), Error::SessionRevoked);
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
-    assert_eq!(refusal(validate.await), Error::SessionRevoked);
+    assert_eq!(refusal(create.await), SessionError::SessionRevoked);
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
+    assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
     let mut revoked = scene.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-0", "handle-1", "handle-2", "handle-3"]);
@@ -557,7 +567,7 @@ async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
 async fn r06_accepting_the_clock_with_many_sessions_lets_other_calls_have_their_turn() {
     let scene = Scene::configured(Config {
         max_sessions_per_agent: Some(5_000),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     scene.advance(DAY);
@@ -627,8 +637,8 @@ async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
     for records in orders {
         let other = restored(&scene, keyed(), records).await;
         for grant in [&short, &long] {
-            assert_eq!(scene.validate(grant).await, Err(Error::InvalidToken));
-            assert_eq!(other.validate(grant).await, Err(Error::InvalidToken));
+            assert_eq!(scene.validate(grant).await, Err(SessionError::InvalidToken));
+            assert_eq!(other.validate(grant).await, Err(SessionError::InvalidToken));
         }
         other.host.prune_expired(None).await.unwrap();
         assert_eq!(other.host.active_count().await, Ok(0));

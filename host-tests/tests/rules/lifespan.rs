@@ -1,20 +1,18 @@
 //! R28, R29 and R33: sessions that end because nobody uses them, because they are used up, or for a
 //! newer one.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Limit,
+use clawdb_session_host::{
+    Config, CreateRequest, EndReason, IssuedToken, Limit, Overflow, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::IssuedToken;
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+use clawdb_session_testkit::scene::{
+    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 async fn with_idle_timeout(seconds: u64) -> Scene {
     Scene::configured(Config {
         idle_timeout: Some(seconds),
-        ..no_config()
+        ..Config::default()
     })
     .await
 }
@@ -23,7 +21,7 @@ async fn with_eviction(max_sessions_per_agent: u32) -> Scene {
     Scene::configured(Config {
         max_sessions_per_agent: Some(max_sessions_per_agent),
         agent_overflow: Some(Overflow::EvictOldest),
-        ..no_config()
+        ..Config::default()
     })
     .await
 }
@@ -42,7 +40,10 @@ async fn r28_a_session_that_is_not_used_for_the_idle_timeout_is_over() {
     scene.advance(9.999);
     scene.validate(&used).await.unwrap();
     scene.advance(0.001);
-    assert_eq!(scene.validate(&unused).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&unused).await,
+        Err(SessionError::SessionExpired)
+    );
     assert_eq!(scene.ends_of(&unused.session.id).await, [EndReason::Idle]);
     scene.advance(9.998);
     scene.validate(&used).await.unwrap();
@@ -78,7 +79,10 @@ async fn r28_every_sign_of_life_begins_the_idle_time_anew_and_nothing_else_does(
     scene.validate(&grant).await.unwrap_err();
     scene.release();
     scene.advance(1.0);
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
     assert_eq!(scene.ends_of(&id).await, [EndReason::Idle]);
 }
 
@@ -94,7 +98,10 @@ async fn r28_without_an_idle_timeout_nobody_has_to_be_used() {
     scene.host.touch(&*grant.session.id).await.unwrap();
     scene.validate(&grant).await.unwrap();
     scene.advance(1.0);
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
     assert_eq!(
         scene.ends_of(&grant.session.id).await,
         [EndReason::MaxLifetime]
@@ -106,16 +113,16 @@ async fn r28_touch_is_for_live_sessions() {
     let scene = with_idle_timeout(10).await;
     let grant = scene.session().await;
     let touch = |id: &str| scene.host.touch(id.to_owned());
-    assert_eq!(refusal(touch(NOBODY).await), Error::SessionNotFound);
+    assert_eq!(refusal(touch(NOBODY).await), SessionError::SessionNotFound);
     assert_eq!(invalid_field(touch("me").await), "session-id");
     scene.advance(10.0);
     assert_eq!(
         refusal(touch(&grant.session.id).await),
-        Error::SessionExpired
+        SessionError::SessionExpired
     );
     assert_eq!(
         refusal(touch(&grant.session.id).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
 }
@@ -136,9 +143,9 @@ async fn r28_a_touch_saves_a_session_whose_validate_is_under_way_and_comes_too_l
         if touched {
             validate.await.unwrap();
         } else {
-            assert_eq!(refusal(validate.await), Error::SessionExpired);
+            assert_eq!(refusal(validate.await), SessionError::SessionExpired);
             let late = scene.host.touch(&*grant.session.id).await;
-            assert_eq!(refusal(late), Error::SessionNotFound);
+            assert_eq!(refusal(late), SessionError::SessionNotFound);
             assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
         }
     }
@@ -160,7 +167,7 @@ async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
     assert_eq!(scene.stats().await.prunable_sessions, 3);
     assert_eq!(
         scene.validate(&grandchild).await,
-        Err(Error::SessionExpired)
+        Err(SessionError::SessionExpired)
     );
     assert_eq!(scene.ends_of(&parent.session.id).await, [EndReason::Idle]);
     assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Cascade]);
@@ -219,13 +226,13 @@ async fn r28_an_idle_session_holds_no_place() {
     let config = Config {
         idle_timeout: Some(10),
         max_sessions: Some(2),
-        ..no_config()
+        ..Config::default()
     };
     let scene = Scene::configured(config).await;
     let (used, unused) = (scene.session().await, scene.session().await);
     scene.advance(9.0);
     scene.validate(&used).await.unwrap();
-    let full = Error::LimitReached(Limit::MaxSessions);
+    let full = SessionError::LimitReached(Limit::MaxSessions);
     assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
     scene.advance(1.0);
     scene.session().await;
@@ -249,7 +256,10 @@ async fn r29_each_validate_and_authorize_takes_a_use_and_the_last_one_succeeds()
         [EndReason::Exhausted]
     );
     assert_eq!(scene.tokens.revoked(), [scene.tokens.handle_of(token)]);
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     let unlimited = scene.session().await.session;
     assert_eq!(unlimited.uses_left, None);
 }
@@ -268,7 +278,10 @@ async fn r29_what_fails_takes_no_use() {
     }
     scene.release();
     let answer = scene.host.authorize(&*grant.token, "memory:write").await;
-    assert_eq!(refusal(answer), Error::ScopeDenied("memory:write".into()));
+    assert_eq!(
+        refusal(answer),
+        SessionError::ScopeDenied("memory:write".into())
+    );
     scene.host.get(&*grant.session.id).await.unwrap();
     scene.host.touch(&*grant.session.id).await.unwrap();
     let rotated = scene.rotate(&grant).await.unwrap();
@@ -302,7 +315,7 @@ async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
         left.sort_unstable();
         assert_eq!(left, (0..uses).collect::<Vec<_>>());
         for answer in refused {
-            assert_eq!(refusal(answer), Error::SessionExpired);
+            assert_eq!(refusal(answer), SessionError::SessionExpired);
         }
         assert_eq!(
             scene.ends_of(&grant.session.id).await,
@@ -319,7 +332,10 @@ async fn r29_the_last_use_counts_also_when_the_guard_does_not_confirm_its_revoca
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
     scene.validate(&grant).await.unwrap();
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(scene.stats().await.pending_revocations, 1);
 }
 
@@ -328,7 +344,10 @@ async fn r29_a_session_with_a_use_limit_does_not_delegate_but_may_be_a_child() {
     let scene = Scene::new().await;
     let limited = scene.host.create(with_uses(5)).await.unwrap();
     let answer = scene.host.delegate(&*limited.session.id, request(AGENT));
-    assert_eq!(refusal(answer.await), Error::LimitReached(Limit::MaxUses));
+    assert_eq!(
+        refusal(answer.await),
+        SessionError::LimitReached(Limit::MaxUses)
+    );
     let parent = scene.session().await;
     let child = scene.delegated(&parent, with_uses(1)).await;
     scene.validate(&child).await.unwrap();
@@ -350,12 +369,12 @@ async fn r33_an_agent_at_its_limit_is_refused_unless_the_configuration_evicts() 
         let config = Config {
             max_sessions_per_agent: Some(2),
             agent_overflow: overflow,
-            ..no_config()
+            ..Config::default()
         };
         let scene = Scene::configured(config).await;
         let first = scene.session().await;
         scene.session().await;
-        let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+        let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
         assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
         scene.validate(&first).await.unwrap();
     }
@@ -365,7 +384,10 @@ async fn r33_an_agent_at_its_limit_is_refused_unless_the_configuration_evicts() 
     let other = scene.session_of(OTHER_AGENT).await;
     let third = scene.session().await;
     assert_eq!(scene.ends_of(&first.session.id).await, [EndReason::Limit]);
-    assert_eq!(scene.validate(&first).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&first).await,
+        Err(SessionError::InvalidToken)
+    );
     for grant in [&second, &third, &other] {
         scene.validate(grant).await.unwrap();
     }
@@ -418,7 +440,7 @@ async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
         waiting.push(scene.start_create(request(AGENT)).await);
     }
     // There are three places, and each is promised to one.
-    let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
     scene.release();
     for grant in waiting {
@@ -439,7 +461,7 @@ async fn r33_a_session_does_not_make_room_for_its_own_descendants() {
     scene.validate(&parent).await.unwrap();
     scene.validate(&child).await.unwrap();
     let answer = scene.host.delegate(&*child.session.id, request(AGENT));
-    let full = Error::LimitReached(Limit::MaxSessionsPerAgent);
+    let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(answer.await), full);
     // A sibling of the child can take the child's place.
     let second = scene.delegated(&parent, request(AGENT)).await;
@@ -456,5 +478,5 @@ async fn r33_a_create_that_loses_to_a_revoke_while_it_evicts_says_so() {
     let id = scene.ids_of(AGENT).await.remove(0);
     scene.host.invalidate(id).await.unwrap();
     scene.release();
-    assert_eq!(refusal(create.await), Error::SessionRevoked);
+    assert_eq!(refusal(create.await), SessionError::SessionRevoked);
 }

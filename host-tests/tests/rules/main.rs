@@ -22,7 +22,6 @@ mod persistence;
 mod recheck;
 mod records;
 mod rotation;
-mod scene;
 mod scopes;
 mod secrets;
 mod time;

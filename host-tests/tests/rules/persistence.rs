@@ -1,17 +1,14 @@
 //! R23: the state as records, and taking them back. What another instance makes of them must be what
 //! the first one was, and no record brings back what has ended (R12).
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::EndReason;
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, Limit, RevokeFilter,
+use clawdb_session_host::{
+    Change, Config, CreateRequest, EndReason, Grant, GuardError, Limit, Overflow, RevokeFilter,
+    SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::{Config, Overflow};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::GuardError;
-use clawdb_session_host::host::Grant;
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, no_config, refusal, request};
+use clawdb_session_testkit::scene::{
+    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 pub const KEY: [u8; 32] = [3; 32];
 
@@ -19,7 +16,7 @@ pub const KEY: [u8; 32] = [3; 32];
 pub fn keyed() -> Config {
     Config {
         state_key: Some(KEY.into()),
-        ..no_config()
+        ..Config::default()
     }
 }
 
@@ -128,7 +125,7 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
             other.validate(grant).await.unwrap();
         }
         for grant in [&bare, &parent, &gone] {
-            assert_eq!(other.validate(grant).await, Err(Error::InvalidToken));
+            assert_eq!(other.validate(grant).await, Err(SessionError::InvalidToken));
         }
     }
 
@@ -137,12 +134,15 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
     other.validate(&limited).await.unwrap();
     assert_eq!(
         other.validate(&limited).await,
-        Err(Error::InvalidToken),
+        Err(SessionError::InvalidToken),
         "R29"
     );
     let below = other.host.revoke(&*parent.session.id).await.unwrap();
     assert_eq!(below.descendants, 2, "R26");
-    assert_eq!(other.validate(&grandchild).await, Err(Error::InvalidToken));
+    assert_eq!(
+        other.validate(&grandchild).await,
+        Err(SessionError::InvalidToken)
+    );
     other.host.revoke_all_for_agent(AGENT).await.unwrap();
     let stats = other.stats().await;
     assert_eq!((stats.live_sessions, stats.pending_revocations), (0, 0));
@@ -233,7 +233,10 @@ async fn r23_the_largest_record_is_below_350_kib() {
         scene.host.refresh(&*id).await.unwrap();
     }
     let refused = refusal(scene.host.refresh(&*id).await);
-    assert_eq!(refused, Error::LimitReached(Limit::UnconfirmedRevocations));
+    assert_eq!(
+        refused,
+        SessionError::LimitReached(Limit::UnconfirmedRevocations)
+    );
     let changes = feed(&scene).await;
     let size = changes
         .iter()
@@ -260,7 +263,7 @@ async fn end(scene: &Scene, how: EndReason, grant: &Grant) {
         EndReason::Invalidated => scene.host.invalidate(id).await.unwrap(),
         EndReason::Theft => {
             scene.rotate(grant).await.unwrap();
-            assert_eq!(scene.rotate(grant).await, Err(Error::InvalidToken));
+            assert_eq!(scene.rotate(grant).await, Err(SessionError::InvalidToken));
         }
         EndReason::Exhausted => scene.validate(grant).await.unwrap(),
         EndReason::Limit => drop(scene.session().await),
@@ -304,7 +307,7 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
             let sooner = scene.now() + 1_000;
             scene
                 .tokens
-                .twist(move |issued| clawdb_session_host::guard::IssuedToken {
+                .twist(move |issued| clawdb_session_host::IssuedToken {
                     expires_at: sooner,
                     ..issued
                 });
@@ -319,19 +322,19 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
             assert_eq!(other.ids_of(AGENT).await.len(), live, "{how:?}");
             assert_eq!(
                 refusal(other.host.get(id).await),
-                Error::SessionNotFound,
+                SessionError::SessionNotFound,
                 "{how:?}"
             );
             assert_eq!(
                 other.validate(&grant).await,
-                Err(Error::InvalidToken),
+                Err(SessionError::InvalidToken),
                 "{how:?}"
             );
             // And it goes on to say so.
             let third = restarted(&other, &config).await;
             assert_eq!(
                 refusal(third.host.refresh(id).await),
-                Error::SessionNotFound,
+                SessionError::SessionNotFound,
                 "{how:?}"
             );
         }
@@ -354,7 +357,10 @@ async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_co
         issued
     });
     let refused = refusal(scene.host.create(request(AGENT)).await);
-    assert!(matches!(refused, Error::Guard(GuardError::Unavailable(_))));
+    assert!(matches!(
+        refused,
+        SessionError::Guard(GuardError::Unavailable(_))
+    ));
     assert_eq!(scene.stats().await.pending_revocations, 3);
 
     for changes in orders(&feed(&scene).await) {
@@ -410,7 +416,7 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
             for grant in [&parent, &child, &other_one] {
                 let agent = &*grant.session.agent_id;
                 let expected = if ended.contains(&agent) {
-                    Err(Error::InvalidToken)
+                    Err(SessionError::InvalidToken)
                 } else {
                     Ok(())
                 };
@@ -433,7 +439,7 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
 }
 
 /// Which error it is does not matter here.
-fn dead(_: Error) {}
+fn dead(_: SessionError) {}
 
 #[tokio::test]
 async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_came_after() {
@@ -516,7 +522,7 @@ async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
             .await;
         assert_eq!(
             refusal(full),
-            Error::LimitReached(Limit::MaxSessionsPerRoot)
+            SessionError::LimitReached(Limit::MaxSessionsPerRoot)
         );
         // Without the guard, which the next one asks about the same tokens.
         other.host.invalidate(&*root.session.id).await.unwrap();
@@ -532,10 +538,13 @@ async fn r27_what_is_theft_is_theft_in_another_instance_too() {
     let by_host = scene.session().await;
     let refreshed = scene.host.refresh(&*by_host.session.id).await.unwrap();
     let other = restarted(&scene, &keyed()).await;
-    assert_eq!(other.rotate(&by_host).await, Err(Error::InvalidToken));
+    assert_eq!(
+        other.rotate(&by_host).await,
+        Err(SessionError::InvalidToken)
+    );
     other.validate(&refreshed).await.unwrap();
     other.validate(&rotated).await.unwrap();
-    assert_eq!(other.rotate(&stolen).await, Err(Error::InvalidToken));
+    assert_eq!(other.rotate(&stolen).await, Err(SessionError::InvalidToken));
     assert_eq!(other.ends_of(&stolen.session.id).await, [EndReason::Theft]);
 }
 
@@ -556,7 +565,7 @@ async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_tried_aga
     other.validate(&retried).await.unwrap();
     assert_eq!(
         other.rotate(&grant).await,
-        Err(Error::InvalidToken),
+        Err(SessionError::InvalidToken),
         "and only once"
     );
 }
@@ -601,7 +610,7 @@ async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
     scene.advance(0.1);
     let late = restored(&scene, config, read).await;
     let touched = late.host.touch(&*grant.session.id).await;
-    assert_eq!(refusal(touched), Error::SessionExpired);
+    assert_eq!(refusal(touched), SessionError::SessionExpired);
 }
 
 #[tokio::test]
@@ -615,7 +624,10 @@ async fn r6_the_clock_does_not_go_back_across_a_restore() {
     scene.host.create(long).await.unwrap();
     let before = feed(&scene).await;
     scene.advance(60.0);
-    assert_eq!(scene.validate(&short).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&short).await,
+        Err(SessionError::SessionExpired)
+    );
     let changes = [before, feed(&scene).await].concat();
     let seen = scene.stats().await.now;
     scene.advance(-600.0);
@@ -791,16 +803,16 @@ async fn r17_there_is_no_run_of_events_before_the_first_session_and_none_to_clos
     bare.session().await;
     assert_eq!(
         refusal(bare.host.close_event_run().await),
-        Error::NoStateKey
+        SessionError::NoStateKey
     );
     scene
         .entropy
-        .set(clawdb_session_host::entropy::EntropyMode::Empty);
+        .set(clawdb_session_testkit::EntropyMode::Empty);
     let refused = refusal(scene.host.close_event_run().await);
-    assert_eq!(refused, Error::EntropyUnavailable);
+    assert_eq!(refused, SessionError::EntropyUnavailable);
     scene
         .entropy
-        .set(clawdb_session_host::entropy::EntropyMode::Random);
+        .set(clawdb_session_testkit::EntropyMode::Random);
     let run = scene.stats().await.event_run;
     let other = restarted(&scene, &keyed()).await;
     assert_ne!(other.stats().await.event_run, run, "it was not closed");
@@ -847,9 +859,15 @@ async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
         (stats.tombstones, stats.last_change, stats.state_bytes),
         (0, 0, 0)
     );
-    assert_eq!(refusal(scene.host.changes(0, 1).await), Error::NoStateKey);
+    assert_eq!(
+        refusal(scene.host.changes(0, 1).await),
+        SessionError::NoStateKey
+    );
     let other = Scene::new().await;
-    assert_eq!(refusal(other.host.restore(vec![]).await), Error::NoStateKey);
+    assert_eq!(
+        refusal(other.host.restore(vec![]).await),
+        SessionError::NoStateKey
+    );
 }
 
 #[tokio::test]
@@ -857,11 +875,11 @@ async fn r16_the_id_of_a_session_that_could_come_back_is_not_given_again() {
     let scene = Scene::configured(keyed()).await;
     scene
         .entropy
-        .set(clawdb_session_host::entropy::EntropyMode::Repeat);
+        .set(clawdb_session_testkit::EntropyMode::Repeat);
     let grant = scene.session().await;
     scene.host.revoke(&*grant.session.id).await.unwrap();
     let again = refusal(scene.host.create(request(AGENT)).await);
-    assert!(matches!(again, Error::Collision(_)), "{again:?}");
+    assert!(matches!(again, SessionError::Collision(_)), "{again:?}");
     scene.advance(60.0);
     scene.host.prune_expired(None).await.unwrap();
     scene.session().await;
@@ -872,7 +890,7 @@ async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
     let scene = Scene::configured(keyed()).await;
     scene
         .entropy
-        .set(clawdb_session_host::entropy::EntropyMode::Repeat);
+        .set(clawdb_session_testkit::EntropyMode::Repeat);
     let grant = scene.session().await;
     let rotated = scene.rotate(&grant).await.unwrap();
     let secret: Vec<u8> = (1..=32).collect();
@@ -904,18 +922,18 @@ async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it(
     other.host.restore(changes.clone()).await.unwrap();
     assert_eq!(
         refusal(other.host.get(NOBODY).await),
-        Error::SessionNotFound
+        SessionError::SessionNotFound
     );
     assert_eq!(
         refusal(other.host.restore(changes.clone()).await),
-        Error::AlreadyStarted
+        SessionError::AlreadyStarted
     );
     assert_eq!(
         refusal(scene.host.restore(changes.clone()).await),
-        Error::AlreadyStarted
+        SessionError::AlreadyStarted
     );
     let configured = other.host.configure(keyed()).await;
-    assert_eq!(refusal(configured), Error::AlreadyConfigured);
+    assert_eq!(refusal(configured), SessionError::AlreadyConfigured);
     let many = vec![changes[0].clone(); 1_001];
     let third = scene.another(keyed()).await;
     assert_eq!(invalid_field(third.host.restore(many).await), "changes");
@@ -934,7 +952,7 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
         }
     };
     let full = refusal::<()>(Err(full));
-    assert_eq!(full, Error::LimitReached(Limit::MaxStateBytes));
+    assert_eq!(full, SessionError::LimitReached(Limit::MaxStateBytes));
     // What ends leaves its tombstone and the guard's part behind, and is never refused.
     scene
         .guard
@@ -958,7 +976,7 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
             )
         );
         let refused = refusal(other.host.create(request(AGENT)).await);
-        assert_eq!(refused, Error::LimitReached(Limit::MaxStateBytes));
+        assert_eq!(refused, SessionError::LimitReached(Limit::MaxStateBytes));
     }
 }
 
@@ -968,7 +986,7 @@ async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_some
     // The guard's tokens live longer than what they are for.
     scene
         .tokens
-        .twist(|issued| clawdb_session_host::guard::IssuedToken {
+        .twist(|issued| clawdb_session_host::IssuedToken {
             expires_at: u64::MAX,
             ..issued
         });
@@ -1004,7 +1022,7 @@ async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() 
     let other = restarted(&scene, &keyed()).await;
     let later = other.session().await;
     // Behind the two that there were.
-    let page = clawdb_session_host::bindings::exports::clawdb::session::sessions::Page {
+    let page = clawdb_session_host::Page {
         cursor: Some(2),
         limit: None,
     };

@@ -1,20 +1,16 @@
 //! R34: a yes of the guard that is remembered.
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Error, RevokeFilter,
+use clawdb_session_host::{Config, CreateRequest, Grant, GuardError, RevokeFilter, SessionError};
+use clawdb_session_testkit::scene::{
+    AGENT, NOBODY, OTHER_AGENT, Scene, at, invalid_field, request,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::GuardError;
-use clawdb_session_host::host::Grant;
-
-use crate::scene::{AGENT, NOBODY, OTHER_AGENT, Scene, at, invalid_field, no_config, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 fn rechecking(seconds: u64) -> Config {
     Config {
         guard_recheck_interval: Some(seconds),
         state_key: Some(vec![7; 32]),
-        ..no_config()
+        ..Config::default()
     }
 }
 
@@ -77,7 +73,7 @@ async fn r34_the_guard_is_not_asked_again_within_the_interval_whatever_it_would_
     assert_eq!(scene.guard.calls().validate, 1);
     scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
     scene.advance(1.0);
-    let revoked = Error::Guard(GuardError::Revoked);
+    let revoked = SessionError::Guard(GuardError::Revoked);
     assert_eq!(scene.validate(&grant).await, Err(revoked));
 }
 
@@ -107,7 +103,7 @@ async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
     scene.advance(2.999);
     assert_eq!(asked(&scene, &grant).await, 0);
     scene.advance(0.001);
-    let expired = Error::Guard(GuardError::Expired);
+    let expired = SessionError::Guard(GuardError::Expired);
     assert_eq!(scene.validate(&grant).await, Err(expired));
 
     scene.tokens.let_claims_expire(u64::MAX);
@@ -118,7 +114,10 @@ async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
     let brief = scene.host.create(brief).await.unwrap();
     assert_eq!(asked(&scene, &brief).await, 1);
     scene.advance(5.0);
-    assert_eq!(scene.validate(&brief).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&brief).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
@@ -126,7 +125,10 @@ async fn r34_a_new_token_is_asked_about_and_the_old_one_is_dead() {
     let scene = scene().await;
     let grant = sure(&scene).await;
     let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(asked(&scene, &refreshed).await, 1);
     // To rotate it is to ask, and the new one is another token.
     let before = scene.guard.calls().validate;
@@ -158,7 +160,7 @@ async fn r34_every_revocation_forgets_every_yes() {
             }
             3 => assert_eq!(
                 scene.rotate(&stolen).await.unwrap_err(),
-                Error::InvalidToken
+                SessionError::InvalidToken
             ),
             // A switch that finds nobody is thrown all the same.
             4 => assert_eq!(host.revoke_all_for_agent(NOBODY).await, Ok(0)),
@@ -186,7 +188,10 @@ async fn r34_every_revocation_forgets_every_yes() {
         .revoke_all(RevokeFilter::Everything)
         .await
         .unwrap();
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
 }
 
 #[tokio::test]
@@ -225,7 +230,7 @@ async fn r34_a_no_is_not_remembered_and_forgets_the_yes() {
     let fresh = scene.session().await;
     scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
     for _ in 0..2 {
-        let revoked = Error::Guard(GuardError::Revoked);
+        let revoked = SessionError::Guard(GuardError::Revoked);
         assert_eq!(scene.validate(&fresh).await, Err(revoked));
     }
     scene.release();
@@ -280,7 +285,10 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
     let answer = scene.host.authorize(&*grant.token, "memory:write").await;
     assert!(answer.is_err());
     scene.advance(4.0);
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
     let counted = CreateRequest {
         max_uses: Some(2),
         ..request(AGENT)
@@ -292,7 +300,10 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
         scene.tokens.revoked(),
         [scene.tokens.handle_of(&counted.token)]
     );
-    assert_eq!(scene.validate(&counted).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&counted).await,
+        Err(SessionError::InvalidToken)
+    );
 }
 
 #[tokio::test]
@@ -321,6 +332,6 @@ async fn r34_of_many_tokens_those_that_need_it_are_asked_about() {
         panic!("there are three answers");
     };
     assert!(a.is_ok() && b.is_ok());
-    assert_eq!(*c, Err(Error::SessionRevoked));
+    assert_eq!(*c, Err(SessionError::SessionRevoked));
     assert_eq!(scene.guard.calls().validate, before + 2);
 }

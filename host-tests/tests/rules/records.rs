@@ -1,14 +1,12 @@
 //! R24: a record is sealed, and one that is not as it was made is refused by name.
 
-use clawdb_session_host::bindings::exports::clawdb::session::persistence::Change;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
+use clawdb_session_host::{Change, Config, SessionError};
+use clawdb_session_testkit::scene::{AGENT, Scene, at, invalid_field, refusal};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::persistence::{KEY, feed, keyed, restored, restoring};
-use crate::scene::{AGENT, Scene, at, invalid_field, no_config, refusal};
 
 const OTHER_KEY: [u8; 32] = [9; 32];
 
@@ -49,7 +47,7 @@ async fn two_sessions() -> (Scene, Vec<Change>) {
 async fn refused(scene: &Scene, config: Config, changes: Vec<Change>) -> String {
     let other = scene.another(config).await;
     let reason = match refusal(other.host.restore(changes).await) {
-        Error::RefusedRecord(reason) => reason,
+        SessionError::RefusedRecord(reason) => reason,
         error => panic!("a refused record was expected, not {error:?}"),
     };
     assert_eq!(other.host.active_count().await.unwrap(), 0);
@@ -103,7 +101,7 @@ async fn r24_records_of_another_key_or_workspace_are_refused() {
     let (scene, changes) = two_sessions().await;
     let other_key = Config {
         state_key: Some(OTHER_KEY.into()),
-        ..no_config()
+        ..Config::default()
     };
     let reason = refused(&scene, other_key, changes.clone()).await;
     assert!(reason.contains("state-key"), "{reason}");
@@ -123,7 +121,7 @@ async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
     let both = Config {
         state_key: Some(OTHER_KEY.into()),
         previous_state_keys: vec![vec![7; 64], KEY.into()],
-        ..no_config()
+        ..Config::default()
     };
     let newest = changes.iter().map(|change| change.sequence).max().unwrap();
     let rotated = restored(&scene, both, changes).await;
@@ -138,7 +136,7 @@ async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
     // The old key is gone now.
     let only_new = Config {
         state_key: Some(OTHER_KEY.into()),
-        ..no_config()
+        ..Config::default()
     };
     let third = restored(&rotated, only_new, again).await;
     third.validate(&grant).await.unwrap();
@@ -162,7 +160,7 @@ async fn r24_what_a_key_may_be_is_checked() {
         let config = Config {
             state_key: key,
             previous_state_keys: previous,
-            ..no_config()
+            ..Config::default()
         };
         assert_eq!(invalid_field(scene.host.configure(config).await), field);
     }
@@ -249,7 +247,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
     let rotating = Config {
         state_key: Some(OTHER_KEY.into()),
         previous_state_keys: vec![KEY.into()],
-        ..no_config()
+        ..Config::default()
     };
     let rotated = restored(&scene, rotating, changes.clone()).await;
     let again = restoring(&rotated, 50, 1_000).await;
@@ -262,7 +260,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
     }
     let only_new = Config {
         state_key: Some(OTHER_KEY.into()),
-        ..no_config()
+        ..Config::default()
     };
     let after = self::restored(&scene, only_new, again).await;
     assert_eq!(after.host.active_count().await.unwrap(), 2);
@@ -303,7 +301,7 @@ async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today
     );
     let child = restored
         .host
-        .delegate(live, crate::scene::request(AGENT))
+        .delegate(live, clawdb_session_testkit::scene::request(AGENT))
         .await
         .unwrap();
     assert_eq!(child.session.root, live);

@@ -1,19 +1,15 @@
 //! R27: the bearer replaces its token, and a token that comes back is theft.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::{
-    Denial, EndReason, EventKind,
+use clawdb_session_host::{
+    Config, Denial, EndReason, EventKind, GuardError, IssuedToken, SessionError,
 };
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::Error;
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::{GuardError, IssuedToken};
-
-use crate::scene::{Scene, no_config, refusal};
+use clawdb_session_testkit::scene::{Scene, refusal};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 async fn with_grace(seconds: u64) -> Scene {
     Scene::configured(Config {
         rotation_grace: Some(seconds),
-        ..no_config()
+        ..Config::default()
     })
     .await
 }
@@ -29,7 +25,10 @@ async fn r27_rotating_replaces_the_token_and_nothing_else() {
     expected.generation = 1;
     assert_eq!(rotated.session, expected, "its time is not lengthened");
     scene.validate(&rotated).await.unwrap();
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(
         scene.tokens.revoked(),
         [scene.tokens.handle_of(&grant.token)]
@@ -59,19 +58,22 @@ async fn r27_only_a_token_that_counts_can_be_rotated() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     let answer = scene.host.rotate("never issued").await;
-    assert_eq!(refusal(answer), Error::InvalidToken);
+    assert_eq!(refusal(answer), SessionError::InvalidToken);
     assert_eq!(scene.guard.calls().validate, 0);
     scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
-    let revoked = Error::Guard(GuardError::Revoked);
+    let revoked = SessionError::Guard(GuardError::Revoked);
     assert_eq!(scene.rotate(&grant).await, Err(revoked));
     scene
         .guard
         .set(GuardFunction::Validate, GuardMode::WrongHandle);
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.guard.calls().issue, 1, "no token is asked for");
     scene.release();
     scene.advance(60.0);
-    assert_eq!(scene.rotate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.rotate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
@@ -81,7 +83,10 @@ async fn r27_a_rotation_that_the_guard_refuses_leaves_the_old_token_good() {
     scene
         .guard
         .set(GuardFunction::Issue, GuardMode::Unavailable);
-    assert!(matches!(scene.rotate(&grant).await, Err(Error::Guard(_))));
+    assert!(matches!(
+        scene.rotate(&grant).await,
+        Err(SessionError::Guard(_))
+    ));
     scene.release();
     scene.validate(&grant).await.unwrap();
     scene.rotate(&grant).await.unwrap();
@@ -93,12 +98,12 @@ async fn r27_a_rotated_token_that_comes_back_ends_the_session_with_one_event() {
     let grant = scene.session().await;
     let rotated = scene.rotate(&grant).await.unwrap();
     let events = scene.stats().await.last_event;
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.stats().await.last_event, events + 1);
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
     for token in [&grant, &rotated] {
-        assert_eq!(scene.validate(token).await, Err(Error::InvalidToken));
-        assert_eq!(scene.rotate(token).await, Err(Error::InvalidToken));
+        assert_eq!(scene.validate(token).await, Err(SessionError::InvalidToken));
+        assert_eq!(scene.rotate(token).await, Err(SessionError::InvalidToken));
     }
     let handles = [&grant, &rotated].map(|grant| scene.tokens.handle_of(&grant.token));
     assert_eq!(scene.tokens.revoked(), handles);
@@ -115,9 +120,12 @@ async fn r27_validate_merely_refuses_a_superseded_token_and_tells_of_it() {
     let grant = scene.session().await;
     let rotated = scene.rotate(&grant).await.unwrap();
     let asked = scene.guard.calls();
-    assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::InvalidToken)
+    );
     let answer = scene.host.authorize(&*grant.token, "memory:read").await;
-    assert_eq!(refusal(answer), Error::InvalidToken);
+    assert_eq!(refusal(answer), SessionError::InvalidToken);
     assert_eq!(scene.guard.calls(), asked);
     scene.validate(&rotated).await.unwrap();
     assert_eq!(
@@ -135,7 +143,7 @@ async fn r27_a_validate_under_way_when_its_token_is_superseded_is_refused_and_to
     let validate = scene.start_validate(&grant).await;
     scene.host.refresh(&*grant.session.id).await.unwrap();
     scene.release();
-    assert_eq!(refusal(validate.await), Error::InvalidToken);
+    assert_eq!(refusal(validate.await), SessionError::InvalidToken);
     assert_eq!(
         scene.denials_of(&grant.session.id).await,
         [Denial::Superseded]
@@ -147,7 +155,7 @@ async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     scene.validate(&refreshed).await.unwrap();
     assert_eq!(
         scene.denials_of(&grant.session.id).await,
@@ -156,9 +164,15 @@ async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
     // One from before, that the bearer itself had replaced, stays theft.
     let rotated = scene.rotate(&refreshed).await.unwrap();
     let again = scene.host.refresh(&*grant.session.id).await.unwrap();
-    assert_eq!(scene.rotate(&rotated).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.rotate(&rotated).await,
+        Err(SessionError::InvalidToken)
+    );
     scene.validate(&again).await.unwrap();
-    assert_eq!(scene.rotate(&refreshed).await, Err(Error::InvalidToken));
+    assert_eq!(
+        scene.rotate(&refreshed).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
 }
 
@@ -174,7 +188,7 @@ async fn r27_a_client_that_lost_the_answer_tries_once_more_within_the_grace() {
     // One lineage lives.
     scene.validate(&retried).await.unwrap();
     for dead in [&grant, &lost] {
-        assert_eq!(scene.validate(dead).await, Err(Error::InvalidToken));
+        assert_eq!(scene.validate(dead).await, Err(SessionError::InvalidToken));
     }
     assert_eq!(retried.session.generation, 2);
     let handles = [&grant, &lost].map(|grant| scene.tokens.handle_of(&grant.token));
@@ -188,32 +202,32 @@ async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
     let grant = scene.session().await;
     scene.rotate(&grant).await.unwrap();
     scene.rotate(&grant).await.unwrap();
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
     // The token that was lost: whoever has it now is somebody else.
     let grant = scene.session().await;
     let lost = scene.rotate(&grant).await.unwrap();
     scene.rotate(&grant).await.unwrap();
-    assert_eq!(scene.rotate(&lost).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&lost).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
     // A token from before the last.
     let grant = scene.session().await;
     let second = scene.rotate(&grant).await.unwrap();
     scene.rotate(&second).await.unwrap();
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
     // After a refresh of the host.
     let grant = scene.session().await;
     scene.rotate(&grant).await.unwrap();
     scene.host.refresh(&*grant.session.id).await.unwrap();
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
     // Too late.
     let scene = with_grace(10).await;
     let grant = scene.session().await;
     scene.rotate(&grant).await.unwrap();
     scene.advance(10.0);
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
 }
 
@@ -237,8 +251,11 @@ async fn r27_the_last_8_superseded_tokens_are_remembered() {
         newest = scene.rotate(&newest).await.unwrap();
     }
     // Nine were superseded: the first is as unknown as any other.
-    assert_eq!(scene.rotate(&first).await, Err(Error::InvalidToken));
-    assert_eq!(scene.validate(&first).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&first).await, Err(SessionError::InvalidToken));
+    assert_eq!(
+        scene.validate(&first).await,
+        Err(SessionError::InvalidToken)
+    );
     assert_eq!(scene.ends_of(&first.session.id).await, []);
     assert_eq!(scene.denials_of(&first.session.id).await, []);
     scene.validate(&newest).await.unwrap();
@@ -268,8 +285,8 @@ async fn r27_superseded_tokens_go_with_their_session() {
     );
     scene.host.revoke(&*grant.session.id).await.unwrap();
     assert_eq!(scene.stats().await.state_bytes, empty.state_bytes);
-    assert_eq!(scene.rotate(&first).await, Err(Error::InvalidToken));
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&first).await, Err(SessionError::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
 }
 
 #[tokio::test]
@@ -288,7 +305,7 @@ async fn r27_of_rotations_that_overlap_one_wins_and_none_is_theft() {
         let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert_eq!((won.len(), lost.len()), (1, 2));
         for answer in lost {
-            assert_eq!(refusal(answer), Error::Conflict, "{held:?}");
+            assert_eq!(refusal(answer), SessionError::Conflict, "{held:?}");
         }
         scene.validate(won[0].as_ref().unwrap()).await.unwrap();
         assert_eq!(scene.ends_of(&grant.session.id).await, []);
@@ -305,7 +322,7 @@ async fn r27_a_rotation_that_comes_while_another_has_still_to_answer_is_no_theft
         scene.hold(GuardFunction::Revoke);
         let rotate = scene.start_rotate(&grant).await;
         // The client tries again before it could have heard.
-        assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+        assert_eq!(scene.rotate(&grant).await, Err(SessionError::Conflict));
         scene.advance(30.0);
         scene.release();
         let rotated = rotate.await.unwrap();
@@ -316,7 +333,7 @@ async fn r27_a_rotation_that_comes_while_another_has_still_to_answer_is_no_theft
         if grace > 0 {
             scene.validate(&again.unwrap()).await.unwrap();
         } else {
-            assert_eq!(again, Err(Error::InvalidToken));
+            assert_eq!(again, Err(SessionError::InvalidToken));
             assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Theft]);
         }
     }
@@ -328,7 +345,7 @@ async fn r27_a_rotation_that_comes_while_a_refresh_has_still_to_answer_is_no_the
     let grant = scene.session().await;
     scene.hold(GuardFunction::Revoke);
     let refresh = scene.start_refresh(&grant).await;
-    assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::Conflict));
     scene.release();
     scene.validate(&refresh.await.unwrap()).await.unwrap();
 }
@@ -340,9 +357,9 @@ async fn r27_a_rotation_that_two_have_overtaken_is_no_theft_either() {
     scene.hold(GuardFunction::Revoke);
     let rotate = scene.start_rotate(&grant).await;
     let refresh = scene.start_refresh(&grant).await;
-    assert_eq!(scene.rotate(&grant).await, Err(Error::Conflict));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::Conflict));
     scene.release();
-    assert_eq!(refusal(rotate.await), Error::Conflict);
+    assert_eq!(refusal(rotate.await), SessionError::Conflict);
     scene.validate(&refresh.await.unwrap()).await.unwrap();
 }
 
@@ -362,7 +379,7 @@ async fn r27_of_retries_that_overlap_one_wins() {
     } else {
         (other, one)
     };
-    assert_eq!(refusal(lost), Error::Conflict);
+    assert_eq!(refusal(lost), SessionError::Conflict);
     scene.validate(&won.unwrap()).await.unwrap();
 }
 
@@ -381,7 +398,7 @@ async fn r27_a_rotation_and_a_refresh_that_overlap_do_not_both_win() {
     } else {
         (refresh, rotate)
     };
-    assert_eq!(refusal(lost), Error::Conflict);
+    assert_eq!(refusal(lost), SessionError::Conflict);
     scene.validate(&won.unwrap()).await.unwrap();
 }
 
@@ -394,7 +411,7 @@ async fn r27_a_revoke_beats_a_rotation_in_flight() {
         let rotate = scene.start_rotate(&grant).await;
         scene.host.revoke(&*grant.session.id).await.unwrap();
         scene.release();
-        assert_eq!(refusal(rotate.await), Error::SessionRevoked);
+        assert_eq!(refusal(rotate.await), SessionError::SessionRevoked);
         assert_eq!(scene.host.active_count().await, Ok(0));
         assert_eq!(scene.tokens.revoked().len(), scene.tokens.requests().len());
     }
@@ -407,7 +424,7 @@ async fn r27_a_theft_beats_a_refresh_in_flight() {
     scene.rotate(&grant).await.unwrap();
     scene.hold(GuardFunction::Issue);
     let refresh = scene.start_refresh(&grant).await;
-    assert_eq!(scene.rotate(&grant).await, Err(Error::InvalidToken));
+    assert_eq!(scene.rotate(&grant).await, Err(SessionError::InvalidToken));
     scene.release();
-    assert_eq!(refusal(refresh.await), Error::SessionRevoked);
+    assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
 }

@@ -1,11 +1,8 @@
 //! R30: what a session may do.
 
-use clawdb_session_host::bindings::exports::clawdb::session::events::Denial;
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::GuardError;
-
-use crate::scene::{AGENT, Scene, invalid_field, refusal, request};
+use clawdb_session_host::{CreateRequest, Denial, GuardError, SessionError};
+use clawdb_session_testkit::scene::{AGENT, Scene, invalid_field, refusal, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 /// The truth table in the contract: granted, wanted, covered.
 fn truth_table() -> Vec<(String, String, bool)> {
@@ -43,7 +40,7 @@ async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
             assert_eq!(answer.unwrap().id, grant.session.id, "{granted} {wanted}");
             child.unwrap();
         } else {
-            let denied = Error::ScopeDenied(wanted.clone());
+            let denied = SessionError::ScopeDenied(wanted.clone());
             assert_eq!(refusal(answer), denied, "{granted} {wanted}");
             assert_eq!(refusal(child), denied, "{granted} {wanted}");
         }
@@ -94,7 +91,7 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
         |token: &str, scope: &str| scene.host.authorize(token.to_owned(), scope.to_owned());
     assert_eq!(
         refusal(authorize("unknown", "memory:read").await),
-        Error::InvalidToken
+        SessionError::InvalidToken
     );
     for scope in ["", "two words", "quo\"te", &"x".repeat(257)] {
         assert_eq!(invalid_field(authorize(&grant.token, scope).await), "scope");
@@ -107,7 +104,7 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
     scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
     // Who is not let in does not learn what the session lacks.
     let answer = authorize(&grant.token, "memory:write").await;
-    assert_eq!(refusal(answer), Error::Guard(GuardError::Revoked));
+    assert_eq!(refusal(answer), SessionError::Guard(GuardError::Revoked));
     scene.release();
     scene.hold(GuardFunction::Validate);
     let (host, token) = (scene.host.clone(), grant.token.clone());
@@ -116,7 +113,7 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
         .await;
     scene.host.revoke(&*grant.session.id).await.unwrap();
     scene.release();
-    assert_eq!(refusal(call.await), Error::SessionRevoked);
+    assert_eq!(refusal(call.await), SessionError::SessionRevoked);
 }
 
 #[tokio::test]
@@ -124,7 +121,10 @@ async fn r30_a_missing_scope_is_named_and_told_of() {
     let scene = Scene::new().await;
     let grant = scene.session().await;
     let answer = scene.host.authorize(&*grant.token, "memory:write").await;
-    assert_eq!(refusal(answer), Error::ScopeDenied("memory:write".into()));
+    assert_eq!(
+        refusal(answer),
+        SessionError::ScopeDenied("memory:write".into())
+    );
     assert_eq!(scene.denials_of(&grant.session.id).await, [Denial::Scope]);
     scene.validate(&grant).await.unwrap();
 }

@@ -1,10 +1,8 @@
 //! R22: where a token does not stand.
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
-use clawdb_session_host::control::{GuardFunction, GuardMode};
-use clawdb_session_host::guard::IssuedToken;
-
-use crate::scene::{AGENT, Scene, request};
+use clawdb_session_host::{CreateRequest, IssuedToken, Page};
+use clawdb_session_testkit::scene::{AGENT, Scene, request};
+use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 const SECRET: &str = "a-very-secret-token";
 

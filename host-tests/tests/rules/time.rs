@@ -1,11 +1,8 @@
 //! R5 to R8: how long a session lives.
 
-use clawdb_session_host::bindings::exports::clawdb::session::sessions::{CreateRequest, Error};
-use clawdb_session_host::bindings::exports::clawdb::session::settings::Config;
-use clawdb_session_host::control::GuardFunction;
-use clawdb_session_host::guard::{GuardError, IssuedToken};
-
-use crate::scene::{AGENT, Scene, no_config, refusal, request};
+use clawdb_session_host::{Config, CreateRequest, GuardError, IssuedToken, SessionError};
+use clawdb_session_testkit::GuardFunction;
+use clawdb_session_testkit::scene::{AGENT, Scene, refusal, request};
 
 #[tokio::test]
 async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
@@ -29,7 +26,7 @@ async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
 
     let scene = Scene::configured(Config {
         default_ttl: Some(10),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     assert_eq!(
@@ -49,7 +46,10 @@ async fn r05_a_session_is_live_before_its_expiry_and_dead_at_it() {
     assert_eq!(scene.host.active_count().await, Ok(1));
     scene.advance(0.001);
     assert_eq!(scene.host.active_count().await, Ok(0));
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
@@ -64,19 +64,22 @@ async fn r05_whoever_touches_a_session_past_its_time_hears_that_it_expired_and_t
             1 => refusal(scene.host.refresh(&*grant.session.id).await),
             _ => refusal(scene.host.get(&*grant.session.id).await),
         };
-        assert_eq!(error, Error::SessionExpired);
-        assert_eq!(scene.validate(&grant).await, Err(Error::InvalidToken));
+        assert_eq!(error, SessionError::SessionExpired);
+        assert_eq!(
+            scene.validate(&grant).await,
+            Err(SessionError::InvalidToken)
+        );
         assert_eq!(
             refusal(scene.host.refresh(&*grant.session.id).await),
-            Error::SessionNotFound
+            SessionError::SessionNotFound
         );
         assert_eq!(
             refusal(scene.host.get(&*grant.session.id).await),
-            Error::SessionNotFound
+            SessionError::SessionNotFound
         );
         assert_eq!(
             refusal(scene.host.get_session(&*grant.session.id).await),
-            Error::SessionNotFound
+            SessionError::SessionNotFound
         );
         assert_eq!(scene.guard.calls().validate, 0);
     }
@@ -99,15 +102,13 @@ async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_valid
 {
     let scene = Scene::new().await;
     let [validated, refreshed] = [scene.session().await, scene.session().await];
-    scene
-        .guard
-        .set_all(clawdb_session_host::control::GuardMode::Hold);
+    scene.guard.set_all(clawdb_session_testkit::GuardMode::Hold);
     let validate = scene.start_validate(&validated).await;
     let refresh = scene.start_refresh(&refreshed).await;
     scene.advance(60.0);
     scene.release();
-    assert_eq!(refusal(validate.await), Error::SessionExpired);
-    assert_eq!(refusal(refresh.await), Error::SessionExpired);
+    assert_eq!(refusal(validate.await), SessionError::SessionExpired);
+    assert_eq!(refusal(refresh.await), SessionError::SessionExpired);
     assert_eq!(scene.host.active_count().await, Ok(0));
     assert_eq!(
         scene.tokens.revoked(),
@@ -124,14 +125,17 @@ async fn r06_a_session_that_was_seen_to_expire_stays_dead_when_the_clock_goes_ba
     assert_eq!(scene.host.active_count().await, Ok(0));
     scene.advance(-30.0);
     assert_eq!(scene.host.active_count().await, Ok(0));
-    assert_eq!(scene.validate(&grant).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&grant).await,
+        Err(SessionError::SessionExpired)
+    );
 }
 
 #[tokio::test]
 async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
     let scene = Scene::configured(Config {
         max_lifetime: Some(100),
-        ..no_config()
+        ..Config::default()
     })
     .await;
     let mut grant = scene.session().await;
@@ -148,7 +152,7 @@ async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
     assert_eq!(scene.now(), cap);
     assert_eq!(
         refusal(scene.host.refresh(&*grant.session.id).await),
-        Error::SessionExpired
+        SessionError::SessionExpired
     );
 }
 
@@ -172,7 +176,10 @@ async fn r08_the_session_takes_the_earlier_of_both_expiries() {
     let refreshed = scene.host.refresh(&*long.session.id).await.unwrap();
     assert_eq!(refreshed.session.expires_at, now + 20_000);
     scene.advance(10.0);
-    assert_eq!(scene.validate(&short).await, Err(Error::SessionExpired));
+    assert_eq!(
+        scene.validate(&short).await,
+        Err(SessionError::SessionExpired)
+    );
     assert_eq!(scene.validate(&refreshed).await, Ok(()));
 }
 
@@ -187,7 +194,7 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     });
     assert_eq!(
         refusal(scene.host.create(request(AGENT)).await),
-        Error::Guard(GuardError::Expired)
+        SessionError::Guard(GuardError::Expired)
     );
     scene.tokens.twist(move |issued| IssuedToken {
         expires_at: now,
@@ -195,7 +202,7 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     });
     assert_eq!(
         refusal(scene.host.refresh(&*grant.session.id).await),
-        Error::Guard(GuardError::Expired)
+        SessionError::Guard(GuardError::Expired)
     );
     assert_eq!(scene.validate(&grant).await, Ok(()));
 
@@ -204,7 +211,7 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     let create = scene.start_create(request(AGENT)).await;
     scene.advance(60.0);
     scene.release();
-    assert_eq!(refusal(create.await), Error::SessionExpired);
+    assert_eq!(refusal(create.await), SessionError::SessionExpired);
     assert_eq!(scene.tokens.revoked(), ["handle-1", "handle-2", "handle-3"]);
 }
 

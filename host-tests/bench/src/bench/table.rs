@@ -1,0 +1,74 @@
+//! The table of medians.
+
+use std::io::{self, Write};
+
+use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+
+use super::results::{Quantity, Results, short};
+
+/// What a call takes in microseconds, and in brackets how many times the component's.
+pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
+    writeln!(
+        out,
+        "Microseconds for a call, and how many times the component's (medians of the rounds):"
+    )?;
+    for &sessions in &results.sessions {
+        let columns: Vec<_> = results
+            .contestants
+            .iter()
+            .filter(|name| {
+                let time = |operation| results.median(name, sessions, Quantity::Time(operation));
+                Operation::ALL
+                    .into_iter()
+                    .any(|operation| time(operation).is_some())
+            })
+            .collect();
+        write!(out, "\n{:<18}", format!("{} sessions", short(sessions)))?;
+        for name in &columns {
+            write!(out, " {name:>20}")?;
+        }
+        writeln!(out)?;
+        for operation in Operation::ALL {
+            let time = Quantity::Time(operation);
+            write!(out, "{operation:<18}")?;
+            for name in &columns {
+                let cell = results.median(name, sessions, time).map(|median| {
+                    let own = ("component", sessions, time);
+                    let ratio = results.ratio((name, sessions, time), own);
+                    let ratio = ratio.filter(|_| *name != "component");
+                    let ratio = ratio.map_or(String::new(), |ratio| format!("x{}", digits(ratio)));
+                    format!("{} {ratio:>8}", digits(median / 1e3))
+                });
+                write!(
+                    out,
+                    " {:>20}",
+                    cell.unwrap_or_else(|| format!("{:>8}", "-"))
+                )?;
+            }
+            writeln!(out)?;
+        }
+        write!(out, "{:<18}", "bytes a session")?;
+        for name in &columns {
+            let memory = results.median(name, sessions, Quantity::Figure(Figure::Memory));
+            let memory =
+                memory.map(|memory| format!("{:.0} {:>8}", memory / f64::from(sessions), ""));
+            write!(
+                out,
+                " {:>20}",
+                memory.unwrap_or_else(|| format!("{:>8}", "-"))
+            )?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Three digits that count.
+pub fn digits(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}

@@ -1,0 +1,46 @@
+//! `contestant`: one of those that `bench` measures, in a process of its own. It answers on standard
+//! input and output.
+
+mod channel;
+mod component;
+mod crowd;
+mod floor;
+mod guard;
+
+use std::error::Error;
+use std::io::{stdin, stdout};
+
+use clap::ValueEnum;
+use clawdb_session_bench_protocol::contestant::Contestant;
+use clawdb_session_bench_protocol::original::Original;
+use clawdb_session_bench_protocol::serve::serve;
+
+/// Who.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Name {
+    /// The component, called by one task
+    Component,
+    /// The component behind the host's channel
+    Channel,
+    /// Many creates under way, many instances
+    Crowd,
+    /// The least that a component can do
+    Floor,
+    /// The original design, natively
+    Original,
+}
+
+/// Answers until standard input ends.
+pub fn run(name: Name) -> Result<(), Box<dyn Error>> {
+    match name {
+        Name::Component => answer(component::Component::start()?),
+        Name::Channel => answer(channel::Channel::start()?),
+        Name::Crowd => answer(crowd::Crowd::start()?),
+        Name::Floor => answer(floor::Floor::start()?),
+        Name::Original => answer(Original::default()),
+    }
+}
+
+fn answer(contestant: impl Contestant) -> Result<(), Box<dyn Error>> {
+    Ok(serve(contestant, stdin().lock(), stdout().lock())?)
+}

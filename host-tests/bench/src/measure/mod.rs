@@ -1,0 +1,156 @@
+//! `measure`: what a journal costs, and how long it takes to have the sessions again when an instance
+//! has ended.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clawdb_session_durable::{
+    DurableHost, DurableOptions, Journal, JournalError, ReportProgress, TenantId,
+};
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{Config, HostOptions, SessionEngine};
+use clawdb_session_journal_redb::RedbJournal;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+
+mod rate;
+mod request;
+
+use request::request;
+
+/// How many creates are under way at a time.
+const AT_ONCE: usize = 1_000;
+
+/// In a folder of its own below `folder`, which is removed again: how many creates a second are
+/// acknowledged, and how long it takes to have so many sessions again. `progress` is told how far each restore is.
+pub async fn run(
+    out: &mut impl Write,
+    folder: &Path,
+    counts: &[u32],
+    time: Duration,
+    progress: &ReportProgress,
+) -> Result<(), Box<dyn Error>> {
+    let engine = SessionEngine::new()?;
+    let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let measured = in_folder(out, &engine, &folder, counts, time, progress).await;
+    std::fs::remove_dir_all(&folder)?;
+    measured
+}
+
+async fn in_folder(
+    out: &mut impl Write,
+    engine: &SessionEngine,
+    folder: &Path,
+    counts: &[u32],
+    time: Duration,
+    progress: &ReportProgress,
+) -> Result<(), Box<dyn Error>> {
+    let journal = RedbJournal::open(folder.join("rate")).await?;
+    let host = start(&options(engine, 1_000_000)?, &journal).await?;
+    rate::run(out, folder, &host, time).await?;
+    host.shutdown().await;
+    writeln!(
+        out,
+        "\n  sessions    creates/s     file MiB   open s  restore s  sessions/s"
+    )?;
+    for &count in counts {
+        let file = folder.join(format!("recovery-{count}"));
+        let row = measure(engine, &file, count, progress).await?;
+        std::fs::remove_file(&file)?;
+        writeln!(out, "{row}")?;
+    }
+    Ok(())
+}
+
+fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, Box<dyn Error>> {
+    let guard = Arc::new(JwtGuard::new(&[7; 32])?);
+    let config = Config {
+        state_key: Some(vec![7; 32]),
+        max_sessions: Some(max_sessions.max(1)),
+        ..Config::default()
+    };
+    let host = HostOptions::with_shared_guard(guard);
+    Ok(DurableOptions::new(engine.clone(), host, config))
+}
+
+async fn measure(
+    engine: &SessionEngine,
+    file: &Path,
+    count: u32,
+    progress: &ReportProgress,
+) -> Result<String, Box<dyn Error>> {
+    let mut options = options(engine, count)?;
+    let journal = RedbJournal::open(file).await?;
+    let filling = start(&options, &journal).await?;
+    let filled = fill(&filling, count).await?;
+    filling.shutdown().await;
+    drop((filling, journal));
+
+    let size = std::fs::metadata(file)?.len();
+    let begun = Instant::now();
+    let journal = reopen(file).await?;
+    let opened = begun.elapsed();
+    options.progress = Some(Arc::clone(progress));
+    let begun = Instant::now();
+    let host = start(&options, &journal).await?;
+    let restored = begun.elapsed();
+    let live = host.active_count().await?;
+    if live != count {
+        return Err(format!("{count} sessions were made, and {live} came back").into());
+    }
+    host.shutdown().await;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let size = size as f64 / f64::from(1 << 20);
+    let rate = |time: Duration| f64::from(count) / time.as_secs_f64();
+    Ok(format!(
+        "{count:>10} {:>12.0} {size:>12.1} {:>8.2} {:>10.2} {:>11.0}",
+        rate(filled),
+        opened.as_secs_f64(),
+        restored.as_secs_f64(),
+        rate(restored),
+    ))
+}
+
+/// The file, as soon as who had it before has let go of it.
+async fn reopen(file: &Path) -> Result<RedbJournal, Box<dyn Error>> {
+    loop {
+        match RedbJournal::open(file).await {
+            Err(JournalError::Fenced(_)) => {
+                tokio::task::yield_now().await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+async fn start(
+    options: &DurableOptions,
+    journal: &RedbJournal,
+) -> Result<DurableHost, Box<dyn Error>> {
+    let journal: Arc<dyn Journal> = Arc::new(journal.clone());
+    Ok(DurableHost::start(options.clone(), journal, TenantId::default()).await?)
+}
+
+async fn fill(host: &DurableHost, count: u32) -> Result<Duration, Box<dyn Error>> {
+    let style = ProgressStyle::with_template("creating  {wide_bar} {pos}/{len} {per_sec}")?;
+    let bar = ProgressBar::new(count.into()).with_style(style);
+    let begun = Instant::now();
+    let creates = stream::iter(0..count).map(|number| {
+        let (host, bar) = (host.clone(), bar.clone());
+        async move {
+            host.create(request(number)).await?;
+            bar.inc(1);
+            Ok::<_, Box<dyn Error>>(())
+        }
+    });
+    creates
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await?;
+    bar.finish_and_clear();
+    Ok(begun.elapsed())
+}

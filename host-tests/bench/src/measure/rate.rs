@@ -1,0 +1,70 @@
+//! How many creates a second a journal acknowledges, beside a loop that does nothing but sync.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clawdb_session_durable::DurableHost;
+
+use super::request::request;
+
+/// How many callers there are.
+const CALLERS: [u32; 3] = [1, 8, 64];
+
+/// Measures in `folder`, each for so long, and writes a table.
+pub async fn run(
+    out: &mut impl Write,
+    folder: &Path,
+    host: &DurableHost,
+    time: Duration,
+) -> Result<(), Box<dyn Error>> {
+    let syncs = syncs(&folder.join("sync-only"), time)?;
+    writeln!(out, "   callers    creates/s  of the syncs")?;
+    writeln!(out, "sync only {syncs:>12.0}          1.00")?;
+    for callers in CALLERS {
+        let creates = creates(host, callers, time).await?;
+        writeln!(
+            out,
+            "{callers:>10} {creates:>11.0} {:>13.2}",
+            creates / syncs
+        )?;
+    }
+    Ok(())
+}
+
+/// How often 4 KiB can be written and synced in a second.
+fn syncs(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
+    let mut file = File::create(path)?;
+    let (begun, mut count) = (Instant::now(), 0_u32);
+    while begun.elapsed() < time {
+        file.rewind()?;
+        file.write_all(&[count.to_le_bytes()[0]; 4_096])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+}
+
+/// How many creates are acknowledged in a second, with so many callers that each wait for their own.
+async fn creates(host: &DurableHost, callers: u32, time: Duration) -> Result<f64, Box<dyn Error>> {
+    let begun = Instant::now();
+    let callers = (0..callers).map(|caller| {
+        let host = host.clone();
+        tokio::spawn(async move {
+            let mut count = 0_u32;
+            while begun.elapsed() < time {
+                // Agents of their own, so that none is at its limit.
+                host.create(request((caller << 20) | count)).await?;
+                count += 1;
+            }
+            Ok::<_, clawdb_session_durable::DurableError>(count)
+        })
+    });
+    let mut count = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        count += caller.await??;
+    }
+    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+}

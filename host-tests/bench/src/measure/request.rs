@@ -1,0 +1,18 @@
+//! What sessions are asked for.
+
+use clawdb_session_host::CreateRequest;
+
+/// A session as they usually are; 100 to an agent.
+pub(super) fn request(number: u32) -> CreateRequest {
+    CreateRequest {
+        agent_id: format!("0a9e0000-0000-4000-8000-{:012x}", number / 100),
+        role: "researcher".into(),
+        scopes: ["memory:read", "memory:write", "web:search", "tool:*"]
+            .map(Into::into)
+            .into(),
+        task_type: Some("literature-review".into()),
+        expires_in: Some(86_400),
+        metadata: Some(format!("{{\"note\":\"{number:0>80}\"}}")),
+        max_uses: None,
+    }
+}

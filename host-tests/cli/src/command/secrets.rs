@@ -1,0 +1,308 @@
+//! The secrets of a host that keeps its sessions: from the environment, or made once and kept in
+//! files beside the journal.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clawdb_session_guard_jwt::{
+    JwtGuard, MIN_SECRET, PREVIOUS_SECRETS_VARIABLE, SECRET_VARIABLE, SecretError,
+    previous_secrets_from_environment,
+};
+use clawdb_session_host::InvalidSetting;
+
+/// What the records of the sessions are sealed with: 32 to 64 bytes, as hexadecimal digits.
+pub const STATE_KEY_VARIABLE: &str = "CLAWDB_SESSION_STATE_KEY";
+/// What they may have been sealed with before, with commas between.
+pub const PREVIOUS_STATE_KEYS_VARIABLE: &str = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS";
+
+/// What the name of the file with the previous keys of the guard has after the journal's.
+const PREVIOUS_GUARD_KEYS: &str = "previous-guard-keys";
+
+/// The keys of the records.
+pub struct StateKeys {
+    pub current: Vec<u8>,
+    pub previous: Vec<Vec<u8>>,
+    /// The variable or the file that the current one is from.
+    pub name: String,
+    /// The file that the current one is to be kept in, and is not yet.
+    pub unwritten: Option<PathBuf>,
+}
+
+/// A key.
+struct Key {
+    bytes: Vec<u8>,
+    /// The variable or the file that it is from.
+    name: String,
+    /// The file that it is to be kept in, and is not yet.
+    unwritten: Option<PathBuf>,
+}
+
+impl StateKeys {
+    /// Reads the keys from the environment, or else the current one from `<journal>.state-key`. If
+    /// that file does not exist, the current key is random, and [`keep`](Self::keep) makes the
+    /// file. The component checks the lengths.
+    pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        let previous = variable(PREVIOUS_STATE_KEYS_VARIABLE)?.unwrap_or_default();
+        let previous = previous
+            .split(',')
+            .filter(|digits| !digits.trim().is_empty());
+        let parse = |digits: &str| Ok(Key::parse(PREVIOUS_STATE_KEYS_VARIABLE, digits)?.bytes);
+        let previous = previous.map(parse).collect::<Result<_, InvalidSetting>>()?;
+        let current = match variable(STATE_KEY_VARIABLE)? {
+            Some(digits) => {
+                let key = Key::parse(STATE_KEY_VARIABLE, &digits)?;
+                warn_of_another(journal, &key.bytes);
+                key
+            }
+            None => beside(journal, "state-key", STATE_KEY_VARIABLE)?,
+        };
+        Ok(Self {
+            current: current.bytes,
+            previous,
+            name: current.name,
+            unwritten: current.unwritten,
+        })
+    }
+
+    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(file) = self.unwritten.take() {
+            self.current = keep(&file, &self.current)?.bytes;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of the embedded guard of a host that keeps its sessions.
+pub struct GuardKeys {
+    current: Key,
+    /// Those that were in use before.
+    previous: Vec<Vec<u8>>,
+    /// How many of these are from the environment. The others are from the file.
+    in_environment: usize,
+    file: Option<PathBuf>,
+}
+
+impl GuardKeys {
+    /// Reads the key from the environment, or else from `<journal>.guard-key`. If that file does
+    /// not exist, the key is random, and [`keep`](Self::keep) makes the file. The keys before it are
+    /// those in the environment, and those in `<journal>.previous-guard-keys`, one on each line.
+    pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        let current = match std::env::var_os(SECRET_VARIABLE) {
+            Some(secret) => Key {
+                bytes: secret.as_encoded_bytes().to_vec(),
+                name: SECRET_VARIABLE.into(),
+                unwritten: None,
+            },
+            None => beside(journal, "guard-key", SECRET_VARIABLE)?,
+        };
+        let mut previous = previous_secrets_from_environment();
+        let in_environment = previous.len();
+        let file = journal.map(|journal| file_beside(journal, PREVIOUS_GUARD_KEYS));
+        if let Some(file) = &file {
+            previous.extend(previous_keys(file)?);
+        }
+        Ok(Self {
+            current,
+            previous,
+            in_environment,
+            file,
+        })
+    }
+
+    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(file) = self.current.unwritten.take() {
+            self.current = keep(&file, &self.current.bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Returns a guard with these keys. Its tokens outlive the process.
+    pub fn guard(&self) -> Result<JwtGuard, Box<dyn Error>> {
+        let guard = JwtGuard::new(&self.current.bytes)
+            .map_err(|short| short_secret(&self.current.name, short.bytes))?;
+        guard
+            .with_previous_secrets(&self.previous)
+            .map_err(|error| match (&self.file, error) {
+                (Some(file), SecretError::TooManyPrevious { .. }) => {
+                    let in_file = self.previous.len() - self.in_environment;
+                    format!(
+                        "{error}; {} are from {PREVIOUS_SECRETS_VARIABLE} and {in_file} from {}",
+                        self.in_environment,
+                        file.display()
+                    )
+                    .into()
+                }
+                // The lengths of those in the file were checked, and come after the others, so the
+                // number of a short one is its number in the variable.
+                (_, error) => error.into(),
+            })
+    }
+}
+
+/// Returns the keys in a file, one from each line that is not empty; none where there is no file.
+fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let name = file.display();
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{name}: {error}").into()),
+    };
+    let lines = text.lines().enumerate();
+    let keys = lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(at, line)| {
+            let key = Key::parse(&format!("{name}, line {}", at + 1), line)?;
+            if key.bytes.len() < MIN_SECRET {
+                return Err(short_secret(&key.name, key.bytes.len()).into());
+            }
+            Ok(key.bytes)
+        });
+    keys.collect()
+}
+
+/// Says that the file beside the journal has another state key than the environment: without the
+/// variable, the next start would take that.
+fn warn_of_another(journal: Option<&Path>, key: &[u8]) {
+    let Some(journal) = journal else {
+        return;
+    };
+    let file = file_beside(journal, "state-key");
+    let kept = fs::read_to_string(&file).ok();
+    let kept = kept.and_then(|digits| hex::decode(digits.trim()).ok());
+    if kept.is_some_and(|kept| kept != key) {
+        eprintln!(
+            "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into it, \
+             or keep the variable set",
+            file.display()
+        );
+    }
+}
+
+fn file_beside(journal: &Path, what: &str) -> PathBuf {
+    let mut file = journal.as_os_str().to_owned();
+    file.push(format!(".{what}"));
+    PathBuf::from(file)
+}
+
+/// Returns a guard with the keys from the environment, or with a random key where there is none.
+pub fn guard() -> Result<JwtGuard, Box<dyn Error>> {
+    JwtGuard::from_environment().map_err(|error| match error {
+        SecretError::Short(short) => short_secret(SECRET_VARIABLE, short.bytes).into(),
+        error => error.into(),
+    })
+}
+
+fn short_secret(name: &str, bytes: usize) -> InvalidSetting {
+    let reason = format!("must have at least {MIN_SECRET} bytes");
+    InvalidSetting::new(name, format!("{bytes} bytes"), reason)
+}
+
+/// Returns the value of an environment variable. A value that is not Unicode is an error; it does
+/// not count as absent.
+fn variable(name: &str) -> Result<Option<String>, InvalidSetting> {
+    let value = std::env::var_os(name);
+    let text = value.map(|value| {
+        let length = value.len();
+        value
+            .into_string()
+            .map_err(|_| not_hexadecimal(name, length))
+    });
+    text.transpose()
+}
+
+fn not_hexadecimal(name: &str, bytes: usize) -> InvalidSetting {
+    let reason = "must be an even number of hexadecimal digits";
+    InvalidSetting::new(name, format!("{bytes} bytes"), reason)
+}
+
+/// Returns the key in the file beside the journal, or a random one if neither file exists.
+fn beside(journal: Option<&Path>, what: &str, variable: &str) -> Result<Key, Box<dyn Error>> {
+    let Some(journal) = journal else {
+        return Err(format!(
+            "{variable} must be set: the machines that share sessions share it (32 random bytes as \
+             64 hexadecimal digits, such as `openssl rand -hex 32` gives)"
+        )
+        .into());
+    };
+    let file = file_beside(journal, what);
+    let name = file.display().to_string();
+    match fs::read_to_string(&file) {
+        Ok(digits) => Ok(Key::parse(&name, &digits)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if journal.exists() {
+                return Err(format!(
+                    "{name} is missing, and without it the sessions in {} cannot be read; set {variable}",
+                    journal.display()
+                )
+                .into());
+            }
+            let mut bytes = vec![0; 32];
+            getrandom::fill(&mut bytes)?;
+            let unwritten = Some(file);
+            Ok(Key {
+                bytes,
+                name,
+                unwritten,
+            })
+        }
+        Err(error) => Err(format!("{name}: {error}").into()),
+    }
+}
+
+/// Makes the file with this key and returns the key in the file: another process may have made it
+/// at the same time.
+fn keep(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
+    let name = file.display().to_string();
+    if make(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
+        eprintln!("{name} was made; keep it as well as the journal");
+    }
+    let digits = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
+    Ok(Key::parse(&name, &digits)?)
+}
+
+/// Makes the file, if nobody else does; tells whether it did. Only the owner may read it, and it is on
+/// the disk before anything is that needs it.
+fn make(file: &Path, digits: &str) -> std::io::Result<bool> {
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(format!(".{}.new", std::process::id()));
+    let unfinished = PathBuf::from(unfinished);
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).truncate(true).mode(0o600);
+    let mut written = open.open(&unfinished)?;
+    writeln!(written, "{digits}")?;
+    written.sync_all()?;
+    // Unlike a rename, it fails where there is one.
+    let made = fs::hard_link(&unfinished, file);
+    fs::remove_file(&unfinished)?;
+    if let Some(folder) = file.parent() {
+        let here = Path::new(".");
+        let folder = if folder.as_os_str().is_empty() {
+            here
+        } else {
+            folder
+        };
+        fs::File::open(folder)?.sync_all()?;
+    }
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Key {
+    fn parse(name: &str, digits: &str) -> Result<Self, InvalidSetting> {
+        let digits = digits.trim();
+        let bytes = hex::decode(digits).map_err(|_| not_hexadecimal(name, digits.len()))?;
+        Ok(Self {
+            bytes,
+            name: name.into(),
+            unwritten: None,
+        })
+    }
+}

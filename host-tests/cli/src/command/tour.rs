@@ -1,0 +1,317 @@
+//! The tour: the operations one after the other on the real component, with the real guard, clock
+//! and random source.
+
+use std::io::Write;
+
+use chrono::SecondsFormat;
+use clawdb_session_host::json::rfc3339;
+use clawdb_session_host::names::{denial, describe, end_reason};
+use clawdb_session_host::{
+    CallError, CreateRequest, Event, EventKind, Grant, HostOptions, Page, RevokeFilter, Session,
+    SessionEngine, SessionHost,
+};
+
+use super::secrets::guard;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Shows the tour on `out`.
+pub async fn run(out: &mut impl Write) -> Result {
+    writeln!(
+        out,
+        "clawdb:session, the session manager of AI agents as a WebAssembly component"
+    )?;
+    let engine = SessionEngine::new()?;
+    let host = SessionHost::start(&engine, HostOptions::new(guard()?)).await?;
+    writeln!(
+        out,
+        "One instance runs in wasmtime. It has of its host: {}.",
+        engine.imports().join(", ")
+    )?;
+
+    let (researcher, coder) = (
+        uuid::Uuid::new_v4().to_string(),
+        uuid::Uuid::new_v4().to_string(),
+    );
+
+    step(
+        out,
+        1,
+        "create: an agent gets a session, and a token for it",
+    )?;
+    let first = host
+        .create(request(
+            &researcher,
+            "researcher",
+            &["memory:read", "web:search"],
+        ))
+        .await?;
+    show(out, &[&first.session])?;
+    writeln!(out, "  token   {}", abbreviated(&first.token))?;
+
+    step(out, 2, "validate: whose token is this?")?;
+    let session = host.validate(&*first.token).await?;
+    writeln!(
+        out,
+        "  session {} of agent {}: {}",
+        short(&session.id),
+        short(&session.agent_id),
+        session.scopes.join(" ")
+    )?;
+    refused(
+        out,
+        "a token with one letter changed",
+        host.validate(tampered(&first)).await,
+    )?;
+
+    step(out, 3, "refresh: a new token and the whole lifetime again")?;
+    let second = host.refresh(&*first.session.id).await?;
+    writeln!(out, "  token   {}", abbreviated(&second.token))?;
+    refused(
+        out,
+        "the token before it",
+        host.validate(&*first.token).await,
+    )?;
+    let session = host.validate(&*second.token).await?;
+    writeln!(
+        out,
+        "  the new one is good until {}",
+        time(session.expires_at)
+    )?;
+
+    step(
+        out,
+        4,
+        "delegate: a sub-agent gets less, and no longer than its parent",
+    )?;
+    let child = host
+        .delegate(
+            &*second.session.id,
+            request(&coder, "reader", &["memory:read"]),
+        )
+        .await?;
+    show(out, &[&second.session, &child.session])?;
+    refused(
+        out,
+        "a scope that the parent does not have",
+        host.delegate(
+            &*second.session.id,
+            request(&coder, "reader", &["memory:write"]),
+        )
+        .await,
+    )?;
+
+    step(out, 5, "authorize: may it do this?")?;
+    let session = host.authorize(&*child.token, "memory:read").await?;
+    writeln!(out, "  session {} may memory:read", short(&session.id))?;
+    refused(
+        out,
+        "web:search",
+        host.authorize(&*child.token, "web:search").await,
+    )?;
+
+    step(
+        out,
+        6,
+        "rotate: the bearer replaces its token, and a replaced one that comes back is theft",
+    )?;
+    let rotated = host.rotate(&*child.token).await?;
+    writeln!(out, "  token   {}", abbreviated(&rotated.token))?;
+    refused(out, "the token before it", host.rotate(&*child.token).await)?;
+    refused(
+        out,
+        "with it the new one (nobody knows which of the two is the thief's)",
+        host.validate(&*rotated.token).await,
+    )?;
+
+    step(out, 7, "list: what an agent has open")?;
+    for task in ["plan", "build", "test"] {
+        let task = CreateRequest {
+            task_type: Some(task.into()),
+            ..request(&coder, "coder", &["repo:write"])
+        };
+        host.create(task).await?;
+    }
+    let page = host
+        .list_for_agent(
+            &*coder,
+            Page {
+                cursor: None,
+                limit: Some(10),
+            },
+        )
+        .await?;
+    show(out, &page.sessions.iter().collect::<Vec<_>>())?;
+    writeln!(
+        out,
+        "  {} sessions are live in all",
+        host.active_count().await?
+    )?;
+
+    step(out, 8, "revoke: one session ends now, and all below it")?;
+    host.delegate(&*second.session.id, request(&coder, "reader", &[]))
+        .await?;
+    let revocation = host.revoke(&*second.session.id).await?;
+    let guard = if revocation.guard_confirmed {
+        "confirmed by the guard"
+    } else {
+        "pending with the guard"
+    };
+    writeln!(
+        out,
+        "  session {} is dead, {guard}, and {} below it",
+        short(&revocation.session_id),
+        revocation.descendants
+    )?;
+    refused(out, "its token", host.validate(&*second.token).await)?;
+
+    step(out, 9, "revoke-all-for-agent: the kill switch")?;
+    let ended = host.revoke_all_for_agent(&*coder).await?;
+    writeln!(
+        out,
+        "  {ended} sessions of agent {} ended; {} are live in all",
+        short(&coder),
+        host.active_count().await?
+    )?;
+
+    step(
+        out,
+        10,
+        "create with max-uses: a session for two uses, and no more",
+    )?;
+    let limited = CreateRequest {
+        max_uses: Some(2),
+        ..request(&coder, "coder", &["repo:write"])
+    };
+    let limited = host.create(limited).await?;
+    for _ in 0..2 {
+        let session = host.validate(&*limited.token).await?;
+        writeln!(
+            out,
+            "  uses left: {}",
+            session.uses_left.unwrap_or_default()
+        )?;
+    }
+    refused(out, "a third use", host.validate(&*limited.token).await)?;
+
+    step(
+        out,
+        11,
+        "subscribe: events as they happen, while everything ends with one call of revoke-all",
+    )?;
+    let mut events = host.subscribe(host.stats().await?.last_event).await?;
+    let waiting = host.create(request(&coder, "coder", &[])).await?;
+    host.touch(&*waiting.session.id).await?;
+    let ended = host.revoke_all(RevokeFilter::Everything).await?;
+    for _ in 0..=ended {
+        let event = events.next().await.ok_or("the stream has ended")?;
+        show_event(out, &event)?;
+    }
+
+    step(out, 12, "poll-events: all of it, in order")?;
+    let page = host.poll_events(0, 100).await?;
+    writeln!(
+        out,
+        "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  what",
+        "no.", "time", "session", "parent", "agent"
+    )?;
+    for event in &page.events {
+        show_event(out, event)?;
+    }
+    writeln!(
+        out,
+        "\nMore: `cargo run -- --help`; the contract is in `wit/`."
+    )?;
+    Ok(())
+}
+
+fn show_event(out: &mut impl Write, event: &Event) -> Result {
+    let kind = match event.kind {
+        EventKind::Created => "created".into(),
+        EventKind::Refreshed => "refreshed".into(),
+        EventKind::Rotated => "rotated".into(),
+        EventKind::Ended(reason) => format!("ended: {}", end_reason(reason)),
+        EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
+    };
+    writeln!(
+        out,
+        "  {:>3}  {:<24}  {:<8}  {:<8}  {:<8}  {kind}",
+        event.sequence,
+        time(event.time),
+        short(&event.session_id),
+        event.parent.as_deref().map_or("-", short),
+        short(&event.agent_id),
+    )?;
+    Ok(())
+}
+
+fn step(out: &mut impl Write, number: u32, title: &str) -> Result {
+    writeln!(out, "\n{number}. {title}")?;
+    Ok(())
+}
+
+fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
+    CreateRequest {
+        expires_in: Some(900),
+        ..CreateRequest::new(agent, role).with_scopes(scopes.iter().copied())
+    }
+}
+
+fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {
+    writeln!(
+        out,
+        "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
+        "session", "agent", "role", "task", "scopes", "expires"
+    )?;
+    for session in sessions {
+        writeln!(
+            out,
+            "  {:<8}  {:<8}  {:<10}  {:<8}  {:<24}  {:<24}",
+            short(&session.id),
+            short(&session.agent_id),
+            session.role,
+            session.task_type.as_deref().unwrap_or("-"),
+            session.scopes.join(" "),
+            time(session.expires_at),
+        )?;
+    }
+    Ok(())
+}
+
+/// Shows that the component refused; a tour on which it does not is no tour.
+fn refused<T>(
+    out: &mut impl Write,
+    what: &str,
+    answer: std::result::Result<T, CallError>,
+) -> Result {
+    match answer {
+        Err(CallError::Session(error)) => {
+            writeln!(out, "  {what} is refused: {}", describe(&error))?;
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(format!("{what} was accepted").into()),
+    }
+}
+
+fn tampered(grant: &Grant) -> String {
+    let (signed, last) = grant.token.split_at(grant.token.len() - 1);
+    format!("{signed}{}", if last == "A" { "B" } else { "A" })
+}
+
+/// Enough of an id to tell it from others here.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn abbreviated(token: &str) -> String {
+    format!(
+        "{}... ({} bytes; given once, kept nowhere)",
+        token.get(..24).unwrap_or(token),
+        token.len()
+    )
+}
+
+fn time(millis: u64) -> String {
+    rfc3339(millis, SecondsFormat::Millis)
+}

@@ -1,0 +1,119 @@
+//! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
+//!
+//! All profiles of the host share one target folder for the guest. Where the target's standard
+//! library is missing, this runs `rustup target add`; it installs nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, exit};
+use std::{env, fs};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
+const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml \
+                      host-tests/bench/baseline host-tests/component/build.rs";
+/// The host's: its flags would replace the guest's, and clippy would check instead of building.
+const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
+                       CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() {
+    if let Err(error) = build() {
+        eprintln!("\n{error}\n");
+        exit(1);
+    }
+}
+
+fn build() -> Result {
+    let root = Path::new("../..").canonicalize()?;
+    for input in INPUTS.split_whitespace() {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    install_target(&root)?;
+    // `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let dir = out.ancestors().nth(4).unwrap_or(&out).join("guest");
+    fs::create_dir_all(&dir)?;
+    // One build at a time: both builds of the guest write the same file.
+    let turn = fs::File::create(dir.join("one-at-a-time"))?;
+    turn.lock()?;
+    let baseline = env::var_os("CARGO_FEATURE_BASELINE").map(|_| "-pclawdb-session-baseline");
+    let guest = "-pclawdb-session";
+    compile(&root, &dir, [guest].into_iter().chain(baseline))?;
+    let modules = dir.join(TARGET).join("component");
+    encode(&modules.join("clawdb_session.wasm"), "COMPONENT")?;
+    if baseline.is_some() {
+        encode(&modules.join("clawdb_session_baseline.wasm"), "BASELINE")?;
+    }
+    if env::var_os("CARGO_FEATURE_NEXT").is_some() {
+        compile(&root, &dir, [guest, "--features=next"])?;
+        encode(&modules.join("clawdb_session.wasm"), "NEXT")?;
+    }
+    Ok(())
+}
+
+/// Installs the target's standard library where it is missing, unless that is forbidden.
+fn install_target(root: &Path) -> Result {
+    let libdir = rustc("--print=target-libdir --target wasm32-unknown-unknown")?;
+    let is_missing = || !Path::new(&libdir).is_dir();
+    if is_missing() && env::var("CLAWDB_SESSION_NO_INSTALL").as_deref() != Ok("1") {
+        println!("cargo::warning=running `{INSTALL}`, which the component needs");
+        let mut rustup = Command::new("rustup");
+        rustup.args(INSTALL.split(' ').skip(1)).current_dir(root);
+        // Cargo reads instructions from this program's standard output.
+        rustup.stdout(Stdio::null()).status().ok();
+    }
+    if is_missing() {
+        let needed = format!("the component needs the standard library of {TARGET}");
+        return Err(format!("{needed}; install it with `{INSTALL}`").into());
+    }
+    Ok(())
+}
+
+/// Builds modules of packages of the workspace.
+fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a str>) -> Result {
+    let mut cargo = Command::new(env::var("CARGO")?);
+    let options = "build --locked --lib --profile=component --target-dir";
+    cargo.args(options.split(' ')).arg(dir).args(packages);
+    cargo.args(["--target", TARGET]).current_dir(root);
+    // Keeps the paths of this machine out of the component, so that its bytes are the same elsewhere.
+    let sources = Path::new(&rustc("--print=sysroot")?).join("lib/rustlib/src/rust");
+    let version = rustc("-vV")?;
+    let (_, commit) = version.split_once("commit-hash: ").unwrap_or_default();
+    let commit = commit.lines().next().unwrap_or_default();
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.unwrap_or_else(|| env::home_dir().unwrap_or_default().join(".cargo"));
+    let flags = [
+        (root, "/clawdb-session"),
+        (&home.join("registry/src"), "/registry"),
+        (&sources, &format!("/rustc/{commit}")),
+    ];
+    let flags = flags.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    cargo.arg(format!("--config=target.{TARGET}.rustflags={flags:?}"));
+    for (name, _) in env::vars_os() {
+        let mut removed = REMOVED.split_whitespace();
+        if removed.any(|it| name.as_encoded_bytes().starts_with(it.as_bytes())) {
+            cargo.env_remove(name);
+        }
+    }
+    let failed = "the component cannot be built; cargo's messages are above";
+    let built = cargo.status()?.success();
+    built.then_some(()).ok_or(failed.into())
+}
+
+/// Makes a module a component, and names its file in an environment variable of the crate.
+fn encode(module: &Path, name: &str) -> Result {
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.validate(true).debug_names(false);
+    let file = Path::new(&env::var("OUT_DIR")?).join(name);
+    fs::write(&file, encoder.module(&fs::read(module)?)?.encode()?)?;
+    println!("cargo::rustc-env={name}={}", file.display());
+    Ok(())
+}
+
+fn rustc(args: &str) -> Result<String> {
+    let output = Command::new(env::var("RUSTC")?)
+        .args(args.split(' '))
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().into())
+}

@@ -1,0 +1,135 @@
+//! Looks at records with the keys of the configuration: which are under a previous one, and which
+//! no key opens.
+
+use std::fmt;
+
+use clawdb_session::{RecordKeys, SealedWith};
+use clawdb_session_host::{Change, Config};
+
+use crate::journal::{Journal, JournalError, TenantId};
+
+/// The keys of a configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Keyring(RecordKeys);
+
+/// How many records of a tenant are sealed with which key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SealCount {
+    /// All that were looked at.
+    pub records: u64,
+    /// Those under a previous key.
+    pub previous: u64,
+    /// Those that no key opens.
+    pub unknown: u64,
+    /// The key of the first of these.
+    pub first_unknown: Option<String>,
+    /// Those that are damaged: no key would open them.
+    pub damaged: u64,
+    /// The key of the first of these.
+    pub first_damaged: Option<String>,
+}
+
+/// Records of a workspace that none of the state keys opens that the host was given. The workspace
+/// refuses its calls, and nothing in it is overwritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingStateKey {
+    /// The workspace.
+    pub tenant: TenantId,
+    /// How many records no key opens.
+    pub unopened: u64,
+    /// How many records were looked at.
+    pub records: u64,
+    /// The key of the first record that no key opens.
+    pub first: String,
+}
+
+impl fmt::Display for MissingStateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no state key that was given opens {} of the {} records read in workspace {} (the first \
+             is {}): start the host with the key that they are sealed with, as state-key or among \
+             previous-state-keys; if all keys are given, the records were changed outside and the \
+             journal has to be restored from a backup; nothing was overwritten",
+            self.unopened, self.records, self.tenant, self.first
+        )
+    }
+}
+
+impl Keyring {
+    /// None: the configuration has no state key, or one that the component refuses.
+    pub fn of(config: &Config) -> Option<Self> {
+        let current = config.state_key.as_ref()?;
+        let keys = RecordKeys::new(current, &config.previous_state_keys);
+        keys.ok().map(Self)
+    }
+
+    /// Counts a record.
+    pub fn count(&self, change: &Change, count: &mut SealCount) {
+        count.records = count.records.saturating_add(1);
+        match self
+            .0
+            .sealed_with(&change.key, change.sequence, &change.value)
+        {
+            SealedWith::Previous => count.previous = count.previous.saturating_add(1),
+            SealedWith::Unknown => {
+                count.unknown = count.unknown.saturating_add(1);
+                let key = || change.key.clone();
+                count.first_unknown.get_or_insert_with(key);
+            }
+            SealedWith::Nothing => {
+                count.damaged = count.damaged.saturating_add(1);
+                let key = || change.key.clone();
+                count.first_damaged.get_or_insert_with(key);
+            }
+            SealedWith::Current => {}
+        }
+    }
+
+    /// Counts all records of a tenant.
+    pub async fn scan(
+        &self,
+        journal: &dyn Journal,
+        tenant: TenantId,
+    ) -> Result<SealCount, JournalError> {
+        let mut count = SealCount::default();
+        let mut scan = journal.scan(tenant).await?;
+        loop {
+            let page = scan.next().await?;
+            if page.is_empty() {
+                return Ok(count);
+            }
+            for change in &page {
+                self.count(change, &mut count);
+            }
+            // Each page is up to 1,000 checksums: others go first.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Looks at one record of a tenant, as it is now.
+    pub async fn look(
+        &self,
+        journal: &dyn Journal,
+        tenant: TenantId,
+        key: &str,
+    ) -> Result<SealCount, JournalError> {
+        let mut count = SealCount::default();
+        if let Some(change) = journal.record(tenant, key).await? {
+            self.count(&change, &mut count);
+        }
+        Ok(count)
+    }
+}
+
+impl SealCount {
+    /// What is missing, if anything is.
+    pub fn missing(&self, tenant: TenantId) -> Option<MissingStateKey> {
+        self.first_unknown.clone().map(|first| MissingStateKey {
+            tenant,
+            unopened: self.unknown,
+            records: self.records,
+            first,
+        })
+    }
+}

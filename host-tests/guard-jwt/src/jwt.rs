@@ -1,0 +1,447 @@
+//! The embedded guard: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::{
+    Claims, Clock, Guard, GuardError, GuardResult, IssueRequest, IssuedToken, SystemClock,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::keys::{
+    ISSUER, Keys, SECRET_VARIABLE, SecretError, ShortSecret, previous_secrets_from_environment,
+};
+
+/// The largest token that the component accepts, in bytes (`issued-token` in `wit/guard.wit`).
+const MAX_TOKEN: usize = 8_192;
+/// How far the tolerance for `iat` can be raised.
+const MAX_TOLERANCE: Duration = Duration::from_hours(1);
+/// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
+const EARLIEST: u64 = 1_577_836_800_000;
+
+/// A guard that needs no server: what it knows is in the tokens, but for those that were revoked
+/// before their time.
+///
+/// A token has the claims `iss`, `sub` (the principal), `jti`, `iat`, `exp` and `sid` (the
+/// session), and is at most 400 bytes long, however many scopes the session has: the component is
+/// the authority on scopes. [`JwtGuard::with_full_claims`] adds what services need that read tokens
+/// without asking the component. Of a token that it validates, the guard needs `iss`, `jti` and
+/// `exp` only.
+///
+/// The handle is the token's `jti`, which names the expiry too, so that a revoked one is forgotten
+/// when it has expired. Revocations live in memory: another process with the same key does not know
+/// them, and a clock that is ahead makes the guard forget those of tokens that seem to have
+/// expired. The component does not rely on that, since it refuses tokens of its ended sessions
+/// itself.
+///
+/// A token whose `iat` is further ahead of the guard's clock than a tolerance is `denied`: a clock
+/// that was ahead issued it. The tolerance is 60 s unless [`JwtGuard::with_clock_tolerance`] says
+/// otherwise. While the clock fails (it shows a time before 2020), the guard goes by its last good
+/// reading.
+pub struct JwtGuard {
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+    /// The last reading of the clock that was a time, in milliseconds since 1970; 0 before the
+    /// first.
+    last_reading: AtomicU64,
+    tolerance: Duration,
+    full_claims: bool,
+    /// `exp` and `jti`, so that the oldest can go first.
+    revoked: Mutex<BTreeSet<(u64, String)>>,
+}
+
+/// The tolerance for `iat` is longer than 3,600 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clock tolerance of the JWT guard is {} ms and must be at most {} ms",
+    given.as_millis(),
+    MAX_TOLERANCE.as_millis()
+)]
+#[non_exhaustive]
+pub struct LongTolerance {
+    /// What was given.
+    pub given: Duration,
+}
+
+/// What stands in a token that is issued.
+#[derive(Serialize)]
+struct IssuedClaims<'a> {
+    iss: &'static str,
+    sub: &'a str,
+    jti: &'a str,
+    iat: u64,
+    exp: u64,
+    /// The session (`OpenID` Connect's name for it).
+    sid: &'a str,
+    #[serde(flatten)]
+    full: Option<FullClaims<'a>>,
+}
+
+/// What else stands in a token with all claims.
+#[derive(Serialize)]
+struct FullClaims<'a> {
+    agent_id: &'a str,
+    workspace_id: &'a str,
+    task: &'a str,
+    role: &'a str,
+    /// With spaces between, as RFC 8693 has it.
+    scope: String,
+}
+
+/// What is read of a token that is presented. Tokens of earlier versions have more.
+#[derive(Deserialize)]
+struct PresentedClaims {
+    jti: String,
+    exp: u64,
+    iat: Option<u64>,
+}
+
+impl JwtGuard {
+    /// A guard with this key and the machine's clock.
+    ///
+    /// # Errors
+    /// [`ShortSecret`] below 32 bytes.
+    pub fn new(secret: &[u8]) -> Result<Self, ShortSecret> {
+        Ok(Self {
+            keys: Keys::new(secret)?,
+            clock: Arc::new(SystemClock),
+            last_reading: AtomicU64::new(0),
+            tolerance: Duration::from_mins(1),
+            full_claims: false,
+            revoked: Mutex::default(),
+        })
+    }
+
+    /// A guard with the key from the environment ([`SECRET_VARIABLE`]), or with a random one where
+    /// that is not set, and with the previous keys in [`PREVIOUS_SECRETS_VARIABLE`]. Tokens of a
+    /// random key end with the process.
+    ///
+    /// # Errors
+    /// [`SecretError`] as [`JwtGuard::new`] and [`JwtGuard::with_previous_secrets`] have it.
+    pub fn from_environment() -> Result<Self, SecretError> {
+        let guard = match std::env::var_os(SECRET_VARIABLE) {
+            Some(secret) => Self::new(secret.as_encoded_bytes())?,
+            None => {
+                Self::new(&[Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat())?
+            }
+        };
+        guard.with_previous_secrets(&previous_secrets_from_environment())
+    }
+
+    /// Accepts tokens of keys that were in use before too. New tokens are signed with the current
+    /// key. Drop a key when the last token that it signed has expired. A later call replaces the
+    /// keys of an earlier one.
+    ///
+    /// # Errors
+    /// [`SecretError::TooManyPrevious`] above 8 keys, [`SecretError::ShortPrevious`] for one below
+    /// 32 bytes.
+    pub fn with_previous_secrets(mut self, secrets: &[Vec<u8>]) -> Result<Self, SecretError> {
+        self.keys.set_previous(secrets)?;
+        Ok(self)
+    }
+
+    /// The same guard by another clock: the component's, so that both agree on what has expired.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets how far the `iat` of a token may be ahead of the guard's clock: 0 to 3,600 s; 60 s by
+    /// default.
+    ///
+    /// # Errors
+    /// [`LongTolerance`] above 3,600 s.
+    pub fn with_clock_tolerance(mut self, tolerance: Duration) -> Result<Self, LongTolerance> {
+        if tolerance > MAX_TOLERANCE {
+            return Err(LongTolerance { given: tolerance });
+        }
+        self.tolerance = tolerance;
+        Ok(self)
+    }
+
+    /// Puts the claims `agent_id`, `workspace_id`, `task`, `role` and `scope` into each token too,
+    /// for services that read a token without asking the component. A session whose token would be
+    /// longer than 8,192 bytes is `denied`.
+    #[must_use]
+    pub fn with_full_claims(mut self) -> Self {
+        self.full_claims = true;
+        self
+    }
+
+    /// Returns the clock's reading in milliseconds since 1970, or the last good one where it fails;
+    /// 0 where there has been none.
+    fn now_millis(&self) -> u64 {
+        let now = self.clock.now_millis();
+        if now < EARLIEST {
+            return self.last_reading.load(Ordering::Relaxed);
+        }
+        self.last_reading.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// Refuses a token that was issued at a time that is too far ahead of now, in milliseconds.
+    fn check_issued_at(&self, iat: u64, now: u64) -> Result<(), GuardError> {
+        let ahead = Duration::from_millis(iat.saturating_mul(1_000).saturating_sub(now));
+        // Where the clock has never shown a time, nothing is ahead of it.
+        if now == 0 || ahead <= self.tolerance {
+            return Ok(());
+        }
+        Err(GuardError::Denied(format!(
+            "the token was issued {} ms ahead of the guard's clock; at most {} ms are tolerated",
+            ahead.as_millis(),
+            self.tolerance.as_millis()
+        )))
+    }
+
+    fn revoked(&self) -> MutexGuard<'_, BTreeSet<(u64, String)>> {
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for JwtGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtGuard").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Guard for JwtGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        // A JWT's times are whole seconds here. The session ends on its own millisecond; the token
+        // a part of a second after.
+        let exp = request.expires_at.div_ceil(1_000);
+        let jti = format!("{}.{exp}", Uuid::new_v4().simple());
+        let full = self.full_claims.then(|| FullClaims {
+            agent_id: &request.agent_id,
+            workspace_id: &request.workspace_id,
+            task: &request.task,
+            role: &request.role,
+            scope: request.scopes.join(" "),
+        });
+        let claims = IssuedClaims {
+            iss: ISSUER,
+            sub: &request.principal,
+            jti: &jti,
+            iat: self.now_millis() / 1_000,
+            exp,
+            sid: &request.session_id,
+            full,
+        };
+        let token = self.keys.sign(&claims).map_err(|error| {
+            GuardError::Unavailable(format!("the token could not be signed: {error}"))
+        })?;
+        if token.len() > MAX_TOKEN {
+            return Err(GuardError::Denied(format!(
+                "the token would have {} bytes, and at most {MAX_TOKEN} are allowed: ask for fewer \
+                 or shorter scopes, or have tokens without full claims",
+                token.len()
+            ))
+            .into());
+        }
+        Ok(IssuedToken {
+            token,
+            handle: jti,
+            expires_at: exp.saturating_mul(1_000),
+        })
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        let claims: Option<PresentedClaims> = self.keys.verify(&token);
+        let PresentedClaims { jti, exp, iat } = claims.ok_or(GuardError::InvalidToken)?;
+        let expires_at = exp.saturating_mul(1_000);
+        let now = self.now_millis();
+        if expires_at <= now {
+            return Err(GuardError::Expired.into());
+        }
+        self.check_issued_at(iat.unwrap_or(0), now)?;
+        let entry = (exp, jti);
+        if self.revoked().contains(&entry) {
+            return Err(GuardError::Revoked.into());
+        }
+        let (_, handle) = entry;
+        Ok(Claims { handle, expires_at })
+    }
+
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        let exp = handle
+            .rsplit_once('.')
+            .and_then(|(_, exp)| exp.parse().ok());
+        let exp: u64 = exp.ok_or(GuardError::InvalidToken)?;
+        let now = self.now_millis() / 1_000;
+        let mut revoked = self.revoked();
+        // What has expired by itself need not be remembered.
+        while revoked.first().is_some_and(|(exp, _)| *exp <= now) {
+            revoked.pop_first();
+        }
+        if exp > now {
+            revoked.insert((exp, handle));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clawdb_session_host::Instant;
+    use clawdb_session_testkit::CONTROLLED_START;
+    use clawdb_session_testkit::ManualClock;
+
+    /// Milliseconds since 1970 at this time after the guard's clock started.
+    fn after(millis: u64) -> u64 {
+        u64::try_from(CONTROLLED_START.seconds).unwrap() * 1_000 + millis
+    }
+
+    fn request(expires_at: u64) -> IssueRequest {
+        IssueRequest {
+            principal: "agent:a".into(),
+            task: "default".into(),
+            session_id: "s".into(),
+            agent_id: "a".into(),
+            workspace_id: "w".into(),
+            role: "reader".into(),
+            scopes: vec!["one".into(), "two".into()],
+            expires_at,
+        }
+    }
+
+    fn guard_of(secret: &[u8; 32]) -> (JwtGuard, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let guard = JwtGuard::new(secret).unwrap().with_clock(clock.clone());
+        (guard, clock)
+    }
+
+    fn guard() -> (JwtGuard, Arc<ManualClock>) {
+        guard_of(&[7; 32])
+    }
+
+    #[tokio::test]
+    async fn a_token_is_valid_until_its_expiry_rounded_up_to_the_second() {
+        let (guard, clock) = guard();
+        let issued = guard.issue_session_token(request(after(60_500))).await;
+        let issued = issued.unwrap();
+        assert_eq!(issued.expires_at, after(61_000));
+        let claims = guard.validate_token(issued.token.clone()).await.unwrap();
+        assert_eq!(
+            (claims.handle, claims.expires_at),
+            (issued.handle, after(61_000))
+        );
+        clock.advance(Duration::from_secs(61));
+        assert_eq!(
+            guard.validate_token(issued.token).await,
+            Err(GuardError::Expired.into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_is_refused_and_forgotten_once_it_has_expired() {
+        let (guard, clock) = guard();
+        let first = guard.issue_session_token(request(after(60_000))).await;
+        let first = first.unwrap();
+        guard.revoke_token(first.handle.clone()).await.unwrap();
+        guard.revoke_token(first.handle).await.unwrap();
+        assert_eq!(
+            guard.validate_token(first.token).await,
+            Err(GuardError::Revoked.into())
+        );
+        clock.advance(Duration::from_mins(1));
+        let second = guard.issue_session_token(request(after(90_000))).await;
+        let second = second.unwrap();
+        guard.revoke_token(second.handle.clone()).await.unwrap();
+        assert_eq!(
+            *guard.revoked(),
+            BTreeSet::from([(after(90_000) / 1_000, second.handle)])
+        );
+    }
+
+    #[tokio::test]
+    async fn tokens_of_another_key_or_issuer_or_without_a_signature_are_refused() {
+        let (guard, _) = guard();
+        let (other, _) = guard_of(&[8; 32]);
+        let foreign = other.issue_session_token(request(after(60_000))).await;
+        let claims = |iss| serde_json::json!({ "iss": iss, "exp": after(60_000), "jti": "x" });
+        let issuer = guard.keys.sign(&claims("somebody")).unwrap();
+        let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
+        for token in [foreign.unwrap().token, issuer, unsigned.into()] {
+            assert_eq!(
+                guard.validate_token(token).await,
+                Err(GuardError::InvalidToken.into())
+            );
+        }
+        let good = guard.keys.sign(&claims(ISSUER)).unwrap();
+        guard.validate_token(good).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_token_that_lacks_iss_jti_or_exp_is_refused() {
+        let (guard, _) = guard();
+        let all = serde_json::json!({ "iss": ISSUER, "exp": after(60_000) / 1_000, "jti": "x" });
+        let token = guard.keys.sign(&all).unwrap();
+        guard.validate_token(token).await.unwrap();
+        for claim in ["iss", "exp", "jti"] {
+            let mut claims = all.clone();
+            claims.as_object_mut().unwrap().remove(claim);
+            let token = guard.keys.sign(&claims).unwrap();
+            assert_eq!(
+                guard.validate_token(token).await,
+                Err(GuardError::InvalidToken.into()),
+                "without {claim}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_fails_leaves_the_guard_at_its_last_reading() {
+        let (guard, clock) = guard();
+        let issued = guard.issue_session_token(request(after(60_000))).await;
+        let token = issued.unwrap().token;
+        for seconds in [-1, 0, 1_577_836_799] {
+            clock.set(Instant {
+                seconds,
+                nanoseconds: 0,
+            });
+            guard.validate_token(token.clone()).await.unwrap();
+        }
+        // 2020 is the first year that counts: there the token is from the future.
+        clock.set(Instant {
+            seconds: 1_577_836_800,
+            nanoseconds: 0,
+        });
+        assert!(matches!(
+            guard.validate_token(token).await,
+            Err(clawdb_session_host::GuardFailure::Error(
+                GuardError::Denied(_)
+            ))
+        ));
+    }
+
+    #[test]
+    fn secrets_beyond_their_bounds_are_refused_without_being_shown() {
+        let short = JwtGuard::new(b"too short").unwrap_err();
+        assert_eq!(short, ShortSecret { bytes: 9 });
+        let previous = |secrets: &[Vec<u8>]| {
+            let refused = guard().0.with_previous_secrets(secrets);
+            refused.map(drop)
+        };
+        assert_eq!(previous(&vec![vec![1; 32]; 8]), Ok(()));
+        assert_eq!(
+            previous(&vec![vec![1; 32]; 9]),
+            Err(SecretError::TooManyPrevious { given: 9 })
+        );
+        let short = previous(&[vec![1; 32], b"hunter2".to_vec()]).unwrap_err();
+        assert_eq!(
+            short,
+            SecretError::ShortPrevious {
+                number: 2,
+                bytes: 7
+            }
+        );
+        assert!(!short.to_string().contains("hunter2"), "{short}");
+    }
+}

@@ -1,0 +1,61 @@
+//! A bound on how long a guard may take for one answer.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::guard::{BatchDeadline, GuardError, GuardFailure, GuardResult, ITEMS_AT_ONCE};
+
+/// Returns the guard's answer, or `unavailable` if it takes longer than `deadline` or panics.
+pub async fn within<R>(
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> GuardResult<R> {
+    let unavailable = |reason: String| Err(GuardFailure::Error(GuardError::Unavailable(reason)));
+    let call = AssertUnwindSafe(call)
+        .catch_unwind()
+        .map(|answer| answer.unwrap_or_else(|_| unavailable("the guard panicked".into())));
+    let mut call = pin!(call);
+    // A guard that answers at once needs no timer.
+    match (futures::poll!(call.as_mut()), deadline) {
+        (Poll::Ready(answer), _) => answer,
+        (Poll::Pending, None) => call.await,
+        (Poll::Pending, Some(deadline)) => {
+            let timed = tokio::time::timeout(deadline, call).await;
+            timed.unwrap_or_else(|_| Err(late(deadline)))
+        }
+    }
+}
+
+/// Returns the guard's answer to a batch, or `unavailable` if it takes longer than `deadline`. A
+/// guard without batches of its own has the deadline for each item.
+pub(crate) async fn within_batch<R>(
+    items: usize,
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> GuardResult<R> {
+    let batch = BatchDeadline::new(deadline);
+    let mut call = pin!(batch.scope(call));
+    // A guard that answers at once needs no timer.
+    let deadline = match (futures::poll!(call.as_mut()), deadline) {
+        (Poll::Ready(answer), _) => return answer,
+        (Poll::Pending, None) => return call.await,
+        (Poll::Pending, Some(deadline)) => deadline,
+    };
+    let mut answer = tokio::time::timeout(deadline, call.as_mut()).await;
+    if answer.is_err() && batch.is_one_by_one() {
+        let rounds = u32::try_from(items.div_ceil(ITEMS_AT_ONCE)).unwrap_or(u32::MAX);
+        answer = tokio::time::timeout(deadline.saturating_mul(rounds), call).await;
+    }
+    answer.unwrap_or_else(|_| Err(late(deadline)))
+}
+
+/// Returns the error for an answer that did not come within the deadline.
+fn late(deadline: Duration) -> GuardFailure {
+    let waited = deadline.as_millis();
+    let reason = format!("the guard did not answer within {waited} ms");
+    GuardFailure::Error(GuardError::Unavailable(reason))
+}

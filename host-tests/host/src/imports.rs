@@ -1,0 +1,165 @@
+//! What the component imports, out of the host's guard, clock and entropy.
+
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::{Accessor, HasSelf, Linker};
+
+use crate::bindings::clawdb::session::guard::{self, Host, HostWithStore};
+use crate::clock::Clock;
+use crate::deadline::{within, within_batch};
+use crate::entropy::Entropy;
+use crate::guard::{
+    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+};
+use crate::pulse::Pulse;
+
+/// What an instance has of its host.
+pub struct State {
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) guard: Arc<dyn Guard>,
+    pub(crate) guard_deadline: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) memory: Memory,
+}
+
+/// The memory that an instance may take.
+#[derive(Debug)]
+pub struct Memory {
+    pub(crate) max: usize,
+    /// How much it has taken; read by handles.
+    pub(crate) taken: Arc<AtomicUsize>,
+    /// It wanted more than it may have.
+    pub(crate) exhausted: bool,
+}
+
+/// The guard reported itself broken: the error that makes the instance trap.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct GuardBroken(String);
+
+/// Offers what the component imports and nothing else: of WASI's interfaces, the two functions that
+/// it calls. A component that imports more is not instantiated.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    guard::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    linker
+        .instance("wasi:clocks/system-clock@0.3.0")?
+        .func_wrap("now", |store, (): ()| Ok((store.data().clock.now(),)))?;
+    linker
+        .instance("wasi:random/random@0.3.0")?
+        .func_wrap("get-random-bytes", |store, (max_len,): (u64,)| {
+            Ok((store.data().entropy.bytes(max_len),))
+        })
+}
+
+impl Host for State {}
+
+impl<T: Send> HostWithStore<T> for HasSelf<State> {
+    async fn issue_session_token(
+        accessor: &Accessor<T, Self>,
+        request: IssueRequest,
+    ) -> wasmtime::Result<Result<IssuedToken, GuardError>> {
+        let (guard, deadline) = guard(accessor);
+        answer(
+            deadline,
+            async move { guard.issue_session_token(request).await },
+        )
+        .await
+    }
+
+    async fn validate_token(
+        accessor: &Accessor<T, Self>,
+        token: String,
+    ) -> wasmtime::Result<Result<Claims, GuardError>> {
+        let (guard, deadline) = guard(accessor);
+        answer(deadline, async move { guard.validate_token(token).await }).await
+    }
+
+    async fn validate_tokens(
+        accessor: &Accessor<T, Self>,
+        tokens: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<Claims, GuardError>>> {
+        let (guard, deadline) = guard(accessor);
+        let items = tokens.len();
+        let call = async move { guard.validate_tokens(tokens).await };
+        answer_each(items, deadline, call).await
+    }
+
+    async fn revoke_tokens(
+        accessor: &Accessor<T, Self>,
+        handles: Vec<String>,
+    ) -> wasmtime::Result<Vec<Result<(), GuardError>>> {
+        let (guard, deadline) = guard(accessor);
+        let items = handles.len();
+        let call = async move { guard.revoke_tokens(handles).await };
+        answer_each(items, deadline, call).await
+    }
+}
+
+fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<Duration>) {
+    accessor.with(|mut access| {
+        let state = access.get();
+        // A call that asks the guard again and again, and is answered at once, does not return to
+        // the host in between.
+        state.pulse.beat();
+        (Arc::clone(&state.guard), state.guard_deadline)
+    })
+}
+
+/// Returns the guard's answer for the component. It sees values only: a trap here would end every
+/// session of the instance.
+async fn answer<R>(
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<R>>,
+) -> wasmtime::Result<Result<R, GuardError>> {
+    match within(deadline, call).await {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(GuardFailure::Error(error)) => Ok(Err(error)),
+        Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
+    }
+}
+
+/// Returns the guard's results for a batch. An error of the whole batch is that of each item.
+async fn answer_each<R>(
+    items: usize,
+    deadline: Option<Duration>,
+    call: impl Future<Output = GuardResult<Vec<Result<R, GuardError>>>>,
+) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
+    // Without a deadline here: `within_batch` has it.
+    match answer(None, within_batch(items, deadline, call)).await? {
+        Ok(results) => Ok(results),
+        Err(error) => {
+            let results = iter::repeat_with(|| Err(error.clone()));
+            Ok(results.take(items).collect())
+        }
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.max;
+        if allowed {
+            self.taken.store(desired, Ordering::Relaxed);
+        }
+        self.exhausted |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
+}

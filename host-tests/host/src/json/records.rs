@@ -1,0 +1,111 @@
+//! Records of the WIT, read from JSON.
+
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, FromFields, Invalid, Read, invalid, object_by, one_of};
+use crate::bindings::exports::clawdb::session::persistence::Change;
+use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
+use crate::bindings::exports::clawdb::session::settings::{Config, Overflow};
+
+impl<'a> FromFields<'a> for CreateRequest {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        Ok(Self {
+            agent_id: fields.required("agent-id")?,
+            role: fields.required("role")?,
+            scopes: fields.optional("scopes")?.unwrap_or_default(),
+            task_type: fields.optional("task-type")?,
+            expires_in: fields.optional("expires-in")?,
+            metadata: fields.optional("metadata")?,
+            max_uses: fields.optional("max-uses")?,
+        })
+    }
+}
+
+/// Reads `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`.
+pub fn revoke_filter(path: &str, value: &RawValue) -> Result<RevokeFilter, Invalid> {
+    let filter = if value.get().starts_with('{') {
+        object_by(path, value, |fields| {
+            let role = fields.optional("role")?;
+            Ok(match (role, fields.optional("root")?) {
+                (Some(role), None) => Some(RevokeFilter::Role(role)),
+                (None, Some(id)) => Some(RevokeFilter::Root(id)),
+                _ => None,
+            })
+        })?
+    } else {
+        let text = String::read(path, value).ok();
+        text.filter(|text| text == "everything")
+            .map(|_| RevokeFilter::Everything)
+    };
+    filter.ok_or_else(|| {
+        let reason = r#"must be "everything", {"role": "..."} or {"root": "<session id>"}"#;
+        invalid(path, reason)
+    })
+}
+
+impl<'a> FromFields<'a> for Page {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        Ok(Self {
+            cursor: fields.optional("cursor")?,
+            limit: fields.optional("limit")?,
+        })
+    }
+}
+
+impl<'a> FromFields<'a> for Config {
+    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
+        let overflow = [
+            ("refuse", Overflow::Refuse),
+            ("evict-oldest", Overflow::EvictOldest),
+        ];
+        let overflow = |path: &str, value| one_of(path, value, &overflow);
+        Ok(Self {
+            workspace_id: fields.optional("workspace-id")?,
+            default_ttl: fields.optional("default-ttl")?,
+            max_lifetime: fields.optional("max-lifetime")?,
+            max_sessions: fields.optional("max-sessions")?,
+            max_sessions_per_agent: fields.optional("max-sessions-per-agent")?,
+            agent_overflow: fields.optional_by("agent-overflow", overflow)?,
+            max_sessions_per_root: fields.optional("max-sessions-per-root")?,
+            max_depth: fields.optional("max-depth")?,
+            rotation_grace: fields.optional("rotation-grace")?,
+            idle_timeout: fields.optional("idle-timeout")?,
+            guard_recheck_interval: fields.optional("guard-recheck-interval")?,
+            clock_tolerance: fields.optional("clock-tolerance")?,
+            event_capacity: fields.optional("event-capacity")?,
+            max_state_bytes: fields.optional("max-state-bytes")?,
+            state_key: fields.optional("state-key")?.map(|Key(key)| key),
+            previous_state_keys: fields
+                .optional("previous-state-keys")?
+                .map_or_else(Vec::new, |keys: Vec<Key>| {
+                    keys.into_iter().map(|Key(key)| key).collect()
+                }),
+        })
+    }
+}
+
+/// Bytes, as hexadecimal digits.
+struct Key(Vec<u8>);
+
+impl<'a> Read<'a> for Key {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        let digits = String::read(path, value)?;
+        let key = hex::decode(digits).map(Self);
+        key.map_err(|_| invalid(path, "must be an even number of hexadecimal digits"))
+    }
+}
+
+impl<'a> Read<'a> for Change {
+    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
+        object_by(path, value, |fields| {
+            // The record says when it can be forgotten, so this may be there and is not needed.
+            fields.text("forget-at");
+            Ok(Self {
+                sequence: fields.required("sequence")?,
+                key: fields.required("key")?,
+                value: fields.required("value")?,
+                forget_at: None,
+            })
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The host of the `clawdb:session` component, on wasmtime and tokio: what a platform embeds.
+//!
+//! [`SessionEngine`] compiles the component once; [`SessionHost`] runs an instance of it and gives a
+//! handle that many tasks can call at once. The README has a whole host in 40 lines.
+//!
+//! Everything is exported here:
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `engine` | the compiled component: [`SessionEngine`] |
+//! | `options` | what an instance is given, and its bounds: [`HostOptions`] |
+//! | `handle` | a running instance and its handle: [`SessionHost`] |
+//! | `instance` | a running instance in the hands of one, without a handle: [`Instance`] |
+//! | `command`, `driver`, `imports`, `pulse` | calls on their way, the task that drives them, what the component imports, what happens before and after each poll |
+//! | `error` | what a call can end with besides its result: [`CallError`] |
+//! | `guard`, `deadline` | the token authority: [`Guard`], and how long it may take |
+//! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
+//! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |
+//! | `subscription` | the events, pushed: [`Subscription`] |
+//! | `token` | a bearer token that `Debug` does not show: [`Token`] |
+//! | [`names`] | the WIT's names of cases, and descriptions of errors |
+//! | `json` (feature) | the records as JSON |
+//! | `bindings` | the types that wasmtime makes of the WIT |
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `json` | the module `json`: records as JSON, objects read field by field |
+
+mod bindings;
+mod clock;
+mod command;
+mod deadline;
+mod driver;
+mod engine;
+mod entropy;
+mod error;
+mod guard;
+mod handle;
+mod imports;
+mod instance;
+#[cfg(feature = "json")]
+pub mod json;
+pub mod names;
+mod options;
+mod pulse;
+mod requests;
+mod subscription;
+mod token;
+
+pub use bindings::Session as Component;
+pub use bindings::exports::clawdb::session::events::{
+    Denial, EndReason, Event, EventKind, EventPage,
+};
+pub use bindings::exports::clawdb::session::persistence::{Change, ChangePage};
+pub use bindings::exports::clawdb::session::sessions::Guest as SessionsInterface;
+pub use bindings::exports::clawdb::session::sessions::{
+    CreateRequest, Duplicate, FlushReport, InvalidArgument, Limit, Page, Revocation, RevokeFilter,
+    Session, SessionPage,
+};
+pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
+pub use clawdb_session_component::COMPONENT;
+pub use clock::{Clock, Instant, SystemClock};
+pub use deadline::within;
+pub use engine::{Allocation, SessionEngine, config as engine_config};
+pub use entropy::{Entropy, SystemEntropy};
+pub use error::{CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind};
+pub use guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
+pub use handle::{Grant, SessionHost, Validated};
+pub use instance::{Instance, State};
+pub use options::HostOptions;
+pub use subscription::Subscription;
+pub use token::Token;

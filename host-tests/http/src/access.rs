@@ -1,0 +1,193 @@
+//! Who asks, and for whose sessions.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use clawdb_session_durable::{DurableError, DurableHost, TenantId};
+use clawdb_session_host::{
+    Claims, GuardError, GuardFailure, GuardResult, SessionError, Token, within,
+};
+use futures::poll;
+use uuid::Uuid;
+
+use crate::error::ApiError;
+use crate::headers::only;
+use crate::input::Body;
+use crate::service::Service;
+
+const ADMIN_KEY: &str = "x-admin-key";
+const WORKSPACE: &str = "x-workspace-id";
+
+/// The longest token, in bytes (`sessions.validate` in the WIT). A longer one is never issued.
+const MAX_TOKEN: usize = 8_192;
+
+/// An admin, and the sessions of the workspace that they named.
+pub struct Admin(pub DurableHost);
+
+/// An agent: its token, which has still to be validated, and the sessions of the workspace that it named.
+pub struct Agent {
+    pub token: Token,
+    pub host: DurableHost,
+}
+
+impl FromRequestParts<Arc<Service>> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let presented = match only(headers, ADMIN_KEY)? {
+            Some(key) => Some(key),
+            None => bearer(headers)?,
+        };
+        let presented = presented.ok_or_else(|| {
+            ApiError::unauthorized(
+                "this needs the admin key, as X-Admin-Key or as Authorization: Bearer",
+            )
+        })?;
+        if !service.admin_key.is(presented) {
+            return Err(ApiError::invalid_token("that is not the admin key"));
+        }
+        let host = service.tenants.tenant(workspace(headers)?).await?;
+        Ok(Self(host))
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Agent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let headers = &parts.headers;
+        let token = bearer(headers)?.ok_or_else(|| {
+            ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
+        })?;
+        if token.len() > MAX_TOKEN {
+            return Err(not_good());
+        }
+        let token = std::str::from_utf8(token).map_err(|_| not_good())?;
+        let token = Token::from(token.to_owned());
+        let tenant = workspace(headers)?;
+        if tenant != TenantId::default() && !service.tenants.is_loaded(tenant) {
+            known_to_the_guard(service, &token).await?;
+            // A workspace is made by an admin, and not by whoever names one.
+            let exists = service.tenants.exists(tenant).await;
+            if !exists.map_err(ApiError::of_agent)? {
+                return Err(not_good());
+            }
+        }
+        let host = service.tenants.tenant(tenant).await;
+        let host = host.map_err(ApiError::of_agent)?;
+        Ok(Self { token, host })
+    }
+}
+
+/// An agent, and the body of its request.
+///
+/// A token that the guard refuses is answered with 401 before the body has come, and whatever is
+/// wrong with the body. The guard is not asked if a good body has come already: the route asks it.
+pub struct AgentWith<T> {
+    pub agent: Agent,
+    pub body: T,
+}
+
+impl<T: Send> FromRequest<Arc<Service>> for AgentWith<T>
+where
+    Body<T>: FromRequest<Arc<Service>, Rejection = ApiError>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let agent = Agent::from_request_parts(&mut parts, service).await?;
+        let mut reading = pin!(Body::from_request(
+            Request::from_parts(parts, body),
+            service
+        ));
+        let read = match poll!(&mut reading) {
+            Poll::Ready(Ok(body)) => Ok(body),
+            Poll::Ready(Err(refusal)) => {
+                refused_by_the_guard(service, &agent.token).await?;
+                Err(refusal)
+            }
+            Poll::Pending => {
+                refused_by_the_guard(service, &agent.token).await?;
+                reading.await
+            }
+        };
+        let Body(body) = read?;
+        Ok(Self { agent, body })
+    }
+}
+
+/// The refusal of a token that the guard says no to. A guard that does not answer has refused nobody.
+pub(super) async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+    match validate(service, token).await {
+        Err(GuardFailure::Error(error)) if !matches!(error, GuardError::Unavailable(_)) => {
+            Err(not_good())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
+async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+    match validate(service, token).await {
+        Ok(_) => Ok(()),
+        Err(GuardFailure::Error(error)) => {
+            let error = DurableError::Session(SessionError::Guard(error));
+            Err(ApiError::of_agent(error))
+        }
+        Err(GuardFailure::Fatal(_)) => {
+            Err(ApiError::unavailable("the service cannot answer this now"))
+        }
+    }
+}
+
+/// Asks the guard, which has as long for its answer as when the component asks.
+async fn validate(service: &Service, token: &Token) -> GuardResult<Claims> {
+    let deadline = service.tenants.guard_deadline();
+    // Made inside, so that a panic in the call itself is contained too.
+    let call = async { service.guard.validate_token(token.to_string()).await };
+    within(deadline, call).await
+}
+
+fn not_good() -> ApiError {
+    ApiError::invalid_token("the token is not, or no longer, good")
+}
+
+/// The credentials of the scheme `Bearer` (RFC 6750, section 2.1), whose name is of either case. None:
+/// there are none, or they are of another scheme.
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
+    let Some(value) = only(headers, header::AUTHORIZATION.as_str())? else {
+        return Ok(None);
+    };
+    let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
+    }
+    let credentials = value.get(scheme.len()..).unwrap_or_default();
+    Ok(Some(credentials.trim_ascii()))
+}
+
+fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
+    let Some(value) = only(headers, WORKSPACE)? else {
+        return Ok(TenantId::default());
+    };
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    // The hyphenated form is the only one with this length.
+    let workspace = Some(text)
+        .filter(|text| text.len() == 36)
+        .and_then(|text| Uuid::try_parse(text).ok());
+    workspace
+        .map(TenantId::new)
+        .ok_or_else(|| ApiError::invalid_argument("x-workspace-id: must be a UUID with hyphens"))
+}

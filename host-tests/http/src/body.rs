@@ -1,0 +1,57 @@
+//! The body of a request: how it may be encoded, how large it may be, and for how long it is waited for.
+
+use std::time::Duration;
+
+use axum::body::{Bytes, HttpBody};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use tokio::time::sleep;
+
+use crate::error::ApiError;
+use crate::service::MAX_BODY;
+use crate::service::Service;
+
+/// For how long a body is waited for when the service ends.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(1);
+
+/// Reads the body of a request to its end.
+pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError> {
+    if !is_plain(request.headers()) {
+        return Err(ApiError::unsupported_content_coding());
+    }
+    // One that is said to be too large need not come.
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
+        return Err(ApiError::body_too_large(MAX_BODY));
+    }
+    let reading = Bytes::from_request(request, &());
+    let at_the_end = async {
+        service.closing.clone().begun().await;
+        sleep(PATIENCE_AT_THE_END).await;
+    };
+    tokio::select! {
+        biased;
+        body = reading => body.map_err(|rejection| unreadable(&rejection)),
+        () = sleep(service.body_timeout) => Err(ApiError::request_timeout()),
+        () = at_the_end => Err(ApiError::request_timeout()),
+    }
+}
+
+/// Whether the content is not encoded (RFC 9110, section 8.4).
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.all(|codings| {
+        let mut codings = codings.as_bytes().split(|byte| *byte == b',');
+        codings.all(|coding| {
+            let coding = coding.trim_ascii();
+            coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+        })
+    })
+}
+
+fn unreadable(rejection: &BytesRejection) -> ApiError {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(MAX_BODY),
+        _ => ApiError::bad_request("the body ended early or is malformed"),
+    }
+}

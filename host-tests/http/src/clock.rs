@@ -1,0 +1,126 @@
+//! Workspaces whose time is ahead of the host's clock (R6).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clawdb_session_durable::{TenantId, Tenants};
+use clawdb_session_host::Statistics;
+use futures::future::join_all;
+use tokio::time::{Instant, timeout};
+
+/// How often the log says that the clock is behind, for each workspace.
+const WARNED_EVERY: Duration = Duration::from_mins(1);
+/// How many workspaces are named at most.
+const NAMED: usize = 20;
+
+/// Returns the loaded workspaces in which the clock is behind, and by how many milliseconds. One that
+/// does not answer within `patience` is left out.
+pub async fn lagging(tenants: &Tenants, patience: Duration) -> Vec<(TenantId, u64)> {
+    let hosts = tenants.loaded_hosts();
+    let asking = hosts.iter().map(async |(id, host)| {
+        let stats = timeout(patience, host.stats()).await.ok()?.ok()?;
+        Some((*id, lag_of(&stats)?))
+    });
+    join_all(asking).await.into_iter().flatten().collect()
+}
+
+/// Returns the lag in milliseconds, if the clock is behind.
+pub fn lag_of(stats: &Statistics) -> Option<u64> {
+    stats.clock_behind.then_some(stats.clock_lag)
+}
+
+/// Returns what is wrong and what to do, for people.
+pub fn message(lagging: &[(TenantId, u64)]) -> String {
+    let first = lagging.iter().take(NAMED);
+    let first = first.map(|(id, lag)| format!("{id} ({lag} ms)"));
+    let mut names = first.collect::<Vec<_>>().join(", ");
+    if let Some(more) = lagging.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        names = format!("{names} and {more} more");
+    }
+    format!(
+        "the host's clock is behind the time of the workspaces {names}: set it right, or accept its \
+         time with POST /v1/clock/accept, which ends all sessions of a workspace"
+    )
+}
+
+/// Warns in the log of each workspace in which the clock is behind, once a minute.
+#[derive(Default)]
+pub struct Warnings(Mutex<HashMap<TenantId, Instant>>);
+
+impl Warnings {
+    /// Forgets the workspaces that are not among these, which are loaded.
+    pub fn retain(&self, loaded: impl IntoIterator<Item = TenantId>) {
+        let loaded: HashSet<TenantId> = loaded.into_iter().collect();
+        self.lock().retain(|id, _| loaded.contains(id));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the line for the log, if it is time for one. `lag` is that of a workspace in which the
+    /// clock is behind, in milliseconds.
+    pub fn line(&self, id: TenantId, lag: Option<u64>) -> Option<String> {
+        let mut warned = self.lock();
+        let Some(lag) = lag else {
+            warned.remove(&id);
+            return None;
+        };
+        let now = Instant::now();
+        let last = warned.get(&id);
+        if last.is_some_and(|last| now.duration_since(*last) < WARNED_EVERY) {
+            return None;
+        }
+        warned.insert(id, now);
+        Some(format!(
+            "grants no time: its clock is {lag} ms behind the time of the sessions; set the clock \
+             right, or accept its time with POST /v1/clock/accept"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_is_warned_of_once_a_minute_and_anew_when_it_lags_again() {
+        let warnings = Warnings::default();
+        let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
+        let is_warned = |id, lag| warnings.line(id, lag).is_some();
+        assert!(is_warned(one, Some(61_000)) && is_warned(other, Some(1)));
+        tokio::time::advance(Duration::from_millis(59_999)).await;
+        assert!(!is_warned(one, Some(61_000)));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(is_warned(one, Some(61_000)));
+        assert!(!is_warned(one, None) && is_warned(one, Some(61_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_that_is_unloaded_while_it_lags_is_forgotten() {
+        let warnings = Warnings::default();
+        let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
+        for id in [one, other] {
+            assert!(warnings.line(id, Some(61_000)).is_some());
+        }
+        warnings.retain([other]);
+        assert_eq!(warnings.lock().len(), 1);
+        assert!(warnings.line(other, Some(61_000)).is_none());
+    }
+
+    #[test]
+    fn a_message_names_20_workspaces_at_most() {
+        let lagging = |count: u128| -> Vec<_> {
+            (0..count)
+                .map(|id| (TenantId::new(uuid::Uuid::from_u128(id)), 60_001))
+                .collect()
+        };
+        let twenty = message(&lagging(20));
+        assert!(
+            twenty.contains("00000000-0000-0000-0000-000000000013 (60001 ms):"),
+            "{twenty}"
+        );
+        assert!(message(&lagging(22)).contains(" and 2 more:"));
+    }
+}

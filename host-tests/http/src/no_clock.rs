@@ -1,0 +1,52 @@
+//! What a client is told when the machine's clock shows a time that hyper cannot write.
+//!
+//! hyper prepares its `Date` header whenever it looks after a connection, also where the header is
+//! turned off, and panics at a time before 1970 or after 9999.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::activity::Activity;
+use crate::service::Closing;
+use crate::socket::Socket;
+
+/// 9999-12-31T23:59:59Z, in seconds since 1970.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Whether the machine's clock shows a time that hyper can write.
+pub fn hyper_can_tell_the_time() -> bool {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.is_ok_and(|since| since.as_secs() <= LAST_SECOND)
+}
+
+/// Answers whatever the first request is: 503. Ends when the service closes before there is one.
+pub async fn refuse(
+    mut socket: Socket,
+    activity: &Activity,
+    header_timeout: Duration,
+    closing: Closing,
+) {
+    let mut some = [0; 1_024];
+    let read = tokio::select! {
+        biased;
+        read = timeout(header_timeout, socket.read(&mut some)) => read,
+        () = closing.begun() => return,
+    };
+    // A client that has sent nothing yet does not expect an answer.
+    if !matches!(read, Ok(Ok(read)) if read > 0) {
+        return;
+    }
+    let body = r#"{"error":"unavailable","message":"the clock of this machine is not set"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nCache-Control: no-store\r\nRetry-After: 1\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    if socket.write_all(answer.as_bytes()).await.is_ok() {
+        activity.set_unread();
+        let _ = socket.shutdown().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! The routes of sessions.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use clawdb_session_durable::DurableError;
+use clawdb_session_host::{GuardError, SessionError};
+
+use crate::access::{Admin, Agent, AgentWith, refused_by_the_guard};
+use crate::error::ApiError;
+use crate::form::{GrantForm, RevocationForm, SessionForm};
+use crate::input::{AuthorizeBody, Body, CreateBody, Id};
+use crate::service::Service;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+type Created = Result<(StatusCode, Json<GrantForm>), ApiError>;
+
+pub async fn create(Admin(host): Admin, Body(CreateBody(request)): Body<CreateBody>) -> Created {
+    let grant = host.create(request).await?;
+    Ok((StatusCode::CREATED, Json(grant.into())))
+}
+
+pub async fn delegate(
+    Admin(host): Admin,
+    Id(parent): Id,
+    Body(CreateBody(request)): Body<CreateBody>,
+) -> Created {
+    let grant = host.delegate(parent, request).await?;
+    Ok((StatusCode::CREATED, Json(grant.into())))
+}
+
+pub async fn get(Admin(host): Admin, Id(id): Id) -> Answer<SessionForm> {
+    Ok(Json(host.get(id).await?.into()))
+}
+
+pub async fn refresh(Admin(host): Admin, Id(id): Id) -> Answer<GrantForm> {
+    Ok(Json(host.refresh(id).await?.into()))
+}
+
+pub async fn revoke(Admin(host): Admin, Id(id): Id) -> Answer<RevocationForm> {
+    Ok(Json(host.revoke(id).await?.into()))
+}
+
+pub async fn me(Agent { token, host }: Agent) -> Answer<SessionForm> {
+    let session = host.validate(token).await;
+    Ok(Json(session.map_err(ApiError::of_agent)?.into()))
+}
+
+pub async fn rotate(
+    State(service): State<Arc<Service>>,
+    Agent { token, host }: Agent,
+) -> Answer<GrantForm> {
+    let grant = host.rotate(token.clone()).await;
+    if let Err(DurableError::Session(SessionError::Guard(GuardError::Denied(_)))) = &grant {
+        // The guard denied the presented token or the new one, and the error is the same.
+        refused_by_the_guard(&service, &token).await?;
+    }
+    Ok(Json(grant.map_err(ApiError::of_rotation)?.into()))
+}
+
+pub async fn authorize(
+    State(service): State<Arc<Service>>,
+    with: AgentWith<AuthorizeBody>,
+) -> Answer<SessionForm> {
+    let AgentWith {
+        agent: Agent { token, host },
+        body,
+    } = with;
+    let session = host.authorize(token.clone(), body.scope).await;
+    if let Err(DurableError::Session(SessionError::InvalidArgument(_))) = &session {
+        // The component checks the scope before the token.
+        refused_by_the_guard(&service, &token).await?;
+    }
+    Ok(Json(session.map_err(ApiError::of_agent)?.into()))
+}

@@ -1,0 +1,16 @@
+//! How long a request may take.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::error::ApiError;
+
+/// Answers by itself when there is no answer in time. A stream of events counts as answered when it
+/// begins.
+pub async fn limit(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(limit, next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::timeout().into_response())
+}

@@ -1,0 +1,138 @@
+//! Journals of tenants: the connection, and what is asked of the streams.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_trait::async_trait;
+use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
+use clawdb_session_host::Change;
+
+use crate::contender;
+use crate::options::NatsOptions;
+use crate::scan;
+use crate::stream::{self, Place, within};
+use crate::watches::Watches;
+
+/// The smallest `max_payload` of a server: a record of 300 KiB, its headers, and room.
+const MIN_PAYLOAD: usize = 512 * 1024;
+
+/// Journals of tenants on `JetStream`. See the [crate](crate).
+#[derive(Clone, Debug)]
+pub struct NatsJournal {
+    context: Context,
+    options: NatsOptions,
+    watches: Watches,
+}
+
+impl NatsJournal {
+    /// Connects, and checks what can be checked before there is a tenant. Lost connections come back
+    /// by themselves from then on.
+    ///
+    /// # Errors
+    ///
+    /// `Misconfigured` where the options or the server do not do; `Unavailable` where none answers.
+    pub async fn connect(options: NatsOptions) -> Result<Self, JournalError> {
+        options.check()?;
+        let wrong = |text: String| Err(JournalError::Misconfigured(text));
+        let Ok(servers) = options
+            .url
+            .split(',')
+            .map(|url| url.trim().parse())
+            .collect::<Result<Vec<ServerAddr>, _>>()
+        else {
+            return wrong("the URL of a server is nats://host:port".into());
+        };
+
+        let mut how = ConnectOptions::new()
+            .name("clawdb-session")
+            .connection_timeout(options.patience)
+            .request_timeout(Some(options.patience))
+            .ping_interval(Duration::from_secs(5))
+            .reconnect_delay_callback(|attempts| {
+                let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
+                Duration::from_millis(10 << exponent)
+            });
+        if let Some((user, password)) = servers
+            .iter()
+            .find_map(|server| Some((server.username()?, server.password()?)))
+        {
+            how = how.user_and_password(user.into(), password.into());
+        }
+        let client = match within(options.patience, how.connect(servers)).await? {
+            Ok(client) => client,
+            Err(error) => {
+                let text = error.to_string();
+                return match error.kind() {
+                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                        wrong(text)
+                    }
+                    _ => Err(JournalError::Unavailable(text)),
+                };
+            }
+        };
+
+        let server = client.server_info();
+        if !client.is_server_compatible(2, 9, 0) {
+            return wrong(format!(
+                "nats-server is {}: use 2.9 or later",
+                server.version
+            ));
+        }
+        if server.max_payload < MIN_PAYLOAD {
+            return wrong(format!(
+                "the server's max_payload is {}: set max_payload: 1MB",
+                server.max_payload
+            ));
+        }
+        let mut context = jetstream::new(client);
+        context.set_timeout(options.patience);
+        stream::check_account(&context, options.patience).await?;
+        Ok(Self {
+            context,
+            options,
+            watches: Watches::default(),
+        })
+    }
+
+    fn place(&self, tenant: TenantId) -> Place {
+        Place::new(&self.options.prefix, tenant)
+    }
+}
+
+#[async_trait]
+impl Journal for NatsJournal {
+    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+        let stream = stream::open(&self.context, self.place(tenant), &self.options).await?;
+        let writer = contender::take_over(tenant, stream, &self.options, &self.watches).await?;
+        Ok(Box::new(writer))
+    }
+
+    async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        match stream::find(&self.context, self.place(tenant), &self.options).await? {
+            Some(stream) => contender::is_held(tenant, &stream, &self.watches).await,
+            None => Ok(false),
+        }
+    }
+
+    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        let place = self.place(tenant);
+        stream::exists(&self.context, &place, self.options.patience).await
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+        stream::tenants(&self.context, &self.options).await
+    }
+
+    async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
+        match stream::find(&self.context, self.place(tenant), &self.options).await? {
+            Some(stream) => scan::record(&stream, key).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+        let stream = stream::find(&self.context, self.place(tenant), &self.options).await?;
+        Ok(Box::new(scan::NatsScan::begin(stream).await?))
+    }
+}

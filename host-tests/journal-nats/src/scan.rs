@@ -1,0 +1,86 @@
+//! Reads the records of a tenant without taking it over.
+
+use async_trait::async_trait;
+use clawdb_session_durable::{JournalError, Scan};
+use clawdb_session_host::Change;
+
+use crate::contender::look;
+use crate::index::Index;
+use crate::message::Record;
+use crate::reader::Reader;
+use crate::stream::TenantStream;
+
+/// How large a page is at most: in records, and about, in bytes of values.
+const PAGE_ROWS: usize = 1_000;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Returns the newest record of a key.
+pub(super) async fn record(
+    stream: &TenantStream,
+    key: &str,
+) -> Result<Option<Change>, JournalError> {
+    let Some(subject) = stream.place.record(key) else {
+        return Ok(None);
+    };
+    let Some(message) = stream.newest(&subject).await? else {
+        return Ok(None);
+    };
+    let record = Record::read(
+        &stream.place,
+        &message.subject,
+        &message.headers,
+        &message.payload,
+        message.sequence,
+    )?;
+    Ok(record.map(|record| record.change))
+}
+
+/// The records of a tenant, up to the message that was the last one at the beginning.
+pub(super) struct NatsScan {
+    /// None: the tenant has no stream, or an empty one.
+    reader: Option<Reader>,
+    /// Which of the records the stream does not count any more: they may be deleted or not.
+    index: Index,
+    /// The page that is being read. It stays here after an error, so that nothing of it is lost.
+    page: Vec<Change>,
+    bytes: usize,
+}
+
+impl NatsScan {
+    pub(super) async fn begin(stream: Option<TenantStream>) -> Result<Self, JournalError> {
+        let mut scan = Self {
+            reader: None,
+            index: Index::default(),
+            page: Vec::new(),
+            bytes: 0,
+        };
+        if let Some(stream) = stream
+            && let seen = look(&stream).await?
+            && let Some(stamp) = seen.stamp
+        {
+            scan.index = Index::new(stamp.kept);
+            scan.reader = Some(Reader::new(stream, seen.last));
+        }
+        Ok(scan)
+    }
+}
+
+#[async_trait]
+impl Scan for NatsScan {
+    async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(Vec::new());
+        };
+        while self.page.len() < PAGE_ROWS && self.bytes < PAGE_BYTES {
+            let Some(record) = reader.next().await? else {
+                break;
+            };
+            if self.index.counts(record.at, record.change.forget_at) {
+                self.bytes = self.bytes.saturating_add(record.change.value.len());
+                self.page.push(record.change);
+            }
+        }
+        self.bytes = 0;
+        Ok(std::mem::take(&mut self.page))
+    }
+}

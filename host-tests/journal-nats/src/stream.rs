@@ -1,0 +1,417 @@
+//! A tenant's stream: what it is called, how it has to be set, and the few requests that are made of it.
+//! Each of them ends in a bounded time.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{
+    AccountErrorKind, CreateStreamErrorKind, GetStreamErrorKind, Publish, PublishErrorKind,
+};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy,
+    StorageType, Stream,
+};
+use clawdb_session_durable::{JournalError, TenantId};
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::options::NatsOptions;
+
+/// Where a tenant is: the names of its stream and subjects.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    stream: String,
+    /// What all its subjects begin with, without the dot.
+    subjects: String,
+}
+
+impl Place {
+    pub(super) fn new(prefix: &str, tenant: TenantId) -> Self {
+        Self {
+            stream: format!("{prefix}-{}", tenant.workspace().as_simple()),
+            subjects: format!("{prefix}.{tenant}"),
+        }
+    }
+
+    /// The tenant that has a stream of this name. None: it is no tenant's, or of another prefix.
+    fn tenant(prefix: &str, stream: &str) -> Option<TenantId> {
+        let digits = stream.strip_prefix(prefix)?.strip_prefix('-')?;
+        let workspace = Uuid::try_parse(digits).ok()?;
+        let tenant = TenantId::new(workspace);
+        (Self::new(prefix, tenant).stream == stream).then_some(tenant)
+    }
+
+    /// The subject of the owner record.
+    pub(super) fn owner(&self) -> String {
+        format!("{}.owner", self.subjects)
+    }
+
+    /// The subject of a record; none if the key is no key: one or more parts of `a-z`, `0-9` and `-`
+    /// with `/` between, at most 64 bytes.
+    pub(super) fn record(&self, key: &str) -> Option<String> {
+        let fits = |part: &str| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        (key.len() <= 64 && key.split('/').all(fits))
+            .then(|| format!("{}.record.{}", self.subjects, key.replace('/', ".")))
+    }
+
+    /// The key of the record that has this subject.
+    pub(super) fn key(&self, subject: &str) -> Option<String> {
+        let rest = subject.strip_prefix(&self.subjects)?;
+        Some(rest.strip_prefix(".record.")?.replace('.', "/"))
+    }
+}
+
+/// What the server said to a message that expected a certain last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is kept, as the next.
+    Taken,
+    /// Another message is the last.
+    Refused,
+}
+
+/// A tenant's stream.
+#[derive(Clone, Debug)]
+pub(super) struct TenantStream {
+    context: Context,
+    handle: Stream<()>,
+    pub(super) place: Place,
+    pub(super) patience: Duration,
+}
+
+/// Whether `JetStream` is there. A server that has just started takes a moment.
+pub(super) async fn check_account(
+    context: &Context,
+    patience: Duration,
+) -> Result<(), JournalError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let Err(error) = within(patience, context.query_account()).await? else {
+            return Ok(());
+        };
+        let off = match error.kind() {
+            AccountErrorKind::JetStream(inner) => matches!(
+                inner.error_code(),
+                ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+            ),
+            AccountErrorKind::JetStreamUnavailable => true,
+            AccountErrorKind::TimedOut | AccountErrorKind::Other => false,
+        };
+        if !off {
+            return Err(unavailable(&error));
+        }
+        if Instant::now() >= deadline {
+            return Err(JournalError::Misconfigured(format!(
+                "JetStream is off ({error}): set jetstream {{ store_dir: ... }}, and enable it for the account"
+            )));
+        }
+        sleep(patience / 20).await;
+    }
+}
+
+/// The stream of a tenant: made where there is none, checked where there is one.
+pub(super) async fn open(
+    context: &Context,
+    place: Place,
+    options: &NatsOptions,
+) -> Result<TenantStream, JournalError> {
+    let wanted = config(&place, options.replicas);
+    let found = within(options.patience, context.get_stream(&place.stream)).await?;
+    let config = match found {
+        Ok(stream) => stream.cached_info().config.clone(),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(inner)
+                if inner.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                create(context, &wanted, options.patience).await?
+            }
+            _ => return Err(unavailable(&error)),
+        },
+    };
+    check(&config, &wanted)?;
+    opened(context, place, options.patience).await
+}
+
+/// The stream of a tenant, where there is one. It is not checked: this is for reading only.
+pub(super) async fn find(
+    context: &Context,
+    place: Place,
+    options: &NatsOptions,
+) -> Result<Option<TenantStream>, JournalError> {
+    if !exists(context, &place, options.patience).await? {
+        return Ok(None);
+    }
+    opened(context, place, options.patience).await.map(Some)
+}
+
+async fn opened(
+    context: &Context,
+    place: Place,
+    patience: Duration,
+) -> Result<TenantStream, JournalError> {
+    let handle = context.get_stream_no_info(place.stream.as_str());
+    let handle = within(patience, handle)
+        .await?
+        .map_err(|error| unavailable(&error))?;
+    Ok(TenantStream {
+        context: context.clone(),
+        handle,
+        place,
+        patience,
+    })
+}
+
+/// The tenants that have streams, in the order of their ids.
+pub(super) async fn tenants(
+    context: &Context,
+    options: &NatsOptions,
+) -> Result<Vec<TenantId>, JournalError> {
+    let mut names = context.stream_names();
+    let mut tenants = BTreeSet::new();
+    while let Some(name) = within(options.patience, names.next()).await? {
+        let name = name.map_err(|error| unavailable(&error))?;
+        tenants.extend(Place::tenant(&options.prefix, &name));
+    }
+    Ok(tenants.into_iter().collect())
+}
+
+/// Whether the tenant has a stream.
+pub(super) async fn exists(
+    context: &Context,
+    place: &Place,
+    patience: Duration,
+) -> Result<bool, JournalError> {
+    match within(patience, context.get_stream(&place.stream)).await? {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(inner)
+                if inner.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(false)
+            }
+            _ => Err(unavailable(&error)),
+        },
+    }
+}
+
+async fn create(
+    context: &Context,
+    wanted: &Config,
+    patience: Duration,
+) -> Result<Config, JournalError> {
+    let error = match within(patience, context.create_stream(wanted)).await? {
+        Ok(stream) => return Ok(stream.cached_info().config.clone()),
+        Err(error) => error,
+    };
+    let CreateStreamErrorKind::JetStream(inner) = error.kind() else {
+        return Err(unavailable(&error));
+    };
+    match inner.error_code() {
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => Err(JournalError::Misconfigured(format!(
+            "the server is no part of a cluster, and there are to be {} replicas: cluster three \
+             servers, or accept one replica with allow_single",
+            wanted.num_replicas
+        ))),
+        ErrorCode::STREAM_SUBJECT_OVERLAP | ErrorCode::STREAM_NAME_EXIST => {
+            Err(JournalError::Misconfigured(format!(
+                "another stream is in the way of {}: {inner}",
+                wanted.name
+            )))
+        }
+        _ => Err(unavailable(&inner)),
+    }
+}
+
+/// How a stream is made. Nothing is ever dropped for age, number or size: what does not fit is refused.
+fn config(place: &Place, replicas: usize) -> Config {
+    Config {
+        name: place.stream.clone(),
+        subjects: vec![format!("{}.>", place.subjects)],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        max_messages: -1,
+        max_bytes: -1,
+        max_messages_per_subject: 1,
+        max_message_size: -1,
+        max_consumers: -1,
+        max_age: Duration::ZERO,
+        ..Config::default()
+    }
+}
+
+/// Refuses a stream that could lose something, or that does not keep what we give it.
+fn check(found: &Config, wanted: &Config) -> Result<(), JournalError> {
+    let faults = [
+        (found.subjects != wanted.subjects, "subjects"),
+        (found.retention != wanted.retention, "retention"),
+        (found.discard != wanted.discard, "discard"),
+        (found.storage != wanted.storage, "storage"),
+        (found.num_replicas < wanted.num_replicas, "num_replicas"),
+        (found.max_messages > 0, "max_msgs"),
+        (found.max_bytes > 0, "max_bytes"),
+        (
+            found.max_messages_per_subject != wanted.max_messages_per_subject,
+            "max_msgs_per_subject",
+        ),
+        (found.max_message_size > 0, "max_msg_size"),
+        (found.max_age != Duration::ZERO, "max_age"),
+        (found.discard_new_per_subject, "discard_new_per_subject"),
+        (found.allow_rollup, "allow_rollup_hdrs"),
+        (found.no_ack, "no_ack"),
+        (found.sealed, "sealed"),
+        (found.deny_delete, "deny_delete"),
+        (found.mirror.is_some(), "mirror"),
+        (found.sources.is_some(), "sources"),
+    ];
+    let names: Vec<&str> = faults
+        .into_iter()
+        .filter_map(|(wrong, name)| wrong.then_some(name))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(JournalError::Misconfigured(format!(
+        "the stream {} has settings that could lose records: {}. A new stream is made as it has to be; \
+         this one has to be set so, with num_replicas {} at least",
+        found.name,
+        names.join(", "),
+        wanted.num_replicas,
+    )))
+}
+
+impl TenantStream {
+    /// The handle, for consumers.
+    pub(super) fn handle(&self) -> &Stream<()> {
+        &self.handle
+    }
+
+    /// The sequence number of the last message; 0 in an empty stream.
+    ///
+    /// A server that has just lost the lead may tell an old one. That does no harm: what expects it is
+    /// refused.
+    pub(super) async fn last(&self) -> Result<u64, JournalError> {
+        let info = within(self.patience, self.handle.get_info())
+            .await?
+            .map_err(|error| unavailable(&error))?;
+        Ok(info.state.last_sequence)
+    }
+
+    /// The message with this number, if there is still one.
+    pub(super) async fn message(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<StreamMessage>, JournalError> {
+        match within(self.patience, self.handle.get_raw_message(sequence)).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// The newest message of a subject, if there is one.
+    pub(super) async fn newest(
+        &self,
+        subject: &str,
+    ) -> Result<Option<StreamMessage>, JournalError> {
+        let newest = self.handle.get_last_raw_message_by_subject(subject);
+        match within(self.patience, newest).await? {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Publishes a message that is to be the next after `last`.
+    ///
+    /// After `Unavailable` it is open whether it was taken, or will be.
+    pub(super) async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        last: u64,
+    ) -> Result<Answer, JournalError> {
+        let message = Publish::build()
+            .payload(body.into())
+            .headers(headers)
+            .expected_stream(&self.place.stream)
+            .expected_last_sequence(last);
+        let answer = within(self.patience, async {
+            self.context.send_publish(subject, message).await?.await
+        })
+        .await?;
+        match answer {
+            Ok(ack) if ack.sequence == last.saturating_add(1) && !ack.duplicate => {
+                Ok(Answer::Taken)
+            }
+            Ok(ack) => Err(JournalError::Damaged(format!(
+                "the stream {} took the message after {last} as {}",
+                self.place.stream, ack.sequence
+            ))),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(Answer::Refused)
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Deletes the message with this number. It is no error if there is none.
+    pub(super) async fn delete(&self, sequence: u64) -> Result<(), JournalError> {
+        #[derive(Deserialize)]
+        struct Deleted {
+            #[allow(dead_code, reason = "its presence tells success from an error")]
+            success: bool,
+        }
+        let request = json!({ "seq": sequence, "no_erase": true });
+        let subject = format!("STREAM.MSG.DELETE.{}", self.place.stream);
+        let answer: Response<Deleted> =
+            within(self.patience, self.context.request(subject, &request))
+                .await?
+                .map_err(|error| unavailable(&error))?;
+        match answer {
+            Response::Ok(_) => Ok(()),
+            // A code of 4xx or 500 with this description: it was gone.
+            Response::Err { error } if error.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => {
+                Ok(())
+            }
+            Response::Err { error } => {
+                if self.message(sequence).await?.is_none() {
+                    return Ok(());
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+}
+
+/// Waits for so long and no longer. The client itself waits without a bound where its queue is full.
+pub(super) async fn within<T>(
+    patience: Duration,
+    answer: impl IntoFuture<Output = T, IntoFuture: Future<Output = T>>,
+) -> Result<T, JournalError> {
+    // A little more than the client's own bound, which knows better what it waited for.
+    timeout(patience + patience / 10, answer.into_future())
+        .await
+        .map_err(|_| JournalError::Unavailable("no answer from the server".into()))
+}
+
+/// What the client says, as the port's error.
+pub(super) fn unavailable(error: &dyn std::error::Error) -> JournalError {
+    JournalError::Unavailable(error.to_string())
+}

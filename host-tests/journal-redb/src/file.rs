@@ -1,0 +1,316 @@
+//! The file of the embedded journal: its tables and its transactions.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use clawdb_session_durable::{JournalError, Lease, TenantId};
+use clawdb_session_host::Change;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
+use uuid::Uuid;
+
+use crate::opening::{guarded, open, open_existing};
+use crate::tables::{DUE, OWNERS, RECORDS};
+use crate::work::{Answer, Cursor, Number, Work};
+
+/// Stands for a record that is never to be forgotten.
+const NEVER: u64 = u64::MAX;
+/// How many records whose time has come one append drops.
+const MAX_FORGOTTEN: usize = 64;
+/// How large a page of a reading is, about.
+const PAGE_ROWS: usize = 1_000;
+/// How many tenants are listed at a time.
+const PAGE_TENANTS: usize = 10_000;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What came of it, unless the file failed.
+type Outcome = Result<Answer, JournalError>;
+
+/// The file, opened again when it has failed.
+pub(super) struct JournalFile {
+    path: PathBuf,
+    database: Option<Database>,
+    leases: HashMap<TenantId, Lease>,
+}
+
+impl JournalFile {
+    pub fn open(path: PathBuf) -> Result<Self, JournalError> {
+        let database = guarded(&path, || open(&path))?;
+        Ok(Self {
+            path,
+            database: Some(database),
+            leases: HashMap::new(),
+        })
+    }
+
+    /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
+    /// the others alone; when the file fails, nobody is told that anything was done.
+    pub fn work(&mut self, works: &[&Work]) -> (Vec<Outcome>, bool) {
+        match self.try_work(works) {
+            Ok(done) => done,
+            Err(error) => (works.iter().map(|_| Err(error.clone())).collect(), false),
+        }
+    }
+
+    fn try_work(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        self.work_on_open(works).inspect_err(|_| {
+            // At once, because another process can take the file while it is closed.
+            let _ = self.reopen();
+        })
+    }
+
+    /// After an I/O error redb does nothing more until the file is opened again. While that fails
+    /// nobody here has a lease: somebody else may have the file.
+    fn reopen(&mut self) -> Result<(), JournalError> {
+        let broken = self.database.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        match guarded(&self.path, || open_existing(&self.path)) {
+            Ok(database) => {
+                self.database = Some(database);
+                Ok(())
+            }
+            Err(error) => {
+                self.leases.drain().for_each(|(_, lease)| lease.end());
+                Err(error)
+            }
+        }
+    }
+
+    fn work_on_open(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+        let Some(database) = &self.database else {
+            let reason = format!("{} is closed", self.path.display());
+            return Err(JournalError::Unavailable(reason));
+        };
+        let writes = works
+            .iter()
+            .any(|work| matches!(work, Work::TakeOver(_) | Work::Append { .. }));
+        let mut outcomes = if writes {
+            guarded(&self.path, || Ok(Ok(write(database, works)?)))?
+        } else {
+            works.iter().map(|_| Ok(Answer::Done)).collect()
+        };
+        // Only what is on the disk is read, and only who is on the disk has the lease.
+        for (work, outcome) in works.iter().zip(&mut outcomes) {
+            match work {
+                Work::Read(tenant, cursor) => {
+                    *outcome = Ok(guarded(&self.path, || read(database, *tenant, cursor))?);
+                }
+                Work::Has(tenant) => {
+                    *outcome = Ok(guarded(&self.path, || has(database, *tenant))?);
+                }
+                Work::Tenants(after) => {
+                    *outcome = Ok(guarded(&self.path, || tenants(database, *after))?);
+                }
+                Work::Record(tenant, key) => {
+                    *outcome = Ok(guarded(&self.path, || record(database, *tenant, key))?);
+                }
+                Work::TakeOver(tenant) => {
+                    if let Ok(Answer::Taken(_, lease, _)) = outcome
+                        && let Some(before) = self.leases.insert(*tenant, lease.clone())
+                    {
+                        before.end();
+                    }
+                }
+                Work::Append { .. } => {}
+            }
+        }
+        Ok((outcomes, writes))
+    }
+}
+
+fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    // The second sync says that the first one went through. Without it, redb takes damage to what was
+    // written last for a write that was cut off, and falls back to the transaction before.
+    transaction.set_two_phase_commit(true);
+    let mut outcomes = Vec::with_capacity(works.len());
+    {
+        let mut tables = Tables {
+            records: transaction.open_table(RECORDS)?,
+            due: transaction.open_table(DUE)?,
+            owners: transaction.open_table(OWNERS)?,
+        };
+        for work in works {
+            outcomes.push(match work {
+                Work::TakeOver(tenant) => Ok(tables.take_over(*tenant)?),
+                Work::Append {
+                    tenant,
+                    number,
+                    changes,
+                    now,
+                } => tables.append(*tenant, *number, changes, *now)?,
+                Work::Read(..) | Work::Has(_) | Work::Tenants(_) | Work::Record(..) => {
+                    Ok(Answer::Done)
+                }
+            });
+        }
+    }
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+struct Tables<'a> {
+    records: Table<'a, &'static [u8], (u64, u64, &'static [u8])>,
+    due: Table<'a, &'static [u8], ()>,
+    owners: Table<'a, &'static [u8], (u64, u64)>,
+}
+
+impl Tables<'_> {
+    fn owner(&self, tenant: TenantId) -> Result<(Number, u64), redb::Error> {
+        let owner = self.owners.get(prefix(tenant).as_slice())?;
+        Ok(owner.map_or((0, 0), |owner| owner.value()))
+    }
+
+    fn take_over(&mut self, tenant: TenantId) -> Result<Answer, redb::Error> {
+        let (number, len) = self.owner(tenant)?;
+        let number = number.saturating_add(1);
+        self.owners
+            .insert(prefix(tenant).as_slice(), (number, len))?;
+        Ok(Answer::Taken(number, Lease::for_good(), len))
+    }
+
+    fn append(
+        &mut self,
+        tenant: TenantId,
+        number: Number,
+        changes: &[Change],
+        now: u64,
+    ) -> Result<Outcome, redb::Error> {
+        let (owner, mut len) = self.owner(tenant)?;
+        if owner != number {
+            let reason = "another writer of this file has taken it over";
+            return Ok(Err(JournalError::Fenced(reason.into())));
+        }
+        for change in changes {
+            let key = change.key.as_bytes();
+            let is_new = !self.forget(tenant, key)?;
+            len = len.saturating_add(is_new.into());
+            let forget_at = change.forget_at.unwrap_or(NEVER);
+            let record = (change.sequence, forget_at, change.value.as_bytes());
+            self.records.insert(join(tenant, key).as_slice(), record)?;
+            if forget_at != NEVER {
+                let due = due_key(tenant, forget_at, key);
+                self.due.insert(due.as_slice(), ())?;
+            }
+        }
+        for key in self.due_by(tenant, now)? {
+            let was_there = self.forget(tenant, &key)?;
+            len = len.saturating_sub(was_there.into());
+        }
+        self.owners
+            .insert(prefix(tenant).as_slice(), (number, len))?;
+        Ok(Ok(Answer::Done))
+    }
+
+    /// Takes a record out; tells whether there was one.
+    fn forget(&mut self, tenant: TenantId, key: &[u8]) -> Result<bool, redb::Error> {
+        let removed = self.records.remove(join(tenant, key).as_slice())?;
+        let Some(forget_at) = removed.map(|record| record.value().1) else {
+            return Ok(false);
+        };
+        if forget_at != NEVER {
+            let due = due_key(tenant, forget_at, key);
+            self.due.remove(due.as_slice())?;
+        }
+        Ok(true)
+    }
+
+    /// The keys of some records whose time has come.
+    fn due_by(&self, tenant: TenantId, now: u64) -> Result<Vec<Vec<u8>>, redb::Error> {
+        let from = due_key(tenant, 0, &[]);
+        let to = due_key(tenant, now.saturating_add(1), &[]);
+        let due = self.due.range(from.as_slice()..to.as_slice())?;
+        let keys = due.take(MAX_FORGOTTEN).map(|entry| {
+            let (key, _) = entry?;
+            Ok(key.value().get(from.len()..).unwrap_or_default().to_vec())
+        });
+        keys.collect()
+    }
+}
+
+fn has(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
+    let owners = database.begin_read()?.open_table(OWNERS)?;
+    let owner = owners.get(prefix(tenant).as_slice())?;
+    Ok(Ok(Answer::Known(owner.is_some())))
+}
+
+fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb::Error> {
+    let owners = database.begin_read()?.open_table(OWNERS)?;
+    // Each key has 16 bytes, so the next one is after that key with another byte.
+    let from = after.map_or_else(Vec::new, |after| join(after, &[0]));
+    let mut tenants = Vec::new();
+    for owner in owners.range(from.as_slice()..)?.take(PAGE_TENANTS) {
+        let (key, _) = owner?;
+        let Ok(workspace) = Uuid::from_slice(key.value()) else {
+            return Ok(Err(JournalError::Damaged("a tenant has no id".into())));
+        };
+        tenants.push(TenantId::new(workspace));
+    }
+    Ok(Ok(Answer::Tenants(tenants)))
+}
+
+fn record(database: &Database, tenant: TenantId, key: &str) -> Result<Outcome, redb::Error> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    let found = records.get(join(tenant, key.as_bytes()).as_slice())?;
+    let found = found.map(|record| change(key.as_bytes(), record.value()));
+    Ok(found.transpose().map(Answer::Record))
+}
+
+/// A record as the port has it.
+fn change(key: &[u8], record: (u64, u64, &[u8])) -> Result<Change, JournalError> {
+    let (sequence, forget_at, value) = record;
+    let text = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).map(str::to_owned);
+        text.map_err(|_| JournalError::Damaged("a record is no text".into()))
+    };
+    Ok(Change {
+        sequence,
+        key: text(key)?,
+        value: text(value)?,
+        forget_at: (forget_at != NEVER).then_some(forget_at),
+    })
+}
+
+fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
+    let records = database.begin_read()?.open_table(RECORDS)?;
+    let prefix = prefix(tenant);
+    let mut from = join(tenant, &cursor.0);
+    if !cursor.0.is_empty() {
+        // Behind that key, before all that begin with it.
+        from.push(0);
+    }
+    let (mut changes, mut bytes, mut next): (Vec<Change>, _, _) = (Vec::new(), 0_usize, None);
+    for record in records.range(from.as_slice()..)? {
+        let (key, record) = record?;
+        let Some(key) = key.value().strip_prefix(&prefix) else {
+            break;
+        };
+        if changes.len() >= PAGE_ROWS || bytes >= PAGE_BYTES {
+            next = changes.last().map(|last| Cursor(last.key.clone().into()));
+            break;
+        }
+        let change = match change(key, record.value()) {
+            Ok(change) => change,
+            Err(error) => return Ok(Err(error)),
+        };
+        bytes = bytes.saturating_add(change.value.len());
+        changes.push(change);
+    }
+    Ok(Ok(Answer::Page(changes, next)))
+}
+
+fn prefix(tenant: TenantId) -> [u8; 16] {
+    tenant.workspace().into_bytes()
+}
+
+fn join(tenant: TenantId, key: &[u8]) -> Vec<u8> {
+    [&prefix(tenant), key].concat()
+}
+
+fn due_key(tenant: TenantId, forget_at: u64, key: &[u8]) -> Vec<u8> {
+    [&prefix(tenant)[..], &forget_at.to_be_bytes(), key].concat()
+}

@@ -1,0 +1,179 @@
+//! Opening the file of the embedded journal, or making it, and what its errors mean.
+
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use clawdb_session_durable::JournalError;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, ReadableDatabase, TableDefinition};
+
+use crate::tables::{DUE, OWNERS, RECORDS};
+
+/// What the file is.
+const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+/// What every file of redb begins with.
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+/// The format of the file.
+const FORMAT: u64 = 1;
+
+/// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
+/// empty file is never taken for a journal without records.
+pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+    if let Err(error) = check(path) {
+        return Ok(Err(error));
+    }
+    if path.try_exists()? {
+        return open_existing(path);
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    // Nobody else's to read: there are handles in it that can revoke.
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).write(true).truncate(false);
+    let file = options.mode(0o600).open(&unfinished)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(redb::Error::DatabaseAlreadyOpen),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+        Ok(()) => {}
+    }
+    // Only who has the lock gives the file its name. So either it has it by now, and may be the one
+    // that was locked here, or nobody gives it but this one.
+    if path.try_exists()? {
+        drop(file);
+        return open_existing(path);
+    }
+    let database = make(file)?;
+    fs::rename(&unfinished, path)?;
+    fs::File::open(folder_of(path))?.sync_all()?;
+    Ok(Ok(database))
+}
+
+/// Checks, without opening a journal, whether the path is one or can become one.
+pub(super) fn check(path: &Path) -> Result<(), JournalError> {
+    let wrong = |text: String| Err(JournalError::Misconfigured(text));
+    let name = path.display();
+    match fs::metadata(path) {
+        Ok(about) if about.is_dir() => {
+            return wrong(format!("{name} is a directory, and a journal is a file"));
+        }
+        Ok(about) if !about.is_file() => return wrong(format!("{name} is not a regular file")),
+        Ok(_) => return begins_as_a_journal(path),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+        Err(error) => return Err(unavailable(path, &error)),
+    }
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+        return wrong(format!(
+            "there is no directory {name}, and a journal is a file"
+        ));
+    }
+    let folder = folder_of(path);
+    match fs::metadata(folder) {
+        Ok(about) if about.is_dir() => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => wrong(format!(
+            "{name} cannot be made: there is no directory {}",
+            folder.display()
+        )),
+        Ok(_) => wrong(format!(
+            "{name} cannot be made: {} is not a directory",
+            folder.display()
+        )),
+        Err(error) => Err(unavailable(folder, &error)),
+    }
+}
+
+/// Checks that a file can be read and written, and begins as a journal does.
+fn begins_as_a_journal(path: &Path) -> Result<(), JournalError> {
+    let mut beginning = Vec::new();
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let read = file.and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning));
+    read.map_err(|error| unavailable(path, &error))?;
+    if beginning.is_empty() {
+        return Err(damaged(path, "it is empty"));
+    }
+    if beginning != MAGIC {
+        return Err(damaged(path, "it does not begin as a journal does"));
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
+fn make(file: fs::File) -> Result<Database, redb::Error> {
+    // Whoever began it before did not come to an end.
+    file.set_len(0)?;
+    let database = builder().create_with_backend(FileBackend::new(file)?)?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(DUE)?;
+    transaction.open_table(OWNERS)?;
+    transaction.commit()?;
+    Ok(database)
+}
+
+pub(super) fn open_existing(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+    if fs::metadata(path)?.len() == 0 {
+        return Ok(Err(damaged(path, "it is empty")));
+    }
+    let database = builder().open(path)?;
+    let about = database.begin_read()?.open_table(ABOUT)?;
+    let format = about.get("format")?.map(|format| format.value());
+    if format == Some(FORMAT) {
+        return Ok(Ok(database));
+    }
+    let format = format.unwrap_or_default();
+    let reason = format!("its format is {format}, and {FORMAT} is the one that is known here");
+    Ok(Err(damaged(path, &reason)))
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+/// What came of work on the file, whatever way it failed: redb panics where a file contradicts itself.
+pub(super) fn guarded<T>(
+    path: &Path,
+    work: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
+) -> Result<T, JournalError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(failed(path, &error)),
+        Err(_) => Err(damaged(path, "it contradicts itself")),
+    }
+}
+
+fn failed(path: &Path, error: &redb::Error) -> JournalError {
+    let unreadable = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
+    match error {
+        redb::Error::DatabaseAlreadyOpen => {
+            JournalError::Fenced(format!("{} is open in another process", path.display()))
+        }
+        redb::Error::Io(error) if unreadable.contains(&error.kind()) => {
+            damaged(path, &error.to_string())
+        }
+        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            JournalError::Unavailable(format!("{}: {error}", path.display()))
+        }
+        error => damaged(path, &error.to_string()),
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> JournalError {
+    JournalError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+fn damaged(path: &Path, reason: &str) -> JournalError {
+    JournalError::Damaged(format!("{}: {reason}", path.display()))
+}

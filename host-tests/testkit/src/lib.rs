@@ -1,0 +1,25 @@
+//! What tests of the `clawdb:session` component and of its hosts share.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `control` | a guard that can be made to wait, refuse and lie: [`ControlledGuard`] |
+//! | `clock`, `entropy` | time and random bytes that tests control: [`ManualClock`], [`ControlledEntropy`] |
+//! | `exec` | conversations in JSON, also the command line's scripting interface: [`Conversation`] |
+//! | `vectors` | conversations that the component must answer so, on any guard: [`Vector`] |
+//! | [`scene`] | an instance with a guard, a clock and a random source under control |
+//! | `nats_server` (feature `servers`) | NATS servers that are killed, stopped and started again |
+
+mod clock;
+mod control;
+mod entropy;
+mod exec;
+#[cfg(feature = "servers")]
+pub mod nats_server;
+pub mod scene;
+mod vectors;
+
+pub use clock::ManualClock;
+pub use control::{ControlledGuard, GuardCalls, GuardFunction, GuardMode};
+pub use entropy::{ControlledEntropy, EntropyMode};
+pub use exec::{CONTROLLED_START, Conversation};
+pub use vectors::{Head, Mismatch, Vector};

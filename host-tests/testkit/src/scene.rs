@@ -1,0 +1,404 @@
+//! What a test plays in: an instance of the component with a guard, a clock and a random source
+//! under control.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::{
+    CallError, Claims, Clock, Config, CreateRequest, Denial, EndReason, Event, EventKind, Grant,
+    Guard, GuardError, GuardResult, HostOptions, Instant, IssueRequest, IssuedToken, Page,
+    Revocation, Session, SessionEngine, SessionError, SessionHost, Statistics,
+};
+use futures::poll;
+
+use crate::clock::ManualClock;
+use crate::control::{ControlledGuard, GuardFunction, GuardMode};
+use crate::entropy::ControlledEntropy;
+use crate::exec::CONTROLLED_START;
+
+pub const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
+pub const OTHER_AGENT: &str = "0a9e0000-0000-4000-8000-000000000002";
+/// A session that there never was.
+pub const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Compiled once for all tests.
+pub fn engine() -> &'static SessionEngine {
+    static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
+    ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
+}
+
+pub struct Scene {
+    pub host: SessionHost,
+    pub guard: Arc<ControlledGuard>,
+    /// What stands behind `guard`.
+    pub tokens: Arc<PlainGuard>,
+    pub clock: Arc<ManualClock>,
+    pub entropy: Arc<ControlledEntropy>,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+        let tokens = Arc::new(PlainGuard::default());
+        let guard = Arc::new(ControlledGuard::new(tokens.clone()));
+        let entropy = Arc::new(ControlledEntropy::default());
+        Self::over(clock, tokens, guard, entropy).await
+    }
+
+    /// Another instance, without sessions, over the same guard, clock and random source.
+    pub async fn another(&self, config: Config) -> Self {
+        let (clock, tokens) = (self.clock.clone(), self.tokens.clone());
+        let scene = Self::over(clock, tokens, self.guard.clone(), self.entropy.clone()).await;
+        let configured = scene.host.configure(config).await;
+        configured.expect("the configuration is accepted");
+        scene
+    }
+
+    async fn over(
+        clock: Arc<ManualClock>,
+        tokens: Arc<PlainGuard>,
+        guard: Arc<ControlledGuard>,
+        entropy: Arc<ControlledEntropy>,
+    ) -> Self {
+        let options = HostOptions {
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            guard_deadline: None,
+            ..HostOptions::with_shared_guard(guard.clone())
+        };
+        let host = SessionHost::start(engine(), options)
+            .await
+            .expect("the component starts");
+        Self {
+            host,
+            guard,
+            tokens,
+            clock,
+            entropy,
+        }
+    }
+
+    pub async fn configured(config: Config) -> Self {
+        let scene = Self::new().await;
+        scene
+            .host
+            .configure(config)
+            .await
+            .expect("the configuration is accepted");
+        scene
+    }
+
+    /// A session of [`AGENT`] that lives for 60 s.
+    pub async fn session(&self) -> Grant {
+        self.session_of(AGENT).await
+    }
+
+    pub async fn session_of(&self, agent: &str) -> Grant {
+        self.host
+            .create(request(agent))
+            .await
+            .expect("a session is created")
+    }
+
+    /// A session out of another one, for [`OTHER_AGENT`], with nothing that the request does not ask.
+    pub async fn child(&self, parent: &Grant) -> Grant {
+        self.delegated(parent, request(OTHER_AGENT)).await
+    }
+
+    pub async fn delegated(&self, parent: &Grant, request: CreateRequest) -> Grant {
+        let child = self.host.delegate(&*parent.session.id, request).await;
+        child.expect("a session is delegated")
+    }
+
+    /// Begins a call that comes to wait for the held guard, so that what follows overlaps it.
+    pub async fn start<T>(&self, call: impl Future<Output = T> + Send + 'static) -> InFlight<T> {
+        let mut call: InFlight<T> = Box::pin(call);
+        assert!(
+            poll!(&mut call).is_pending(),
+            "the call was to be sent and to wait"
+        );
+        self.host.settle().await.expect("the instance runs");
+        assert!(
+            poll!(&mut call).is_pending(),
+            "the call was to wait for the guard"
+        );
+        call
+    }
+
+    pub async fn start_create(&self, request: CreateRequest) -> InFlight<Result<Grant, CallError>> {
+        let host = self.host.clone();
+        self.start(async move { host.create(request).await }).await
+    }
+
+    pub async fn start_delegate(
+        &self,
+        parent: &Grant,
+        request: CreateRequest,
+    ) -> InFlight<Result<Grant, CallError>> {
+        let (host, id) = (self.host.clone(), parent.session.id.clone());
+        self.start(async move { host.delegate(id, request).await })
+            .await
+    }
+
+    pub async fn start_rotate(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
+        let (host, token) = (self.host.clone(), grant.token.clone());
+        self.start(async move { host.rotate(token).await }).await
+    }
+
+    pub async fn start_refresh(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
+        let (host, id) = (self.host.clone(), grant.session.id.clone());
+        self.start(async move { host.refresh(id).await }).await
+    }
+
+    pub async fn start_validate(&self, grant: &Grant) -> InFlight<Result<Session, CallError>> {
+        let (host, token) = (self.host.clone(), grant.token.clone());
+        self.start(async move { host.validate(token).await }).await
+    }
+
+    pub async fn start_revoke(&self, grant: &Grant) -> InFlight<Result<Revocation, CallError>> {
+        let (host, id) = (self.host.clone(), grant.session.id.clone());
+        self.start(async move { host.revoke(id).await }).await
+    }
+
+    pub fn hold(&self, function: GuardFunction) {
+        self.guard.set(function, GuardMode::Hold);
+    }
+
+    /// Lets all calls of the guard go on.
+    pub fn release(&self) {
+        self.guard.set_all(GuardMode::Ok);
+    }
+
+    pub fn advance(&self, seconds: f64) {
+        if seconds < 0.0 {
+            self.clock.rewind(Duration::from_secs_f64(-seconds));
+        } else {
+            self.clock.advance(Duration::from_secs_f64(seconds));
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.now_millis()
+    }
+
+    pub async fn stats(&self) -> Statistics {
+        self.host.stats().await.expect("the instance runs")
+    }
+
+    pub async fn events(&self) -> Vec<Event> {
+        self.host
+            .poll_events(0, 1_000)
+            .await
+            .expect("events are given")
+            .events
+    }
+
+    /// How the session ended, once for each terminal event.
+    pub async fn ends_of(&self, session_id: &str) -> Vec<EndReason> {
+        let events = self
+            .events()
+            .await
+            .into_iter()
+            .filter(|event| event.session_id == session_id);
+        events
+            .filter_map(|event| match event.kind {
+                EventKind::Ended(reason) => Some(reason),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Which attempts with the session were refused, in order.
+    pub async fn denials_of(&self, session_id: &str) -> Vec<Denial> {
+        let events = self.events().await.into_iter();
+        let of_session = events.filter(|event| event.session_id == session_id);
+        of_session
+            .filter_map(|event| match event.kind {
+                EventKind::Denied(denial) => Some(denial),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub async fn rotate(&self, grant: &Grant) -> Result<Grant, SessionError> {
+        match self.host.rotate(&*grant.token).await {
+            Ok(rotated) => Ok(rotated),
+            Err(CallError::Session(error)) => Err(error),
+            Err(CallError::Host(error)) => panic!("{error}"),
+        }
+    }
+
+    pub async fn validate(&self, grant: &Grant) -> Result<(), SessionError> {
+        match self.host.validate(&*grant.token).await {
+            Ok(session) => {
+                assert_eq!(session.id, grant.session.id);
+                Ok(())
+            }
+            Err(CallError::Session(error)) => Err(error),
+            Err(CallError::Host(error)) => panic!("{error}"),
+        }
+    }
+
+    pub async fn ids_of(&self, agent: &str) -> Vec<String> {
+        let page = Page {
+            cursor: None,
+            limit: None,
+        };
+        let page = self
+            .host
+            .list_for_agent(agent, page)
+            .await
+            .expect("a page is given");
+        page.sessions
+            .into_iter()
+            .map(|session| session.id)
+            .collect()
+    }
+}
+
+pub type InFlight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+pub fn request(agent: &str) -> CreateRequest {
+    CreateRequest {
+        agent_id: agent.into(),
+        role: "worker".into(),
+        scopes: vec!["memory:read".into(), "tool:search".into()],
+        task_type: None,
+        expires_in: Some(60),
+        metadata: None,
+        max_uses: None,
+    }
+}
+
+pub fn at(seconds: i64) -> Instant {
+    Instant {
+        seconds,
+        nanoseconds: 0,
+    }
+}
+
+/// The component's error of a call that it refused.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, CallError>) -> SessionError {
+    match answer {
+        Err(CallError::Session(error)) => error,
+        answer => panic!("a refusal was expected, not {answer:?}"),
+    }
+}
+
+/// The field of an `invalid-argument`.
+pub fn invalid_field<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String {
+    match refusal(answer) {
+        SessionError::InvalidArgument(argument) => {
+            assert!(!argument.reason.is_empty());
+            argument.field
+        }
+        error => panic!("an invalid argument was expected, not {error:?}"),
+    }
+}
+
+/// A change of what the guard answers.
+type Twist = Box<dyn FnOnce(IssuedToken) -> IssuedToken + Send>;
+
+/// A guard whose tokens are numbered, that remembers all it was asked, and that can be made to
+/// answer anything.
+#[derive(Default)]
+pub struct PlainGuard(Mutex<Plain>);
+
+#[derive(Default)]
+struct Plain {
+    requests: Vec<IssueRequest>,
+    claims: HashMap<String, Claims>,
+    revoked: Vec<String>,
+    twists: VecDeque<Twist>,
+    unrevocable: HashSet<String>,
+    claims_expire: Option<u64>,
+}
+
+impl PlainGuard {
+    /// What tokens were asked for, in order.
+    pub fn requests(&self) -> Vec<IssueRequest> {
+        self.lock().requests.clone()
+    }
+
+    /// The handle that a token was issued under.
+    pub fn handle_of(&self, token: &str) -> String {
+        self.lock().claims[token].handle.clone()
+    }
+
+    /// The handles that were revoked, in order.
+    pub fn revoked(&self) -> Vec<String> {
+        self.lock().revoked.clone()
+    }
+
+    /// It is unavailable whenever it is asked to revoke one of these.
+    pub fn refuse_to_revoke(&self, handles: impl Iterator<Item = String>) {
+        self.lock().unrevocable.extend(handles);
+    }
+
+    /// The next token is issued like this. Twists queue up.
+    pub fn twist(&self, twist: impl FnOnce(IssuedToken) -> IssuedToken + Send + 'static) {
+        self.lock().twists.push_back(Box::new(twist));
+    }
+
+    /// Every token is said to expire then.
+    pub fn let_claims_expire(&self, at: u64) {
+        self.lock().claims_expire = Some(at);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Plain> {
+        self.0.lock().expect("no test panics with the lock")
+    }
+
+    /// What the guard says of a token.
+    pub fn claims_of(&self, token: &str) -> Result<Claims, GuardError> {
+        let plain = self.lock();
+        let claims = plain.claims.get(token).cloned();
+        let mut claims = claims.ok_or(GuardError::InvalidToken)?;
+        if plain.revoked.contains(&claims.handle) {
+            return Err(GuardError::Revoked);
+        }
+        claims.expires_at = plain.claims_expire.unwrap_or(claims.expires_at);
+        Ok(claims)
+    }
+}
+
+#[async_trait]
+impl Guard for PlainGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let mut plain = self.lock();
+        let number = plain.requests.len();
+        let expires_at = request.expires_at;
+        plain.requests.push(request);
+        let issued = IssuedToken {
+            token: format!("token-number-{number}"),
+            handle: format!("handle-{number}"),
+            expires_at,
+        };
+        let issued = match plain.twists.pop_front() {
+            Some(twist) => twist(issued),
+            None => issued,
+        };
+        let claims = Claims {
+            handle: issued.handle.clone(),
+            expires_at: issued.expires_at,
+        };
+        plain.claims.entry(issued.token.clone()).or_insert(claims);
+        Ok(issued)
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        Ok(self.claims_of(&token)?)
+    }
+
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        let mut plain = self.lock();
+        if plain.unrevocable.contains(&handle) {
+            return Err(GuardError::Unavailable("this one cannot be revoked".into()).into());
+        }
+        plain.revoked.push(handle);
+        Ok(())
+    }
+}
