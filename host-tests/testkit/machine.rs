@@ -1,5 +1,5 @@
-//! The build script of the packages with tests: what those need of the machine, as cfgs. A test that needs what is missing is reported as
-//! ignored, with what to install:
+//! The build script of packages with tests: tells them what the machine has, as cfgs. A test that
+//! needs what is missing is reported as ignored, with what to install:
 //!
 //! | cfg | the machine has |
 //! |---|---|

@@ -4,7 +4,7 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`bench`] | measures contestants beside each other, each in a process of its own |
+//! | [`bench`](mod@bench) | measures contestants beside each other, each in a process of its own |
 //! | [`contestant`] | the contestants that are part of the command line |
 //! | [`measure`] | what a journal in a file costs, and how long sessions take to be there again |
 

@@ -189,8 +189,9 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 None => None,
             };
             let engine = SessionEngine::new()?;
-            let mut conversation = if let Some(kept) = storage.open(engine.clone(), guard).await? {
-                let host = DurableHost::start(kept.options, kept.journal, TenantId::default());
+            let mut conversation = if let Some(opened) = storage.open(engine.clone(), guard).await?
+            {
+                let host = DurableHost::start(opened.options, opened.journal, TenantId::default());
                 Conversation::with_durable(host.await?)
             } else if controls {
                 let guard = guard.guard()?;

@@ -8,7 +8,7 @@ use crate::options::DurableOptions;
 impl DurableOptions {
     /// Checks all options. The component checks its configuration in an instance that is dropped
     /// again. [`DurableHost::start`](super::DurableHost::start) calls this;
-    /// [`Tenants`](crate::tenants::Tenants) does not.
+    /// [`Tenants`](crate::Tenants) does not.
     ///
     /// # Errors
     /// [`DurableError::Settings`] for the first option that is outside its bounds, or for a missing
@@ -26,7 +26,7 @@ impl DurableOptions {
                 settings.call_configure(accessor, config).await
             })
             .await?;
-        configured.map_err(|error| refused(&self.config, error))?;
+        configured.map_err(|error| config_error(&self.config, error))?;
         if self.config.state_key.is_none() {
             let reason = "is needed: the records of the sessions are sealed with it";
             return Err(InvalidSetting::new("state-key", "none", reason).into());
@@ -37,7 +37,7 @@ impl DurableOptions {
 
 /// Returns the error for a configuration that the component refuses: the settings are wrong, not a
 /// call.
-pub(super) fn refused(config: &Config, error: SessionError) -> DurableError {
+pub(super) fn config_error(config: &Config, error: SessionError) -> DurableError {
     match error {
         SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
             let value = value_of(config, &field);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use clawdb_session_host::{CallError, SessionEngine, SessionHost, Subscription};
 
 use crate::backend::Backend;
-use crate::core::Core;
 use crate::error::DurableError;
-use crate::figures::Figures;
 use crate::journal::{Journal, TenantId};
+use crate::metrics::HostMetrics;
 use crate::options::DurableOptions;
-use crate::recovery::Plan;
+use crate::recovery::Recovery;
+use crate::tenant_host::TenantHost;
 
 /// A handle on a durable host. Clones are handles on the same.
 ///
@@ -43,17 +43,17 @@ impl DurableHost {
             _ => {}
         }
         let (engine, standby) = (options.engine.clone(), options.standby);
-        let plan = Plan {
+        let recovery = Recovery {
             options,
             journal,
             tenant,
         };
-        let core = if standby {
-            Core::standby(plan, engine)
+        let tenant_host = if standby {
+            TenantHost::standby(recovery, engine)
         } else {
-            Core::start(plan, engine).await?
+            TenantHost::start(recovery, engine).await?
         };
-        Ok(Self(Arc::new(core)))
+        Ok(Self(Arc::new(tenant_host)))
     }
 
     /// Returns a handle on what is behind it.
@@ -98,10 +98,10 @@ impl DurableHost {
         F: FnOnce(SessionHost) -> R,
         R: Future<Output = Result<T, E>>,
     {
-        let entered = self.0.enter().await?;
-        let serving = &entered.serving;
-        serving
-            .answer(call(serving.instance.host.clone()), changes)
+        let admitted = self.0.admit().await?;
+        let active = &admitted.active;
+        active
+            .answer(call(active.instance.host.clone()), changes)
             .await
     }
 
@@ -113,11 +113,11 @@ impl DurableHost {
     /// # Errors
     /// [`DurableError`].
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, DurableError> {
-        let entered = self.0.enter().await?;
-        let subscribing = entered.serving.instance.host.subscribe(since);
-        let subscription = entered.serving.answer(subscribing, |_| false).await?;
+        let admitted = self.0.admit().await?;
+        let subscribing = admitted.active.instance.host.subscribe(since);
+        let subscription = admitted.active.answer(subscribing, |_| false).await?;
         // Whoever reads events needs the instance, even if nobody calls it.
-        Ok(subscription.holding(entered.uses))
+        Ok(subscription.holding(admitted.keep_loaded))
     }
 
     /// Replaces the component by another build of it, while the old one serves. Calls wait only while
@@ -147,7 +147,7 @@ impl DurableHost {
 
     /// What the host has done so far. A tenant that is not loaded has none; each load begins anew.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.0.figures()
+    pub fn metrics(&self) -> HostMetrics {
+        self.0.metrics()
     }
 }

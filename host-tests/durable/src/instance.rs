@@ -11,7 +11,7 @@ use clawdb_session_host::{
     SessionEngine, SessionHost, StartError,
 };
 
-use crate::durability::Durability;
+use crate::term_handle::TermHandle;
 
 /// How many changes are read from the instance at a time.
 pub(super) const PAGE: u32 = 1_000;
@@ -20,44 +20,44 @@ pub(super) const PAGE: u32 = 1_000;
 #[derive(Clone)]
 pub(super) struct Instance {
     pub host: SessionHost,
-    link: Arc<Link>,
+    term: Arc<AttachedTerm>,
 }
 
 impl Instance {
     /// One that is not linked yet.
     pub async fn start(engine: &SessionEngine, options: &HostOptions) -> Result<Self, StartError> {
-        let link = Arc::new(Link::default());
+        let term = Arc::new(AttachedTerm::default());
         let guard = DurableGuard {
             inner: Arc::clone(&options.guard),
-            link: Arc::clone(&link),
+            term: Arc::clone(&term),
         };
         let options = HostOptions {
             guard: Arc::new(guard),
             ..options.clone()
         };
         let host = SessionHost::start(engine, options).await?;
-        Ok(Self { host, link })
+        Ok(Self { host, term })
     }
 
     /// What it changes is made durable so from here on; none: not at all.
-    pub fn link(&self, durability: Option<Durability>) {
-        *self.link.lock() = durability;
+    pub fn attach_term(&self, handle: Option<TermHandle>) {
+        *self.term.lock() = handle;
     }
 }
 
 /// What makes the changes of an instance durable, while it is the one that serves.
 #[derive(Default)]
-struct Link(Mutex<Option<Durability>>);
+struct AttachedTerm(Mutex<Option<TermHandle>>);
 
-impl Link {
-    fn lock(&self) -> MutexGuard<'_, Option<Durability>> {
+impl AttachedTerm {
+    fn lock(&self) -> MutexGuard<'_, Option<TermHandle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct DurableGuard {
     inner: Arc<dyn Guard>,
-    link: Arc<Link>,
+    term: Arc<AttachedTerm>,
 }
 
 #[async_trait]
@@ -95,10 +95,10 @@ impl DurableGuard {
     /// Refuses to revoke while what the tokens are revoked for is not durable. The component keeps
     /// such a revocation as pending, as one that the guard itself has not confirmed.
     async fn check_durable(&self) -> GuardResult<()> {
-        let durability = self.link.lock().clone();
-        let durable = match durability {
-            Some(durability) => match durability.durable().await {
-                Ok(()) => durability.owned().is_ok(),
+        let handle = self.term.lock().clone();
+        let durable = match handle {
+            Some(handle) => match handle.wait_until_durable().await {
+                Ok(()) => handle.check_owner().is_ok(),
                 Err(_) => false,
             },
             None => false,

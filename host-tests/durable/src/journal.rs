@@ -66,7 +66,7 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Whether the tenant was ever taken over: a take-over makes what there is not yet. A journal that
     /// cannot tell says yes.
-    async fn has(&self, _tenant: TenantId) -> Result<bool, JournalError> {
+    async fn exists(&self, _tenant: TenantId) -> Result<bool, JournalError> {
         Ok(true)
     }
 

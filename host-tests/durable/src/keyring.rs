@@ -108,7 +108,7 @@ impl Keyring {
     }
 
     /// Looks at one record of a tenant, as it is now.
-    pub async fn look(
+    pub async fn check_record(
         &self,
         journal: &dyn Journal,
         tenant: TenantId,

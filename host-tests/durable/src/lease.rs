@@ -13,51 +13,51 @@ use nix::time::{ClockId, clock_gettime};
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// Nanoseconds since boot.
-    until: Arc<AtomicU64>,
+    expires_at: Arc<AtomicU64>,
 }
 
 impl Lease {
     /// One that runs for as long as the process has the journal: nobody can take that over meanwhile.
     #[must_use]
-    pub fn for_good() -> Self {
+    pub fn unlimited() -> Self {
         Self {
-            until: Arc::new(AtomicU64::new(u64::MAX)),
+            expires_at: Arc::new(AtomicU64::new(u64::MAX)),
         }
     }
 
     /// One that has run out.
     #[must_use]
-    pub fn over() -> Self {
+    pub fn expired() -> Self {
         Self {
-            until: Arc::new(AtomicU64::new(0)),
+            expires_at: Arc::new(AtomicU64::new(0)),
         }
     }
 
     /// Runs for so long from a time that [`Lease::now`] gave. Take that time before you ask for the
     /// lease, not when the answer comes.
     pub fn extend(&self, from: Duration, by: Duration) {
-        self.until
+        self.expires_at
             .store(nanos(from.saturating_add(by)), Ordering::SeqCst);
     }
 
     /// Has run out from here on.
     pub fn end(&self) {
-        self.until.store(0, Ordering::SeqCst);
+        self.expires_at.store(0, Ordering::SeqCst);
     }
 
     /// Whether it runs.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        nanos(Self::now()) < self.until.load(Ordering::SeqCst)
+    pub fn is_valid(&self) -> bool {
+        nanos(Self::now()) < self.expires_at.load(Ordering::SeqCst)
     }
 
     /// For how long it still runs; zero for one that has run out, `Duration::MAX` for one that runs for
     /// good.
     #[must_use]
-    pub fn left(&self) -> Duration {
-        match self.until.load(Ordering::SeqCst) {
+    pub fn remaining(&self) -> Duration {
+        match self.expires_at.load(Ordering::SeqCst) {
             u64::MAX => Duration::MAX,
-            until => Duration::from_nanos(until.saturating_sub(nanos(Self::now()))),
+            expires_at => Duration::from_nanos(expires_at.saturating_sub(nanos(Self::now()))),
         }
     }
 

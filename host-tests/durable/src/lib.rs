@@ -38,9 +38,9 @@
 //!
 //! # How it is built
 //!
-//! One task, the keeper, owns the journal's writer. Calls go to the instance by themselves and then
-//! wait for the keeper, which reads what has changed from the instance, appends it, and lets all go on
-//! that waited by then. The keeper also renews the lease, appends once in a tick what no call waits
+//! One task, the supervisor, owns the journal's writer. Calls go to the instance by themselves and then
+//! wait for the supervisor, which reads what has changed from the instance, appends it, and lets all go on
+//! that waited by then. The supervisor also renews the lease, appends once in a tick what no call waits
 //! for, and replaces the instance when it has ended.
 //!
 //! | module | what is in it |
@@ -48,42 +48,46 @@
 //! | `host`, `calls` | the handle: [`DurableHost`], and its operations |
 //! | `options`, `check` | what a durable host is given, and its bounds: [`DurableOptions`] |
 //! | `backend` | what a handle needs of the host that it is a handle on |
-//! | `core`, `keeper` | the way in for calls, and the task that owns the journal's writer |
-//! | `tenure`, `recovery`, `upgrade` | a time of having the tenant, how it begins, how the component is replaced in it |
-//! | `serving`, `durability`, `instance` | the instance that serves, and what is durable of its changes |
+//! | `tenant_host`, `supervisor` | the way in for calls, and the task that owns the journal's writer |
+//! | `term`, `recovery`, `upgrade` | a time of having the tenant, how it begins, how the component is replaced in it |
+//! | `active_instance`, `term_handle`, `instance` | the instance that serves, and what is durable of its changes |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while it is used: [`Tenants`] |
-//! | `keyring` | which key a record is sealed with |
-//! | `figures`, `error` | what a host has done, and what a call can end with: [`Figures`], [`DurableError`] |
+//! | `keyring`, `key_report` | which key a record is sealed with, and what is known of that: [`KeyReport`] |
+//! | `metrics`, `error` | what a host has done, and what a call can end with: [`HostMetrics`], [`DurableError`] |
 
+mod active_instance;
 mod backend;
 mod calls;
 mod check;
-mod core;
-mod durability;
 mod error;
-mod figures;
 mod host;
 mod instance;
 mod journal;
 #[cfg(feature = "json")]
 mod json;
-mod keeper;
+mod key_report;
 mod keyring;
 mod lease;
+mod metrics;
 mod options;
 mod recovery;
-mod serving;
+mod supervisor;
+mod tenant_host;
 mod tenants;
-mod tenure;
+mod term;
+mod term_handle;
 mod upgrade;
 
 pub use error::DurableError;
-pub use figures::Figures;
 pub use host::DurableHost;
 pub use journal::memory::MemoryJournal;
 pub use journal::{Journal, JournalError, Scan, TenantId, Writer};
+pub use key_report::KeyReport;
 pub use keyring::MissingStateKey;
 pub use lease::Lease;
-pub use options::{DurableOptions, Progress, Report, ReportKeys, ReportProgress};
-pub use tenants::{KeyReport, TenantLimits, Tenants};
+pub use metrics::HostMetrics;
+pub use options::{
+    DurableOptions, KeyProgressCallback, LogCallback, ProgressCallback, RestoreProgress,
+};
+pub use tenants::{TenantLimits, Tenants};

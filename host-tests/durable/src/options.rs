@@ -6,14 +6,14 @@ use std::time::Duration;
 use clawdb_session_host::{Config, HostOptions, SessionEngine};
 
 use crate::journal::TenantId;
-use crate::tenants::KeyReport;
+use crate::key_report::KeyReport;
 
 /// Is told how far a restore is.
-pub type ReportProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(RestoreProgress) + Send + Sync>;
 /// Is told, in a line, what happens to a tenant's host.
-pub type Report = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
+pub type LogCallback = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
 /// Is told how far the check of the state keys is.
-pub type ReportKeys = Arc<dyn Fn(&KeyReport) + Send + Sync>;
+pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 
 /// What a durable host is given, and its bounds.
 #[derive(Clone)]
@@ -32,13 +32,13 @@ pub struct DurableOptions {
     /// before the first one has it as its `state-key`: they read each other's records.
     pub config: Config,
     /// Is told how far a restore is, after each page of it.
-    pub progress: Option<ReportProgress>,
+    pub progress: Option<ProgressCallback>,
     /// Is told, in a line, when the host restores, serves no more, waits or is upgraded: for a log.
-    pub report: Option<Report>,
+    pub report: Option<LogCallback>,
     /// Is told how far [`Tenants`](crate::Tenants) are with the check of the state keys: when
     /// all `meta` records were looked at, when all records were, every 10 s while records are resealed,
     /// and when a round is over. Only where there is a previous key, or something is wrong.
-    pub key_progress: Option<ReportKeys>,
+    pub key_progress: Option<KeyProgressCallback>,
     /// How long a call waits for an instance; 10 s by default, and not zero.
     pub patience: Duration,
     /// How long an upgrade and a shutdown wait for the calls that are under way; 8 s by default. Keep it
@@ -74,7 +74,7 @@ impl DurableOptions {
 
 /// How far a restore is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct RestoreProgress {
     /// Whose sessions.
     pub tenant: TenantId,
     /// How many records the instance has taken.

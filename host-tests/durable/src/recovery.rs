@@ -9,45 +9,48 @@ use clawdb_session_host::{CallError, SessionEngine, SessionError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::active_instance::Phase;
 use crate::check;
 use crate::error::DurableError;
-use crate::figures::Counters;
 use crate::instance::Instance;
 use crate::journal::{Journal, JournalError, TenantId, Writer};
 use crate::keyring::Keyring;
-use crate::options::{DurableOptions, Progress};
-use crate::serving::Phase;
-use crate::tenure::{LeasedWriter, Tenure};
+use crate::metrics::Counters;
+use crate::options::{DurableOptions, RestoreProgress};
+use crate::term::{LeasedWriter, Term};
 
 /// Whose sessions, where they are kept, and how an instance for them is made.
-pub(crate) struct Plan {
+pub(crate) struct Recovery {
     pub options: DurableOptions,
     pub journal: Arc<dyn Journal>,
     pub tenant: TenantId,
 }
 
-impl Plan {
+impl Recovery {
     /// An instance that is configured, and has done nothing else.
-    pub(super) async fn instance(&self, engine: &SessionEngine) -> Result<Instance, DurableError> {
+    pub(super) async fn start_instance(
+        &self,
+        engine: &SessionEngine,
+    ) -> Result<Instance, DurableError> {
         let mut config = self.options.config.clone();
         config.workspace_id = Some(self.tenant.to_string());
         let instance = Instance::start(engine, &self.options.host).await;
         let instance = instance.map_err(|error| DurableError::Retry(error.to_string()))?;
         let configured = instance.host.configure(config).await;
         configured.map_err(|error| match error {
-            CallError::Session(error) => check::refused(&self.options.config, error),
+            CallError::Session(error) => check::config_error(&self.options.config, error),
             CallError::Host(error) => error.into(),
         })?;
         Ok(instance)
     }
 
     /// Becomes the tenant's owner, with an instance that knows all that is in the journal.
-    pub(super) async fn tenure(
+    pub(super) async fn begin_term(
         &self,
         engine: &SessionEngine,
         phase: &watch::Sender<Phase>,
         counters: &Arc<Counters>,
-    ) -> Result<Tenure, DurableError> {
+    ) -> Result<Term, DurableError> {
         let writer = self.take_over(phase).await?;
         self.report("has the tenant, and restores its sessions");
         let begun = Instant::now();
@@ -60,14 +63,14 @@ impl Plan {
                 return Err(error);
             }
         };
-        let mut tenure = Tenure::new(instance, writer, since, Arc::clone(counters));
+        let mut term = Term::new(instance, writer, since, Arc::clone(counters));
         // What was restored of an older format, or under a previous key, has changed by that.
-        if let Err(error) = tenure.flush().await {
-            tenure.end(error.clone()).release().await;
+        if let Err(error) = term.flush().await {
+            term.end(error.clone()).release().await;
             return Err(error);
         }
-        counters.recovered(begun.elapsed());
-        Ok(tenure)
+        counters.record_recovery(begun.elapsed());
+        Ok(term)
     }
 
     /// Takes the tenant over, and tells when that takes so long that another host must have it.
@@ -98,7 +101,7 @@ impl Plan {
         engine: &SessionEngine,
         writer: &mut LeasedWriter,
     ) -> Result<(Instance, u64), DurableError> {
-        let instance = self.instance(engine).await?;
+        let instance = self.start_instance(engine).await?;
         let total = writer.len();
         let (mut restored, mut newest) = (0, 0);
         let mut page = writer.read().await?;
@@ -108,7 +111,7 @@ impl Plan {
             newest = sequences.fold(newest, u64::max);
             let (taken, next) = tokio::join!(instance.host.restore(page), writer.read());
             if let Err(error) = taken {
-                return Err(self.refused(error).await);
+                return Err(self.restore_error(error).await);
             }
             page = next?;
             self.progress(restored, total.max(restored));
@@ -118,7 +121,7 @@ impl Plan {
 
     /// What it means that the component does not take a record of the journal: a key that is missing,
     /// or damage.
-    async fn refused(&self, error: CallError) -> DurableError {
+    async fn restore_error(&self, error: CallError) -> DurableError {
         if let CallError::Session(SessionError::RefusedRecord(_)) = error
             && let Some(keyring) = Keyring::of(&self.options.config)
         {
@@ -131,12 +134,12 @@ impl Plan {
                 Err(error) => return error.into(),
             }
         }
-        refused(error)
+        refusal_error(error)
     }
 
     fn progress(&self, restored: u64, total: u64) {
         if let Some(progress) = &self.options.progress {
-            progress(Progress {
+            progress(RestoreProgress {
                 tenant: self.tenant,
                 restored,
                 total,
@@ -153,7 +156,7 @@ impl Plan {
 }
 
 /// What it means that the component does not take a record that a key opens.
-fn refused(error: CallError) -> DurableError {
+fn refusal_error(error: CallError) -> DurableError {
     match error {
         CallError::Session(SessionError::RefusedRecord(reason)) => DurableError::Journal(
             JournalError::Damaged(format!("the component refuses a record: {reason}")),

@@ -1,24 +1,23 @@
 //! Many durable hosts: one for each workspace, loaded while it is used.
 
+mod host_cache;
 mod key_check;
-mod key_report;
 mod limits;
-mod pool;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::{InvalidSetting, SessionEngine};
 
-pub use key_report::KeyReport;
 pub use limits::TenantLimits;
 
 use crate::error::DurableError;
 use crate::host::DurableHost;
 use crate::journal::{Journal, TenantId};
+use crate::key_report::KeyReport;
 use crate::keyring::Keyring;
 use crate::options::DurableOptions;
-use pool::{Pool, Tenant, unload_idle};
+use host_cache::{HostCache, TenantBackend, unload_idle};
 
 /// The tenants of a journal, behind one handle. Clones are handles on the same.
 ///
@@ -39,7 +38,7 @@ use pool::{Pool, Tenant, unload_idle};
 /// opens refuses its calls with [`DurableError::StateKeyMissing`], and the others are not affected.
 /// [`Tenants::keys`] tells all of this.
 #[derive(Clone)]
-pub struct Tenants(Arc<Pool>);
+pub struct Tenants(Arc<HostCache>);
 
 impl Tenants {
     /// Makes the tenants; none are loaded yet. Check the options first with
@@ -57,16 +56,16 @@ impl Tenants {
         limits: TenantLimits,
     ) -> Result<Self, InvalidSetting> {
         limits.check()?;
-        let pool = Arc::new(Pool::new(options, journal, limits));
-        tokio::spawn(unload_idle(Arc::downgrade(&pool), limits.idle_after));
-        match Keyring::of(&pool.options.config) {
+        let cache = Arc::new(HostCache::new(options, journal, limits));
+        tokio::spawn(unload_idle(Arc::downgrade(&cache), limits.idle_after));
+        match Keyring::of(&cache.options.config) {
             Some(keyring) => {
-                tokio::spawn(key_check::run(Arc::downgrade(&pool), keyring));
+                tokio::spawn(key_check::run(Arc::downgrade(&cache), keyring));
             }
             // Each call answers what is wrong with the configuration.
-            None => pool.keys.lock().meta_checked(),
+            None => cache.keys.lock().meta_checked(),
         }
-        Ok(Self(pool))
+        Ok(Self(cache))
     }
 
     /// What is known of the keys that the records of the journal are sealed with.
@@ -88,9 +87,9 @@ impl Tenants {
     /// # Errors
     /// [`DurableError`]: `Retry` also when as many tenants as there may be are busy.
     pub async fn tenant(&self, id: TenantId) -> Result<DurableHost, DurableError> {
-        self.0.enter(id).await?;
-        Ok(DurableHost::new(Arc::new(Tenant {
-            pool: Arc::clone(&self.0),
+        self.0.admit(id).await?;
+        Ok(DurableHost::new(Arc::new(TenantBackend {
+            cache: Arc::clone(&self.0),
             id,
         })))
     }
@@ -112,16 +111,16 @@ impl Tenants {
     /// # Errors
     /// [`DurableError`] when the journal cannot say.
     pub async fn exists(&self, id: TenantId) -> Result<bool, DurableError> {
-        Ok(self.is_loaded(id) || self.0.journal.has(id).await?)
+        Ok(self.is_loaded(id) || self.0.journal.exists(id).await?)
     }
 
     /// Those that are loaded, or being so: to look at and to tend. A call on one of these handles does
     /// not keep its tenant loaded, and loads none: when that was unloaded meanwhile, it ends with `Retry`.
     #[must_use]
     pub fn loaded_hosts(&self) -> Vec<(TenantId, DurableHost)> {
-        let hosts = self.0.cores().into_iter();
+        let hosts = self.0.loaded_hosts().into_iter();
         hosts
-            .map(|(id, core)| (id, DurableHost::new(core)))
+            .map(|(id, tenant_host)| (id, DurableHost::new(tenant_host)))
             .collect()
     }
 

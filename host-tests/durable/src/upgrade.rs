@@ -5,13 +5,13 @@ use std::sync::Arc;
 use clawdb_session_host::CallError;
 use clawdb_session_host::names::describe;
 
+use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
 use crate::instance::{Instance, PAGE};
-use crate::serving::Serving;
 
 /// An instance that comes to know what another one does.
 pub(super) struct Handover {
-    from: Arc<Serving>,
+    from: Arc<ActiveInstance>,
     to: Instance,
     /// It has the changes up to this one.
     cursor: u64,
@@ -19,7 +19,7 @@ pub(super) struct Handover {
 
 impl Handover {
     /// Into an instance that is configured and has done nothing else.
-    pub fn new(from: Arc<Serving>, to: Instance) -> Self {
+    pub fn new(from: Arc<ActiveInstance>, to: Instance) -> Self {
         Self {
             from,
             to,
@@ -27,7 +27,7 @@ impl Handover {
         }
     }
 
-    pub fn source(&self) -> &Arc<Serving> {
+    pub fn source(&self) -> &Arc<ActiveInstance> {
         &self.from
     }
 

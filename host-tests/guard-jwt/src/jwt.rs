@@ -118,7 +118,7 @@ impl JwtGuard {
     }
 
     /// A guard with the key from the environment ([`SECRET_VARIABLE`]), or with a random one where
-    /// that is not set, and with the previous keys in [`PREVIOUS_SECRETS_VARIABLE`]. Tokens of a
+    /// that is not set, and with the previous keys in [`PREVIOUS_SECRETS_VARIABLE`](crate::PREVIOUS_SECRETS_VARIABLE). Tokens of a
     /// random key end with the process.
     ///
     /// # Errors

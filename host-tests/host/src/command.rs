@@ -6,17 +6,14 @@ use wasmtime::component::Accessor;
 
 use crate::bindings::Session as Component;
 use crate::imports::State;
-use crate::pulse::Answer;
+use crate::poll_monitor::Reply;
 
 pub(crate) type Call = Box<
-    dyn for<'a> FnOnce(
-            &'a Accessor<State>,
-            &'a Component,
-        ) -> BoxFuture<'a, wasmtime::Result<Answer>>
+    dyn for<'a> FnOnce(&'a Accessor<State>, &'a Component) -> BoxFuture<'a, wasmtime::Result<Reply>>
         + Send,
 >;
 
 pub(crate) enum Command {
     Call(Call),
-    Settle(oneshot::Sender<()>),
+    NotifyWhenIdle(oneshot::Sender<()>),
 }

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use futures::FutureExt;
 
-use crate::guard::{BatchDeadline, GuardError, GuardFailure, GuardResult, ITEMS_AT_ONCE};
+use crate::batch_deadline::{BatchDeadline, ITEMS_AT_ONCE};
+use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 
 /// Returns the guard's answer, or `unavailable` if it takes longer than `deadline` or panics.
-pub async fn within<R>(
+///
+/// # Errors
+/// The error of the guard.
+pub async fn with_guard_deadline<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
 ) -> GuardResult<R> {
@@ -25,7 +29,7 @@ pub async fn within<R>(
         (Poll::Pending, None) => call.await,
         (Poll::Pending, Some(deadline)) => {
             let timed = tokio::time::timeout(deadline, call).await;
-            timed.unwrap_or_else(|_| Err(late(deadline)))
+            timed.unwrap_or_else(|_| Err(deadline_exceeded(deadline)))
         }
     }
 }
@@ -50,11 +54,11 @@ pub(crate) async fn within_batch<R>(
         let rounds = u32::try_from(items.div_ceil(ITEMS_AT_ONCE)).unwrap_or(u32::MAX);
         answer = tokio::time::timeout(deadline.saturating_mul(rounds), call).await;
     }
-    answer.unwrap_or_else(|_| Err(late(deadline)))
+    answer.unwrap_or_else(|_| Err(deadline_exceeded(deadline)))
 }
 
 /// Returns the error for an answer that did not come within the deadline.
-fn late(deadline: Duration) -> GuardFailure {
+fn deadline_exceeded(deadline: Duration) -> GuardFailure {
     let waited = deadline.as_millis();
     let reason = format!("the guard did not answer within {waited} ms");
     GuardFailure::Error(GuardError::Unavailable(reason))

@@ -20,7 +20,7 @@ pub(crate) async fn drive(
     mut instance: Instance,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> HostError {
-    let pulse = instance.pulse();
+    let monitor = instance.monitor();
     let run = instance.run(async move |accessor, component| {
         let mut calls = FuturesUnordered::new();
         let mut accepted: u32 = 0;
@@ -34,16 +34,16 @@ pub(crate) async fn drive(
                             yield_now().await;
                         }
                     }
-                    Some(Command::Settle(reply)) => pulse.tell_when_settled(reply),
+                    Some(Command::NotifyWhenIdle(reply)) => monitor.notify_when_idle(reply),
                     None => break,
                 },
-                Some(answer) = calls.next() => pulse.answer(answer?),
+                Some(reply) = calls.next() => monitor.queue_reply(reply?),
             }
-            pulse.beat();
+            monitor.record_progress();
         }
-        while let Some(answer) = calls.next().await {
-            pulse.answer(answer?);
-            pulse.beat();
+        while let Some(reply) = calls.next().await {
+            monitor.queue_reply(reply?);
+            monitor.record_progress();
         }
         Ok(())
     });

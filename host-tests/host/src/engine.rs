@@ -14,10 +14,10 @@ use crate::imports::State;
 
 /// Of how many modules a component is made: the guest, and what `wit-component` puts between it and
 /// its imports.
-const CORES: u32 = 3;
+const CORE_MODULES: u32 = 3;
 
 /// How often an instance that computes without a pause is looked at.
-const TICK: Duration = Duration::from_millis(20);
+const EPOCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How instances get their memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl SessionEngine {
             .instantiate_pre(&component)
             .and_then(SessionPre::new)
             .map_err(failed("linked"))?;
-        tick(&engine);
+        start_epoch_timer(&engine);
         Ok(Self {
             engine,
             component,
@@ -161,9 +161,9 @@ fn engine(allocation: Allocation) -> Result<Engine, StartError> {
     if let Allocation::Pool { instances } = allocation {
         let mut pool = PoolingAllocationConfig::default();
         pool.total_component_instances(instances)
-            .total_core_instances(instances.saturating_mul(CORES))
+            .total_core_instances(instances.saturating_mul(CORE_MODULES))
             .total_memories(instances)
-            .total_tables(instances.saturating_mul(CORES))
+            .total_tables(instances.saturating_mul(CORE_MODULES))
             .total_stacks(instances)
             .max_unused_warm_slots(instances);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -179,13 +179,13 @@ fn failed(action: &'static str) -> impl Fn(wasmtime::Error) -> StartError {
 }
 
 /// Moves the engine's epoch on for as long as the engine lives.
-fn tick(engine: &Engine) {
+fn start_epoch_timer(engine: &Engine) {
     let engine = engine.weak();
     thread::spawn(move || {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            thread::sleep(TICK);
+            thread::sleep(EPOCH_INTERVAL);
         }
     });
 }

@@ -1,15 +1,15 @@
 //! The token authority that a host gives to the component.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::deadline::within;
+use crate::batch_deadline::{BatchDeadline, ITEMS_AT_ONCE};
+use crate::deadline::with_guard_deadline;
 
-pub use crate::bindings::clawdb::session::guard::{Claims, GuardError, IssueRequest, IssuedToken};
+pub use crate::bindings::clawdb::session::guard::{Claims, IssueRequest, IssuedToken};
+pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 
 /// Issues, checks and revokes bearer tokens. `wit/guard.wit` says what each request and answer
 /// means. A guard has three functions; one whose authority takes batches overrides two more.
@@ -79,51 +79,6 @@ pub trait Guard: Send + Sync + 'static {
     }
 }
 
-/// How many items of a batch the default implementations work on at a time.
-pub(crate) const ITEMS_AT_ONCE: usize = 16;
-
-tokio::task_local! {
-    /// The deadline of the batch that the host waits for in this task.
-    static BATCH_DEADLINE: BatchDeadline;
-}
-
-/// What the host and a guard without batches tell each other about a deadline: with such a guard,
-/// each item has it, so that one that takes too long spoils nothing for the others.
-#[derive(Clone, Debug)]
-pub(crate) struct BatchDeadline {
-    each: Option<Duration>,
-    is_one_by_one: Arc<AtomicBool>,
-}
-
-impl BatchDeadline {
-    /// A deadline for the whole batch, unless the guard calls its function for each item.
-    pub(crate) fn new(each: Option<Duration>) -> Self {
-        Self {
-            each,
-            is_one_by_one: Arc::default(),
-        }
-    }
-
-    /// Runs the guard's batch with this deadline in sight.
-    pub(crate) async fn scope<R>(&self, call: impl Future<Output = R>) -> R {
-        BATCH_DEADLINE.scope(self.clone(), call).await
-    }
-
-    /// Returns whether the guard calls its function for each item.
-    pub(crate) fn is_one_by_one(&self) -> bool {
-        self.is_one_by_one.load(Ordering::Relaxed)
-    }
-
-    /// Returns the deadline for each item. None outside the host's own call.
-    fn for_each() -> Option<Duration> {
-        let deadline = BATCH_DEADLINE.try_with(|deadline| {
-            deadline.is_one_by_one.store(true, Ordering::Relaxed);
-            deadline.each
-        });
-        deadline.ok().flatten()
-    }
-}
-
 /// Calls the function of a guard for each item, until one is unavailable.
 async fn one_by_one<T, F>(
     items: Vec<String>,
@@ -138,7 +93,7 @@ where
         if let Some(error) = unavailable.get() {
             return Ok((at, Err(GuardError::clone(error))));
         }
-        match within(deadline, function(item)).await {
+        match with_guard_deadline(deadline, function(item)).await {
             Ok(answer) => Ok((at, Ok(answer))),
             Err(GuardFailure::Error(error)) => {
                 if matches!(error, GuardError::Unavailable(_)) {
@@ -153,23 +108,4 @@ where
     let mut results: Vec<_> = results.await?;
     results.sort_unstable_by_key(|(at, _)| *at);
     Ok(results.into_iter().map(|(_, result)| result).collect())
-}
-
-/// What a guard's function gives.
-pub type GuardResult<T> = Result<T, GuardFailure>;
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardFailure {
-    /// The answer is no. The component deals with it.
-    Error(GuardError),
-    /// The guard is broken in a way that no call should go on with. The instance traps, and its
-    /// sessions are lost.
-    Fatal(String),
-}
-
-impl From<GuardError> for GuardFailure {
-    fn from(error: GuardError) -> Self {
-        Self::Error(error)
-    }
 }

@@ -25,7 +25,7 @@ use crate::error::{CallError, HostError, SessionError, StartError};
 use crate::imports::State;
 use crate::instance::Instance;
 use crate::options::HostOptions;
-use crate::pulse::Answer;
+use crate::poll_monitor::Reply;
 use crate::subscription::Subscription;
 use crate::token::Token;
 
@@ -96,7 +96,7 @@ impl SessionHost {
     /// Starts an instance without sessions, driven by a task on the current tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`] when an option is outside its bounds (the source is an [`InvalidSetting`]), or
+    /// [`StartError`] when an option is outside its bounds (the source is an [`InvalidSetting`](crate::InvalidSetting)), or
     /// when it cannot be instantiated.
     ///
     /// # Panics
@@ -488,9 +488,9 @@ impl SessionHost {
     ///
     /// # Errors
     /// [`HostError`].
-    pub async fn settle(&self) -> Result<(), HostError> {
+    pub async fn wait_until_idle(&self) -> Result<(), HostError> {
         let (reply, settled) = oneshot::channel();
-        self.send(Command::Settle(reply), settled).await
+        self.send(Command::NotifyWhenIdle(reply), settled).await
     }
 
     /// The turn of a call that asks the guard, or of one that counts as several.
@@ -521,7 +521,7 @@ impl SessionHost {
                 let result = result?;
                 // Nobody waits for the answer of a call whose future was dropped.
                 let answer = move || drop(reply.send(result));
-                Ok(Box::new(answer) as Answer)
+                Ok(Box::new(answer) as Reply)
             })
         });
         self.send(Command::Call(call), answer).await

@@ -10,26 +10,26 @@ use wasmtime::component::{Accessor, HasSelf, Linker};
 
 use crate::bindings::clawdb::session::guard::{self, Host, HostWithStore};
 use crate::clock::Clock;
-use crate::deadline::{within, within_batch};
+use crate::deadline::{with_guard_deadline, within_batch};
 use crate::entropy::Entropy;
 use crate::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
-use crate::pulse::Pulse;
+use crate::poll_monitor::PollMonitor;
 
 /// What an instance has of its host.
 pub struct State {
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) monitor: Arc<PollMonitor>,
     pub(crate) guard: Arc<dyn Guard>,
     pub(crate) guard_deadline: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) memory: Memory,
+    pub(crate) memory: MemoryLimiter,
 }
 
 /// The memory that an instance may take.
 #[derive(Debug)]
-pub struct Memory {
+pub struct MemoryLimiter {
     pub(crate) max: usize,
     /// How much it has taken; read by handles.
     pub(crate) taken: Arc<AtomicUsize>,
@@ -105,7 +105,7 @@ fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<D
         let state = access.get();
         // A call that asks the guard again and again, and is answered at once, does not return to
         // the host in between.
-        state.pulse.beat();
+        state.monitor.record_progress();
         (Arc::clone(&state.guard), state.guard_deadline)
     })
 }
@@ -116,7 +116,7 @@ async fn answer<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
 ) -> wasmtime::Result<Result<R, GuardError>> {
-    match within(deadline, call).await {
+    match with_guard_deadline(deadline, call).await {
         Ok(answer) => Ok(Ok(answer)),
         Err(GuardFailure::Error(error)) => Ok(Err(error)),
         Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
@@ -139,7 +139,7 @@ async fn answer_each<R>(
     }
 }
 
-impl ResourceLimiter for Memory {
+impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
         _current: usize,

@@ -18,14 +18,15 @@ pub use crate::imports::State;
 use crate::bindings::Session as Component;
 use crate::engine::SessionEngine;
 use crate::error::{HostError, StartError, TrapKind};
-use crate::imports::{GuardBroken, Memory};
+use crate::imports::{GuardBroken, MemoryLimiter};
 use crate::options::HostOptions;
-use crate::pulse::{Pulse, Stopwatch};
+use crate::poll_monitor::{PollMonitor, StallTimer};
 
 /// An instance, in the hands of one.
 ///
 /// ```
-/// # use clawdb_session_host::{engine::SessionEngine, host::HostOptions, instance::Instance, jwt::JwtGuard};
+/// # use clawdb_session_guard_jwt::JwtGuard;
+/// # use clawdb_session_host::{HostOptions, Instance, SessionEngine};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let guard = JwtGuard::from_environment().unwrap();
 /// let mut instance = Instance::start(&SessionEngine::new()?, HostOptions::new(guard)).await?;
@@ -41,7 +42,7 @@ use crate::pulse::{Pulse, Stopwatch};
 pub struct Instance {
     store: Store<State>,
     component: Component,
-    pulse: Arc<Pulse>,
+    monitor: Arc<PollMonitor>,
     memory: Arc<AtomicUsize>,
 }
 
@@ -51,21 +52,21 @@ impl Instance {
     ///
     /// # Errors
     /// [`StartError`] when an option is outside its bounds (the source is an
-    /// [`InvalidSetting`](crate::error::InvalidSetting)), or when it cannot be instantiated.
+    /// [`InvalidSetting`](crate::InvalidSetting)), or when it cannot be instantiated.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
         options.check().map_err(|error| StartError {
             action: "started",
             source: error.into(),
         })?;
         let memory = Arc::new(AtomicUsize::new(0));
-        let pulse = Arc::new(Pulse::default());
+        let monitor = Arc::new(PollMonitor::default());
         let state = State {
-            pulse: Arc::clone(&pulse),
+            monitor: Arc::clone(&monitor),
             guard: options.guard,
             guard_deadline: options.guard_deadline,
             clock: options.clock,
             entropy: options.entropy,
-            memory: Memory {
+            memory: MemoryLimiter {
                 max: options.max_memory,
                 taken: Arc::clone(&memory),
                 exhausted: false,
@@ -76,13 +77,13 @@ impl Instance {
         // A call that waits has a few. How many calls there are is for its makers to bound: the end of all
         // sessions would be the wrong answer to one too many.
         store.set_max_component_handles(usize::MAX);
-        let watched = Arc::clone(&pulse);
-        let mut stopwatch = Stopwatch::new();
+        let watched = Arc::clone(&monitor);
+        let mut stall_timer = StallTimer::new();
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |_| {
             // Who has an answer need not wait for the call that computes.
-            watched.give_answers();
-            Ok(match stopwatch.without_progress(&watched) {
+            watched.send_replies();
+            Ok(match stall_timer.stalled_for(&watched) {
                 Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
                 _ => UpdateDeadline::Continue(1),
             })
@@ -96,7 +97,7 @@ impl Instance {
         Ok(Self {
             store,
             component,
-            pulse,
+            monitor,
             memory,
         })
     }
@@ -113,24 +114,24 @@ impl Instance {
         &mut self,
         work: impl AsyncFnOnce(&Accessor<State>, &Component) -> wasmtime::Result<R>,
     ) -> Result<R, HostError> {
-        let (pulse, component) = (&self.pulse, &self.component);
+        let (monitor, component) = (&self.monitor, &self.component);
         let run = self.store.run_concurrent(async move |accessor| {
             let mut work = pin!(work(accessor, component));
             // wasmtime polls this between any two steps of calls, so also when one call has ended
             // and before the next one computes.
             poll_fn(|context| {
-                pulse.beat();
+                monitor.record_progress();
                 work.as_mut().poll(context)
             })
             .await
         });
         let result = {
             let mut run = pin!(run);
-            let waker = Waker::from(Arc::clone(pulse));
+            let waker = Waker::from(Arc::clone(monitor));
             let watched = poll_fn(|context| {
-                pulse.begin(context.waker());
+                monitor.begin_poll(context.waker());
                 let poll = run.as_mut().poll(&mut Context::from_waker(&waker));
-                pulse.end();
+                monitor.end_poll();
                 poll
             });
             // Within a budget, tokio holds wake-ups back until after the poll, and what waits for them
@@ -155,8 +156,8 @@ impl Instance {
         Arc::clone(&self.memory)
     }
 
-    pub(crate) fn pulse(&self) -> Arc<Pulse> {
-        Arc::clone(&self.pulse)
+    pub(crate) fn monitor(&self) -> Arc<PollMonitor> {
+        Arc::clone(&self.monitor)
     }
 }
 

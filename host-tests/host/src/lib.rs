@@ -11,9 +11,9 @@
 //! | `options` | what an instance is given, and its bounds: [`HostOptions`] |
 //! | `handle` | a running instance and its handle: [`SessionHost`] |
 //! | `instance` | a running instance in the hands of one, without a handle: [`Instance`] |
-//! | `command`, `driver`, `imports`, `pulse` | calls on their way, the task that drives them, what the component imports, what happens before and after each poll |
+//! | `command`, `driver`, `imports`, `poll_monitor` | calls on their way, the task that drives them, what the component imports, what happens before and after each poll |
 //! | `error` | what a call can end with besides its result: [`CallError`] |
-//! | `guard`, `deadline` | the token authority: [`Guard`], and how long it may take |
+//! | `guard`, `guard_failure`, `deadline`, `batch_deadline` | the token authority: [`Guard`], and how long it may take |
 //! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
 //! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |
 //! | `subscription` | the events, pushed: [`Subscription`] |
@@ -26,6 +26,7 @@
 //! |---|---|
 //! | `json` | the module `json`: records as JSON, objects read field by field |
 
+mod batch_deadline;
 mod bindings;
 mod clock;
 mod command;
@@ -35,6 +36,7 @@ mod engine;
 mod entropy;
 mod error;
 mod guard;
+mod guard_failure;
 mod handle;
 mod imports;
 mod instance;
@@ -42,7 +44,7 @@ mod instance;
 pub mod json;
 pub mod names;
 mod options;
-mod pulse;
+mod poll_monitor;
 mod requests;
 mod subscription;
 mod token;
@@ -60,7 +62,7 @@ pub use bindings::exports::clawdb::session::sessions::{
 pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
 pub use clawdb_session_component::COMPONENT;
 pub use clock::{Clock, Instant, SystemClock};
-pub use deadline::within;
+pub use deadline::with_guard_deadline;
 pub use engine::{Allocation, SessionEngine, config as engine_config};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind};

@@ -3,7 +3,6 @@
 use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
 use crate::bindings::exports::clawdb::session::settings::Config;
 
-#[expect(clippy::derivable_impls, reason = "the type is generated")]
 impl Default for Config {
     /// Returns a configuration that sets nothing: each field has the default that the WIT documents.
     fn default() -> Self {
@@ -28,7 +27,6 @@ impl Default for Config {
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "the type is generated")]
 impl Default for CreateRequest {
     /// Returns a request without an agent and a role, which the component refuses: the rest of a
     /// struct expression.
@@ -67,7 +65,6 @@ impl CreateRequest {
     }
 }
 
-#[expect(clippy::derivable_impls, reason = "the type is generated")]
 impl Default for Page {
     /// Returns the first page, of the size that the WIT documents.
     fn default() -> Self {

@@ -22,14 +22,14 @@ const BUFFER: usize = 64;
 /// dropped costs nothing.
 ///
 /// To have the last events before the last handle on the instance goes, let
-/// [`SessionHost::settle`](crate::handle::SessionHost::settle) end first.
+/// [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) end first.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
     run: u64,
     newest: u64,
     /// Keeps the instance from being taken for idle.
-    _use: Option<Arc<()>>,
+    _keep_loaded: Option<Arc<()>>,
 }
 
 impl Subscription {
@@ -45,7 +45,7 @@ impl Subscription {
             events,
             run: page.run,
             newest: page.next,
-            _use: None,
+            _keep_loaded: None,
         })
     }
 
@@ -65,7 +65,7 @@ impl Subscription {
     #[must_use]
     pub fn holding(self, held: Arc<()>) -> Self {
         Self {
-            _use: Some(held),
+            _keep_loaded: Some(held),
             ..self
         }
     }

@@ -9,13 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use clawdb_session_durable::{DurableError, DurableHost, TenantId};
 use clawdb_session_host::{
-    Claims, GuardError, GuardFailure, GuardResult, SessionError, Token, within,
+    Claims, GuardError, GuardFailure, GuardResult, SessionError, Token, with_guard_deadline,
 };
 use futures::poll;
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::headers::only;
+use crate::headers::single_value;
 use crate::input::Body;
 use crate::service::Service;
 
@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<Service>> for Admin {
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
         let headers = &parts.headers;
-        let presented = match only(headers, ADMIN_KEY)? {
+        let presented = match single_value(headers, ADMIN_KEY)? {
             Some(key) => Some(key),
             None => bearer(headers)?,
         };
@@ -51,7 +51,7 @@ impl FromRequestParts<Arc<Service>> for Admin {
                 "this needs the admin key, as X-Admin-Key or as Authorization: Bearer",
             )
         })?;
-        if !service.admin_key.is(presented) {
+        if !service.admin_key.matches(presented) {
             return Err(ApiError::invalid_token("that is not the admin key"));
         }
         let host = service.tenants.tenant(workspace(headers)?).await?;
@@ -66,28 +66,55 @@ impl FromRequestParts<Arc<Service>> for Agent {
         parts: &mut Parts,
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
-        let headers = &parts.headers;
-        let token = bearer(headers)?.ok_or_else(|| {
-            ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
-        })?;
-        if token.len() > MAX_TOKEN {
-            return Err(not_good());
-        }
-        let token = std::str::from_utf8(token).map_err(|_| not_good())?;
-        let token = Token::from(token.to_owned());
-        let tenant = workspace(headers)?;
+        let (token, tenant) = token_and_workspace(&parts.headers)?;
         if tenant != TenantId::default() && !service.tenants.is_loaded(tenant) {
-            known_to_the_guard(service, &token).await?;
-            // A workspace is made by an admin, and not by whoever names one.
-            let exists = service.tenants.exists(tenant).await;
-            if !exists.map_err(ApiError::of_agent)? {
-                return Err(not_good());
-            }
+            require_guard_approval(service, &token).await?;
         }
-        let host = service.tenants.tenant(tenant).await;
-        let host = host.map_err(ApiError::of_agent)?;
+        let host = existing_workspace(service, tenant).await?;
         Ok(Self { token, host })
     }
+}
+
+/// An agent that ends its own session. The guard is not asked about its token, not even before its
+/// workspace is loaded, so that a logout works while the guard is down (R35).
+pub struct LeavingAgent(pub Agent);
+
+impl FromRequestParts<Arc<Service>> for LeavingAgent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let (token, tenant) = token_and_workspace(&parts.headers)?;
+        let host = existing_workspace(service, tenant).await?;
+        Ok(Self(Agent { token, host }))
+    }
+}
+
+/// Returns the token that an agent presents, and the workspace that it names.
+fn token_and_workspace(headers: &HeaderMap) -> Result<(Token, TenantId), ApiError> {
+    let token = bearer(headers)?.ok_or_else(|| {
+        ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
+    })?;
+    if token.len() > MAX_TOKEN {
+        return Err(invalid_token());
+    }
+    let token = std::str::from_utf8(token).map_err(|_| invalid_token())?;
+    Ok((Token::from(token.to_owned()), workspace(headers)?))
+}
+
+/// Returns the sessions of a workspace that an agent names. An agent makes no workspace: only an
+/// admin does.
+async fn existing_workspace(service: &Service, tenant: TenantId) -> Result<DurableHost, ApiError> {
+    if tenant != TenantId::default() {
+        let exists = service.tenants.exists(tenant).await;
+        if !exists.map_err(ApiError::of_agent)? {
+            return Err(invalid_token());
+        }
+    }
+    let host = service.tenants.tenant(tenant).await;
+    host.map_err(ApiError::of_agent)
 }
 
 /// An agent, and the body of its request.
@@ -115,11 +142,11 @@ where
         let read = match poll!(&mut reading) {
             Poll::Ready(Ok(body)) => Ok(body),
             Poll::Ready(Err(refusal)) => {
-                refused_by_the_guard(service, &agent.token).await?;
+                reject_if_guard_refuses(service, &agent.token).await?;
                 Err(refusal)
             }
             Poll::Pending => {
-                refused_by_the_guard(service, &agent.token).await?;
+                reject_if_guard_refuses(service, &agent.token).await?;
                 reading.await
             }
         };
@@ -129,17 +156,20 @@ where
 }
 
 /// The refusal of a token that the guard says no to. A guard that does not answer has refused nobody.
-pub(super) async fn refused_by_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+pub(super) async fn reject_if_guard_refuses(
+    service: &Service,
+    token: &Token,
+) -> Result<(), ApiError> {
     match validate(service, token).await {
         Err(GuardFailure::Error(error)) if !matches!(error, GuardError::Unavailable(_)) => {
-            Err(not_good())
+            Err(invalid_token())
         }
         _ => Ok(()),
     }
 }
 
 /// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
-async fn known_to_the_guard(service: &Service, token: &Token) -> Result<(), ApiError> {
+async fn require_guard_approval(service: &Service, token: &Token) -> Result<(), ApiError> {
     match validate(service, token).await {
         Ok(_) => Ok(()),
         Err(GuardFailure::Error(error)) => {
@@ -157,17 +187,17 @@ async fn validate(service: &Service, token: &Token) -> GuardResult<Claims> {
     let deadline = service.tenants.guard_deadline();
     // Made inside, so that a panic in the call itself is contained too.
     let call = async { service.guard.validate_token(token.to_string()).await };
-    within(deadline, call).await
+    with_guard_deadline(deadline, call).await
 }
 
-fn not_good() -> ApiError {
+fn invalid_token() -> ApiError {
     ApiError::invalid_token("the token is not, or no longer, good")
 }
 
 /// The credentials of the scheme `Bearer` (RFC 6750, section 2.1), whose name is of either case. None:
 /// there are none, or they are of another scheme.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
-    let Some(value) = only(headers, header::AUTHORIZATION.as_str())? else {
+    let Some(value) = single_value(headers, header::AUTHORIZATION.as_str())? else {
         return Ok(None);
     };
     let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
@@ -179,7 +209,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
 }
 
 fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
-    let Some(value) = only(headers, WORKSPACE)? else {
+    let Some(value) = single_value(headers, WORKSPACE)? else {
         return Ok(TenantId::default());
     };
     let text = std::str::from_utf8(value).unwrap_or_default();

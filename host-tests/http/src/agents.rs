@@ -6,12 +6,12 @@ use clawdb_session_host::Page;
 use crate::access::Admin;
 use crate::error::ApiError;
 use crate::form::{PageForm, RevokedForm};
-use crate::input::{Asked, Body, Id, RevokeAllBody};
+use crate::input::{Body, Id, QueryFields, RevokeAllBody};
 
 pub async fn list(
     Admin(host): Admin,
     Id(agent): Id,
-    Asked(page): Asked<Page>,
+    QueryFields(page): QueryFields<Page>,
 ) -> Result<Json<PageForm>, ApiError> {
     let page = host.list_for_agent(agent, page).await?;
     Ok(Json(page.into()))
@@ -32,6 +32,6 @@ pub async fn revoke_filtered(
     Body(body): Body<RevokeAllBody>,
 ) -> Result<Json<RevokedForm>, ApiError> {
     let revoked = host.revoke_all(body.filter).await;
-    let revoked = revoked.map_err(|error| ApiError::within("filter", error))?;
+    let revoked = revoked.map_err(|error| ApiError::in_field("filter", error))?;
     Ok(Json(RevokedForm { revoked }))
 }

@@ -13,11 +13,11 @@ use crate::service::MAX_BODY;
 use crate::service::Service;
 
 /// For how long a body is waited for when the service ends.
-const PATIENCE_AT_THE_END: Duration = Duration::from_secs(1);
+const SHUTDOWN_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the body of a request to its end.
 pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError> {
-    if !is_plain(request.headers()) {
+    if !is_unencoded(request.headers()) {
         return Err(ApiError::unsupported_content_coding());
     }
     // One that is said to be too large need not come.
@@ -25,20 +25,20 @@ pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError
         return Err(ApiError::body_too_large(MAX_BODY));
     }
     let reading = Bytes::from_request(request, &());
-    let at_the_end = async {
-        service.closing.clone().begun().await;
-        sleep(PATIENCE_AT_THE_END).await;
+    let shutdown_deadline = async {
+        service.closing.clone().started().await;
+        sleep(SHUTDOWN_BODY_TIMEOUT).await;
     };
     tokio::select! {
         biased;
-        body = reading => body.map_err(|rejection| unreadable(&rejection)),
+        body = reading => body.map_err(|rejection| body_error(&rejection)),
         () = sleep(service.body_timeout) => Err(ApiError::request_timeout()),
-        () = at_the_end => Err(ApiError::request_timeout()),
+        () = shutdown_deadline => Err(ApiError::request_timeout()),
     }
 }
 
 /// Whether the content is not encoded (RFC 9110, section 8.4).
-fn is_plain(headers: &HeaderMap) -> bool {
+fn is_unencoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings.all(|codings| {
         let mut codings = codings.as_bytes().split(|byte| *byte == b',');
@@ -49,7 +49,7 @@ fn is_plain(headers: &HeaderMap) -> bool {
     })
 }
 
-fn unreadable(rejection: &BytesRejection) -> ApiError {
+fn body_error(rejection: &BytesRejection) -> ApiError {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::body_too_large(MAX_BODY),
         _ => ApiError::bad_request("the body ended early or is malformed"),

@@ -10,9 +10,9 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 /// How often the log says that the clock is behind, for each workspace.
-const WARNED_EVERY: Duration = Duration::from_mins(1);
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 /// How many workspaces are named at most.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// Returns the loaded workspaces in which the clock is behind, and by how many milliseconds. One that
 /// does not answer within `patience` is left out.
@@ -32,10 +32,14 @@ pub fn lag_of(stats: &Statistics) -> Option<u64> {
 
 /// Returns what is wrong and what to do, for people.
 pub fn message(lagging: &[(TenantId, u64)]) -> String {
-    let first = lagging.iter().take(NAMED);
+    let first = lagging.iter().take(MAX_NAMED);
     let first = first.map(|(id, lag)| format!("{id} ({lag} ms)"));
     let mut names = first.collect::<Vec<_>>().join(", ");
-    if let Some(more) = lagging.len().checked_sub(NAMED).filter(|more| *more > 0) {
+    if let Some(more) = lagging
+        .len()
+        .checked_sub(MAX_NAMED)
+        .filter(|more| *more > 0)
+    {
         names = format!("{names} and {more} more");
     }
     format!(
@@ -46,9 +50,9 @@ pub fn message(lagging: &[(TenantId, u64)]) -> String {
 
 /// Warns in the log of each workspace in which the clock is behind, once a minute.
 #[derive(Default)]
-pub struct Warnings(Mutex<HashMap<TenantId, Instant>>);
+pub struct LagWarnings(Mutex<HashMap<TenantId, Instant>>);
 
-impl Warnings {
+impl LagWarnings {
     /// Forgets the workspaces that are not among these, which are loaded.
     pub fn retain(&self, loaded: impl IntoIterator<Item = TenantId>) {
         let loaded: HashSet<TenantId> = loaded.into_iter().collect();
@@ -61,7 +65,7 @@ impl Warnings {
 
     /// Returns the line for the log, if it is time for one. `lag` is that of a workspace in which the
     /// clock is behind, in milliseconds.
-    pub fn line(&self, id: TenantId, lag: Option<u64>) -> Option<String> {
+    pub fn due_warning(&self, id: TenantId, lag: Option<u64>) -> Option<String> {
         let mut warned = self.lock();
         let Some(lag) = lag else {
             warned.remove(&id);
@@ -69,7 +73,7 @@ impl Warnings {
         };
         let now = Instant::now();
         let last = warned.get(&id);
-        if last.is_some_and(|last| now.duration_since(*last) < WARNED_EVERY) {
+        if last.is_some_and(|last| now.duration_since(*last) < WARNING_INTERVAL) {
             return None;
         }
         warned.insert(id, now);
@@ -86,9 +90,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_workspace_is_warned_of_once_a_minute_and_anew_when_it_lags_again() {
-        let warnings = Warnings::default();
+        let warnings = LagWarnings::default();
         let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
-        let is_warned = |id, lag| warnings.line(id, lag).is_some();
+        let is_warned = |id, lag| warnings.due_warning(id, lag).is_some();
         assert!(is_warned(one, Some(61_000)) && is_warned(other, Some(1)));
         tokio::time::advance(Duration::from_millis(59_999)).await;
         assert!(!is_warned(one, Some(61_000)));
@@ -99,14 +103,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_workspace_that_is_unloaded_while_it_lags_is_forgotten() {
-        let warnings = Warnings::default();
+        let warnings = LagWarnings::default();
         let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
         for id in [one, other] {
-            assert!(warnings.line(id, Some(61_000)).is_some());
+            assert!(warnings.due_warning(id, Some(61_000)).is_some());
         }
         warnings.retain([other]);
         assert_eq!(warnings.lock().len(), 1);
-        assert!(warnings.line(other, Some(61_000)).is_none());
+        assert!(warnings.due_warning(other, Some(61_000)).is_none());
     }
 
     #[test]

@@ -25,15 +25,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::activity::{Activity, Answered, Received, Serving};
-use crate::no_clock;
+use crate::clock_range;
+use crate::connection_state::{ConnectionState, RequestBody, RequestInProgress, ResponseBody};
 use crate::options::ServeOptions;
 use crate::protocol::MAX_FIELDS_READ;
-use crate::service::Closing;
+use crate::service::ShutdownSignal;
 use crate::socket::Socket;
 
 /// How long to wait when the machine has no room for another connection.
-const PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes connections until the service closes. Then those that owe no answer end, the others have
 /// `options.drain` for the one that they work on, and what is left is cut off.
@@ -41,24 +41,24 @@ pub async fn serve(
     listener: TcpListener,
     routes: Router,
     options: &ServeOptions,
-    closing: Closing,
+    closing: ShutdownSignal,
 ) {
-    let places = options.max_connections.min(Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(places));
+    let permits = options.max_connections.min(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(permits));
     let mut connections = JoinSet::new();
-    let mut begun = pin!(closing.clone().begun());
+    let mut shutdown_started = pin!(closing.clone().started());
     let limits = Limits {
         header_timeout: options.header_timeout,
         write_timeout: options.write_timeout,
     };
     loop {
         tokio::select! {
-            () = &mut begun => break,
-            (stream, place) = accept(&listener, &places) => {
+            () = &mut shutdown_started => break,
+            (stream, permit) = accept(&listener, &permits) => {
                 let serving = connection(stream, routes.clone(), limits, closing.clone());
                 connections.spawn(async move {
                     serving.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Some(_) = connections.join_next() => {}
@@ -74,22 +74,22 @@ pub async fn serve(
 /// The next connection, when there is a place for it.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+    let permit = Arc::clone(permits).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => return (stream, permit),
             // It was gone before it was taken.
-            Err(error) if is_about_the_connection(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             // Too many open files, and the like.
-            Err(_) => sleep(PAUSE).await,
+            Err(_) => sleep(ACCEPT_RETRY_PAUSE).await,
         }
     }
 }
 
-fn is_about_the_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -105,29 +105,29 @@ struct Limits {
     write_timeout: Duration,
 }
 
-async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: Closing) {
+async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: ShutdownSignal) {
     // Answers and events are small, and wait for nothing. A connection that refuses works all the same.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
-    let activity = Arc::<Activity>::default();
+    let state = Arc::<ConnectionState>::default();
     let socket = Socket::new(
         Arc::clone(&stream),
-        Arc::clone(&activity),
+        Arc::clone(&state),
         limits.write_timeout,
     );
-    if !no_clock::hyper_can_tell_the_time() {
-        return no_clock::refuse(socket, &activity, limits.header_timeout, closing).await;
+    if !clock_range::is_clock_in_range() {
+        return clock_range::refuse(socket, &state, limits.header_timeout, closing).await;
     }
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(|request: Request<Incoming>| {
-        let serving = Serving::new(Arc::clone(&activity));
-        let request = request.map(|body| Received::new(body, Arc::clone(&activity)));
-        activity.set_in_a_route(true);
+        let in_progress = RequestInProgress::new(Arc::clone(&state));
+        let request = request.map(|body| RequestBody::new(body, Arc::clone(&state)));
+        state.set_handling(true);
         let answering = routes.call(request);
         async {
             let answer = answering.await?;
-            activity.set_in_a_route(false);
-            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, serving)))
+            state.set_handling(false);
+            Ok::<_, Infallible>(answer.map(|body| ResponseBody::new(body, in_progress)))
         }
     });
     let serving = http1::Builder::new()
@@ -146,17 +146,17 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
             // To drop the connection drops the route that works on its request. What is left of the
             // body is read for it; a body that the reset cut off ends the connection.
             return poll_fn(|context| match poll_connection(serving.as_mut(), context) {
-                Poll::Pending if !activity.is_in_a_route() => Poll::Ready(()),
+                Poll::Pending if !state.is_handling() => Poll::Ready(()),
                 polled => polled,
             })
             .await;
         }
-        () = closing.begun() => {}
+        () = closing.started() => {}
     }
     serving.as_mut().graceful_shutdown();
     // hyper ends a connection that is idle, but would wait for the rest of a request that has begun.
     poll_fn(|context| match poll_connection(serving.as_mut(), context) {
-        Poll::Pending if !activity.owes_an_answer() => Poll::Ready(()),
+        Poll::Pending if !state.has_pending_response() => Poll::Ready(()),
         polled => polled,
     })
     .await;
@@ -164,7 +164,7 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
 
 /// Ready when the connection has ended. How it did is between the client and the network.
 fn poll_connection(serving: Pin<&mut impl Future>, context: &mut Context<'_>) -> Poll<()> {
-    if !no_clock::hyper_can_tell_the_time() {
+    if !clock_range::is_clock_in_range() {
         return Poll::Ready(());
     }
     serving.poll(context).map(drop)

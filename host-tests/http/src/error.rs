@@ -203,11 +203,11 @@ impl ApiError {
 
     /// Returns an error for an admin. An argument of the component is a member of the field `outer`
     /// in HTTP.
-    pub fn within(outer: &str, error: DurableError) -> Self {
+    pub fn in_field(outer: &str, error: DurableError) -> Self {
         match error {
             DurableError::Session(SessionError::InvalidArgument(argument)) => {
                 let InvalidArgument { field, reason } = argument;
-                Self::invalid_argument(format!("{outer}.{}: {reason}", name_of(&field)))
+                Self::invalid_argument(format!("{outer}.{}: {reason}", http_field_name(&field)))
             }
             error => Self::of_admin(error),
         }
@@ -297,7 +297,7 @@ impl ApiError {
     fn of_session(error: SessionError) -> Self {
         match error {
             SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
-                Self::invalid_argument(format!("{}: {reason}", name_of(&field)))
+                Self::invalid_argument(format!("{}: {reason}", http_field_name(&field)))
             }
             SessionError::InvalidToken => Self::invalid_token("the token is not good"),
             SessionError::SessionNotFound => Self::new(
@@ -416,7 +416,7 @@ impl IntoResponse for ApiError {
 }
 
 /// The name that a field of the WIT has here.
-fn name_of(field: &str) -> String {
+fn http_field_name(field: &str) -> String {
     match field {
         "expires-in" => "ttl_secs".into(),
         field => field.replace('-', "_"),

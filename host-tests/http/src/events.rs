@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use clawdb_session_durable::{DurableError, DurableHost};
 use clawdb_session_host::names::event_run;
 use clawdb_session_host::{Event, Subscription};
@@ -17,32 +17,32 @@ use serde_json::json;
 use crate::access::Admin;
 use crate::error::ApiError;
 use crate::form::EventForm;
-use crate::headers::only;
-use crate::input::{Asked, EventsQuery};
+use crate::headers::single_value;
+use crate::input::{EventsQuery, QueryFields};
 use crate::service::Service;
 
 const LAST_EVENT_ID: &str = "last-event-id";
 /// The name of the event that says that others may be missing.
 const GAP: &str = "gap";
 /// How often, and after which pause, a reader whose instance has ended asks for the next one's events.
-const ATTEMPTS: usize = 50;
-const PAUSE: Duration = Duration::from_millis(100);
+const RESUBSCRIBE_ATTEMPTS: usize = 50;
+const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn stream(
     State(service): State<Arc<Service>>,
     Admin(host): Admin,
-    Asked(query): Asked<EventsQuery>,
+    QueryFields(query): QueryFields<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
     // The first one here, so that a refusal has a status.
     let reader = match last_event_id(&headers)? {
-        Some(last) => Reader::after(host, last).await?,
-        None => Reader::since(host, query.since.unwrap_or(0)).await?,
+        Some(last) => EventReader::after(host, last).await?,
+        None => EventReader::since(host, query.since.unwrap_or(0)).await?,
     };
     let events = reader
         .events()
         .map(Ok::<_, Infallible>)
-        .take_until(service.closing.clone().begun());
+        .take_until(service.closing.clone().started());
     let keep_alive = KeepAlive::new().interval(service.keep_alive);
     Ok(Sse::new(events).keep_alive(keep_alive))
 }
@@ -87,18 +87,18 @@ impl std::fmt::Display for EventId {
 }
 
 /// Where a reader is.
-struct Reader {
+struct EventReader {
     host: DurableHost,
     subscription: Subscription,
     /// Its last event.
     last: EventId,
     /// That events may be missing is still to be told.
-    owes_gap: bool,
+    gap_pending: bool,
     /// What it is given is from an instance that may have had other events, and begins with the oldest.
     after_gap: Option<EventId>,
 }
 
-impl Reader {
+impl EventReader {
     /// One that begins after this sequence number of the current run.
     async fn since(host: DurableHost, since: u64) -> Result<Self, DurableError> {
         let subscription = host.subscribe(since).await?;
@@ -109,7 +109,7 @@ impl Reader {
             },
             host,
             subscription,
-            owes_gap: false,
+            gap_pending: false,
             after_gap: None,
         })
     }
@@ -121,12 +121,12 @@ impl Reader {
             host,
             subscription,
             last,
-            owes_gap: is_gap,
+            gap_pending: is_gap,
             after_gap: is_gap.then_some(last),
         })
     }
 
-    fn events(self) -> impl Stream<Item = Sent> + Send {
+    fn events(self) -> impl Stream<Item = SseEvent> + Send {
         stream::unfold(self, async |mut reader| {
             let sent = reader.next().await?;
             Some((sent, reader))
@@ -134,14 +134,14 @@ impl Reader {
     }
 
     /// What comes next, of whichever instance. None when there is nothing to be had.
-    async fn next(&mut self) -> Option<Sent> {
+    async fn next(&mut self) -> Option<SseEvent> {
         loop {
-            if std::mem::take(&mut self.owes_gap) {
-                return Some(self.gap());
+            if std::mem::take(&mut self.gap_pending) {
+                return Some(self.gap_event());
             }
             match self.subscription.next().await {
-                Some(event) if self.has_seen(&event) => {}
-                Some(event) => return Some(self.sent(event)),
+                Some(event) if self.was_delivered(&event) => {}
+                Some(event) => return Some(self.to_sse(event)),
                 None => self.subscribe_again().await?,
             }
         }
@@ -149,7 +149,7 @@ impl Reader {
 
     /// Whether the reader had this event before the gap: an instance that has closed a run and gone on
     /// has events of both.
-    fn has_seen(&self, event: &Event) -> bool {
+    fn was_delivered(&self, event: &Event) -> bool {
         self.after_gap.is_some_and(|last| {
             self.subscription.run() != last.run
                 && event.run == last.run
@@ -157,7 +157,7 @@ impl Reader {
         })
     }
 
-    fn sent(&mut self, mut event: Event) -> Sent {
+    fn to_sse(&mut self, mut event: Event) -> SseEvent {
         // The gap stands for all that is missing before the first event after it.
         if self.after_gap.take().is_some() {
             event.missed = 0;
@@ -168,11 +168,11 @@ impl Reader {
         };
         // A form of texts and numbers always has a JSON.
         let data = serde_json::to_string(&EventForm::from(event)).unwrap_or_default();
-        Sent::default().id(self.last.to_string()).data(data)
+        SseEvent::default().id(self.last.to_string()).data(data)
     }
 
     /// It has no id, so that a reader that comes back before the next event is told again.
-    fn gap(&self) -> Sent {
+    fn gap_event(&self) -> SseEvent {
         let last = (self.last.run != 0).then(|| self.last.to_string());
         let current = self.subscription.run();
         let data = json!({
@@ -180,18 +180,18 @@ impl Reader {
             "run": (current != 0).then(|| event_run(current)),
             "message": "events after last_event_id may be missing, and how many is not known",
         });
-        Sent::default().event(GAP).data(data.to_string())
+        SseEvent::default().event(GAP).data(data.to_string())
     }
 
     /// The instance has ended, which the host may not know yet: then it answers `Retry`.
     async fn subscribe_again(&mut self) -> Option<()> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..RESUBSCRIBE_ATTEMPTS {
             match subscribe(&self.host, self.last).await {
-                Err(DurableError::Retry(_)) => tokio::time::sleep(PAUSE).await,
+                Err(DurableError::Retry(_)) => tokio::time::sleep(RESUBSCRIBE_PAUSE).await,
                 Err(_) => return None,
                 Ok((subscription, is_gap)) => {
                     self.subscription = subscription;
-                    self.owes_gap = is_gap;
+                    self.gap_pending = is_gap;
                     self.after_gap = is_gap.then_some(self.last);
                     return Some(());
                 }
@@ -217,7 +217,7 @@ async fn subscribe(
 
 /// An empty one is none: browsers send it when they have had no event with an id.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
-    let Some(id) = only(headers, LAST_EVENT_ID)?.filter(|id| !id.is_empty()) else {
+    let Some(id) = single_value(headers, LAST_EVENT_ID)?.filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
     EventId::parse(id).map(Some).ok_or_else(|| {

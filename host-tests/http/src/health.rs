@@ -14,7 +14,7 @@ use crate::error::{ApiError, NotReady};
 use crate::service::Service;
 
 /// Who asks does not wait long, so neither does this.
-const PATIENCE: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether the default workspace answers, each workspace can be read, and the clock is not behind in
 /// any that is loaded. The default workspace is loaded for that.
@@ -34,11 +34,11 @@ async fn default_workspace(service: &Service) -> Option<NotReady> {
         let host = service.tenants.tenant(TenantId::default()).await?;
         host.active_count().await
     };
-    let answer = timeout(PATIENCE, asking).await;
+    let answer = timeout(CHECK_TIMEOUT, asking).await;
     let answer = answer.unwrap_or_else(|_| {
         Err(DurableError::Retry(format!(
             "the default workspace did not answer in {} s",
-            PATIENCE.as_secs()
+            CHECK_TIMEOUT.as_secs()
         )))
     });
     match answer {
@@ -50,7 +50,7 @@ async fn default_workspace(service: &Service) -> Option<NotReady> {
 
 /// Whether the clock is behind in any workspace that is loaded.
 async fn host_clock(service: &Service) -> Option<NotReady> {
-    let lagging = clock::lagging(&service.tenants, PATIENCE).await;
+    let lagging = clock::lagging(&service.tenants, CHECK_TIMEOUT).await;
     (!lagging.is_empty()).then(|| NotReady {
         error: "clock_behind",
         message: clock::message(&lagging),
@@ -59,7 +59,7 @@ async fn host_clock(service: &Service) -> Option<NotReady> {
 
 /// Whether a state key is missing for any workspace.
 async fn state_keys(service: &Service) -> Option<NotReady> {
-    let checked = timeout(PATIENCE, service.tenants.keys_checked()).await;
+    let checked = timeout(CHECK_TIMEOUT, service.tenants.keys_checked()).await;
     let keys = service.tenants.keys();
     if keys.missing_workspaces > 0 {
         return Some(NotReady {
@@ -67,7 +67,7 @@ async fn state_keys(service: &Service) -> Option<NotReady> {
             message: format!(
                 "no state key that was given opens the records of the workspaces {}: start the \
                  service with the key that they are sealed with; the log says more",
-                keys.missing_names()
+                keys.missing_ids()
             ),
         });
     }

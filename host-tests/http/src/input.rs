@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::body;
 use crate::error::ApiError;
-use crate::headers::only;
+use crate::headers::single_value;
 use crate::service::Service;
 
 /// A body, from JSON.
@@ -25,7 +25,7 @@ pub struct Body<T>(pub T);
 pub struct Id(pub String);
 
 /// What stands behind the `?`.
-pub struct Asked<T>(pub T);
+pub struct QueryFields<T>(pub T);
 
 /// What a session is asked for with.
 pub struct CreateBody(pub CreateRequest);
@@ -111,7 +111,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-impl<S: Send + Sync, T: for<'a> FromFields<'a>> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: for<'a> FromFields<'a>> FromRequestParts<S> for QueryFields<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -119,13 +119,16 @@ impl<S: Send + Sync, T: for<'a> FromFields<'a>> FromRequestParts<S> for Asked<T>
         let Query(pairs) = query.map_err(|rejection| {
             ApiError::invalid_argument(format!("query: {}", rejection.body_text()))
         })?;
-        Ok(Self(fields::read("query", as_json(&pairs).as_bytes())?))
+        Ok(Self(fields::read(
+            "query",
+            query_as_json(&pairs).as_bytes(),
+        )?))
     }
 }
 
 /// Converts a query to a JSON object, to be read as a body is. Values that are whole numbers become
 /// numbers.
-fn as_json(query: &[(String, String)]) -> String {
+fn query_as_json(query: &[(String, String)]) -> String {
     let members = query.iter().map(|(name, value)| {
         let number = value.parse::<u64>().ok();
         let number = number.filter(|number| number.to_string() == *value);
@@ -137,7 +140,7 @@ fn as_json(query: &[(String, String)]) -> String {
 
 /// Returns whether the body is declared as JSON: `application/json` or `application/...+json`.
 fn is_json(headers: &HeaderMap) -> Result<bool, ApiError> {
-    let value = only(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
+    let value = single_value(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii().to_ascii_lowercase();
     let subtype = essence.strip_prefix(b"application/").unwrap_or_default();

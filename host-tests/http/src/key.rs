@@ -71,7 +71,7 @@ impl AdminKey {
     }
 
     /// Whether this is the key. The time that it takes tells its length, and no more.
-    pub(super) fn is(&self, presented: &[u8]) -> bool {
+    pub(super) fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }
 }

@@ -21,6 +21,7 @@
 //! | `POST /v1/sessions/{id}/refresh` | admin | | grant |
 //! | `POST /v1/sessions/{id}/delegate` | admin | as for a create | 201, grant |
 //! | `GET /v1/sessions/me` | agent | | session |
+//! | `DELETE /v1/sessions/me` | agent | | as for `DELETE /v1/sessions/{id}`: a logout, see below |
 //! | `POST /v1/sessions/me/rotate` | agent | | grant |
 //! | `POST /v1/sessions/me/authorize` | agent | `scope` | session, or 403 |
 //! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | `{"sessions": [session], "next"}`; `next` is the next cursor or null |
@@ -47,6 +48,20 @@
 //! A session is dead when `DELETE` answers, whether or not the guard has confirmed; what it has not
 //! confirmed is asked for again in the background.
 //!
+//! # Logout
+//!
+//! `DELETE /v1/sessions/me` is `revoke-by-token` of the WIT (R35): it ends the session whose current
+//! token is presented, and all below it, and takes no use. The token alone identifies the session in
+//! the workspace that `X-Workspace-Id` names. The guard is not asked about the token, only told to
+//! revoke it, so a logout works while the guard is down; `guard_confirmed` is false then, and the
+//! guard is asked again in the background. The answer comes when the end is durable.
+//!
+//! Any other token is 401 `invalid_token` and ends nothing. RFC 7009 answers 200 for such a token,
+//! because it authenticates the client by other means; here the token is the credential, and RFC
+//! 6750 applies. So a second logout is 401, which does not tell whether the token was ever good.
+//! After a 401 there is nothing to repeat. If a refresh or a rotation has replaced the token, the
+//! session lives on with its new one; the replaced one is not treated as theft here.
+//!
 //! # Connections that are dropped
 //!
 //! A request that the service has received whole is carried out, also if the client closes or
@@ -65,6 +80,7 @@
 //! | `POST /v1/sessions/me/rotate` | the same | rotate again with the old token, which succeeds once within `rotation-grace`; without that, it ends the session as theft |
 //! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | ask again, which takes another one |
 //! | `DELETE /v1/sessions/{id}` | the session has ended | ask again; 404 says that it has ended |
+//! | `DELETE /v1/sessions/me` | the same | ask again; 401 says that the token ends nothing any more |
 //! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | ask again; `revoked` counts only those that were live by then |
 //! | `POST /v1/clock/accept` | the clock is accepted, and the sessions have ended | ask again; 409 `clock_not_behind` says that it took effect |
 //! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | ask again; for events, with `Last-Event-ID` |
@@ -80,9 +96,10 @@
 //! # Workspaces
 //!
 //! `X-Workspace-Id`, a UUID, says in whose sessions; without it that is the nil UUID. Each workspace
-//! is a [tenant](clawdb_session_durable::tenants). The first call of an admin makes it. Naming one loads it, so a token
+//! is a [tenant](clawdb_session_durable::Tenants). The first call of an admin makes it. Naming one loads it, so a token
 //! for one that is not loaded is shown to the guard first: whoever has none loads nothing, and whoever
-//! has one makes nothing.
+//! has one makes nothing. A logout does not ask the guard. It loads the workspace that it names if
+//! there is such a workspace, whatever its token is.
 //!
 //! # Errors
 //!
@@ -168,21 +185,21 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `router`, `options`, `service` | the routes, their bounds, what they share: [`serve`], [`router`], [`ServeOptions`] |
-//! | `sessions`, `agents`, `events`, `health`, `metrics`, `counters` | what is behind the routes |
+//! | `sessions`, `agents`, `events`, `health`, `metrics`, `request_metrics` | what is behind the routes |
 //! | `access`, `key` | who may do what |
 //! | `input`, `body`, `headers`, `form` | what requests say, and what answers say |
 //! | `error` | the answers of requests that fail |
-//! | `connections`, `socket`, `activity`, `no_clock` | the connections, their bounds and their end |
+//! | `connections`, `socket`, `connection_state`, `clock_range` | the connections, their bounds and their end |
 //! | `protocol`, `time_limit` | what HTTP asks of every request |
 //! | `housekeeping`, `clock` | what is done from time to time |
 
 mod access;
-mod activity;
 mod agents;
 mod body;
 mod clock;
+mod clock_range;
+mod connection_state;
 mod connections;
-mod counters;
 mod error;
 mod events;
 mod form;
@@ -192,9 +209,9 @@ mod housekeeping;
 mod input;
 mod key;
 mod metrics;
-mod no_clock;
 mod options;
 mod protocol;
+mod request_metrics;
 mod router;
 mod service;
 mod sessions;

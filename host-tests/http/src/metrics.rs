@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use clawdb_session_durable::{Figures, KeyReport, Tenants};
+use clawdb_session_durable::{HostMetrics, KeyReport, Tenants};
 use clawdb_session_host::Statistics;
 use futures::future::join_all;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,8 +22,8 @@ use crate::protocol::WasHead;
 use crate::service::Service;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long a tenant has to tell its figures. Who scrapes does not wait for ever.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a tenant has to tell its metrics. Who scrapes does not wait for ever.
+const STATS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkspaceLabel {
@@ -39,7 +39,7 @@ pub async fn observe(
     let begin = Instant::now();
     let method = match request.extensions().get::<WasHead>() {
         Some(WasHead) => "HEAD",
-        None => name_of(request.method()),
+        None => method_label(request.method()),
     };
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("unmatched", MatchedPath::as_str).to_owned();
@@ -51,7 +51,7 @@ pub async fn observe(
 }
 
 pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, ApiError> {
-    let totals = Totals::gather(&service.tenants).await;
+    let totals = TenantTotals::gather(&service.tenants).await;
     let mut registry = Registry::with_prefix("clawdb_session");
     service.metrics.register(&mut registry);
     totals.register(&mut registry);
@@ -65,7 +65,7 @@ pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, Api
 /// The figures of all tenants that are loaded, together: their number has no bound that labels could
 /// have.
 #[derive(Default)]
-struct Totals {
+struct TenantTotals {
     loaded: u64,
     silent: u64,
     live_sessions: u64,
@@ -81,24 +81,24 @@ struct Totals {
     losses: u64,
 }
 
-impl Totals {
+impl TenantTotals {
     async fn gather(tenants: &Tenants) -> Self {
         let hosts = tenants.loaded_hosts();
         let asking = hosts.iter().map(async |(_, host)| {
-            let stats = tokio::time::timeout(PATIENCE, host.stats()).await;
-            (stats.ok().and_then(Result::ok), host.figures())
+            let stats = tokio::time::timeout(STATS_TIMEOUT, host.stats()).await;
+            (stats.ok().and_then(Result::ok), host.metrics())
         });
         let mut totals = Self::default();
-        for (stats, figures) in join_all(asking).await {
-            totals.add(stats.as_ref(), &figures);
+        for (stats, metrics) in join_all(asking).await {
+            totals.add(stats.as_ref(), &metrics);
         }
         totals
     }
 
-    fn add(&mut self, stats: Option<&Statistics>, figures: &Figures) {
+    fn add(&mut self, stats: Option<&Statistics>, metrics: &HostMetrics) {
         self.loaded += 1;
-        self.restarts += figures.restarts;
-        self.losses += figures.losses;
+        self.restarts += metrics.restarts;
+        self.losses += metrics.losses;
         let Some(stats) = stats else {
             self.silent += 1;
             return;
@@ -234,22 +234,22 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
     );
 }
 
-/// Registers figures, each with its name and what it says.
+/// Registers metrics, each with its name and what it says.
 fn register_gauges<const N: usize>(
     gauges: [(&'static str, &'static str, u64); N],
     registry: &mut Registry,
 ) {
-    for (name, help, figure) in gauges {
-        registry.register(name, help, gauge(figure));
+    for (name, help, value) in gauges {
+        registry.register(name, help, gauge(value));
     }
 }
 
-fn gauge(figure: u64) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(figure).unwrap_or(i64::MAX))
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 /// A client may make methods up, and as many as it likes.
-fn name_of(method: &Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

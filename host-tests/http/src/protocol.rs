@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::error::ApiError;
-use crate::headers::only;
+use crate::headers::single_value;
 
 /// How many bytes the path and the query of a request have at most.
 pub const MAX_TARGET: usize = 8 << 10;
@@ -73,7 +73,7 @@ fn acceptable(request: &Request) -> Result<(), ApiError> {
 
 /// RFC 9112, section 3.2: a request of HTTP/1.1 has exactly one `Host`, and a valid one.
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ApiError> {
-    match only(headers, header::HOST.as_str())? {
+    match single_value(headers, header::HOST.as_str())? {
         Some([]) => Ok(()),
         Some(host) => match Authority::try_from(host) {
             Ok(authority) if names_one_host(&authority) => Ok(()),

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 
 use crate::agents;
 use crate::connections;
-use crate::counters::Metrics;
 use crate::error::ApiError;
 use crate::events;
 use crate::health;
@@ -23,7 +22,8 @@ use crate::housekeeping::housekeeping;
 use crate::metrics;
 use crate::options::ServeOptions;
 use crate::protocol;
-use crate::service::{Closing, MAX_BODY, Service};
+use crate::request_metrics::RequestMetrics;
+use crate::service::{MAX_BODY, Service, ShutdownSignal};
 use crate::sessions;
 use crate::time_limit;
 
@@ -43,15 +43,15 @@ pub async fn serve(
 ) -> Result<(), InvalidSetting> {
     options.check()?;
     let (close, closing) = watch::channel(false);
-    let tending = tokio::spawn(housekeeping(tenants.clone(), options.housekeeping));
+    let housekeeping_task = tokio::spawn(housekeeping(tenants.clone(), options.housekeeping));
     let routes = router(tenants.clone(), &options, closing.clone());
-    let serving = connections::serve(listener, routes, &options, Closing(closing));
+    let serving = connections::serve(listener, routes, &options, ShutdownSignal(closing));
     let ending = async {
         shutdown.await;
         close.send_replace(true);
     };
     tokio::join!(serving, ending);
-    tending.abort();
+    housekeeping_task.abort();
     tenants.shutdown().await;
     Ok(())
 }
@@ -68,12 +68,15 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
         guard: Arc::clone(&options.guard),
         body_timeout: options.body_timeout,
         keep_alive: options.keep_alive,
-        metrics: Metrics::default(),
-        closing: Closing(closing),
+        metrics: RequestMetrics::default(),
+        closing: ShutdownSignal(closing),
     });
     let routes = Router::new()
         .route("/v1/sessions", post(sessions::create))
-        .route("/v1/sessions/me", get(sessions::me))
+        .route(
+            "/v1/sessions/me",
+            get(sessions::me).delete(sessions::log_out),
+        )
         .route("/v1/sessions/me/rotate", post(sessions::rotate))
         .route("/v1/sessions/me/authorize", post(sessions::authorize))
         .route(
@@ -108,7 +111,7 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
     Router::new()
         .fallback_service(routes)
         .layer(from_fn(protocol::refuse_head))
-        .layer(map_response(uncached))
+        .layer(map_response(no_store))
 }
 
 async fn no_route() -> ApiError {
@@ -120,7 +123,7 @@ async fn no_method() -> ApiError {
 }
 
 /// Answers hold tokens, and what is true of sessions only now.
-async fn uncached(mut answer: Response) -> Response {
+async fn no_store(mut answer: Response) -> Response {
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer

@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use clawdb_session_durable::DurableError;
 use clawdb_session_host::{GuardError, SessionError};
 
-use crate::access::{Admin, Agent, AgentWith, refused_by_the_guard};
+use crate::access::{Admin, Agent, AgentWith, LeavingAgent, reject_if_guard_refuses};
 use crate::error::ApiError;
 use crate::form::{GrantForm, RevocationForm, SessionForm};
 use crate::input::{AuthorizeBody, Body, CreateBody, Id};
 use crate::service::Service;
 
-type Answer<T> = Result<Json<T>, ApiError>;
+type JsonResult<T> = Result<Json<T>, ApiError>;
 type Created = Result<(StatusCode, Json<GrantForm>), ApiError>;
 
 pub async fn create(Admin(host): Admin, Body(CreateBody(request)): Body<CreateBody>) -> Created {
@@ -31,31 +31,38 @@ pub async fn delegate(
     Ok((StatusCode::CREATED, Json(grant.into())))
 }
 
-pub async fn get(Admin(host): Admin, Id(id): Id) -> Answer<SessionForm> {
+pub async fn get(Admin(host): Admin, Id(id): Id) -> JsonResult<SessionForm> {
     Ok(Json(host.get(id).await?.into()))
 }
 
-pub async fn refresh(Admin(host): Admin, Id(id): Id) -> Answer<GrantForm> {
+pub async fn refresh(Admin(host): Admin, Id(id): Id) -> JsonResult<GrantForm> {
     Ok(Json(host.refresh(id).await?.into()))
 }
 
-pub async fn revoke(Admin(host): Admin, Id(id): Id) -> Answer<RevocationForm> {
+pub async fn revoke(Admin(host): Admin, Id(id): Id) -> JsonResult<RevocationForm> {
     Ok(Json(host.revoke(id).await?.into()))
 }
 
-pub async fn me(Agent { token, host }: Agent) -> Answer<SessionForm> {
+pub async fn me(Agent { token, host }: Agent) -> JsonResult<SessionForm> {
     let session = host.validate(token).await;
     Ok(Json(session.map_err(ApiError::of_agent)?.into()))
+}
+
+pub async fn log_out(
+    LeavingAgent(Agent { token, host }): LeavingAgent,
+) -> JsonResult<RevocationForm> {
+    let revocation = host.revoke_by_token(token).await;
+    Ok(Json(revocation.map_err(ApiError::of_agent)?.into()))
 }
 
 pub async fn rotate(
     State(service): State<Arc<Service>>,
     Agent { token, host }: Agent,
-) -> Answer<GrantForm> {
+) -> JsonResult<GrantForm> {
     let grant = host.rotate(token.clone()).await;
     if let Err(DurableError::Session(SessionError::Guard(GuardError::Denied(_)))) = &grant {
         // The guard denied the presented token or the new one, and the error is the same.
-        refused_by_the_guard(&service, &token).await?;
+        reject_if_guard_refuses(&service, &token).await?;
     }
     Ok(Json(grant.map_err(ApiError::of_rotation)?.into()))
 }
@@ -63,7 +70,7 @@ pub async fn rotate(
 pub async fn authorize(
     State(service): State<Arc<Service>>,
     with: AgentWith<AuthorizeBody>,
-) -> Answer<SessionForm> {
+) -> JsonResult<SessionForm> {
     let AgentWith {
         agent: Agent { token, host },
         body,
@@ -71,7 +78,7 @@ pub async fn authorize(
     let session = host.authorize(token.clone(), body.scope).await;
     if let Err(DurableError::Session(SessionError::InvalidArgument(_))) = &session {
         // The component checks the scope before the token.
-        refused_by_the_guard(&service, &token).await?;
+        reject_if_guard_refuses(&service, &token).await?;
     }
     Ok(Json(session.map_err(ApiError::of_agent)?.into()))
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::activity::Activity;
+use crate::connection_state::ConnectionState;
 
 /// For how long, and for how many bytes, a request is read that was answered before its end. To close
 /// a socket with unread bytes makes the kernel drop what the client has not read of the answer.
@@ -28,7 +28,7 @@ const MAX_UNSENT: u32 = 16 << 10;
 /// A socket with limits.
 pub struct Socket {
     stream: Arc<TcpStream>,
-    activity: Arc<Activity>,
+    state: Arc<ConnectionState>,
     write_timeout: Duration,
     /// Until when the client has to take something, where it does not.
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -43,12 +43,16 @@ struct Lingering {
 
 impl Socket {
     /// Ends with [`io::ErrorKind::TimedOut`] when the client takes nothing for `write_timeout`.
-    pub fn new(stream: Arc<TcpStream>, activity: Arc<Activity>, write_timeout: Duration) -> Self {
+    pub fn new(
+        stream: Arc<TcpStream>,
+        state: Arc<ConnectionState>,
+        write_timeout: Duration,
+    ) -> Self {
         // Without it, a slow client is cut off sooner, and all else works.
         let _ = limit_unsent(&stream);
         Self {
             stream,
-            activity,
+            state,
             write_timeout,
             write_deadline: None,
             closing: None,
@@ -65,12 +69,12 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => {
                     self.write_deadline = None;
-                    self.activity.set_writing(false);
+                    self.state.set_writing(false);
                     return Poll::Ready(written);
                 }
             }
         }
-        self.activity.set_writing(true);
+        self.state.set_writing(true);
         let limit = self.write_timeout;
         let deadline = self
             .write_deadline
@@ -165,11 +169,11 @@ impl AsyncWrite for Socket {
         if self.closing.is_none() {
             SockRef::from(&*self.stream).shutdown(Shutdown::Write)?;
         }
-        if self.activity.has_unread() {
+        if self.state.has_unread() {
             // Until then the client may not have its answer.
-            self.activity.set_writing(true);
+            self.state.set_writing(true);
             ready!(self.poll_linger(context));
-            self.activity.set_writing(false);
+            self.state.set_writing(false);
         }
         Poll::Ready(Ok(()))
     }

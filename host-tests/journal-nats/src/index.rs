@@ -32,12 +32,12 @@ impl Key {
 
 /// Where the record of a key is, and from when on it is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+struct RecordLocation {
     sequence: u64,
     forget_at: Option<u64>,
 }
 
-impl Place {
+impl RecordLocation {
     /// Its place in the order of expiry.
     fn expiry(self) -> Option<Expiry> {
         Some((self.forget_at?, self.sequence))
@@ -51,41 +51,43 @@ type Expiry = (u64, u64);
 ///
 /// Records that expire at or before `forgotten` are not counted: whether they are still there is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct StreamDigest {
     pub(super) count: u64,
     sum: u64,
     forgotten: Expiry,
 }
 
-impl Kept {
-    fn counts(self, place: Place) -> bool {
-        place.expiry().is_none_or(|expiry| expiry > self.forgotten)
+impl StreamDigest {
+    fn includes(self, location: RecordLocation) -> bool {
+        location
+            .expiry()
+            .is_none_or(|expiry| expiry > self.forgotten)
     }
 
-    fn with(self, place: Place) -> Self {
-        if !self.counts(place) {
+    fn adding(self, location: RecordLocation) -> Self {
+        if !self.includes(location) {
             return self;
         }
         Self {
             count: self.count.saturating_add(1),
-            sum: self.sum.wrapping_add(place.sequence),
+            sum: self.sum.wrapping_add(location.sequence),
             ..self
         }
     }
 
-    fn without(self, place: Place) -> Self {
-        if !self.counts(place) {
+    fn removing(self, location: RecordLocation) -> Self {
+        if !self.includes(location) {
             return self;
         }
         Self {
             count: self.count.saturating_sub(1),
-            sum: self.sum.wrapping_sub(place.sequence),
+            sum: self.sum.wrapping_sub(location.sequence),
             ..self
         }
     }
 
     /// The same, of no records yet.
-    fn emptied(self) -> Self {
+    fn cleared(self) -> Self {
         Self {
             count: 0,
             sum: 0,
@@ -94,20 +96,20 @@ impl Kept {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for StreamDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (time, sequence) = self.forgotten;
         write!(f, "{} {} {time} {sequence}", self.count, self.sum)
     }
 }
 
-impl FromStr for Kept {
+impl FromStr for StreamDigest {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut numbers = text.split(' ').map(|number| number.parse().map_err(|_| ()));
         let mut next = || numbers.next().ok_or(())?;
-        let kept = Self {
+        let digest = Self {
             count: next()?,
             sum: next()?,
             forgotten: (next()?, next()?),
@@ -115,108 +117,113 @@ impl FromStr for Kept {
         if numbers.next().is_some() {
             return Err(());
         }
-        Ok(kept)
+        Ok(digest)
     }
 }
 
 /// The records of the stream, without their values: some 100 bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    places: HashMap<Key, Place>,
+    locations: HashMap<Key, RecordLocation>,
     /// Those that are counted and expire, in that order.
     due: BTreeMap<Expiry, Key>,
     /// Of those that are in it.
-    kept: Kept,
+    digest: StreamDigest,
     /// Messages that are not counted any more, in the order of expiry or before all that follow in it.
-    condemned: VecDeque<Expiry>,
+    deletable: VecDeque<Expiry>,
 }
 
 impl Index {
     /// An empty one of a stream of which some are already forgotten.
-    pub(super) fn new(kept: Kept) -> Self {
+    pub(super) fn new(digest: StreamDigest) -> Self {
         Self {
-            kept: kept.emptied(),
+            digest: digest.cleared(),
             ..Self::default()
         }
     }
 
     /// Of what is in it.
-    pub(super) fn kept(&self) -> Kept {
-        self.kept
+    pub(super) fn digest(&self) -> StreamDigest {
+        self.digest
     }
 
     /// Whether a record is still counted.
-    pub(super) fn counts(&self, sequence: u64, forget_at: Option<u64>) -> bool {
-        self.kept.counts(Place {
+    pub(super) fn includes(&self, sequence: u64, forget_at: Option<u64>) -> bool {
+        self.digest.includes(RecordLocation {
             sequence,
             forget_at,
         })
     }
 
     /// What it would be with this record in the place of the key's last one.
-    pub(super) fn kept_with(&self, key: &str, sequence: u64, forget_at: Option<u64>) -> Kept {
-        let place = Place {
+    pub(super) fn digest_with(
+        &self,
+        key: &str,
+        sequence: u64,
+        forget_at: Option<u64>,
+    ) -> StreamDigest {
+        let location = RecordLocation {
             sequence,
             forget_at,
         };
-        let before = self.places.get(&Key::new(key));
+        let before = self.locations.get(&Key::new(key));
         before
-            .map_or(self.kept, |before| self.kept.without(*before))
-            .with(place)
+            .map_or(self.digest, |before| self.digest.removing(*before))
+            .adding(location)
     }
 
     /// Puts a record in the place of the key's last one.
     pub(super) fn put(&mut self, key: &str, sequence: u64, forget_at: Option<u64>) {
-        let place = Place {
+        let location = RecordLocation {
             sequence,
             forget_at,
         };
-        self.kept = self.kept_with(key, sequence, forget_at);
+        self.digest = self.digest_with(key, sequence, forget_at);
         let key = Key::new(key);
-        if let Some(expiry) = self.places.remove(&key).and_then(Place::expiry) {
+        if let Some(expiry) = self.locations.remove(&key).and_then(RecordLocation::expiry) {
             self.due.remove(&expiry);
         }
-        if !self.kept.counts(place) {
-            self.condemned.extend(place.expiry());
+        if !self.digest.includes(location) {
+            self.deletable.extend(location.expiry());
             return;
         }
-        if let Some(expiry) = place.expiry() {
+        if let Some(expiry) = location.expiry() {
             self.due.insert(expiry, key.clone());
         }
-        self.places.insert(key, place);
+        self.locations.insert(key, location);
     }
 
     /// Counts no more what has expired by `now`, the oldest first, at most `max` of it.
-    pub(super) fn forget(&mut self, now: u64, max: usize) {
+    pub(super) fn expire(&mut self, now: u64, max: usize) {
         for _ in 0..max {
             let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= now) else {
                 return;
             };
             let (expiry, key) = first.remove_entry();
-            if let Some(place) = self.places.remove(&key) {
-                self.kept = self.kept.without(place);
+            if let Some(location) = self.locations.remove(&key) {
+                self.digest = self.digest.removing(location);
             }
-            self.kept.forgotten = expiry;
-            self.condemned.push_back(expiry);
+            self.digest.forgotten = expiry;
+            self.deletable.push_back(expiry);
         }
     }
 
     /// Takes up to `max` messages that can be deleted: those that `declared`, which the stream has
     /// already, does not count.
-    pub(super) fn condemned(&mut self, declared: Kept, max: usize) -> Vec<u64> {
+    pub(super) fn take_deletable(&mut self, declared: StreamDigest, max: usize) -> Vec<u64> {
         let mut taken = Vec::new();
         while taken.len() < max
-            && let Some(&expiry) = self.condemned.front()
+            && let Some(&expiry) = self.deletable.front()
             && expiry <= declared.forgotten
         {
-            self.condemned.pop_front();
+            self.deletable.pop_front();
             taken.push(expiry.1);
         }
         taken
     }
 
     /// Puts back one that could not be deleted; `declared` has it already.
-    pub(super) fn condemn(&mut self, sequence: u64) {
-        self.condemned.push_front((0, sequence));
+    pub(super) fn retry_deletion(&mut self, sequence: u64) {
+        self.deletable.push_front((0, sequence));
     }
 }

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
 
-use crate::contender;
+use crate::acquire;
+use crate::observed_owners::ObservedOwners;
 use crate::options::NatsOptions;
 use crate::scan;
-use crate::stream::{self, Place, within};
-use crate::watches::Watches;
+use crate::stream::{self, StreamNames, with_timeout};
 
 /// The smallest `max_payload` of a server: a record of 300 KiB, its headers, and room.
 const MIN_PAYLOAD: usize = 512 * 1024;
@@ -22,7 +22,7 @@ const MIN_PAYLOAD: usize = 512 * 1024;
 pub struct NatsJournal {
     context: Context,
     options: NatsOptions,
-    watches: Watches,
+    observed_owners: ObservedOwners,
 }
 
 impl NatsJournal {
@@ -44,7 +44,7 @@ impl NatsJournal {
             return wrong("the URL of a server is nats://host:port".into());
         };
 
-        let mut how = ConnectOptions::new()
+        let mut connect_options = ConnectOptions::new()
             .name("clawdb-session")
             .connection_timeout(options.patience)
             .request_timeout(Some(options.patience))
@@ -57,9 +57,9 @@ impl NatsJournal {
             .iter()
             .find_map(|server| Some((server.username()?, server.password()?)))
         {
-            how = how.user_and_password(user.into(), password.into());
+            connect_options = connect_options.user_and_password(user.into(), password.into());
         }
-        let client = match within(options.patience, how.connect(servers)).await? {
+        let client = match with_timeout(options.patience, connect_options.connect(servers)).await? {
             Ok(client) => client,
             Err(error) => {
                 let text = error.to_string();
@@ -91,33 +91,33 @@ impl NatsJournal {
         Ok(Self {
             context,
             options,
-            watches: Watches::default(),
+            observed_owners: ObservedOwners::default(),
         })
     }
 
-    fn place(&self, tenant: TenantId) -> Place {
-        Place::new(&self.options.prefix, tenant)
+    fn names(&self, tenant: TenantId) -> StreamNames {
+        StreamNames::new(&self.options.prefix, tenant)
     }
 }
 
 #[async_trait]
 impl Journal for NatsJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        let stream = stream::open(&self.context, self.place(tenant), &self.options).await?;
-        let writer = contender::take_over(tenant, stream, &self.options, &self.watches).await?;
+        let stream = stream::open(&self.context, self.names(tenant), &self.options).await?;
+        let writer = acquire::acquire(tenant, stream, &self.options, &self.observed_owners).await?;
         Ok(Box::new(writer))
     }
 
     async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        match stream::find(&self.context, self.place(tenant), &self.options).await? {
-            Some(stream) => contender::is_held(tenant, &stream, &self.watches).await,
+        match stream::find(&self.context, self.names(tenant), &self.options).await? {
+            Some(stream) => acquire::is_held(tenant, &stream, &self.observed_owners).await,
             None => Ok(false),
         }
     }
 
-    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        let place = self.place(tenant);
-        stream::exists(&self.context, &place, self.options.patience).await
+    async fn exists(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        let names = self.names(tenant);
+        stream::exists(&self.context, &names, self.options.patience).await
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
@@ -125,14 +125,14 @@ impl Journal for NatsJournal {
     }
 
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
-        match stream::find(&self.context, self.place(tenant), &self.options).await? {
+        match stream::find(&self.context, self.names(tenant), &self.options).await? {
             Some(stream) => scan::record(&stream, key).await,
             None => Ok(None),
         }
     }
 
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
-        let stream = stream::find(&self.context, self.place(tenant), &self.options).await?;
+        let stream = stream::find(&self.context, self.names(tenant), &self.options).await?;
         Ok(Box::new(scan::NatsScan::begin(stream).await?))
     }
 }

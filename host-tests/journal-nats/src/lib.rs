@@ -88,20 +88,20 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `journal`, `options` | the journal and its connection: [`NatsJournal`], [`NatsOptions`] |
-//! | `contender`, `watches` | taking a tenant over; what was seen of its owner |
+//! | `acquire`, `observed_owners` | taking a tenant over; what was seen of its owner |
 //! | `writer`, `index` | appending; which records there are, and what `Clawdb-Kept` says of them |
 //! | `reader`, `scan` | reading at a take-over, and without one |
 //! | `stream`, `message` | what is asked of the server; what is in a message |
 
-mod contender;
+mod acquire;
 mod index;
 mod journal;
 mod message;
+mod observed_owners;
 mod options;
 mod reader;
 mod scan;
 mod stream;
-mod watches;
 mod writer;
 
 pub use journal::NatsJournal;

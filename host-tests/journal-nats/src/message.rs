@@ -9,12 +9,12 @@ use clawdb_session_host::Change;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::index::Kept;
-use crate::stream::Place;
+use crate::index::StreamDigest;
+use crate::stream::StreamNames;
 
 const WRITER: &str = "Clawdb-Writer";
 const OWNER: &str = "Clawdb-Owner";
-const KEPT: &str = "Clawdb-Kept";
+const DIGEST: &str = "Clawdb-Kept";
 const SEQUENCE: &str = "Clawdb-Sequence";
 const FORGET_AT: &str = "Clawdb-Forget-At";
 
@@ -23,21 +23,21 @@ const FORMAT: u32 = 1;
 
 /// What every message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct WriterHeaders {
     /// Who published it.
     pub(super) writer: Uuid,
     /// The sequence number of the owner record in force: its own, on an owner record.
     pub(super) owner: u64,
     /// What the stream has to hold, with this message in it.
-    pub(super) kept: Kept,
+    pub(super) digest: StreamDigest,
 }
 
-impl Stamp {
+impl WriterHeaders {
     pub(super) fn headers(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(WRITER, self.writer.to_string());
         headers.insert(OWNER, self.owner.to_string());
-        headers.insert(KEPT, self.kept.to_string());
+        headers.insert(DIGEST, self.digest.to_string());
         headers
     }
 
@@ -45,14 +45,14 @@ impl Stamp {
         Ok(Self {
             writer: field(headers, WRITER, sequence)?,
             owner: field(headers, OWNER, sequence)?,
-            kept: field(headers, KEPT, sequence)?,
+            digest: field(headers, DIGEST, sequence)?,
         })
     }
 }
 
 /// Who owns the tenant: the body of an owner record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Owner {
+pub(super) struct OwnerRecord {
     format: u32,
     /// For people, as is the host: what counts is in the headers.
     writer: String,
@@ -61,7 +61,7 @@ pub(super) struct Owner {
     lease_ms: u64,
 }
 
-impl Owner {
+impl OwnerRecord {
     pub(super) fn new(writer: Uuid, host: &str, lease: Duration) -> Self {
         Self {
             format: FORMAT,
@@ -115,16 +115,16 @@ impl Record {
 
     /// The record of a message; none where it is the owner record.
     pub(super) fn read(
-        place: &Place,
+        names: &StreamNames,
         subject: &str,
         headers: &HeaderMap,
         body: &[u8],
         at: u64,
     ) -> Result<Option<Self>, JournalError> {
-        if subject == place.owner() {
+        if subject == names.owner_subject() {
             return Ok(None);
         }
-        let Some(key) = place.key(subject) else {
+        let Some(key) = names.record_key(subject) else {
             return Err(JournalError::Damaged(format!(
                 "message {at} has the subject {subject}, which is no record's"
             )));

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio::time::sleep;
 
 use crate::message::Record;
-use crate::stream::{TenantStream, unavailable, within};
+use crate::stream::{TenantStream, unavailable, with_timeout};
 
 /// How many messages are asked for at once: they are all in memory then, 300 KiB at most each.
 const BATCH: usize = 128;
@@ -20,7 +20,7 @@ const BATCH: usize = 128;
 const TRIES: u32 = 3;
 
 /// How long the server keeps a consumer that nobody asks.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+const CONSUMER_TTL: Duration = Duration::from_secs(30);
 
 /// Reads the records up to a message. It can be asked again after an error, and goes on where it was.
 pub(super) struct Reader {
@@ -31,18 +31,18 @@ pub(super) struct Reader {
     until: u64,
     /// Leaves the values out.
     headers_only: bool,
-    source: Option<Source>,
+    consumer_state: Option<ConsumerState>,
 }
 
 /// A consumer, and what it was asked for.
-struct Source {
+struct ConsumerState {
     consumer: Consumer<Config>,
     batch: Option<Batch>,
     /// How many messages came of it. They are numbered, so that one that was lost on the way is
     /// noticed.
-    came: u64,
+    received: u64,
     /// How many had come when the batch was asked for.
-    before: u64,
+    received_before: u64,
 }
 
 impl Reader {
@@ -52,18 +52,18 @@ impl Reader {
             next: 1,
             until,
             headers_only: false,
-            source: None,
+            consumer_state: None,
         }
     }
 
     /// Another, of what this one has not read yet, that leaves the values out.
-    pub(super) fn rest_of_headers(&self) -> Self {
+    pub(super) fn remaining_headers(&self) -> Self {
         Self {
             stream: self.stream.clone(),
             next: self.next,
             until: self.until,
             headers_only: true,
-            source: None,
+            consumer_state: None,
         }
     }
 
@@ -74,7 +74,7 @@ impl Reader {
             let message = match self.message().await {
                 Ok(message) => message,
                 Err(error) => {
-                    self.source = None;
+                    self.consumer_state = None;
                     tries += 1;
                     if tries == TRIES {
                         return Err(error);
@@ -92,10 +92,10 @@ impl Reader {
                 break;
             }
             let headers = message.headers.clone().unwrap_or_default();
-            let place = &self.stream.place;
-            let record = Record::read(place, &message.subject, &headers, &message.payload, at)
+            let names = &self.stream.names;
+            let record = Record::read(names, &message.subject, &headers, &message.payload, at)
                 // It must not be passed over the next time.
-                .inspect_err(|_| self.source = None)?;
+                .inspect_err(|_| self.consumer_state = None)?;
             self.next = at.saturating_add(1);
             if record.is_some() {
                 return Ok(record);
@@ -109,49 +109,51 @@ impl Reader {
     async fn message(&mut self) -> Result<Message, JournalError> {
         let patience = self.stream.patience;
         let broken = |text: &str| JournalError::Unavailable(format!("reading the stream: {text}"));
-        if self.source.is_none() {
-            self.source = Some(self.open().await?);
+        if self.consumer_state.is_none() {
+            self.consumer_state = Some(self.open().await?);
         }
-        let Some(source) = &mut self.source else {
+        let Some(consumer_state) = &mut self.consumer_state else {
             return Err(broken("no consumer"));
         };
         loop {
-            let batch = if let Some(batch) = &mut source.batch {
+            let batch = if let Some(batch) = &mut consumer_state.batch {
                 batch
             } else {
-                let request = source
+                let request = consumer_state
                     .consumer
                     .batch()
                     .max_messages(BATCH)
                     .expires(patience)
                     .messages();
-                let batch = within(patience, request)
+                let batch = with_timeout(patience, request)
                     .await?
                     .map_err(|error| unavailable(&error))?;
-                source.before = source.came;
-                source.batch.insert(batch)
+                consumer_state.received_before = consumer_state.received;
+                consumer_state.batch.insert(batch)
             };
-            match within(patience, batch.next()).await? {
+            match with_timeout(patience, batch.next()).await? {
                 Some(Ok(message)) => {
                     let number = message
                         .info()
                         .map_err(|error| unavailable(error.as_ref()))?
                         .consumer_sequence;
-                    source.came += 1;
-                    if number != source.came {
+                    consumer_state.received += 1;
+                    if number != consumer_state.received {
                         return Err(broken("a message was lost on the way"));
                     }
                     return Ok(message);
                 }
                 Some(Err(error)) => return Err(unavailable(error.as_ref())),
-                None if source.came == source.before => return Err(broken("nothing comes")),
+                None if consumer_state.received == consumer_state.received_before => {
+                    return Err(broken("nothing comes"));
+                }
                 // All came that it asked for, or its time is over.
-                None => source.batch = None,
+                None => consumer_state.batch = None,
             }
         }
     }
 
-    async fn open(&self) -> Result<Source, JournalError> {
+    async fn open(&self) -> Result<ConsumerState, JournalError> {
         let config = Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: self.next,
@@ -159,30 +161,30 @@ impl Reader {
             ack_policy: AckPolicy::None,
             replay_policy: ReplayPolicy::Instant,
             headers_only: self.headers_only,
-            inactive_threshold: FORGOTTEN_AFTER,
+            inactive_threshold: CONSUMER_TTL,
             memory_storage: true,
             num_replicas: 1,
             ..Config::default()
         };
-        let consumer = within(
+        let consumer = with_timeout(
             self.stream.patience,
             self.stream.handle().create_consumer(config),
         )
         .await?
         .map_err(|error| unavailable(&error))?;
-        Ok(Source {
+        Ok(ConsumerState {
             consumer,
             batch: None,
-            came: 0,
-            before: 0,
+            received: 0,
+            received_before: 0,
         })
     }
 
     /// Spares the server the time until it forgets the consumer.
     async fn close(&mut self) {
-        if let Some(source) = self.source.take() {
-            let name = &source.consumer.cached_info().name;
-            let _ = within(
+        if let Some(consumer_state) = self.consumer_state.take() {
+            let name = &consumer_state.consumer.cached_info().name;
+            let _ = with_timeout(
                 self.stream.patience,
                 self.stream.handle().delete_consumer(name),
             )

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use clawdb_session_durable::{JournalError, Scan};
 use clawdb_session_host::Change;
 
-use crate::contender::look;
+use crate::acquire::last_message;
 use crate::index::Index;
 use crate::message::Record;
 use crate::reader::Reader;
@@ -19,14 +19,14 @@ pub(super) async fn record(
     stream: &TenantStream,
     key: &str,
 ) -> Result<Option<Change>, JournalError> {
-    let Some(subject) = stream.place.record(key) else {
+    let Some(subject) = stream.names.record_subject(key) else {
         return Ok(None);
     };
     let Some(message) = stream.newest(&subject).await? else {
         return Ok(None);
     };
     let record = Record::read(
-        &stream.place,
+        &stream.names,
         &message.subject,
         &message.headers,
         &message.payload,
@@ -55,11 +55,11 @@ impl NatsScan {
             bytes: 0,
         };
         if let Some(stream) = stream
-            && let seen = look(&stream).await?
-            && let Some(stamp) = seen.stamp
+            && let last_message = last_message(&stream).await?
+            && let Some(writer_headers) = last_message.writer_headers
         {
-            scan.index = Index::new(stamp.kept);
-            scan.reader = Some(Reader::new(stream, seen.last));
+            scan.index = Index::new(writer_headers.digest);
+            scan.reader = Some(Reader::new(stream, last_message.sequence));
         }
         Ok(scan)
     }
@@ -75,7 +75,7 @@ impl Scan for NatsScan {
             let Some(record) = reader.next().await? else {
                 break;
             };
-            if self.index.counts(record.at, record.change.forget_at) {
+            if self.index.includes(record.at, record.change.forget_at) {
                 self.bytes = self.bytes.saturating_add(record.change.value.len());
                 self.page.push(record.change);
             }

@@ -28,13 +28,13 @@ use crate::options::NatsOptions;
 
 /// Where a tenant is: the names of its stream and subjects.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct StreamNames {
     stream: String,
     /// What all its subjects begin with, without the dot.
     subjects: String,
 }
 
-impl Place {
+impl StreamNames {
     pub(super) fn new(prefix: &str, tenant: TenantId) -> Self {
         Self {
             stream: format!("{prefix}-{}", tenant.workspace().as_simple()),
@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// The tenant that has a stream of this name. None: it is no tenant's, or of another prefix.
-    fn tenant(prefix: &str, stream: &str) -> Option<TenantId> {
+    fn tenant_of(prefix: &str, stream: &str) -> Option<TenantId> {
         let digits = stream.strip_prefix(prefix)?.strip_prefix('-')?;
         let workspace = Uuid::try_parse(digits).ok()?;
         let tenant = TenantId::new(workspace);
@@ -51,13 +51,13 @@ impl Place {
     }
 
     /// The subject of the owner record.
-    pub(super) fn owner(&self) -> String {
+    pub(super) fn owner_subject(&self) -> String {
         format!("{}.owner", self.subjects)
     }
 
     /// The subject of a record; none if the key is no key: one or more parts of `a-z`, `0-9` and `-`
     /// with `/` between, at most 64 bytes.
-    pub(super) fn record(&self, key: &str) -> Option<String> {
+    pub(super) fn record_subject(&self, key: &str) -> Option<String> {
         let fits = |part: &str| {
             !part.is_empty()
                 && part
@@ -69,7 +69,7 @@ impl Place {
     }
 
     /// The key of the record that has this subject.
-    pub(super) fn key(&self, subject: &str) -> Option<String> {
+    pub(super) fn record_key(&self, subject: &str) -> Option<String> {
         let rest = subject.strip_prefix(&self.subjects)?;
         Some(rest.strip_prefix(".record.")?.replace('.', "/"))
     }
@@ -77,11 +77,11 @@ impl Place {
 
 /// What the server said to a message that expected a certain last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum PublishOutcome {
     /// It is kept, as the next.
-    Taken,
+    Accepted,
     /// Another message is the last.
-    Refused,
+    WrongLastSequence,
 }
 
 /// A tenant's stream.
@@ -89,7 +89,7 @@ pub(super) enum Answer {
 pub(super) struct TenantStream {
     context: Context,
     handle: Stream<()>,
-    pub(super) place: Place,
+    pub(super) names: StreamNames,
     pub(super) patience: Duration,
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn check_account(
 ) -> Result<(), JournalError> {
     let deadline = Instant::now() + patience;
     loop {
-        let Err(error) = within(patience, context.query_account()).await? else {
+        let Err(error) = with_timeout(patience, context.query_account()).await? else {
             return Ok(());
         };
         let off = match error.kind() {
@@ -126,11 +126,11 @@ pub(super) async fn check_account(
 /// The stream of a tenant: made where there is none, checked where there is one.
 pub(super) async fn open(
     context: &Context,
-    place: Place,
+    names: StreamNames,
     options: &NatsOptions,
 ) -> Result<TenantStream, JournalError> {
-    let wanted = config(&place, options.replicas);
-    let found = within(options.patience, context.get_stream(&place.stream)).await?;
+    let wanted = config(&names, options.replicas);
+    let found = with_timeout(options.patience, context.get_stream(&names.stream)).await?;
     let config = match found {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) => match error.kind() {
@@ -143,34 +143,36 @@ pub(super) async fn open(
         },
     };
     check(&config, &wanted)?;
-    opened(context, place, options.patience).await
+    open_handle(context, names, options.patience).await
 }
 
 /// The stream of a tenant, where there is one. It is not checked: this is for reading only.
 pub(super) async fn find(
     context: &Context,
-    place: Place,
+    names: StreamNames,
     options: &NatsOptions,
 ) -> Result<Option<TenantStream>, JournalError> {
-    if !exists(context, &place, options.patience).await? {
+    if !exists(context, &names, options.patience).await? {
         return Ok(None);
     }
-    opened(context, place, options.patience).await.map(Some)
+    open_handle(context, names, options.patience)
+        .await
+        .map(Some)
 }
 
-async fn opened(
+async fn open_handle(
     context: &Context,
-    place: Place,
+    names: StreamNames,
     patience: Duration,
 ) -> Result<TenantStream, JournalError> {
-    let handle = context.get_stream_no_info(place.stream.as_str());
-    let handle = within(patience, handle)
+    let handle = context.get_stream_no_info(names.stream.as_str());
+    let handle = with_timeout(patience, handle)
         .await?
         .map_err(|error| unavailable(&error))?;
     Ok(TenantStream {
         context: context.clone(),
         handle,
-        place,
+        names,
         patience,
     })
 }
@@ -182,9 +184,9 @@ pub(super) async fn tenants(
 ) -> Result<Vec<TenantId>, JournalError> {
     let mut names = context.stream_names();
     let mut tenants = BTreeSet::new();
-    while let Some(name) = within(options.patience, names.next()).await? {
+    while let Some(name) = with_timeout(options.patience, names.next()).await? {
         let name = name.map_err(|error| unavailable(&error))?;
-        tenants.extend(Place::tenant(&options.prefix, &name));
+        tenants.extend(StreamNames::tenant_of(&options.prefix, &name));
     }
     Ok(tenants.into_iter().collect())
 }
@@ -192,10 +194,10 @@ pub(super) async fn tenants(
 /// Whether the tenant has a stream.
 pub(super) async fn exists(
     context: &Context,
-    place: &Place,
+    names: &StreamNames,
     patience: Duration,
 ) -> Result<bool, JournalError> {
-    match within(patience, context.get_stream(&place.stream)).await? {
+    match with_timeout(patience, context.get_stream(&names.stream)).await? {
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(inner)
@@ -213,7 +215,7 @@ async fn create(
     wanted: &Config,
     patience: Duration,
 ) -> Result<Config, JournalError> {
-    let error = match within(patience, context.create_stream(wanted)).await? {
+    let error = match with_timeout(patience, context.create_stream(wanted)).await? {
         Ok(stream) => return Ok(stream.cached_info().config.clone()),
         Err(error) => error,
     };
@@ -237,10 +239,10 @@ async fn create(
 }
 
 /// How a stream is made. Nothing is ever dropped for age, number or size: what does not fit is refused.
-fn config(place: &Place, replicas: usize) -> Config {
+fn config(names: &StreamNames, replicas: usize) -> Config {
     Config {
-        name: place.stream.clone(),
-        subjects: vec![format!("{}.>", place.subjects)],
+        name: names.stream.clone(),
+        subjects: vec![format!("{}.>", names.subjects)],
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
         storage: StorageType::File,
@@ -306,7 +308,7 @@ impl TenantStream {
     /// A server that has just lost the lead may tell an old one. That does no harm: what expects it is
     /// refused.
     pub(super) async fn last(&self) -> Result<u64, JournalError> {
-        let info = within(self.patience, self.handle.get_info())
+        let info = with_timeout(self.patience, self.handle.get_info())
             .await?
             .map_err(|error| unavailable(&error))?;
         Ok(info.state.last_sequence)
@@ -317,7 +319,7 @@ impl TenantStream {
         &self,
         sequence: u64,
     ) -> Result<Option<StreamMessage>, JournalError> {
-        match within(self.patience, self.handle.get_raw_message(sequence)).await? {
+        match with_timeout(self.patience, self.handle.get_raw_message(sequence)).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(&error)),
@@ -330,7 +332,7 @@ impl TenantStream {
         subject: &str,
     ) -> Result<Option<StreamMessage>, JournalError> {
         let newest = self.handle.get_last_raw_message_by_subject(subject);
-        match within(self.patience, newest).await? {
+        match with_timeout(self.patience, newest).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(&error)),
@@ -346,26 +348,26 @@ impl TenantStream {
         headers: HeaderMap,
         body: Vec<u8>,
         last: u64,
-    ) -> Result<Answer, JournalError> {
+    ) -> Result<PublishOutcome, JournalError> {
         let message = Publish::build()
             .payload(body.into())
             .headers(headers)
-            .expected_stream(&self.place.stream)
+            .expected_stream(&self.names.stream)
             .expected_last_sequence(last);
-        let answer = within(self.patience, async {
+        let answer = with_timeout(self.patience, async {
             self.context.send_publish(subject, message).await?.await
         })
         .await?;
         match answer {
             Ok(ack) if ack.sequence == last.saturating_add(1) && !ack.duplicate => {
-                Ok(Answer::Taken)
+                Ok(PublishOutcome::Accepted)
             }
             Ok(ack) => Err(JournalError::Damaged(format!(
                 "the stream {} took the message after {last} as {}",
-                self.place.stream, ack.sequence
+                self.names.stream, ack.sequence
             ))),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Ok(Answer::Refused)
+                Ok(PublishOutcome::WrongLastSequence)
             }
             Err(error) => Err(unavailable(&error)),
         }
@@ -379,9 +381,9 @@ impl TenantStream {
             success: bool,
         }
         let request = json!({ "seq": sequence, "no_erase": true });
-        let subject = format!("STREAM.MSG.DELETE.{}", self.place.stream);
+        let subject = format!("STREAM.MSG.DELETE.{}", self.names.stream);
         let answer: Response<Deleted> =
-            within(self.patience, self.context.request(subject, &request))
+            with_timeout(self.patience, self.context.request(subject, &request))
                 .await?
                 .map_err(|error| unavailable(&error))?;
         match answer {
@@ -401,7 +403,7 @@ impl TenantStream {
 }
 
 /// Waits for so long and no longer. The client itself waits without a bound where its queue is full.
-pub(super) async fn within<T>(
+pub(super) async fn with_timeout<T>(
     patience: Duration,
     answer: impl IntoFuture<Output = T, IntoFuture: Future<Output = T>>,
 ) -> Result<T, JournalError> {

@@ -10,17 +10,17 @@ use futures::future::join_all;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::index::{Index, Kept};
-use crate::message::{Owner, Record, Stamp};
+use crate::index::{Index, StreamDigest};
+use crate::message::{OwnerRecord, Record, WriterHeaders};
 use crate::options::{NatsOptions, TRIES};
 use crate::reader::Reader;
-use crate::stream::{Answer, TenantStream};
+use crate::stream::{PublishOutcome, TenantStream};
 
 /// How many records a call stops counting because they have expired.
-const FORGET_AT_ONCE: usize = 1_000;
+const MAX_EXPIRED_PER_CALL: usize = 1_000;
 
 /// How many messages a call deletes.
-const DELETE_AT_ONCE: usize = 64;
+const MAX_DELETED_PER_CALL: usize = 64;
 
 /// What one read gives at most, in records and in bytes of keys and values.
 const PAGE_ROWS: usize = 1_000;
@@ -49,7 +49,7 @@ pub(super) struct NatsWriter {
     /// Who the tenant was lost to.
     fenced: Option<String>,
     /// What the stream has to hold, as the last message says.
-    kept: Kept,
+    digest: StreamDigest,
     /// What it does hold, as far as it was read.
     index: Index,
     /// Whether the index has all.
@@ -62,7 +62,7 @@ pub(super) struct NatsWriter {
     page: Vec<Change>,
     page_bytes: usize,
     /// What came and did not fit into the page before.
-    held: Option<Change>,
+    carried_over: Option<Change>,
 }
 
 impl NatsWriter {
@@ -73,7 +73,7 @@ impl NatsWriter {
         id: Uuid,
         lease: Lease,
         at: u64,
-        kept: Kept,
+        digest: StreamDigest,
     ) -> Self {
         Self {
             reader: Reader::new(stream.clone(), at),
@@ -85,27 +85,27 @@ impl NatsWriter {
             in_doubt: false,
             owner: at,
             fenced: None,
-            kept,
-            index: Index::new(kept),
+            digest,
+            index: Index::new(digest),
             indexed: false,
-            count: kept.count,
+            count: digest.count,
             page: Vec::new(),
             page_bytes: 0,
-            held: None,
+            carried_over: None,
         }
     }
 
     /// Publishes a message as the next of the stream.
     ///
     /// An error leaves open whether it was taken; the next call finds that out first.
-    async fn publish(&mut self, what: Outgoing<'_>) -> Result<(), JournalError> {
+    async fn publish(&mut self, outgoing: Outgoing<'_>) -> Result<(), JournalError> {
         let mut refused = 0;
         loop {
             if self.in_doubt {
-                self.find_out().await?;
+                self.resolve_doubt().await?;
             }
             let at = self.last.saturating_add(1);
-            let (subject, headers, body) = self.message(what, at)?;
+            let (subject, headers, body) = self.message(outgoing, at)?;
             // Until there is an answer, which may be never: this future can be dropped.
             self.in_doubt = true;
             match self
@@ -113,12 +113,12 @@ impl NatsWriter {
                 .publish(subject, headers, body, self.last)
                 .await?
             {
-                Answer::Taken => {
+                PublishOutcome::Accepted => {
                     self.in_doubt = false;
-                    self.took(what, at);
+                    self.note_published(outgoing, at);
                     return Ok(());
                 }
-                Answer::Refused => {
+                PublishOutcome::WrongLastSequence => {
                     refused += 1;
                     if refused == TRIES {
                         return Err(JournalError::Unavailable(
@@ -135,29 +135,37 @@ impl NatsWriter {
 
     fn message(
         &self,
-        what: Outgoing<'_>,
+        outgoing: Outgoing<'_>,
         at: u64,
     ) -> Result<(String, async_nats::HeaderMap, Vec<u8>), JournalError> {
-        let stamp = Stamp {
+        let writer_headers = WriterHeaders {
             writer: self.id,
             owner: self.owner,
-            kept: self.kept,
+            digest: self.digest,
         };
-        match what {
+        match outgoing {
             Outgoing::Owner(lease) => {
-                let headers = Stamp { owner: at, ..stamp }.headers();
-                let body = Owner::new(self.id, &self.options.host, lease).body()?;
-                Ok((self.stream.place.owner(), headers, body))
+                let headers = WriterHeaders {
+                    owner: at,
+                    ..writer_headers
+                }
+                .headers();
+                let body = OwnerRecord::new(self.id, &self.options.host, lease).body()?;
+                Ok((self.stream.names.owner_subject(), headers, body))
             }
             Outgoing::Record(change) => {
-                let Some(subject) = self.stream.place.record(&change.key) else {
+                let Some(subject) = self.stream.names.record_subject(&change.key) else {
                     return Err(JournalError::Damaged(format!(
                         "{:?} is no key of a record",
                         change.key
                     )));
                 };
-                let kept = self.index.kept_with(&change.key, at, change.forget_at);
-                let mut headers = Stamp { kept, ..stamp }.headers();
+                let digest = self.index.digest_with(&change.key, at, change.forget_at);
+                let mut headers = WriterHeaders {
+                    digest,
+                    ..writer_headers
+                }
+                .headers();
                 Record::add_headers(change, &mut headers);
                 Ok((subject, headers, change.value.clone().into_bytes()))
             }
@@ -165,19 +173,19 @@ impl NatsWriter {
     }
 
     /// A message of ours is the last one now.
-    fn took(&mut self, what: Outgoing<'_>, at: u64) {
+    fn note_published(&mut self, outgoing: Outgoing<'_>, at: u64) {
         self.last = at;
-        match what {
+        match outgoing {
             Outgoing::Owner(_) => self.owner = at,
             Outgoing::Record(change) => {
                 self.index.put(&change.key, at, change.forget_at);
-                self.kept = self.index.kept();
+                self.digest = self.index.digest();
             }
         }
     }
 
     /// Finds out which message is the last, and whether the tenant is still ours.
-    async fn find_out(&mut self) -> Result<(), JournalError> {
+    async fn resolve_doubt(&mut self) -> Result<(), JournalError> {
         let last = self.stream.last().await?;
         if last < self.last {
             return Err(JournalError::Unavailable(format!(
@@ -191,47 +199,51 @@ impl NatsWriter {
                     "the last message is not there yet, or not any more".into(),
                 ));
             };
-            let stamp = Stamp::read(&message.headers, last)?;
+            let writer_headers = WriterHeaders::read(&message.headers, last)?;
             // All that is under way of ours expects the message that we know, so one of it at most was
             // taken, as the next.
-            if stamp.writer != self.id || last != self.last.saturating_add(1) {
-                return Err(self.lost(&stamp).await);
+            if writer_headers.writer != self.id || last != self.last.saturating_add(1) {
+                return Err(self.fence(&writer_headers).await);
             }
-            self.adopt(&stamp, &message)?;
+            self.adopt(&writer_headers, &message)?;
         }
         self.in_doubt = false;
         Ok(())
     }
 
     /// A message of ours was taken, and nobody told us.
-    fn adopt(&mut self, stamp: &Stamp, message: &StreamMessage) -> Result<(), JournalError> {
+    fn adopt(
+        &mut self,
+        writer_headers: &WriterHeaders,
+        message: &StreamMessage,
+    ) -> Result<(), JournalError> {
         let at = message.sequence;
         let record = Record::read(
-            &self.stream.place,
+            &self.stream.names,
             &message.subject,
             &message.headers,
             &message.payload,
             at,
         )?;
         match record {
-            Some(record) => self.took(Outgoing::Record(&record.change), at),
-            None => self.took(Outgoing::Owner(Duration::ZERO), at),
+            Some(record) => self.note_published(Outgoing::Record(&record.change), at),
+            None => self.note_published(Outgoing::Owner(Duration::ZERO), at),
         }
         // The index may have forgotten more since that was sent.
-        self.kept = stamp.kept;
+        self.digest = writer_headers.digest;
         Ok(())
     }
 
     /// Ends the lease: somebody else has the tenant.
-    async fn lost(&mut self, stamp: &Stamp) -> JournalError {
+    async fn fence(&mut self, writer_headers: &WriterHeaders) -> JournalError {
         self.lease.end();
-        let owner = match self.stream.message(stamp.owner).await {
-            Ok(Some(message)) => Owner::read(&message.payload, stamp.owner).ok(),
+        let owner = match self.stream.message(writer_headers.owner).await {
+            Ok(Some(message)) => OwnerRecord::read(&message.payload, writer_headers.owner).ok(),
             _ => None,
         };
         let text = match owner {
             Some(owner) => format!("{} has taken it over", owner.host),
-            None => format!("writer {} has taken it over", stamp.writer),
+            None => format!("writer {} has taken it over", writer_headers.writer),
         };
         self.fenced = Some(text.clone());
         JournalError::Fenced(text)
@@ -253,18 +265,18 @@ impl NatsWriter {
     }
 
     /// Puts a record that was read into the index.
-    fn found(&mut self, record: &Record) {
+    fn index_record(&mut self, record: &Record) {
         self.index
             .put(&record.change.key, record.at, record.change.forget_at);
     }
 
     /// All was read: is it what there has to be?
     fn verify(&mut self) -> Result<(), JournalError> {
-        let found = self.index.kept();
-        if found != self.kept {
+        let found = self.index.digest();
+        if found != self.digest {
             return Err(JournalError::Damaged(format!(
                 "the stream has {} records where there were {}, or old ones in their place",
-                found.count, self.kept.count
+                found.count, self.digest.count
             )));
         }
         self.indexed = true;
@@ -277,18 +289,18 @@ impl NatsWriter {
         if self.indexed {
             return Ok(());
         }
-        let mut rest = self.reader.rest_of_headers();
+        let mut rest = self.reader.remaining_headers();
         while let Some(record) = rest.next().await? {
-            self.found(&record);
+            self.index_record(&record);
         }
         self.verify()
     }
 
     /// Deletes some of what has expired. What fails is tried again another time.
-    async fn sweep(&mut self) {
+    async fn delete_expired(&mut self) {
         let (now, last): (Vec<u64>, Vec<u64>) = self
             .index
-            .condemned(self.kept, DELETE_AT_ONCE)
+            .take_deletable(self.digest, MAX_DELETED_PER_CALL)
             .into_iter()
             // The last message stays: without it the stream would not tell who wrote it.
             .partition(|at| *at < self.last);
@@ -296,26 +308,26 @@ impl NatsWriter {
         let deleted = join_all(now.iter().map(|at| stream.delete(*at))).await;
         for (at, deleted) in now.into_iter().zip(deleted) {
             if deleted.is_err() {
-                self.index.condemn(at);
+                self.index.retry_deletion(at);
             }
         }
         for at in last {
-            self.index.condemn(at);
+            self.index.retry_deletion(at);
         }
     }
 
     /// Puts records into the page until it is full; gives whether it is.
-    async fn fill(&mut self) -> Result<bool, JournalError> {
+    async fn fill_page(&mut self) -> Result<bool, JournalError> {
         loop {
-            let change = match self.held.take() {
+            let change = match self.carried_over.take() {
                 Some(change) => change,
                 None => match self.reader.next().await? {
                     None => return Ok(false),
                     Some(record) => {
                         if !self.indexed {
-                            self.found(&record);
+                            self.index_record(&record);
                         }
-                        if !self.index.counts(record.at, record.change.forget_at) {
+                        if !self.index.includes(record.at, record.change.forget_at) {
                             continue;
                         }
                         record.change
@@ -324,7 +336,7 @@ impl NatsWriter {
             };
             let bytes = change.key.len() + change.value.len();
             if !self.page.is_empty() && self.page_bytes + bytes > PAGE_BYTES {
-                self.held = Some(change);
+                self.carried_over = Some(change);
                 return Ok(true);
             }
             self.page.push(change);
@@ -343,7 +355,7 @@ impl Writer for NatsWriter {
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
-        if !self.fill().await? && !self.indexed {
+        if !self.fill_page().await? && !self.indexed {
             self.verify()?;
         }
         self.page_bytes = 0;
@@ -353,22 +365,22 @@ impl Writer for NatsWriter {
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
         self.check_fence()?;
         self.complete_index().await?;
-        self.index.forget(now, FORGET_AT_ONCE);
+        self.index.expire(now, MAX_EXPIRED_PER_CALL);
         for change in changes {
             // Each record is a round trip, so that many take longer than the lease runs.
-            if self.lease.left() < self.options.lease / 2 {
+            if self.lease.remaining() < self.options.lease / 2 {
                 self.extend_lease().await?;
             }
             self.publish(Outgoing::Record(change)).await?;
         }
-        self.sweep().await;
+        self.delete_expired().await;
         Ok(())
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
         self.check_fence()?;
         self.extend_lease().await?;
-        self.sweep().await;
+        self.delete_expired().await;
         Ok(())
     }
 

@@ -9,14 +9,14 @@ use clawdb_session_host::Change;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 use uuid::Uuid;
 
-use crate::opening::{guarded, open, open_existing};
+use crate::opening::{catch_panics, open, open_existing};
+use crate::operation::{Cursor, FencingToken, Operation, Response};
 use crate::tables::{DUE, OWNERS, RECORDS};
-use crate::work::{Answer, Cursor, Number, Work};
 
 /// Stands for a record that is never to be forgotten.
 const NEVER: u64 = u64::MAX;
 /// How many records whose time has come one append drops.
-const MAX_FORGOTTEN: usize = 64;
+const MAX_REMOVED: usize = 64;
 /// How large a page of a reading is, about.
 const PAGE_ROWS: usize = 1_000;
 /// How many tenants are listed at a time.
@@ -24,7 +24,7 @@ const PAGE_TENANTS: usize = 10_000;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What came of it, unless the file failed.
-type Outcome = Result<Answer, JournalError>;
+type Outcome = Result<Response, JournalError>;
 
 /// The file, opened again when it has failed.
 pub(super) struct JournalFile {
@@ -35,7 +35,7 @@ pub(super) struct JournalFile {
 
 impl JournalFile {
     pub fn open(path: PathBuf) -> Result<Self, JournalError> {
-        let database = guarded(&path, || open(&path))?;
+        let database = catch_panics(&path, || open(&path))?;
         Ok(Self {
             path,
             database: Some(database),
@@ -45,18 +45,24 @@ impl JournalFile {
 
     /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
     /// the others alone; when the file fails, nobody is told that anything was done.
-    pub fn work(&mut self, works: &[&Work]) -> (Vec<Outcome>, bool) {
-        match self.try_work(works) {
+    pub fn execute(&mut self, operations: &[&Operation]) -> (Vec<Outcome>, bool) {
+        match self.try_execute(operations) {
             Ok(done) => done,
-            Err(error) => (works.iter().map(|_| Err(error.clone())).collect(), false),
+            Err(error) => (
+                operations.iter().map(|_| Err(error.clone())).collect(),
+                false,
+            ),
         }
     }
 
-    fn try_work(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+    fn try_execute(
+        &mut self,
+        operations: &[&Operation],
+    ) -> Result<(Vec<Outcome>, bool), JournalError> {
         if self.database.is_none() {
             self.reopen()?;
         }
-        self.work_on_open(works).inspect_err(|_| {
+        self.execute_open(operations).inspect_err(|_| {
             // At once, because another process can take the file while it is closed.
             let _ = self.reopen();
         })
@@ -67,7 +73,7 @@ impl JournalFile {
     fn reopen(&mut self) -> Result<(), JournalError> {
         let broken = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        match guarded(&self.path, || open_existing(&self.path)) {
+        match catch_panics(&self.path, || open_existing(&self.path)) {
             Ok(database) => {
                 self.database = Some(database);
                 Ok(())
@@ -79,73 +85,79 @@ impl JournalFile {
         }
     }
 
-    fn work_on_open(&mut self, works: &[&Work]) -> Result<(Vec<Outcome>, bool), JournalError> {
+    fn execute_open(
+        &mut self,
+        operations: &[&Operation],
+    ) -> Result<(Vec<Outcome>, bool), JournalError> {
         let Some(database) = &self.database else {
             let reason = format!("{} is closed", self.path.display());
             return Err(JournalError::Unavailable(reason));
         };
-        let writes = works
-            .iter()
-            .any(|work| matches!(work, Work::TakeOver(_) | Work::Append { .. }));
+        let writes = operations.iter().any(|operation| {
+            matches!(operation, Operation::TakeOver(_) | Operation::Append { .. })
+        });
         let mut outcomes = if writes {
-            guarded(&self.path, || Ok(Ok(write(database, works)?)))?
+            catch_panics(&self.path, || Ok(Ok(write(database, operations)?)))?
         } else {
-            works.iter().map(|_| Ok(Answer::Done)).collect()
+            operations.iter().map(|_| Ok(Response::Done)).collect()
         };
         // Only what is on the disk is read, and only who is on the disk has the lease.
-        for (work, outcome) in works.iter().zip(&mut outcomes) {
-            match work {
-                Work::Read(tenant, cursor) => {
-                    *outcome = Ok(guarded(&self.path, || read(database, *tenant, cursor))?);
+        for (operation, outcome) in operations.iter().zip(&mut outcomes) {
+            match operation {
+                Operation::Read(tenant, cursor) => {
+                    *outcome = Ok(catch_panics(&self.path, || {
+                        read(database, *tenant, cursor)
+                    })?);
                 }
-                Work::Has(tenant) => {
-                    *outcome = Ok(guarded(&self.path, || has(database, *tenant))?);
+                Operation::Exists(tenant) => {
+                    *outcome = Ok(catch_panics(&self.path, || exists(database, *tenant))?);
                 }
-                Work::Tenants(after) => {
-                    *outcome = Ok(guarded(&self.path, || tenants(database, *after))?);
+                Operation::Tenants(after) => {
+                    *outcome = Ok(catch_panics(&self.path, || tenants(database, *after))?);
                 }
-                Work::Record(tenant, key) => {
-                    *outcome = Ok(guarded(&self.path, || record(database, *tenant, key))?);
+                Operation::Record(tenant, key) => {
+                    *outcome = Ok(catch_panics(&self.path, || record(database, *tenant, key))?);
                 }
-                Work::TakeOver(tenant) => {
-                    if let Ok(Answer::Taken(_, lease, _)) = outcome
+                Operation::TakeOver(tenant) => {
+                    if let Ok(Response::TakenOver(_, lease, _)) = outcome
                         && let Some(before) = self.leases.insert(*tenant, lease.clone())
                     {
                         before.end();
                     }
                 }
-                Work::Append { .. } => {}
+                Operation::Append { .. } => {}
             }
         }
         Ok((outcomes, writes))
     }
 }
 
-fn write(database: &Database, works: &[&Work]) -> Result<Vec<Outcome>, redb::Error> {
+fn write(database: &Database, operations: &[&Operation]) -> Result<Vec<Outcome>, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     // The second sync says that the first one went through. Without it, redb takes damage to what was
     // written last for a write that was cut off, and falls back to the transaction before.
     transaction.set_two_phase_commit(true);
-    let mut outcomes = Vec::with_capacity(works.len());
+    let mut outcomes = Vec::with_capacity(operations.len());
     {
         let mut tables = Tables {
             records: transaction.open_table(RECORDS)?,
             due: transaction.open_table(DUE)?,
             owners: transaction.open_table(OWNERS)?,
         };
-        for work in works {
-            outcomes.push(match work {
-                Work::TakeOver(tenant) => Ok(tables.take_over(*tenant)?),
-                Work::Append {
+        for operation in operations {
+            outcomes.push(match operation {
+                Operation::TakeOver(tenant) => Ok(tables.take_over(*tenant)?),
+                Operation::Append {
                     tenant,
-                    number,
+                    fencing_token,
                     changes,
                     now,
-                } => tables.append(*tenant, *number, changes, *now)?,
-                Work::Read(..) | Work::Has(_) | Work::Tenants(_) | Work::Record(..) => {
-                    Ok(Answer::Done)
-                }
+                } => tables.append(*tenant, *fencing_token, changes, *now)?,
+                Operation::Read(..)
+                | Operation::Exists(_)
+                | Operation::Tenants(_)
+                | Operation::Record(..) => Ok(Response::Done),
             });
         }
     }
@@ -160,34 +172,34 @@ struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    fn owner(&self, tenant: TenantId) -> Result<(Number, u64), redb::Error> {
+    fn owner(&self, tenant: TenantId) -> Result<(FencingToken, u64), redb::Error> {
         let owner = self.owners.get(prefix(tenant).as_slice())?;
         Ok(owner.map_or((0, 0), |owner| owner.value()))
     }
 
-    fn take_over(&mut self, tenant: TenantId) -> Result<Answer, redb::Error> {
-        let (number, len) = self.owner(tenant)?;
-        let number = number.saturating_add(1);
+    fn take_over(&mut self, tenant: TenantId) -> Result<Response, redb::Error> {
+        let (fencing_token, len) = self.owner(tenant)?;
+        let fencing_token = fencing_token.saturating_add(1);
         self.owners
-            .insert(prefix(tenant).as_slice(), (number, len))?;
-        Ok(Answer::Taken(number, Lease::for_good(), len))
+            .insert(prefix(tenant).as_slice(), (fencing_token, len))?;
+        Ok(Response::TakenOver(fencing_token, Lease::unlimited(), len))
     }
 
     fn append(
         &mut self,
         tenant: TenantId,
-        number: Number,
+        fencing_token: FencingToken,
         changes: &[Change],
         now: u64,
     ) -> Result<Outcome, redb::Error> {
         let (owner, mut len) = self.owner(tenant)?;
-        if owner != number {
+        if owner != fencing_token {
             let reason = "another writer of this file has taken it over";
             return Ok(Err(JournalError::Fenced(reason.into())));
         }
         for change in changes {
             let key = change.key.as_bytes();
-            let is_new = !self.forget(tenant, key)?;
+            let is_new = !self.remove(tenant, key)?;
             len = len.saturating_add(is_new.into());
             let forget_at = change.forget_at.unwrap_or(NEVER);
             let record = (change.sequence, forget_at, change.value.as_bytes());
@@ -197,17 +209,17 @@ impl Tables<'_> {
                 self.due.insert(due.as_slice(), ())?;
             }
         }
-        for key in self.due_by(tenant, now)? {
-            let was_there = self.forget(tenant, &key)?;
+        for key in self.expired_keys(tenant, now)? {
+            let was_there = self.remove(tenant, &key)?;
             len = len.saturating_sub(was_there.into());
         }
         self.owners
-            .insert(prefix(tenant).as_slice(), (number, len))?;
-        Ok(Ok(Answer::Done))
+            .insert(prefix(tenant).as_slice(), (fencing_token, len))?;
+        Ok(Ok(Response::Done))
     }
 
     /// Takes a record out; tells whether there was one.
-    fn forget(&mut self, tenant: TenantId, key: &[u8]) -> Result<bool, redb::Error> {
+    fn remove(&mut self, tenant: TenantId, key: &[u8]) -> Result<bool, redb::Error> {
         let removed = self.records.remove(join(tenant, key).as_slice())?;
         let Some(forget_at) = removed.map(|record| record.value().1) else {
             return Ok(false);
@@ -220,11 +232,11 @@ impl Tables<'_> {
     }
 
     /// The keys of some records whose time has come.
-    fn due_by(&self, tenant: TenantId, now: u64) -> Result<Vec<Vec<u8>>, redb::Error> {
+    fn expired_keys(&self, tenant: TenantId, now: u64) -> Result<Vec<Vec<u8>>, redb::Error> {
         let from = due_key(tenant, 0, &[]);
         let to = due_key(tenant, now.saturating_add(1), &[]);
         let due = self.due.range(from.as_slice()..to.as_slice())?;
-        let keys = due.take(MAX_FORGOTTEN).map(|entry| {
+        let keys = due.take(MAX_REMOVED).map(|entry| {
             let (key, _) = entry?;
             Ok(key.value().get(from.len()..).unwrap_or_default().to_vec())
         });
@@ -232,10 +244,10 @@ impl Tables<'_> {
     }
 }
 
-fn has(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
+fn exists(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error> {
     let owners = database.begin_read()?.open_table(OWNERS)?;
     let owner = owners.get(prefix(tenant).as_slice())?;
-    Ok(Ok(Answer::Known(owner.is_some())))
+    Ok(Ok(Response::Exists(owner.is_some())))
 }
 
 fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb::Error> {
@@ -250,14 +262,14 @@ fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb
         };
         tenants.push(TenantId::new(workspace));
     }
-    Ok(Ok(Answer::Tenants(tenants)))
+    Ok(Ok(Response::Tenants(tenants)))
 }
 
 fn record(database: &Database, tenant: TenantId, key: &str) -> Result<Outcome, redb::Error> {
     let records = database.begin_read()?.open_table(RECORDS)?;
     let found = records.get(join(tenant, key.as_bytes()).as_slice())?;
     let found = found.map(|record| change(key.as_bytes(), record.value()));
-    Ok(found.transpose().map(Answer::Record))
+    Ok(found.transpose().map(Response::Record))
 }
 
 /// A record as the port has it.
@@ -300,7 +312,7 @@ fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcom
         bytes = bytes.saturating_add(change.value.len());
         changes.push(change);
     }
-    Ok(Ok(Answer::Page(changes, next)))
+    Ok(Ok(Response::Page(changes, next)))
 }
 
 fn prefix(tenant: TenantId) -> [u8; 16] {

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::file::JournalFile;
 use crate::opening;
-use crate::work::{Answer, Cursor, Number, Work};
+use crate::operation::{Cursor, FencingToken, Operation, Response};
 
 /// How many requests go into one transaction at most.
 const MAX_GROUP: usize = 4_096;
@@ -28,8 +28,8 @@ pub struct RedbJournal {
 
 /// Something for the thread that owns the file.
 struct Request {
-    work: Work,
-    answer: oneshot::Sender<Result<Answer, JournalError>>,
+    operation: Operation,
+    reply: oneshot::Sender<Result<Response, JournalError>>,
 }
 
 impl RedbJournal {
@@ -49,13 +49,13 @@ impl RedbJournal {
         thread::spawn(move || match JournalFile::open(path) {
             Ok(file) => {
                 let _ = opened.send(Ok(()));
-                serve(file, &received, &counter);
+                run_thread(file, &received, &counter);
             }
             Err(error) => {
                 let _ = opened.send(Err(error));
             }
         });
-        open.await.unwrap_or_else(|_| Err(gone()))?;
+        open.await.unwrap_or_else(|_| Err(thread_ended()))?;
         Ok(Self { requests, commits })
     }
 
@@ -74,52 +74,52 @@ impl RedbJournal {
         self.commits.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, work: Work) -> Result<Answer, JournalError> {
-        let (answer, answered) = oneshot::channel();
-        let _ = self.requests.send(Request { work, answer });
-        answered.await.unwrap_or_else(|_| Err(gone()))
+    async fn ask(&self, operation: Operation) -> Result<Response, JournalError> {
+        let (reply, replied) = oneshot::channel();
+        let _ = self.requests.send(Request { operation, reply });
+        replied.await.unwrap_or_else(|_| Err(thread_ended()))
     }
 }
 
 /// The thread that owns the file.
-fn serve(mut file: JournalFile, requests: &mpsc::Receiver<Request>, commits: &AtomicU64) {
+fn run_thread(mut file: JournalFile, requests: &mpsc::Receiver<Request>, commits: &AtomicU64) {
     while let Ok(first) = requests.recv() {
         let more = requests.try_iter().take(MAX_GROUP);
         let group: Vec<Request> = std::iter::once(first).chain(more).collect();
-        let works: Vec<&Work> = group.iter().map(|request| &request.work).collect();
-        let (answers, committed) = file.work(&works);
+        let operations: Vec<&Operation> = group.iter().map(|request| &request.operation).collect();
+        let (outcomes, committed) = file.execute(&operations);
         commits.fetch_add(committed.into(), Ordering::Relaxed);
-        for (request, answer) in group.into_iter().zip(answers) {
+        for (request, outcome) in group.into_iter().zip(outcomes) {
             // Who does not wait any more finds it in the journal.
-            let _ = request.answer.send(answer);
+            let _ = request.reply.send(outcome);
         }
     }
 }
 
-fn gone() -> JournalError {
+fn thread_ended() -> JournalError {
     JournalError::Unavailable("the thread that owns the journal's file has ended".into())
 }
 
 #[async_trait]
 impl Journal for RedbJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        match self.ask(Work::TakeOver(tenant)).await? {
-            Answer::Taken(number, lease, len) => Ok(Box::new(RedbWriter {
+        match self.ask(Operation::TakeOver(tenant)).await? {
+            Response::TakenOver(fencing_token, lease, len) => Ok(Box::new(RedbWriter {
                 journal: self.clone(),
                 tenant,
-                number,
+                fencing_token,
                 lease,
                 len,
                 records: RedbScan::new(self.clone(), tenant),
             })),
-            _ => Err(gone()),
+            _ => Err(thread_ended()),
         }
     }
 
-    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        match self.ask(Work::Has(tenant)).await? {
-            Answer::Known(has) => Ok(has),
-            _ => Err(gone()),
+    async fn exists(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        match self.ask(Operation::Exists(tenant)).await? {
+            Response::Exists(exists) => Ok(exists),
+            _ => Err(thread_ended()),
         }
     }
 
@@ -127,18 +127,18 @@ impl Journal for RedbJournal {
         let mut tenants: Vec<TenantId> = Vec::new();
         loop {
             let after = tenants.last().copied();
-            match self.ask(Work::Tenants(after)).await? {
-                Answer::Tenants(page) if page.is_empty() => return Ok(tenants),
-                Answer::Tenants(page) => tenants.extend(page),
-                _ => return Err(gone()),
+            match self.ask(Operation::Tenants(after)).await? {
+                Response::Tenants(page) if page.is_empty() => return Ok(tenants),
+                Response::Tenants(page) => tenants.extend(page),
+                _ => return Err(thread_ended()),
             }
         }
     }
 
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
-        match self.ask(Work::Record(tenant, key.to_owned())).await? {
-            Answer::Record(record) => Ok(record),
-            _ => Err(gone()),
+        match self.ask(Operation::Record(tenant, key.to_owned())).await? {
+            Response::Record(record) => Ok(record),
+            _ => Err(thread_ended()),
         }
     }
 
@@ -171,12 +171,12 @@ impl Scan for RedbScan {
         let Some(next) = self.next.clone() else {
             return Ok(Vec::new());
         };
-        match self.journal.ask(Work::Read(self.tenant, next)).await? {
-            Answer::Page(changes, next) => {
+        match self.journal.ask(Operation::Read(self.tenant, next)).await? {
+            Response::Page(changes, next) => {
                 self.next = next;
                 Ok(changes)
             }
-            _ => Err(gone()),
+            _ => Err(thread_ended()),
         }
     }
 }
@@ -184,7 +184,7 @@ impl Scan for RedbScan {
 struct RedbWriter {
     journal: RedbJournal,
     tenant: TenantId,
-    number: Number,
+    fencing_token: FencingToken,
     lease: Lease,
     len: u64,
     records: RedbScan,
@@ -201,13 +201,13 @@ impl Writer for RedbWriter {
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
-        let work = Work::Append {
+        let operation = Operation::Append {
             tenant: self.tenant,
-            number: self.number,
+            fencing_token: self.fencing_token,
             changes: changes.to_vec(),
             now,
         };
-        let appended = self.journal.ask(work).await;
+        let appended = self.journal.ask(operation).await;
         if let Err(JournalError::Fenced(_)) = &appended {
             self.lease.end();
         }
@@ -215,7 +215,7 @@ impl Writer for RedbWriter {
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
-        if self.lease.holds() {
+        if self.lease.is_valid() {
             return Ok(());
         }
         let reason = "another writer has taken it over, or the file was lost meanwhile";

@@ -6,7 +6,7 @@
 //! process, whatever ends it, and the loss of power, as far as the disk keeps what it says to have
 //! written. A transaction is there as a whole or not at all: two syncs keep apart what was never
 //! finished from what was damaged later. What is not survived is the loss of the disk: for that there
-//! is [NATS](clawdb_session_durable::nats), or a copy.
+//! is the journal on NATS, or a copy.
 //!
 //! Every page of the file is checked when it is opened. One that was damaged or cut off meanwhile is
 //! refused, and never made anew. One bit of a file that was not closed has no checksum in redb's
@@ -36,7 +36,7 @@
 mod file;
 mod journal;
 mod opening;
+mod operation;
 mod tables;
-mod work;
 
 pub use journal::RedbJournal;

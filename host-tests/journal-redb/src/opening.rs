@@ -13,7 +13,7 @@ use redb::{Builder, Database, ReadableDatabase, TableDefinition};
 use crate::tables::{DUE, OWNERS, RECORDS};
 
 /// What the file is.
-const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
+const METADATA: TableDefinition<&str, u64> = TableDefinition::new("about");
 /// What every file of redb begins with.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// The format of the file.
@@ -46,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
         drop(file);
         return open_existing(path);
     }
-    let database = make(file)?;
+    let database = create(file)?;
     fs::rename(&unfinished, path)?;
     fs::File::open(folder_of(path))?.sync_all()?;
     Ok(Ok(database))
@@ -57,11 +57,13 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
     let wrong = |text: String| Err(JournalError::Misconfigured(text));
     let name = path.display();
     match fs::metadata(path) {
-        Ok(about) if about.is_dir() => {
+        Ok(metadata) if metadata.is_dir() => {
             return wrong(format!("{name} is a directory, and a journal is a file"));
         }
-        Ok(about) if !about.is_file() => return wrong(format!("{name} is not a regular file")),
-        Ok(_) => return begins_as_a_journal(path),
+        Ok(metadata) if !metadata.is_file() => {
+            return wrong(format!("{name} is not a regular file"));
+        }
+        Ok(_) => return check_magic(path),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
         Err(error) => return Err(unavailable(path, &error)),
     }
@@ -73,7 +75,7 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
     }
     let folder = folder_of(path);
     match fs::metadata(folder) {
-        Ok(about) if about.is_dir() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => wrong(format!(
             "{name} cannot be made: there is no directory {}",
             folder.display()
@@ -87,7 +89,7 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
 }
 
 /// Checks that a file can be read and written, and begins as a journal does.
-fn begins_as_a_journal(path: &Path) -> Result<(), JournalError> {
+fn check_magic(path: &Path) -> Result<(), JournalError> {
     let mut beginning = Vec::new();
     let file = OpenOptions::new().read(true).write(true).open(path);
     let read = file.and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning));
@@ -107,13 +109,13 @@ fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-fn make(file: fs::File) -> Result<Database, redb::Error> {
+fn create(file: fs::File) -> Result<Database, redb::Error> {
     // Whoever began it before did not come to an end.
     file.set_len(0)?;
     let database = builder().create_with_backend(FileBackend::new(file)?)?;
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
-    transaction.open_table(ABOUT)?.insert("format", FORMAT)?;
+    transaction.open_table(METADATA)?.insert("format", FORMAT)?;
     transaction.open_table(RECORDS)?;
     transaction.open_table(DUE)?;
     transaction.open_table(OWNERS)?;
@@ -126,8 +128,8 @@ pub(super) fn open_existing(path: &Path) -> Result<Result<Database, JournalError
         return Ok(Err(damaged(path, "it is empty")));
     }
     let database = builder().open(path)?;
-    let about = database.begin_read()?.open_table(ABOUT)?;
-    let format = about.get("format")?.map(|format| format.value());
+    let metadata = database.begin_read()?.open_table(METADATA)?;
+    let format = metadata.get("format")?.map(|format| format.value());
     if format == Some(FORMAT) {
         return Ok(Ok(database));
     }
@@ -143,18 +145,18 @@ fn builder() -> Builder {
 }
 
 /// What came of work on the file, whatever way it failed: redb panics where a file contradicts itself.
-pub(super) fn guarded<T>(
+pub(super) fn catch_panics<T>(
     path: &Path,
-    work: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
+    operation: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
 ) -> Result<T, JournalError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(failed(path, &error)),
+        Ok(Err(error)) => Err(journal_error(path, &error)),
         Err(_) => Err(damaged(path, "it contradicts itself")),
     }
 }
 
-fn failed(path: &Path, error: &redb::Error) -> JournalError {
+fn journal_error(path: &Path, error: &redb::Error) -> JournalError {
     let unreadable = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
     match error {
         redb::Error::DatabaseAlreadyOpen => {

@@ -14,7 +14,14 @@ mod control;
 mod entropy;
 mod exec;
 #[cfg(feature = "servers")]
+#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 pub mod nats_server;
+#[expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "a panic is how a test fails"
+)]
 pub mod scene;
 mod vectors;
 

@@ -103,11 +103,13 @@ impl NatsServer {
     }
 
     /// Where a client finds it.
+    #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Its folder: `store` in it is the store.
+    #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -141,6 +143,7 @@ impl NatsServer {
     }
 
     /// The process's number.
+    #[must_use]
     pub fn id(&self) -> u32 {
         self.process.as_ref().expect("the server runs").id()
     }
@@ -225,6 +228,7 @@ impl NatsServer {
     }
 
     /// The end of its log.
+    #[must_use]
     pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();

@@ -120,7 +120,10 @@ impl Scene {
             poll!(&mut call).is_pending(),
             "the call was to be sent and to wait"
         );
-        self.host.settle().await.expect("the instance runs");
+        self.host
+            .wait_until_idle()
+            .await
+            .expect("the instance runs");
         assert!(
             poll!(&mut call).is_pending(),
             "the call was to wait for the guard"

@@ -68,7 +68,7 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         })
         .collect();
     for round in 0..8 {
-        let before = host.figures();
+        let before = host.metrics();
         let rounds = worked.load(Ordering::SeqCst);
         until("the workers get on", async || {
             worked.load(Ordering::SeqCst) >= rounds + 20
@@ -80,7 +80,7 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         until("it traps", async || {
             let _ = host.create(request(AGENT)).await;
             let _ = host.revoke_all_for_agent(AGENT).await;
-            host.figures().restarts > before.restarts
+            host.metrics().restarts > before.restarts
         })
         .await;
         stage.guard.set_all(GuardMode::Ok);
@@ -100,7 +100,7 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         // Another host has the tenant for a while.
         let other = stage.journal.seizing().take_over(TENANT).await.unwrap();
         until("the tenant is lost", async || {
-            host.figures().losses > before.losses
+            host.metrics().losses > before.losses
         })
         .await;
         other.release().await.unwrap();

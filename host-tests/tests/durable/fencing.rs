@@ -34,7 +34,7 @@ async fn a_host_that_lost_the_tenant_refuses_and_follows() {
     assert_dead(&first, &revoked).await;
     assert_lives(&first, &later).await;
     assert_eq!(first.active_count().await, Ok(2));
-    assert_eq!(first.figures().losses, 1);
+    assert_eq!(first.metrics().losses, 1);
 }
 
 #[tokio::test]
@@ -132,5 +132,5 @@ async fn without_a_lease_nothing_is_answered_until_it_is_renewed() {
         host.validate(&*grant.token).await.is_ok()
     })
     .await;
-    assert_eq!(host.figures().losses, 0);
+    assert_eq!(host.metrics().losses, 0);
 }

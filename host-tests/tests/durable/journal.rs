@@ -136,16 +136,16 @@ impl TestJournal {
         let mut state = self.lock();
         let part = state.tenants.entry(tenant).or_default();
         if let Some(lease) = &part.lease {
-            if lease.holds() && !self.seizes {
+            if lease.is_valid() && !self.seizes {
                 return None;
             }
             lease.end();
         }
         part.number += 1;
         let lease = match self.lease {
-            None => Lease::for_good(),
+            None => Lease::unlimited(),
             Some(time) => {
-                let lease = Lease::over();
+                let lease = Lease::expired();
                 lease.extend(Lease::now(), time);
                 lease
             }

@@ -43,7 +43,7 @@ async fn assert_all_live(tenants: &Tenants, grants: &[(TenantId, Grant)]) {
 
 async fn rotated(tenants: &Tenants) -> KeyReport {
     until("the previous key may go", async || {
-        tenants.keys().previous_keys_may_go()
+        tenants.keys().can_drop_previous_keys()
     })
     .await;
     tenants.keys()
@@ -90,7 +90,7 @@ async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_i
     })
     .await;
     let report = rotating.keys();
-    assert!(report.complete && !report.previous_keys_may_go());
+    assert!(report.complete && !report.can_drop_previous_keys());
     assert_eq!(report.held, [tenant(1)]);
     assert!(report.to_string().contains("another host"), "{report}");
     create(&held).await;
@@ -114,7 +114,7 @@ async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work(
     })
     .await;
     let report = rotating.keys();
-    assert!(!report.previous_keys_may_go());
+    assert!(!report.can_drop_previous_keys());
     assert_eq!(report.missing.len(), 1);
     let missing = report.missing.first().unwrap();
     assert_eq!((missing.tenant, missing.unopened), (tenant(2), 2));
@@ -152,7 +152,7 @@ async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restor
     })
     .await;
     let report = rotating.keys();
-    assert!(report.complete && !report.previous_keys_may_go());
+    assert!(report.complete && !report.can_drop_previous_keys());
     assert_eq!((report.damaged_records, report.damaged_workspaces), (1, 1));
     assert_eq!(
         (report.damaged.clone(), report.problem.clone()),
@@ -203,7 +203,7 @@ async fn a_journal_that_is_away_is_asked_again_until_all_is_resealed() {
     let rotating = tenants(&mut stage, 2, &[1]);
     until("a round has failed", async || rotating.keys().rounds > 0).await;
     let report = rotating.keys();
-    assert!(!report.meta_checked && !report.previous_keys_may_go());
+    assert!(!report.meta_checked && !report.can_drop_previous_keys());
     assert!(report.problem.unwrap().contains("it is away"));
     stage.journal.set(Mood::Well);
     rotated(&rotating).await;

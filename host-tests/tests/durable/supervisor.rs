@@ -33,7 +33,7 @@ async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed()
     assert_dead(&host, &revoked).await;
     let later = create(&host).await;
     assert_lives(&host, &later).await;
-    let figures = host.figures();
+    let figures = host.metrics();
     assert_eq!(figures.restarts, 1);
     assert!(figures.last_recovery.is_some());
 }
@@ -92,7 +92,7 @@ async fn an_instance_that_is_out_of_memory_is_replaced() {
     for grant in &grants {
         assert_lives(&host, grant).await;
     }
-    assert_eq!(host.figures().restarts, 1);
+    assert_eq!(host.metrics().restarts, 1);
 }
 
 #[tokio::test]
@@ -143,13 +143,13 @@ async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_
     stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
     until("no next instance comes", async || {
         retry(host.validate(&*grant.token).await);
-        host.figures().restarts == 6
+        host.metrics().restarts == 6
     })
     .await;
     for _ in 0..3 {
         retry(host.validate(&*grant.token).await);
     }
-    assert_eq!(host.figures().restarts, 6);
+    assert_eq!(host.metrics().restarts, 6);
 }
 
 #[tokio::test]

@@ -125,10 +125,10 @@ async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without
     let grant = create(&host).await;
     stage.journal.set(Mood::Away);
     retry(host.revoke(&*grant.session.id).await);
-    let before = host.figures().changes;
+    let before = host.metrics().changes;
     stage.journal.set(Mood::Well);
     until("the change is appended", async || {
-        host.figures().changes > before
+        host.metrics().changes > before
     })
     .await;
     let next = stage.host_on(stage.journal.seizing()).await.unwrap();
@@ -139,7 +139,7 @@ async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without
 async fn calls_that_come_together_share_appends() {
     let stage = Stage::new();
     let host = stage.host().await;
-    let before = host.figures().appends;
+    let before = host.metrics().appends;
     stage.journal.set(Mood::Holding);
     let creates = (0..64).map(|_| {
         tokio::spawn({
@@ -156,7 +156,7 @@ async fn calls_that_come_together_share_appends() {
     for answer in join_all(creates).await {
         answer.unwrap().unwrap();
     }
-    let appends = host.figures().appends - before;
+    let appends = host.metrics().appends - before;
     assert!((1..=8).contains(&appends), "{appends} appends");
 }
 

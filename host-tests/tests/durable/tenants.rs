@@ -158,8 +158,8 @@ async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
     let second = tenants.tenant(tenant(2)).await.unwrap();
     let grant = create(&first).await;
     tenants.upgrade(engine().clone()).await.unwrap();
-    assert_eq!(first.figures().upgrades, 1);
-    assert_eq!(second.figures().upgrades, 1);
+    assert_eq!(first.metrics().upgrades, 1);
+    assert_eq!(second.metrics().upgrades, 1);
     assert_lives(&first, &grant).await;
 }
 

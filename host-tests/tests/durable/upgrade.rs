@@ -110,7 +110,7 @@ async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
         .await;
         let build = usize::try_from(upgrades - 1).unwrap() % 2;
         host.upgrade(builds[build].clone()).await.unwrap();
-        assert_eq!(host.figures().upgrades, upgrades);
+        assert_eq!(host.metrics().upgrades, upgrades);
         let version = host.stats().await.unwrap().version;
         assert_eq!(version.ends_with("-next"), build == 0, "{version}");
     }
@@ -191,7 +191,7 @@ async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_
     stage.guard.set_all(GuardMode::Ok);
     let late = creating.await.unwrap().unwrap();
     assert_lives(&host, &late).await;
-    assert_eq!(host.figures().upgrades, 0);
+    assert_eq!(host.metrics().upgrades, 0);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn one_upgrade_goes_on_at_a_time() {
         matches!(second, Err(DurableError::Upgrade(_))),
         "{second:?}"
     );
-    assert_eq!(host.figures().upgrades, 1);
+    assert_eq!(host.metrics().upgrades, 1);
     assert_eq!(host.upgrade(engine().clone()).await, Ok(()));
 }
 

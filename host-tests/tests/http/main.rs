@@ -6,6 +6,7 @@ mod clock;
 mod connection;
 mod events;
 mod guard_keys;
+mod logout;
 mod program;
 mod protocol;
 mod refusals;

@@ -25,8 +25,9 @@ fn admin_routes() -> Vec<(Method, String)> {
     ]
 }
 
-const AGENT_ROUTES: [(Method, &str); 3] = [
+const AGENT_ROUTES: [(Method, &str); 4] = [
     (Method::GET, "/v1/sessions/me"),
+    (Method::DELETE, "/v1/sessions/me"),
     (Method::POST, "/v1/sessions/me/rotate"),
     (Method::POST, "/v1/sessions/me/authorize"),
 ];
@@ -415,7 +416,7 @@ async fn unknown_routes_and_methods_are_told_in_json() {
     }
     for (method, path, allow) in [
         (Method::PUT, "/v1/sessions", "POST"),
-        (Method::DELETE, "/v1/sessions/me", "GET"),
+        (Method::PUT, "/v1/sessions/me", "DELETE,GET"),
         (Method::PATCH, "/v1/sessions/x", "DELETE,GET"),
         (Method::POST, "/metrics", "GET,HEAD"),
         (

@@ -72,7 +72,7 @@ async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
         assert!(n < 1_000, "the disk is never full");
     }
     // There is room again, and the same writer goes on.
-    assert!(writer.lease().holds(), "the file was never let go of");
+    assert!(writer.lease().is_valid(), "the file was never let go of");
     fs::remove_file(&ballast).unwrap();
     writer.append(&page(n), 0).await.unwrap();
     acknowledged.extend(page(n));
@@ -117,7 +117,7 @@ async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhil
             matches!(refused, Err(JournalError::Unavailable(_))),
             "{refused:?}"
         );
-        assert!(!writer.lease().holds() && !other.lease().holds());
+        assert!(!writer.lease().is_valid() && !other.lease().is_valid());
     }
 
     // Another one has the file meanwhile, and takes one of the tenants over.

@@ -102,12 +102,12 @@ async fn of_many_who_take_over_at_once_one_may_append() {
     // Not with `suite::take_over`, which wants the lease to hold when it looks.
     let taken = join_all((0..16).map(|_| journal.take_over(tenant(1)))).await;
     let mut writers: Vec<_> = taken.into_iter().map(Result::unwrap).collect();
-    let held = writers.iter().filter(|writer| writer.lease().holds());
+    let held = writers.iter().filter(|writer| writer.lease().is_valid());
     assert_eq!(held.count(), 1);
     let changes = [record("meta", 1)];
     let mut appended = 0;
     for writer in &mut writers {
-        let held = writer.lease().holds();
+        let held = writer.lease().is_valid();
         let kept = writer.append(&changes, 0).await.is_ok();
         assert_eq!(held, kept);
         appended += usize::from(kept);

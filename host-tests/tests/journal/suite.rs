@@ -81,7 +81,7 @@ fn session(number: u64) -> String {
 
 pub async fn take_over(journal: &dyn Journal, tenant: TenantId) -> Box<dyn Writer> {
     let writer = journal.take_over(tenant).await.expect("it is taken over");
-    assert!(writer.lease().holds());
+    assert!(writer.lease().is_valid());
     writer
 }
 
@@ -227,7 +227,7 @@ pub async fn who_takes_over_fences_the_writer_before_off(place: &impl Place) {
     let mut first = take_over(&*journal, tenant(1)).await;
     first.append(&[record("meta", 1)], 0).await.unwrap();
     let mut second = take_over(&*journal, tenant(1)).await;
-    assert!(!first.lease().holds(), "at no time two have the lease");
+    assert!(!first.lease().is_valid(), "at no time two have the lease");
     let fenced = |result: Result<(), JournalError>| match result {
         Err(JournalError::Fenced(reason)) => assert!(!reason.is_empty()),
         other => panic!("it was to be fenced off, not {other:?}"),
@@ -262,7 +262,7 @@ pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(place: &impl Pla
         let writer = take_over(&*journal, tenant(1)).await;
         let lease = writer.lease();
         writer.release().await.unwrap();
-        assert!(!lease.holds());
+        assert!(!lease.is_valid());
     }
 }
 
@@ -404,7 +404,7 @@ pub async fn one_record_is_read_whoever_has_the_tenant(place: &impl Place) {
     for unknown in ["met", "metal", "session", "no key!", ""] {
         assert_eq!(read(unknown).await, None, "{unknown:?}");
     }
-    assert!(writer.lease().holds());
+    assert!(writer.lease().is_valid());
     writer.append(&[record("meta", 4)], 0).await.unwrap();
 }
 
@@ -423,7 +423,7 @@ pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(place:
     let mut other = take_over(&*journal, tenant(2)).await;
     other.append(&[record("meta", 1)], 0).await.unwrap();
     assert_eq!(scan(&*journal, tenant(1)).await, changes);
-    assert!(writer.lease().holds());
+    assert!(writer.lease().is_valid());
     writer.append(&[record("meta", 9_999)], 0).await.unwrap();
     writer.renew().await.unwrap();
     changes.insert(0, record("meta", 9_999));

@@ -218,7 +218,7 @@ impl System {
             if self.guard.waiting() > waiting {
                 return Err(running);
             }
-            self.host.settle().await.unwrap();
+            self.host.wait_until_idle().await.unwrap();
         }
         panic!("the call neither answers nor waits for the guard");
     }
@@ -379,7 +379,7 @@ impl System {
     pub async fn events(&mut self, time: u64) -> Vec<Told> {
         let page = self.host.poll_events(self.since, 1_000).await.unwrap();
         assert_eq!(page.missed, 0);
-        self.host.settle().await.unwrap();
+        self.host.wait_until_idle().await.unwrap();
         let pushed: Vec<Event> = std::iter::from_fn(|| self.subscription.try_next()).collect();
         assert_eq!(pushed, page.events, "what is pushed is what is polled");
         let mut told = Vec::new();

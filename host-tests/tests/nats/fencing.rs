@@ -28,10 +28,10 @@ async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
         .await
         .unwrap();
     let lease = paused.lease();
-    assert!(lease.holds());
+    assert!(lease.is_valid());
 
     let (mut owner, all) = taken_over(&other, tenant).await;
-    assert!(!lease.holds() && owner.lease().holds());
+    assert!(!lease.is_valid() && owner.lease().is_valid());
     assert_eq!(all["meta"].value, "first");
     owner
         .append(&[change(2, "meta", "second")], 0)
@@ -45,7 +45,7 @@ async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
             "{refused:?}"
         );
         assert!(matches!(paused.renew().await, Err(JournalError::Fenced(_))));
-        assert!(!lease.holds());
+        assert!(!lease.is_valid());
     }
     owner
         .append(&[change(3, "cut-off/1", "")], 0)
@@ -79,7 +79,7 @@ async fn an_owner_that_renews_is_not_taken_over() {
         assert!(waits.is_err(), "taken over from an owner that lives");
         owner.renew().await.unwrap();
         owner.append(&[change(i, "meta", "")], 0).await.unwrap();
-        assert!(owner.lease().holds());
+        assert!(owner.lease().is_valid());
     }
     owner.release().await.unwrap();
     let mut next = timeout(Duration::from_millis(900), contender)
@@ -147,7 +147,7 @@ async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
                     writer.renew().await.unwrap();
                     // Read before it is asked whether it holds, so that it held then.
                     let now = Lease::now();
-                    if writer.lease().holds() {
+                    if writer.lease().is_valid() {
                         until = now;
                     }
                 }
@@ -239,7 +239,7 @@ async fn a_server_that_hangs_makes_it_unavailable_and_what_it_took_is_found_out(
     )
     .await;
     writer.renew().await.unwrap();
-    assert!(writer.lease().holds());
+    assert!(writer.lease().is_valid());
     writer.release().await.unwrap();
     let (_, all) = taken_over(&journal, tenant).await;
     assert_eq!(all["meta"].value, "after");

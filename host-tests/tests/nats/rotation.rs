@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawdb_session_durable::{
-    DurableHost, DurableOptions, Journal, Report, TenantId, TenantLimits, Tenants,
+    DurableHost, DurableOptions, Journal, LogCallback, TenantId, TenantLimits, Tenants,
 };
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{Config, CreateRequest, Grant, HostOptions, SessionEngine};
@@ -28,12 +28,14 @@ async fn reporting(
     server: &NatsServer,
     key: u8,
     previous: &[u8],
-    report: Option<Report>,
+    report: Option<LogCallback>,
 ) -> Tenants {
     let guard = JwtGuard::new(&[7; 32]).unwrap();
-    let mut config = Config::default();
-    config.state_key = Some(vec![key; 32]);
-    config.previous_state_keys = previous.iter().map(|byte| vec![*byte; 32]).collect();
+    let config = Config {
+        state_key: Some(vec![key; 32]),
+        previous_state_keys: previous.iter().map(|byte| vec![*byte; 32]).collect(),
+        ..Config::default()
+    };
     let engine = SessionEngine::new().unwrap();
     let options = DurableOptions {
         tick: Duration::from_millis(100),
@@ -69,7 +71,7 @@ async fn assert_lives(tenants: &Tenants, id: TenantId, grant: &Grant) {
 
 async fn rotated(tenants: &Tenants) {
     eventually("all is resealed", async || {
-        tenants.keys().previous_keys_may_go()
+        tenants.keys().can_drop_previous_keys()
     })
     .await;
 }
@@ -124,7 +126,7 @@ async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives
         keys.complete && (keys.previous_workspaces, keys.held_workspaces) == (1, 1)
     })
     .await;
-    assert!(!rotating.keys().previous_keys_may_go());
+    assert!(!rotating.keys().can_drop_previous_keys());
     assert_lives(&owner, first, &grants[0].1).await;
     owner.shutdown().await;
     rotated(&rotating).await;
@@ -225,7 +227,7 @@ async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
         session(&owner, id).await;
     }
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let report: Report = Arc::new({
+    let report: LogCallback = Arc::new({
         let lines = Arc::clone(&lines);
         move |id, text: &str| lines.lock().unwrap().push(format!("{id} {text}"))
     });

@@ -7,7 +7,11 @@ use clawdb_session_testkit::scene::{AGENT, Scene, refusal, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
-    scene.host.settle().await.expect("the instance runs");
+    scene
+        .host
+        .wait_until_idle()
+        .await
+        .expect("the instance runs");
     std::iter::from_fn(|| subscription.try_next()).collect()
 }
 
@@ -250,7 +254,7 @@ async fn r32_a_subscription_that_is_dropped_costs_nothing() {
     }
     let kept = scene.host.subscribe(0).await.unwrap();
     scene.session().await;
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     assert_eq!(scene.stats().await.subscribers, 1);
     // Nor does one that nobody has read for long.
     for _ in 0..200 {
@@ -258,7 +262,7 @@ async fn r32_a_subscription_that_is_dropped_costs_nothing() {
     }
     drop(kept);
     scene.session().await;
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     assert_eq!(scene.stats().await.subscribers, 0);
 }
 

@@ -203,8 +203,10 @@ async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
 
 #[tokio::test]
 async fn r28_each_of_many_tokens_counts_as_a_use() {
-    let mut config = Config::default();
-    config.idle_timeout = Some(10);
+    let config = Config {
+        idle_timeout: Some(10),
+        ..Config::default()
+    };
     let scene = Scene::configured(config).await;
     let (used, unused) = (scene.session().await, scene.session().await);
     scene.advance(9.0);
@@ -309,7 +311,7 @@ async fn a_call_about_many_tokens_takes_a_turn_for_each_and_no_more_than_there_a
     for call in &mut calls {
         assert!(poll!(call).is_pending());
     }
-    host.settle().await.unwrap();
+    host.wait_until_idle().await.unwrap();
     assert_eq!(guard.calls().validate, 2);
     guard.set_all(GuardMode::Ok);
     for (answers, count) in join_all(calls).await.into_iter().zip([2, 5, 2]) {

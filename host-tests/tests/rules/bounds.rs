@@ -322,7 +322,7 @@ async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
     scene
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     let stats = scene.stats().await;
     assert!(stats.state_bytes <= 65_536, "{}", stats.state_bytes);
     assert_eq!(stats.pending_revocations, 38);

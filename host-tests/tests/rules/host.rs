@@ -95,7 +95,7 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
         "and later ones"
     );
     assert_eq!(scene.host.clone().stats().await, Err(trapped.clone()));
-    assert_eq!(scene.host.settle().await, Err(trapped));
+    assert_eq!(scene.host.wait_until_idle().await, Err(trapped));
 }
 
 #[tokio::test]
@@ -130,13 +130,13 @@ async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
         tokio::spawn(async move { host.create(request(&agent(n))).await })
     };
     let creates: Vec<_> = (0..CALLS).map(create).collect();
-    host.settle().await.unwrap();
+    host.wait_until_idle().await.unwrap();
     while guard.calls().issue < CALLS as u64 {
         assert!(
             !creates.iter().any(JoinHandle::is_finished),
             "none ends before"
         );
-        host.settle().await.unwrap();
+        host.wait_until_idle().await.unwrap();
     }
     guard.set_all(GuardMode::Ok);
     assert!(
@@ -358,7 +358,7 @@ async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
     let create = scene.start_create(request(AGENT)).await;
     drop(create);
     scene.release();
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     assert_eq!(scene.host.active_count().await, Ok(1));
 }
 
@@ -400,11 +400,11 @@ async fn a_dropped_call_keeps_its_place_among_those_in_flight_until_it_has_ended
     guard.set_all(GuardMode::Hold);
     let mut dropped = Box::pin(host.create(request(AGENT)));
     assert!(poll!(&mut dropped).is_pending());
-    host.settle().await.unwrap();
+    host.wait_until_idle().await.unwrap();
     drop(dropped);
     let mut next = Box::pin(host.create(request(AGENT)));
     assert!(poll!(&mut next).is_pending());
-    host.settle().await.unwrap();
+    host.wait_until_idle().await.unwrap();
     assert_eq!(guard.calls().issue, 1);
     guard.set_all(GuardMode::Ok);
     next.await.unwrap();
@@ -420,7 +420,7 @@ async fn settled_means_that_everything_is_done_however_much_it_was() {
         running.push(scene.start_create(request(AGENT)).await);
     }
     scene.release();
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     for create in &mut running {
         assert!(
             matches!(poll!(unconstrained(create)), Poll::Ready(Ok(_))),
@@ -429,7 +429,7 @@ async fn settled_means_that_everything_is_done_however_much_it_was() {
     }
     let mut revoke_all = Box::pin(scene.host.revoke_all_for_agent(AGENT));
     assert!(poll!(&mut revoke_all).is_pending());
-    scene.host.settle().await.unwrap();
+    scene.host.wait_until_idle().await.unwrap();
     assert_eq!(poll!(&mut revoke_all), Poll::Ready(Ok(600)));
 }
 
@@ -515,7 +515,7 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
     for call in &mut running {
         assert!(poll!(call).is_pending());
     }
-    host.settle().await.unwrap();
+    host.wait_until_idle().await.unwrap();
     assert_eq!(guard.calls().issue, 1 + 2);
     assert!(host.revoke(first.session.id).await.unwrap().guard_confirmed);
     guard.set_all(GuardMode::Ok);

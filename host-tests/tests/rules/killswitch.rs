@@ -228,7 +228,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
             );
             made.push(created.unwrap());
         }
-        scene.host.settle().await.unwrap();
+        scene.host.wait_until_idle().await.unwrap();
         assert_eq!(scene.host.active_count().await, Ok(200));
         scene.release();
         // Also those that others came across first are its doing.

@@ -21,6 +21,9 @@ pub use extent::BenchArgs;
 use extent::Extent;
 
 /// Measures and writes the tables to `out`.
+///
+/// # Errors
+/// When there are too few sessions, or something cannot be written.
 pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>> {
     let extent = Extent::new(args);
     if extent

@@ -31,6 +31,9 @@ pub enum Name {
 }
 
 /// Answers until standard input ends.
+///
+/// # Errors
+/// When it cannot be started, or its answer cannot be written.
 pub fn run(name: Name) -> Result<(), Box<dyn Error>> {
     match name {
         Name::Component => answer(component::Component::start()?),

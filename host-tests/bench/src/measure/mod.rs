@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{
-    DurableHost, DurableOptions, Journal, JournalError, ReportProgress, TenantId,
+    DurableHost, DurableOptions, Journal, JournalError, ProgressCallback, TenantId,
 };
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{Config, HostOptions, SessionEngine};
@@ -26,12 +26,15 @@ const AT_ONCE: usize = 1_000;
 
 /// In a folder of its own below `folder`, which is removed again: how many creates a second are
 /// acknowledged, and how long it takes to have so many sessions again. `progress` is told how far each restore is.
+///
+/// # Errors
+/// When a file cannot be written or a host fails.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
     counts: &[u32],
     time: Duration,
-    progress: &ReportProgress,
+    progress: &ProgressCallback,
 ) -> Result<(), Box<dyn Error>> {
     let engine = SessionEngine::new()?;
     let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
@@ -47,7 +50,7 @@ async fn in_folder(
     folder: &Path,
     counts: &[u32],
     time: Duration,
-    progress: &ReportProgress,
+    progress: &ProgressCallback,
 ) -> Result<(), Box<dyn Error>> {
     let journal = RedbJournal::open(folder.join("rate")).await?;
     let host = start(&options(engine, 1_000_000)?, &journal).await?;
@@ -81,7 +84,7 @@ async fn measure(
     engine: &SessionEngine,
     file: &Path,
     count: u32,
-    progress: &ReportProgress,
+    progress: &ProgressCallback,
 ) -> Result<String, Box<dyn Error>> {
     let mut options = options(engine, count)?;
     let journal = RedbJournal::open(file).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::{ArgGroup, Args};
-use clawdb_session_durable::{JournalError, KeyReport, ReportKeys, TenantLimits, Tenants};
+use clawdb_session_durable::{JournalError, KeyProgressCallback, KeyReport, TenantLimits, Tenants};
 use clawdb_session_host::{
     Claims, Clock, Guard, GuardError, GuardFailure, GuardResult, HostOptions, Instant,
     IssueRequest, IssuedToken, SessionEngine,
@@ -16,10 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use super::serve::shutdown;
-use super::storage::{Kept, NotOpened, Storage};
+use super::storage::{OpenError, OpenedStorage, Storage};
 
 /// How often the progress bar is drawn.
-const DRAWN_EVERY: Duration = Duration::from_millis(100);
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Shown for `--journal`.
 const JOURNAL: &str = "Reseals the records in this file, which no other process may have open
@@ -62,9 +62,9 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
             clock: Arc::new(NoClock),
             ..HostOptions::new(NoGuard)
         };
-        let kept = args.storage.open_existing(SessionEngine::new()?, host);
-        kept.await.map_err(|error| match error.downcast_ref() {
-            Some(NotOpened {
+        let opened = args.storage.open_existing(SessionEngine::new()?, host);
+        opened.await.map_err(|error| match error.downcast_ref() {
+            Some(OpenError {
                 error: JournalError::Fenced(reason),
                 ..
             }) => Box::from(format!(
@@ -74,7 +74,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
             _ => error,
         })
     };
-    let Kept {
+    let OpenedStorage {
         journal,
         mut options,
     } = tokio::select! {
@@ -84,13 +84,13 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     let bar = bar();
     // What there is to be said is in the reports, and a bar that is seen says it better.
     (options.report, options.progress) = (None, None);
-    let lease_of_the_dead = args.storage.lease_of_the_dead();
+    let crashed_host_lease = args.storage.crashed_host_lease();
     options.key_progress = bar
         .is_hidden()
-        .then(|| told_while_resealing(lease_of_the_dead));
+        .then(|| progress_callback(crashed_host_lease));
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     let finished = tokio::select! {
-        () = watch(&tenants, &bar, lease_of_the_dead) => true,
+        () = wait_until_finished(&tenants, &bar, crashed_host_lease) => true,
         () = &mut interrupted => false,
     };
     let report = tenants.keys();
@@ -99,7 +99,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     if !finished {
         return Err(format!("interrupted; run it again to go on: {report}").into());
     }
-    if report.previous_keys_may_go() {
+    if report.can_drop_previous_keys() {
         println!("{report}");
         return Ok(());
     }
@@ -107,9 +107,9 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
 }
 
 /// Writes to standard error how far it is. The result is not written here.
-fn told_while_resealing(lease_of_the_dead: Duration) -> ReportKeys {
+fn progress_callback(crashed_host_lease: Duration) -> KeyProgressCallback {
     Arc::new(move |keys| {
-        if keys.previous_records > 0 && !is_over(keys, lease_of_the_dead) {
+        if keys.previous_records > 0 && !is_finished(keys, crashed_host_lease) {
             eprintln!("state keys: {keys}");
         }
     })
@@ -118,19 +118,19 @@ fn told_while_resealing(lease_of_the_dead: Duration) -> ReportKeys {
 /// Returns whether there is nothing left to be tried.
 ///
 /// A host that died keeps its lease for a while: what another host has is tried again that long.
-fn is_over(keys: &KeyReport, lease_of_the_dead: Duration) -> bool {
-    keys.rounds > 0 && (keys.held_workspaces == 0 || keys.held_for >= lease_of_the_dead)
+fn is_finished(keys: &KeyReport, crashed_host_lease: Duration) -> bool {
+    keys.rounds > 0 && (keys.held_workspaces == 0 || keys.held_for >= crashed_host_lease)
 }
 
 /// Shows how far it is, until there is nothing left to be tried.
-async fn watch(tenants: &Tenants, bar: &ProgressBar, lease_of_the_dead: Duration) {
+async fn wait_until_finished(tenants: &Tenants, bar: &ProgressBar, crashed_host_lease: Duration) {
     loop {
         let keys = tenants.keys();
         draw(bar, &keys);
-        if is_over(&keys, lease_of_the_dead) {
+        if is_finished(&keys, crashed_host_lease) {
             return;
         }
-        sleep(DRAWN_EVERY).await;
+        sleep(DRAW_INTERVAL).await;
     }
 }
 
@@ -169,7 +169,7 @@ impl Clock for NoClock {
 /// Nobody is asked to issue, check or revoke a token.
 struct NoGuard;
 
-fn not_here<T>() -> GuardResult<T> {
+fn no_guard<T>() -> GuardResult<T> {
     let reason = "there is no guard while records are resealed";
     Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
 }
@@ -177,14 +177,14 @@ fn not_here<T>() -> GuardResult<T> {
 #[async_trait]
 impl Guard for NoGuard {
     async fn issue_session_token(&self, _: IssueRequest) -> GuardResult<IssuedToken> {
-        not_here()
+        no_guard()
     }
 
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
-        not_here()
+        no_guard()
     }
 
     async fn revoke_token(&self, _: String) -> GuardResult<()> {
-        not_here()
+        no_guard()
     }
 }

@@ -42,7 +42,7 @@ struct Key {
 
 impl StateKeys {
     /// Reads the keys from the environment, or else the current one from `<journal>.state-key`. If
-    /// that file does not exist, the current key is random, and [`keep`](Self::keep) makes the
+    /// that file does not exist, the current key is random, and [`write_file`](Self::write_file) makes the
     /// file. The component checks the lengths.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let previous = variable(PREVIOUS_STATE_KEYS_VARIABLE)?.unwrap_or_default();
@@ -54,10 +54,10 @@ impl StateKeys {
         let current = match variable(STATE_KEY_VARIABLE)? {
             Some(digits) => {
                 let key = Key::parse(STATE_KEY_VARIABLE, &digits)?;
-                warn_of_another(journal, &key.bytes);
+                warn_of_other_key(journal, &key.bytes);
                 key
             }
-            None => beside(journal, "state-key", STATE_KEY_VARIABLE)?,
+            None => find_or_generate(journal, "state-key", STATE_KEY_VARIABLE)?,
         };
         Ok(Self {
             current: current.bytes,
@@ -68,9 +68,9 @@ impl StateKeys {
     }
 
     /// Makes the file of a new key. If another process makes it at the same time, that key is used.
-    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+    pub fn write_file(&mut self) -> Result<(), Box<dyn Error>> {
         if let Some(file) = self.unwritten.take() {
-            self.current = keep(&file, &self.current)?.bytes;
+            self.current = write_key_file(&file, &self.current)?.bytes;
         }
         Ok(())
     }
@@ -88,7 +88,7 @@ pub struct GuardKeys {
 
 impl GuardKeys {
     /// Reads the key from the environment, or else from `<journal>.guard-key`. If that file does
-    /// not exist, the key is random, and [`keep`](Self::keep) makes the file. The keys before it are
+    /// not exist, the key is random, and [`write_file`](Self::write_file) makes the file. The keys before it are
     /// those in the environment, and those in `<journal>.previous-guard-keys`, one on each line.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let current = match std::env::var_os(SECRET_VARIABLE) {
@@ -97,7 +97,7 @@ impl GuardKeys {
                 name: SECRET_VARIABLE.into(),
                 unwritten: None,
             },
-            None => beside(journal, "guard-key", SECRET_VARIABLE)?,
+            None => find_or_generate(journal, "guard-key", SECRET_VARIABLE)?,
         };
         let mut previous = previous_secrets_from_environment();
         let in_environment = previous.len();
@@ -114,9 +114,9 @@ impl GuardKeys {
     }
 
     /// Makes the file of a new key. If another process makes it at the same time, that key is used.
-    pub fn keep(&mut self) -> Result<(), Box<dyn Error>> {
+    pub fn write_file(&mut self) -> Result<(), Box<dyn Error>> {
         if let Some(file) = self.current.unwritten.take() {
-            self.current = keep(&file, &self.current.bytes)?;
+            self.current = write_key_file(&file, &self.current.bytes)?;
         }
         Ok(())
     }
@@ -167,14 +167,14 @@ fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
 
 /// Says that the file beside the journal has another state key than the environment: without the
 /// variable, the next start would take that.
-fn warn_of_another(journal: Option<&Path>, key: &[u8]) {
+fn warn_of_other_key(journal: Option<&Path>, key: &[u8]) {
     let Some(journal) = journal else {
         return;
     };
     let file = file_beside(journal, "state-key");
-    let kept = fs::read_to_string(&file).ok();
-    let kept = kept.and_then(|digits| hex::decode(digits.trim()).ok());
-    if kept.is_some_and(|kept| kept != key) {
+    let in_file = fs::read_to_string(&file).ok();
+    let in_file = in_file.and_then(|digits| hex::decode(digits.trim()).ok());
+    if in_file.is_some_and(|in_file| in_file != key) {
         eprintln!(
             "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into it, \
              or keep the variable set",
@@ -221,7 +221,11 @@ fn not_hexadecimal(name: &str, bytes: usize) -> InvalidSetting {
 }
 
 /// Returns the key in the file beside the journal, or a random one if neither file exists.
-fn beside(journal: Option<&Path>, what: &str, variable: &str) -> Result<Key, Box<dyn Error>> {
+fn find_or_generate(
+    journal: Option<&Path>,
+    what: &str,
+    variable: &str,
+) -> Result<Key, Box<dyn Error>> {
     let Some(journal) = journal else {
         return Err(format!(
             "{variable} must be set: the machines that share sessions share it (32 random bytes as \
@@ -256,9 +260,9 @@ fn beside(journal: Option<&Path>, what: &str, variable: &str) -> Result<Key, Box
 
 /// Makes the file with this key and returns the key in the file: another process may have made it
 /// at the same time.
-fn keep(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
+fn write_key_file(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
     let name = file.display().to_string();
-    if make(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
+    if create_file(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
         eprintln!("{name} was made; keep it as well as the journal");
     }
     let digits = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
@@ -267,7 +271,7 @@ fn keep(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
 
 /// Makes the file, if nobody else does; tells whether it did. Only the owner may read it, and it is on
 /// the disk before anything is that needs it.
-fn make(file: &Path, digits: &str) -> std::io::Result<bool> {
+fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(format!(".{}.new", std::process::id()));
     let unfinished = PathBuf::from(unfinished);

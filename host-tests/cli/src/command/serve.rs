@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::guard::GuardArgs;
 use super::secrets::StateKeys;
-use super::storage::{Kept, Storage, check, config};
+use super::storage::{OpenedStorage, Storage, check, config};
 
 /// What stands below the options.
 pub const HELP: &str = r#"Prints "listening on http://ADDR" when it does.
@@ -40,11 +40,12 @@ X-Workspace-Id, a UUID, says in which workspace; each has its own sessions.
 
 SIGTERM or SIGINT ends it in order: requests under way have 10 s. A second one ends it at once.
 
-Routes (the documentation of the library's module `serve` says what they take and give):
+Routes (the documentation of the crate `clawdb-session-http` says what they take and give):
   POST   /v1/sessions                 GET    /v1/sessions/me
   GET    /v1/sessions/{id}            POST   /v1/sessions/me/authorize
   DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
-  POST   /v1/sessions/{id}/refresh    POST   /v1/sessions/{id}/delegate
+  POST   /v1/sessions/{id}/refresh    DELETE /v1/sessions/me
+  POST   /v1/sessions/{id}/delegate
   GET    /v1/agents/{id}/sessions     DELETE /v1/agents/{id}/sessions
   POST   /v1/revoke-all               POST   /v1/clock/accept
   GET    /v1/events
@@ -56,9 +57,9 @@ dropped. `rekey` does the same without serving. A workspace whose records no giv
 answers 500 state_key_missing, and /healthz names it; the others are served."#;
 
 /// How long the start waits until each workspace's `meta` record was held against the state keys.
-const KEY_CHECK_PATIENCE: Duration = Duration::from_secs(10);
+const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// In how many workspaces the clock is accepted at a time.
-const ACCEPTED_AT_A_TIME: usize = 8;
+const CONCURRENT_ACCEPTS: usize = 8;
 
 /// How many connections wait for the service to take them.
 const BACKLOG: u32 = 1_024;
@@ -86,27 +87,27 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);
     // A taken address is told before files are made. Nobody can connect before it is listened on.
-    let of_address = |error| format!("--listen {}: {error}", args.listen);
-    let socket = bound(args.listen).map_err(of_address)?;
+    let address_error = |error| format!("--listen {}: {error}", args.listen);
+    let socket = bind(args.listen).map_err(address_error)?;
     // A journal can take long to open, and one that is far away for ever.
-    let kept = tokio::select! {
-        kept = open(&args.storage, args.guard) => kept?,
+    let opened = tokio::select! {
+        opened = open(&args.storage, args.guard) => opened?,
         () = &mut shutdown => return Ok(()),
     };
-    let Kept { journal, options } = kept;
+    let OpenedStorage { journal, options } = opened;
     let guard = Arc::clone(&options.host.guard);
-    let listener = socket.listen(BACKLOG).map_err(of_address)?;
+    let listener = socket.listen(BACKLOG).map_err(address_error)?;
     let address = listener.local_addr()?;
     let admin_key = match admin_key {
         Some(key) => key,
-        None => made()?,
+        None => random_admin_key()?,
     };
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
     // A journal that is damaged or set up wrongly is told here, and not to the first caller.
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async {
         // In the log it stands before the first request, unless the journal is far away.
-        let checked = timeout(KEY_CHECK_PATIENCE, tenants.keys_checked());
+        let checked = timeout(KEY_CHECK_TIMEOUT, tenants.keys_checked());
         let (tried, _) = tokio::join!(async { host?.active_count().await }, checked);
         if args.accept_clock_set_back {
             accept_clock(&tenants).await;
@@ -136,7 +137,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
 }
 
 /// Returns a socket with this address, as `TcpListener::bind` has it before it listens.
-fn bound(address: SocketAddr) -> std::io::Result<TcpSocket> {
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -157,7 +158,7 @@ async fn accept_clock(tenants: &Tenants) {
         }
     };
     stream::iter(ids)
-        .for_each_concurrent(ACCEPTED_AT_A_TIME, async |id| {
+        .for_each_concurrent(CONCURRENT_ACCEPTS, async |id| {
             let accepted = async { tenants.tenant(id).await?.accept_clock().await };
             match accepted.await {
                 Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
@@ -169,10 +170,10 @@ async fn accept_clock(tenants: &Tenants) {
 }
 
 /// What the arguments name; where they name nothing, memory.
-async fn open(storage: &Storage, guard: GuardArgs) -> Result<Kept, Box<dyn Error>> {
+async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<dyn Error>> {
     let engine = SessionEngine::new()?;
-    if let Some(kept) = storage.open(engine.clone(), guard).await? {
-        return Ok(kept);
+    if let Some(opened) = storage.open(engine.clone(), guard).await? {
+        return Ok(opened);
     }
     let mut key = vec![0; 32];
     getrandom::fill(&mut key)?;
@@ -187,14 +188,14 @@ async fn open(storage: &Storage, guard: GuardArgs) -> Result<Kept, Box<dyn Error
     eprintln!(
         "the sessions are kept in memory and end with the process; --journal FILE keeps them"
     );
-    Ok(Kept {
+    Ok(OpenedStorage {
         journal: Arc::new(MemoryJournal::default()),
         options,
     })
 }
 
 /// An admin key that nobody knows yet, so it is shown: once, and not where the output goes.
-fn made() -> Result<AdminKey, Box<dyn Error>> {
+fn random_admin_key() -> Result<AdminKey, Box<dyn Error>> {
     let key = AdminKey::random()?;
     eprintln!("admin key, made for this run: {}", key.reveal());
     Ok(key)

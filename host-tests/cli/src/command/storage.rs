@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError, Progress};
+use clawdb_session_durable::{
+    DurableError, DurableOptions, Journal, JournalError, ProgressCallback,
+};
 use clawdb_session_host::{Config, HostOptions, SessionEngine};
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_journal_redb::RedbJournal;
@@ -55,7 +57,7 @@ pub struct Storage {
 }
 
 /// Sessions that are kept: where, and what a host of them is given.
-pub struct Kept {
+pub struct OpenedStorage {
     pub journal: Arc<dyn Journal>,
     pub options: DurableOptions,
 }
@@ -66,21 +68,21 @@ impl Storage {
         &self,
         engine: SessionEngine,
         guard: GuardArgs,
-    ) -> Result<Option<Kept>, Box<dyn Error>> {
+    ) -> Result<Option<OpenedStorage>, Box<dyn Error>> {
         if self.journal.is_none() && self.nats.is_none() {
             return Ok(None);
         }
         let file = self.journal.as_deref();
         if let Some(file) = file {
-            RedbJournal::check(file).map_err(of_journal)?;
+            RedbJournal::check(file).map_err(journal_error)?;
         }
         let mut keys = StateKeys::find(file)?;
         let mut guard_keys = GuardKeys::find(file)?;
         let host = HostOptions::new(guard.guard_of(&guard_keys)?);
         check(&options(&engine, host, &keys), &keys.name).await?;
         // Nothing is made before all settings are found good.
-        keys.keep()?;
-        guard_keys.keep()?;
+        keys.write_file()?;
+        guard_keys.write_file()?;
         let host = HostOptions::new(guard.guard_of(&guard_keys)?);
         Ok(Some(self.open_journal(engine, host, keys).await?))
     }
@@ -90,12 +92,12 @@ impl Storage {
         &self,
         engine: SessionEngine,
         host: HostOptions,
-    ) -> Result<Kept, Box<dyn Error>> {
+    ) -> Result<OpenedStorage, Box<dyn Error>> {
         if let Some(file) = &self.journal {
             if !file.try_exists()? {
                 return Err(format!("--journal: {}: there is no such file", file.display()).into());
             }
-            RedbJournal::check(file).map_err(of_journal)?;
+            RedbJournal::check(file).map_err(journal_error)?;
         }
         let keys = StateKeys::find(self.journal.as_deref())?;
         check(&options(&engine, host.clone(), &keys), &keys.name).await?;
@@ -107,13 +109,13 @@ impl Storage {
         engine: SessionEngine,
         host: HostOptions,
         keys: StateKeys,
-    ) -> Result<Kept, Box<dyn Error>> {
+    ) -> Result<OpenedStorage, Box<dyn Error>> {
         let journal: Arc<dyn Journal> = match (&self.journal, &self.nats) {
-            (Some(file), _) => Arc::new(RedbJournal::open(file).await.map_err(of_journal)?),
+            (Some(file), _) => Arc::new(RedbJournal::open(file).await.map_err(journal_error)?),
             (None, Some(url)) => {
                 let journal = self.connect(url).await;
                 let argument = "--nats";
-                Arc::new(journal.map_err(|error| NotOpened { argument, error })?)
+                Arc::new(journal.map_err(|error| OpenError { argument, error })?)
             }
             (None, None) => return Err("--journal FILE or --nats URL is needed".into()),
         };
@@ -123,11 +125,11 @@ impl Storage {
             eprintln!("{tenant}: the host {text}");
         }));
         options.key_progress = Some(Arc::new(|keys| eprintln!("state keys: {keys}")));
-        Ok(Kept { journal, options })
+        Ok(OpenedStorage { journal, options })
     }
 
     /// After how long nobody has the lease of a host that died.
-    pub fn lease_of_the_dead(&self) -> Duration {
+    pub fn crashed_host_lease(&self) -> Duration {
         // A contender waits for 5/4 of the lease, and looks five times in it.
         match self.nats {
             Some(_) => self.lease.mul_f64(1.5),
@@ -153,15 +155,15 @@ fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> Durab
 /// The journal that an argument names was not opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{argument}: {error}")]
-pub struct NotOpened {
+pub struct OpenError {
     argument: &'static str,
     /// Why.
     pub error: JournalError,
 }
 
-fn of_journal(error: JournalError) -> NotOpened {
+fn journal_error(error: JournalError) -> OpenError {
     let argument = "--journal";
-    NotOpened { argument, error }
+    OpenError { argument, error }
 }
 
 /// Lets the component check the settings, before anything is opened. The error names a setting as
@@ -208,7 +210,7 @@ pub fn config(keys: &StateKeys) -> Config {
 }
 
 /// Shows on a terminal how far a restore is.
-pub fn progress_bar() -> Arc<dyn Fn(Progress) + Send + Sync> {
+pub fn progress_bar() -> ProgressCallback {
     if !std::io::stderr().is_terminal() {
         return Arc::new(|_| {});
     }

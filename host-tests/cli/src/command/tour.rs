@@ -34,7 +34,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         uuid::Uuid::new_v4().to_string(),
     );
 
-    step(
+    heading(
         out,
         1,
         "create: an agent gets a session, and a token for it",
@@ -49,7 +49,7 @@ pub async fn run(out: &mut impl Write) -> Result {
     show(out, &[&first.session])?;
     writeln!(out, "  token   {}", abbreviated(&first.token))?;
 
-    step(out, 2, "validate: whose token is this?")?;
+    heading(out, 2, "validate: whose token is this?")?;
     let session = host.validate(&*first.token).await?;
     writeln!(
         out,
@@ -58,16 +58,16 @@ pub async fn run(out: &mut impl Write) -> Result {
         short(&session.agent_id),
         session.scopes.join(" ")
     )?;
-    refused(
+    show_refusal(
         out,
         "a token with one letter changed",
         host.validate(tampered(&first)).await,
     )?;
 
-    step(out, 3, "refresh: a new token and the whole lifetime again")?;
+    heading(out, 3, "refresh: a new token and the whole lifetime again")?;
     let second = host.refresh(&*first.session.id).await?;
     writeln!(out, "  token   {}", abbreviated(&second.token))?;
-    refused(
+    show_refusal(
         out,
         "the token before it",
         host.validate(&*first.token).await,
@@ -79,7 +79,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         time(session.expires_at)
     )?;
 
-    step(
+    heading(
         out,
         4,
         "delegate: a sub-agent gets less, and no longer than its parent",
@@ -91,7 +91,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         )
         .await?;
     show(out, &[&second.session, &child.session])?;
-    refused(
+    show_refusal(
         out,
         "a scope that the parent does not have",
         host.delegate(
@@ -101,30 +101,30 @@ pub async fn run(out: &mut impl Write) -> Result {
         .await,
     )?;
 
-    step(out, 5, "authorize: may it do this?")?;
+    heading(out, 5, "authorize: may it do this?")?;
     let session = host.authorize(&*child.token, "memory:read").await?;
     writeln!(out, "  session {} may memory:read", short(&session.id))?;
-    refused(
+    show_refusal(
         out,
         "web:search",
         host.authorize(&*child.token, "web:search").await,
     )?;
 
-    step(
+    heading(
         out,
         6,
         "rotate: the bearer replaces its token, and a replaced one that comes back is theft",
     )?;
     let rotated = host.rotate(&*child.token).await?;
     writeln!(out, "  token   {}", abbreviated(&rotated.token))?;
-    refused(out, "the token before it", host.rotate(&*child.token).await)?;
-    refused(
+    show_refusal(out, "the token before it", host.rotate(&*child.token).await)?;
+    show_refusal(
         out,
         "with it the new one (nobody knows which of the two is the thief's)",
         host.validate(&*rotated.token).await,
     )?;
 
-    step(out, 7, "list: what an agent has open")?;
+    heading(out, 7, "list: what an agent has open")?;
     for task in ["plan", "build", "test"] {
         let task = CreateRequest {
             task_type: Some(task.into()),
@@ -148,7 +148,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.active_count().await?
     )?;
 
-    step(out, 8, "revoke: one session ends now, and all below it")?;
+    heading(out, 8, "revoke: one session ends now, and all below it")?;
     host.delegate(&*second.session.id, request(&coder, "reader", &[]))
         .await?;
     let revocation = host.revoke(&*second.session.id).await?;
@@ -163,9 +163,9 @@ pub async fn run(out: &mut impl Write) -> Result {
         short(&revocation.session_id),
         revocation.descendants
     )?;
-    refused(out, "its token", host.validate(&*second.token).await)?;
+    show_refusal(out, "its token", host.validate(&*second.token).await)?;
 
-    step(out, 9, "revoke-all-for-agent: the kill switch")?;
+    heading(out, 9, "revoke-all-for-agent: the kill switch")?;
     let ended = host.revoke_all_for_agent(&*coder).await?;
     writeln!(
         out,
@@ -174,7 +174,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.active_count().await?
     )?;
 
-    step(
+    heading(
         out,
         10,
         "create with max-uses: a session for two uses, and no more",
@@ -192,9 +192,9 @@ pub async fn run(out: &mut impl Write) -> Result {
             session.uses_left.unwrap_or_default()
         )?;
     }
-    refused(out, "a third use", host.validate(&*limited.token).await)?;
+    show_refusal(out, "a third use", host.validate(&*limited.token).await)?;
 
-    step(
+    heading(
         out,
         11,
         "subscribe: events as they happen, while everything ends with one call of revoke-all",
@@ -208,7 +208,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         show_event(out, &event)?;
     }
 
-    step(out, 12, "poll-events: all of it, in order")?;
+    heading(out, 12, "poll-events: all of it, in order")?;
     let page = host.poll_events(0, 100).await?;
     writeln!(
         out,
@@ -245,7 +245,7 @@ fn show_event(out: &mut impl Write, event: &Event) -> Result {
     Ok(())
 }
 
-fn step(out: &mut impl Write, number: u32, title: &str) -> Result {
+fn heading(out: &mut impl Write, number: u32, title: &str) -> Result {
     writeln!(out, "\n{number}. {title}")?;
     Ok(())
 }
@@ -279,7 +279,7 @@ fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {
 }
 
 /// Shows that the component refused; a tour on which it does not is no tour.
-fn refused<T>(
+fn show_refusal<T>(
     out: &mut impl Write,
     what: &str,
     answer: std::result::Result<T, CallError>,

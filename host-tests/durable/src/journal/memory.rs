@@ -22,7 +22,7 @@ use crate::lease::Lease;
 const PAGE_ROWS: usize = 1_000;
 const PAGE_BYTES: usize = 1 << 20;
 /// How many records whose time has come one append drops, so that none takes long.
-const MAX_FORGOTTEN: usize = 64;
+const MAX_REMOVED: usize = 64;
 
 /// A journal that ends with the process. Clones share what they keep.
 #[derive(Clone, Default)]
@@ -34,19 +34,19 @@ pub struct MemoryJournal {
 
 #[derive(Default)]
 struct Shared {
-    tenants: Mutex<HashMap<TenantId, Part>>,
+    tenants: Mutex<HashMap<TenantId, TenantState>>,
     unavailable: AtomicBool,
     /// Told of each lease that was given back.
-    given_back: watch::Sender<()>,
+    released: watch::Sender<()>,
 }
 
 /// What is kept for one tenant.
-struct Part {
+struct TenantState {
     records: BTreeMap<String, Change>,
     /// `forget-at` and key of those records that have one.
     due: BTreeSet<(u64, String)>,
     /// Counts the take-overs. Only the newest may append.
-    number: u64,
+    fencing_token: u64,
     /// The newest writer's.
     lease: Lease,
 }
@@ -72,21 +72,21 @@ impl MemoryJournal {
     fn try_take_over(&self, tenant: TenantId) -> Result<MemoryWriter, Duration> {
         let asked_at = Lease::now();
         let mut tenants = self.shared.lock();
-        let part = tenants.entry(tenant).or_default();
-        if part.lease.holds() {
-            return Err(part.lease.left());
+        let state = tenants.entry(tenant).or_default();
+        if state.lease.is_valid() {
+            return Err(state.lease.remaining());
         }
-        part.number = part.number.saturating_add(1);
-        part.lease = Lease::for_good();
+        state.fencing_token = state.fencing_token.saturating_add(1);
+        state.lease = Lease::unlimited();
         if let Some(lease) = self.lease {
-            part.lease.extend(asked_at, lease);
+            state.lease.extend(asked_at, lease);
         }
         Ok(MemoryWriter {
             journal: self.clone(),
             tenant,
-            number: part.number,
-            lease: part.lease.clone(),
-            len: part.records.len(),
+            fencing_token: state.fencing_token,
+            lease: state.lease.clone(),
+            len: state.records.len(),
             last_read: None,
         })
     }
@@ -95,13 +95,13 @@ impl MemoryJournal {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        let mut given_back = self.shared.given_back.subscribe();
+        let mut released = self.shared.released.subscribe();
         loop {
             self.shared.available()?;
             match self.try_take_over(tenant) {
                 Ok(writer) => return Ok(Box::new(writer)),
                 Err(left) => {
-                    let _ = timeout(left, given_back.changed()).await;
+                    let _ = timeout(left, released.changed()).await;
                 }
             }
         }
@@ -110,10 +110,12 @@ impl Journal for MemoryJournal {
     async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
         self.shared.available()?;
         let tenants = self.shared.lock();
-        Ok(tenants.get(&tenant).is_some_and(|part| part.lease.holds()))
+        Ok(tenants
+            .get(&tenant)
+            .is_some_and(|state| state.lease.is_valid()))
     }
 
-    async fn has(&self, tenant: TenantId) -> Result<bool, JournalError> {
+    async fn exists(&self, tenant: TenantId) -> Result<bool, JournalError> {
         self.shared.available()?;
         Ok(self.shared.lock().contains_key(&tenant))
     }
@@ -128,8 +130,8 @@ impl Journal for MemoryJournal {
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
         self.shared.available()?;
         let tenants = self.shared.lock();
-        let part = tenants.get(&tenant);
-        Ok(part.and_then(|part| part.records.get(key).cloned()))
+        let state = tenants.get(&tenant);
+        Ok(state.and_then(|state| state.records.get(key).cloned()))
     }
 
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
@@ -154,13 +156,13 @@ impl Scan for MemoryScan {
     async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
         self.shared.available()?;
         let tenants = self.shared.lock();
-        let part = tenants.get(&self.tenant);
-        Ok(part.map_or_else(Vec::new, |part| part.page(&mut self.last_read)))
+        let state = tenants.get(&self.tenant);
+        Ok(state.map_or_else(Vec::new, |state| state.page(&mut self.last_read)))
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Part>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, TenantState>> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -172,27 +174,27 @@ impl Shared {
     }
 }
 
-impl Default for Part {
+impl Default for TenantState {
     fn default() -> Self {
         Self {
             records: BTreeMap::new(),
             due: BTreeSet::new(),
-            number: 0,
-            lease: Lease::over(),
+            fencing_token: 0,
+            lease: Lease::expired(),
         }
     }
 }
 
-impl Part {
-    fn keep(&mut self, change: &Change) {
-        self.forget(&change.key);
+impl TenantState {
+    fn put(&mut self, change: &Change) {
+        self.remove(&change.key);
         if let Some(forget_at) = change.forget_at {
             self.due.insert((forget_at, change.key.clone()));
         }
         self.records.insert(change.key.clone(), change.clone());
     }
 
-    fn forget(&mut self, key: &str) {
+    fn remove(&mut self, key: &str) {
         let forgotten = self.records.remove(key);
         if let Some(forget_at) = forgotten.and_then(|record| record.forget_at) {
             self.due.remove(&(forget_at, key.to_owned()));
@@ -219,12 +221,12 @@ impl Part {
         page
     }
 
-    fn forget_what_is_due(&mut self, now: u64) {
-        for _ in 0..MAX_FORGOTTEN {
+    fn remove_expired(&mut self, now: u64) {
+        for _ in 0..MAX_REMOVED {
             match self.due.first() {
                 Some((forget_at, key)) if *forget_at <= now => {
                     let key = key.clone();
-                    self.forget(&key);
+                    self.remove(&key);
                 }
                 _ => return,
             }
@@ -235,7 +237,7 @@ impl Part {
 struct MemoryWriter {
     journal: MemoryJournal,
     tenant: TenantId,
-    number: u64,
+    fencing_token: u64,
     lease: Lease,
     len: usize,
     /// The key that the last page ended with.
@@ -243,13 +245,13 @@ struct MemoryWriter {
 }
 
 impl MemoryWriter {
-    /// Does something with the tenant's part, unless a later writer has it.
-    fn with<T>(&self, work: impl FnOnce(&mut Part) -> T) -> Result<T, JournalError> {
+    /// Does something with the tenant's state, unless a later writer has it.
+    fn with_state<T>(&self, work: impl FnOnce(&mut TenantState) -> T) -> Result<T, JournalError> {
         self.journal.shared.available()?;
         let mut tenants = self.journal.shared.lock();
-        let part = tenants.entry(self.tenant).or_default();
-        if part.number == self.number {
-            return Ok(work(part));
+        let state = tenants.entry(self.tenant).or_default();
+        if state.fencing_token == self.fencing_token {
+            return Ok(work(state));
         }
         self.lease.end();
         Err(JournalError::Fenced("a later writer has it".into()))
@@ -264,23 +266,23 @@ impl Writer for MemoryWriter {
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
         let mut last_read = self.last_read.clone();
-        let page = self.with(|part| part.page(&mut last_read))?;
+        let page = self.with_state(|state| state.page(&mut last_read))?;
         self.last_read = last_read;
         Ok(page)
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
-        self.with(|part| {
+        self.with_state(|state| {
             for change in changes {
-                part.keep(change);
+                state.put(change);
             }
-            part.forget_what_is_due(now);
+            state.remove_expired(now);
         })
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
         let asked_at = Lease::now();
-        self.with(|_| {
+        self.with_state(|_| {
             if let Some(lease) = self.journal.lease {
                 self.lease.extend(asked_at, lease);
             }
@@ -301,6 +303,6 @@ impl Drop for MemoryWriter {
     /// Gives the tenant back: a lease that runs for good would never run out by itself.
     fn drop(&mut self) {
         self.lease.end();
-        self.journal.shared.given_back.send_replace(());
+        self.journal.shared.released.send_replace(());
     }
 }

@@ -29,12 +29,18 @@ pub enum Invalid {
 /// A value that is read from JSON.
 pub trait Read<'a>: Sized {
     /// Reads the value of the field with this path.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid>;
 }
 
 /// A value that is read from the fields of a JSON object.
 pub trait FromFields<'a>: Sized {
     /// Reads each field that there can be. The caller refuses those that were not read.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid>;
 }
 
@@ -48,6 +54,9 @@ pub struct Fields<'a> {
 }
 
 /// Reads a text that has to be a JSON object. Errors about the whole text begin with `root`.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn read<'a, T: FromFields<'a>>(root: &str, text: &'a [u8]) -> Result<T, Invalid> {
     let value: &RawValue = serde_json::from_slice(text)
         .map_err(|error| Invalid::Syntax(shortened(&error.to_string())))?;
@@ -55,11 +64,17 @@ pub fn read<'a, T: FromFields<'a>>(root: &str, text: &'a [u8]) -> Result<T, Inva
 }
 
 /// Reads the value of the field with this path, which has to be a JSON object.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn object<'a, T: FromFields<'a>>(path: &str, value: &'a RawValue) -> Result<T, Invalid> {
     object_by(path, value, T::from_fields)
 }
 
 /// Reads a value as [`object`] does, with a function for the fields.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn object_by<'a, T>(
     path: &str,
     value: &'a RawValue,
@@ -69,6 +84,9 @@ pub fn object_by<'a, T>(
 }
 
 /// Reads the value of the field with this path, which has to be one of these strings.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn one_of<T: Copy>(path: &str, value: &RawValue, choices: &[(&str, T)]) -> Result<T, Invalid> {
     let text = serde_json::from_str::<String>(value.get()).ok();
     let chosen = choices
@@ -81,11 +99,13 @@ pub fn one_of<T: Copy>(path: &str, value: &RawValue, choices: &[(&str, T)]) -> R
 }
 
 /// Returns the error of a field. The reason is what is accepted, or what is wrong.
+#[must_use]
 pub fn invalid(path: &str, reason: &str) -> Invalid {
     Invalid::Field(shortened(&format!("{path}: {reason}")))
 }
 
 /// Returns the text, cut to the length of a message.
+#[must_use]
 pub fn shortened(text: &str) -> String {
     cut(text, MAX_MESSAGE)
 }
@@ -125,16 +145,25 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads a field that may be absent. `null` counts as absent.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     pub fn optional<T: Read<'a>>(&mut self, name: &'static str) -> Result<Option<T>, Invalid> {
         self.optional_by(name, T::read)
     }
 
     /// Reads a field that has to be present.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     pub fn required<T: Read<'a>>(&mut self, name: &'static str) -> Result<T, Invalid> {
         self.required_by(name, T::read)
     }
 
     /// Reads a field as [`optional`](Self::optional) does, with a function for the value.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     pub fn optional_by<T>(
         &mut self,
         name: &'static str,
@@ -145,6 +174,9 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads a field as [`required`](Self::required) does, with a function for the value.
+    ///
+    /// # Errors
+    /// [`Invalid`].
     pub fn required_by<T>(
         &mut self,
         name: &'static str,
@@ -161,6 +193,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the error of a field.
+    #[must_use]
     pub fn invalid(&self, name: &str, reason: &str) -> Invalid {
         invalid(&self.path(name), reason)
     }

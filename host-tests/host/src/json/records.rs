@@ -22,6 +22,9 @@ impl<'a> FromFields<'a> for CreateRequest {
 }
 
 /// Reads `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn revoke_filter(path: &str, value: &RawValue) -> Result<RevokeFilter, Invalid> {
     let filter = if value.get().starts_with('{') {
         object_by(path, value, |fields| {

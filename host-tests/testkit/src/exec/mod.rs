@@ -344,9 +344,14 @@ impl Conversation {
         let mut answered = None;
         loop {
             match &self.sessions {
-                Sessions::Instance(host) => host.settle().await.map_err(|gone| gone.to_json())?,
+                Sessions::Instance(host) => host
+                    .wait_until_idle()
+                    .await
+                    .map_err(|gone| gone.to_json())?,
                 Sessions::Durable(host) => {
-                    let settled = host.read(|host| async move { host.settle().await }).await;
+                    let settled = host
+                        .read(|host| async move { host.wait_until_idle().await })
+                        .await;
                     settled.map_err(|error| error.to_json())?;
                 }
             }

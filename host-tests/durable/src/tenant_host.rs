@@ -8,87 +8,87 @@ use clawdb_session_host::SessionEngine;
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::backend::{Backend, Entered};
+use crate::active_instance::{ActiveInstance, Phase};
+use crate::backend::{AdmittedCall, Backend};
 use crate::error::DurableError;
-use crate::figures::{Counters, Figures};
-use crate::keeper::{Command, Gate, Keeper, Switch};
-use crate::recovery::Plan;
-use crate::serving::{Phase, Serving};
-use crate::tenure::Tenure;
+use crate::metrics::{Counters, HostMetrics};
+use crate::recovery::Recovery;
+use crate::supervisor::{Command, DrainGuard, Supervisor, SwitchOver};
+use crate::term::Term;
 use crate::upgrade::Handover;
 
 /// A durable host. Ends when nobody has it any more.
-pub(crate) struct Core {
-    plan: Arc<Plan>,
+pub(crate) struct TenantHost {
+    recovery: Arc<Recovery>,
     /// Calls hold it for reading until they are answered.
-    gate: Arc<RwLock<()>>,
+    calls: Arc<RwLock<()>>,
     phase: watch::Receiver<Phase>,
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
     upgrading: Mutex<()>,
     /// Held by whoever needs the instance without a call being under way.
-    uses: Arc<()>,
+    keep_loaded: Arc<()>,
 }
 
-impl Core {
+impl TenantHost {
     /// One that serves.
-    pub async fn start(plan: Plan, engine: SessionEngine) -> Result<Self, DurableError> {
-        let (phase, counters) = (starting(), Arc::default());
-        let tenure = plan.tenure(&engine, &phase, &counters).await?;
-        Ok(Self::kept(plan, engine, phase, counters, Some(tenure)))
+    pub async fn start(recovery: Recovery, engine: SessionEngine) -> Result<Self, DurableError> {
+        let (phase, counters) = (initial_phase(), Arc::default());
+        let term = recovery.begin_term(&engine, &phase, &counters).await?;
+        Ok(Self::spawn(recovery, engine, phase, counters, Some(term)))
     }
 
     /// One that will serve as soon as no other host has the tenant.
-    pub fn standby(plan: Plan, engine: SessionEngine) -> Self {
-        Self::kept(plan, engine, starting(), Arc::default(), None)
+    pub fn standby(recovery: Recovery, engine: SessionEngine) -> Self {
+        Self::spawn(recovery, engine, initial_phase(), Arc::default(), None)
     }
 
-    fn kept(
-        plan: Plan,
+    fn spawn(
+        recovery: Recovery,
         engine: SessionEngine,
         phase: watch::Sender<Phase>,
         counters: Arc<Counters>,
-        tenure: Option<Tenure>,
+        term: Option<Term>,
     ) -> Self {
-        if let Some(tenure) = &tenure {
-            phase.send_replace(Phase::Serving(Arc::clone(&tenure.serving)));
+        if let Some(term) = &term {
+            phase.send_replace(Phase::Serving(Arc::clone(&term.active)));
         }
-        let plan = Arc::new(plan);
-        let seen = phase.subscribe();
+        let recovery = Arc::new(recovery);
+        let observed = phase.subscribe();
         let (commands, received) = mpsc::channel(1);
-        let keeper = Keeper {
-            plan: Arc::clone(&plan),
+        let supervisor = Supervisor {
+            recovery: Arc::clone(&recovery),
             engine,
             phase,
             counters: Arc::clone(&counters),
             commands: received,
-            in_vain: 0,
+            consecutive_failures: 0,
         };
-        tokio::spawn(keeper.keep(tenure));
+        tokio::spawn(supervisor.run(term));
         Self {
-            plan,
-            gate: Arc::default(),
-            phase: seen,
+            recovery,
+            calls: Arc::default(),
+            phase: observed,
             commands,
             counters,
             upgrading: Mutex::default(),
-            uses: Arc::default(),
+            keep_loaded: Arc::default(),
         }
     }
 
     /// Waits for an instance. None: the host is closed, and has not seen the call.
-    pub async fn enter(&self) -> Result<Option<Entered>, DurableError> {
-        let entering = async {
-            let gate = Arc::clone(&self.gate).read_owned().await;
-            let serving = self.serving().await?;
-            Ok(serving.map(|serving| Entered {
-                serving,
-                uses: Arc::clone(&self.uses),
-                _gate: gate,
+    pub async fn admit(&self) -> Result<Option<AdmittedCall>, DurableError> {
+        let admission = async {
+            let call = Arc::clone(&self.calls).read_owned().await;
+            let active = self.wait_for_instance().await?;
+            Ok(active.map(|active| AdmittedCall {
+                active,
+                keep_loaded: Arc::clone(&self.keep_loaded),
+                _call: call,
             }))
         };
-        let entered = timeout(self.plan.options.patience, entering).await;
-        entered.unwrap_or_else(|_| {
+        let admitted = timeout(self.recovery.options.patience, admission).await;
+        admitted.unwrap_or_else(|_| {
             Err(DurableError::Retry(match &*self.phase.borrow() {
                 Phase::Recovering(reason) => reason.clone(),
                 _ => "the instance is being replaced".into(),
@@ -96,11 +96,11 @@ impl Core {
         })
     }
 
-    async fn serving(&self) -> Result<Option<Arc<Serving>>, DurableError> {
+    async fn wait_for_instance(&self) -> Result<Option<Arc<ActiveInstance>>, DurableError> {
         let mut phase = self.phase.clone();
         loop {
             match &*phase.borrow_and_update() {
-                Phase::Serving(serving) => return Ok(Some(Arc::clone(serving))),
+                Phase::Serving(active) => return Ok(Some(Arc::clone(active))),
                 Phase::Refusing(error) => return Err(error.clone()),
                 Phase::Closed => return Ok(None),
                 Phase::Recovering(_) => {}
@@ -114,18 +114,18 @@ impl Core {
 
     /// Waits until there is an instance, or there is no telling when there will be one; for as long as
     /// that takes. The host is not idle meanwhile.
-    pub async fn settled(&self) -> Result<(), DurableError> {
-        let _use = Arc::clone(&self.uses);
-        let serving = self.serving().await?;
-        serving.map(drop).ok_or_else(DurableError::closed)
+    pub async fn wait_until_ready(&self) -> Result<(), DurableError> {
+        let _use = Arc::clone(&self.keep_loaded);
+        let active = self.wait_for_instance().await?;
+        active.map(drop).ok_or_else(DurableError::closed)
     }
 
     pub fn is_closed(&self) -> bool {
         matches!(*self.phase.borrow(), Phase::Closed) || self.commands.is_closed()
     }
 
-    pub fn figures(&self) -> Figures {
-        self.counters.read()
+    pub fn metrics(&self) -> HostMetrics {
+        self.counters.snapshot()
     }
 
     /// Replaces the instance by one of this engine.
@@ -133,67 +133,70 @@ impl Core {
         let Ok(_alone) = self.upgrading.try_lock() else {
             return Err(not_upgraded("another upgrade is under way"));
         };
-        let entered = self.enter().await?.ok_or_else(DurableError::closed)?;
-        let from = Arc::clone(&entered.serving);
-        drop(entered);
-        let to = self.plan.instance(&engine).await;
+        let admitted = self.admit().await?.ok_or_else(DurableError::closed)?;
+        let from = Arc::clone(&admitted.active);
+        drop(admitted);
+        let to = self.recovery.start_instance(&engine).await;
         let to = to.map_err(|error| not_upgraded(&format!("the new instance: {error}")))?;
         let mut handover = Handover::new(from, to);
         handover.catch_up().await?;
-        let Some(gate) = self.shut_gate(self.plan.options.drain).await else {
+        let Some(drained) = self.drain_calls(self.recovery.options.drain).await else {
             return Err(not_upgraded("calls that are under way do not end"));
         };
         let (reply, done) = oneshot::channel();
-        let switch = Switch {
+        let switch = SwitchOver {
             handover,
             engine,
-            gate,
+            drained,
             reply,
         };
-        let _ = self.commands.send(Command::Switch(Box::new(switch))).await;
+        let _ = self
+            .commands
+            .send(Command::SwitchOver(Box::new(switch)))
+            .await;
         done.await.unwrap_or_else(|_| Err(DurableError::closed()))
     }
 
     /// Lets the calls that are under way end, makes durable what they changed, and gives the tenant
     /// back.
     pub async fn close(&self) {
-        let gate = self.shut_gate(self.plan.options.drain).await;
-        self.close_behind(gate).await;
+        let drained = self.drain_calls(self.recovery.options.drain).await;
+        self.close_with(drained).await;
     }
 
     /// The same, if nobody needs the instance at the moment; whether that was so.
     pub async fn close_if_idle(&self) -> bool {
-        let gate = self.idle_gate();
-        let idle = gate.is_some();
+        let drained = self.drain_if_idle();
+        let idle = drained.is_some();
         if idle {
-            self.close_behind(gate).await;
+            self.close_with(drained).await;
         }
         idle
     }
 
-    async fn close_behind(&self, gate: Option<Gate>) {
+    async fn close_with(&self, drained: Option<DrainGuard>) {
         let (reply, closed) = oneshot::channel();
-        let _ = self.commands.send(Command::Close(gate, reply)).await;
+        let _ = self.commands.send(Command::Close(drained, reply)).await;
         // One that is closed already has nobody left to answer.
         let _ = closed.await;
     }
 
-    fn idle_gate(&self) -> Option<Gate> {
-        let gate = Arc::clone(&self.gate).try_write_owned().ok();
-        gate.filter(|_| Arc::strong_count(&self.uses) == 1)
+    fn drain_if_idle(&self) -> Option<DrainGuard> {
+        let drained = Arc::clone(&self.calls).try_write_owned().ok();
+        drained.filter(|_| Arc::strong_count(&self.keep_loaded) == 1)
     }
 
     /// Waits until no call is under way, and keeps new ones out.
-    async fn shut_gate(&self, within: Duration) -> Option<Gate> {
-        let gate = Arc::clone(&self.gate).write_owned();
-        timeout(within, gate).await.ok()
+    async fn drain_calls(&self, within: Duration) -> Option<DrainGuard> {
+        let drained = Arc::clone(&self.calls).write_owned();
+        timeout(within, drained).await.ok()
     }
 }
 
 #[async_trait]
-impl Backend for Core {
-    async fn enter(&self) -> Result<Entered, DurableError> {
-        Self::enter(self).await?.ok_or_else(DurableError::closed)
+impl Backend for TenantHost {
+    async fn admit(&self) -> Result<AdmittedCall, DurableError> {
+        Self::admit(self).await?.ok_or_else(DurableError::closed)
     }
 
     async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
@@ -204,12 +207,12 @@ impl Backend for Core {
         self.close().await;
     }
 
-    fn figures(&self) -> Figures {
-        Self::figures(self)
+    fn metrics(&self) -> HostMetrics {
+        Self::metrics(self)
     }
 }
 
-fn starting() -> watch::Sender<Phase> {
+fn initial_phase() -> watch::Sender<Phase> {
     let reason = "the tenant is being taken over";
     watch::Sender::new(Phase::Recovering(reason.into()))
 }

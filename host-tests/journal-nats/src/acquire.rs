@@ -7,43 +7,59 @@ use clawdb_session_durable::{JournalError, Lease, TenantId};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::message::{Owner, Stamp};
+use crate::message::{OwnerRecord, WriterHeaders};
+use crate::observed_owners::ObservedOwners;
 use crate::options::{NatsOptions, TRIES};
-use crate::stream::{Answer, TenantStream};
-use crate::watches::Watches;
+use crate::stream::{PublishOutcome, TenantStream};
 use crate::writer::NatsWriter;
 
 /// What the last message of a stream says.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct LastMessage {
     /// Its sequence number; 0 in an empty stream, which says nothing.
-    pub(super) last: u64,
-    pub(super) stamp: Option<Stamp>,
+    pub(super) sequence: u64,
+    pub(super) writer_headers: Option<WriterHeaders>,
 }
 
 /// Becomes the writer, when nobody else is.
-pub(super) async fn take_over(
+pub(super) async fn acquire(
     tenant: TenantId,
     stream: TenantStream,
     options: &NatsOptions,
-    watches: &Watches,
+    observed_owners: &ObservedOwners,
 ) -> Result<NatsWriter, JournalError> {
-    let lease = Lease::over();
+    let lease = Lease::expired();
     // Each attempt has an id of its own, so that one that was taken unheard is known by when it was made.
     let mut attempts: Vec<(Uuid, Duration)> = Vec::new();
     let mut failures = 0;
     loop {
-        let seen = look(&stream).await?;
-        let kept = seen.stamp.map(|stamp| stamp.kept).unwrap_or_default();
-        let is_mine = |(id, _): &&(Uuid, Duration)| seen.stamp.is_some_and(|it| it.writer == *id);
+        let last_message = last_message(&stream).await?;
+        let digest = last_message
+            .writer_headers
+            .map(|writer_headers| writer_headers.digest)
+            .unwrap_or_default();
+        let is_mine = |(id, _): &&(Uuid, Duration)| {
+            last_message
+                .writer_headers
+                .is_some_and(|it| it.writer == *id)
+        };
         if let Some((id, asked_at)) = attempts.iter().find(is_mine).copied() {
             // It was taken, though no answer came.
             lease.extend(asked_at, options.lease);
-            watches.forget(tenant);
-            return Ok(NatsWriter::new(stream, options, id, lease, seen.last, kept));
+            observed_owners.forget(tenant);
+            return Ok(NatsWriter::new(
+                stream,
+                options,
+                id,
+                lease,
+                last_message.sequence,
+                digest,
+            ));
         }
-        if let Some(stamp) = seen.stamp
-            && let Some(wait) = watches.watch(tenant, &stream, stamp).await?
+        if let Some(writer_headers) = last_message.writer_headers
+            && let Some(wait) = observed_owners
+                .observe(tenant, &stream, writer_headers)
+                .await?
         {
             sleep(wait).await;
             continue;
@@ -53,25 +69,30 @@ pub(super) async fn take_over(
         // Whatever came in between has this refused.
         let (id, asked_at) = (Uuid::new_v4(), Lease::now());
         attempts.push((id, asked_at));
-        let at = seen.last.saturating_add(1);
-        let stamp = Stamp {
+        let at = last_message.sequence.saturating_add(1);
+        let writer_headers = WriterHeaders {
             writer: id,
             owner: at,
-            kept,
+            digest,
         };
-        let body = Owner::new(id, &options.host, options.lease).body()?;
-        let subject = stream.place.owner();
+        let body = OwnerRecord::new(id, &options.host, options.lease).body()?;
+        let subject = stream.names.owner_subject();
         match stream
-            .publish(subject, stamp.headers(), body, seen.last)
+            .publish(
+                subject,
+                writer_headers.headers(),
+                body,
+                last_message.sequence,
+            )
             .await
         {
-            Ok(Answer::Taken) => {
+            Ok(PublishOutcome::Accepted) => {
                 lease.extend(asked_at, options.lease);
-                watches.forget(tenant);
-                return Ok(NatsWriter::new(stream, options, id, lease, at, kept));
+                observed_owners.forget(tenant);
+                return Ok(NatsWriter::new(stream, options, id, lease, at, digest));
             }
             // Somebody was faster, or it was this very message, sent before. The next look tells.
-            Ok(Answer::Refused) => {}
+            Ok(PublishOutcome::WrongLastSequence) => {}
             Err(error @ JournalError::Unavailable(_)) => {
                 failures += 1;
                 if failures == TRIES {
@@ -87,26 +108,35 @@ pub(super) async fn take_over(
 pub(super) async fn is_held(
     tenant: TenantId,
     stream: &TenantStream,
-    watches: &Watches,
+    observed_owners: &ObservedOwners,
 ) -> Result<bool, JournalError> {
-    match look(stream).await?.stamp {
-        Some(stamp) => Ok(watches.watch(tenant, stream, stamp).await?.is_some()),
+    match last_message(stream).await?.writer_headers {
+        Some(writer_headers) => Ok(observed_owners
+            .observe(tenant, stream, writer_headers)
+            .await?
+            .is_some()),
         None => Ok(false),
     }
 }
 
 /// The last message. Its number comes first and then itself, and it may have gone in between, because
 /// another with its subject came.
-pub(super) async fn look(stream: &TenantStream) -> Result<Seen, JournalError> {
+pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, JournalError> {
     let mut missing = (0, 0);
     loop {
         let last = stream.last().await?;
         if last == 0 {
-            return Ok(Seen { last, stamp: None });
+            return Ok(LastMessage {
+                sequence: last,
+                writer_headers: None,
+            });
         }
         if let Some(message) = stream.message(last).await? {
-            let stamp = Some(Stamp::read(&message.headers, last)?);
-            return Ok(Seen { last, stamp });
+            let writer_headers = Some(WriterHeaders::read(&message.headers, last)?);
+            return Ok(LastMessage {
+                sequence: last,
+                writer_headers,
+            });
         }
         missing = match missing {
             (before, times) if before == last => (last, times + 1),

@@ -9,53 +9,53 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Gives a call's answer to whoever waits for it.
-pub(crate) type Answer = Box<dyn FnOnce() + Send>;
+pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
 /// How many answers wait for each other at most.
-const ANSWERS_AT_ONCE: usize = 32;
+const MAX_QUEUED_REPLIES: usize = 32;
 
 /// What is seen of the instance while the task that drives it polls it.
-pub(crate) struct Pulse {
+pub(crate) struct PollMonitor {
     /// How often it has made progress; 0 before the first poll.
     progress: AtomicU64,
     /// It was woken since the last poll began, so it is to be polled again.
     woken: AtomicBool,
-    inner: Mutex<PulseInner>,
+    inner: Mutex<PollMonitorState>,
 }
 
-struct PulseInner {
+struct PollMonitorState {
     waker: Waker,
     /// Of calls that have ended in this poll.
-    answers: Vec<Answer>,
-    settling: Vec<oneshot::Sender<()>>,
+    replies: Vec<Reply>,
+    idle_waiters: Vec<oneshot::Sender<()>>,
 }
 
-impl Default for Pulse {
+impl Default for PollMonitor {
     fn default() -> Self {
         Self {
             progress: AtomicU64::new(0),
             woken: AtomicBool::new(false),
-            inner: Mutex::new(PulseInner {
+            inner: Mutex::new(PollMonitorState {
                 waker: Waker::noop().clone(),
-                answers: Vec::new(),
-                settling: Vec::new(),
+                replies: Vec::new(),
+                idle_waiters: Vec::new(),
             }),
         }
     }
 }
 
-impl Pulse {
+impl PollMonitor {
     /// The instance is being polled from here on, on behalf of this task.
-    pub(crate) fn begin(&self, waker: &Waker) {
+    pub(crate) fn begin_poll(&self, waker: &Waker) {
         self.lock().waker.clone_from(waker);
         // Read as well as written: the poll sees what was done before each wake-up until here.
         self.woken.swap(false, Ordering::SeqCst);
-        self.beat();
+        self.record_progress();
     }
 
     /// Records progress of the instance: a call, or one of its calls of the guard, has begun or
     /// ended.
-    pub(crate) fn beat(&self) {
+    pub(crate) fn record_progress(&self) {
         // Only the task that polls the instance writes it, and reads it.
         let progress = self.progress.load(Ordering::Relaxed);
         self.progress
@@ -65,62 +65,62 @@ impl Pulse {
     /// A call has ended. Its answer is given when the poll is over, when enough wait for that, or when the
     /// component computes for long: each that is given by itself wakes another thread, which takes about as
     /// long as a call.
-    pub(crate) fn answer(&self, answer: Answer) {
+    pub(crate) fn queue_reply(&self, reply: Reply) {
         let mut inner = self.lock();
-        inner.answers.push(answer);
-        if inner.answers.len() >= ANSWERS_AT_ONCE {
+        inner.replies.push(reply);
+        if inner.replies.len() >= MAX_QUEUED_REPLIES {
             drop(inner);
-            self.give_answers();
+            self.send_replies();
         }
     }
 
     /// Gives the answers that wait for each other.
-    pub(crate) fn give_answers(&self) {
-        let answers = std::mem::take(&mut self.lock().answers);
-        for give in answers {
-            give();
+    pub(crate) fn send_replies(&self) {
+        let replies = std::mem::take(&mut self.lock().replies);
+        for send in replies {
+            send();
         }
     }
 
     /// The poll is over, and the instance waits.
-    pub(crate) fn end(&self) {
-        self.give_answers();
-        if self.woken.load(Ordering::SeqCst) || self.lock().settling.is_empty() {
+    pub(crate) fn end_poll(&self) {
+        self.send_replies();
+        if self.woken.load(Ordering::SeqCst) || self.lock().idle_waiters.is_empty() {
             return;
         }
         // Not woken, so all that could be done is done: whatever comes next comes from outside.
-        let settled = std::mem::take(&mut self.lock().settling);
-        for reply in settled {
+        let waiters = std::mem::take(&mut self.lock().idle_waiters);
+        for reply in waiters {
             let _ = reply.send(());
         }
     }
 
     /// Somebody wants to know when the instance has nothing left to do.
-    pub(crate) fn tell_when_settled(&self, reply: oneshot::Sender<()>) {
-        self.lock().settling.push(reply);
+    pub(crate) fn notify_when_idle(&self, reply: oneshot::Sender<()>) {
+        self.lock().idle_waiters.push(reply);
     }
 
-    fn lock(&self) -> MutexGuard<'_, PulseInner> {
+    fn lock(&self) -> MutexGuard<'_, PollMonitorState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Measures for how long an instance computes without progress. It is asked while the instance
 /// computes.
-pub(crate) struct Stopwatch {
+pub(crate) struct StallTimer {
     /// The progress when it last changed, and when that was seen.
     seen: Option<(u64, Instant)>,
 }
 
-impl Stopwatch {
+impl StallTimer {
     pub(crate) fn new() -> Self {
         Self { seen: None }
     }
 
     /// Returns for how long the instance has made no progress, as far as was seen; none before it
     /// is polled.
-    pub(crate) fn without_progress(&mut self, pulse: &Pulse) -> Option<Duration> {
-        let progress = pulse.progress.load(Ordering::Relaxed);
+    pub(crate) fn stalled_for(&mut self, monitor: &PollMonitor) -> Option<Duration> {
+        let progress = monitor.progress.load(Ordering::Relaxed);
         if progress == 0 {
             return None;
         }
@@ -134,7 +134,7 @@ impl Stopwatch {
     }
 }
 
-impl Wake for Pulse {
+impl Wake for PollMonitor {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

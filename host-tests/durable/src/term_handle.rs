@@ -11,28 +11,28 @@ pub(super) type Waiter = oneshot::Sender<Result<(), DurableError>>;
 
 /// One time of having the tenant, as calls see it.
 #[derive(Clone)]
-pub(super) struct Durability {
+pub(super) struct TermHandle {
     pub lease: Lease,
-    /// To the keeper.
+    /// To the supervisor.
     pub waiters: mpsc::UnboundedSender<Waiter>,
     /// Why this host answers nothing from here any more.
     pub ended: watch::Receiver<Option<DurableError>>,
 }
 
-impl Durability {
+impl TermHandle {
     /// Waits until all that has changed so far is durable.
-    pub async fn durable(&self) -> Result<(), DurableError> {
-        let (waiter, kept) = oneshot::channel();
+    pub async fn wait_until_durable(&self) -> Result<(), DurableError> {
+        let (waiter, flushed) = oneshot::channel();
         let _ = self.waiters.send(waiter);
-        match kept.await {
-            Ok(kept) => kept,
-            Err(_) => Err(self.end().await),
+        match flushed.await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(self.wait_for_end().await),
         }
     }
 
     /// Whether nobody else can have taken the tenant over until now.
-    pub fn owned(&self) -> Result<(), DurableError> {
-        if self.lease.holds() {
+    pub fn check_owner(&self) -> Result<(), DurableError> {
+        if self.lease.is_valid() {
             return Ok(());
         }
         let end = self.ended.borrow().clone();
@@ -40,7 +40,7 @@ impl Durability {
     }
 
     /// Waits until the tenant or the instance is lost.
-    pub async fn end(&self) -> DurableError {
+    pub async fn wait_for_end(&self) -> DurableError {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;
         end.ok()

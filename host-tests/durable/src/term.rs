@@ -7,13 +7,13 @@ use std::time::Duration;
 use clawdb_session_host::Change;
 use tokio::sync::{mpsc, watch};
 
-use crate::durability::{Durability, Waiter};
+use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
-use crate::figures::Counters;
 use crate::instance::{Instance, PAGE};
 use crate::journal::{JournalError, Writer};
 use crate::lease::Lease;
-use crate::serving::Serving;
+use crate::metrics::Counters;
+use crate::term_handle::{TermHandle, Waiter};
 use crate::upgrade::Handover;
 
 /// A writer that renews its lease in time.
@@ -21,17 +21,17 @@ pub(super) struct LeasedWriter {
     writer: Box<dyn Writer>,
     lease: Lease,
     /// How long the lease runs when it is new.
-    whole: Duration,
+    duration: Duration,
 }
 
 impl LeasedWriter {
     pub fn new(writer: Box<dyn Writer>) -> Self {
         let lease = writer.lease();
-        let whole = lease.left();
+        let duration = lease.remaining();
         Self {
             writer,
             lease,
-            whole,
+            duration,
         }
     }
 
@@ -53,14 +53,14 @@ impl LeasedWriter {
     pub async fn renew_in_time(&mut self) -> Result<(), JournalError> {
         if self.until_renewal().is_zero() {
             self.writer.renew().await?;
-            self.whole = self.whole.max(self.lease.left());
+            self.duration = self.duration.max(self.lease.remaining());
         }
         Ok(())
     }
 
     /// How long the lease has until it is to be renewed.
     pub fn until_renewal(&self) -> Duration {
-        self.lease.left().saturating_sub(self.whole / 3 * 2)
+        self.lease.remaining().saturating_sub(self.duration / 3 * 2)
     }
 
     /// Gives the tenant back. Where that fails, the lease runs out by itself.
@@ -70,8 +70,8 @@ impl LeasedWriter {
 }
 
 /// From a take-over to its end.
-pub(super) struct Tenure {
-    pub serving: Arc<Serving>,
+pub(super) struct Term {
+    pub active: Arc<ActiveInstance>,
     pub writer: LeasedWriter,
     pub waiters: mpsc::UnboundedReceiver<Waiter>,
     end: watch::Sender<Option<DurableError>>,
@@ -80,7 +80,7 @@ pub(super) struct Tenure {
     since: u64,
 }
 
-impl Tenure {
+impl Term {
     /// With an instance that knows what is in the journal, up to the change `since`.
     pub fn new(
         instance: Instance,
@@ -88,21 +88,21 @@ impl Tenure {
         since: u64,
         counters: Arc<Counters>,
     ) -> Self {
-        let (to_keeper, waiters) = mpsc::unbounded_channel();
+        let (to_supervisor, waiters) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(None);
-        let durability = Durability {
+        let handle = TermHandle {
             lease: writer.lease.clone(),
-            waiters: to_keeper,
+            waiters: to_supervisor,
             ended,
         };
-        instance.link(Some(durability.clone()));
-        let serving = Serving {
+        instance.attach_term(Some(handle.clone()));
+        let active = ActiveInstance {
             instance,
-            durability,
+            term: handle,
             answered: Arc::new(AtomicBool::new(false)),
         };
         Self {
-            serving: Arc::new(serving),
+            active: Arc::new(active),
             writer,
             waiters,
             end,
@@ -114,11 +114,11 @@ impl Tenure {
     /// Makes all changes that there are durable.
     pub async fn flush(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.serving.instance.host.changes(self.since, PAGE);
+            let page = self.active.instance.host.changes(self.since, PAGE);
             let page = page.await?;
             if !page.changes.is_empty() {
                 self.writer.append(&page.changes, page.now).await?;
-                self.counters.appended(page.changes.len());
+                self.counters.count_append(page.changes.len());
             }
             self.since = page.next;
             if !page.more {
@@ -130,34 +130,34 @@ impl Tenure {
     /// Closes the run of events, so that the next instance continues it, and makes that durable. No call
     /// may be under way.
     pub async fn close_event_run(&mut self) -> Result<(), DurableError> {
-        self.serving.instance.host.close_event_run().await?;
+        self.active.instance.host.close_event_run().await?;
         self.flush().await
     }
 
     /// Lets the new instance of a handover serve from now on. No call may be under way.
     ///
     /// After an error the old instance serves on.
-    pub async fn switch(&mut self, mut handover: Handover) -> Result<(), DurableError> {
-        if !Arc::ptr_eq(handover.source(), &self.serving) {
+    pub async fn switch_over(&mut self, mut handover: Handover) -> Result<(), DurableError> {
+        if !Arc::ptr_eq(handover.source(), &self.active) {
             let reason = "the instance was replaced meanwhile";
             return Err(DurableError::Upgrade(reason.into()));
         }
-        let old = &self.serving;
+        let old = &self.active;
         // What the old instance changes from here on is lost, so the guard shall not hear of it.
-        old.instance.link(None);
+        old.instance.attach_term(None);
         let instance = match handover.finish().await {
             Ok(instance) => instance,
             Err(error) => {
-                old.instance.link(Some(old.durability.clone()));
+                old.instance.attach_term(Some(old.term.clone()));
                 return Err(error);
             }
         };
         // It knows all that is in the journal, and what is new in it are its changes after `since`: what
         // was not appended yet, and what it has read of an older format.
-        instance.link(Some(old.durability.clone()));
-        self.serving = Arc::new(Serving {
+        instance.attach_term(Some(old.term.clone()));
+        self.active = Arc::new(ActiveInstance {
             instance,
-            durability: old.durability.clone(),
+            term: old.term.clone(),
             answered: Arc::clone(&old.answered),
         });
         Ok(())

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Figures of a durable host, since it was started.
+/// Metrics of a durable host, since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
+pub struct HostMetrics {
     /// Instances that ended by themselves (trapped, out of memory, interrupted) and were replaced.
     pub restarts: u64,
     /// Times that the tenant was lost to another host.
@@ -33,23 +33,23 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub fn appended(&self, changes: usize) {
-        count(&self.appends);
+    pub fn count_append(&self, changes: usize) {
+        increment(&self.appends);
         self.changes.fetch_add(
             u64::try_from(changes).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
     }
 
-    pub fn recovered(&self, took: Duration) {
+    pub fn record_recovery(&self, took: Duration) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.last_recovery
             .store(nanoseconds.max(1), Ordering::Relaxed);
     }
 
-    pub fn read(&self) -> Figures {
+    pub fn snapshot(&self) -> HostMetrics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
+        HostMetrics {
             restarts: of(&self.restarts),
             losses: of(&self.losses),
             upgrades: of(&self.upgrades),
@@ -62,6 +62,6 @@ impl Counters {
     }
 }
 
-pub(super) fn count(counter: &AtomicU64) {
+pub(super) fn increment(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

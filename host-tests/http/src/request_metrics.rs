@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 /// What is counted as it happens.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
 }
@@ -27,7 +27,7 @@ struct RouteLabels {
     route: String,
 }
 
-impl Default for Metrics {
+impl Default for RequestMetrics {
     fn default() -> Self {
         Self {
             requests: Family::default(),
@@ -39,7 +39,7 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
+impl RequestMetrics {
     /// Counts a request.
     pub fn count(&self, method: &'static str, route: String, status: u16, took: Duration) {
         let labels = RouteLabels {

@@ -4,7 +4,7 @@ use clawdb_session_durable::{Lease, TenantId};
 use clawdb_session_host::Change;
 
 /// Counts the take-overs of a tenant. Only the newest may append.
-pub(super) type Number = u64;
+pub(super) type FencingToken = u64;
 
 /// Where a page of a reading begins: the key before it.
 #[derive(Clone)]
@@ -17,17 +17,17 @@ impl Cursor {
 }
 
 /// What the file is to do.
-pub(super) enum Work {
+pub(super) enum Operation {
     TakeOver(TenantId),
     Append {
         tenant: TenantId,
-        number: Number,
+        fencing_token: FencingToken,
         changes: Vec<Change>,
         now: u64,
     },
     Read(TenantId, Cursor),
     /// Whether the tenant was ever taken over.
-    Has(TenantId),
+    Exists(TenantId),
     /// Lists those that were ever taken over, after one of them.
     Tenants(Option<TenantId>),
     /// The record of a key.
@@ -35,11 +35,11 @@ pub(super) enum Work {
 }
 
 /// What came of it.
-pub(super) enum Answer {
+pub(super) enum Response {
     Done,
-    Taken(Number, Lease, u64),
+    TakenOver(FencingToken, Lease, u64),
     Page(Vec<Change>, Option<Cursor>),
-    Known(bool),
+    Exists(bool),
     Tenants(Vec<TenantId>),
     Record(Option<Change>),
 }

@@ -13,7 +13,7 @@ use crate::journal::TenantId;
 use crate::keyring::{MissingStateKey, SealCount};
 
 /// How many workspaces are named at most.
-const NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// What is known of the keys that the records of a journal are sealed with.
 ///
@@ -61,7 +61,7 @@ impl KeyReport {
     /// Whether every record was looked at and is sealed with the state key: the previous keys are not
     /// needed any more. It says nothing of a host that still has one of them as its state key.
     #[must_use]
-    pub const fn previous_keys_may_go(&self) -> bool {
+    pub const fn can_drop_previous_keys(&self) -> bool {
         self.complete
             && self.previous_records == 0
             && self.missing_workspaces == 0
@@ -70,15 +70,15 @@ impl KeyReport {
 
     /// The ids of the workspaces in [`KeyReport::missing`], for a message; it says where there are more.
     #[must_use]
-    pub fn missing_names(&self) -> String {
-        names(
+    pub fn missing_ids(&self) -> String {
+        listed(
             self.missing.iter().map(|it| it.tenant),
             self.missing_workspaces,
         )
     }
 }
 
-fn names(ids: impl ExactSizeIterator<Item = TenantId>, all: u64) -> String {
+fn listed(ids: impl ExactSizeIterator<Item = TenantId>, all: u64) -> String {
     let more = all.saturating_sub(u64::try_from(ids.len()).unwrap_or(u64::MAX));
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
     let ids = ids.join(", ");
@@ -98,10 +98,10 @@ impl fmt::Display for KeyReport {
                 self.previous_records, self.previous_workspaces
             )?;
             if self.held_workspaces > 0 {
-                let held = names(self.held.iter().copied(), self.held_workspaces);
+                let held = listed(self.held.iter().copied(), self.held_workspaces);
                 write!(f, "; another host has {held}, which it has to reseal")?;
             }
-        } else if self.previous_keys_may_go() {
+        } else if self.can_drop_previous_keys() {
             write!(
                 f,
                 "all {records} records of {workspaces} workspaces are sealed with the state key: the \
@@ -119,7 +119,7 @@ impl fmt::Display for KeyReport {
                 f,
                 "; no state key that was given opens the records of {}: their calls are refused until \
                  the host is started with the key that they are sealed with",
-                self.missing_names()
+                self.missing_ids()
             )?;
         }
         if self.damaged_workspaces > 0 {
@@ -128,7 +128,7 @@ impl fmt::Display for KeyReport {
                 "; {} records of {} are damaged, whatever the key: restore these workspaces from a \
                  backup of the journal",
                 self.damaged_records,
-                names(self.damaged.iter().copied(), self.damaged_workspaces)
+                listed(self.damaged.iter().copied(), self.damaged_workspaces)
             )?;
         }
         if let Some(problem) = &self.problem {
@@ -141,7 +141,7 @@ impl fmt::Display for KeyReport {
 /// The state behind the reports, shared by the check and by those who load tenants.
 #[derive(Default)]
 pub(super) struct KeyState {
-    known: Mutex<Known>,
+    findings: Mutex<Findings>,
     /// Whether the `meta` record of each tenant was looked at.
     meta_checked: watch::Sender<bool>,
     /// There may be something to do for the check.
@@ -151,19 +151,19 @@ pub(super) struct KeyState {
 }
 
 /// [`KeyState`] with its lock held.
-pub(super) struct Locked<'a> {
-    known: MutexGuard<'a, Known>,
+pub(super) struct LockedKeyState<'a> {
+    findings: MutexGuard<'a, Findings>,
     state: &'a KeyState,
 }
 
 #[derive(Default)]
-struct Known {
+struct Findings {
     complete: bool,
     workspaces: u64,
     records: u64,
-    previous: BTreeMap<TenantId, Previous>,
+    previous: BTreeMap<TenantId, PreviousKeyRecords>,
     missing: BTreeMap<TenantId, MissingStateKey>,
-    damaged: BTreeMap<TenantId, Damaged>,
+    damaged: BTreeMap<TenantId, DamagedRecords>,
     resealing: Option<TenantId>,
     resealed: u64,
     rounds: u64,
@@ -172,30 +172,30 @@ struct Known {
 
 /// Records of a tenant under a previous key.
 #[derive(Clone, Copy)]
-struct Previous {
+struct PreviousKeyRecords {
     records: u64,
     /// Another host has the tenant.
-    held: Option<Held>,
+    held: Option<HeldElsewhere>,
 }
 
 /// When a tenant was first and last found to be another host's.
 #[derive(Clone, Copy)]
-struct Held {
+struct HeldElsewhere {
     first: Instant,
     last: Instant,
 }
 
 /// Damaged records of a tenant.
-struct Damaged {
+struct DamagedRecords {
     records: u64,
     /// The key of the first of them.
     first: String,
 }
 
 impl KeyState {
-    pub fn lock(&self) -> Locked<'_> {
-        Locked {
-            known: self.known.lock().unwrap_or_else(PoisonError::into_inner),
+    pub fn lock(&self) -> LockedKeyState<'_> {
+        LockedKeyState {
+            findings: self.findings.lock().unwrap_or_else(PoisonError::into_inner),
             state: self,
         }
     }
@@ -208,7 +208,7 @@ impl KeyState {
     }
 
     /// What the load of a tenant tells of its keys.
-    pub fn note_entering(&self, id: TenantId, error: Option<&DurableError>) {
+    pub fn note_admission(&self, id: TenantId, error: Option<&DurableError>) {
         match error {
             Some(DurableError::StateKeyMissing(missing)) => {
                 self.lock().note_missing(missing.clone());
@@ -220,48 +220,48 @@ impl KeyState {
     }
 }
 
-impl Locked<'_> {
+impl LockedKeyState<'_> {
     /// The `meta` record of each tenant was looked at.
     pub fn meta_checked(&mut self) {
         self.state.meta_checked.send_replace(true);
     }
 
     pub fn set_workspaces(&mut self, count: usize) {
-        self.known.workspaces = u64::try_from(count).unwrap_or(u64::MAX);
+        self.findings.workspaces = u64::try_from(count).unwrap_or(u64::MAX);
     }
 
     pub fn set_complete(&mut self) {
-        self.known.complete = true;
+        self.findings.complete = true;
     }
 
     /// Ends a round.
     pub fn end_round(&mut self, problem: Option<String>) {
-        self.known.rounds = self.known.rounds.saturating_add(1);
-        self.known.problem = problem;
+        self.findings.rounds = self.findings.rounds.saturating_add(1);
+        self.findings.problem = problem;
     }
 
     /// What was found in a tenant's records counts from here on.
     pub fn note(&mut self, id: TenantId, found: &SealCount) {
         match found.previous {
             0 => {
-                self.known.previous.remove(&id);
+                self.findings.previous.remove(&id);
             }
             records => {
-                let held = self.known.previous.get(&id).and_then(|it| it.held);
-                let previous = Previous { records, held };
-                self.known.previous.insert(id, previous);
+                let held = self.findings.previous.get(&id).and_then(|it| it.held);
+                let previous = PreviousKeyRecords { records, held };
+                self.findings.previous.insert(id, previous);
             }
         }
         match &found.first_damaged {
             None => {
-                self.known.damaged.remove(&id);
+                self.findings.damaged.remove(&id);
             }
             Some(first) => {
-                let damaged = Damaged {
+                let damaged = DamagedRecords {
                     records: found.damaged,
                     first: first.clone(),
                 };
-                self.known.damaged.insert(id, damaged);
+                self.findings.damaged.insert(id, damaged);
             }
         }
         match found.missing(id) {
@@ -272,104 +272,104 @@ impl Locked<'_> {
 
     /// Adds to the number of the records that were looked at.
     pub fn note_records(&mut self, count: u64) {
-        self.known.records = self.known.records.saturating_add(count);
+        self.findings.records = self.findings.records.saturating_add(count);
     }
 
     pub fn note_missing(&mut self, missing: MissingStateKey) {
-        self.known.missing.insert(missing.tenant, missing);
+        self.findings.missing.insert(missing.tenant, missing);
         self.state.any_missing.store(true, Ordering::Relaxed);
     }
 
     fn note_opened(&mut self, id: TenantId) {
-        self.known.missing.remove(&id);
-        let any = !self.known.missing.is_empty();
+        self.findings.missing.remove(&id);
+        let any = !self.findings.missing.is_empty();
         self.state.any_missing.store(any, Ordering::Relaxed);
     }
 
     /// Another host has the tenant.
     pub fn note_held(&mut self, id: TenantId) {
-        if let Some(previous) = self.known.previous.get_mut(&id) {
+        if let Some(previous) = self.findings.previous.get_mut(&id) {
             let now = Instant::now();
             let first = previous.held.map_or(now, |held| held.first);
-            previous.held = Some(Held { first, last: now });
+            previous.held = Some(HeldElsewhere { first, last: now });
         }
     }
 
     /// No other host has the tenant.
     pub fn note_free(&mut self, id: TenantId) {
-        if let Some(previous) = self.known.previous.get_mut(&id) {
+        if let Some(previous) = self.findings.previous.get_mut(&id) {
             previous.held = None;
         }
     }
 
     /// The tenant is being resealed, or none is any more.
     pub fn set_resealing(&mut self, id: Option<TenantId>) {
-        self.known.resealing = id;
+        self.findings.resealing = id;
     }
 
     pub fn resealing(&self) -> Option<TenantId> {
-        self.known.resealing
+        self.findings.resealing
     }
 
     pub fn note_resealed(&mut self, records: u64) {
-        self.known.resealed = self.known.resealed.saturating_add(records);
+        self.findings.resealed = self.findings.resealed.saturating_add(records);
     }
 
     /// Those with records under a previous key, with records that no key opens, and with damaged
     /// ones.
     pub fn outstanding(&self) -> BTreeSet<TenantId> {
-        let known = &self.known;
-        let previous = known.previous.keys();
-        let refused = known.missing.keys().chain(known.damaged.keys());
+        let findings = &self.findings;
+        let previous = findings.previous.keys();
+        let refused = findings.missing.keys().chain(findings.damaged.keys());
         previous.chain(refused).copied().collect()
     }
 
     /// What is known of the tenant's records that no key opens.
     pub fn missing_of(&self, id: TenantId) -> Option<MissingStateKey> {
-        self.known.missing.get(&id).cloned()
+        self.findings.missing.get(&id).cloned()
     }
 
     /// The key of the tenant's first record that is damaged.
     pub fn damaged_of(&self, id: TenantId) -> Option<String> {
-        self.known.damaged.get(&id).map(|it| it.first.clone())
+        self.findings.damaged.get(&id).map(|it| it.first.clone())
     }
 
     /// How many records of the tenant are under a previous key.
     pub fn previous_of(&self, id: TenantId) -> u64 {
-        self.known.previous.get(&id).map_or(0, |it| it.records)
+        self.findings.previous.get(&id).map_or(0, |it| it.records)
     }
 
     /// Returns the report. `resealed_of_current` is how many records of the tenant that is being
     /// resealed are done.
     pub fn report(&self, resealed_of_current: u64) -> KeyReport {
-        let known = &self.known;
-        let current = known.resealing.map_or(0, |id| self.previous_of(id));
+        let findings = &self.findings;
+        let current = findings.resealing.map_or(0, |id| self.previous_of(id));
         let ahead = resealed_of_current.min(current.saturating_sub(1));
-        let previous = known.previous.values().map(|it| it.records);
+        let previous = findings.previous.values().map(|it| it.records);
         let previous = previous.fold(0, u64::saturating_add);
-        let held = known.previous.iter();
+        let held = findings.previous.iter();
         let held = held.filter_map(|(id, it)| Some((*id, it.held?)));
         let held_for = held.clone().map(|(_, it)| it.last.duration_since(it.first));
-        let damaged = known.damaged.values().map(|it| it.records);
+        let damaged = findings.damaged.values().map(|it| it.records);
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         KeyReport {
             meta_checked: *self.state.meta_checked.borrow(),
-            complete: known.complete,
-            workspaces: known.workspaces,
-            records: known.records,
+            complete: findings.complete,
+            workspaces: findings.workspaces,
+            records: findings.records,
             previous_records: previous.saturating_sub(ahead),
-            previous_workspaces: count(known.previous.len()),
+            previous_workspaces: count(findings.previous.len()),
             held_workspaces: count(held.clone().count()),
-            held: held.take(NAMED).map(|(id, _)| id).collect(),
+            held: held.take(MAX_NAMED).map(|(id, _)| id).collect(),
             held_for: held_for.min().unwrap_or_default(),
-            resealed_records: known.resealed.saturating_add(ahead),
-            missing_workspaces: count(known.missing.len()),
-            missing: known.missing.values().take(NAMED).cloned().collect(),
+            resealed_records: findings.resealed.saturating_add(ahead),
+            missing_workspaces: count(findings.missing.len()),
+            missing: findings.missing.values().take(MAX_NAMED).cloned().collect(),
             damaged_records: damaged.fold(0, u64::saturating_add),
-            damaged_workspaces: count(known.damaged.len()),
-            damaged: known.damaged.keys().take(NAMED).copied().collect(),
-            rounds: known.rounds,
-            problem: known.problem.clone(),
+            damaged_workspaces: count(findings.damaged.len()),
+            damaged: findings.damaged.keys().take(MAX_NAMED).copied().collect(),
+            rounds: findings.rounds,
+            problem: findings.problem.clone(),
         }
     }
 }

@@ -8,15 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::activity::Activity;
-use crate::service::Closing;
+use crate::connection_state::ConnectionState;
+use crate::service::ShutdownSignal;
 use crate::socket::Socket;
 
 /// 9999-12-31T23:59:59Z, in seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Whether the machine's clock shows a time that hyper can write.
-pub fn hyper_can_tell_the_time() -> bool {
+pub fn is_clock_in_range() -> bool {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.is_ok_and(|since| since.as_secs() <= LAST_SECOND)
 }
@@ -24,15 +24,15 @@ pub fn hyper_can_tell_the_time() -> bool {
 /// Answers whatever the first request is: 503. Ends when the service closes before there is one.
 pub async fn refuse(
     mut socket: Socket,
-    activity: &Activity,
+    state: &ConnectionState,
     header_timeout: Duration,
-    closing: Closing,
+    closing: ShutdownSignal,
 ) {
     let mut some = [0; 1_024];
     let read = tokio::select! {
         biased;
         read = timeout(header_timeout, socket.read(&mut some)) => read,
-        () = closing.begun() => return,
+        () = closing.started() => return,
     };
     // A client that has sent nothing yet does not expect an answer.
     if !matches!(read, Ok(Ok(read)) if read > 0) {
@@ -46,7 +46,7 @@ pub async fn refuse(
         body.len()
     );
     if socket.write_all(answer.as_bytes()).await.is_ok() {
-        activity.set_unread();
+        state.set_unread();
         let _ = socket.shutdown().await;
     }
 }

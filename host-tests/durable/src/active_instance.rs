@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clawdb_session_host::CallError;
 
-use crate::durability::Durability;
 use crate::error::DurableError;
 use crate::instance::Instance;
+use crate::term_handle::TermHandle;
 
-/// Where a durable host is. Only its keeper changes it.
+/// Where a durable host is. Only its supervisor changes it.
 #[derive(Clone)]
 pub(super) enum Phase {
     /// Calls go to this instance.
-    Serving(Arc<Serving>),
+    Serving(Arc<ActiveInstance>),
     /// There will be an instance: calls wait for it, for a while.
     Recovering(String),
     /// There is no telling when there will be one.
@@ -23,14 +23,14 @@ pub(super) enum Phase {
 }
 
 /// The instance with what answers from it depend on.
-pub(super) struct Serving {
+pub(super) struct ActiveInstance {
     pub instance: Instance,
-    pub durability: Durability,
+    pub term: TermHandle,
     /// A call was answered since the tenant was taken over.
     pub answered: Arc<AtomicBool>,
 }
 
-impl Serving {
+impl ActiveInstance {
     /// The answer of a call on the instance, as soon as it may be told; `changes` says whether it is to
     /// wait until what has changed is durable.
     pub async fn answer<T, E: Into<CallError>>(
@@ -41,16 +41,16 @@ impl Serving {
         let answer = tokio::select! {
             biased;
             answer = call => answer.map_err(Into::into),
-            error = self.durability.end() => return Err(error),
+            error = self.term.wait_for_end() => return Err(error),
         };
         if let Err(CallError::Host(error)) = answer {
             return Err(error.into());
         }
         if changes(&answer) {
-            self.durability.durable().await?;
+            self.term.wait_until_durable().await?;
         }
         // Last, because another host can have taken the tenant over until just now.
-        self.durability.owned()?;
+        self.term.check_owner()?;
         self.answered.store(true, Ordering::Relaxed);
         Ok(answer?)
     }

@@ -6,36 +6,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use axum::body::{Body as AnswerBody, Bytes, HttpBody};
+use axum::body::{Body as AxumBody, Bytes, HttpBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 /// What a connection is doing.
 #[derive(Debug, Default)]
-pub struct Activity {
+pub struct ConnectionState {
     /// Requests whose answers are not written.
     requests: AtomicUsize,
     /// The routes work on a request. hyper takes one at a time.
-    in_a_route: AtomicBool,
+    handling: AtomicBool,
     /// Something is written that the client has not taken yet.
     writing: AtomicBool,
     /// A request was answered before its body had ended.
     unread: AtomicBool,
 }
 
-impl Activity {
+impl ConnectionState {
     /// Whether the client waits for an answer, or for a part of one.
-    pub fn owes_an_answer(&self) -> bool {
+    pub fn has_pending_response(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0 || self.writing.load(Ordering::Relaxed)
     }
 
     /// Returns whether the routes work on a request.
-    pub fn is_in_a_route(&self) -> bool {
-        self.in_a_route.load(Ordering::Relaxed)
+    pub fn is_handling(&self) -> bool {
+        self.handling.load(Ordering::Relaxed)
     }
 
     /// Tells whether the routes work on a request.
-    pub fn set_in_a_route(&self, in_a_route: bool) {
-        self.in_a_route.store(in_a_route, Ordering::Relaxed);
+    pub fn set_handling(&self, handling: bool) {
+        self.handling.store(handling, Ordering::Relaxed);
     }
 
     /// Tells whether something is written that the client has not taken yet.
@@ -55,39 +55,39 @@ impl Activity {
 }
 
 /// A request that is being served, until its answer is dropped.
-pub struct Serving(Arc<Activity>);
+pub struct RequestInProgress(Arc<ConnectionState>);
 
-impl Serving {
-    pub fn new(activity: Arc<Activity>) -> Self {
-        activity.requests.fetch_add(1, Ordering::Relaxed);
-        Self(activity)
+impl RequestInProgress {
+    pub fn new(state: Arc<ConnectionState>) -> Self {
+        state.requests.fetch_add(1, Ordering::Relaxed);
+        Self(state)
     }
 }
 
-impl Drop for Serving {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The body of a request. Dropping it before its end is noted.
-pub struct Received {
+pub struct RequestBody {
     body: Incoming,
     has_ended: bool,
-    activity: Arc<Activity>,
+    state: Arc<ConnectionState>,
 }
 
-impl Received {
-    pub fn new(body: Incoming, activity: Arc<Activity>) -> Self {
+impl RequestBody {
+    pub fn new(body: Incoming, state: Arc<ConnectionState>) -> Self {
         Self {
             has_ended: body.is_end_stream(),
             body,
-            activity,
+            state,
         }
     }
 }
 
-impl Body for Received {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -111,30 +111,30 @@ impl Body for Received {
     }
 }
 
-impl Drop for Received {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.activity.set_unread();
+            self.state.set_unread();
         }
     }
 }
 
 /// The body of an answer. Its request is being served until it is dropped.
-pub struct Answered {
-    body: AnswerBody,
-    _serving: Serving,
+pub struct ResponseBody {
+    body: AxumBody,
+    _in_progress: RequestInProgress,
 }
 
-impl Answered {
-    pub fn new(body: AnswerBody, serving: Serving) -> Self {
+impl ResponseBody {
+    pub fn new(body: AxumBody, in_progress: RequestInProgress) -> Self {
         Self {
             body,
-            _serving: serving,
+            _in_progress: in_progress,
         }
     }
 }
 
-impl Body for Answered {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

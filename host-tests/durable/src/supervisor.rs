@@ -1,0 +1,280 @@
+//! The task behind a durable host: it keeps the tenant, makes what changes durable, and replaces the
+//! instance when that is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clawdb_session_host::SessionEngine;
+use tokio::sync::{OwnedRwLockWriteGuard, mpsc, oneshot, watch};
+use tokio::time::sleep;
+
+use crate::active_instance::Phase;
+use crate::error::DurableError;
+use crate::metrics::{Counters, increment};
+use crate::recovery::Recovery;
+use crate::term::Term;
+use crate::upgrade::Handover;
+
+/// How many waiting calls share an append at most.
+const MAX_BATCH: usize = 1_024;
+/// After how many instances in a row that answered nothing there is a pause before the next.
+const FAILURES_BEFORE_BACKOFF: u32 = 5;
+
+/// What the supervisor is told.
+pub(super) enum Command {
+    SwitchOver(Box<SwitchOver>),
+    /// To end, with the guard where all calls have ended.
+    Close(Option<DrainGuard>, oneshot::Sender<()>),
+}
+
+/// No call is under way while somebody has it.
+pub(super) type DrainGuard = OwnedRwLockWriteGuard<()>;
+
+pub(super) struct SwitchOver {
+    pub handover: Handover,
+    pub engine: SessionEngine,
+    /// Held here, so that no call gets in between whatever becomes of who asked.
+    pub drained: DrainGuard,
+    pub reply: oneshot::Sender<Result<(), DurableError>>,
+}
+
+pub(super) struct Supervisor {
+    pub recovery: Arc<Recovery>,
+    pub engine: SessionEngine,
+    pub phase: watch::Sender<Phase>,
+    pub counters: Arc<Counters>,
+    pub commands: mpsc::Receiver<Command>,
+    /// How many instances and take-overs in a row came to nothing.
+    pub consecutive_failures: u32,
+}
+
+/// Nobody wants the host any more; whoever waits until it has ended.
+struct CloseRequest(Option<(Option<DrainGuard>, oneshot::Sender<()>)>);
+
+impl CloseRequest {
+    /// Whether no call is under way.
+    fn is_drained(&self) -> bool {
+        matches!(&self.0, Some((Some(_), _)))
+    }
+}
+
+/// Why a term ended.
+enum TermEnd {
+    Closed(CloseRequest),
+    Lost(DurableError),
+}
+
+impl Supervisor {
+    /// Keeps the tenant until the host is closed.
+    pub async fn run(mut self, first: Option<Term>) {
+        let closed = self.run_terms(first).await;
+        self.phase.send_replace(Phase::Closed);
+        if let Some((_drained, closed)) = closed.0 {
+            let _ = closed.send(());
+        }
+    }
+
+    async fn run_terms(&mut self, mut next: Option<Term>) -> CloseRequest {
+        loop {
+            let mut term = match next.take() {
+                Some(term) => term,
+                None => match self.next_term().await {
+                    Ok(term) => term,
+                    Err(closed) => return closed,
+                },
+            };
+            self.publish(&term);
+            let error = match self.run_term(&mut term).await {
+                TermEnd::Lost(error) => error,
+                TermEnd::Closed(closed) => {
+                    // What cannot be made durable now was not acknowledged either.
+                    let _ = term.flush().await;
+                    // Where calls are still under way, there may be events that nobody counts.
+                    if closed.is_drained() {
+                        let _ = term.close_event_run().await;
+                    }
+                    term.end(DurableError::closed()).release().await;
+                    return closed;
+                }
+            };
+            if let Err(closed) = self.end_lost_term(term, error).await {
+                return closed;
+            }
+        }
+    }
+
+    fn publish(&self, term: &Term) {
+        let active = Arc::clone(&term.active);
+        self.phase.send_replace(Phase::Serving(active));
+    }
+
+    /// Takes the tenant over, as often as it takes.
+    async fn next_term(&mut self) -> Result<Term, CloseRequest> {
+        loop {
+            let term = self
+                .recovery
+                .begin_term(&self.engine, &self.phase, &self.counters);
+            let term = tokio::select! {
+                term = term => term,
+                closed = close_request(&mut self.commands) => return Err(closed),
+            };
+            let error = match term {
+                Ok(term) => return Ok(term),
+                Err(error) => error,
+            };
+            self.recovery.report(&format!("does not serve: {error}"));
+            self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+            match error {
+                DurableError::Retry(reason) => {
+                    self.phase.send_replace(Phase::Recovering(reason));
+                    self.back_off(self.consecutive_failures).await?;
+                }
+                DurableError::NotOwner(_) => {
+                    self.phase.send_replace(Phase::Refusing(error));
+                    self.back_off(1).await?;
+                }
+                error => {
+                    self.phase.send_replace(Phase::Refusing(error));
+                    return Err(close_request(&mut self.commands).await);
+                }
+            }
+        }
+    }
+
+    /// Makes durable what changes, all that waits at a time, until the term ends.
+    async fn run_term(&mut self, term: &mut Term) -> TermEnd {
+        let mut waiters = Vec::new();
+        let mut failing = false;
+        loop {
+            let host = term.active.instance.host.clone();
+            let tick = self.recovery.options.tick;
+            // A journal that is away is not asked all the time.
+            let wait = if failing {
+                tick / 4
+            } else {
+                term.writer.until_renewal().min(tick)
+            };
+            tokio::select! {
+                biased;
+                error = host.stopped() => {
+                    self.recovery.report(&error.to_string());
+                    return TermEnd::Lost(error.into());
+                }
+                command = self.commands.recv() => match command {
+                    None => return TermEnd::Closed(CloseRequest(None)),
+                    Some(Command::Close(drained, reply)) => {
+                        return TermEnd::Closed(CloseRequest(Some((drained, reply))));
+                    }
+                    Some(Command::SwitchOver(switch)) => {
+                        if let Err(error) = self.switch_over(term, *switch).await {
+                            return TermEnd::Lost(error);
+                        }
+                        continue;
+                    }
+                },
+                _ = term.waiters.recv_many(&mut waiters, MAX_BATCH) => {}
+                () = sleep(wait) => {}
+            }
+            let flushed = match term.writer.renew_in_time().await {
+                Ok(()) => term.flush().await,
+                Err(error) => Err(error.into()),
+            };
+            failing = flushed.is_err();
+            match flushed {
+                // The same is tried again with the next call, or at the next tick; and if the
+                // instance is gone, the next turn finds out.
+                Ok(()) | Err(DurableError::Retry(_)) => {}
+                Err(error) => return TermEnd::Lost(error),
+            }
+            for waiter in waiters.drain(..) {
+                let _ = waiter.send(flushed.clone());
+            }
+        }
+    }
+
+    /// Errors end the term; that the upgrade was not done is told to who wanted it.
+    async fn switch_over(
+        &mut self,
+        term: &mut Term,
+        switch: SwitchOver,
+    ) -> Result<(), DurableError> {
+        let switched = term.switch_over(switch.handover).await;
+        if switched.is_ok() {
+            self.engine = switch.engine;
+            self.publish(term);
+            increment(&self.counters.upgrades);
+            self.recovery
+                .report("serves with another build of the component");
+        }
+        let flushed = match &switched {
+            Ok(()) => term.flush().await,
+            Err(error) => Err(error.clone()),
+        };
+        let _ = switch.reply.send(switched);
+        drop(switch.drained);
+        match flushed {
+            Ok(()) | Err(DurableError::Upgrade(_) | DurableError::Retry(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What comes after a term that was lost.
+    async fn end_lost_term(&mut self, term: Term, error: DurableError) -> Result<(), CloseRequest> {
+        self.recovery.report(&format!("serves no more: {error}"));
+        if term.active.answered.load(Ordering::Relaxed) {
+            self.consecutive_failures = 0;
+        }
+        match &error {
+            DurableError::Retry(reason) => {
+                increment(&self.counters.restarts);
+                self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+                self.phase.send_replace(Phase::Recovering(reason.clone()));
+                term.end(error).release().await;
+                let excess = self
+                    .consecutive_failures
+                    .saturating_sub(FAILURES_BEFORE_BACKOFF);
+                if excess > 0 {
+                    self.back_off(excess).await?;
+                }
+                Ok(())
+            }
+            DurableError::NotOwner(_) => {
+                increment(&self.counters.losses);
+                self.phase.send_replace(Phase::Refusing(error.clone()));
+                drop(term.end(error));
+                // Two hosts on a journal without leases would take the tenant from each other at once.
+                self.back_off(1).await
+            }
+            _ => {
+                self.phase.send_replace(Phase::Refusing(error.clone()));
+                drop(term.end(error));
+                Err(close_request(&mut self.commands).await)
+            }
+        }
+    }
+
+    /// Waits: a tick the first time, twice as long each time after, up to eight ticks.
+    async fn back_off(&mut self, times: u32) -> Result<(), CloseRequest> {
+        let ticks = 1 << times.saturating_sub(1).min(3);
+        let pause: Duration = self.recovery.options.tick.saturating_mul(ticks);
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            closed = close_request(&mut self.commands) => Err(closed),
+        }
+    }
+}
+
+/// Waits until the host is to end. Upgrades have to wait for an instance.
+async fn close_request(commands: &mut mpsc::Receiver<Command>) -> CloseRequest {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Close(drained, reply) => return CloseRequest(Some((drained, reply))),
+            Command::SwitchOver(switch) => {
+                let reason = "there is no instance to upgrade now";
+                let _ = switch.reply.send(Err(DurableError::Upgrade(reason.into())));
+            }
+        }
+    }
+    CloseRequest(None)
+}
