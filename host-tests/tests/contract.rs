@@ -138,7 +138,7 @@ fn every_rule_from_1_to_35_has_a_test_that_names_it_and_drives_the_component() {
                 .strip_prefix("async fn r")
                 .and_then(|rest| rest.split('_').next());
             let rule = name.and_then(|number| number.parse::<u32>().ok());
-            named.extend(rule.filter(|_| test.contains("Scene::")));
+            named.extend(rule.filter(|_| test.contains("Fixture::")));
         }
     }
     assert_eq!(named, (1..=35).collect());

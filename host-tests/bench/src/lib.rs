@@ -5,9 +5,9 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`bench`](mod@bench) | measures contestants beside each other, each in a process of its own |
-//! | [`contestant`] | the contestants that are part of the command line |
+//! | [`target`] | the contestants that are part of the command line |
 //! | [`measure`] | what a journal in a file costs, and how long sessions take to be there again |
 
 pub mod bench;
-pub mod contestant;
 pub mod measure;
+pub mod target;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use clawdb_session_bench::bench::{self, BenchArgs};
-use clawdb_session_bench::{contestant, measure};
+use clawdb_session_bench::{measure, target};
 use clawdb_session_durable::{DurableHost, TenantId};
 use clawdb_session_host::{COMPONENT, SessionEngine};
 use clawdb_session_testkit::Conversation;
@@ -73,8 +73,8 @@ enum Command {
         ///   {"op":"clock","advance":SECONDS}
         ///   {"op":"clock","set":"TIME"}
         ///   {"op":"guard","mode":MODE,"on":"issue|validate|revoke|all"}
-        ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|trap"
-        ///   {"op":"guard","calls":true}
+        ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|short|trap"
+        ///   {"op":"guard","calls":true} counts the calls of the guard, and the items of its batches
         ///   {"op":"entropy","mode":"ok|repeat"}
         ///   {"op":"restart"} goes on with another instance, without sessions
         /// A line whose call would have to wait for a held guard gets "would-wait".
@@ -92,7 +92,7 @@ enum Command {
     Bench(BenchArgs),
     /// Answers what `bench` asks a contestant
     #[command(hide = true)]
-    Contestant { name: contestant::Name },
+    Contestant { name: target::Name },
     /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
     Measure {
         /// How many sessions to have again, one number after the other
@@ -161,7 +161,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
         // It has a runtime of its own, on a thread that belongs to nobody else.
         Some(Command::Contestant { name }) => {
             let ended = tokio::task::spawn_blocking(move || {
-                contestant::run(name).map_err(|error| error.to_string())
+                target::run(name).map_err(|error| error.to_string())
             });
             Ok(ended.await??)
         }

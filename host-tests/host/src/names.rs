@@ -20,7 +20,7 @@ pub fn end_reason(reason: EndReason) -> &'static str {
         EndReason::RevokedAll => "revoked-all",
         EndReason::Cascade => "cascade",
         EndReason::Invalidated => "invalidated",
-        EndReason::Expired => "lapsed",
+        EndReason::Expired => "expired",
         EndReason::Idle => "idle",
         EndReason::MaxLifetime => "max-lifetime",
         EndReason::Exhausted => "exhausted",

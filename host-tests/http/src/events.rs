@@ -141,7 +141,7 @@ impl EventReader {
             }
             match self.subscription.next().await {
                 Some(event) if self.was_delivered(&event) => {}
-                Some(event) => return Some(self.to_sse(event)),
+                Some(event) => return Some(self.sse_event(event)),
                 None => self.subscribe_again().await?,
             }
         }
@@ -157,7 +157,7 @@ impl EventReader {
         })
     }
 
-    fn to_sse(&mut self, mut event: Event) -> SseEvent {
+    fn sse_event(&mut self, mut event: Event) -> SseEvent {
         // The gap stands for all that is missing before the first event after it.
         if self.after_gap.take().is_some() {
             event.missed = 0;

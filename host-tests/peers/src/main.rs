@@ -3,24 +3,24 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`cache`] | `moka`: a cache in memory |
-//! | [`database`] | `rusqlite`, `rusqlite-file`: `SQLite`, in memory and in a file |
-//! | [`remote`] | `redis`: Redis on loopback |
-//! | [`server`] | a Redis server of its own |
-//! | [`authority`] | `claw-guard`: `ClawDB`'s token authority |
+//! | [`moka_cache`] | `moka`: a cache in memory |
+//! | [`sqlite_store`] | `rusqlite`, `rusqlite-file`: `SQLite`, in memory and in a file |
+//! | [`redis_store`] | `redis`: Redis on loopback |
+//! | [`redis_server`] | a Redis server of its own |
+//! | [`claw_guard_sessions`] | `claw-guard`: `ClawDB`'s token authority |
 
 use std::io;
 use std::process::ExitCode;
 
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure};
 use clawdb_session_bench_protocol::serve::serve;
+use clawdb_session_bench_protocol::target::{Contestant, Failure};
 
 #[cfg(feature = "claw-guard")]
-mod authority;
-mod cache;
-mod database;
-mod remote;
-mod server;
+mod claw_guard_sessions;
+mod moka_cache;
+mod redis_server;
+mod redis_store;
+mod sqlite_store;
 
 /// The same as the bench's own program has.
 #[cfg(not(target_env = "msvc"))]
@@ -58,12 +58,12 @@ fn main() -> ExitCode {
 
 fn run(name: &str) -> Result<(), Failure> {
     match name {
-        "moka" => answer(cache::Moka::new()),
-        "rusqlite" => answer(database::Sqlite::in_memory()?),
-        "rusqlite-file" => answer(database::Sqlite::in_file()?),
-        "redis" => answer(remote::Redis::start()?),
+        "moka" => answer(moka_cache::Moka::new()),
+        "rusqlite" => answer(sqlite_store::Sqlite::in_memory()?),
+        "rusqlite-file" => answer(sqlite_store::Sqlite::in_file()?),
+        "redis" => answer(redis_store::Redis::start()?),
         #[cfg(feature = "claw-guard")]
-        "claw-guard" => answer(authority::ClawGuard::start()?),
+        "claw-guard" => answer(claw_guard_sessions::ClawGuard::start()?),
         _ => Err(Failure::Broken(format!(
             "no {name:?}; there are: {}",
             NAMES.join(", ")

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
 use clawdb_session_bench_protocol::process::{Process, ProcessError};
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_peers");
 const LIMIT: Duration = Duration::from_mins(1);

@@ -31,6 +31,8 @@ pub enum GuardMode {
     Revoked,
     /// As the guard underneath, but with another token's handle.
     WrongHandle,
+    /// As the guard underneath, but `validate-tokens` and `revoke-tokens` give one result too few.
+    Short,
     /// The instance traps.
     Trap,
 }
@@ -48,17 +50,62 @@ pub enum GuardFunction {
 
 /// How often each function of the guard was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct GuardCalls {
     /// `issue-session-token`.
     pub issue: u64,
-    /// `validate-token`, once for each token of `validate-tokens` too.
+    /// `validate-token`, once for each token of `validate-tokens` too that the guard came to.
     pub validate: u64,
-    /// `revoke-token`, once for each handle of `revoke-tokens`.
+    /// `revoke-token`, once for each handle of `revoke-tokens` that the guard came to.
     pub revoke: u64,
+    /// `validate-tokens`.
+    pub validate_tokens: BatchCalls,
+    /// `revoke-tokens`.
+    pub revoke_tokens: BatchCalls,
+}
+
+/// How often the guard was called for many items, as the component called it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BatchCalls {
+    /// How many calls there were.
+    pub calls: u64,
+    /// How many items these calls were about, whether the guard came to them or not.
+    pub items: u64,
 }
 
 /// A guard over another one, with a mode for each function.
+///
+/// It works on a batch as the default implementation of [`Guard`] does, one item after the other or
+/// 16 at a time, and the mode is that of each item.
 pub struct ControlledGuard {
+    functions: Functions,
+    validate_tokens: BatchCounter,
+    revoke_tokens: BatchCounter,
+}
+
+#[derive(Default)]
+struct BatchCounter {
+    calls: AtomicU64,
+    items: AtomicU64,
+}
+
+impl BatchCounter {
+    fn count(&self, items: usize) {
+        let items = u64::try_from(items).unwrap_or(u64::MAX);
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.items.fetch_add(items, Ordering::SeqCst);
+    }
+
+    fn calls(&self) -> BatchCalls {
+        BatchCalls {
+            calls: self.calls.load(Ordering::SeqCst),
+            items: self.items.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// The functions of a controlled guard that are about one item.
+struct Functions {
     inner: Arc<dyn Guard>,
     issue: Control,
     validate: Control,
@@ -80,17 +127,21 @@ impl ControlledGuard {
             calls: AtomicU64::new(0),
         };
         Self {
-            inner,
-            issue: control(),
-            validate: control(),
-            revoke: control(),
-            work: watch::Sender::default(),
+            functions: Functions {
+                inner,
+                issue: control(),
+                validate: control(),
+                revoke: control(),
+                work: watch::Sender::default(),
+            },
+            validate_tokens: BatchCounter::default(),
+            revoke_tokens: BatchCounter::default(),
         }
     }
 
     /// Changes how one function answers. Calls that are held answer by the new mode.
     pub fn set(&self, function: GuardFunction, mode: GuardMode) {
-        self.control(function).mode.send_replace(mode);
+        self.functions.control(function).mode.send_replace(mode);
     }
 
     /// Changes how all functions answer.
@@ -106,11 +157,14 @@ impl ControlledGuard {
 
     /// How often each function was called so far.
     pub fn calls(&self) -> GuardCalls {
-        let calls = |function| self.control(function).calls.load(Ordering::SeqCst);
+        let control = |function| self.functions.control(function);
+        let calls = |function| control(function).calls.load(Ordering::SeqCst);
         GuardCalls {
             issue: calls(GuardFunction::Issue),
             validate: calls(GuardFunction::Validate),
             revoke: calls(GuardFunction::Revoke),
+            validate_tokens: self.validate_tokens.calls(),
+            revoke_tokens: self.revoke_tokens.calls(),
         }
     }
 
@@ -118,12 +172,14 @@ impl ControlledGuard {
     /// Gives how many calls it has ended so far; when there are more of them than before, the
     /// instance may have gone on.
     pub async fn rest(&self) -> u64 {
-        let mut work = self.work.subscribe();
+        let mut work = self.functions.work.subscribe();
         // The sender is in `self`, so there is always an answer.
         let rests = work.wait_for(|work| work.under_way == 0).await;
         rests.map_or(0, |work| work.ended)
     }
+}
 
+impl Functions {
     /// The answer of the guard underneath.
     async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
         let _working = Working::new(&self.work);
@@ -138,6 +194,13 @@ impl ControlledGuard {
         }
     }
 
+    /// Takes the last result away if the function's mode is `short`.
+    fn shorten<T>(&self, function: GuardFunction, results: &mut Vec<T>) {
+        if *self.control(function).mode.borrow() == GuardMode::Short {
+            results.pop();
+        }
+    }
+
     /// Counts the call and waits until it may go on; whether the handle shall be a wrong one.
     async fn enter(&self, function: GuardFunction) -> GuardResult<bool> {
         let control = self.control(function);
@@ -149,7 +212,7 @@ impl ControlledGuard {
             .await
             .map_or(GuardMode::Ok, |mode| *mode);
         match mode {
-            GuardMode::Ok | GuardMode::Hold => Ok(false),
+            GuardMode::Ok | GuardMode::Hold | GuardMode::Short => Ok(false),
             GuardMode::WrongHandle => Ok(true),
             GuardMode::Deny => Err(GuardError::Denied("the guard was told to deny".into()).into()),
             GuardMode::Unavailable => {
@@ -188,6 +251,44 @@ impl Drop for Working<'_> {
 
 #[async_trait]
 impl Guard for ControlledGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.functions.issue_session_token(request).await
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.functions.validate_token(token).await
+    }
+
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        self.functions.revoke_token(handle).await
+    }
+
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        self.validate_tokens.count(tokens.len());
+        let mut results = self.functions.validate_tokens(tokens).await?;
+        let function = GuardFunction::Validate;
+        self.functions.shorten(function, &mut results);
+        Ok(results)
+    }
+
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        self.revoke_tokens.count(handles.len());
+        let mut results = self.functions.revoke_tokens(handles).await?;
+        let function = GuardFunction::Revoke;
+        self.functions.shorten(function, &mut results);
+        Ok(results)
+    }
+}
+
+/// Batches are those of the default implementation.
+#[async_trait]
+impl Guard for Functions {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         let wrong_handle = self.enter(GuardFunction::Issue).await?;
         let mut issued = self.ask(self.inner.issue_session_token(request)).await?;

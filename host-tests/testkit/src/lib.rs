@@ -6,27 +6,27 @@
 //! | `clock`, `entropy` | time and random bytes that tests control: [`ManualClock`], [`ControlledEntropy`] |
 //! | `exec` | conversations in JSON, also the command line's scripting interface: [`Conversation`] |
 //! | `vectors` | conversations that the component must answer so, on any guard: [`Vector`] |
-//! | [`scene`] | an instance with a guard, a clock and a random source under control |
+//! | [`fixture`] | an instance with a guard, a clock and a random source under control |
 //! | `nats_server` (feature `servers`) | NATS servers that are killed, stopped and started again |
 
 mod clock;
 mod control;
 mod entropy;
 mod exec;
-#[cfg(feature = "servers")]
-#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
-pub mod nats_server;
 #[expect(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     reason = "a panic is how a test fails"
 )]
-pub mod scene;
+pub mod fixture;
+#[cfg(feature = "servers")]
+#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
+pub mod nats_server;
 mod vectors;
 
 pub use clock::ManualClock;
-pub use control::{ControlledGuard, GuardCalls, GuardFunction, GuardMode};
+pub use control::{BatchCalls, ControlledGuard, GuardCalls, GuardFunction, GuardMode};
 pub use entropy::{ControlledEntropy, EntropyMode};
 pub use exec::{CONTROLLED_START, Conversation};
 pub use vectors::{Head, Mismatch, Vector};

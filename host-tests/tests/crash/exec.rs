@@ -5,16 +5,16 @@ use std::process::{ChildStdin, ChildStdout, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::ledger::{Entry, Figures, Random, State};
-use crate::{Victim, command};
+use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
+use crate::{TargetProcess, command};
 
-pub struct Talk {
-    pub victim: Victim,
+pub struct ExecClient {
+    pub process: TargetProcess,
     input: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-impl Talk {
+impl ExecClient {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -22,7 +22,7 @@ impl Talk {
         let input = child.stdin.take().expect("it is piped");
         let answers = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         Self {
-            victim: Victim::new(child),
+            process: TargetProcess::new(child),
             input,
             answers,
         }
@@ -45,7 +45,12 @@ impl Talk {
 }
 
 /// Works until the child is killed.
-pub fn work(talk: &mut Talk, sessions: &mut Vec<Entry>, random: &mut Random, done: &mut Figures) {
+pub fn work(
+    client: &mut ExecClient,
+    sessions: &mut Vec<AcknowledgedSession>,
+    random: &mut Random,
+    counts: &mut WorkCounts,
+) {
     loop {
         let live: Vec<usize> = (0..sessions.len())
             .filter(|at| sessions[*at].state == State::Live)
@@ -53,9 +58,9 @@ pub fn work(talk: &mut Talk, sessions: &mut Vec<Entry>, random: &mut Random, don
         let picked = random.pick(live.len()).map(|at| live[at]);
         let picked = picked.and_then(|at| sessions.get_mut(at));
         let went_on = match (random.below(10), picked) {
-            (0..3, Some(entry)) => refresh(talk, entry, done),
-            (3..6, Some(entry)) => revoke(talk, entry, done),
-            _ => create(talk, sessions, random, done),
+            (0..3, Some(entry)) => refresh(client, entry, counts),
+            (3..6, Some(entry)) => revoke(client, entry, counts),
+            _ => create(client, sessions, random, counts),
         };
         if went_on.is_none() {
             return;
@@ -64,43 +69,51 @@ pub fn work(talk: &mut Talk, sessions: &mut Vec<Entry>, random: &mut Random, don
 }
 
 fn create(
-    talk: &mut Talk,
-    sessions: &mut Vec<Entry>,
+    client: &mut ExecClient,
+    sessions: &mut Vec<AcknowledgedSession>,
     random: &mut Random,
-    done: &mut Figures,
+    counts: &mut WorkCounts,
 ) -> Option<()> {
-    let answer = talk.ask(&json!({
+    let answer = client.ask(&json!({
         "op": "create", "agent-id": random.agent(), "role": "worker", "expires-in": 86_400,
     }))?;
     let grant = ok(&answer);
-    done.created += 1;
+    counts.created += 1;
     let (token, expires_at) = granted(grant);
     let id = text(&grant["session"]["id"]);
-    sessions.push(Entry::created(id, token, expires_at));
+    sessions.push(AcknowledgedSession::created(id, token, expires_at));
     Some(())
 }
 
-fn refresh(talk: &mut Talk, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+fn refresh(
+    client: &mut ExecClient,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     let before = entry.begin_refresh();
-    let answer = talk.ask(&json!({ "op": "refresh", "session-id": entry.id }))?;
+    let answer = client.ask(&json!({ "op": "refresh", "session-id": entry.id }))?;
     let (token, expires_at) = granted(ok(&answer));
-    done.refreshed += 1;
+    counts.refreshed += 1;
     entry.refreshed(before, token, expires_at);
     Some(())
 }
 
-fn revoke(talk: &mut Talk, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+fn revoke(
+    client: &mut ExecClient,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     entry.state = State::MaybeRevoked;
-    let answer = talk.ask(&json!({ "op": "revoke", "session-id": entry.id }))?;
+    let answer = client.ask(&json!({ "op": "revoke", "session-id": entry.id }))?;
     ok(&answer);
-    done.revoked += 1;
+    counts.revoked += 1;
     entry.state = State::Revoked;
     Some(())
 }
 
 /// All that was acknowledged of a session is still true.
-pub fn check(talk: &mut Talk, entry: &mut Entry) {
-    let mut ask = |line: Value| talk.ask(&line).expect("it answers");
+pub fn check(client: &mut ExecClient, entry: &mut AcknowledgedSession) {
+    let mut ask = |line: Value| client.ask(&line).expect("it answers");
     let got = ask(json!({ "op": "get", "session-id": entry.id }));
     entry.observe(got.get("ok").is_some());
     if entry.state == State::Revoked {

@@ -8,14 +8,14 @@ use futures::future::join_all;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::ledger::{Entry, Figures, Random, State};
-use crate::{ADMIN_KEY, Victim, command};
+use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
+use crate::{ADMIN_KEY, TargetProcess, command};
 
 /// How many callers there are.
 pub const CALLERS: usize = 12;
 
 pub struct Service {
-    pub victim: Victim,
+    pub process: TargetProcess,
     client: Client,
     url: String,
 }
@@ -31,7 +31,7 @@ impl Service {
         let line = line.expect("it says where it listens").expect("text");
         let url = line.strip_prefix("listening on ").expect(&line).to_owned();
         Self {
-            victim: Victim::new(child),
+            process: TargetProcess::new(child),
             client: Client::builder()
                 .timeout(Duration::from_secs(5))
                 .build()
@@ -80,8 +80,12 @@ async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
 }
 
 /// One of the callers works until the service is killed.
-pub async fn work(service: &Service, sessions: &mut Vec<Entry>, mut random: Random) -> Figures {
-    let mut done = Figures::default();
+pub async fn work(
+    service: &Service,
+    sessions: &mut Vec<AcknowledgedSession>,
+    mut random: Random,
+) -> WorkCounts {
+    let mut counts = WorkCounts::default();
     loop {
         let live: Vec<usize> = (0..sessions.len())
             .filter(|at| sessions[*at].state == State::Live)
@@ -89,51 +93,59 @@ pub async fn work(service: &Service, sessions: &mut Vec<Entry>, mut random: Rand
         let picked = random.pick(live.len()).map(|at| live[at]);
         let picked = picked.and_then(|at| sessions.get_mut(at));
         let went_on = match (random.below(10), picked) {
-            (0..3, Some(entry)) => refresh(service, entry, &mut done).await,
-            (3..6, Some(entry)) => revoke(service, entry, &mut done).await,
-            _ => create(service, sessions, &mut random, &mut done).await,
+            (0..3, Some(entry)) => refresh(service, entry, &mut counts).await,
+            (3..6, Some(entry)) => revoke(service, entry, &mut counts).await,
+            _ => create(service, sessions, &mut random, &mut counts).await,
         };
         if went_on.is_none() {
-            return done;
+            return counts;
         }
     }
 }
 
 pub async fn create(
     service: &Service,
-    sessions: &mut Vec<Entry>,
+    sessions: &mut Vec<AcknowledgedSession>,
     random: &mut Random,
-    done: &mut Figures,
+    counts: &mut WorkCounts,
 ) -> Option<()> {
     let body = json!({
         "agent_id": random.agent(), "role": "worker", "scopes": ["a"], "ttl_secs": 86_400,
     });
     let (status, grant) = answer(service.post("/v1/sessions").json(&body)).await?;
     assert_eq!(status, StatusCode::CREATED, "{grant}");
-    done.created += 1;
+    counts.created += 1;
     let [id, token, expires_at] =
         ["session_id", "token", "expires_at"].map(|name| text(&grant[name]));
-    sessions.push(Entry::created(id, token, expires_at));
+    sessions.push(AcknowledgedSession::created(id, token, expires_at));
     Some(())
 }
 
-pub async fn refresh(service: &Service, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+pub async fn refresh(
+    service: &Service,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     let before = entry.begin_refresh();
     let request = service.post(&format!("/v1/sessions/{}/refresh", entry.id));
     let (status, grant) = answer(request).await?;
     assert_eq!(status, StatusCode::OK, "{grant}");
-    done.refreshed += 1;
+    counts.refreshed += 1;
     entry.refreshed(before, text(&grant["token"]), text(&grant["expires_at"]));
     Some(())
 }
 
-pub async fn revoke(service: &Service, entry: &mut Entry, done: &mut Figures) -> Option<()> {
+pub async fn revoke(
+    service: &Service,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     entry.state = State::MaybeRevoked;
     let url = format!("{}/v1/sessions/{}", service.url, entry.id);
     let request = service.client.delete(url).header("X-Admin-Key", ADMIN_KEY);
     let (status, revocation) = answer(request).await?;
     assert_eq!(status, StatusCode::OK, "{revocation}");
-    done.revoked += 1;
+    counts.revoked += 1;
     entry.state = State::Revoked;
     Some(())
 }
@@ -148,7 +160,10 @@ pub async fn present(service: &Service, token: &str) -> StatusCode {
 }
 
 /// All that was acknowledged of these sessions is still true.
-pub async fn check(service: &Service, entries: impl Iterator<Item = &mut Entry>) -> u64 {
+pub async fn check(
+    service: &Service,
+    entries: impl Iterator<Item = &mut AcknowledgedSession>,
+) -> u64 {
     let checks = entries.map(|entry| check_one(service, entry));
     let mut checks: Vec<_> = checks.collect();
     let mut checked = 0;
@@ -160,7 +175,7 @@ pub async fn check(service: &Service, entries: impl Iterator<Item = &mut Entry>)
     checked
 }
 
-async fn check_one(service: &Service, entry: &mut Entry) {
+async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
     let url = format!("{}/v1/sessions/{}", service.url, entry.id);
     let request = service.client.get(url).header("X-Admin-Key", ADMIN_KEY);
     let (status, got) = answer(request).await.expect("it answers");

@@ -4,9 +4,9 @@
 //! was acknowledged before is still true. `SESSION_CRASH_KILLS` sets how often each test does that,
 //! `SESSION_CRASH_SEED` has the random choices of a run made again (not its moments).
 
+mod acknowledged;
 mod exec;
 mod http;
-mod ledger;
 mod takeover;
 
 use std::os::unix::process::ExitStatusExt;
@@ -21,9 +21,9 @@ use futures::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use exec::Talk;
+use acknowledged::{AcknowledgedSession, Random, WorkCounts};
+use exec::ExecClient;
 use http::Service;
-use ledger::{Entry, Figures, Random};
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 
@@ -50,9 +50,9 @@ fn command(args: &[&str]) -> Command {
 }
 
 /// A process that is going to be killed.
-struct Victim(Arc<Mutex<Child>>);
+struct TargetProcess(Arc<Mutex<Child>>);
 
-impl Victim {
+impl TargetProcess {
     fn new(child: Child) -> Self {
         Self(Arc::new(Mutex::new(child)))
     }
@@ -86,7 +86,7 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for TargetProcess {
     fn drop(&mut self) {
         if let Ok(mut child) = self.0.lock() {
             let _ = child.kill();
@@ -96,61 +96,62 @@ impl Drop for Victim {
 }
 
 /// When to kill: some time after it is ready, or now and then while it starts and restores.
-fn moment(random: &mut Random) -> (bool, Duration) {
+fn kill_time(random: &mut Random) -> (bool, Duration) {
     let starting = random.below(8) == 0;
     let within = if starting { 900 } else { 250 };
     (starting, Duration::from_millis(random.below(within)))
 }
 
-fn tell(begun: Instant, done: Figures) {
+fn report(begun: Instant, counts: WorkCounts) {
     println!(
-        "{} kills survived in {:.0?}: {done}",
+        "{} kills survived in {:.0?}: {counts}",
         kills_wanted(),
         begun.elapsed()
     );
     let enough = u64::from(kills_wanted());
-    assert!(done.acknowledged() > enough, "hardly anything was done");
+    assert!(counts.acknowledged() > enough, "hardly anything was done");
 }
 
 /// Kills conversations, again and again.
 fn kill_conversations(storage: &[&str]) {
     let arguments = [&["exec"], storage].concat();
-    let (mut random, mut done) = (Random::new(), Figures::default());
-    let mut sessions: Vec<Entry> = Vec::new();
+    let (mut random, mut counts) = (Random::new(), WorkCounts::default());
+    let mut sessions: Vec<AcknowledgedSession> = Vec::new();
     let begun = Instant::now();
     for kill in 0..=kills_wanted() {
         let is_last = kill == kills_wanted();
-        let mut talk = Talk::start(&arguments);
-        let (starting, moment) = moment(&mut random);
+        let mut client = ExecClient::start(&arguments);
+        let (starting, moment) = kill_time(&mut random);
         if !starting || is_last {
-            talk.wait_until_ready();
+            client.wait_until_ready();
             let count = sessions.len();
             for (at, entry) in sessions.iter_mut().enumerate() {
                 if is_last || at + 40 > count || random.some(count) {
-                    exec::check(&mut talk, entry);
-                    done.checked += 1;
+                    exec::check(&mut client, entry);
+                    counts.checked += 1;
                 }
             }
         }
         if !is_last {
-            talk.victim.kill_after(moment);
-            exec::work(&mut talk, &mut sessions, &mut random, &mut done);
-            talk.victim.end();
+            client.process.kill_after(moment);
+            exec::work(&mut client, &mut sessions, &mut random, &mut counts);
+            client.process.end();
         }
     }
-    tell(begun, done);
+    report(begun, counts);
 }
 
 /// Kills services that many call at once, again and again.
 async fn kill_services(storage: &[&str]) {
     let arguments = [&["serve", "--listen", "127.0.0.1:0"], storage].concat();
-    let (mut random, mut done) = (Random::new(), Figures::default());
-    let mut callers: Vec<Vec<Entry>> = (0..http::CALLERS).map(|_| Vec::new()).collect();
+    let (mut random, mut counts) = (Random::new(), WorkCounts::default());
+    let mut callers: Vec<Vec<AcknowledgedSession>> =
+        (0..http::CALLERS).map(|_| Vec::new()).collect();
     let begun = Instant::now();
     for kill in 0..=kills_wanted() {
         let is_last = kill == kills_wanted();
         let service = Service::start(&arguments);
-        let (starting, moment) = moment(&mut random);
+        let (starting, moment) = kill_time(&mut random);
         if !starting || is_last {
             service.wait_until_ready().await;
             for sessions in &mut callers {
@@ -159,21 +160,21 @@ async fn kill_services(storage: &[&str]) {
                     .iter_mut()
                     .enumerate()
                     .filter(|(at, _)| is_last || at + 4 > count || random.below(count as u64) < 4);
-                done.checked += http::check(&service, some.map(|(_, entry)| entry)).await;
+                counts.checked += http::check(&service, some.map(|(_, entry)| entry)).await;
             }
         }
         if !is_last {
-            service.victim.kill_after(moment);
+            service.process.kill_after(moment);
             let work = callers
                 .iter_mut()
                 .map(|sessions| http::work(&service, sessions, random.fork()));
             for more in join_all(work).await {
-                done += more;
+                counts += more;
             }
-            service.victim.end();
+            service.process.end();
         }
     }
-    tell(begun, done);
+    report(begun, counts);
 }
 
 fn text(path: &Path) -> &str {

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
 
+use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
 use crate::http::{self, Service};
-use crate::ledger::{Entry, Figures, Random, State};
 
 fn arguments(url: &str) -> Vec<&str> {
     vec![
@@ -33,34 +33,34 @@ fn arguments(url: &str) -> Vec<&str> {
 async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
     let server = NatsServer::start().await;
     let url = server.url();
-    let (mut random, mut done) = (Random::new(), Figures::default());
+    let (mut random, mut counts) = (Random::new(), WorkCounts::default());
     let first = Service::start(&arguments(&url));
     first.wait_until_ready().await;
     let second = Service::start(&arguments(&url));
-    let mut sessions: Vec<Entry> = Vec::new();
+    let mut sessions: Vec<AcknowledgedSession> = Vec::new();
     for _ in 0..3 {
-        let made = http::create(&first, &mut sessions, &mut random, &mut done).await;
+        let made = http::create(&first, &mut sessions, &mut random, &mut counts).await;
         made.expect("it is made");
     }
     assert!(!second.is_ready().await, "the first one has them");
 
-    first.victim.signal(Signal::SIGSTOP);
+    first.process.signal(Signal::SIGSTOP);
     second.wait_until_ready().await;
     assert_eq!(http::check(&second, sessions.iter_mut()).await, 3);
     let [revoked, refreshed, _] = sessions.as_mut_slice() else {
         unreachable!("three were made");
     };
-    http::revoke(&second, revoked, &mut done)
+    http::revoke(&second, revoked, &mut counts)
         .await
         .expect("it is revoked");
-    http::refresh(&second, refreshed, &mut done)
+    http::refresh(&second, refreshed, &mut counts)
         .await
         .expect("it is refreshed");
-    let made = http::create(&second, &mut sessions, &mut random, &mut done).await;
+    let made = http::create(&second, &mut sessions, &mut random, &mut counts).await;
     made.expect("it is made");
 
     // The first goes on where it was, and says yes to nothing that it remembers.
-    first.victim.signal(Signal::SIGCONT);
+    first.process.signal(Signal::SIGCONT);
     for _ in 0..20 {
         for entry in &sessions {
             for (token, _) in entry.tokens() {
@@ -68,17 +68,17 @@ async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
                 assert_eq!(told, StatusCode::SERVICE_UNAVAILABLE);
             }
         }
-        let made = http::create(&first, &mut sessions, &mut random, &mut done).await;
+        let made = http::create(&first, &mut sessions, &mut random, &mut counts).await;
         assert_eq!(made, None, "it acknowledged a create");
     }
     assert_eq!(http::check(&second, sessions.iter_mut()).await, 4);
 
     // It follows: when the second one goes, it has all that happened there.
-    second.victim.signal(Signal::SIGTERM);
+    second.process.signal(Signal::SIGTERM);
     first.wait_until_ready().await;
     assert_eq!(http::check(&first, sessions.iter_mut()).await, 4);
     let third = sessions.get_mut(2).expect("four were made");
-    http::revoke(&first, third, &mut done)
+    http::revoke(&first, third, &mut counts)
         .await
         .expect("it is revoked");
     assert_eq!(third.state, State::Revoked);
@@ -98,12 +98,12 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
         Service::start(&arguments(&url)),
     ];
     let stop = AtomicBool::new(false);
-    let mut callers: Vec<Vec<Entry>> = (0..6).map(|_| Vec::new()).collect();
+    let mut callers: Vec<Vec<AcknowledgedSession>> = (0..6).map(|_| Vec::new()).collect();
     let load = callers.iter_mut().map(|sessions| {
         let mut random = random.fork();
         let (services, stop) = (&services, &stop);
         async move {
-            let mut done = Figures::default();
+            let mut counts = WorkCounts::default();
             while !stop.load(Ordering::SeqCst) {
                 // Whoever has the sessions; a session whose revoke was not answered is left alone.
                 for service in services {
@@ -114,12 +114,12 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
                         }
                     };
                     tokio::select! {
-                        more = work => done += more,
+                        more = work => counts += more,
                         () = stopped => break,
                     }
                 }
             }
-            done
+            counts
         }
     });
     let pauses = async {
@@ -138,19 +138,19 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
                 .find(|service| !std::ptr::eq(*service, owner));
             let other = other.expect("there are two");
             tokio::time::sleep(Duration::from_millis(100 + 40 * pause)).await;
-            owner.victim.signal(Signal::SIGSTOP);
+            owner.process.signal(Signal::SIGSTOP);
             other.wait_until_ready().await;
-            owner.victim.signal(Signal::SIGCONT);
+            owner.process.signal(Signal::SIGCONT);
         }
         stop.store(true, Ordering::SeqCst);
     };
-    let (done, ()) = tokio::join!(join_all(load), pauses);
-    let mut all = Figures::default();
-    for more in done {
+    let (counts, ()) = tokio::join!(join_all(load), pauses);
+    let mut all = WorkCounts::default();
+    for more in counts {
         all += more;
     }
     let [one, other] = &services;
-    other.victim.signal(Signal::SIGTERM);
+    other.process.signal(Signal::SIGTERM);
     one.wait_until_ready().await;
     for sessions in &mut callers {
         all.checked += http::check(one, sessions.iter_mut()).await;
@@ -167,23 +167,23 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
 async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
     let mut server = NatsServer::start().await;
     let url = server.url();
-    let (mut random, mut done) = (Random::new(), Figures::default());
+    let (mut random, mut counts) = (Random::new(), WorkCounts::default());
     let service = Service::start(&arguments(&url));
     service.wait_until_ready().await;
-    let mut sessions: Vec<Entry> = Vec::new();
+    let mut sessions: Vec<AcknowledgedSession> = Vec::new();
     for outage in 0..3 {
         for _ in 0..5 {
-            let made = http::create(&service, &mut sessions, &mut random, &mut done).await;
+            let made = http::create(&service, &mut sessions, &mut random, &mut counts).await;
             made.expect("it is made");
         }
         server.kill();
         // Nothing is acknowledged that is not kept.
         for _ in 0..3 {
-            let made = http::create(&service, &mut sessions, &mut random, &mut done).await;
+            let made = http::create(&service, &mut sessions, &mut random, &mut counts).await;
             assert_eq!(made, None, "it acknowledged a create");
         }
         let unanswered = sessions.get_mut(outage).expect("it was made");
-        assert_eq!(http::revoke(&service, unanswered, &mut done).await, None);
+        assert_eq!(http::revoke(&service, unanswered, &mut counts).await, None);
         server.restart().await;
         service.wait_until_ready().await;
         let checked = http::check(&service, sessions.iter_mut()).await;
@@ -195,8 +195,8 @@ async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
         );
     }
     // And another process finds the same.
-    service.victim.signal(Signal::SIGKILL);
-    service.victim.end();
+    service.process.signal(Signal::SIGKILL);
+    service.process.end();
     let other = Service::start(&arguments(&url));
     other.wait_until_ready().await;
     http::check(&other, sessions.iter_mut()).await;

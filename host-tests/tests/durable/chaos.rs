@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableHost, Journal};
 use clawdb_session_host::Grant;
-use clawdb_session_testkit::scene::{AGENT, NOBODY, engine, request};
+use clawdb_session_testkit::fixture::{AGENT, NOBODY, engine, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
-use crate::journal::Mood;
-use crate::stage::{Stage, TENANT, assert_dead, assert_lives, until};
+use crate::fixture::{DurableFixture, TENANT, assert_dead, assert_lives, until};
+use crate::journal::JournalMode;
 
 /// What a worker was told for certain.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     live: Vec<Grant>,
     dead: Vec<Grant>,
 }
 
-impl Told {
+impl Acknowledged {
     /// One round of work. What was not answered may be so or otherwise, and is not looked at again.
     async fn work(&mut self, host: &DurableHost, agent: &str) -> Result<(), DurableError> {
         let grant = host.create(request(agent)).await?;
@@ -44,9 +44,9 @@ impl Told {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_what_was_acknowledged_is_so() {
-    let mut stage = Stage::new();
-    stage.options.patience = Duration::from_secs(30);
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    fixture.options.patience = Duration::from_secs(30);
+    let host = fixture.host().await;
     let stop = Arc::new(AtomicBool::new(false));
     let worked = Arc::new(AtomicUsize::new(0));
     let workers: Vec<_> = (0..16)
@@ -54,16 +54,16 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
             let (host, stop, worked) = (host.clone(), stop.clone(), worked.clone());
             let agent = format!("0a9e0000-0000-4000-9000-{n:012x}");
             tokio::spawn(async move {
-                let mut told = Told::default();
+                let mut acknowledged = Acknowledged::default();
                 while !stop.load(Ordering::SeqCst) {
-                    match told.work(&host, &agent).await {
+                    match acknowledged.work(&host, &agent).await {
                         Ok(()) => _ = worked.fetch_add(1, Ordering::SeqCst),
                         Err(error) => assert!(error.is_retryable(), "{error}"),
                     }
                     // Not to be refused in a busy loop, nor at the limit of sessions for each agent.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                told
+                acknowledged
             })
         })
         .collect();
@@ -76,29 +76,34 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         .await;
         // The instance traps, at whatever it is.
         let function = [GuardFunction::Issue, GuardFunction::Revoke][round % 2];
-        stage.guard.set(function, GuardMode::Trap);
+        fixture.guard.set(function, GuardMode::Trap);
         until("it traps", async || {
             let _ = host.create(request(AGENT)).await;
             let _ = host.revoke_all_for_agent(AGENT).await;
             host.metrics().restarts > before.restarts
         })
         .await;
-        stage.guard.set_all(GuardMode::Ok);
+        fixture.guard.set_all(GuardMode::Ok);
         serves(&host).await;
 
         // The journal is away for a while.
-        stage.journal.set(Mood::Away);
+        fixture.journal.set(JournalMode::Unavailable);
         until("a call is refused", async || {
             host.revoke(NOBODY)
                 .await
                 .is_err_and(|error| error.is_retryable())
         })
         .await;
-        stage.journal.set(Mood::Well);
+        fixture.journal.set(JournalMode::Ok);
         serves(&host).await;
 
         // Another host has the tenant for a while.
-        let other = stage.journal.seizing().take_over(TENANT).await.unwrap();
+        let other = fixture
+            .journal
+            .ignoring_leases()
+            .take_over(TENANT)
+            .await
+            .unwrap();
         until("the tenant is lost", async || {
             host.metrics().losses > before.losses
         })
@@ -111,14 +116,17 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         serves(&host).await;
     }
     stop.store(true, Ordering::SeqCst);
-    let told = join_all(workers).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
-    for told in told {
-        let told = told.unwrap();
-        for grant in &told.live {
+    let acknowledged = join_all(workers).await;
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
+    for acknowledged in acknowledged {
+        let acknowledged = acknowledged.unwrap();
+        for grant in &acknowledged.live {
             assert_lives(&next, grant).await;
         }
-        for grant in &told.dead {
+        for grant in &acknowledged.dead {
             assert_dead(&next, grant).await;
         }
     }

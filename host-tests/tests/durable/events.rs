@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableHost, TenantLimits, Tenants};
-use clawdb_session_testkit::scene::engine;
+use clawdb_session_testkit::fixture::engine;
 
-use crate::stage::{Stage, TENANT, create, until};
+use crate::fixture::{DurableFixture, TENANT, create, until};
 
 /// A session is created: the run and the sequence number of its event.
 async fn event(host: &DurableHost) -> (u64, u64) {
@@ -19,12 +19,12 @@ async fn event(host: &DurableHost) -> (u64, u64) {
 
 #[tokio::test]
 async fn a_host_that_was_shut_down_leaves_its_run_to_the_next_one() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (run, last) = event(&host).await;
     host.shutdown().await;
 
-    let next = stage.host().await;
+    let next = fixture.host().await;
     let mut reader = next.subscribe(last).await.unwrap();
     assert_eq!((reader.run(), reader.newest()), (run, last));
     assert_eq!(event(&next).await, (run, last + 1));
@@ -34,10 +34,13 @@ async fn a_host_that_was_shut_down_leaves_its_run_to_the_next_one() {
 
 #[tokio::test]
 async fn a_host_that_was_lost_leaves_its_run_to_nobody() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (run, last) = event(&host).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     let (other, number) = event(&next).await;
     assert_ne!(other, run);
     assert!(number > last);
@@ -45,13 +48,16 @@ async fn a_host_that_was_lost_leaves_its_run_to_nobody() {
 
 #[tokio::test]
 async fn a_run_that_was_taken_on_is_open_in_the_journal_before_the_first_call() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (run, _) = event(&host).await;
     host.shutdown().await;
-    let next = stage.host().await;
+    let next = fixture.host().await;
     assert_eq!(next.stats().await.unwrap().event_run, run);
-    let seizing = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let seizing = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_ne!(seizing.stats().await.unwrap().event_run, run);
 }
 
@@ -59,39 +65,39 @@ async fn a_run_that_was_taken_on_is_open_in_the_journal_before_the_first_call() 
 async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
     use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-    let mut stage = Stage::new();
-    stage.options.drain = Duration::from_millis(20);
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    fixture.options.drain = Duration::from_millis(20);
+    let host = fixture.host().await;
     let (run, _) = event(&host).await;
-    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let creating = tokio::spawn({
         let host = host.clone();
         async move {
-            host.create(clawdb_session_testkit::scene::request(
-                clawdb_session_testkit::scene::AGENT,
+            host.create(clawdb_session_testkit::fixture::request(
+                clawdb_session_testkit::fixture::AGENT,
             ))
             .await
         }
     });
     until("the guard is asked", async || {
-        stage.guard.calls().issue == 2
+        fixture.guard.calls().issue == 2
     })
     .await;
     host.shutdown().await;
     creating.await.unwrap().unwrap_err();
-    stage.guard.set_all(GuardMode::Ok);
-    let next = stage.host().await;
+    fixture.guard.set_all(GuardMode::Ok);
+    let next = fixture.host().await;
     assert_ne!(next.stats().await.unwrap().event_run, run);
 }
 
 #[tokio::test]
 async fn an_upgrade_and_an_unload_go_on_in_the_same_run() {
-    let stage = Stage::new();
+    let fixture = DurableFixture::new();
     let limits = TenantLimits {
         idle_after: Duration::from_millis(20),
         ..TenantLimits::default()
     };
-    let tenants = Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap();
+    let tenants = Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits).unwrap();
     let host = tenants.tenant(TENANT).await.unwrap();
     let (run, last) = event(&host).await;
     until("the tenant is unloaded", async || tenants.loaded() == 0).await;

@@ -14,37 +14,37 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct TestJournal {
     state: Arc<Mutex<State>>,
-    mood: Arc<watch::Sender<Mood>>,
+    mode: Arc<watch::Sender<JournalMode>>,
     /// Rises when a lease ends.
-    freed: Arc<watch::Sender<u64>>,
+    released: Arc<watch::Sender<u64>>,
     /// Does not wait for the lease that another one holds, as if that had run out.
-    seizes: bool,
+    ignores_leases: bool,
     lease: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
+pub enum JournalMode {
     #[default]
-    Well,
+    Ok,
     /// Appends do not end until that changes.
-    Holding,
+    Hold,
     /// Appends and renewals fail.
-    Away,
+    Unavailable,
     /// Appends fail for good.
-    Broken,
+    Damaged,
 }
 
 #[derive(Default)]
 struct State {
-    tenants: HashMap<TenantId, Part>,
+    tenants: HashMap<TenantId, TenantState>,
     take_overs: u64,
     renewals: u64,
 }
 
 #[derive(Default)]
-struct Part {
+struct TenantState {
     records: BTreeMap<String, Change>,
-    number: u64,
+    fencing_token: u64,
     lease: Option<Lease>,
 }
 
@@ -52,9 +52,9 @@ impl TestJournal {
     pub fn new() -> Self {
         Self {
             state: Arc::default(),
-            mood: Arc::default(),
-            freed: Arc::default(),
-            seizes: false,
+            mode: Arc::default(),
+            released: Arc::default(),
+            ignores_leases: false,
             lease: None,
         }
     }
@@ -68,19 +68,19 @@ impl TestJournal {
     }
 
     /// The same journal for a host that finds every lease run out.
-    pub fn seizing(&self) -> Self {
+    pub fn ignoring_leases(&self) -> Self {
         Self {
-            seizes: true,
+            ignores_leases: true,
             ..self.clone()
         }
     }
 
-    pub fn set(&self, mood: Mood) {
-        self.mood.send_replace(mood);
+    pub fn set(&self, mode: JournalMode) {
+        self.mode.send_replace(mode);
     }
 
     /// Ends the lease without anybody else taking the tenant over.
-    pub fn lapse(&self, tenant: TenantId) {
+    pub fn expire_lease(&self, tenant: TenantId) {
         if let Some(lease) = self
             .lock()
             .tenants
@@ -89,7 +89,7 @@ impl TestJournal {
         {
             lease.end();
         }
-        self.freed.send_modify(|times| *times += 1);
+        self.released.send_modify(|times| *times += 1);
     }
 
     /// How often a tenant was taken over.
@@ -104,27 +104,32 @@ impl TestJournal {
 
     pub fn records(&self, tenant: TenantId) -> Vec<Change> {
         let state = self.lock();
-        let part = state.tenants.get(&tenant);
-        part.map_or_else(Vec::new, |part| part.records.values().cloned().collect())
+        let tenant_state = state.tenants.get(&tenant);
+        tenant_state.map_or_else(Vec::new, |tenant_state| {
+            tenant_state.records.values().cloned().collect()
+        })
     }
 
     /// Changes a byte of a record.
     pub fn damage(&self, tenant: TenantId, key: &str) {
         let mut state = self.lock();
-        let part = state.tenants.get_mut(&tenant).expect("the tenant is there");
-        let record = part.records.get_mut(key).expect("the record is there");
+        let tenant_state = state.tenants.get_mut(&tenant).expect("the tenant is there");
+        let record = tenant_state
+            .records
+            .get_mut(key)
+            .expect("the record is there");
         let byte = record.value.pop().expect("the record is not empty");
         record.value.push(if byte == '!' { '?' } else { '!' });
     }
 
     /// Waits until it is as said.
-    async fn pass(&self) -> Result<(), JournalError> {
-        let mut mood = self.mood.subscribe();
-        let mood = mood.wait_for(|mood| *mood != Mood::Holding).await;
-        match mood.map_or(Mood::Well, |mood| *mood) {
-            Mood::Away => Err(JournalError::Unavailable("it is away".into())),
-            Mood::Broken => Err(JournalError::Damaged("it is broken".into())),
-            Mood::Well | Mood::Holding => Ok(()),
+    async fn wait_for_mode(&self) -> Result<(), JournalError> {
+        let mut mode = self.mode.subscribe();
+        let mode = mode.wait_for(|mode| *mode != JournalMode::Hold).await;
+        match mode.map_or(JournalMode::Ok, |mode| *mode) {
+            JournalMode::Unavailable => Err(JournalError::Unavailable("it is away".into())),
+            JournalMode::Damaged => Err(JournalError::Damaged("it is broken".into())),
+            JournalMode::Ok | JournalMode::Hold => Ok(()),
         }
     }
 
@@ -134,14 +139,14 @@ impl TestJournal {
 
     fn try_take_over(&self, tenant: TenantId) -> Option<TestWriter> {
         let mut state = self.lock();
-        let part = state.tenants.entry(tenant).or_default();
-        if let Some(lease) = &part.lease {
-            if lease.is_valid() && !self.seizes {
+        let tenant_state = state.tenants.entry(tenant).or_default();
+        if let Some(lease) = &tenant_state.lease {
+            if lease.is_valid() && !self.ignores_leases {
                 return None;
             }
             lease.end();
         }
-        part.number += 1;
+        tenant_state.fencing_token += 1;
         let lease = match self.lease {
             None => Lease::unlimited(),
             Some(time) => {
@@ -150,13 +155,13 @@ impl TestJournal {
                 lease
             }
         };
-        part.lease = Some(lease.clone());
+        tenant_state.lease = Some(lease.clone());
         let writer = TestWriter {
             journal: self.clone(),
             tenant,
-            number: part.number,
+            fencing_token: tenant_state.fencing_token,
             lease,
-            unread: part.records.values().cloned().collect(),
+            unread: tenant_state.records.values().cloned().collect(),
         };
         state.take_overs += 1;
         Some(writer)
@@ -166,31 +171,31 @@ impl TestJournal {
 #[async_trait]
 impl Journal for TestJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        let mut freed = self.freed.subscribe();
+        let mut released = self.released.subscribe();
         loop {
             if let Some(writer) = self.try_take_over(tenant) {
                 return Ok(Box::new(writer));
             }
             // Leases that run out by themselves tell nobody.
-            let _ = tokio::time::timeout(Duration::from_millis(5), freed.changed()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(5), released.changed()).await;
         }
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
-        self.pass().await?;
+        self.wait_for_mode().await?;
         let mut tenants: Vec<TenantId> = self.lock().tenants.keys().copied().collect();
         tenants.sort_unstable();
         Ok(tenants)
     }
 
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
-        self.pass().await?;
+        self.wait_for_mode().await?;
         let records = self.records(tenant);
         Ok(records.into_iter().find(|change| change.key == key))
     }
 
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
-        self.pass().await?;
+        self.wait_for_mode().await?;
         Ok(Box::new(TestScan(self.records(tenant).into())))
     }
 }
@@ -208,17 +213,17 @@ impl Scan for TestScan {
 struct TestWriter {
     journal: TestJournal,
     tenant: TenantId,
-    number: u64,
+    fencing_token: u64,
     lease: Lease,
     unread: VecDeque<Change>,
 }
 
 impl TestWriter {
-    fn part<T>(&self, with: impl FnOnce(&mut Part) -> T) -> Result<T, JournalError> {
+    fn with_state<T>(&self, with: impl FnOnce(&mut TenantState) -> T) -> Result<T, JournalError> {
         let mut state = self.journal.lock();
-        let part = state.tenants.entry(self.tenant).or_default();
-        if part.number == self.number {
-            return Ok(with(part));
+        let tenant_state = state.tenants.entry(self.tenant).or_default();
+        if tenant_state.fencing_token == self.fencing_token {
+            return Ok(with(tenant_state));
         }
         self.lease.end();
         Err(JournalError::Fenced("a later writer".into()))
@@ -244,21 +249,23 @@ impl Writer for TestWriter {
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
-        self.journal.pass().await?;
-        self.part(|part| {
+        self.journal.wait_for_mode().await?;
+        self.with_state(|tenant_state| {
             for change in changes {
-                part.records.insert(change.key.clone(), change.clone());
+                tenant_state
+                    .records
+                    .insert(change.key.clone(), change.clone());
             }
             let of_use = |change: &Change| change.forget_at.is_none_or(|at| at > now);
-            part.records.retain(|_, change| of_use(change));
+            tenant_state.records.retain(|_, change| of_use(change));
         })
     }
 
     async fn renew(&mut self) -> Result<(), JournalError> {
         let now = Lease::now();
-        self.journal.pass().await?;
+        self.journal.wait_for_mode().await?;
         self.journal.lock().renewals += 1;
-        self.part(|_| {
+        self.with_state(|_| {
             let time = self.journal.lease.unwrap_or(Duration::MAX);
             self.lease.extend(now, time);
         })
@@ -270,7 +277,7 @@ impl Writer for TestWriter {
 
     async fn release(self: Box<Self>) -> Result<(), JournalError> {
         self.lease.end();
-        self.journal.freed.send_modify(|times| *times += 1);
+        self.journal.released.send_modify(|times| *times += 1);
         Ok(())
     }
 }

@@ -7,25 +7,25 @@ use clawdb_session_host::{Change, Grant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::journal::{Mood, TestJournal};
-use crate::stage::{Stage, assert_lives, create, keyed, until};
+use crate::fixture::{DurableFixture, assert_lives, create, keyed, until};
+use crate::journal::{JournalMode, TestJournal};
 
 fn tenant(n: u128) -> TenantId {
     TenantId::new(Uuid::from_u128(n))
 }
 
 /// Tenants with this state key and these before it.
-fn tenants(stage: &mut Stage, key: u8, previous: &[u8]) -> Tenants {
-    stage.options.config = keyed(key);
+fn tenants(fixture: &mut DurableFixture, key: u8, previous: &[u8]) -> Tenants {
+    fixture.options.config = keyed(key);
     let previous = previous.iter().map(|byte| vec![*byte; 32]);
-    stage.options.config.previous_state_keys = previous.collect();
+    fixture.options.config.previous_state_keys = previous.collect();
     let limits = TenantLimits::default();
-    Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap()
+    Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits).unwrap()
 }
 
 /// A session in each of these tenants, under the key.
-async fn sessions(stage: &mut Stage, key: u8, ids: &[u128]) -> Vec<(TenantId, Grant)> {
-    let tenants = tenants(stage, key, &[]);
+async fn sessions(fixture: &mut DurableFixture, key: u8, ids: &[u128]) -> Vec<(TenantId, Grant)> {
+    let tenants = tenants(fixture, key, &[]);
     let mut grants = Vec::new();
     for id in ids {
         let host = tenants.tenant(tenant(*id)).await.unwrap();
@@ -51,14 +51,14 @@ async fn rotated(tenants: &Tenants) -> KeyReport {
 
 #[tokio::test]
 async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1, 2, 3]).await;
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1, 2, 3]).await;
     let told = Arc::new(Mutex::new(Vec::new()));
-    stage.options.key_progress = Some(Arc::new({
+    fixture.options.key_progress = Some(Arc::new({
         let told = Arc::clone(&told);
         move |report: &KeyReport| told.lock().unwrap().push(report.clone())
     }));
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let rotating = tenants(&mut fixture, 2, &[1]);
     let report = rotated(&rotating).await;
     assert_eq!((report.workspaces, report.records), (3, 6));
     assert_eq!(report.resealed_records, 6);
@@ -72,19 +72,19 @@ async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
         let last = told.last().unwrap().to_string();
         assert!(last.contains("may be dropped"), "{last}");
     }
-    let after = tenants(&mut stage, 2, &[]);
+    let after = tenants(&mut fixture, 2, &[]);
     assert_all_live(&after, &grants).await;
     assert_eq!(rotated(&after).await.missing_workspaces, 0);
 }
 
 #[tokio::test]
 async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_it_back() {
-    let mut stage = Stage::new();
-    let mut grants = sessions(&mut stage, 1, &[1, 2]).await;
-    let owner = tenants(&mut stage, 1, &[]);
+    let mut fixture = DurableFixture::new();
+    let mut grants = sessions(&mut fixture, 1, &[1, 2]).await;
+    let owner = tenants(&mut fixture, 1, &[]);
     let held = owner.tenant(tenant(1)).await.unwrap();
     grants.push((tenant(1), create(&held).await));
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let rotating = tenants(&mut fixture, 2, &[1]);
     until("the other tenant is resealed", async || {
         rotating.keys().held_workspaces == 1 && rotating.keys().previous_workspaces == 1
     })
@@ -97,16 +97,16 @@ async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_i
     owner.shutdown().await;
     rotated(&rotating).await;
     rotating.shutdown().await;
-    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+    assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
 }
 
 #[tokio::test]
 async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work() {
-    let mut stage = Stage::new();
-    let foreign = sessions(&mut stage, 9, &[2]).await;
-    let ours = sessions(&mut stage, 1, &[1, 3]).await;
-    let before = stage.journal.records(tenant(2));
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let mut fixture = DurableFixture::new();
+    let foreign = sessions(&mut fixture, 9, &[2]).await;
+    let ours = sessions(&mut fixture, 1, &[1, 3]).await;
+    let before = fixture.journal.records(tenant(2));
+    let rotating = tenants(&mut fixture, 2, &[1]);
     rotating.keys_checked().await;
     assert_eq!(rotating.keys().missing_workspaces, 1);
     until("the others are resealed", async || {
@@ -132,21 +132,21 @@ async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work(
     assert_eq!(refused.tenant, tenant(2));
     assert_all_live(&rotating, &ours).await;
     rotating.shutdown().await;
-    assert_eq!(stage.journal.records(tenant(2)), before);
+    assert_eq!(fixture.journal.records(tenant(2)), before);
     // With its key it goes on.
-    let with_all = tenants(&mut stage, 2, &[1, 9]);
+    let with_all = tenants(&mut fixture, 2, &[1, 9]);
     assert_eq!(rotated(&with_all).await.missing_workspaces, 0);
     assert_all_live(&with_all, &foreign).await;
 }
 
 #[tokio::test]
 async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restored() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1, 2]).await;
-    let records = stage.journal.records(tenant(2));
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1, 2]).await;
+    let records = fixture.journal.records(tenant(2));
     let session = records.iter().find(|it| it.key != "meta").unwrap();
-    stage.journal.damage(tenant(2), &session.key);
-    let rotating = tenants(&mut stage, 2, &[1]);
+    fixture.journal.damage(tenant(2), &session.key);
+    let rotating = tenants(&mut fixture, 2, &[1]);
     until("the other tenant is resealed", async || {
         rotating.keys().rounds > 0 && rotating.keys().resealed_records == 2
     })
@@ -160,33 +160,33 @@ async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restor
     );
     let named = format!("1 records of {} are damaged", tenant(2));
     assert!(report.to_string().contains(&named), "{report}");
-    put(&stage.journal, tenant(2), session.clone()).await;
+    put(&fixture.journal, tenant(2), session.clone()).await;
     assert_eq!(rotated(&rotating).await.damaged_records, 0);
     assert_all_live(&rotating, &grants).await;
 }
 
 #[tokio::test]
 async fn a_reseal_that_was_cut_off_goes_on_the_next_time() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1]).await;
-    let old = stage.journal.records(tenant(1));
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1]).await;
+    let old = fixture.journal.records(tenant(1));
+    let rotating = tenants(&mut fixture, 2, &[1]);
     rotated(&rotating).await;
     rotating.shutdown().await;
     // As if only `meta` had been kept of it.
     let session = old.iter().find(|it| it.key != "meta").unwrap().clone();
-    put(&stage.journal, tenant(1), session).await;
-    let without = tenants(&mut stage, 2, &[]);
+    put(&fixture.journal, tenant(1), session).await;
+    let without = tenants(&mut fixture, 2, &[]);
     until("all is looked at", async || without.keys().complete).await;
     let report = without.keys();
     let missing = report.missing.first().unwrap();
     assert_eq!((missing.unopened, missing.records), (1, 2));
     assert!(missing.first.starts_with("session/"), "{missing}");
     without.shutdown().await;
-    let again = tenants(&mut stage, 2, &[1]);
+    let again = tenants(&mut fixture, 2, &[1]);
     assert_eq!(rotated(&again).await.records, 2);
     again.shutdown().await;
-    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+    assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
 }
 
 async fn put(journal: &TestJournal, tenant: TenantId, change: Change) {
@@ -197,24 +197,24 @@ async fn put(journal: &TestJournal, tenant: TenantId, change: Change) {
 
 #[tokio::test]
 async fn a_journal_that_is_away_is_asked_again_until_all_is_resealed() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1, 2]).await;
-    stage.journal.set(Mood::Away);
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1, 2]).await;
+    fixture.journal.set(JournalMode::Unavailable);
+    let rotating = tenants(&mut fixture, 2, &[1]);
     until("a round has failed", async || rotating.keys().rounds > 0).await;
     let report = rotating.keys();
     assert!(!report.meta_checked && !report.can_drop_previous_keys());
     assert!(report.problem.unwrap().contains("it is away"));
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     rotated(&rotating).await;
     assert_all_live(&rotating, &grants).await;
 }
 
 #[tokio::test]
 async fn a_tenant_in_use_is_resealed_while_it_serves() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1, 2]).await;
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1, 2]).await;
+    let rotating = tenants(&mut fixture, 2, &[1]);
     let host = rotating.tenant(tenant(1)).await.unwrap();
     let events = host.subscribe(0).await.unwrap();
     create(&host).await;
@@ -222,27 +222,27 @@ async fn a_tenant_in_use_is_resealed_while_it_serves() {
     assert!(rotating.is_loaded(tenant(1)), "it is not unloaded for that");
     drop(events);
     rotating.shutdown().await;
-    assert_eq!(stage.journal.take_overs(), 2 + 2, "each is loaded once");
-    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+    assert_eq!(fixture.journal.take_overs(), 2 + 2, "each is loaded once");
+    assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
 }
 
 #[tokio::test]
 async fn a_clock_that_fails_does_not_keep_records_from_being_resealed_with_their_times() {
-    let mut stage = Stage::new();
-    let grants = sessions(&mut stage, 1, &[1]).await;
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1]).await;
     let at = |change: &Change| serde_json::from_str::<Value>(&change.value).unwrap()["at"].clone();
-    let before: Vec<Value> = stage.journal.records(tenant(1)).iter().map(at).collect();
-    let clock = Arc::clone(&stage.clock);
+    let before: Vec<Value> = fixture.journal.records(tenant(1)).iter().map(at).collect();
+    let clock = Arc::clone(&fixture.clock);
     let now = clawdb_session_host::Clock::now(&*clock);
     clock.set(clawdb_session_host::Instant {
         seconds: -1,
         nanoseconds: 0,
     });
-    let rotating = tenants(&mut stage, 2, &[1]);
+    let rotating = tenants(&mut fixture, 2, &[1]);
     rotated(&rotating).await;
     rotating.shutdown().await;
-    let after: Vec<Value> = stage.journal.records(tenant(1)).iter().map(at).collect();
+    let after: Vec<Value> = fixture.journal.records(tenant(1)).iter().map(at).collect();
     assert_eq!(before, after);
     clock.set(now);
-    assert_all_live(&tenants(&mut stage, 2, &[]), &grants).await;
+    assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
 }

@@ -4,9 +4,9 @@
 mod chaos;
 mod events;
 mod fencing;
+mod fixture;
 mod journal;
 mod keys;
-mod stage;
 mod supervisor;
 mod survival;
 mod tenants;

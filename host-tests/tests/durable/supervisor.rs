@@ -4,31 +4,31 @@ use std::time::Duration;
 
 use clawdb_session_durable::DurableError;
 use clawdb_session_host::{CreateRequest, Page};
-use clawdb_session_testkit::scene::{AGENT, request};
+use clawdb_session_testkit::fixture::{AGENT, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-use crate::journal::Mood;
-use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, until};
+use crate::journal::JournalMode;
 
 #[tokio::test]
 async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (grant, revoked) = (create(&host).await, create(&host).await);
     host.revoke(&*revoked.session.id).await.unwrap();
-    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let in_flight = tokio::spawn({
         let host = host.clone();
         async move { host.create(request(AGENT)).await }
     });
     until("the guard is asked", async || {
-        stage.guard.calls().issue == 3
+        fixture.guard.calls().issue == 3
     })
     .await;
-    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
     assert!(retry(host.validate(&*grant.token).await).contains("the guard is broken"));
     assert!(retry(in_flight.await.unwrap()).contains("the guard is broken"));
-    stage.guard.set_all(GuardMode::Ok);
+    fixture.guard.set_all(GuardMode::Ok);
     assert_lives(&host, &grant).await;
     assert_dead(&host, &revoked).await;
     let later = create(&host).await;
@@ -40,12 +40,12 @@ async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed()
 
 #[tokio::test]
 async fn a_call_that_comes_while_the_instance_is_replaced_waits_for_the_next_one() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
     retry(host.validate(&*grant.token).await);
-    stage.guard.set_all(GuardMode::Ok);
+    fixture.guard.set_all(GuardMode::Ok);
     let calls = (0..16).map(|_| host.validate(&*grant.token));
     for answer in futures::future::join_all(calls).await {
         assert_eq!(answer.unwrap().id, grant.session.id);
@@ -54,23 +54,23 @@ async fn a_call_that_comes_while_the_instance_is_replaced_waits_for_the_next_one
 
 #[tokio::test]
 async fn what_was_changed_but_not_acknowledged_before_a_trap_may_be_lost_and_nothing_else() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.create(request(AGENT)).await);
-    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
     retry(host.validate(&*grant.token).await);
-    stage.guard.set_all(GuardMode::Ok);
-    stage.journal.set(Mood::Well);
+    fixture.guard.set_all(GuardMode::Ok);
+    fixture.journal.set(JournalMode::Ok);
     assert_lives(&host, &grant).await;
 }
 
 #[tokio::test]
 async fn an_instance_that_is_out_of_memory_is_replaced() {
-    let mut stage = Stage::new();
-    stage.options.host.max_memory = 9 << 20;
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    fixture.options.host.max_memory = 9 << 20;
+    let host = fixture.host().await;
     let large = CreateRequest {
         metadata: Some(format!("\"{}\"", "m".repeat(16_000))),
         ..request(AGENT)
@@ -97,17 +97,17 @@ async fn an_instance_that_is_out_of_memory_is_replaced() {
 
 #[tokio::test]
 async fn an_instance_that_is_interrupted_is_replaced() {
-    let mut stage = Stage::new();
+    let mut fixture = DurableFixture::new();
     let grant = {
-        let host = stage.host().await;
+        let host = fixture.host().await;
         let grant = create(&host).await;
         host.shutdown().await;
         grant
     };
     // Each instance is interrupted when it is looked at while it computes, which happens soon.
-    stage.options.host.interrupt_after = Duration::ZERO;
-    stage.options.standby = true;
-    let host = stage.host().await;
+    fixture.options.host.interrupt_after = Duration::ZERO;
+    fixture.options.standby = true;
+    let host = fixture.host().await;
     let mut reasons = Vec::new();
     until("an instance is interrupted", async || {
         if let Err(error) = host.stats().await {
@@ -130,17 +130,17 @@ async fn an_instance_that_is_interrupted_is_replaced() {
 
 #[tokio::test]
 async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_more_slowly() {
-    let mut stage = Stage::new();
+    let mut fixture = DurableFixture::new();
     let grant = {
-        let host = stage.host().await;
+        let host = fixture.host().await;
         let grant = create(&host).await;
         host.shutdown().await;
         grant
     };
-    stage.options.tick = Duration::from_hours(1);
-    stage.options.patience = Duration::from_millis(100);
-    let host = stage.host().await;
-    stage.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    fixture.options.tick = Duration::from_hours(1);
+    fixture.options.patience = Duration::from_millis(100);
+    let host = fixture.host().await;
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
     until("no next instance comes", async || {
         retry(host.validate(&*grant.token).await);
         host.metrics().restarts == 6
@@ -154,16 +154,16 @@ async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_
 
 #[tokio::test]
 async fn an_instance_that_cannot_be_started_is_tried_again_without_a_busy_loop() {
-    let mut stage = Stage::new();
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    let host = fixture.host().await;
     create(&host).await;
     host.shutdown().await;
     // Too little to start.
-    stage.options.host.max_memory = 1 << 20;
-    stage.options.standby = true;
-    stage.options.patience = Duration::from_millis(100);
-    let host = stage.host().await;
+    fixture.options.host.max_memory = 1 << 20;
+    fixture.options.standby = true;
+    fixture.options.patience = Duration::from_millis(100);
+    let host = fixture.host().await;
     let answer = host.active_count().await;
     assert!(matches!(answer, Err(DurableError::Retry(_))), "{answer:?}");
-    assert!(stage.journal.take_overs() < 20);
+    assert!(fixture.journal.take_overs() < 20);
 }

@@ -5,33 +5,41 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
 use clawdb_session_host::{Config, CreateRequest, SessionError};
-use clawdb_session_testkit::scene::{AGENT, NOBODY, request};
+use clawdb_session_testkit::fixture::{AGENT, NOBODY, request};
 use futures::future::join_all;
 use futures::poll;
 
-use crate::journal::Mood;
-use crate::stage::{Stage, TENANT, assert_dead, assert_lives, create, keyed, retry, until};
+use crate::fixture::{
+    DurableFixture, TENANT, assert_dead, assert_lives, create, keyed, retry, until,
+};
+use crate::journal::JournalMode;
 
 #[tokio::test]
 async fn an_acknowledged_create_survives_the_host_and_its_token_validates() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     assert_eq!(grant.session.workspace_id, TENANT.to_string());
     // Not shut down: what counts is in the journal already.
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_lives(&next, &grant).await;
     assert_eq!(next.active_count().await, Ok(1));
 }
 
 #[tokio::test]
 async fn a_revoked_session_stays_dead_and_a_refreshed_one_has_its_newest_token() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (revoked, refreshed) = (create(&host).await, create(&host).await);
     host.revoke(&*revoked.session.id).await.unwrap();
     let newest = host.refresh(&*refreshed.session.id).await.unwrap();
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &revoked).await;
     assert_dead(&next, &refreshed).await;
     assert_lives(&next, &newest).await;
@@ -39,36 +47,42 @@ async fn a_revoked_session_stays_dead_and_a_refreshed_one_has_its_newest_token()
 
 #[tokio::test]
 async fn r35_a_logout_is_acknowledged_when_it_is_durable_and_not_before() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (done, refused) = (create(&host).await, create(&host).await);
     let revocation = host.revoke_by_token(&*done.token).await.unwrap();
     assert_eq!(revocation.session_id, done.session.id);
     assert!(revocation.guard_confirmed);
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.revoke_by_token(&*refused.token).await);
-    stage.journal.set(Mood::Holding);
+    fixture.journal.set(JournalMode::Hold);
     let mut again = Box::pin(host.revoke_by_token(&*refused.token));
     assert!(poll!(&mut again).is_pending());
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     let answer = again.await;
     assert_eq!(
         answer,
         Err(DurableError::Session(SessionError::InvalidToken))
     );
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &done).await;
     assert_dead(&next, &refused).await;
 }
 
 #[tokio::test]
 async fn a_kill_switch_that_was_acknowledged_stays_thrown() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grants = [create(&host).await, create(&host).await];
     assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(2));
     let later = create(&host).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     for grant in &grants {
         assert_dead(&next, grant).await;
     }
@@ -77,9 +91,9 @@ async fn a_kill_switch_that_was_acknowledged_stays_thrown() {
 
 #[tokio::test]
 async fn a_call_is_not_answered_before_its_change_is_durable() {
-    let stage = Stage::new();
-    let host = stage.host().await;
-    stage.journal.set(Mood::Holding);
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    fixture.journal.set(JournalMode::Hold);
     let mut creating = Box::pin(host.create(request(AGENT)));
     assert!(poll!(&mut creating).is_pending());
     until("the instance has the session", async || {
@@ -87,30 +101,33 @@ async fn a_call_is_not_answered_before_its_change_is_durable() {
     })
     .await;
     assert!(poll!(&mut creating).is_pending());
-    assert!(!has_sessions(&stage));
-    stage.journal.set(Mood::Well);
+    assert!(!has_sessions(&fixture));
+    fixture.journal.set(JournalMode::Ok);
     creating.await.unwrap();
-    assert!(has_sessions(&stage));
+    assert!(has_sessions(&fixture));
 }
 
-fn has_sessions(stage: &Stage) -> bool {
-    let records = stage.journal.records(TENANT);
+fn has_sessions(fixture: &DurableFixture) -> bool {
+    let records = fixture.journal.records(TENANT);
     records.iter().any(|it| it.key.starts_with("session/"))
 }
 
 #[tokio::test]
 async fn while_the_journal_is_away_changes_are_refused_and_nothing_is_lost() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (old, revoked) = (create(&host).await, create(&host).await);
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     assert!(retry(host.create(request(AGENT)).await).contains("away"));
     retry(host.revoke(&*revoked.session.id).await);
     retry(host.rotate("no-token-of-ours").await);
     assert_lives(&host, &old).await;
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     let later = create(&host).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_lives(&next, &old).await;
     assert_lives(&next, &later).await;
     // Nobody was told that these were done; they were all the same.
@@ -120,27 +137,30 @@ async fn while_the_journal_is_away_changes_are_refused_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without_a_call() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.revoke(&*grant.session.id).await);
     let before = host.metrics().changes;
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     until("the change is appended", async || {
         host.metrics().changes > before
     })
     .await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &grant).await;
 }
 
 #[tokio::test]
 async fn calls_that_come_together_share_appends() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let before = host.metrics().appends;
-    stage.journal.set(Mood::Holding);
+    fixture.journal.set(JournalMode::Hold);
     let creates = (0..64).map(|_| {
         tokio::spawn({
             let host = host.clone();
@@ -152,7 +172,7 @@ async fn calls_that_come_together_share_appends() {
         host.active_count().await == Ok(64)
     })
     .await;
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     for answer in join_all(creates).await {
         answer.unwrap().unwrap();
     }
@@ -162,15 +182,15 @@ async fn calls_that_come_together_share_appends() {
 
 #[tokio::test]
 async fn only_counted_uses_wait_for_the_journal() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let plain = create(&host).await;
     let counted = CreateRequest {
         max_uses: Some(3),
         ..request(AGENT)
     };
     let counted = host.create(counted).await.unwrap();
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     assert_lives(&host, &plain).await;
     let many = vec![plain.token.to_string(); 2];
     assert!(host.validate_many(many.clone()).await.is_ok());
@@ -178,21 +198,24 @@ async fn only_counted_uses_wait_for_the_journal() {
     retry(host.validate_many(with_counted).await);
     retry(host.validate(&*counted.token).await);
     retry(host.authorize(&*counted.token, "memory:read").await);
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     host.touch(&*plain.session.id).await.unwrap();
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &counted).await;
 }
 
 #[tokio::test]
 async fn r06_a_session_that_an_answer_said_to_have_expired_does_not_live_in_the_next_host() {
     for find in 0..3 {
-        let mut stage = Stage::new();
+        let mut fixture = DurableFixture::new();
         // Nothing but a call makes anything durable.
-        stage.options.tick = Duration::from_hours(1);
-        let first = stage.host().await;
+        fixture.options.tick = Duration::from_hours(1);
+        let first = fixture.host().await;
         let grant = create(&first).await;
-        stage.clock.advance(Duration::from_mins(1));
+        fixture.clock.advance(Duration::from_mins(1));
         let (id, token) = (&*grant.session.id, grant.token.to_string());
         let expired = match find {
             0 => first.validate(token).await.map(drop),
@@ -207,16 +230,19 @@ async fn r06_a_session_that_an_answer_said_to_have_expired_does_not_live_in_the_
             Err(DurableError::Session(SessionError::SessionExpired))
         );
         // The clock was ahead for a moment.
-        stage.clock.rewind(Duration::from_mins(1));
-        let second = stage.host_on(stage.journal.seizing()).await.unwrap();
+        fixture.clock.rewind(Duration::from_mins(1));
+        let second = fixture
+            .host_on(fixture.journal.ignoring_leases())
+            .await
+            .unwrap();
         assert_dead(&second, &grant).await;
     }
 }
 
 #[tokio::test]
 async fn a_refused_call_is_answered_with_the_components_error() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let answer = host.revoke(NOBODY).await;
     assert_eq!(
         answer,
@@ -226,46 +252,46 @@ async fn a_refused_call_is_answered_with_the_components_error() {
 
 #[tokio::test]
 async fn the_state_key_is_rotated_by_a_restart() {
-    let mut stage = Stage::new();
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     host.shutdown().await;
-    stage.options.config = keyed(2);
-    stage.options.config.previous_state_keys = vec![vec![1; 32]];
-    stage.host().await.shutdown().await;
-    stage.options.config = keyed(2);
-    assert_lives(&stage.host().await, &grant).await;
+    fixture.options.config = keyed(2);
+    fixture.options.config.previous_state_keys = vec![vec![1; 32]];
+    fixture.host().await.shutdown().await;
+    fixture.options.config = keyed(2);
+    assert_lives(&fixture.host().await, &grant).await;
 }
 
 #[tokio::test]
 async fn under_another_key_nothing_is_restored_or_served() {
-    let mut stage = Stage::new();
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     host.shutdown().await;
-    let before = stage.journal.records(TENANT);
-    stage.options.config = keyed(2);
-    let Some(DurableError::StateKeyMissing(missing)) = stage.try_host().await.err() else {
+    let before = fixture.journal.records(TENANT);
+    fixture.options.config = keyed(2);
+    let Some(DurableError::StateKeyMissing(missing)) = fixture.try_host().await.err() else {
         panic!("the key is missing");
     };
     assert_eq!((missing.unopened, missing.records), (2, 2));
     assert_eq!(missing.tenant, TENANT);
     let error = DurableError::StateKeyMissing(missing);
     assert!(error.to_string().contains("state key") && !error.is_retryable());
-    assert_eq!(stage.journal.records(TENANT), before);
-    stage.options.config.previous_state_keys = vec![vec![1; 32]];
-    assert_lives(&stage.host().await, &grant).await;
+    assert_eq!(fixture.journal.records(TENANT), before);
+    fixture.options.config.previous_state_keys = vec![vec![1; 32]];
+    assert_lives(&fixture.host().await, &grant).await;
 }
 
 #[tokio::test]
 async fn a_damaged_record_is_named() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     host.shutdown().await;
     let key = format!("session/{}", grant.session.id);
-    stage.journal.damage(TENANT, &key);
-    let error = stage.try_host().await.err().unwrap();
+    fixture.journal.damage(TENANT, &key);
+    let error = fixture.try_host().await.err().unwrap();
     assert!(error.to_string().contains(&key), "{error}");
     assert!(!error.is_retryable());
     let damaged = matches!(error, DurableError::Journal(JournalError::Damaged(_)));
@@ -274,10 +300,10 @@ async fn a_damaged_record_is_named() {
 
 #[tokio::test]
 async fn a_journal_that_breaks_ends_all_service() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.journal.set(Mood::Broken);
+    fixture.journal.set(JournalMode::Damaged);
     let broken = Err(DurableError::Journal(JournalError::Damaged(
         "it is broken".into(),
     )));
@@ -291,19 +317,23 @@ async fn a_journal_that_breaks_ends_all_service() {
 #[tokio::test]
 async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
     async fn refused(change: fn(&mut DurableOptions)) -> String {
-        let mut stage = Stage::new();
-        change(&mut stage.options);
+        let mut fixture = DurableFixture::new();
+        change(&mut fixture.options);
         for standby in [false, true] {
-            stage.options.standby = standby;
-            let error = stage.try_host().await.err();
+            fixture.options.standby = standby;
+            let error = fixture.try_host().await.err();
             assert!(
                 matches!(error, Some(DurableError::Settings(_))),
                 "{error:?}"
             );
-            assert_eq!(stage.options.check().await.err(), error);
+            assert_eq!(fixture.options.check().await.err(), error);
         }
-        assert_eq!(stage.journal.take_overs(), 0, "the journal is not touched");
-        stage.options.check().await.unwrap_err().to_string()
+        assert_eq!(
+            fixture.journal.take_overs(),
+            0,
+            "the journal is not touched"
+        );
+        fixture.options.check().await.unwrap_err().to_string()
     }
     for (said, expected) in [
         (
@@ -349,21 +379,21 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
 
 #[tokio::test]
 async fn a_restore_tells_how_far_it_is() {
-    let mut stage = Stage::new();
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    let host = fixture.host().await;
     for _ in 0..3 {
         create(&host).await;
     }
     host.shutdown().await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let seen = told.clone();
-    stage.options = DurableOptions {
+    fixture.options = DurableOptions {
         progress: Some(Arc::new(move |progress| {
             seen.lock().unwrap().push(progress);
         })),
-        ..stage.options
+        ..fixture.options
     };
-    stage.host().await;
+    fixture.host().await;
     let last = *told.lock().unwrap().last().unwrap();
     assert_eq!(last.tenant, TENANT);
     assert!(
@@ -374,20 +404,20 @@ async fn a_restore_tells_how_far_it_is() {
 
 #[tokio::test]
 async fn a_host_that_was_shut_down_answers_nothing_and_has_given_the_tenant_back() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     host.shutdown().await;
     retry(host.validate(&*grant.token).await);
     host.shutdown().await;
-    assert_lives(&stage.host().await, &grant).await;
+    assert_lives(&fixture.host().await, &grant).await;
 }
 
 #[tokio::test]
 async fn a_shutdown_lets_calls_that_are_under_way_end() {
-    let stage = Stage::new();
-    let host = stage.host().await;
-    stage.journal.set(Mood::Holding);
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    fixture.journal.set(JournalMode::Hold);
     let creating = tokio::spawn({
         let host = host.clone();
         async move { host.create(request(AGENT)).await }
@@ -398,48 +428,56 @@ async fn a_shutdown_lets_calls_that_are_under_way_end() {
     .await;
     let mut closing = Box::pin(host.shutdown());
     assert!(poll!(&mut closing).is_pending());
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     closing.await;
     let grant = creating.await.unwrap().unwrap();
-    assert_lives(&stage.host().await, &grant).await;
+    assert_lives(&fixture.host().await, &grant).await;
 }
 
 #[tokio::test]
 async fn a_host_whose_last_handle_is_dropped_gives_the_tenant_back() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     drop(host);
-    assert_lives(&stage.host().await, &grant).await;
+    assert_lives(&fixture.host().await, &grant).await;
 }
 
 #[tokio::test]
 async fn a_refresh_that_is_lost_with_its_host_leaves_the_old_token_good() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.refresh(&*grant.session.id).await);
-    assert!(stage.tokens.revoked().is_empty());
+    assert!(fixture.tokens.revoked().is_empty());
     // The host is gone before the journal is back.
-    let _fence = stage.journal.seizing().take_over(TENANT).await.unwrap();
-    stage.journal.set(Mood::Well);
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let _fence = fixture
+        .journal
+        .ignoring_leases()
+        .take_over(TENANT)
+        .await
+        .unwrap();
+    fixture.journal.set(JournalMode::Ok);
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_lives(&next, &grant).await;
 }
 
 #[tokio::test]
 async fn the_guard_hears_of_a_revocation_when_that_is_durable() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (first, second) = (create(&host).await, create(&host).await);
     let revoked = host.revoke(&*first.session.id).await.unwrap();
     assert!(revoked.guard_confirmed);
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.revoke(&*second.session.id).await);
-    assert_eq!(stage.tokens.revoked().len(), 1);
-    stage.journal.set(Mood::Well);
+    assert_eq!(fixture.tokens.revoked().len(), 1);
+    fixture.journal.set(JournalMode::Ok);
     let flushed = host.flush_guard_revocations().await.unwrap();
     assert_eq!((flushed.settled, flushed.pending), (1, 0));
-    assert_eq!(stage.tokens.revoked().len(), 2);
+    assert_eq!(fixture.tokens.revoked().len(), 2);
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, TenantId, TenantLimits, Tenants};
-use clawdb_session_testkit::scene::{AGENT, engine, request};
+use clawdb_session_testkit::fixture::{AGENT, engine, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::stage::{Stage, assert_dead, assert_lives, create, retry, until};
+use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, until};
 
 fn tenant(n: u128) -> TenantId {
     TenantId::new(Uuid::from_u128(n))
@@ -21,14 +21,14 @@ fn limits(max_loaded: usize) -> TenantLimits {
     }
 }
 
-fn tenants(stage: &Stage, limits: TenantLimits) -> Tenants {
-    Tenants::new(stage.options.clone(), stage.shared_journal(), limits).unwrap()
+fn tenants(fixture: &DurableFixture, limits: TenantLimits) -> Tenants {
+    Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits).unwrap()
 }
 
 #[tokio::test]
 async fn tenants_are_apart() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(10));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(10));
     let first = tenants.tenant(tenant(1)).await.unwrap();
     let second = tenants.tenant(tenant(2)).await.unwrap();
     let grant = create(&first).await;
@@ -40,20 +40,20 @@ async fn tenants_are_apart() {
 
 #[tokio::test]
 async fn first_calls_that_come_together_load_a_tenant_once() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(10));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(10));
     let handles = join_all((0..32).map(|_| tenants.tenant(tenant(1)))).await;
     for handle in handles {
         create(&handle.unwrap()).await;
     }
     assert_eq!(tenants.loaded(), 1);
-    assert_eq!(stage.journal.take_overs(), 1);
+    assert_eq!(fixture.journal.take_overs(), 1);
 }
 
 #[tokio::test]
 async fn the_tenant_that_is_idle_for_longest_makes_room() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(2));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(2));
     let first = tenants.tenant(tenant(1)).await.unwrap();
     let grant = create(&first).await;
     let second = tenants.tenant(tenant(2)).await.unwrap();
@@ -61,40 +61,40 @@ async fn the_tenant_that_is_idle_for_longest_makes_room() {
     assert_lives(&first, &grant).await;
     tenants.tenant(tenant(3)).await.unwrap();
     assert_eq!(tenants.loaded(), 2);
-    assert_eq!(stage.journal.take_overs(), 3);
+    assert_eq!(fixture.journal.take_overs(), 3);
     // The first is loaded still; the second is loaded again.
     assert_lives(&first, &grant).await;
-    assert_eq!(stage.journal.take_overs(), 3);
+    assert_eq!(fixture.journal.take_overs(), 3);
     assert_lives(&second, &other).await;
-    assert_eq!(stage.journal.take_overs(), 4);
+    assert_eq!(fixture.journal.take_overs(), 4);
     assert_eq!(tenants.loaded(), 2);
 }
 
 #[tokio::test]
 async fn where_all_are_busy_there_is_no_room() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(1));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(1));
     let first = tenants.tenant(tenant(1)).await.unwrap();
-    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let creating = tokio::spawn({
         let first = first.clone();
         async move { first.create(request(AGENT)).await }
     });
     until("the guard is asked", async || {
-        stage.guard.calls().issue == 1
+        fixture.guard.calls().issue == 1
     })
     .await;
     let refused = tenants.tenant(tenant(2)).await.map(|_| ());
     assert!(retry(refused).contains("busy"));
-    stage.guard.set_all(GuardMode::Ok);
+    fixture.guard.set_all(GuardMode::Ok);
     creating.await.unwrap().unwrap();
     tenants.tenant(tenant(2)).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_reader_of_events_keeps_its_tenant_loaded() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(1));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(1));
     let first = tenants.tenant(tenant(1)).await.unwrap();
     let events = first.subscribe(0).await.unwrap();
     assert!(retry(tenants.tenant(tenant(2)).await.map(|_| ())).contains("busy"));
@@ -104,23 +104,23 @@ async fn a_reader_of_events_keeps_its_tenant_loaded() {
 
 #[tokio::test]
 async fn an_idle_tenant_is_unloaded_given_back_and_loaded_again_by_the_next_call() {
-    let stage = Stage::new();
+    let fixture = DurableFixture::new();
     let brief = TenantLimits {
         idle_after: Duration::from_millis(20),
         ..TenantLimits::default()
     };
-    let tenants = tenants(&stage, brief);
+    let tenants = tenants(&fixture, brief);
     let handle = tenants.tenant(tenant(1)).await.unwrap();
     let grant = create(&handle).await;
     until("the tenant is unloaded", async || tenants.loaded() == 0).await;
     assert_lives(&handle, &grant).await;
-    assert_eq!(stage.journal.take_overs(), 2);
+    assert_eq!(fixture.journal.take_overs(), 2);
 }
 
 #[tokio::test]
 async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(1));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(1));
     let work = (1..=4).map(|n| {
         let tenants = tenants.clone();
         tokio::spawn(async move {
@@ -152,8 +152,8 @@ async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
 
 #[tokio::test]
 async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(2));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(2));
     let first = tenants.tenant(tenant(1)).await.unwrap();
     let second = tenants.tenant(tenant(2)).await.unwrap();
     let grant = create(&first).await;
@@ -165,8 +165,8 @@ async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
 
 #[tokio::test]
 async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade() {
-    let stage = Stage::new();
-    let (owner, others) = (tenants(&stage, limits(2)), tenants(&stage, limits(2)));
+    let fixture = DurableFixture::new();
+    let (owner, others) = (tenants(&fixture, limits(2)), tenants(&fixture, limits(2)));
     let had = owner.tenant(tenant(1)).await.unwrap();
     let refused = others.tenant(tenant(1)).await.map(|_| ());
     assert!(
@@ -185,22 +185,22 @@ async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade(
 
 #[tokio::test]
 async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
-    let stage = Stage::new();
-    let tenants = tenants(&stage, limits(10));
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(10));
     let handle = tenants.tenant(tenant(1)).await.unwrap();
     let grant = create(&handle).await;
     tenants.shutdown().await;
     assert_eq!(tenants.loaded(), 0);
     retry(handle.validate(&*grant.token).await);
     retry(tenants.tenant(tenant(2)).await.map(|_| ()));
-    let others = self::tenants(&stage, limits(10));
+    let others = self::tenants(&fixture, limits(10));
     assert_lives(&others.tenant(tenant(1)).await.unwrap(), &grant).await;
 }
 
 #[tokio::test]
 async fn a_limit_of_no_tenants_is_refused() {
-    let stage = Stage::new();
-    let refused = Tenants::new(stage.options.clone(), stage.shared_journal(), limits(0));
+    let fixture = DurableFixture::new();
+    let refused = Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits(0));
     let error = refused.err().unwrap();
     assert_eq!(error.to_string(), "max_loaded (0) must be at least 1");
 }

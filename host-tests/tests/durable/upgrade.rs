@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableHost, TenantId};
 use clawdb_session_host::{Change, Grant, SessionEngine};
-use clawdb_session_testkit::scene::{AGENT, engine, request};
+use clawdb_session_testkit::fixture::{AGENT, engine, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
-use crate::journal::Mood;
-use crate::stage::{Stage, assert_dead, assert_lives, create, keyed, retry, until};
+use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, keyed, retry, until};
+use crate::journal::JournalMode;
 
 fn agent(n: usize) -> String {
     format!("0a9e0000-0000-4000-8000-{n:012x}")
@@ -27,10 +27,10 @@ const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_build() {
-    let mut stage = Stage::new();
-    stage.options.config = keyed(3);
+    let mut fixture = DurableFixture::new();
+    fixture.options.config = keyed(3);
     let tenant = TenantId::default();
-    let journal = stage.shared_journal();
+    let journal = fixture.shared_journal();
     let records = FORMAT_1.lines().map(|line| {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         Change {
@@ -47,7 +47,7 @@ async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_bu
         .unwrap();
     writer.release().await.unwrap();
 
-    let options = stage.options.clone();
+    let options = fixture.options.clone();
     let host = DurableHost::start(options, journal.clone(), tenant)
         .await
         .unwrap();
@@ -70,7 +70,7 @@ async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_bu
         assert_eq!(record["format"], 2, "{}", change.key);
     }
     writer.release().await.unwrap();
-    let host = DurableHost::start(stage.options.clone(), journal, tenant)
+    let host = DurableHost::start(fixture.options.clone(), journal, tenant)
         .await
         .unwrap();
     assert_lives(&host, &grant).await;
@@ -78,9 +78,9 @@ async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_bu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
-    let stage = Stage::new();
-    let host = stage.host().await;
-    let builds = [next(), stage.options.engine.clone()];
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let builds = [next(), fixture.options.engine.clone()];
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..16)
         .map(|n| {
@@ -116,7 +116,10 @@ async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
     }
     stop.store(true, Ordering::SeqCst);
     let outcome = join_all(workers).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     for outcome in outcome {
         let (live, dead) = outcome.unwrap();
         for grant in &live {
@@ -130,29 +133,35 @@ async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
 
 #[tokio::test]
 async fn what_happens_after_an_upgrade_is_durable_too() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let before = create(&host).await;
     host.upgrade(engine().clone()).await.unwrap();
     let after = create(&host).await;
     host.revoke(&*before.session.id).await.unwrap();
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &before).await;
     assert_lives(&next, &after).await;
 }
 
 #[tokio::test]
 async fn an_upgrade_takes_along_what_is_not_durable_yet() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let revoked = create(&host).await;
-    stage.journal.set(Mood::Away);
+    fixture.journal.set(JournalMode::Unavailable);
     retry(host.revoke(&*revoked.session.id).await);
     retry(host.create(request(AGENT)).await);
     host.upgrade(engine().clone()).await.unwrap();
-    stage.journal.set(Mood::Well);
+    fixture.journal.set(JournalMode::Ok);
     let later = create(&host).await;
-    let next = stage.host_on(stage.journal.seizing()).await.unwrap();
+    let next = fixture
+        .host_on(fixture.journal.ignoring_leases())
+        .await
+        .unwrap();
     assert_dead(&next, &revoked).await;
     assert_lives(&next, &later).await;
     assert_eq!(next.active_count().await, Ok(2));
@@ -160,8 +169,8 @@ async fn an_upgrade_takes_along_what_is_not_durable_yet() {
 
 #[tokio::test]
 async fn bytes_that_are_no_component_upgrade_nothing() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let grant = create(&host).await;
     assert!(SessionEngine::from_bytes(b"no component").is_err());
     assert_lives(&host, &grant).await;
@@ -169,17 +178,17 @@ async fn bytes_that_are_no_component_upgrade_nothing() {
 
 #[tokio::test]
 async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_goes_on() {
-    let mut stage = Stage::new();
-    stage.options.drain = Duration::from_millis(20);
-    let host = stage.host().await;
+    let mut fixture = DurableFixture::new();
+    fixture.options.drain = Duration::from_millis(20);
+    let host = fixture.host().await;
     let grant = create(&host).await;
-    stage.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let creating = tokio::spawn({
         let host = host.clone();
         async move { host.create(request(AGENT)).await }
     });
     until("the guard is asked", async || {
-        stage.guard.calls().issue == 2
+        fixture.guard.calls().issue == 2
     })
     .await;
     let answer = host.upgrade(engine().clone()).await;
@@ -188,7 +197,7 @@ async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_
         "{answer:?}"
     );
     assert_lives(&host, &grant).await;
-    stage.guard.set_all(GuardMode::Ok);
+    fixture.guard.set_all(GuardMode::Ok);
     let late = creating.await.unwrap().unwrap();
     assert_lives(&host, &late).await;
     assert_eq!(host.metrics().upgrades, 0);
@@ -196,8 +205,8 @@ async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_
 
 #[tokio::test]
 async fn one_upgrade_goes_on_at_a_time() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let (first, second) = tokio::join!(
         host.upgrade(engine().clone()),
         host.upgrade(engine().clone())
@@ -213,8 +222,8 @@ async fn one_upgrade_goes_on_at_a_time() {
 
 #[tokio::test]
 async fn the_events_go_on_in_the_new_instance() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     let mut events = host.subscribe(0).await.unwrap();
     create(&host).await;
     let (run, last) = (events.run(), events.next().await.unwrap().sequence);
@@ -232,8 +241,8 @@ async fn the_events_go_on_in_the_new_instance() {
 
 #[tokio::test]
 async fn a_host_that_is_shut_down_is_not_upgraded() {
-    let stage = Stage::new();
-    let host = stage.host().await;
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
     host.shutdown().await;
     retry(host.upgrade(engine().clone()).await);
 }

@@ -10,13 +10,13 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::service::{ADMIN_KEY, Setting, TestService, answer, until, worker};
-use crate::trouble::until_issued;
+use crate::failures::until_issued;
+use crate::service::{ADMIN_KEY, ServiceSetup, TestService, answer, until, worker};
 
 pub async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
-    TestService::with(Setting {
+    TestService::with(ServiceSetup {
         serve,
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await
 }

@@ -15,17 +15,17 @@ use reqwest::{Client, Method};
 use serde_json::json;
 
 use crate::program::{Program, start, with_key};
-use crate::service::{ADMIN_KEY, Answer, TestService, answer, engine, keyed, text, until, worker};
+use crate::service::{ADMIN_KEY, Reply, TestService, answer, engine, keyed, text, until, worker};
 
 const DAY: Duration = Duration::from_hours(24);
 const DAMAGED: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER: &str = "22222222-2222-4222-8222-222222222222";
 
-async fn accept(service: &TestService) -> Answer {
+async fn accept(service: &TestService) -> Reply {
     answer(service.admin(Method::POST, "/v1/clock/accept")).await
 }
 
-async fn health(service: &TestService) -> Answer {
+async fn health(service: &TestService) -> Reply {
     answer(service.request(Method::GET, "/healthz")).await
 }
 

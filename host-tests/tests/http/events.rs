@@ -9,24 +9,24 @@ use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::service::{AGENT, Setting, TestService, answer, keyed, members, text, worker};
+use crate::service::{AGENT, ServiceSetup, TestService, answer, keyed, members, text, worker};
 
 /// A reader of server-sent events.
-struct Reader {
+struct EventReader {
     response: Response,
     read: String,
 }
 
 /// One of them.
 #[derive(Debug, PartialEq)]
-struct Sent {
+struct ReceivedEvent {
     id: Option<String>,
     /// What it is, where that is said.
     name: Option<String>,
     data: Value,
 }
 
-impl Sent {
+impl ReceivedEvent {
     /// The run and the sequence number.
     fn id(&self) -> (&str, u64) {
         let (run, sequence) = self.id.as_deref().unwrap().split_once('-').unwrap();
@@ -48,7 +48,7 @@ impl Sent {
     }
 }
 
-impl Reader {
+impl EventReader {
     async fn open(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -61,7 +61,7 @@ impl Reader {
 
     /// One that comes back with the id of its last event.
     async fn after(service: &TestService, id: &str) -> Self {
-        Self::open(comes_back(service, id)).await
+        Self::open(reconnect(service, id)).await
     }
 
     async fn since(service: &TestService, since: u64) -> Self {
@@ -69,12 +69,12 @@ impl Reader {
     }
 
     /// The next one; none at the end of the stream.
-    async fn next(&mut self) -> Option<Sent> {
+    async fn next(&mut self) -> Option<ReceivedEvent> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.read_one());
         next.await.expect("an event, or the end")
     }
 
-    async fn read_one(&mut self) -> Option<Sent> {
+    async fn read_one(&mut self) -> Option<ReceivedEvent> {
         loop {
             while let Some((block, rest)) = self.read.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -85,7 +85,7 @@ impl Reader {
                 };
                 // A comment keeps the connection alive, and is no event.
                 if let Some(data) = field("data:") {
-                    return Some(Sent {
+                    return Some(ReceivedEvent {
                         id: field("id:"),
                         name: field("event:"),
                         data: serde_json::from_str(&data).unwrap(),
@@ -97,7 +97,7 @@ impl Reader {
         }
     }
 
-    async fn sent(&mut self) -> Sent {
+    async fn sent(&mut self) -> ReceivedEvent {
         self.next().await.expect("the stream goes on")
     }
 
@@ -108,7 +108,7 @@ impl Reader {
     }
 }
 
-fn comes_back(service: &TestService, id: &str) -> RequestBuilder {
+fn reconnect(service: &TestService, id: &str) -> RequestBuilder {
     let request = service.admin(Method::GET, "/v1/events");
     request.header("Last-Event-ID", id)
 }
@@ -116,7 +116,7 @@ fn comes_back(service: &TestService, id: &str) -> RequestBuilder {
 #[tokio::test]
 async fn events_come_as_they_happen_each_under_its_number() {
     let service = TestService::new().await;
-    let mut reader = Reader::open(service.admin(Method::GET, "/v1/events")).await;
+    let mut reader = EventReader::open(service.admin(Method::GET, "/v1/events")).await;
     let grant = service.session().await;
     let id = text(&grant["session_id"]);
     let first = reader.sent().await;
@@ -146,13 +146,13 @@ async fn a_reader_that_comes_back_goes_on_where_it_was() {
     for _ in 0..4 {
         service.session().await;
     }
-    let mut first = Reader::since(&service, 1).await;
+    let mut first = EventReader::since(&service, 1).await;
     let second = first.sent().await;
     assert_eq!(second.id().1, 2);
     drop(first);
     let again = service.admin(Method::GET, "/v1/events?since=1");
     let again = again.header("Last-Event-ID", second.id.as_deref().unwrap());
-    let mut again = Reader::open(again).await;
+    let mut again = EventReader::open(again).await;
     for sequence in [3, 4] {
         let sent = again.sent().await;
         assert_eq!(sent.id(), (second.id().0, sequence));
@@ -166,7 +166,7 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
     service.session().await;
     service.session().await;
     let empty = service.admin(Method::GET, "/v1/events?since=1");
-    let mut empty = Reader::open(empty.header("Last-Event-ID", "")).await;
+    let mut empty = EventReader::open(empty.header("Last-Event-ID", "")).await;
     let second = empty.sent().await;
     assert_eq!(second.id().1, 2);
     let run = second.id().0;
@@ -188,14 +188,14 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
         "000000000000000G-1",
         "ABCDEFABCDEFABCD-1",
     ] {
-        let refused = answer(comes_back(&service, nonsense)).await;
+        let refused = answer(reconnect(&service, nonsense)).await;
         let message = refused.assert_refused(400, "invalid_argument");
         assert!(
             message.starts_with("last-event-id"),
             "{nonsense}: {message}"
         );
     }
-    let twice = comes_back(&service, second.id.as_deref().unwrap());
+    let twice = reconnect(&service, second.id.as_deref().unwrap());
     let twice = twice.header("Last-Event-ID", second.id.as_deref().unwrap());
     answer(twice).await.assert_refused(400, "bad_request");
 }
@@ -204,14 +204,14 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
 async fn a_reader_with_an_id_of_before_runs_is_told_that_events_may_be_missing() {
     let service = TestService::new().await;
     for id in ["0", "1", "17", "18446744073709551616", &"9".repeat(100)] {
-        let mut early = Reader::after(&service, id).await;
+        let mut early = EventReader::after(&service, id).await;
         early.sent().await.assert_gap(None);
     }
     for _ in 0..3 {
         service.session().await;
     }
     for id in ["0", "1", "3", "17", "18446744073709551616"] {
-        let mut late = Reader::after(&service, id).await;
+        let mut late = EventReader::after(&service, id).await;
         late.sent().await.assert_gap(None);
         for sequence in 1..=3 {
             let event = late.event().await;
@@ -228,7 +228,7 @@ async fn a_reader_with_an_id_of_before_runs_is_told_that_events_may_be_missing()
 async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
     let service = TestService::new().await;
     let foreign = "00000000deadbeef-2";
-    let mut early = Reader::after(&service, foreign).await;
+    let mut early = EventReader::after(&service, foreign).await;
     let gap = early.sent().await;
     gap.assert_gap(Some(foreign));
     assert_eq!(gap.data["run"], Value::Null, "there was no session yet");
@@ -236,7 +236,7 @@ async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
         service.session().await;
         assert_eq!(early.event().await["sequence"], sequence);
     }
-    let mut late = Reader::after(&service, foreign).await;
+    let mut late = EventReader::after(&service, foreign).await;
     let gap = late.sent().await;
     gap.assert_gap(Some(foreign));
     for sequence in 1..=3 {
@@ -246,12 +246,12 @@ async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
     }
     // An event of this run that was never there is of another history.
     let ahead = format!("{}-4", text(&gap.data["run"]));
-    let mut ahead_of_it = Reader::after(&service, &ahead).await;
+    let mut ahead_of_it = EventReader::after(&service, &ahead).await;
     ahead_of_it.sent().await.assert_gap(Some(&ahead));
     assert_eq!(ahead_of_it.event().await["sequence"], 1);
     // The newest one is not.
     let newest = format!("{}-3", text(&gap.data["run"]));
-    let mut at_the_end = Reader::after(&service, &newest).await;
+    let mut at_the_end = EventReader::after(&service, &newest).await;
     service.session().await;
     assert_eq!(at_the_end.event().await["sequence"], 4);
 }
@@ -259,7 +259,7 @@ async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
 #[tokio::test]
 async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() {
     let service = TestService::new().await;
-    let mut reader = Reader::since(&service, 0).await;
+    let mut reader = EventReader::since(&service, 0).await;
     service.session().await;
     service.session().await;
     let first = reader.sent().await;
@@ -273,7 +273,7 @@ async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() 
     assert_eq!((third.id().1, &third.data["missed"]), (3, &json!(0)));
     for (seen, left) in [(&first, 2), (&last, 3)] {
         let id = seen.id.as_deref().unwrap();
-        let mut again = Reader::after(&service, id).await;
+        let mut again = EventReader::after(&service, id).await;
         again.sent().await.assert_gap(Some(id));
         assert_eq!(again.sent().await.id().1, left);
     }
@@ -283,13 +283,13 @@ async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() 
 async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() {
     let journal = MemoryJournal::default();
     let on = |journal: &MemoryJournal| {
-        TestService::with(Setting {
+        TestService::with(ServiceSetup {
             journal: Arc::new(journal.clone()),
-            ..Setting::default()
+            ..ServiceSetup::default()
         })
     };
     let mut service = on(&journal).await;
-    let mut reader = Reader::since(&service, 0).await;
+    let mut reader = EventReader::since(&service, 0).await;
     for _ in 0..3 {
         service.session().await;
     }
@@ -301,8 +301,8 @@ async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() 
     service.ended().await;
 
     let service = on(&journal).await;
-    let mut had_all = Reader::after(&service, last.id.as_deref().unwrap()).await;
-    let mut had_one = Reader::after(&service, first.id.as_deref().unwrap()).await;
+    let mut had_all = EventReader::after(&service, last.id.as_deref().unwrap()).await;
+    let mut had_one = EventReader::after(&service, first.id.as_deref().unwrap()).await;
     service.session().await;
     let next = had_all.sent().await;
     assert_eq!(next.id(), (last.id().0, 4));
@@ -313,18 +313,18 @@ async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() 
 
 #[tokio::test]
 async fn a_reader_that_comes_too_late_is_told_what_it_missed() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         config: Config {
             event_capacity: Some(2),
             ..keyed()
         },
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     for _ in 0..5 {
         service.session().await;
     }
-    let event = Reader::since(&service, 1).await.event().await;
+    let event = EventReader::since(&service, 1).await.event().await;
     assert_eq!(
         (&event["sequence"], &event["missed"]),
         (&json!(4), &json!(2))
@@ -334,7 +334,7 @@ async fn a_reader_that_comes_too_late_is_told_what_it_missed() {
 #[tokio::test]
 async fn a_stream_goes_on_when_the_instance_is_replaced() {
     let service = TestService::new().await;
-    let mut reader = Reader::since(&service, 0).await;
+    let mut reader = EventReader::since(&service, 0).await;
     service.session().await;
     let first = reader.sent().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Trap);
@@ -353,7 +353,7 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
     assert_eq!(next.data["missed"], 0, "the gap stands for it");
 
     // A reader that reconnects by itself gets the same answer.
-    let mut other = Reader::after(&service, first.id.as_deref().unwrap()).await;
+    let mut other = EventReader::after(&service, first.id.as_deref().unwrap()).await;
     other.sent().await.assert_gap(first.id.as_deref());
     assert_eq!(other.sent().await, next);
 }
@@ -361,7 +361,7 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
 #[tokio::test]
 async fn a_stream_ends_with_the_service() {
     let mut service = TestService::new().await;
-    let mut reader = Reader::since(&service, 0).await;
+    let mut reader = EventReader::since(&service, 0).await;
     service.session().await;
     reader.event().await;
     service.stop();
@@ -372,7 +372,7 @@ async fn a_stream_ends_with_the_service() {
 #[tokio::test]
 async fn sessions_whose_time_is_over_end_without_being_called_for() {
     let service = TestService::new().await;
-    let mut reader = Reader::since(&service, 0).await;
+    let mut reader = EventReader::since(&service, 0).await;
     let grant = service.session().await;
     reader.event().await;
     service.clock.advance(Duration::from_mins(1));
@@ -389,7 +389,7 @@ async fn more_readers_than_there_may_be_are_refused() {
     let service = TestService::new().await;
     let mut readers = Vec::new();
     for _ in 0..64 {
-        readers.push(Reader::since(&service, 0).await);
+        readers.push(EventReader::since(&service, 0).await);
     }
     let refused = answer(service.admin(Method::GET, "/v1/events")).await;
     assert!(

@@ -7,16 +7,16 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::program::{Left, Program, path, start, with_key};
+use crate::program::{Program, ProgramOutput, path, start, with_key};
 use crate::service::ADMIN_KEY;
 
 const SECRET: &str = "CLAW_GUARD_JWT_SECRET";
 const PREVIOUS: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
 
 /// A journal in a folder of its own, and the files beside it.
-struct Place(tempfile::TempDir);
+struct JournalFolder(tempfile::TempDir);
 
-impl Place {
+impl JournalFolder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -36,7 +36,7 @@ async fn created(program: &Program) -> Value {
 
 /// Ends it, and gives the secrets to nobody.
 fn end(program: Program, secrets: &[&str]) {
-    let Left { code, out, err } = program.end(Signal::SIGTERM);
+    let ProgramOutput { code, out, err } = program.end(Signal::SIGTERM);
     assert_eq!(code, Some(0), "{err}");
     for secret in secrets {
         assert!(!err.contains(secret) && !out.contains(secret), "{out}{err}");
@@ -50,12 +50,12 @@ fn append(file: &Path, line: &str) {
 
 #[tokio::test]
 async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
-    let place = Place::new();
+    let folder = JournalFolder::new();
     let (current, previous) = (
-        place.beside("guard-key"),
-        place.beside("previous-guard-keys"),
+        folder.beside("guard-key"),
+        folder.beside("previous-guard-keys"),
     );
-    let program = start(place.serve());
+    let program = start(folder.serve());
     let first = created(&program).await;
     end(program, &[]);
 
@@ -68,7 +68,7 @@ async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
         append(&previous, "");
         fs::write(&current, &key).unwrap();
         keys.extend([old, key]);
-        let program = start(place.serve());
+        let program = start(folder.serve());
         for grant in &tokens {
             assert_eq!(program.me(grant).await, 200);
         }
@@ -78,7 +78,7 @@ async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
     }
 
     fs::remove_file(&previous).unwrap();
-    let program = start(place.serve());
+    let program = start(folder.serve());
     for (grant, status) in tokens.iter().zip([401, 401, 200]) {
         assert_eq!(program.me(grant).await, status);
     }
@@ -89,9 +89,9 @@ async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
     const OLDEST: &str = "the oldest secret, long enough for HS256";
     const OLD: &str = "the old secret, long enough for HS256, with , and ; in it";
     const NEW: &str = "the new secret, long enough for HS256 as well";
-    let place = Place::new();
+    let folder = JournalFolder::new();
     let serve = |secret: &str, previous: Option<&str>| {
-        let mut command = place.serve();
+        let mut command = folder.serve();
         command.env(SECRET, secret);
         if let Some(previous) = previous {
             command.env(PREVIOUS, previous);
@@ -123,16 +123,16 @@ async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
 #[tokio::test]
 async fn a_key_moves_from_beside_the_journal_to_the_environment() {
     const NEW: &str = "the new secret, long enough for HS256 as well";
-    let place = Place::new();
-    let program = start(place.serve());
+    let folder = JournalFolder::new();
+    let program = start(folder.serve());
     let grant = created(&program).await;
     end(program, &[]);
     fs::rename(
-        place.beside("guard-key"),
-        place.beside("previous-guard-keys"),
+        folder.beside("guard-key"),
+        folder.beside("previous-guard-keys"),
     )
     .unwrap();
-    let mut command = place.serve();
+    let mut command = folder.serve();
     command.env(SECRET, NEW);
     let program = start(command);
     assert_eq!(program.me(&grant).await, 200);
@@ -140,11 +140,11 @@ async fn a_key_moves_from_beside_the_journal_to_the_environment() {
 
 #[test]
 fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
-    let place = Place::new();
-    let file = place.beside("previous-guard-keys");
+    let folder = JournalFolder::new();
+    let file = folder.beside("previous-guard-keys");
     let refused = |previous: &str, in_file: &str, what: &[&str]| {
         fs::write(&file, in_file).unwrap();
-        let mut command = place.serve();
+        let mut command = folder.serve();
         let output = command
             .args(["--listen", "127.0.0.1:0"])
             .env(SECRET, "x".repeat(32))
@@ -173,7 +173,7 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
         &[PREVIOUS, "9 previous secrets", "at most 8"],
     );
     // One of the variable is not said to be from the file, nor the other way round.
-    let mut command = place.serve();
+    let mut command = folder.serve();
     fs::write(&file, "0d".repeat(32)).unwrap();
     let output = command
         .args(["--listen", "127.0.0.1:0"])

@@ -30,7 +30,7 @@ struct NextEvent {
 }
 
 /// What it has left when it ended.
-pub struct Left {
+pub struct ProgramOutput {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
@@ -103,7 +103,7 @@ impl Program {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    pub fn end(mut self, signal: Signal) -> Left {
+    pub fn end(mut self, signal: Signal) -> ProgramOutput {
         self.signal(signal);
         let begin = Instant::now();
         let code = loop {
@@ -116,7 +116,7 @@ impl Program {
         let (mut out, mut err) = (String::new(), String::new());
         self.out.read_to_string(&mut out).unwrap();
         self.err.read_to_string(&mut err).unwrap();
-        Left { code, out, err }
+        ProgramOutput { code, out, err }
     }
 
     pub async fn create(&self, key: &str) -> Value {

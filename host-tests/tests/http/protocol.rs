@@ -12,8 +12,8 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::bounds::with;
 use crate::connection::{admin, assert_refused, create, exchange, rest, send, status};
+use crate::failures::until_issued;
 use crate::service::{ADMIN_KEY, AGENT, NOBODY, TestService, answer, text, until, worker};
-use crate::trouble::until_issued;
 
 #[tokio::test]
 async fn a_head_takes_no_use_and_changes_nothing() {

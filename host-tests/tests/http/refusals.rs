@@ -6,7 +6,7 @@ use reqwest::header::AUTHORIZATION;
 use serde_json::{Value, json};
 
 use crate::service::{
-    ADMIN_KEY, AGENT, Answer, NOBODY, Setting, TestService, answer, keyed, text, worker,
+    ADMIN_KEY, AGENT, NOBODY, Reply, ServiceSetup, TestService, answer, keyed, text, worker,
 };
 
 /// All that only an admin may do.
@@ -221,7 +221,7 @@ async fn an_argument_that_is_not_accepted_is_named() {
 }
 
 /// A body that is JSON, and the answer to it.
-async fn sent(service: &TestService, path: &str, body: &str) -> Answer {
+async fn sent(service: &TestService, path: &str, body: &str) -> Reply {
     let request = service.admin(Method::POST, path);
     let request = request.header("Content-Type", "application/json");
     answer(request.body(body.to_owned())).await
@@ -461,13 +461,13 @@ async fn a_session_that_there_is_not_is_not_found() {
 
 #[tokio::test]
 async fn a_limit_that_is_reached_is_named() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         config: Config {
             max_sessions_per_agent: Some(1),
             max_depth: Some(0),
             ..keyed()
         },
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let grant = service.session().await;

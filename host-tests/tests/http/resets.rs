@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::bounds::with;
 use crate::connection::{admin, send};
-use crate::service::{AGENT, Setting, TestService, answer, text, until, worker};
+use crate::service::{AGENT, ServiceSetup, TestService, answer, text, until, worker};
 
 const WORKSPACE: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 
@@ -82,14 +82,14 @@ async fn requests_take_effect_though_their_clients_reset_before_the_workspace_is
 }
 
 /// A journal that does not give [`WORKSPACE`] away until it is released.
-struct Held {
+struct HoldingJournal {
     journal: Arc<MemoryJournal>,
     asked: Notify,
     released: Notify,
 }
 
 #[async_trait]
-impl Journal for Held {
+impl Journal for HoldingJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
         if tenant == TenantId::new(WORKSPACE) {
             self.asked.notify_one();
@@ -114,14 +114,14 @@ impl Journal for Held {
 #[tokio::test]
 async fn a_request_whose_client_has_reset_is_waited_for_at_the_end() {
     let journal = Arc::new(MemoryJournal::default());
-    let held = Arc::new(Held {
+    let held = Arc::new(HoldingJournal {
         journal: journal.clone(),
         asked: Notify::new(),
         released: Notify::new(),
     });
-    let mut service = TestService::with(Setting {
+    let mut service = TestService::with(ServiceSetup {
         journal: held.clone(),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let create = in_workspace("POST /v1/sessions", Some(&worker()));
@@ -137,9 +137,9 @@ async fn a_request_whose_client_has_reset_is_waited_for_at_the_end() {
     .await;
     held.released.notify_one();
     service.ended().await;
-    let next = TestService::with(Setting {
+    let next = TestService::with(ServiceSetup {
         journal,
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     assert_eq!(sessions(&next).await.len(), 1);

@@ -16,7 +16,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::program::{Program, program, start, with_key};
-use crate::service::{ADMIN_KEY, Answer, Setting, TestService, answer, text, until, worker};
+use crate::service::{ADMIN_KEY, Reply, ServiceSetup, TestService, answer, text, until, worker};
 
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 const SECOND: &str = "22222222-2222-4222-8222-222222222222";
@@ -24,9 +24,9 @@ const A: u8 = 0xaa;
 const B: u8 = 0xbb;
 
 /// A journal in a folder that goes with it.
-struct Place(tempfile::TempDir);
+struct JournalFolder(tempfile::TempDir);
 
-impl Place {
+impl JournalFolder {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -123,7 +123,7 @@ fn request(program: &Program, method: Method, path: &str, workspace: &str) -> Re
     request.header("X-Workspace-Id", workspace)
 }
 
-async fn try_create(program: &Program, workspace: &str) -> Answer {
+async fn try_create(program: &Program, workspace: &str) -> Reply {
     let request = request(program, Method::POST, "/v1/sessions", workspace);
     answer(request.header("X-Admin-Key", ADMIN_KEY).json(&worker())).await
 }
@@ -134,12 +134,12 @@ async fn create(program: &Program, workspace: &str) -> Value {
     created.body
 }
 
-async fn me(program: &Program, workspace: &str, grant: &Value) -> Answer {
+async fn me(program: &Program, workspace: &str, grant: &Value) -> Reply {
     let request = request(program, Method::GET, "/v1/sessions/me", workspace);
     answer(request.bearer_auth(text(&grant["token"]))).await
 }
 
-async fn health(program: &Program) -> Answer {
+async fn health(program: &Program) -> Reply {
     answer(request(program, Method::GET, "/healthz", NIL)).await
 }
 
@@ -166,17 +166,17 @@ async fn until_all_is_under_the_new_key(program: &Program) {
 }
 
 /// Two workspaces with a session each, under the key A.
-async fn two_workspaces(place: &Place) -> [(&'static str, Value); 2] {
-    let program = place.serve(A, &[]);
+async fn two_workspaces(folder: &JournalFolder) -> [(&'static str, Value); 2] {
+    let program = folder.serve(A, &[]);
     let grants = [
         (NIL, create(&program, NIL).await),
         (SECOND, create(&program, SECOND).await),
     ];
-    end_well(program);
+    stop_cleanly(program);
     grants
 }
 
-fn end_well(program: Program) -> String {
+fn stop_cleanly(program: Program) -> String {
     let left = program.end(Signal::SIGTERM);
     assert_eq!(left.code, Some(0), "{}", left.err);
     left.err
@@ -199,29 +199,29 @@ fn fails(output: &Output, with: &[&str]) {
 
 #[tokio::test]
 async fn r24_after_a_rotation_every_workspace_answers_under_the_new_key_alone() {
-    let place = Place::new();
-    let grants = two_workspaces(&place).await;
+    let folder = JournalFolder::new();
+    let grants = two_workspaces(&folder).await;
 
-    let program = place.serve(B, &[A]);
+    let program = folder.serve(B, &[A]);
     assert_eq!(health(&program).await.status, 200);
     until_all_is_under_the_new_key(&program).await;
     assert!(metric(&program, "clawdb_session_resealed_records").await >= 2);
-    let err = end_well(program);
+    let err = stop_cleanly(program);
     assert!(err.contains("may be dropped"), "{err}");
 
-    let program = place.serve(B, &[]);
+    let program = folder.serve(B, &[]);
     assert_all_answer(&program, &grants).await;
     assert_eq!(health(&program).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are_served() {
-    let place = Place::new();
-    let program = place.serve(A, &[]);
+    let folder = JournalFolder::new();
+    let program = folder.serve(A, &[]);
     let second = create(&program, SECOND).await;
-    end_well(program);
+    stop_cleanly(program);
 
-    let program = place.serve(B, &[]);
+    let program = folder.serve(B, &[]);
     let grant = create(&program, NIL).await;
     assert_eq!(me(&program, NIL, &grant).await.status, 200);
     let refused = try_create(&program, SECOND).await;
@@ -248,14 +248,14 @@ async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are
     let named = format!("clawdb_session_state_key_missing{{workspace=\"{SECOND}\"}} 2\n");
     let metrics = metrics(&program).await;
     assert!(metrics.contains(&named), "{metrics}");
-    let err = end_well(program);
+    let err = stop_cleanly(program);
     assert!(
         err.contains(&format!("{SECOND}: the host refuses all calls")),
         "{err}"
     );
 
     // Nothing was overwritten.
-    let program = place.serve(B, &[A]);
+    let program = folder.serve(B, &[A]);
     let grants = [(NIL, grant), (SECOND, second)];
     assert_all_answer(&program, &grants).await;
     assert_eq!(self::health(&program).await.status, 200);
@@ -263,11 +263,11 @@ async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are
 
 #[tokio::test]
 async fn a_missing_key_of_the_default_workspace_is_told_and_stops_no_other() {
-    let place = Place::new();
-    let program = place.serve(A, &[]);
+    let folder = JournalFolder::new();
+    let program = folder.serve(A, &[]);
     create(&program, NIL).await;
-    end_well(program);
-    let program = place.serve(B, &[]);
+    stop_cleanly(program);
+    let program = folder.serve(B, &[]);
     let health = health(&program).await;
     let message = health.assert_refused(503, "state_key_missing");
     assert!(message.contains(NIL), "{message}");
@@ -279,10 +279,10 @@ async fn a_missing_key_of_the_default_workspace_is_told_and_stops_no_other() {
 
 #[tokio::test]
 async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
-    let place = Place::new();
-    let grants = two_workspaces(&place).await;
-    let before = place.times().await;
-    let rekeyed = place.rekey(B, &[A]).output().unwrap();
+    let folder = JournalFolder::new();
+    let grants = two_workspaces(&folder).await;
+    let before = folder.times().await;
+    let rekeyed = folder.rekey(B, &[A]).output().unwrap();
     assert!(rekeyed.status.success(), "{rekeyed:?}");
     let said = String::from_utf8_lossy(&rekeyed.stdout);
     assert!(
@@ -291,23 +291,23 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
     );
     let err = String::from_utf8_lossy(&rekeyed.stderr);
     assert!(!err.contains("may be dropped"), "it is told once: {err}");
-    let after = place.times().await;
+    let after = folder.times().await;
     assert_eq!(before.len(), 4);
     assert!(before.keys().eq(after.keys()));
     // The time of a record is the latest of its workspace, and never that of this machine.
     let latest = |times: &BTreeMap<(String, String), u64>| times.values().max().copied();
     assert_eq!(latest(&before), latest(&after));
     // Once more there is nothing to do.
-    let again = place.rekey(B, &[]).output().unwrap();
+    let again = folder.rekey(B, &[]).output().unwrap();
     assert!(again.status.success(), "{again:?}");
 
-    let program = place.serve(B, &[]);
+    let program = folder.serve(B, &[]);
     assert_all_answer(&program, &grants).await;
 }
 
 /// Runs `rekey`, and kills it so long after it has begun to reseal.
-fn kill_rekey(place: &Place, after: Duration) {
-    let mut command = place.rekey(B, &[A]);
+fn kill_rekey(folder: &JournalFolder, after: Duration) {
+    let mut command = folder.rekey(B, &[A]);
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut first = String::new();
@@ -321,20 +321,20 @@ fn kill_rekey(place: &Place, after: Duration) {
 
 #[tokio::test]
 async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
-    let place = Place::new();
-    let program = place.serve(A, &[]);
+    let folder = JournalFolder::new();
+    let program = folder.serve(A, &[]);
     let mut grants = Vec::new();
     for number in 0..12 {
         let workspace = uuid::Uuid::from_u128(number + 1).to_string();
         let grant = create(&program, &workspace).await;
         grants.push((workspace, grant));
     }
-    end_well(program);
+    stop_cleanly(program);
     // Killed later each time, until some records are under the new key and some are not.
     let mut after = Duration::from_millis(20);
     loop {
-        kill_rekey(&place, after);
-        let (old, new) = place.records_under(A, B).await;
+        kill_rekey(&folder, after);
+        let (old, new) = folder.records_under(A, B).await;
         assert!(
             old > 0,
             "all was resealed before it was killed after {after:?}"
@@ -344,10 +344,10 @@ async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
         }
         after = after * 3 / 2;
     }
-    let finished = place.rekey(B, &[A]).output().unwrap();
+    let finished = folder.rekey(B, &[A]).output().unwrap();
     assert!(finished.status.success(), "{finished:?}");
-    assert_eq!(place.records_under(A, B).await.0, 0);
-    let program = place.serve(B, &[]);
+    assert_eq!(folder.records_under(A, B).await.0, 0);
+    let program = folder.serve(B, &[]);
     for (workspace, grant) in &grants {
         assert_eq!(me(&program, workspace, grant).await.status, 200);
     }
@@ -355,16 +355,16 @@ async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
 
 #[tokio::test]
 async fn rekey_names_a_workspace_with_a_damaged_record_and_does_not_say_that_all_is_well() {
-    let place = Place::new();
-    let [(_, grant), _] = two_workspaces(&place).await;
-    place.damage(SECOND).await;
-    let rekeyed = place.rekey(B, &[A]).output().unwrap();
+    let folder = JournalFolder::new();
+    let [(_, grant), _] = two_workspaces(&folder).await;
+    folder.damage(SECOND).await;
+    let rekeyed = folder.rekey(B, &[A]).output().unwrap();
     let reason = format!("1 records of {SECOND} are damaged, whatever the key");
     fails(&rekeyed, &[&reason, "restore", "keep that key"]);
     let err = String::from_utf8_lossy(&rekeyed.stderr);
     assert!(!err.contains("may be dropped"), "{err}");
 
-    let program = place.serve(B, &[]);
+    let program = folder.serve(B, &[]);
     assert_all_answer(&program, &[(NIL, grant)]).await;
     until("the damaged record is counted", async || {
         metric(&program, "clawdb_session_damaged_records").await == 1
@@ -390,43 +390,43 @@ fn rekey_tells_of_the_keys_that_it_uses_and_in_which_order_several_hosts_get_the
 
 #[tokio::test]
 async fn rekey_says_what_is_in_its_way() {
-    let place = Place::new();
+    let folder = JournalFolder::new();
     fails(
-        &place.rekey(B, &[A]).output().unwrap(),
+        &folder.rekey(B, &[A]).output().unwrap(),
         &["sessions.redb", "no such file"],
     );
-    assert!(!place.file().exists(), "it makes none");
+    assert!(!folder.file().exists(), "it makes none");
     let neither = program("rekey").output().unwrap();
     fails(&neither, &["--journal", "--nats"]);
 
-    let program = place.serve(A, &[]);
+    let program = folder.serve(A, &[]);
     let grant = create(&program, SECOND).await;
-    let in_use = place.rekey(B, &[A]).output().unwrap();
+    let in_use = folder.rekey(B, &[A]).output().unwrap();
     fails(
         &in_use,
         &["sessions.redb is open in another process", "run this again"],
     );
-    end_well(program);
+    stop_cleanly(program);
 
-    let missing = place.rekey(B, &[]).output().unwrap();
+    let missing = folder.rekey(B, &[]).output().unwrap();
     let reason = "no state key that was given opens";
     fails(&missing, &[SECOND, reason]);
     let err = String::from_utf8_lossy(&missing.stderr);
     assert_eq!(err.matches(reason).count(), 1, "{err}");
-    let program = place.serve(A, &[]);
+    let program = folder.serve(A, &[]);
     assert_all_answer(&program, &[(SECOND, grant)]).await;
 }
 
 #[tokio::test]
 async fn another_key_in_the_file_beside_the_journal_than_in_the_environment_is_told() {
-    let place = Place::new();
-    let file = place.file();
+    let folder = JournalFolder::new();
+    let file = folder.file();
     let program = start(with_key(&["--journal", path(&file)]));
     let grant = create(&program, NIL).await;
-    end_well(program);
+    stop_cleanly(program);
     let key = file.with_extension("redb.state-key");
     let old = std::fs::read_to_string(&key).unwrap();
-    let mut command = place.rekey(B, &[]);
+    let mut command = folder.rekey(B, &[]);
     command.env("CLAWDB_SESSION_PREVIOUS_STATE_KEYS", old.trim());
     let rekeyed = command.output().unwrap();
     assert!(rekeyed.status.success(), "{rekeyed:?}");
@@ -438,14 +438,14 @@ async fn another_key_in_the_file_beside_the_journal_than_in_the_environment_is_t
     std::fs::write(&key, format!("{B:02x}").repeat(32)).unwrap();
     let program = start(with_key(&["--journal", path(&file)]));
     assert_all_answer(&program, &[(NIL, grant)]).await;
-    assert!(!end_well(program).contains("holds another key"));
+    assert!(!stop_cleanly(program).contains("holds another key"));
 }
 
 #[tokio::test]
 async fn a_service_without_a_rotation_says_nothing_of_it() {
     let program = start(with_key(&[]));
     assert_eq!(health(&program).await.body, json!({ "status": "ok" }));
-    let err = end_well(program);
+    let err = stop_cleanly(program);
     assert!(!err.contains("state key"), "{err}");
 }
 
@@ -477,11 +477,11 @@ async fn a_service_that_is_not_ready_for_two_reasons_tells_both() {
 }
 
 async fn keyed_service(journal: &MemoryJournal, key: u8) -> TestService {
-    let mut setting = Setting {
+    let mut setup = ServiceSetup {
         journal: Arc::new(journal.clone()),
         patience: Duration::from_millis(50),
-        ..Setting::default()
+        ..ServiceSetup::default()
     };
-    setting.config.state_key = Some(vec![key; 32]);
-    TestService::with(setting).await
+    setup.config.state_key = Some(vec![key; 32]);
+    TestService::with(setup).await
 }

@@ -1,4 +1,4 @@
-//! What a test plays on: the service on a free port, with a clock and a guard under control.
+//! The fixture of the tests: the service on a free port, with a clock and a guard under control.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -22,7 +22,7 @@ pub const OTHER_AGENT: &str = "0a9e0000-0000-4000-8000-000000000002";
 pub const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 
 /// What a test wants otherwise.
-pub struct Setting {
+pub struct ServiceSetup {
     pub journal: Arc<dyn Journal>,
     pub config: Config,
     pub serve: fn(ServeOptions) -> ServeOptions,
@@ -33,7 +33,7 @@ pub struct Setting {
     pub guard_deadline: Option<Duration>,
 }
 
-impl Default for Setting {
+impl Default for ServiceSetup {
     fn default() -> Self {
         Self {
             journal: Arc::new(MemoryJournal::default()),
@@ -59,7 +59,7 @@ pub struct TestService {
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Reply {
     pub status: StatusCode,
     pub headers: reqwest::header::HeaderMap,
     pub body: Value,
@@ -67,34 +67,34 @@ pub struct Answer {
 
 impl TestService {
     pub async fn new() -> Self {
-        Self::with(Setting::default()).await
+        Self::with(ServiceSetup::default()).await
     }
 
-    pub async fn with(setting: Setting) -> Self {
+    pub async fn with(setup: ServiceSetup) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
-        let guard = Arc::new(ControlledGuard::new((setting.tokens)(tokens)));
+        let guard = Arc::new(ControlledGuard::new((setup.tokens)(tokens)));
         let host = HostOptions {
             clock: clock.clone(),
-            guard_deadline: setting.guard_deadline,
+            guard_deadline: setup.guard_deadline,
             ..HostOptions::with_shared_guard(guard.clone())
         };
         let options = DurableOptions {
-            patience: setting.patience,
+            patience: setup.patience,
             drain: Duration::from_secs(2),
             tick: Duration::from_millis(10),
             report: Some(Arc::new(|tenant, text| {
                 eprintln!("{tenant}: the host {text}");
             })),
-            ..DurableOptions::new(engine().clone(), host, setting.config)
+            ..DurableOptions::new(engine().clone(), host, setup.config)
         };
-        let tenants = Tenants::new(options, setting.journal, TenantLimits::default()).unwrap();
+        let tenants = Tenants::new(options, setup.journal, TenantLimits::default()).unwrap();
         let key = AdminKey::new(ADMIN_KEY).unwrap();
         let options = ServeOptions {
             housekeeping: Duration::from_millis(20),
             ..ServeOptions::new(key, guard.clone())
         };
-        let options = (setting.serve)(options);
+        let options = (setup.serve)(options);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -136,7 +136,7 @@ impl TestService {
         self.request(method, path).header("X-Admin-Key", ADMIN_KEY)
     }
 
-    pub async fn create(&self, body: &Value) -> Answer {
+    pub async fn create(&self, body: &Value) -> Reply {
         answer(self.admin(Method::POST, "/v1/sessions").json(body)).await
     }
 
@@ -147,7 +147,7 @@ impl TestService {
         created.body
     }
 
-    pub async fn me(&self, token: &Value) -> Answer {
+    pub async fn me(&self, token: &Value) -> Reply {
         answer(
             self.request(Method::GET, "/v1/sessions/me")
                 .bearer_auth(text(token)),
@@ -172,7 +172,7 @@ impl TestService {
     }
 }
 
-impl Answer {
+impl Reply {
     /// A refusal with this status and name: exactly the two members, the message for people.
     pub fn assert_refused(&self, status: u16, error: &str) -> &str {
         assert_eq!(
@@ -191,15 +191,15 @@ impl Answer {
     }
 }
 
-pub async fn answer(request: RequestBuilder) -> Answer {
+pub async fn answer(request: RequestBuilder) -> Reply {
     read(request.send().await.unwrap()).await
 }
 
-pub async fn read(response: Response) -> Answer {
+pub async fn read(response: Response) -> Reply {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.text().await.unwrap();
     let body = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status}, not JSON: {body}"));
-    Answer {
+    Reply {
         status,
         headers,
         body,

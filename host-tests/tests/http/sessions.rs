@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::service::{
-    AGENT, Answer, NOBODY, OTHER_AGENT, TestService, answer, members, text, worker,
+    AGENT, NOBODY, OTHER_AGENT, Reply, TestService, answer, members, text, worker,
 };
 
 const GRANT: [&str; 6] = [
@@ -22,14 +22,14 @@ const GRANT: [&str; 6] = [
     "token",
 ];
 
-fn assert_grant(answer: &Answer, status: u16) {
+fn assert_grant(answer: &Reply, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(members(&answer.body), GRANT);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
 
-async fn post(service: &TestService, path: &str, body: &Value) -> Answer {
+async fn post(service: &TestService, path: &str, body: &Value) -> Reply {
     answer(service.admin(Method::POST, path).json(body)).await
 }
 
@@ -337,7 +337,7 @@ async fn a_kill_switch_ends_what_its_filter_names() {
     );
 }
 
-async fn post_filter(service: &TestService, filter: Value) -> Answer {
+async fn post_filter(service: &TestService, filter: Value) -> Reply {
     post(service, "/v1/revoke-all", &json!({ "filter": filter })).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Setting, TestService, answer, text, worker};
+use crate::service::{ServiceSetup, TestService, answer, text, worker};
 
 /// What the documentation allows: how many scopes, and of how many bytes each.
 const DOCUMENTED: [(usize, usize); 3] = [(128, 44), (23, 256), (128, 256)];
@@ -41,9 +41,9 @@ async fn all_documented_scopes_can_be_had_and_the_token_has_at_most_400_bytes() 
 
 #[tokio::test]
 async fn full_claims_that_do_not_fit_are_forbidden_with_the_cause() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(guard.with_full_claims()),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     service.session().await;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::service::{AGENT, Answer, TestService, answer, text, worker};
+use crate::service::{AGENT, Reply, TestService, answer, text, worker};
 
 const HEADER: &str = "X-Workspace-Id";
 const WORKSPACE: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
@@ -19,7 +19,7 @@ async fn create_in(service: &TestService, workspace: Uuid) -> Value {
     created.body
 }
 
-async fn me_in(service: &TestService, workspace: Uuid, token: &str) -> Answer {
+async fn me_in(service: &TestService, workspace: Uuid, token: &str) -> Reply {
     let request = service
         .request(Method::GET, "/v1/sessions/me")
         .bearer_auth(token);

@@ -159,15 +159,15 @@ async fn a_path_where_no_journal_can_be_is_refused_by_its_reason() {
         ("file/journal", "is not a directory"),
         ("/dev/null", "is not a regular file"),
     ] {
-        let place = path.join(name);
-        let checked = RedbJournal::check(&place).unwrap_err();
+        let factory = path.join(name);
+        let checked = RedbJournal::check(&factory).unwrap_err();
         assert!(
             matches!(checked, JournalError::Misconfigured(_)),
             "{checked}"
         );
         let said = checked.to_string();
         assert!(said.contains(reason) && said.contains(name), "{said}");
-        assert_eq!(RedbJournal::open(&place).await.err(), Some(checked));
+        assert_eq!(RedbJournal::open(&factory).await.err(), Some(checked));
     }
     assert_eq!(RedbJournal::check(folder.file()), Ok(()));
     assert!(!folder.file().exists(), "to check makes nothing");

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clawdb_session_durable::{Journal, JournalError, MemoryJournal};
 
-use crate::suite::{Place, every_journal, read, record, take_over, tenant};
+use crate::suite::{JournalFactory, every_journal, read, record, take_over, tenant};
 
 /// Long enough to look at a lease, and short enough to wait for its end.
 const LEASE: Duration = Duration::from_millis(300);
 
-impl Place for MemoryJournal {
+impl JournalFactory for MemoryJournal {
     async fn open(&self) -> Box<dyn Journal> {
         Box::new(self.clone())
     }

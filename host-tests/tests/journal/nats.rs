@@ -6,9 +6,9 @@ use clawdb_session_durable::Journal;
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_testkit::nats_server::NatsServer;
 
-use crate::suite::{Place, every_journal};
+use crate::suite::{JournalFactory, every_journal};
 
-impl Place for NatsServer {
+impl JournalFactory for NatsServer {
     async fn open(&self) -> Box<dyn Journal> {
         let options = NatsOptions {
             // A tenant that nobody gave back is taken over as soon as this has run out.

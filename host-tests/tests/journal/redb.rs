@@ -7,7 +7,7 @@ use clawdb_session_durable::{Journal, JournalError};
 use clawdb_session_journal_redb::RedbJournal;
 use futures::future::join_all;
 
-use crate::suite::{Place, every_journal, kept, record, take_over, tenant};
+use crate::suite::{JournalFactory, every_journal, record, stored_records, take_over, tenant};
 
 pub struct Folder(pub tempfile::TempDir);
 
@@ -22,7 +22,7 @@ impl Folder {
     }
 }
 
-impl Place for Folder {
+impl JournalFactory for Folder {
     async fn open(&self) -> Box<dyn Journal> {
         Box::new(open(&self.file()).await)
     }
@@ -114,5 +114,5 @@ async fn of_many_who_take_over_at_once_one_may_append() {
     }
     assert_eq!(appended, 1);
     drop((writers, journal));
-    assert_eq!(kept(&folder, tenant(1)).await, changes);
+    assert_eq!(stored_records(&folder, tenant(1)).await, changes);
 }

@@ -1,8 +1,8 @@
 //! What every journal promises (`journal.rs`), in code: a function for each promise, and
 //! `every_journal!`, which makes a test of each for one kind of journal.
 //!
-//! For another kind, implement [`Place`] for what makes its journals, and write
-//! `every_journal! { MyPlace::new() }` in a module of its own, where `new` is an `async fn`. Leases that
+//! For another kind, implement [`JournalFactory`] for what makes its journals, and write
+//! `every_journal! { MyFactory::new() }` in a module of its own, where `new` is an `async fn`. Leases that
 //! run out by themselves are to be short: some are waited for. A new promise is a function here and a
 //! line in the macro.
 
@@ -12,23 +12,23 @@ use futures::future::join_all;
 use uuid::Uuid;
 
 /// A kind of journal.
-pub trait Place: Sync {
+pub trait JournalFactory: Sync {
     /// The journal of one machine. Another call is another machine, or the same after a restart.
     fn open(&self) -> impl Future<Output = Box<dyn Journal>> + Send;
 }
 
-/// A test of each promise, with a fresh [`Place`] from the expression. An attribute before that is
+/// A test of each promise, with a fresh [`JournalFactory`] from the expression. An attribute before that is
 /// an attribute of each test.
 macro_rules! every_journal {
-    (#[$attribute:meta] $place:expr => $($promise:ident)*) => {$(
+    (#[$attribute:meta] $factory:expr => $($promise:ident)*) => {$(
         #[$attribute]
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
-            crate::suite::$promise(&$place.await).await;
+            crate::suite::$promise(&$factory.await).await;
         }
     )*};
-    (#[$attribute:meta] $place:expr) => {
-        crate::suite::every_journal! { #[$attribute] $place =>
+    (#[$attribute:meta] $factory:expr) => {
+        crate::suite::every_journal! { #[$attribute] $factory =>
             of_a_key_the_last_record_is_kept
             records_survive_a_restart_with_all_their_parts
             many_records_are_read_in_pages_of_bounded_size
@@ -49,8 +49,8 @@ macro_rules! every_journal {
         }
     };
     // An expression can have an attribute itself, so this comes last.
-    ($place:expr) => {
-        crate::suite::every_journal! { #[cfg(all())] $place }
+    ($factory:expr) => {
+        crate::suite::every_journal! { #[cfg(all())] $factory }
     };
 }
 pub(crate) use every_journal;
@@ -68,7 +68,7 @@ pub fn record(key: &str, sequence: u64) -> Change {
     }
 }
 
-pub fn until(change: Change, forget_at: u64) -> Change {
+pub fn expiring(change: Change, forget_at: u64) -> Change {
     Change {
         forget_at: Some(forget_at),
         ..change
@@ -106,8 +106,8 @@ pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
 }
 
 /// What a writer finds that takes the tenant over in another process.
-pub async fn kept(place: &impl Place, tenant: TenantId) -> Vec<Change> {
-    let journal = place.open().await;
+pub async fn stored_records(factory: &impl JournalFactory, tenant: TenantId) -> Vec<Change> {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant).await;
     let records = read(&mut *writer).await;
     assert!(records.len() as u64 <= writer.len());
@@ -115,8 +115,8 @@ pub async fn kept(place: &impl Place, tenant: TenantId) -> Vec<Change> {
     records
 }
 
-pub async fn of_a_key_the_last_record_is_kept(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn of_a_key_the_last_record_is_kept(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     assert_eq!(read(&mut *writer).await, []);
     let first = [
@@ -139,10 +139,10 @@ pub async fn of_a_key_the_last_record_is_kept(place: &impl Place) {
         record(&session(1), 4),
         record(&session(2), 6),
     ];
-    assert_eq!(kept(place, tenant(1)).await, expected);
+    assert_eq!(stored_records(factory, tenant(1)).await, expected);
 }
 
-pub async fn records_survive_a_restart_with_all_their_parts(place: &impl Place) {
+pub async fn records_survive_a_restart_with_all_their_parts(factory: &impl JournalFactory) {
     let odd = Change {
         sequence: u64::MAX - 1,
         key: session(1),
@@ -150,7 +150,7 @@ pub async fn records_survive_a_restart_with_all_their_parts(place: &impl Place) 
         forget_at: Some(253_402_300_799_999),
     };
     for round in 0..3 {
-        let journal = place.open().await;
+        let journal = factory.open().await;
         let mut writer = take_over(&*journal, tenant(1)).await;
         let before = read(&mut *writer).await;
         assert_eq!(
@@ -169,8 +169,8 @@ pub async fn records_survive_a_restart_with_all_their_parts(place: &impl Place) 
     }
 }
 
-pub async fn many_records_are_read_in_pages_of_bounded_size(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn many_records_are_read_in_pages_of_bounded_size(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let small: Vec<Change> = (0..2_500).map(|n| record(&session(n), n + 1)).collect();
     for part in small.chunks(1_000) {
@@ -186,11 +186,14 @@ pub async fn many_records_are_read_in_pages_of_bounded_size(place: &impl Place) 
     }
     writer.release().await.unwrap();
     drop(journal);
-    assert_eq!(kept(place, tenant(1)).await, [small, large].concat());
+    assert_eq!(
+        stored_records(factory, tenant(1)).await,
+        [small, large].concat()
+    );
 }
 
-pub async fn tenants_do_not_see_each_other(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn tenants_do_not_see_each_other(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     // The ids begin alike.
     let ids = [tenant(0), tenant(1), tenant(256)];
     let mut writers = Vec::new();
@@ -205,25 +208,25 @@ pub async fn tenants_do_not_see_each_other(place: &impl Place) {
     }
     drop(journal);
     for (id, number) in ids.into_iter().zip(1..) {
-        assert_eq!(kept(place, id).await, [record("meta", number)]);
+        assert_eq!(stored_records(factory, id).await, [record("meta", number)]);
     }
-    assert_eq!(kept(place, tenant(2)).await, []);
+    assert_eq!(stored_records(factory, tenant(2)).await, []);
 }
 
-pub async fn to_append_the_same_again_does_no_harm(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn to_append_the_same_again_does_no_harm(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
-    let changes = [record("meta", 1), until(record(&session(1), 2), 5)];
+    let changes = [record("meta", 1), expiring(record(&session(1), 2), 5)];
     for _ in 0..3 {
         writer.append(&changes, 1).await.unwrap();
     }
     writer.release().await.unwrap();
     drop(journal);
-    assert_eq!(kept(place, tenant(1)).await, changes);
+    assert_eq!(stored_records(factory, tenant(1)).await, changes);
 }
 
-pub async fn who_takes_over_fences_the_writer_before_off(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn who_takes_over_fences_the_writer_before_off(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut first = take_over(&*journal, tenant(1)).await;
     first.append(&[record("meta", 1)], 0).await.unwrap();
     let mut second = take_over(&*journal, tenant(1)).await;
@@ -240,12 +243,15 @@ pub async fn who_takes_over_fences_the_writer_before_off(place: &impl Place) {
     fenced(first.append(&[record("meta", 9)], 0).await);
     second.release().await.unwrap();
     drop((first, journal));
-    assert_eq!(kept(place, tenant(1)).await, [record("meta", 3)]);
+    assert_eq!(
+        stored_records(factory, tenant(1)).await,
+        [record("meta", 3)]
+    );
 }
 
-pub async fn a_fenced_writer_stays_fenced_after_a_restart(place: &impl Place) {
+pub async fn a_fenced_writer_stays_fenced_after_a_restart(factory: &impl JournalFactory) {
     for round in 1..=3 {
-        let journal = place.open().await;
+        let journal = factory.open().await;
         let mut writer = take_over(&*journal, tenant(1)).await;
         assert_eq!(read(&mut *writer).await.len(), usize::from(round > 1));
         let mut newer = take_over(&*journal, tenant(1)).await;
@@ -253,11 +259,14 @@ pub async fn a_fenced_writer_stays_fenced_after_a_restart(place: &impl Place) {
         newer.append(&[record("meta", round)], 0).await.unwrap();
         newer.release().await.unwrap();
     }
-    assert_eq!(kept(place, tenant(1)).await, [record("meta", 3)]);
+    assert_eq!(
+        stored_records(factory, tenant(1)).await,
+        [record("meta", 3)]
+    );
 }
 
-pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     for _ in 0..5 {
         let writer = take_over(&*journal, tenant(1)).await;
         let lease = writer.lease();
@@ -266,17 +275,17 @@ pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(place: &impl Pla
     }
 }
 
-pub async fn records_whose_time_has_come_are_dropped_and_no_others(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn records_whose_time_has_come_are_dropped_and_no_others(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let changes: Vec<Change> = (1..=300)
-        .map(|n| until(record(&session(n), n), n))
+        .map(|n| expiring(record(&session(n), n), n))
         .collect();
     writer.append(&changes, 0).await.unwrap();
     writer.append(&[record("meta", 301)], 0).await.unwrap();
     let mut other = take_over(&*journal, tenant(2)).await;
     other
-        .append(&[until(record("meta", 1), 1)], 0)
+        .append(&[expiring(record("meta", 1), 1)], 0)
         .await
         .unwrap();
     // A bounded number goes with each append, so that none takes long.
@@ -286,25 +295,27 @@ pub async fn records_whose_time_has_come_are_dropped_and_no_others(place: &impl 
     writer.release().await.unwrap();
     other.release().await.unwrap();
     drop(journal);
-    let left = kept(place, tenant(1)).await;
+    let left = stored_records(factory, tenant(1)).await;
     assert_eq!(left[0], record("meta", 302));
     assert_eq!(left[1..], changes[200..]);
-    assert_eq!(kept(place, tenant(2)).await.len(), 1);
+    assert_eq!(stored_records(factory, tenant(2)).await.len(), 1);
 }
 
-pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(
+    factory: &impl JournalFactory,
+) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     writer
-        .append(&[until(record(&session(1), 1), 100)], 0)
+        .append(&[expiring(record(&session(1), 1), 100)], 0)
         .await
         .unwrap();
     writer
-        .append(&[until(record(&session(2), 2), 100)], 0)
+        .append(&[expiring(record(&session(2), 2), 100)], 0)
         .await
         .unwrap();
     writer
-        .append(&[until(record(&session(1), 3), 200)], 50)
+        .append(&[expiring(record(&session(1), 3), 200)], 50)
         .await
         .unwrap();
     writer.append(&[record(&session(2), 4)], 50).await.unwrap();
@@ -313,12 +324,15 @@ pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(place: &imp
     }
     writer.release().await.unwrap();
     drop(journal);
-    let expected = [until(record(&session(1), 3), 200), record(&session(2), 4)];
-    assert_eq!(kept(place, tenant(1)).await, expected);
+    let expected = [
+        expiring(record(&session(1), 3), 200),
+        record(&session(2), 4),
+    ];
+    assert_eq!(stored_records(factory, tenant(1)).await, expected);
 }
 
-pub async fn appends_of_many_tenants_at_once_are_all_kept(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn appends_of_many_tenants_at_once_are_all_kept(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let tasks = (0..16).map(|number| {
         let journal = &journal;
         async move {
@@ -336,13 +350,13 @@ pub async fn appends_of_many_tenants_at_once_are_all_kept(place: &impl Place) {
     join_all(tasks).await;
     drop(journal);
     for number in 0..16 {
-        let records = kept(place, tenant(number)).await;
+        let records = stored_records(factory, tenant(number)).await;
         assert_eq!((records.len(), records[0].sequence), (11, 10));
     }
 }
 
-pub async fn the_largest_record_is_kept(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn the_largest_record_is_kept(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let large = Change {
         value: "\u{1}".repeat(300 << 10),
@@ -354,20 +368,23 @@ pub async fn the_largest_record_is_kept(place: &impl Place) {
         .unwrap();
     writer.release().await.unwrap();
     drop(journal);
-    assert_eq!(kept(place, tenant(1)).await, [record("meta", 2), large]);
+    assert_eq!(
+        stored_records(factory, tenant(1)).await,
+        [record("meta", 2), large]
+    );
 }
 
-pub async fn an_append_of_nothing_is_an_append(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn an_append_of_nothing_is_an_append(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut first = take_over(&*journal, tenant(1)).await;
     first.append(&[], 0).await.unwrap();
     first.renew().await.unwrap();
     first.release().await.unwrap();
-    assert_eq!(kept_in(&*journal).await, []);
+    assert_eq!(stored_records_in(&*journal).await, []);
 }
 
-pub async fn tenants_are_listed_in_the_order_of_their_ids(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn tenants_are_listed_in_the_order_of_their_ids(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     assert_eq!(journal.tenants().await.unwrap(), []);
     for number in [300, 1, u128::MAX, 0, 256] {
         let writer = take_over(&*journal, tenant(number)).await;
@@ -376,7 +393,7 @@ pub async fn tenants_are_listed_in_the_order_of_their_ids(place: &impl Place) {
     let expected = [0, 1, 256, 300, u128::MAX].map(tenant);
     assert_eq!(journal.tenants().await.unwrap(), expected);
     drop(journal);
-    let reopened = place.open().await;
+    let reopened = factory.open().await;
     assert_eq!(reopened.tenants().await.unwrap(), expected);
     let (none, scanned) = (tenant(2), scan(&*reopened, tenant(2)).await);
     assert_eq!(reopened.record(none, "meta").await.unwrap(), None);
@@ -388,11 +405,11 @@ pub async fn tenants_are_listed_in_the_order_of_their_ids(place: &impl Place) {
     );
 }
 
-pub async fn one_record_is_read_whoever_has_the_tenant(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn one_record_is_read_whoever_has_the_tenant(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     assert_eq!(journal.record(tenant(1), "meta").await.unwrap(), None);
-    let odd = until(record(&session(1), 2), 253_402_300_799_999);
+    let odd = expiring(record(&session(1), 2), 253_402_300_799_999);
     writer
         .append(&[record("meta", 1), odd.clone()], 0)
         .await
@@ -408,8 +425,10 @@ pub async fn one_record_is_read_whoever_has_the_tenant(place: &impl Place) {
     writer.append(&[record("meta", 4)], 0).await.unwrap();
 }
 
-pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(
+    factory: &impl JournalFactory,
+) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let mut changes: Vec<Change> = (0..1_500).map(|n| record(&session(n), n + 1)).collect();
     let large = (3_000..3_015).map(|n| Change {
@@ -430,10 +449,12 @@ pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(place:
     assert_eq!(scan(&*journal, tenant(1)).await, changes);
 }
 
-pub async fn a_scan_leaves_out_what_is_dropped(place: &impl Place) {
-    let journal = place.open().await;
+pub async fn a_scan_leaves_out_what_is_dropped(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
-    let changes: Vec<Change> = (1..=30).map(|n| until(record(&session(n), n), n)).collect();
+    let changes: Vec<Change> = (1..=30)
+        .map(|n| expiring(record(&session(n), n), n))
+        .collect();
     writer.append(&changes, 0).await.unwrap();
     for _ in 0..5 {
         writer.append(&[record("meta", 31)], 20).await.unwrap();
@@ -460,7 +481,7 @@ async fn scan(journal: &dyn Journal, tenant: TenantId) -> Vec<Change> {
     }
 }
 
-async fn kept_in(journal: &dyn Journal) -> Vec<Change> {
+async fn stored_records_in(journal: &dyn Journal) -> Vec<Change> {
     let mut writer = take_over(journal, tenant(1)).await;
     read(&mut *writer).await
 }

@@ -30,7 +30,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use tokio::runtime::{Builder, Runtime};
 
 use model::{
-    Answer, Call, Check, Filter, Issue, Limits, Model, Step, TokenNumber, Told, Waiting, Wish,
+    Call, CallResult, Check, Filter, Issue, Limits, Model, ModelEvent, SessionSpec, Step,
+    TokenNumber, Waiting,
 };
 use system::{Running, System};
 
@@ -43,7 +44,7 @@ const STEPS_OF_A_RUN: usize = 600;
 #[derive(Clone, Debug)]
 enum Action {
     Begin {
-        verb: Verb,
+        operation: Operation,
         /// Whether the guard lets it wait.
         waits: bool,
         issue: Issue,
@@ -73,9 +74,9 @@ enum Action {
 }
 
 #[derive(Clone, Debug)]
-enum Verb {
-    Make(Wish),
-    Delegate(Wish, Pick),
+enum Operation {
+    Make(SessionSpec),
+    Delegate(SessionSpec, Pick),
     Validate(Pick),
     ValidateMany(Vec<Pick>),
     Authorize(Pick, &'static str),
@@ -85,7 +86,7 @@ enum Verb {
     Get(Pick),
     Revoke(Pick),
     Invalidate(Pick),
-    RevokeAll(Switch),
+    RevokeAll(RevokeTarget),
     Flush,
     List(u8),
     Prune(u32),
@@ -93,7 +94,7 @@ enum Verb {
 }
 
 #[derive(Clone, Debug)]
-enum Switch {
+enum RevokeTarget {
     Everything,
     Agent(u8),
     Role(u8),
@@ -124,7 +125,7 @@ fn pick() -> impl Strategy<Value = Pick> {
     (prop::bool::weighted(0.8), any::<Index>()).prop_map(|(recent, index)| Pick { recent, index })
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn spec() -> impl Strategy<Value = SessionSpec> {
     let lifetime = prop::option::weighted(0.8, (1_u64..90).prop_map(|seconds| seconds * 1_000));
     (
         0_u8..4,
@@ -137,7 +138,7 @@ fn wish() -> impl Strategy<Value = Wish> {
             if scopes.first() == scopes.get(1) {
                 scopes.truncate(1);
             }
-            Wish {
+            SessionSpec {
                 agent,
                 role,
                 scopes,
@@ -147,33 +148,33 @@ fn wish() -> impl Strategy<Value = Wish> {
         })
 }
 
-fn verb() -> impl Strategy<Value = Verb> {
+fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        16 => wish().prop_map(Verb::Make),
-        16 => (wish(), pick()).prop_map(|(wish, pick)| Verb::Delegate(wish, pick)),
-        18 => pick().prop_map(Verb::Validate),
-        4 => prop::collection::vec(pick(), 0..6).prop_map(Verb::ValidateMany),
-        8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Verb::Authorize(pick, scope)),
-        14 => pick().prop_map(Verb::Rotate),
-        8 => pick().prop_map(Verb::Refresh),
-        4 => pick().prop_map(Verb::Touch),
-        4 => pick().prop_map(Verb::Get),
-        3 => pick().prop_map(Verb::Revoke),
-        2 => pick().prop_map(Verb::Invalidate),
-        2 => switch().prop_map(Verb::RevokeAll),
-        2 => Just(Verb::Flush),
-        2 => (0_u8..4).prop_map(Verb::List),
-        2 => (0_u32..12).prop_map(Verb::Prune),
-        3 => Just(Verb::AcceptClock),
+        16 => spec().prop_map(Operation::Make),
+        16 => (spec(), pick()).prop_map(|(spec, pick)| Operation::Delegate(spec, pick)),
+        18 => pick().prop_map(Operation::Validate),
+        4 => prop::collection::vec(pick(), 0..6).prop_map(Operation::ValidateMany),
+        8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Operation::Authorize(pick, scope)),
+        14 => pick().prop_map(Operation::Rotate),
+        8 => pick().prop_map(Operation::Refresh),
+        4 => pick().prop_map(Operation::Touch),
+        4 => pick().prop_map(Operation::Get),
+        3 => pick().prop_map(Operation::Revoke),
+        2 => pick().prop_map(Operation::Invalidate),
+        2 => revoke_target().prop_map(Operation::RevokeAll),
+        2 => Just(Operation::Flush),
+        2 => (0_u8..4).prop_map(Operation::List),
+        2 => (0_u32..12).prop_map(Operation::Prune),
+        3 => Just(Operation::AcceptClock),
     ]
 }
 
-fn switch() -> impl Strategy<Value = Switch> {
+fn revoke_target() -> impl Strategy<Value = RevokeTarget> {
     prop_oneof![
-        1 => Just(Switch::Everything),
-        2 => (0_u8..4).prop_map(Switch::Agent),
-        2 => (0_u8..3).prop_map(Switch::Role),
-        2 => pick().prop_map(Switch::Root),
+        1 => Just(RevokeTarget::Everything),
+        2 => (0_u8..4).prop_map(RevokeTarget::Agent),
+        2 => (0_u8..3).prop_map(RevokeTarget::Role),
+        2 => pick().prop_map(RevokeTarget::Root),
     ]
 }
 
@@ -201,8 +202,8 @@ fn check() -> impl Strategy<Value = Check> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        20 => (verb(), prop::bool::weighted(0.3), issue(), check()).prop_map(
-            |(verb, waits, issue, check)| Action::Begin { verb, waits, issue, check }
+        20 => (operation(), prop::bool::weighted(0.3), issue(), check()).prop_map(
+            |(operation, waits, issue, check)| Action::Begin { operation, waits, issue, check }
         ),
         6 => (any::<Index>(), prop::bool::weighted(0.3), issue(), check()).prop_map(
             |(which, waits, issue, check)| Action::Release { which, waits, issue, check }
@@ -275,7 +276,7 @@ struct Run {
     /// Tokens that somebody holds.
     granted: Vec<TokenNumber>,
     /// What the host's clock showed at the start.
-    began: u64,
+    cutoffs_before: u64,
     /// How many sessions the step says to have pruned, where that is its choice.
     pruned: Option<usize>,
     /// How many calls there were.
@@ -293,7 +294,7 @@ impl Run {
         system.host.active_count().await.unwrap();
         Self {
             model: Model::new(limits, system.now()),
-            began: system.now(),
+            cutoffs_before: system.now(),
             system,
             waiting: Vec::new(),
             granted: Vec::new(),
@@ -312,16 +313,16 @@ impl Run {
 
     async fn step(&mut self, action: &Action) {
         let time = self.model.now;
-        self.model.told.clear();
+        self.model.events.clear();
         self.model.may_end = false;
         match action {
             Action::Begin {
-                verb,
+                operation,
                 waits,
                 issue,
                 check,
             } => {
-                let Some(call) = self.call(verb) else {
+                let Some(call) = self.call(operation) else {
                     return;
                 };
                 self.calls += 1;
@@ -343,7 +344,7 @@ impl Run {
             }
             Action::Advance(millis) => self.set_clock(self.system.now() + millis).await,
             Action::SetClock(offset) => {
-                let millis = self.began.saturating_add_signed(*offset);
+                let millis = self.cutoffs_before.saturating_add_signed(*offset);
                 self.set_clock(millis).await;
             }
             Action::SetBack(millis) => {
@@ -353,7 +354,7 @@ impl Run {
             Action::Correct => self.set_clock(self.model.now).await,
             Action::Misread(offset) => {
                 let right = self.system.now();
-                let millis = self.began.saturating_add_signed(*offset);
+                let millis = self.cutoffs_before.saturating_add_signed(*offset);
                 self.set_clock(millis).await;
                 self.set_clock(right).await;
             }
@@ -382,37 +383,37 @@ impl Run {
     }
 
     /// The call that a verb stands for now.
-    fn call(&self, verb: &Verb) -> Option<Call> {
+    fn call(&self, operation: &Operation) -> Option<Call> {
         let session = |pick: &Pick| pick.of(self.model.count());
         // Now and then nobody's token.
         let token = |pick: &Pick| {
             pick.of(self.granted.len() + 1)
                 .map(|at| self.granted.get(at).copied())
         };
-        Some(match verb {
-            Verb::Make(wish) => Call::Make(wish.clone(), None),
-            Verb::Delegate(wish, parent) => Call::Make(wish.clone(), Some(session(parent)?)),
-            Verb::Validate(pick) => Call::Use(token(pick)?, None),
-            Verb::ValidateMany(picks) => {
+        Some(match operation {
+            Operation::Make(spec) => Call::Make(spec.clone(), None),
+            Operation::Delegate(spec, parent) => Call::Make(spec.clone(), Some(session(parent)?)),
+            Operation::Validate(pick) => Call::Use(token(pick)?, None),
+            Operation::ValidateMany(picks) => {
                 Call::UseMany(picks.iter().map(token).collect::<Option<_>>()?)
             }
-            Verb::Authorize(pick, scope) => Call::Use(token(pick)?, Some(scope)),
-            Verb::Rotate(pick) => Call::Rotate(token(pick)?),
-            Verb::Refresh(pick) => Call::Refresh(session(pick)?),
-            Verb::Touch(pick) => Call::Touch(session(pick)?),
-            Verb::Get(pick) => Call::Get(session(pick)?),
-            Verb::Revoke(pick) => Call::Revoke(session(pick)?),
-            Verb::Invalidate(pick) => Call::Invalidate(session(pick)?),
-            Verb::RevokeAll(switch) => Call::RevokeAll(match switch {
-                Switch::Everything => Filter::Everything,
-                Switch::Agent(agent) => Filter::Agent(*agent),
-                Switch::Role(role) => Filter::Role(*role),
-                Switch::Root(pick) => Filter::Root(session(pick)?),
+            Operation::Authorize(pick, scope) => Call::Use(token(pick)?, Some(scope)),
+            Operation::Rotate(pick) => Call::Rotate(token(pick)?),
+            Operation::Refresh(pick) => Call::Refresh(session(pick)?),
+            Operation::Touch(pick) => Call::Touch(session(pick)?),
+            Operation::Get(pick) => Call::Get(session(pick)?),
+            Operation::Revoke(pick) => Call::Revoke(session(pick)?),
+            Operation::Invalidate(pick) => Call::Invalidate(session(pick)?),
+            Operation::RevokeAll(switch) => Call::RevokeAll(match switch {
+                RevokeTarget::Everything => Filter::Everything,
+                RevokeTarget::Agent(agent) => Filter::Agent(*agent),
+                RevokeTarget::Role(role) => Filter::Role(*role),
+                RevokeTarget::Root(pick) => Filter::Root(session(pick)?),
             }),
-            Verb::Flush => Call::Flush,
-            Verb::List(agent) => Call::List(*agent),
-            Verb::Prune(limit) => Call::Prune(*limit),
-            Verb::AcceptClock => Call::AcceptClock,
+            Operation::Flush => Call::Flush,
+            Operation::List(agent) => Call::List(*agent),
+            Operation::Prune(limit) => Call::Prune(*limit),
+            Operation::AcceptClock => Call::AcceptClock,
         })
     }
 
@@ -431,12 +432,12 @@ impl Run {
                 (Step::Done(expected), Ok(outcome)) => {
                     let answer = self.system.answer(outcome);
                     match &answer {
-                        Answer::Grant(_, token) => self.granted.push(*token),
-                        Answer::Error(SessionError::ScopeDenied(_)) => {}
-                        Answer::Error(SessionError::ClockBehind(_)) => {
+                        CallResult::Grant(_, token) => self.granted.push(*token),
+                        CallResult::Error(SessionError::ScopeDenied(_)) => {}
+                        CallResult::Error(SessionError::ClockBehind(_)) => {
                             self.seen.insert("ClockBehind".into());
                         }
-                        Answer::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
+                        CallResult::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
                         _ => {}
                     }
                     return self.agree_on_answer(&expected, &answer);
@@ -486,17 +487,17 @@ impl Run {
             Waiting::Use { .. } | Waiting::Rotate { .. } => {
                 self.model.resume_checked(&waiting, check)
             }
-            Waiting::Answer { .. } => self.model.resume_answer(&waiting),
+            Waiting::UnacknowledgedRenewal { .. } => self.model.resume_answer(&waiting),
         };
         let outcome = self.system.go_on(running).await;
         self.system.guard.let_wait(false);
         (expected, outcome)
     }
 
-    fn agree_on_answer(&mut self, expected: &Answer, answer: &Answer) {
+    fn agree_on_answer(&mut self, expected: &CallResult, answer: &CallResult) {
         match (expected, answer) {
             // What is below the last one goes with it; what happened tells how much that is.
-            (Answer::Count(least), Answer::Count(pruned)) if self.model.may_end => {
+            (CallResult::Count(least), CallResult::Count(pruned)) if self.model.may_end => {
                 assert!(pruned >= least, "{pruned} were pruned, and not {least}");
                 self.pruned = Some(*pruned as usize);
             }
@@ -511,7 +512,7 @@ impl Run {
             assert_eq!(events.len(), pruned, "what was pruned is what ended");
         }
         for (event, before) in events.iter().zip(1..) {
-            let ends_parent = |later: &&Told| {
+            let ends_parent = |later: &&ModelEvent| {
                 matches!(later.kind, EventKind::Ended(_)) && event.parent == Some(later.number)
             };
             assert!(
@@ -520,7 +521,7 @@ impl Run {
                 "{event:?} ended before its parent"
             );
         }
-        let mut expected = std::mem::take(&mut self.model.told);
+        let mut expected = std::mem::take(&mut self.model.events);
         for event in &events {
             self.seen.insert(format!("{:?}", event.kind));
             if !expected.contains(event) && self.model.may_end {
@@ -528,7 +529,7 @@ impl Run {
                     self.model.observe_end(event),
                     "{event:?} is of a session that is not over"
                 );
-                expected.append(&mut self.model.told);
+                expected.append(&mut self.model.events);
             }
             let place = expected.iter().position(|other| other == event);
             let place =
@@ -560,7 +561,7 @@ impl Run {
     async fn finish(mut self) -> (usize, BTreeSet<String>) {
         while !self.waiting.is_empty() {
             let time = self.model.now;
-            self.model.told.clear();
+            self.model.events.clear();
             self.model.may_end = false;
             self.release(0, false, Issue::Grant(0), Check::Truth).await;
             self.agree_on_what_happened(time).await;
@@ -568,9 +569,9 @@ impl Run {
         self.step(&Action::GuardRevokes(true)).await;
         // After all ends that there ever were, also those by a wrong time.
         self.set_clock(self.model.peak + 200_000).await;
-        for verb in [Verb::Prune(10_000), Verb::Flush] {
+        for operation in [Operation::Prune(10_000), Operation::Flush] {
             let begin = Action::Begin {
-                verb,
+                operation,
                 waits: false,
                 issue: Issue::Grant(0),
                 check: Check::Truth,

@@ -35,7 +35,7 @@ pub struct Limits {
 
 /// What a session is asked for with.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct SessionSpec {
     pub agent: u8,
     pub role: u8,
     pub scopes: Vec<&'static str>,
@@ -47,7 +47,7 @@ pub struct Wish {
 /// An operation that concerns the guard, or may.
 #[derive(Clone, Debug)]
 pub enum Call {
-    Make(Wish, Option<Number>),
+    Make(SessionSpec, Option<Number>),
     Use(Option<TokenNumber>, Option<&'static str>),
     /// The guard answers at once here.
     UseMany(Vec<Option<TokenNumber>>),
@@ -101,7 +101,7 @@ pub enum Check {
 
 /// What a call answers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum CallResult {
     Session(View),
     Many(Vec<Result<View, SessionError>>),
     Grant(View, TokenNumber),
@@ -130,7 +130,7 @@ pub struct View {
 
 /// An event, but for its time and sequence number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ModelEvent {
     pub number: Number,
     pub agent: u8,
     pub parent: Option<Number>,
@@ -144,12 +144,12 @@ pub struct Told {
 pub enum Waiting {
     /// For a token for a session that is to be.
     Make {
-        wish: Wish,
+        spec: SessionSpec,
         parent: Option<Number>,
         created_at: u64,
         wanted: u64,
         /// How many switches had been thrown.
-        began: usize,
+        cutoffs_before: usize,
     },
     /// For a word about a token.
     Use {
@@ -167,11 +167,11 @@ pub enum Waiting {
     Renew {
         number: Number,
         token: TokenNumber,
-        how: How,
+        replacement: Replacement,
         wanted: u64,
     },
     /// For the end of the token that was replaced, before it gives the new one.
-    Answer {
+    UnacknowledgedRenewal {
         number: Number,
         old: TokenNumber,
         new: TokenNumber,
@@ -180,7 +180,7 @@ pub enum Waiting {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum How {
+pub enum Replacement {
     Refresh,
     Rotate,
     Retry,
@@ -189,13 +189,13 @@ pub enum How {
 /// Where a call has come to.
 #[derive(Debug)]
 pub enum Step {
-    Done(Answer),
+    Done(CallResult),
     Waits(Waiting),
 }
 
 #[derive(Clone, Debug)]
 struct Session {
-    wish: Wish,
+    spec: SessionSpec,
     parent: Option<Number>,
     created_at: u64,
     expires_at: u64,
@@ -204,9 +204,9 @@ struct Session {
     uses_left: Option<u32>,
     token: TokenNumber,
     /// When the guard was asked about it last and said yes, and until when that is good.
-    sure: Option<(u64, u64)>,
+    cached_until: Option<(u64, u64)>,
     /// Earlier tokens, and how each was replaced.
-    old: Vec<(TokenNumber, How)>,
+    old: Vec<(TokenNumber, Replacement)>,
     grace: Option<(TokenNumber, u64, u64)>,
     /// Earlier tokens whose replacement has still to be answered.
     unanswered: Vec<TokenNumber>,
@@ -240,7 +240,7 @@ pub struct Model {
     /// The last usable reading of it.
     reading: u64,
     /// A reading has failed or lagged since a call asked for it last.
-    erred: bool,
+    reading_failed: bool,
     sessions: Vec<Session>,
     pub tokens: Vec<Token>,
     /// What the guard has not confirmed to be revoked.
@@ -250,14 +250,14 @@ pub struct Model {
     /// Whether it lets a renewal wait for the end of the token that it replaced.
     pub guard_lets_wait: bool,
     /// When every yes of the guard was forgotten.
-    unsure_since: Option<u64>,
-    switches: Vec<Filter>,
+    cache_cleared_at: Option<u64>,
+    cutoffs: Vec<Filter>,
     /// The switch that is ending sessions.
-    switching: Option<Filter>,
+    current_cutoff: Option<Filter>,
     /// Calls that wait for a token for a session that is to be.
-    to_be: Vec<Waiting>,
+    pending_creates: Vec<Waiting>,
     /// What has happened in this step.
-    pub told: Vec<Told>,
+    pub events: Vec<ModelEvent>,
     /// Sessions that are over and may be ended in this step by a call that needs their places.
     pub may_end: bool,
     pub totals: Totals,
@@ -284,17 +284,17 @@ impl Model {
             peak: now,
             host: now,
             reading: now,
-            erred: false,
+            reading_failed: false,
             sessions: Vec::new(),
             tokens: Vec::new(),
             pending: BTreeSet::new(),
             guard_revokes: true,
             guard_lets_wait: false,
-            unsure_since: None,
-            switches: Vec::new(),
-            switching: None,
-            to_be: Vec::new(),
-            told: Vec::new(),
+            cache_cleared_at: None,
+            cutoffs: Vec::new(),
+            current_cutoff: None,
+            pending_creates: Vec::new(),
+            events: Vec::new(),
             may_end: false,
             totals: Totals::default(),
         }
@@ -308,7 +308,7 @@ impl Model {
             self.now = self.now.max(host);
             self.peak = self.peak.max(self.now);
         }
-        self.erred |= self.is_off();
+        self.reading_failed |= self.is_off();
     }
 
     /// Whether the host's clock fails, or shows a time before the time inside.
@@ -372,8 +372,8 @@ impl Model {
         }
         let ended = self.revoke_all(Filter::Everything);
         self.now = self.reading;
-        self.unsure_since = Some(self.now);
-        self.erred = false;
+        self.cache_cleared_at = Some(self.now);
+        self.reading_failed = false;
         Ok(ended)
     }
 
@@ -382,13 +382,13 @@ impl Model {
     pub fn restart(&mut self, time: u64) {
         self.now = time;
         self.reading = time;
-        self.erred = false;
+        self.reading_failed = false;
         self.read_clock(self.host);
         self.totals = Totals::default();
-        self.unsure_since = None;
+        self.cache_cleared_at = None;
         for session in &mut self.sessions {
             session.denials = (0, Vec::new());
-            session.sure = None;
+            session.cached_until = None;
         }
     }
 
@@ -413,7 +413,7 @@ impl Model {
     }
 
     pub fn creates_in_flight(&self) -> u32 {
-        count(self.to_be.len())
+        count(self.pending_creates.len())
     }
 
     // What is true of a session.
@@ -467,10 +467,10 @@ impl Model {
         let session = &self.sessions[number];
         View {
             number,
-            agent: session.wish.agent,
-            role: session.wish.role,
+            agent: session.spec.agent,
+            role: session.spec.role,
             scopes: session
-                .wish
+                .spec
                 .scopes
                 .iter()
                 .map(ToString::to_string)
@@ -494,7 +494,7 @@ impl Model {
             generation,
             ..
         } = self.view(number);
-        self.told.push(Told {
+        self.events.push(ModelEvent {
             number,
             agent,
             parent,
@@ -537,7 +537,7 @@ impl Model {
             let was_live = self.over(number).is_none();
             let reason = own.unwrap_or(if number == top {
                 reason
-            } else if was_live && self.is_switched_off(number) {
+            } else if was_live && self.is_cut_off(number) {
                 EndReason::RevokedAll
             } else {
                 EndReason::Cascade
@@ -557,17 +557,17 @@ impl Model {
     }
 
     /// Whether the switch that is being thrown is for it.
-    fn is_switched_off(&self, number: Number) -> bool {
-        let wish = &self.sessions[number].wish;
-        self.switching
-            .is_some_and(|filter| Self::is_for(filter, wish))
+    fn is_cut_off(&self, number: Number) -> bool {
+        let spec = &self.sessions[number].spec;
+        self.current_cutoff
+            .is_some_and(|filter| Self::is_for(filter, spec))
     }
 
-    fn is_for(filter: Filter, wish: &Wish) -> bool {
+    fn is_for(filter: Filter, spec: &SessionSpec) -> bool {
         match filter {
             Filter::Everything => true,
-            Filter::Agent(agent) => wish.agent == agent,
-            Filter::Role(role) => wish.role == role,
+            Filter::Agent(agent) => spec.agent == agent,
+            Filter::Role(role) => spec.role == role,
             Filter::Root(_) => false,
         }
     }
@@ -610,18 +610,18 @@ impl Model {
     pub fn begin(&mut self, call: &Call) -> Step {
         match self.try_begin(call) {
             Ok(step) => step,
-            Err(error) => Step::Done(Answer::Error(error)),
+            Err(error) => Step::Done(CallResult::Error(error)),
         }
     }
 
     fn try_begin(&mut self, call: &Call) -> Result<Step, SessionError> {
         let answer = match call {
-            Call::Make(wish, parent) => return self.begin_make(wish, *parent),
+            Call::Make(spec, parent) => return self.begin_make(spec, *parent),
             Call::Use(token, scope) => {
                 let (number, token) = self.present_current(*token)?;
                 self.check_end(number)?;
                 self.forget_after_error();
-                if !self.is_sure(number) {
+                if !self.is_cached(number) {
                     return Ok(Step::Waits(Waiting::Use {
                         number,
                         token,
@@ -631,7 +631,7 @@ impl Model {
                 }
                 let (view, revoke) = self.take_use(number, *scope)?;
                 self.ask_guard_to_revoke(&revoke);
-                Answer::Session(view)
+                CallResult::Session(view)
             }
             Call::UseMany(tokens) => {
                 let mut present = |token: &Option<_>| {
@@ -643,7 +643,7 @@ impl Model {
                 if presented.iter().any(Result::is_ok) {
                     self.forget_after_error();
                 }
-                let asked_at = |number| (!self.is_sure(number)).then_some(self.now);
+                let asked_at = |number| (!self.is_cached(number)).then_some(self.now);
                 let with_time = |(number, token)| (number, token, asked_at(number));
                 let presented = presented.into_iter();
                 let presented: Vec<_> = presented.map(|it| it.map(with_time)).collect();
@@ -657,7 +657,7 @@ impl Model {
                 let answers = presented.into_iter();
                 let answers = answers.map(|it| it.and_then(&mut used)).collect();
                 self.ask_guard_to_revoke(&revoke);
-                Answer::Many(answers)
+                CallResult::Many(answers)
             }
             Call::Rotate(token) => return self.begin_rotate(*token),
             Call::Refresh(number) => {
@@ -667,50 +667,50 @@ impl Model {
                 let wanted = (self.now + session.lifetime)
                     .min(session.created_at + self.limits.max_lifetime)
                     .min(self.parents_end(session.parent));
-                return Ok(self.renew(*number, How::Refresh, wanted));
+                return Ok(self.renew(*number, Replacement::Refresh, wanted));
             }
             Call::Touch(number) => {
                 self.find(*number)?;
                 self.check_end(*number)?;
                 self.sessions[*number].used_at = self.now;
-                Answer::Nothing
+                CallResult::Nothing
             }
             Call::Get(number) => {
                 self.find(*number)?;
                 self.check_end(*number)?;
-                Answer::Session(self.view(*number))
+                CallResult::Session(self.view(*number))
             }
             Call::Revoke(number) => {
                 self.must_be_live(*number)?;
-                self.unsure_since = Some(self.now);
+                self.cache_cleared_at = Some(self.now);
                 let (live, revoke) = self.end(*number, EndReason::Revoked);
-                Answer::Revocation {
+                CallResult::Revocation {
                     confirmed: self.ask_guard_to_revoke(&revoke),
                     descendants: live - 1,
                 }
             }
             Call::Invalidate(number) => {
                 self.must_be_live(*number)?;
-                self.unsure_since = Some(self.now);
+                self.cache_cleared_at = Some(self.now);
                 self.end(*number, EndReason::Invalidated);
-                Answer::Nothing
+                CallResult::Nothing
             }
-            Call::RevokeAll(filter) => Answer::Count(self.revoke_all(*filter)),
-            Call::AcceptClock => Answer::Count(self.accept_clock()?),
+            Call::RevokeAll(filter) => CallResult::Count(self.revoke_all(*filter)),
+            Call::AcceptClock => CallResult::Count(self.accept_clock()?),
             Call::Flush => {
                 let before = self.pending();
                 self.forget_over_revocations(usize::MAX);
                 let all: Vec<_> = self.pending.iter().copied().collect();
                 self.ask_guard_to_revoke(&all);
-                Answer::Flush {
+                CallResult::Flush {
                     settled: before - self.pending(),
                     pending: self.pending(),
                 }
             }
             Call::List(agent) => {
-                let of_agent = |number: &Number| self.sessions[*number].wish.agent == *agent;
+                let of_agent = |number: &Number| self.sessions[*number].spec.agent == *agent;
                 let live = (0..self.sessions.len()).filter(|number| self.is_live(*number));
-                Answer::Sessions(live.filter(of_agent).collect())
+                CallResult::Sessions(live.filter(of_agent).collect())
             }
             Call::Prune(limit) => {
                 // Which ones, where not all, is the component's choice.
@@ -720,7 +720,7 @@ impl Model {
                     self.end_all_over(|_| true);
                 }
                 self.forget_over_revocations(*limit as usize);
-                Answer::Count(over.min(*limit))
+                CallResult::Count(over.min(*limit))
             }
         };
         Ok(Step::Done(answer))
@@ -752,9 +752,9 @@ impl Model {
     }
 
     fn revoke_all(&mut self, filter: Filter) -> u32 {
-        self.unsure_since = Some(self.now);
-        self.switches.push(filter);
-        self.switching = Some(filter);
+        self.cache_cleared_at = Some(self.now);
+        self.cutoffs.push(filter);
+        self.current_cutoff = Some(filter);
         let (mut live, mut revoke) = (0, Vec::new());
         for number in 0..self.sessions.len() {
             if !self.is_kept(number) {
@@ -764,7 +764,7 @@ impl Model {
             match filter {
                 Filter::Root(root) if number != root || session.parent.is_some() => continue,
                 Filter::Root(_) => {}
-                filter if !Self::is_for(filter, &session.wish) => continue,
+                filter if !Self::is_for(filter, &session.spec) => continue,
                 // What was dead before the switch was thrown is not its doing.
                 _ if self.over(number).is_some() => {
                     self.end_if_over(number);
@@ -776,7 +776,7 @@ impl Model {
             live += more;
             revoke.extend(tokens);
         }
-        self.switching = None;
+        self.current_cutoff = None;
         self.ask_guard_to_revoke(&revoke);
         live
     }
@@ -791,7 +791,7 @@ impl Model {
     fn present(
         &mut self,
         token: Option<TokenNumber>,
-    ) -> Result<(Number, TokenNumber, Option<How>), SessionError> {
+    ) -> Result<(Number, TokenNumber, Option<Replacement>), SessionError> {
         let found = token.and_then(|token| {
             (0..self.sessions.len()).find_map(|number| {
                 let session = &self.sessions[number];
@@ -802,7 +802,7 @@ impl Model {
                 } else {
                     let remembered = session.old.iter().rev().take(REMEMBERED);
                     let found = remembered.clone().find(|(old, _)| *old == token);
-                    found.map(|(_, how)| (number, token, Some(*how)))
+                    found.map(|(_, replacement)| (number, token, Some(*replacement)))
                 }
             })
         });
@@ -852,14 +852,14 @@ impl Model {
             Some(_) if in_grace => {
                 self.check_end(number)?;
                 self.check_grace(number)?;
-                Ok(self.renew(number, How::Retry, session.expires_at))
+                Ok(self.renew(number, Replacement::Retry, session.expires_at))
             }
-            Some(How::Refresh) => {
+            Some(Replacement::Refresh) => {
                 self.deny(number, Denial::Superseded);
                 Err(SessionError::InvalidToken)
             }
             Some(_) => {
-                self.unsure_since = Some(self.now);
+                self.cache_cleared_at = Some(self.now);
                 let (_, revoke) = self.end(number, EndReason::Theft);
                 self.ask_guard_to_revoke(&revoke);
                 Err(SessionError::InvalidToken)
@@ -867,11 +867,11 @@ impl Model {
         }
     }
 
-    fn renew(&self, number: Number, how: How, wanted: u64) -> Step {
+    fn renew(&self, number: Number, replacement: Replacement, wanted: u64) -> Step {
         Step::Waits(Waiting::Renew {
             number,
             token: self.sessions[number].token,
-            how,
+            replacement,
             wanted,
         })
     }
@@ -889,7 +889,7 @@ impl Model {
                 .and_then(|()| self.take_use(number, scope))
                 .map(|(view, revoke)| {
                     self.ask_guard_to_revoke(&revoke);
-                    Answer::Session(view)
+                    CallResult::Session(view)
                 }),
             Waiting::Rotate {
                 number,
@@ -901,13 +901,13 @@ impl Model {
             {
                 Ok(()) => {
                     let wanted = self.sessions[number].expires_at;
-                    return self.renew(number, How::Rotate, wanted);
+                    return self.renew(number, Replacement::Rotate, wanted);
                 }
                 Err(error) => Err(error),
             },
             ref other => unreachable!("{other:?} waits for a token"),
         };
-        Step::Done(answer.unwrap_or_else(Answer::Error))
+        Step::Done(answer.unwrap_or_else(CallResult::Error))
     }
 
     /// What the guard's word about a token comes to for a use.
@@ -928,35 +928,35 @@ impl Model {
 
     /// Every yes of the guard is forgotten where the host's clock was off since the last question.
     fn forget_after_error(&mut self) {
-        if self.erred {
-            self.unsure_since = Some(self.now);
+        if self.reading_failed {
+            self.cache_cleared_at = Some(self.now);
         }
         // The clock is read again, and again with each answer.
-        self.erred = self.is_off();
+        self.reading_failed = self.is_off();
     }
 
     /// A yes of the guard is remembered, if it was asked and there was no reason to forget since.
-    fn remember_yes(&mut self, number: Number, asked_at: Option<u64>) {
+    fn cache_success(&mut self, number: Number, asked_at: Option<u64>) {
         if let Some(asked_at) = asked_at
-            && self.unsure_since.is_none_or(|since| since < asked_at)
+            && self.cache_cleared_at.is_none_or(|since| since < asked_at)
         {
             let session = &mut self.sessions[number];
             let until = self.now + self.limits.recheck.unwrap_or(0);
             let until = until.min(self.tokens[session.token].expires_at);
-            session.sure = Some((asked_at, until));
+            session.cached_until = Some((asked_at, until));
         }
     }
 
     /// Whether the guard need not be asked about the token of a session.
-    fn is_sure(&self, number: Number) -> bool {
+    fn is_cached(&self, number: Number) -> bool {
         let (Some(interval), Some((asked_at, until))) =
-            (self.limits.recheck, self.sessions[number].sure)
+            (self.limits.recheck, self.sessions[number].cached_until)
         else {
             return false;
         };
         // The component tells a yes from before by its end, which the end of the token can bring near.
         let from_before = |since: u64| since >= asked_at || since + interval >= until;
-        self.now < until && !self.unsure_since.is_some_and(from_before)
+        self.now < until && !self.cache_cleared_at.is_some_and(from_before)
     }
 
     /// A session is used; gives what there is to revoke, if that was its last use.
@@ -965,7 +965,7 @@ impl Model {
         number: Number,
         scope: Option<&str>,
     ) -> Result<(View, Vec<TokenNumber>), SessionError> {
-        let granted = &self.sessions[number].wish.scopes;
+        let granted = &self.sessions[number].spec.scopes;
         if let Some(scope) = scope
             && !granted.iter().any(|granted| covers(granted, scope))
         {
@@ -1006,29 +1006,33 @@ impl Model {
                 (Denial::Guard, SessionError::Guard(GuardError::Expired))
             }
             Check::Truth => {
-                self.remember_yes(number, asked_at);
+                self.cache_success(number, asked_at);
                 return Ok(());
             }
         };
-        self.sessions[number].sure = None;
+        self.sessions[number].cached_until = None;
         self.deny(number, denial);
         Err(error)
     }
 
     // Tokens and sessions that are to be.
 
-    fn begin_make(&mut self, wish: &Wish, parent: Option<Number>) -> Result<Step, SessionError> {
+    fn begin_make(
+        &mut self,
+        spec: &SessionSpec,
+        parent: Option<Number>,
+    ) -> Result<Step, SessionError> {
         self.check_lag()?;
-        let lifetime = wish.lifetime.unwrap_or(self.limits.default_ttl);
+        let lifetime = spec.lifetime.unwrap_or(self.limits.default_ttl);
         let mut wanted = self.now + lifetime;
         if let Some(parent) = parent {
             self.find(parent)?;
             let above = &self.sessions[parent];
             wanted = wanted.min(above.expires_at);
-            let mut scopes = wish.scopes.iter();
+            let mut scopes = spec.scopes.iter();
             let missing = scopes.find(|scope| {
                 !above
-                    .wish
+                    .spec
                     .scopes
                     .iter()
                     .any(|granted| covers(granted, scope))
@@ -1047,31 +1051,31 @@ impl Model {
                 return Err(refusal);
             }
         }
-        self.make_room(wish, parent)?;
+        self.evict(spec, parent)?;
         let waiting = Waiting::Make {
-            wish: wish.clone(),
+            spec: spec.clone(),
             parent,
             created_at: self.now,
             wanted,
-            began: self.switches.len(),
+            cutoffs_before: self.cutoffs.len(),
         };
-        self.to_be.push(waiting.clone());
+        self.pending_creates.push(waiting.clone());
         Ok(Step::Waits(waiting))
     }
 
-    fn make_room(&mut self, wish: &Wish, parent: Option<Number>) -> Result<(), SessionError> {
-        let agent = wish.agent;
-        let to_be = self.to_be.iter();
-        let to_be_of_agent = to_be
-            .filter(|waiting| waiting.wish().agent == agent)
+    fn evict(&mut self, spec: &SessionSpec, parent: Option<Number>) -> Result<(), SessionError> {
+        let agent = spec.agent;
+        let pending_creates = self.pending_creates.iter();
+        let to_be_of_agent = pending_creates
+            .filter(|waiting| waiting.spec().agent == agent)
             .count();
         if self.kept_of(agent).len() + to_be_of_agent >= self.limits.max_per_agent {
-            self.end_all_over(|session| session.wish.agent == agent);
+            self.end_all_over(|session| session.spec.agent == agent);
             let promised = if self.limits.evict {
                 let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
                 let above = chain
                     .iter()
-                    .filter(|above| self.sessions[**above].wish.agent == agent);
+                    .filter(|above| self.sessions[**above].spec.agent == agent);
                 above.count()
             } else {
                 self.kept_of(agent).len()
@@ -1082,27 +1086,29 @@ impl Model {
         }
         let (live, over) = self.live_and_over();
         let places = self.places();
-        let to_be = self.creates_in_flight();
-        if live + to_be >= places {
+        let pending_creates = self.creates_in_flight();
+        if live + pending_creates >= places {
             self.end_all_over(|_| true);
             return Err(SessionError::LimitReached(Limit::MaxSessions));
         }
         // Which of those that are over make room is the component's choice.
-        self.may_end = live + over + to_be >= places;
+        self.may_end = live + over + pending_creates >= places;
         if let Some(parent) = parent {
             let root = self.root(parent);
             let is_below = |number: &Number| self.is_kept(*number) && self.is_below(*number, root);
             let below = (0..self.sessions.len()).filter(is_below);
             let (live, over): (Vec<_>, Vec<_>) = below.partition(|number| self.is_live(*number));
-            let to_be = self.to_be.iter().filter_map(Waiting::parent);
-            let to_be = to_be.filter(|above| self.root(*above) == root).count();
-            if live.len() + to_be >= self.limits.max_per_root {
+            let pending_creates = self.pending_creates.iter().filter_map(Waiting::parent);
+            let pending_creates = pending_creates
+                .filter(|above| self.root(*above) == root)
+                .count();
+            if live.len() + pending_creates >= self.limits.max_per_root {
                 for number in over {
                     self.end_if_over(number);
                 }
                 return Err(SessionError::LimitReached(Limit::MaxSessionsPerRoot));
             }
-            self.may_end |= live.len() + over.len() + to_be >= self.limits.max_per_root;
+            self.may_end |= live.len() + over.len() + pending_creates >= self.limits.max_per_root;
         }
         Ok(())
     }
@@ -1117,7 +1123,7 @@ impl Model {
 
     fn kept_of(&self, agent: u8) -> Vec<Number> {
         let kept = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
-        kept.filter(|number| self.sessions[*number].wish.agent == agent)
+        kept.filter(|number| self.sessions[*number].spec.agent == agent)
             .collect()
     }
 
@@ -1138,8 +1144,11 @@ impl Model {
     /// The guard has answered with a token, or has not.
     pub fn resume_issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
         if matches!(waiting, Waiting::Make { .. }) {
-            let place = self.to_be.iter().position(|other| other.is(waiting));
-            self.to_be.remove(place.expect("it was begun"));
+            let place = self
+                .pending_creates
+                .iter()
+                .position(|other| other.is(waiting));
+            self.pending_creates.remove(place.expect("it was begun"));
         }
         let answer = match issue {
             Issue::Deny => self.issue_refused(waiting, denied()),
@@ -1147,23 +1156,23 @@ impl Model {
             _ => self.issued(waiting, issue),
         };
         match (waiting, answer) {
-            (&Waiting::Renew { number, token, .. }, Ok(Answer::Grant(view, new)))
+            (&Waiting::Renew { number, token, .. }, Ok(CallResult::Grant(view, new)))
                 if self.guard_lets_wait =>
             {
-                Step::Waits(Waiting::Answer {
+                Step::Waits(Waiting::UnacknowledgedRenewal {
                     number,
                     old: token,
                     new,
                     view,
                 })
             }
-            (_, answer) => Step::Done(answer.unwrap_or_else(Answer::Error)),
+            (_, answer) => Step::Done(answer.unwrap_or_else(CallResult::Error)),
         }
     }
 
     /// The guard has said whether the token that was replaced is revoked.
     pub fn resume_answer(&mut self, waiting: &Waiting) -> Step {
-        let Waiting::Answer {
+        let Waiting::UnacknowledgedRenewal {
             number,
             old,
             new,
@@ -1182,18 +1191,18 @@ impl Model {
             if let Some((_, until, by_host)) = &mut session.grace {
                 (*until, *by_host) = ends;
             }
-            Ok(Answer::Grant(view.clone(), *new))
+            Ok(CallResult::Grant(view.clone(), *new))
         });
         let session = &mut self.sessions[*number];
         session.unanswered.retain(|token| token != old);
-        Step::Done(answer.unwrap_or_else(Answer::Error))
+        Step::Done(answer.unwrap_or_else(CallResult::Error))
     }
 
     fn issue_refused(
         &mut self,
         waiting: &Waiting,
         error: GuardError,
-    ) -> Result<Answer, SessionError> {
+    ) -> Result<CallResult, SessionError> {
         if let Waiting::Renew { number, token, .. } = *waiting {
             self.still(number)?;
             if self.sessions[number].token != token {
@@ -1203,7 +1212,7 @@ impl Model {
         Err(SessionError::Guard(error))
     }
 
-    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<Answer, SessionError> {
+    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<CallResult, SessionError> {
         let number = self.tokens.len();
         let wanted = waiting.wanted();
         let (expires_at, handle) = match issue {
@@ -1293,20 +1302,20 @@ impl Model {
         waiting: &Waiting,
         token: TokenNumber,
         issue: Issue,
-    ) -> Result<Answer, SessionError> {
+    ) -> Result<CallResult, SessionError> {
         let Waiting::Make {
-            wish,
+            spec,
             parent,
             created_at,
             wanted,
-            began,
+            cutoffs_before,
         } = waiting
         else {
             unreachable!("it makes a session")
         };
         self.check_lag()?;
-        let mut since = self.switches[*began..].iter();
-        if since.any(|filter| Self::is_for(*filter, wish)) {
+        let mut since = self.cutoffs[*cutoffs_before..].iter();
+        if since.any(|filter| Self::is_for(*filter, spec)) {
             return Err(SessionError::SessionRevoked);
         }
         if let Some(parent) = parent {
@@ -1315,27 +1324,27 @@ impl Model {
         let wanted = (*wanted).min(self.parents_end(*parent));
         let expires_at = self.check_new(token, wanted, issue)?;
         let mut evicted = Vec::new();
-        if self.kept_of(wish.agent).len() >= self.limits.max_per_agent {
-            self.end_all_over(|session| session.wish.agent == wish.agent);
+        if self.kept_of(spec.agent).len() >= self.limits.max_per_agent {
+            self.end_all_over(|session| session.spec.agent == spec.agent);
         }
-        if self.kept_of(wish.agent).len() >= self.limits.max_per_agent {
+        if self.kept_of(spec.agent).len() >= self.limits.max_per_agent {
             let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
-            let kept = self.kept_of(wish.agent);
+            let kept = self.kept_of(spec.agent);
             let oldest = kept.into_iter().find(|number| !chain.contains(number));
             let oldest = oldest.ok_or(SessionError::LimitReached(Limit::MaxSessionsPerAgent))?;
             evicted = self.end(oldest, EndReason::Limit).1;
         }
         let number = self.sessions.len();
         self.sessions.push(Session {
-            wish: wish.clone(),
+            spec: spec.clone(),
             parent: *parent,
             created_at: *created_at,
             expires_at,
-            lifetime: wish.lifetime.unwrap_or(self.limits.default_ttl),
+            lifetime: spec.lifetime.unwrap_or(self.limits.default_ttl),
             used_at: self.now,
-            uses_left: wish.uses,
+            uses_left: spec.uses,
             token,
-            sure: None,
+            cached_until: None,
             old: Vec::new(),
             grace: None,
             unanswered: Vec::new(),
@@ -1345,7 +1354,7 @@ impl Model {
         self.totals.created += 1;
         self.tell(number, EventKind::Created);
         self.ask_guard_to_revoke(&evicted);
-        Ok(Answer::Grant(self.view(number), token))
+        Ok(CallResult::Grant(self.view(number), token))
     }
 
     fn replace(
@@ -1353,19 +1362,19 @@ impl Model {
         waiting: &Waiting,
         new: TokenNumber,
         issue: Issue,
-    ) -> Result<Answer, SessionError> {
+    ) -> Result<CallResult, SessionError> {
         let Waiting::Renew {
             number,
             token,
-            how,
+            replacement,
             wanted,
         } = *waiting
         else {
             unreachable!("it replaces a token")
         };
-        match how {
-            How::Refresh => self.check_lag()?,
-            How::Rotate | How::Retry => self.check_end(number)?,
+        match replacement {
+            Replacement::Refresh => self.check_lag()?,
+            Replacement::Rotate | Replacement::Retry => self.check_end(number)?,
         }
         self.still(number)?;
         let session = &self.sessions[number];
@@ -1373,17 +1382,17 @@ impl Model {
             return Err(SessionError::Conflict);
         }
         let mut wanted = wanted.min(self.parents_end(session.parent));
-        if how != How::Refresh {
+        if replacement != Replacement::Refresh {
             wanted = wanted.min(session.expires_at);
         }
         let expires_at = self.check_new(new, wanted, issue)?;
         let (now, (until, by_host)) = (self.now, self.grace_ends());
         let session = &mut self.sessions[number];
-        session.old.push((token, how));
-        let has_grace = how == How::Rotate && self.limits.grace > 0;
+        session.old.push((token, replacement));
+        let has_grace = replacement == Replacement::Rotate && self.limits.grace > 0;
         session.grace = has_grace.then_some((token, until, by_host));
         session.token = new;
-        session.sure = None;
+        session.cached_until = None;
         session.expires_at = expires_at;
         session.used_at = now;
         for below in 0..self.sessions.len() {
@@ -1392,7 +1401,7 @@ impl Model {
                 below.expires_at = below.expires_at.min(expires_at);
             }
         }
-        if how == How::Refresh {
+        if replacement == Replacement::Refresh {
             self.totals.refreshed += 1;
             self.tell(number, EventKind::Refreshed);
         } else {
@@ -1405,12 +1414,12 @@ impl Model {
         } else {
             self.ask_guard_to_revoke(&[token]);
         }
-        Ok(Answer::Grant(self.view(number), new))
+        Ok(CallResult::Grant(self.view(number), new))
     }
 
     /// The component has ended a session that was over, because it needed its place.
-    pub fn observe_end(&mut self, told: &Told) -> bool {
-        let number = told.number;
+    pub fn observe_end(&mut self, events: &ModelEvent) -> bool {
+        let number = events.number;
         if number >= self.sessions.len() || !self.is_kept(number) {
             return false;
         }
@@ -1422,7 +1431,7 @@ impl Model {
     }
 }
 
-impl Wish {
+impl SessionSpec {
     /// Whether the original's `create-session` can wish for it.
     pub fn is_legacy(&self) -> bool {
         self.lifetime.is_none() && self.uses.is_none()
@@ -1434,9 +1443,9 @@ impl Waiting {
         format!("{self:?}") == format!("{other:?}")
     }
 
-    fn wish(&self) -> &Wish {
+    fn spec(&self) -> &SessionSpec {
         match self {
-            Self::Make { wish, .. } => wish,
+            Self::Make { spec, .. } => spec,
             other => unreachable!("{other:?} makes no session"),
         }
     }

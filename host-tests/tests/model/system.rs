@@ -16,8 +16,8 @@ use futures::poll;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Answer, Call, Check, Filter, Issue, Limits, Number, TokenNumber, Told, View, Wish, denied,
-    unavailable,
+    Call, CallResult, Check, Filter, Issue, Limits, ModelEvent, Number, SessionSpec, TokenNumber,
+    View, denied, unavailable,
 };
 
 /// A call under way.
@@ -231,17 +231,17 @@ impl System {
         };
         let text = |token: Option<TokenNumber>| token.map_or("unknown".into(), text_of);
         match call {
-            Call::Make(wish, None) if wish.is_legacy() => Box::pin(async move {
-                let (agent, role) = (agent_id(wish.agent), role_name(wish.role));
-                let scopes = wish.scopes.iter().map(ToString::to_string).collect();
+            Call::Make(spec, None) if spec.is_legacy() => Box::pin(async move {
+                let (agent, role) = (agent_id(spec.agent), role_name(spec.role));
+                let scopes = spec.scopes.iter().map(ToString::to_string).collect();
                 Outcome::Grant(host.create_session(agent, role, scopes, None).await)
             }),
-            Call::Make(wish, None) => {
-                Box::pin(async move { Outcome::Grant(host.create(request(&wish)).await) })
+            Call::Make(spec, None) => {
+                Box::pin(async move { Outcome::Grant(host.create(request(&spec)).await) })
             }
-            Call::Make(wish, Some(parent)) => {
+            Call::Make(spec, Some(parent)) => {
                 let parent = id(parent);
-                Box::pin(async move { Outcome::Grant(host.delegate(parent, request(&wish)).await) })
+                Box::pin(async move { Outcome::Grant(host.delegate(parent, request(&spec)).await) })
             }
             Call::Use(token, scope) => {
                 let token = text(token);
@@ -321,36 +321,36 @@ impl System {
     }
 
     /// The answer in the model's words. A session that is new gets its number here.
-    pub fn answer(&mut self, outcome: Outcome) -> Answer {
+    pub fn answer(&mut self, outcome: Outcome) -> CallResult {
         let answer = match outcome {
-            Outcome::Session(session) => session.map(|it| Answer::Session(self.view(&it))),
+            Outcome::Session(session) => session.map(|it| CallResult::Session(self.view(&it))),
             Outcome::Many(answers) => answers.map(|answers| {
                 let views = answers.into_iter().map(|it| it.map(|it| self.view(&it)));
-                Answer::Many(views.collect())
+                CallResult::Many(views.collect())
             }),
             Outcome::Grant(grant) => grant.map(|grant| {
                 let next = self.numbers.len();
                 let id = grant.session.id.clone();
                 self.numbers.entry(id).or_insert(next);
-                Answer::Grant(self.view(&grant.session), number_of(&grant.token))
+                CallResult::Grant(self.view(&grant.session), number_of(&grant.token))
             }),
-            Outcome::Nothing(nothing) => nothing.map(|()| Answer::Nothing),
-            Outcome::Count(count) => count.map(Answer::Count),
+            Outcome::Nothing(nothing) => nothing.map(|()| CallResult::Nothing),
+            Outcome::Count(count) => count.map(CallResult::Count),
             Outcome::Revocation(revocation) => {
-                revocation.map(|(confirmed, descendants)| Answer::Revocation {
+                revocation.map(|(confirmed, descendants)| CallResult::Revocation {
                     confirmed,
                     descendants,
                 })
             }
-            Outcome::Flush(settled, pending) => Ok(Answer::Flush { settled, pending }),
+            Outcome::Flush(settled, pending) => Ok(CallResult::Flush { settled, pending }),
             Outcome::Sessions(sessions) => sessions.map(|sessions| {
                 let numbers = sessions.iter().map(|session| self.view(session).number);
-                Answer::Sessions(numbers.collect())
+                CallResult::Sessions(numbers.collect())
             }),
         };
         match answer {
             Ok(answer) => answer,
-            Err(CallError::Session(error)) => Answer::Error(error),
+            Err(CallError::Session(error)) => CallResult::Error(error),
             Err(CallError::Host(error)) => panic!("{error}"),
         }
     }
@@ -376,13 +376,13 @@ impl System {
 
     /// What has happened since the last time, in the model's words; checked to be in sequence, of this
     /// time, and the same when it is pushed.
-    pub async fn events(&mut self, time: u64) -> Vec<Told> {
+    pub async fn events(&mut self, time: u64) -> Vec<ModelEvent> {
         let page = self.host.poll_events(self.since, 1_000).await.unwrap();
         assert_eq!(page.missed, 0);
         self.host.wait_until_idle().await.unwrap();
         let pushed: Vec<Event> = std::iter::from_fn(|| self.subscription.try_next()).collect();
         assert_eq!(pushed, page.events, "what is pushed is what is polled");
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         for event in page.events {
             self.since += 1;
             assert_eq!(event.sequence, self.since);
@@ -391,7 +391,7 @@ impl System {
             }
             self.see_run(event.run);
             assert_eq!(event.time, time);
-            told.push(Told {
+            events.push(ModelEvent {
                 number: self.number(&event.session_id),
                 agent: event.agent_id.as_bytes().last().unwrap() - b'0',
                 parent: event.parent.map(|id| self.number(&id)),
@@ -400,7 +400,7 @@ impl System {
                 kind: event.kind,
             });
         }
-        told
+        events
     }
 
     pub async fn stats(&self) -> Statistics {
@@ -444,15 +444,15 @@ fn role_name(role: u8) -> String {
     format!("role-{role}")
 }
 
-fn request(wish: &Wish) -> CreateRequest {
+fn request(spec: &SessionSpec) -> CreateRequest {
     CreateRequest {
-        agent_id: agent_id(wish.agent),
-        role: role_name(wish.role),
-        scopes: wish.scopes.iter().map(ToString::to_string).collect(),
+        agent_id: agent_id(spec.agent),
+        role: role_name(spec.role),
+        scopes: spec.scopes.iter().map(ToString::to_string).collect(),
         task_type: None,
-        expires_in: wish.lifetime.map(|millis| millis / 1_000),
+        expires_in: spec.lifetime.map(|millis| millis / 1_000),
         metadata: None,
-        max_uses: wish.uses,
+        max_uses: spec.uses,
     }
 }
 

@@ -12,8 +12,8 @@ use clawdb_session_testkit::nats_server::NatsCluster;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{
-    PATIENCE, append_at_last, change, eventually, options, read_all, stream_name, tenant,
+use crate::fixture::{
+    DEADLINE, append_with_retries, change, options, read_all, stream_name, tenant, until,
 };
 
 /// How often the leader is killed.
@@ -32,7 +32,7 @@ async fn taken_over_at_last(
     journal: &NatsJournal,
     tenant: TenantId,
 ) -> (Box<dyn Writer>, BTreeMap<String, Change>) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
         let answer = match journal.take_over(tenant).await {
             Ok(mut writer) => match read_all(writer.as_mut()).await {
@@ -51,10 +51,10 @@ async fn taken_over_at_last(
 struct Load {
     stop: Arc<AtomicBool>,
     appends: Arc<AtomicU64>,
-    task: JoinHandle<Loaded>,
+    task: JoinHandle<LoadResult>,
 }
 
-struct Loaded {
+struct LoadResult {
     writer: Box<dyn Writer>,
     acknowledged: Vec<Change>,
     /// How long the slowest append took, from the first try on.
@@ -77,12 +77,12 @@ impl Load {
                     change(i, "meta", value.as_str()),
                 ];
                 let asked = Instant::now();
-                append_at_last(writer.as_mut(), &changes).await;
+                append_with_retries(writer.as_mut(), &changes).await;
                 longest = longest.max(asked.elapsed());
                 acknowledged.extend(changes);
                 count.fetch_add(1, Ordering::SeqCst);
             }
-            Loaded {
+            LoadResult {
                 writer,
                 acknowledged,
                 longest,
@@ -100,12 +100,12 @@ impl Load {
     }
 
     /// Waits for so many more appends.
-    async fn goes_on(&self, more: u64) {
-        let until = self.appends() + more;
-        eventually("appends go on", async || self.appends() >= until).await;
+    async fn wait_for_appends(&self, more: u64) {
+        let wanted = self.appends() + more;
+        until("appends go on", async || self.appends() >= wanted).await;
     }
 
-    async fn stop(self) -> Loaded {
+    async fn stop(self) -> LoadResult {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap()
     }
@@ -128,9 +128,9 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     for round in 0..KILLS {
         let leader = cluster.leader_of(&stream).await;
         let load = Load::start(writer, round);
-        load.goes_on(7 + 20 * u64::from(round)).await;
+        load.wait_for_appends(7 + 20 * u64::from(round)).await;
         cluster.servers[leader].kill();
-        load.goes_on(50).await;
+        load.wait_for_appends(50).await;
         let loaded = load.stop().await;
         appends += loaded.acknowledged.len();
         longest = longest.max(loaded.longest);
@@ -171,14 +171,14 @@ async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
     let mut expected = BTreeMap::new();
     for round in 0..2 {
         let load = Load::start(writer, round);
-        load.goes_on(100).await;
+        load.wait_for_appends(100).await;
         for server in &mut cluster.servers {
             server.kill();
         }
         for server in &mut cluster.servers {
             server.launch();
         }
-        load.goes_on(20).await;
+        load.wait_for_appends(20).await;
         let loaded = load.stop().await;
         for change in loaded.acknowledged {
             expected.insert(change.key.clone(), change);
@@ -218,7 +218,7 @@ async fn without_a_majority_nothing_is_acknowledged_and_it_goes_on_when_there_is
         Err(JournalError::Unavailable(_))
     ));
     cluster.servers[0].launch();
-    append_at_last(writer.as_mut(), &[change(4, "meta", "after")]).await;
+    append_with_retries(writer.as_mut(), &[change(4, "meta", "after")]).await;
     drop(writer);
     let (_, all) = taken_over_at_last(&journal, tenant).await;
     assert_eq!(all["meta"].value, "after");

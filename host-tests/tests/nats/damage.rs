@@ -3,7 +3,7 @@
 use clawdb_session_durable::{Journal, JournalError, TenantId};
 use clawdb_session_testkit::nats_server::NatsServer;
 
-use crate::scene::{change, journal, read_all, stream, subject, tenant};
+use crate::fixture::{change, journal, read_all, stream, subject, tenant};
 
 /// A tenant with some records, given back.
 async fn filled(server: &NatsServer) -> TenantId {

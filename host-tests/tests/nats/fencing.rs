@@ -8,9 +8,9 @@ use clawdb_session_testkit::nats_server::NatsServer;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout};
 
-use crate::scene::{
-    PATIENCE, append_at_last, change, eventually, journal, options, read_all, stream, taken_over,
-    tenant,
+use crate::fixture::{
+    DEADLINE, append_with_retries, change, journal, options, read_all, stream, take_over_and_read,
+    tenant, until,
 };
 
 #[cfg_attr(
@@ -30,7 +30,7 @@ async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
     let lease = paused.lease();
     assert!(lease.is_valid());
 
-    let (mut owner, all) = taken_over(&other, tenant).await;
+    let (mut owner, all) = take_over_and_read(&other, tenant).await;
     assert!(!lease.is_valid() && owner.lease().is_valid());
     assert_eq!(all["meta"].value, "first");
     owner
@@ -57,7 +57,7 @@ async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
     ));
     owner.release().await.unwrap();
 
-    let (_, all) = taken_over(&one, tenant).await;
+    let (_, all) = take_over_and_read(&one, tenant).await;
     assert_eq!(all["meta"].value, "second");
     assert_eq!(all.len(), 2);
 }
@@ -106,7 +106,7 @@ async fn a_dead_owner_is_taken_over_by_attempts_that_are_each_shorter_than_its_l
     assert!(other.is_held(tenant).await.unwrap());
     let begun = Instant::now();
     let writer = loop {
-        assert!(begun.elapsed() < PATIENCE, "it is never taken over");
+        assert!(begun.elapsed() < DEADLINE, "it is never taken over");
         let attempt = timeout(Duration::from_millis(400), other.take_over(tenant));
         if let Ok(writer) = attempt.await {
             break writer.unwrap();
@@ -190,7 +190,7 @@ async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
         assert!(writer.append(&unheard, 0).now_or_never().is_none());
         // Every other time it comes at the same time as the next one.
         if i % 2 == 0 {
-            eventually("it is taken", async || last().await == before + 1).await;
+            until("it is taken", async || last().await == before + 1).await;
         }
         let heard = change(100 + i, "meta", format!("heard {i}"));
         writer.append(&[heard], 0).await.unwrap();
@@ -198,7 +198,7 @@ async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
     }
     writer.renew().await.unwrap();
     writer.release().await.unwrap();
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(all["meta"].value, "heard 20");
     assert_eq!(all["session/a"].value, "unheard 20");
     assert_eq!(all.len(), 2);
@@ -233,7 +233,7 @@ async fn a_server_that_hangs_makes_it_unavailable_and_what_it_took_is_found_out(
     ));
     server.resume();
 
-    append_at_last(
+    append_with_retries(
         writer.as_mut(),
         &[change(4, "meta", "after"), change(5, "cut-off/1", "")],
     )
@@ -241,7 +241,7 @@ async fn a_server_that_hangs_makes_it_unavailable_and_what_it_took_is_found_out(
     writer.renew().await.unwrap();
     assert!(writer.lease().is_valid());
     writer.release().await.unwrap();
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(all["meta"].value, "after");
     assert_eq!(all.len(), 2);
 }

@@ -5,8 +5,8 @@
 mod cluster;
 mod damage;
 mod fencing;
-mod keeping;
+mod fixture;
 mod outage;
+mod records;
 mod rotation;
-mod scene;
 mod setup;

@@ -6,7 +6,7 @@ use clawdb_session_durable::{Journal, JournalError};
 use clawdb_session_testkit::nats_server::NatsServer;
 use tokio::time::{Instant, timeout};
 
-use crate::scene::{append_at_last, change, journal, taken_over, tenant};
+use crate::fixture::{append_with_retries, change, journal, take_over_and_read, tenant};
 
 #[cfg_attr(
     not(has_nats),
@@ -45,11 +45,11 @@ async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() 
         ));
         assert!(asked.elapsed() < Duration::from_secs(10), "nothing hangs");
         server.restart().await;
-        append_at_last(writer.as_mut(), &[change(9_100 + round, "meta", "")]).await;
+        append_with_retries(writer.as_mut(), &[change(9_100 + round, "meta", "")]).await;
     }
     drop(writer);
 
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(all["meta"].sequence, 9_104);
     assert_eq!(all.len() as u64, acknowledged + 1);
 }
@@ -103,7 +103,7 @@ async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
 async fn a_server_that_is_not_there_is_unavailable_in_a_bounded_time() {
     let mut server = NatsServer::start().await;
     server.kill();
-    let options = crate::scene::options(server.url()).single();
+    let options = crate::fixture::options(server.url()).single();
     let connecting = clawdb_session_journal_nats::NatsJournal::connect(options);
     let answer = timeout(Duration::from_secs(5), connecting)
         .await

@@ -14,7 +14,7 @@ use clawdb_session_testkit::nats_server::NatsServer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{eventually, journal, options, tenant};
+use crate::fixture::{journal, options, tenant, until};
 
 const A: u8 = 0xaa;
 const B: u8 = 0xbb;
@@ -70,7 +70,7 @@ async fn assert_lives(tenants: &Tenants, id: TenantId, grant: &Grant) {
 }
 
 async fn rotated(tenants: &Tenants) {
-    eventually("all is resealed", async || {
+    until("all is resealed", async || {
         tenants.keys().can_drop_previous_keys()
     })
     .await;
@@ -121,7 +121,7 @@ async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives
     owner.tenant(second).await.unwrap().shutdown().await;
 
     let rotating = tenants(&server, B, &[A]).await;
-    eventually("what nobody has is resealed", async || {
+    until("what nobody has is resealed", async || {
         let keys = rotating.keys();
         keys.complete && (keys.previous_workspaces, keys.held_workspaces) == (1, 1)
     })
@@ -232,7 +232,7 @@ async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
         move |id, text: &str| lines.lock().unwrap().push(format!("{id} {text}"))
     });
     let rotating = reporting(&server, B, &[A], Some(report)).await;
-    eventually("it was tried four times", async || {
+    until("it was tried four times", async || {
         rotating.keys().rounds >= 4
     })
     .await;

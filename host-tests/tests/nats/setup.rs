@@ -7,7 +7,7 @@ use clawdb_session_durable::{Journal, JournalError};
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_testkit::nats_server::{NatsServer, Setup};
 
-use crate::scene::{change, journal, options, stream, tenant};
+use crate::fixture::{change, journal, options, stream, tenant};
 
 /// Why it is refused.
 fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
@@ -195,7 +195,7 @@ async fn a_server_that_is_full_is_unavailable_and_keeps_what_it_has() {
     let info = stream(&server, tenant).await;
     assert!(info.cached_info().state.messages > acknowledged);
     for i in 1..=acknowledged {
-        let subject = crate::scene::subject(tenant, &format!("cut-off/{i}"));
+        let subject = crate::fixture::subject(tenant, &format!("cut-off/{i}"));
         info.get_last_raw_message_by_subject(&subject)
             .await
             .unwrap();

@@ -3,11 +3,11 @@
 use clawdb_session_host::{
     Config, Denial, EndReason, Event, EventKind, Limit, SessionError, Subscription,
 };
-use clawdb_session_testkit::scene::{AGENT, Scene, refusal, request};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, refusal, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
-    scene
+async fn read(fixture: &Fixture, subscription: &mut Subscription) -> Vec<Event> {
+    fixture
         .host
         .wait_until_idle()
         .await
@@ -15,8 +15,8 @@ async fn read(scene: &Scene, subscription: &mut Subscription) -> Vec<Event> {
     std::iter::from_fn(|| subscription.try_next()).collect()
 }
 
-async fn with_capacity(event_capacity: u32) -> Scene {
-    Scene::configured(Config {
+async fn with_capacity(event_capacity: u32) -> Fixture {
+    Fixture::configured(Config {
         event_capacity: Some(event_capacity),
         ..Config::default()
     })
@@ -25,13 +25,13 @@ async fn with_capacity(event_capacity: u32) -> Scene {
 
 #[tokio::test]
 async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
-    let scene = Scene::new().await;
-    let root = scene.session().await;
-    let child = scene.child(&root).await;
-    let grandchild = scene.child(&child).await;
-    scene.rotate(&grandchild).await.unwrap();
-    scene.host.refresh(&*child.session.id).await.unwrap();
-    scene.host.revoke(&*root.session.id).await.unwrap();
+    let fixture = Fixture::new().await;
+    let root = fixture.session().await;
+    let child = fixture.child(&root).await;
+    let grandchild = fixture.child(&child).await;
+    fixture.rotate(&grandchild).await.unwrap();
+    fixture.host.refresh(&*child.session.id).await.unwrap();
+    fixture.host.revoke(&*root.session.id).await.unwrap();
     let (root_id, child_id) = (&root.session.id, &child.session.id);
     let expected = [
         (root_id, None, 0, EventKind::Created),
@@ -63,7 +63,7 @@ async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
             EventKind::Ended(EndReason::Cascade),
         ),
     ];
-    let events = scene.events().await;
+    let events = fixture.events().await;
     let told: Vec<_> = events
         .iter()
         .map(|event| {
@@ -81,7 +81,7 @@ async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
 
 #[tokio::test]
 async fn r32_every_refused_attempt_with_a_live_session_has_its_reason() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for (function, mode, denial) in [
         (
             GuardFunction::Validate,
@@ -100,125 +100,125 @@ async fn r32_every_refused_attempt_with_a_live_session_has_its_reason() {
         ),
         (GuardFunction::Validate, GuardMode::Unavailable, None),
     ] {
-        let grant = scene.session().await;
-        scene.guard.set(function, mode);
-        scene.validate(&grant).await.unwrap_err();
-        scene.release();
-        let denials = scene.denials_of(&grant.session.id).await;
+        let grant = fixture.session().await;
+        fixture.guard.set(function, mode);
+        fixture.validate(&grant).await.unwrap_err();
+        fixture.release();
+        let denials = fixture.denials_of(&grant.session.id).await;
         assert_eq!(denials, Vec::from_iter(denial), "{mode:?}");
     }
-    let grant = scene.session().await;
-    scene.tokens.let_claims_expire(scene.now());
-    scene.validate(&grant).await.unwrap_err();
-    assert_eq!(scene.denials_of(&grant.session.id).await, [Denial::Guard]);
-    assert_eq!(scene.stats().await.denied, 4);
+    let grant = fixture.session().await;
+    fixture.tokens.let_claims_expire(fixture.now());
+    fixture.validate(&grant).await.unwrap_err();
+    assert_eq!(fixture.denials_of(&grant.session.id).await, [Denial::Guard]);
+    assert_eq!(fixture.stats().await.denied, 4);
 }
 
 #[tokio::test]
 async fn r32_whoever_tries_again_and_again_does_not_push_other_events_out() {
-    let scene = with_capacity(8).await;
-    let grant = scene.session().await;
+    let fixture = with_capacity(8).await;
+    let grant = fixture.session().await;
     for _ in 0..50 {
-        scene
+        fixture
             .host
             .authorize(&*grant.token, "admin")
             .await
             .unwrap_err();
     }
-    let rotated = scene.rotate(&grant).await.unwrap();
+    let rotated = fixture.rotate(&grant).await.unwrap();
     for _ in 0..50 {
-        scene.validate(&grant).await.unwrap_err();
-        scene
+        fixture.validate(&grant).await.unwrap_err();
+        fixture
             .host
             .authorize(&*rotated.token, "admin")
             .await
             .unwrap_err();
     }
     let once = [Denial::Scope, Denial::Superseded];
-    assert_eq!(scene.denials_of(&grant.session.id).await, once);
-    scene.advance(1.0);
-    scene
+    assert_eq!(fixture.denials_of(&grant.session.id).await, once);
+    fixture.advance(1.0);
+    fixture
         .host
         .authorize(&*rotated.token, "admin")
         .await
         .unwrap_err();
-    scene
+    fixture
         .host
         .authorize(&*rotated.token, "admin")
         .await
         .unwrap_err();
     let again = [Denial::Scope, Denial::Superseded, Denial::Scope];
-    assert_eq!(scene.denials_of(&grant.session.id).await, again);
-    let stats = scene.stats().await;
+    assert_eq!(fixture.denials_of(&grant.session.id).await, again);
+    let stats = fixture.stats().await;
     assert_eq!((stats.denied, stats.last_event), (152, 5));
 }
 
 #[tokio::test]
 async fn r32_an_unknown_token_is_counted_and_makes_no_event() {
-    let scene = Scene::new().await;
-    scene.host.validate("anything").await.unwrap_err();
-    let grant = scene.session().await;
-    scene.host.validate("anything").await.unwrap_err();
-    scene.host.rotate("anything").await.unwrap_err();
-    scene.host.revoke(&*grant.session.id).await.unwrap();
-    scene.validate(&grant).await.unwrap_err();
-    let stats = scene.stats().await;
+    let fixture = Fixture::new().await;
+    fixture.host.validate("anything").await.unwrap_err();
+    let grant = fixture.session().await;
+    fixture.host.validate("anything").await.unwrap_err();
+    fixture.host.rotate("anything").await.unwrap_err();
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
+    fixture.validate(&grant).await.unwrap_err();
+    let stats = fixture.stats().await;
     assert_eq!((stats.denied, stats.last_event), (4, 2));
 }
 
 #[tokio::test]
 async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
-    let scene = Scene::new().await;
-    scene.session().await;
-    scene.session().await;
-    let mut subscription = scene.host.subscribe(1).await.unwrap();
-    let second = read(&scene, &mut subscription).await;
+    let fixture = Fixture::new().await;
+    fixture.session().await;
+    fixture.session().await;
+    let mut subscription = fixture.host.subscribe(1).await.unwrap();
+    let second = read(&fixture, &mut subscription).await;
     assert_eq!(second.len(), 1);
-    assert_eq!(second, scene.events().await[1..]);
-    assert_eq!(read(&scene, &mut subscription).await, []);
-    let grant = scene.session().await;
-    scene.rotate(&grant).await.unwrap();
-    scene.host.revoke(&*grant.session.id).await.unwrap();
+    assert_eq!(second, fixture.events().await[1..]);
+    assert_eq!(read(&fixture, &mut subscription).await, []);
+    let grant = fixture.session().await;
+    fixture.rotate(&grant).await.unwrap();
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
     assert_eq!(
-        read(&scene, &mut subscription).await,
-        scene.events().await[2..]
+        read(&fixture, &mut subscription).await,
+        fixture.events().await[2..]
     );
     // One that lies ahead begins with what comes.
-    let mut ahead = scene.host.subscribe(1_000).await.unwrap();
-    assert_eq!(read(&scene, &mut ahead).await, []);
-    scene.session().await;
+    let mut ahead = fixture.host.subscribe(1_000).await.unwrap();
+    assert_eq!(read(&fixture, &mut ahead).await, []);
+    fixture.session().await;
     assert_eq!(ahead.next().await, subscription.next().await);
 }
 
 #[tokio::test]
 async fn r32_who_subscribes_before_the_configuration_is_served_as_well() {
-    let scene = Scene::new().await;
-    let mut subscription = scene.host.subscribe(0).await.unwrap();
-    scene.host.configure(Config::default()).await.unwrap();
-    scene.session().await;
-    assert_eq!(read(&scene, &mut subscription).await.len(), 1);
+    let fixture = Fixture::new().await;
+    let mut subscription = fixture.host.subscribe(0).await.unwrap();
+    fixture.host.configure(Config::default()).await.unwrap();
+    fixture.session().await;
+    assert_eq!(read(&fixture, &mut subscription).await.len(), 1);
 }
 
 #[tokio::test]
 async fn r32_a_stream_ends_with_an_instance_that_traps() {
-    let scene = Scene::new().await;
-    let mut subscription = scene.host.subscribe(0).await.unwrap();
-    scene.session().await;
-    scene.guard.set(GuardFunction::Issue, GuardMode::Trap);
-    scene.host.create(request(AGENT)).await.unwrap_err();
+    let fixture = Fixture::new().await;
+    let mut subscription = fixture.host.subscribe(0).await.unwrap();
+    fixture.session().await;
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Trap);
+    fixture.host.create(request(AGENT)).await.unwrap_err();
     assert!(subscription.next().await.is_some());
     assert_eq!(subscription.next().await, None);
 }
 
 #[tokio::test]
 async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
-    let scene = with_capacity(10).await;
-    let mut slow = scene.host.subscribe(0).await.unwrap();
-    let mut fast = scene.host.subscribe(0).await.unwrap();
+    let fixture = with_capacity(10).await;
+    let mut slow = fixture.host.subscribe(0).await.unwrap();
+    let mut fast = fixture.host.subscribe(0).await.unwrap();
     let mut seen = 0;
     for _ in 0..300 {
-        scene.session().await;
-        for event in read(&scene, &mut fast).await {
+        fixture.session().await;
+        for event in read(&fixture, &mut fast).await {
             assert_eq!((event.sequence, event.missed), (seen + 1, 0));
             seen = event.sequence;
         }
@@ -227,7 +227,7 @@ async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
     // The slow one gets what was on its way, is told what it lost, and goes on with the newest.
     let mut events = Vec::new();
     loop {
-        let read = read(&scene, &mut slow).await;
+        let read = read(&fixture, &mut slow).await;
         if read.is_empty() {
             break;
         }
@@ -248,59 +248,59 @@ async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
 
 #[tokio::test]
 async fn r32_a_subscription_that_is_dropped_costs_nothing() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..3 {
-        drop(scene.host.subscribe(0).await.unwrap());
+        drop(fixture.host.subscribe(0).await.unwrap());
     }
-    let kept = scene.host.subscribe(0).await.unwrap();
-    scene.session().await;
-    scene.host.wait_until_idle().await.unwrap();
-    assert_eq!(scene.stats().await.subscribers, 1);
+    let kept = fixture.host.subscribe(0).await.unwrap();
+    fixture.session().await;
+    fixture.host.wait_until_idle().await.unwrap();
+    assert_eq!(fixture.stats().await.subscribers, 1);
     // Nor does one that nobody has read for long.
     for _ in 0..200 {
-        scene.session().await;
+        fixture.session().await;
     }
     drop(kept);
-    scene.session().await;
-    scene.host.wait_until_idle().await.unwrap();
-    assert_eq!(scene.stats().await.subscribers, 0);
+    fixture.session().await;
+    fixture.host.wait_until_idle().await.unwrap();
+    assert_eq!(fixture.stats().await.subscribers, 0);
 }
 
 #[tokio::test]
 async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut readers = Vec::new();
     for _ in 0..64 {
-        readers.push(scene.host.subscribe(0).await.unwrap());
+        readers.push(fixture.host.subscribe(0).await.unwrap());
     }
     let full = SessionError::LimitReached(Limit::Subscribers);
-    let refused = scene.host.subscribe(0).await.map(drop);
+    let refused = fixture.host.subscribe(0).await.map(drop);
     assert_eq!(refusal(refused), full);
     // Nothing has happened since these were dropped.
     readers.truncate(60);
     for _ in 0..4 {
-        readers.push(scene.host.subscribe(0).await.unwrap());
+        readers.push(fixture.host.subscribe(0).await.unwrap());
     }
-    let refused = scene.host.subscribe(0).await.map(drop);
+    let refused = fixture.host.subscribe(0).await.map(drop);
     assert_eq!(refusal(refused), full);
-    scene.session().await;
+    fixture.session().await;
     for reader in &mut readers {
-        assert_eq!(read(&scene, reader).await.len(), 1);
+        assert_eq!(read(&fixture, reader).await.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn r32_subscriptions_and_calls_that_wait_for_the_guard_do_not_hinder_each_other() {
-    let scene = Scene::new().await;
-    let mut subscription = scene.host.subscribe(0).await.unwrap();
-    scene.hold(GuardFunction::Issue);
-    let create = scene.start_create(request(AGENT)).await;
-    assert_eq!(read(&scene, &mut subscription).await, []);
-    scene.release();
+    let fixture = Fixture::new().await;
+    let mut subscription = fixture.host.subscribe(0).await.unwrap();
+    fixture.hold(GuardFunction::Issue);
+    let create = fixture.start_create(request(AGENT)).await;
+    assert_eq!(read(&fixture, &mut subscription).await, []);
+    fixture.release();
     let grant = create.await.unwrap();
     let event = subscription.next().await.unwrap();
     assert_eq!(event.session_id, grant.session.id);
     // The stream ends with the instance.
-    drop(scene);
+    drop(fixture);
     assert_eq!(subscription.next().await, None);
 }

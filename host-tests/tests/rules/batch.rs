@@ -9,8 +9,8 @@ use clawdb_session_host::{
     CallError, Claims, Config, CreateRequest, Denial, EndReason, Grant, Guard, GuardError,
     GuardResult, HostOptions, IssueRequest, IssuedToken, SessionError, SessionHost, Validated,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, InFlight, OTHER_AGENT, PlainGuard, Scene, engine, invalid_field, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, InFlight, OTHER_AGENT, PlainGuard, engine, invalid_field, request,
 };
 use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
 use futures::future::join_all;
@@ -23,11 +23,11 @@ fn tokens(grants: &[&Grant]) -> Vec<String> {
 }
 
 async fn start_many(
-    scene: &Scene,
+    fixture: &Fixture,
     tokens: Vec<String>,
 ) -> InFlight<Result<Vec<Validated>, CallError>> {
-    let host = scene.host.clone();
-    scene
+    let host = fixture.host.clone();
+    fixture
         .start(async move { host.validate_many(tokens).await })
         .await
 }
@@ -47,21 +47,24 @@ fn with_uses(uses: u32) -> CreateRequest {
 
 #[tokio::test]
 async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_order() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let brief = CreateRequest {
         expires_in: Some(5),
         ..request(AGENT)
     };
-    let brief = scene.host.create(brief).await.unwrap();
-    scene.advance(5.0);
-    let (first, second) = (scene.session().await, scene.session_of(OTHER_AGENT).await);
-    let refreshed = scene.host.refresh(&*first.session.id).await.unwrap();
-    let revoked = scene.session().await;
-    scene.host.revoke(&*revoked.session.id).await.unwrap();
+    let brief = fixture.host.create(brief).await.unwrap();
+    fixture.advance(5.0);
+    let (first, second) = (
+        fixture.session().await,
+        fixture.session_of(OTHER_AGENT).await,
+    );
+    let refreshed = fixture.host.refresh(&*first.session.id).await.unwrap();
+    let revoked = fixture.session().await;
+    fixture.host.revoke(&*revoked.session.id).await.unwrap();
     let mut presented = tokens(&[&second, &first, &revoked, &brief, &refreshed]);
     presented.insert(1, "x".repeat(8_193));
     presented.insert(2, String::new());
-    let mut answers = scene.host.validate_many(presented).await.unwrap();
+    let mut answers = fixture.host.validate_many(presented).await.unwrap();
     assert_eq!(answers.pop(), Some(Ok(refreshed.session.clone())));
     assert_eq!(answers.remove(0), Ok(second.session.clone()));
     let long = CallError::Session(answers.remove(0).unwrap_err());
@@ -78,50 +81,54 @@ async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_orde
         ]
     );
     let id = &first.session.id;
-    assert_eq!(scene.denials_of(id).await, [Denial::Superseded]);
-    let ends = scene.ends_of(&brief.session.id).await;
+    assert_eq!(fixture.denials_of(id).await, [Denial::Superseded]);
+    let ends = fixture.ends_of(&brief.session.id).await;
     assert_eq!(ends, [EndReason::Expired]);
 }
 
 #[tokio::test]
 async fn r02_a_call_takes_at_most_256_tokens() {
-    let scene = Scene::new().await;
-    assert_eq!(scene.host.validate_many(Vec::new()).await, Ok(Vec::new()));
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.host.validate_many(Vec::new()).await, Ok(Vec::new()));
+    let grant = fixture.session().await;
     let many = vec![grant.token.to_string(); 257];
-    let answer = scene.host.validate_many(many.clone()).await;
+    let answer = fixture.host.validate_many(many.clone()).await;
     assert_eq!(invalid_field(answer), "tokens");
-    assert_eq!(scene.guard.calls().validate, 0);
-    let most = scene.host.validate_many(many[1..].to_vec()).await.unwrap();
+    assert_eq!(fixture.guard.calls().validate, 0);
+    let most = fixture
+        .host
+        .validate_many(many[1..].to_vec())
+        .await
+        .unwrap();
     assert_eq!(most, vec![Ok(grant.session); 256]);
     let long = vec!["x".repeat(8_192); 256];
-    let answers = errors(scene.host.validate_many(long).await);
+    let answers = errors(fixture.host.validate_many(long).await);
     assert_eq!(answers, vec![Some(SessionError::InvalidToken); 256]);
 }
 
 #[tokio::test]
 async fn r10_the_guard_is_asked_only_about_tokens_that_count_here() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let unknown = || vec!["unknown".to_owned(); 2];
-    let before_the_first = errors(scene.host.validate_many(unknown()).await);
+    let before_the_first = errors(fixture.host.validate_many(unknown()).await);
     assert_eq!(before_the_first, vec![Some(SessionError::InvalidToken); 2]);
-    let grant = scene.session().await;
+    let grant = fixture.session().await;
     let mut presented = unknown();
     presented.insert(1, grant.token.to_string());
-    let answers = errors(scene.host.validate_many(presented).await);
+    let answers = errors(fixture.host.validate_many(presented).await);
     let refused = Some(SessionError::InvalidToken);
     assert_eq!(answers, [refused.clone(), None, refused]);
-    assert_eq!(scene.guard.calls().validate, 1);
-    assert_eq!(scene.stats().await.denied, 4);
+    assert_eq!(fixture.guard.calls().validate, 1);
+    assert_eq!(fixture.stats().await.denied, 4);
 }
 
 #[tokio::test]
 async fn r11_what_the_guard_says_of_many_tokens_is_held_against_each() {
-    let scene = Scene::new().await;
-    let (first, second) = (scene.session().await, scene.session().await);
+    let fixture = Fixture::new().await;
+    let (first, second) = (fixture.session().await, fixture.session().await);
     let answer = async |mode| {
-        scene.guard.set(GuardFunction::Validate, mode);
-        errors(scene.host.validate_many(tokens(&[&first, &second])).await)
+        fixture.guard.set(GuardFunction::Validate, mode);
+        errors(fixture.host.validate_many(tokens(&[&first, &second])).await)
     };
     let away = GuardError::Unavailable("the guard was told to be unavailable".into());
     for (mode, error) in [
@@ -131,42 +138,42 @@ async fn r11_what_the_guard_says_of_many_tokens_is_held_against_each() {
     ] {
         assert_eq!(answer(mode).await, vec![Some(error); 2]);
     }
-    scene.release();
-    scene.tokens.let_claims_expire(scene.now());
+    fixture.release();
+    fixture.tokens.let_claims_expire(fixture.now());
     let expired = SessionError::Guard(GuardError::Expired);
     assert_eq!(answer(GuardMode::Ok).await, vec![Some(expired); 2]);
     for grant in [&first, &second] {
-        let denials = scene.denials_of(&grant.session.id).await;
+        let denials = fixture.denials_of(&grant.session.id).await;
         assert_eq!(denials, [Denial::Guard, Denial::Handle]);
     }
 }
 
 #[tokio::test]
 async fn r12_what_ends_while_the_guard_is_asked_is_refused_and_spoils_nothing_for_the_others() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let (good, revoked, renewed) = (
-        scene.session().await,
-        scene.session().await,
-        scene.session().await,
+        fixture.session().await,
+        fixture.session().await,
+        fixture.session().await,
     );
     let (switched_off, child) = (
-        scene.session_of(OTHER_AGENT).await,
-        scene.child(&revoked).await,
+        fixture.session_of(OTHER_AGENT).await,
+        fixture.child(&revoked).await,
     );
     let brief = CreateRequest {
         expires_in: Some(5),
         ..request(AGENT)
     };
-    let brief = scene.host.create(brief).await.unwrap();
+    let brief = fixture.host.create(brief).await.unwrap();
     let presented = tokens(&[&revoked, &renewed, &good, &switched_off, &child, &brief]);
-    scene.hold(GuardFunction::Validate);
-    let call = start_many(&scene, presented).await;
-    scene.host.revoke(&*revoked.session.id).await.unwrap();
-    scene.host.refresh(&*renewed.session.id).await.unwrap();
-    let ended = scene.host.revoke_all_for_agent(OTHER_AGENT).await;
+    fixture.hold(GuardFunction::Validate);
+    let call = start_many(&fixture, presented).await;
+    fixture.host.revoke(&*revoked.session.id).await.unwrap();
+    fixture.host.refresh(&*renewed.session.id).await.unwrap();
+    let ended = fixture.host.revoke_all_for_agent(OTHER_AGENT).await;
     assert_eq!(ended, Ok(1));
-    scene.advance(5.0);
-    scene.release();
+    fixture.advance(5.0);
+    fixture.release();
     assert_eq!(
         errors(call.await),
         [
@@ -179,26 +186,26 @@ async fn r12_what_ends_while_the_guard_is_asked_is_refused_and_spoils_nothing_fo
         ]
     );
     let id = &renewed.session.id;
-    assert_eq!(scene.denials_of(id).await, [Denial::Superseded]);
+    assert_eq!(fixture.denials_of(id).await, [Denial::Superseded]);
 }
 
 #[tokio::test]
 async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut grants = Vec::new();
     for _ in 0..40 {
-        grants.push(scene.session().await);
+        grants.push(fixture.session().await);
     }
-    scene.hold(GuardFunction::Validate);
+    fixture.hold(GuardFunction::Validate);
     let presented = tokens(&grants.iter().collect::<Vec<_>>());
-    let call = start_many(&scene, presented).await;
-    assert_eq!(scene.guard.calls().validate, 16);
+    let call = start_many(&fixture, presented).await;
+    assert_eq!(fixture.guard.calls().validate, 16);
     // Others do not wait for them.
-    scene.session().await;
-    scene.release();
+    fixture.session().await;
+    fixture.release();
     let sessions: Vec<_> = grants.into_iter().map(|grant| Ok(grant.session)).collect();
     assert_eq!(call.await, Ok(sessions));
-    assert_eq!(scene.guard.calls().validate, 40);
+    assert_eq!(fixture.guard.calls().validate, 40);
 }
 
 #[tokio::test]
@@ -207,23 +214,23 @@ async fn r28_each_of_many_tokens_counts_as_a_use() {
         idle_timeout: Some(10),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let (used, unused) = (scene.session().await, scene.session().await);
-    scene.advance(9.0);
-    let answers = scene.host.validate_many(tokens(&[&used])).await;
+    let fixture = Fixture::configured(config).await;
+    let (used, unused) = (fixture.session().await, fixture.session().await);
+    fixture.advance(9.0);
+    let answers = fixture.host.validate_many(tokens(&[&used])).await;
     assert_eq!(errors(answers), [None]);
-    scene.advance(9.0);
-    let answers = scene.host.validate_many(tokens(&[&unused, &used])).await;
+    fixture.advance(9.0);
+    let answers = fixture.host.validate_many(tokens(&[&unused, &used])).await;
     assert_eq!(errors(answers), [Some(SessionError::SessionExpired), None]);
 }
 
 #[tokio::test]
 async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeeds() {
-    let scene = Scene::new().await;
-    let counted = scene.host.create(with_uses(3)).await.unwrap();
-    let plain = scene.session().await;
+    let fixture = Fixture::new().await;
+    let counted = fixture.host.create(with_uses(3)).await.unwrap();
+    let plain = fixture.session().await;
     let presented = tokens(&[&counted, &plain, &counted, &counted, &counted, &plain]);
-    let answers = scene.host.validate_many(presented).await.unwrap();
+    let answers = fixture.host.validate_many(presented).await.unwrap();
     let left: Vec<_> = answers
         .into_iter()
         .map(|answer| answer.map(|session| session.uses_left))
@@ -239,11 +246,11 @@ async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeed
             Ok(None)
         ]
     );
-    let handle = scene.tokens.handle_of(&counted.token);
-    assert_eq!(scene.tokens.revoked(), [handle]);
-    let ends = scene.ends_of(&counted.session.id).await;
+    let handle = fixture.tokens.handle_of(&counted.token);
+    assert_eq!(fixture.tokens.revoked(), [handle]);
+    let ends = fixture.ends_of(&counted.session.id).await;
     assert_eq!(ends, [EndReason::Exhausted]);
-    let again = scene.host.validate_many(tokens(&[&counted])).await;
+    let again = fixture.host.validate_many(tokens(&[&counted])).await;
     assert_eq!(errors(again), [Some(SessionError::InvalidToken)]);
 }
 
@@ -285,13 +292,13 @@ async fn r29_uses_are_taken_in_the_order_of_the_tokens_whatever_the_order_of_the
 
 #[tokio::test]
 async fn r29_when_the_guard_does_not_confirm_the_end_of_a_last_use_it_was_taken_all_the_same() {
-    let scene = Scene::new().await;
-    let grant = scene.host.create(with_uses(1)).await.unwrap();
+    let fixture = Fixture::new().await;
+    let grant = fixture.host.create(with_uses(1)).await.unwrap();
     let mode = GuardMode::Unavailable;
-    scene.guard.set(GuardFunction::Revoke, mode);
-    let answers = scene.host.validate_many(tokens(&[&grant])).await;
+    fixture.guard.set(GuardFunction::Revoke, mode);
+    let answers = fixture.host.validate_many(tokens(&[&grant])).await;
     assert_eq!(errors(answers), [None]);
-    assert_eq!(scene.stats().await.pending_revocations, 1);
+    assert_eq!(fixture.stats().await.pending_revocations, 1);
 }
 
 #[tokio::test]
@@ -321,13 +328,13 @@ async fn a_call_about_many_tokens_takes_a_turn_for_each_and_no_more_than_there_a
 
 #[tokio::test]
 async fn tokens_of_many_megabytes_are_refused_before_they_enter_the_instance() {
-    let scene = Scene::new().await;
-    let memory = scene.host.memory();
+    let fixture = Fixture::new().await;
+    let memory = fixture.host.memory();
     for huge in [vec!["x".repeat(17 << 20)], vec![String::new(); 3 << 20]] {
-        let answer = scene.host.validate_many(huge).await;
+        let answer = fixture.host.validate_many(huge).await;
         assert_eq!(invalid_field(answer), "tokens");
     }
-    assert_eq!(scene.host.memory(), memory);
+    assert_eq!(fixture.host.memory(), memory);
 }
 
 /// What a guard with batches of its own was asked, and how it answers.

@@ -3,107 +3,107 @@
 use std::time::{Duration, Instant};
 
 use clawdb_session_host::{Config, CreateRequest, Limit, Page, SessionError};
-use clawdb_session_testkit::scene::{AGENT, OTHER_AGENT, Scene, refusal, request};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, OTHER_AGENT, refusal, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 #[tokio::test]
 async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_sessions: Some(5),
         max_sessions_per_agent: Some(3),
         ..Config::default()
     })
     .await;
-    scene.hold(GuardFunction::Issue);
+    fixture.hold(GuardFunction::Issue);
     let mut running = Vec::new();
     for _ in 0..3 {
-        running.push(scene.start_create(request(AGENT)).await);
+        running.push(fixture.start_create(request(AGENT)).await);
     }
     let of_agent = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), of_agent);
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), of_agent);
     for _ in 0..2 {
-        running.push(scene.start_create(request(OTHER_AGENT)).await);
+        running.push(fixture.start_create(request(OTHER_AGENT)).await);
     }
     assert_eq!(
-        refusal(scene.host.create(request(OTHER_AGENT)).await),
+        refusal(fixture.host.create(request(OTHER_AGENT)).await),
         SessionError::LimitReached(Limit::MaxSessions)
     );
     assert_eq!(
-        scene.guard.calls().issue,
+        fixture.guard.calls().issue,
         5,
         "the guard was not asked for more than there is room for"
     );
-    scene.release();
+    fixture.release();
     for create in running {
         create.await.unwrap();
     }
-    assert_eq!(scene.host.active_count().await, Ok(5));
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), of_agent);
+    assert_eq!(fixture.host.active_count().await, Ok(5));
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), of_agent);
 }
 
 #[tokio::test]
 async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_sessions: Some(2),
         max_sessions_per_agent: Some(1),
         ..Config::default()
     })
     .await;
-    scene.guard.set_all(GuardMode::Deny);
+    fixture.guard.set_all(GuardMode::Deny);
     for _ in 0..3 {
         assert!(matches!(
-            refusal(scene.host.create(request(AGENT)).await),
+            refusal(fixture.host.create(request(AGENT)).await),
             SessionError::Guard(_)
         ));
     }
-    scene.release();
-    let first = scene.session().await;
-    scene.host.revoke(first.session.id).await.unwrap();
-    let second = scene.session().await;
-    scene.session_of(OTHER_AGENT).await;
-    scene.advance(60.0);
+    fixture.release();
+    let first = fixture.session().await;
+    fixture.host.revoke(first.session.id).await.unwrap();
+    let second = fixture.session().await;
+    fixture.session_of(OTHER_AGENT).await;
+    fixture.advance(60.0);
     // Nobody has pruned, but whose time is over holds no place, neither the agent's nor one of all.
-    let third = scene.session().await;
-    assert_eq!(scene.validate(&third).await, Ok(()));
+    let third = fixture.session().await;
+    assert_eq!(fixture.validate(&third).await, Ok(()));
     assert_eq!(
-        refusal(scene.host.get(second.session.id).await),
+        refusal(fixture.host.get(second.session.id).await),
         SessionError::SessionNotFound
     );
-    scene
+    fixture
         .session_of("0a9e0000-0000-4000-8000-000000000003")
         .await;
-    assert_eq!(scene.host.active_count().await, Ok(2));
+    assert_eq!(fixture.host.active_count().await, Ok(2));
 }
 
 #[tokio::test]
 async fn r20_a_prune_does_at_most_10000_and_what_expired_first_goes_first() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(20_000),
         event_capacity: Some(20),
         ..Config::default()
     })
     .await;
-    let last = scene.session_of(OTHER_AGENT).await;
+    let last = fixture.session_of(OTHER_AGENT).await;
     for n in 0..10_050_u64 {
         let asked = CreateRequest {
             expires_in: Some(1 + n % 50),
             ..request(AGENT)
         };
-        scene.host.create(asked).await.unwrap();
+        fixture.host.create(asked).await.unwrap();
     }
-    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
-    scene.advance(60.0);
-    assert_eq!(scene.host.prune_expired(Some(0)).await, Ok(0));
-    assert_eq!(scene.host.prune_expired(Some(30)).await, Ok(30));
-    assert_eq!(scene.host.prune_expired(Some(u32::MAX)).await, Ok(10_000));
-    assert_eq!(scene.stats().await.prunable_sessions, 21);
-    assert_eq!(scene.host.prune_expired(None).await, Ok(21));
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(0));
+    fixture.advance(60.0);
+    assert_eq!(fixture.host.prune_expired(Some(0)).await, Ok(0));
+    assert_eq!(fixture.host.prune_expired(Some(30)).await, Ok(30));
+    assert_eq!(fixture.host.prune_expired(Some(u32::MAX)).await, Ok(10_000));
+    assert_eq!(fixture.stats().await.prunable_sessions, 21);
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(21));
     assert_eq!(
-        scene.events().await.last().unwrap().session_id,
+        fixture.events().await.last().unwrap().session_id,
         last.session.id,
         "it was to live longest"
     );
-    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(0));
 }
 
 /// The shortest of many runs: what a call costs when the machine does nothing else.
@@ -118,12 +118,12 @@ async fn shortest(runs: usize, mut run: impl AsyncFnMut() -> Duration) -> Durati
 #[tokio::test]
 async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     const STORED: u32 = 60_000;
-    let scene = Scene::new().await;
-    let host = &scene.host;
+    let fixture = Fixture::new().await;
+    let host = &fixture.host;
     let costs = async || {
         let revoke_all = async || {
             for _ in 0..10 {
-                scene.session().await;
+                fixture.session().await;
             }
             let begin = Instant::now();
             assert_eq!(host.revoke_all_for_agent(AGENT).await.unwrap(), 10);
@@ -157,7 +157,7 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     }
     assert_eq!(host.active_count().await, Ok(STORED));
     let many = costs().await;
-    scene.advance(200_000.0);
+    fixture.advance(200_000.0);
     let count_due = async || {
         let begin = Instant::now();
         assert_eq!(host.active_count().await, Ok(0));
@@ -180,17 +180,17 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
 
 #[tokio::test]
 async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut ids = Vec::new();
     for _ in 0..6 {
-        ids.push(scene.session().await.session.id);
+        ids.push(fixture.session().await.session.id);
     }
     let page = async |cursor| {
         let page = Page {
             cursor,
             limit: Some(2),
         };
-        let page = scene.host.list_for_agent(AGENT, page).await.unwrap();
+        let page = fixture.host.list_for_agent(AGENT, page).await.unwrap();
         (
             page.sessions
                 .into_iter()
@@ -201,14 +201,14 @@ async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
     };
     let (rows, next) = page(None).await;
     assert_eq!(rows, ids[..2]);
-    scene.host.revoke(&*ids[1]).await.unwrap();
-    scene.host.revoke(&*ids[2]).await.unwrap();
+    fixture.host.revoke(&*ids[1]).await.unwrap();
+    fixture.host.revoke(&*ids[2]).await.unwrap();
     let (rows, next) = page(next).await;
     assert_eq!(rows, ids[3..5]);
     let (rows, next) = page(next).await;
     assert_eq!((rows, next), (ids[5..].to_vec(), None));
     // A last page that is full has none after it.
-    scene.host.revoke(&*ids[5]).await.unwrap();
+    fixture.host.revoke(&*ids[5]).await.unwrap();
     let (_, next) = page(None).await;
     let (rows, next) = page(next).await;
     assert_eq!((rows, next), (ids[4..5].to_vec(), None));
@@ -216,24 +216,24 @@ async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
 
 #[tokio::test]
 async fn r21_what_ended_leaves_nothing_behind_and_memory_is_used_again() {
-    let scene = Scene::new().await;
-    let empty = scene.stats().await;
+    let fixture = Fixture::new().await;
+    let empty = fixture.stats().await;
     let mut memory = Vec::new();
     for round in 0..6 {
         for n in 0..3_000 {
             let agent = format!("0a9e0000-0000-4000-8000-{n:012x}");
-            let grant = scene.session_of(&agent).await;
+            let grant = fixture.session_of(&agent).await;
             match n % 4 {
-                0 => drop(scene.host.revoke(grant.session.id).await.unwrap()),
-                1 => drop(scene.host.refresh(grant.session.id).await.unwrap()),
-                2 => scene.host.invalidate(grant.session.id).await.unwrap(),
-                _ => assert_eq!(scene.host.revoke_all_for_agent(agent).await.unwrap(), 1),
+                0 => drop(fixture.host.revoke(grant.session.id).await.unwrap()),
+                1 => drop(fixture.host.refresh(grant.session.id).await.unwrap()),
+                2 => fixture.host.invalidate(grant.session.id).await.unwrap(),
+                _ => assert_eq!(fixture.host.revoke_all_for_agent(agent).await.unwrap(), 1),
             }
         }
-        scene.advance(60.0);
-        assert_eq!(scene.host.prune_expired(None).await, Ok(750));
-        scene.host.flush_guard_revocations().await.unwrap();
-        let stats = scene.stats().await;
+        fixture.advance(60.0);
+        assert_eq!(fixture.host.prune_expired(None).await, Ok(750));
+        fixture.host.flush_guard_revocations().await.unwrap();
+        let stats = fixture.stats().await;
         assert_eq!(
             (
                 stats.live_sessions,
@@ -245,14 +245,14 @@ async fn r21_what_ended_leaves_nothing_behind_and_memory_is_used_again() {
             "round {round}"
         );
         assert_eq!(stats.state_bytes, empty.state_bytes);
-        memory.push(scene.host.memory());
+        memory.push(fixture.host.memory());
     }
     assert_eq!(memory[1], memory[5], "{memory:?}");
 }
 
 #[tokio::test]
 async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut memory = Vec::new();
     for round in 0..120_u32 {
         let agent = format!("0a9e0000-0000-4000-8000-{round:012x}");
@@ -261,11 +261,11 @@ async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
                 expires_in: Some(if n == 0 { 100_000 } else { 1 }),
                 ..request(&agent)
             };
-            scene.host.create(asked).await.unwrap();
+            fixture.host.create(asked).await.unwrap();
         }
-        scene.advance(1.0);
-        assert_eq!(scene.host.prune_expired(None).await, Ok(399));
-        memory.push(scene.host.memory());
+        fixture.advance(1.0);
+        assert_eq!(fixture.host.prune_expired(None).await, Ok(399));
+        memory.push(fixture.host.memory());
     }
     let grown = memory[119] - memory[19];
     assert!(grown < 100 * 2_048, "{grown} bytes for 100 sessions more");
@@ -273,7 +273,7 @@ async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
 
 #[tokio::test]
 async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_is() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(2_500),
         ..Config::default()
     })
@@ -283,47 +283,50 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
             expires_in: Some(if n % 2 == 0 { 1 } else { 100 }),
             ..request(AGENT)
         };
-        scene.host.create(asked).await.unwrap();
+        fixture.host.create(asked).await.unwrap();
     }
     assert_eq!(
-        refusal(scene.host.create(request(AGENT)).await),
+        refusal(fixture.host.create(request(AGENT)).await),
         SessionError::LimitReached(Limit::MaxSessionsPerAgent)
     );
-    scene.advance(1.0);
+    fixture.advance(1.0);
     for n in 0..1_250 {
-        let created = scene.host.create(request(AGENT)).await;
+        let created = fixture.host.create(request(AGENT)).await;
         assert!(created.is_ok(), "{n}: {created:?}");
     }
     assert_eq!(
-        refusal(scene.host.create(request(AGENT)).await),
+        refusal(fixture.host.create(request(AGENT)).await),
         SessionError::LimitReached(Limit::MaxSessionsPerAgent)
     );
-    assert_eq!(scene.ids_of(AGENT).await.len(), 100);
-    assert_eq!(scene.host.active_count().await, Ok(2_500));
+    assert_eq!(fixture.ids_of(AGENT).await.len(), 100);
+    assert_eq!(fixture.host.active_count().await, Ok(2_500));
 }
 
 #[tokio::test]
 async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_state_bytes: Some(65_536),
         ..Config::default()
     })
     .await;
-    let grant = scene.session().await;
-    scene.hold(GuardFunction::Issue);
+    let grant = fixture.session().await;
+    fixture.hold(GuardFunction::Issue);
     let mut waiting = Vec::new();
     for _ in 0..38 {
-        waiting.push(scene.start_refresh(&grant).await);
+        waiting.push(fixture.start_refresh(&grant).await);
     }
     let full = SessionError::LimitReached(Limit::MaxStateBytes);
-    assert_eq!(refusal(scene.host.refresh(&*grant.session.id).await), full);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
-    scene.guard.set_all(GuardMode::Ok);
-    scene
+    assert_eq!(
+        refusal(fixture.host.refresh(&*grant.session.id).await),
+        full
+    );
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
+    fixture.guard.set_all(GuardMode::Ok);
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.host.wait_until_idle().await.unwrap();
-    let stats = scene.stats().await;
+    fixture.host.wait_until_idle().await.unwrap();
+    let stats = fixture.stats().await;
     assert!(stats.state_bytes <= 65_536, "{}", stats.state_bytes);
     assert_eq!(stats.pending_revocations, 38);
     drop(waiting);
@@ -331,7 +334,7 @@ async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
 
 #[tokio::test]
 async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_state_bytes: Some(65_536),
         ..Config::default()
     })
@@ -340,29 +343,29 @@ async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes()
         expires_in: Some(100_000),
         ..request(AGENT)
     };
-    let grant = scene.host.create(asked).await.unwrap();
+    let grant = fixture.host.create(asked).await.unwrap();
     for _ in 0..30 {
-        scene.session_of(OTHER_AGENT).await;
+        fixture.session_of(OTHER_AGENT).await;
     }
-    scene
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
     let mut refreshed = 0;
     let error = loop {
-        match scene.host.refresh(&*grant.session.id).await {
+        match fixture.host.refresh(&*grant.session.id).await {
             Ok(_) => refreshed += 1,
             answer => break refusal(answer),
         }
     };
     assert_eq!(error, SessionError::LimitReached(Limit::MaxStateBytes));
     assert!((20..40).contains(&refreshed), "{refreshed}");
-    assert!(scene.host.get(&*grant.session.id).await.is_ok());
+    assert!(fixture.host.get(&*grant.session.id).await.is_ok());
     // What is over by time makes room for it too.
-    scene.advance(60.0);
-    scene.host.refresh(&*grant.session.id).await.unwrap();
+    fixture.advance(60.0);
+    fixture.host.refresh(&*grant.session.id).await.unwrap();
     // And ending is never refused.
     assert!(
-        !scene
+        !fixture
             .host
             .revoke(&*grant.session.id)
             .await

@@ -1,7 +1,7 @@
 //! What the component is made of.
 
 use clawdb_session_host::COMPONENT;
-use clawdb_session_testkit::scene::engine;
+use clawdb_session_testkit::fixture::engine;
 
 #[test]
 fn the_component_imports_the_guard_the_clock_and_the_random_source_and_nothing_else() {

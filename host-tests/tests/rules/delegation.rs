@@ -3,8 +3,8 @@
 use clawdb_session_host::{
     Config, CreateRequest, Denial, EndReason, EventKind, IssuedToken, Limit, Overflow, SessionError,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, NOBODY, OTHER_AGENT, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
@@ -24,33 +24,33 @@ fn lasting(seconds: u64) -> CreateRequest {
 
 #[tokio::test]
 async fn r25_a_child_names_its_parent_and_its_root() {
-    let scene = Scene::new().await;
-    let root = scene.session().await.session;
+    let fixture = Fixture::new().await;
+    let root = fixture.session().await.session;
     assert_eq!((root.parent, &root.root), (None, &root.id));
-    let mut parent = scene.session().await;
+    let mut parent = fixture.session().await;
     let top = parent.session.id.clone();
     for _ in 0..3 {
-        let child = scene.child(&parent).await;
+        let child = fixture.child(&parent).await;
         assert_eq!(child.session.parent.as_ref(), Some(&parent.session.id));
         assert_eq!(child.session.root, top);
         assert_eq!(child.session.agent_id, OTHER_AGENT);
         assert_eq!(
-            scene.host.get(&*child.session.id).await.unwrap(),
+            fixture.host.get(&*child.session.id).await.unwrap(),
             child.session
         );
-        scene.validate(&child).await.unwrap();
+        fixture.validate(&child).await.unwrap();
         parent = child;
     }
 }
 
 #[tokio::test]
 async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let parent = CreateRequest {
         scopes: ["tool:*", "memory:read"].map(String::from).to_vec(),
         ..request(AGENT)
     };
-    let parent = scene.host.create(parent).await.unwrap();
+    let parent = fixture.host.create(parent).await.unwrap();
     for scopes in [
         &[][..],
         &["memory:read"],
@@ -58,7 +58,7 @@ async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
         &["tool:*", "memory:read"],
         &["tool:search:*"],
     ] {
-        let child = scene.delegated(&parent, with_scopes(scopes)).await;
+        let child = fixture.delegated(&parent, with_scopes(scopes)).await;
         assert_eq!(child.session.scopes, scopes);
     }
     for (scopes, missing) in [
@@ -67,7 +67,7 @@ async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
         (&["tool:search", "*", "web"], "*"),
         (&["tool"], "tool"),
     ] {
-        let answer = scene
+        let answer = fixture
             .host
             .delegate(&*parent.session.id, with_scopes(scopes));
         assert_eq!(
@@ -75,64 +75,64 @@ async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
             SessionError::ScopeDenied(missing.into())
         );
     }
-    assert_eq!(scene.stats().await.created, 6);
+    assert_eq!(fixture.stats().await.created, 6);
     assert_eq!(
-        scene.denials_of(&parent.session.id).await,
+        fixture.denials_of(&parent.session.id).await,
         [Denial::Delegation]
     );
 }
 
 #[tokio::test]
 async fn r25_a_child_never_outlives_its_parent() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    scene.advance(10.0);
-    let child = scene.delegated(&parent, lasting(1_000)).await;
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    fixture.advance(10.0);
+    let child = fixture.delegated(&parent, lasting(1_000)).await;
     assert_eq!(child.session.expires_at, parent.session.expires_at);
     assert_eq!(
-        scene.tokens.requests().last().unwrap().expires_at,
+        fixture.tokens.requests().last().unwrap().expires_at,
         parent.session.expires_at
     );
-    let shorter = scene.delegated(&parent, lasting(20)).await;
-    assert_eq!(shorter.session.expires_at, scene.now() + 20_000);
+    let shorter = fixture.delegated(&parent, lasting(20)).await;
+    assert_eq!(shorter.session.expires_at, fixture.now() + 20_000);
 }
 
 #[tokio::test]
 async fn r25_refreshing_a_parent_does_not_lengthen_its_children() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    let child = scene.delegated(&parent, lasting(1_000)).await;
-    scene.advance(30.0);
-    let refreshed = scene.host.refresh(&*parent.session.id).await.unwrap();
-    let unchanged = scene.host.get(&*child.session.id).await.unwrap();
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    let child = fixture.delegated(&parent, lasting(1_000)).await;
+    fixture.advance(30.0);
+    let refreshed = fixture.host.refresh(&*parent.session.id).await.unwrap();
+    let unchanged = fixture.host.get(&*child.session.id).await.unwrap();
     assert_eq!(unchanged.expires_at, child.session.expires_at);
     // Only its own refresh does, up to its parent's end of then.
-    let lengthened = scene.host.refresh(&*child.session.id).await.unwrap();
+    let lengthened = fixture.host.refresh(&*child.session.id).await.unwrap();
     assert_eq!(lengthened.session.expires_at, refreshed.session.expires_at);
 }
 
 #[tokio::test]
 async fn r25_a_parent_that_the_guard_grants_less_shortens_its_descendants() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    let child = scene.child(&parent).await;
-    let grandchild = scene.child(&child).await;
-    let brief = scene.delegated(&parent, lasting(2)).await;
-    let sooner = scene.now() + 5_000;
-    scene.tokens.twist(move |issued| IssuedToken {
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    let child = fixture.child(&parent).await;
+    let grandchild = fixture.child(&child).await;
+    let brief = fixture.delegated(&parent, lasting(2)).await;
+    let sooner = fixture.now() + 5_000;
+    fixture.tokens.alter_next_token(move |issued| IssuedToken {
         expires_at: sooner,
         ..issued
     });
-    scene.host.refresh(&*parent.session.id).await.unwrap();
+    fixture.host.refresh(&*parent.session.id).await.unwrap();
     for grant in [&child, &grandchild] {
-        let session = scene.host.get(&*grant.session.id).await.unwrap();
+        let session = fixture.host.get(&*grant.session.id).await.unwrap();
         assert_eq!(session.expires_at, sooner);
     }
-    let session = scene.host.get(&*brief.session.id).await.unwrap();
+    let session = fixture.host.get(&*brief.session.id).await.unwrap();
     assert_eq!(session.expires_at, brief.session.expires_at);
-    scene.advance(5.0);
-    assert_eq!(scene.host.active_count().await, Ok(0));
-    assert_eq!(scene.host.prune_expired(None).await, Ok(4));
+    fixture.advance(5.0);
+    assert_eq!(fixture.host.active_count().await, Ok(0));
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(4));
 }
 
 #[tokio::test]
@@ -142,17 +142,19 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
             max_depth,
             ..Config::default()
         };
-        let scene = Scene::configured(config).await;
-        let mut last = scene.session().await;
+        let fixture = Fixture::configured(config).await;
+        let mut last = fixture.session().await;
         for _ in 0..deepest {
-            last = scene.child(&last).await;
+            last = fixture.child(&last).await;
         }
-        let answer = scene.host.delegate(&*last.session.id, request(OTHER_AGENT));
+        let answer = fixture
+            .host
+            .delegate(&*last.session.id, request(OTHER_AGENT));
         let too_deep = SessionError::LimitReached(Limit::MaxDepth);
         assert_eq!(refusal(answer.await), too_deep);
-        assert_eq!(scene.stats().await.created, deepest + 1);
+        assert_eq!(fixture.stats().await.created, deepest + 1);
         assert_eq!(
-            scene.denials_of(&last.session.id).await,
+            fixture.denials_of(&last.session.id).await,
             [Denial::Delegation]
         );
     }
@@ -160,14 +162,14 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
 
 #[tokio::test]
 async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
-    let scene = Scene::new().await;
-    let delegate = |id: &str| scene.host.delegate(id.to_owned(), request(OTHER_AGENT));
+    let fixture = Fixture::new().await;
+    let delegate = |id: &str| fixture.host.delegate(id.to_owned(), request(OTHER_AGENT));
     assert_eq!(
         refusal(delegate(NOBODY).await),
         SessionError::SessionNotFound
     );
     assert_eq!(invalid_field(delegate("me").await), "parent-session-id");
-    let parent = scene.session().await;
+    let parent = fixture.session().await;
     assert_eq!(
         refusal(delegate(NOBODY).await),
         SessionError::SessionNotFound
@@ -176,9 +178,9 @@ async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
         expires_in: Some(0),
         ..request(OTHER_AGENT)
     };
-    let answer = scene.host.delegate(&*parent.session.id, bad).await;
+    let answer = fixture.host.delegate(&*parent.session.id, bad).await;
     assert_eq!(invalid_field(answer), "expires-in");
-    scene.advance(60.0);
+    fixture.advance(60.0);
     assert_eq!(
         refusal(delegate(&parent.session.id).await),
         SessionError::SessionExpired
@@ -187,7 +189,7 @@ async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
         refusal(delegate(&parent.session.id).await),
         SessionError::SessionNotFound
     );
-    assert_eq!(scene.guard.calls().issue, 1);
+    assert_eq!(fixture.guard.calls().issue, 1);
 }
 
 #[tokio::test]
@@ -196,18 +198,18 @@ async fn r25_a_delegation_that_fails_leaves_nothing() {
         max_sessions_per_root: Some(2),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let parent = scene.session().await;
-    let before = scene.stats().await;
-    scene.guard.set(GuardFunction::Issue, GuardMode::Deny);
+    let fixture = Fixture::configured(config).await;
+    let parent = fixture.session().await;
+    let before = fixture.stats().await;
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Deny);
     for _ in 0..5 {
-        let answer = scene.host.delegate(&*parent.session.id, request(AGENT));
+        let answer = fixture.host.delegate(&*parent.session.id, request(AGENT));
         assert!(matches!(refusal(answer.await), SessionError::Guard(_)));
     }
-    assert_eq!(scene.stats().await, before);
-    scene.release();
-    scene.child(&parent).await;
-    scene.child(&parent).await;
+    assert_eq!(fixture.stats().await, before);
+    fixture.release();
+    fixture.child(&parent).await;
+    fixture.child(&parent).await;
 }
 
 #[tokio::test]
@@ -216,28 +218,28 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
         max_sessions_per_root: Some(3),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let (root, other) = (scene.session().await, scene.session().await);
-    let child = scene.child(&root).await;
-    scene.hold(GuardFunction::Issue);
+    let fixture = Fixture::configured(config).await;
+    let (root, other) = (fixture.session().await, fixture.session().await);
+    let child = fixture.child(&root).await;
+    fixture.hold(GuardFunction::Issue);
     let waiting = [
-        scene.start_delegate(&root, request(AGENT)).await,
-        scene.start_delegate(&child, request(AGENT)).await,
+        fixture.start_delegate(&root, request(AGENT)).await,
+        fixture.start_delegate(&child, request(AGENT)).await,
     ];
     let full = SessionError::LimitReached(Limit::MaxSessionsPerRoot);
     for parent in [&root, &child] {
-        let answer = scene.host.delegate(&*parent.session.id, request(AGENT));
+        let answer = fixture.host.delegate(&*parent.session.id, request(AGENT));
         assert_eq!(refusal(answer.await), full);
     }
-    let free = scene.start_delegate(&other, request(AGENT)).await;
-    scene.release();
+    let free = fixture.start_delegate(&other, request(AGENT)).await;
+    fixture.release();
     free.await.unwrap();
     for grant in waiting {
         grant.await.unwrap();
     }
     // What ends makes room, and the child had one below it.
     assert_eq!(
-        scene
+        fixture
             .host
             .revoke(&*child.session.id)
             .await
@@ -245,9 +247,9 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
             .descendants,
         1
     );
-    scene.child(&root).await;
-    scene.child(&root).await;
-    let answer = scene.host.delegate(&*root.session.id, request(AGENT));
+    fixture.child(&root).await;
+    fixture.child(&root).await;
+    let answer = fixture.host.delegate(&*root.session.id, request(AGENT));
     assert_eq!(refusal(answer.await), full);
 }
 
@@ -257,28 +259,28 @@ async fn r26_what_is_over_holds_no_place_below_a_root() {
         max_sessions_per_root: Some(2),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let root = scene.session().await;
-    let brief = scene.delegated(&root, lasting(2)).await;
-    let child = scene.child(&root).await;
+    let fixture = Fixture::configured(config).await;
+    let root = fixture.session().await;
+    let brief = fixture.delegated(&root, lasting(2)).await;
+    let child = fixture.child(&root).await;
     let full = SessionError::LimitReached(Limit::MaxSessionsPerRoot);
-    let answer = scene.host.delegate(&*child.session.id, request(AGENT));
+    let answer = fixture.host.delegate(&*child.session.id, request(AGENT));
     assert_eq!(refusal(answer.await), full);
-    scene.advance(2.0);
-    scene.child(&child).await;
-    let ends = scene.ends_of(&brief.session.id).await;
+    fixture.advance(2.0);
+    fixture.child(&child).await;
+    let ends = fixture.ends_of(&brief.session.id).await;
     assert_eq!(ends, [EndReason::Expired]);
-    let answer = scene.host.delegate(&*root.session.id, request(AGENT));
+    let answer = fixture.host.delegate(&*root.session.id, request(AGENT));
     assert_eq!(refusal(answer.await), full);
 }
 
 /// A root with two children, of which the first has a child of its own; none of them in the order in
 /// which they end.
-async fn family(scene: &Scene) -> [clawdb_session_host::Grant; 4] {
-    let root = scene.session().await;
-    let first = scene.child(&root).await;
-    let second = scene.child(&root).await;
-    let below = scene.child(&first).await;
+async fn family(fixture: &Fixture) -> [clawdb_session_host::Grant; 4] {
+    let root = fixture.session().await;
+    let first = fixture.child(&root).await;
+    let second = fixture.child(&root).await;
+    let below = fixture.child(&first).await;
     [root, first, second, below]
 }
 
@@ -286,37 +288,37 @@ async fn family(scene: &Scene) -> [clawdb_session_host::Grant; 4] {
 async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
     type End = (
         EndReason,
-        fn(&Scene, String, String) -> clawdb_session_testkit::scene::InFlight<()>,
+        fn(&Fixture, String, String) -> clawdb_session_testkit::fixture::InFlight<()>,
     );
     let ends: [End; 7] = [
-        (EndReason::Revoked, |scene, id, _| {
-            let host = scene.host.clone();
+        (EndReason::Revoked, |fixture, id, _| {
+            let host = fixture.host.clone();
             Box::pin(async move { assert_eq!(host.revoke(id).await.unwrap().descendants, 3) })
         }),
-        (EndReason::Invalidated, |scene, id, _| {
-            let host = scene.host.clone();
+        (EndReason::Invalidated, |fixture, id, _| {
+            let host = fixture.host.clone();
             Box::pin(async move { host.invalidate(id).await.unwrap() })
         }),
-        (EndReason::RevokedAll, |scene, _, _| {
-            let host = scene.host.clone();
+        (EndReason::RevokedAll, |fixture, _, _| {
+            let host = fixture.host.clone();
             Box::pin(async move { assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(4)) })
         }),
-        (EndReason::Theft, |scene, _, stolen| {
-            let host = scene.host.clone();
+        (EndReason::Theft, |fixture, _, stolen| {
+            let host = fixture.host.clone();
             Box::pin(async move { drop(host.rotate(stolen).await.unwrap_err()) })
         }),
-        (EndReason::Limit, |scene, _, _| {
-            let host = scene.host.clone();
+        (EndReason::Limit, |fixture, _, _| {
+            let host = fixture.host.clone();
             Box::pin(async move { drop(host.create(request(AGENT)).await.unwrap()) })
         }),
-        (EndReason::Idle, |scene, id, _| {
-            let host = scene.host.clone();
-            scene.advance(20.0);
+        (EndReason::Idle, |fixture, id, _| {
+            let host = fixture.host.clone();
+            fixture.advance(20.0);
             Box::pin(async move { drop(host.get(id).await.unwrap_err()) })
         }),
-        (EndReason::Expired, |scene, id, _| {
-            let host = scene.host.clone();
-            scene.advance(60.0);
+        (EndReason::Expired, |fixture, id, _| {
+            let host = fixture.host.clone();
+            fixture.advance(60.0);
             Box::pin(async move { drop(host.get(id).await.unwrap_err()) })
         }),
     ];
@@ -327,24 +329,24 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
             idle_timeout: (reason == EndReason::Idle).then_some(20),
             ..Config::default()
         };
-        let scene = Scene::configured(config).await;
-        let [root, first, second, below] = family(&scene).await;
+        let fixture = Fixture::configured(config).await;
+        let [root, first, second, below] = family(&fixture).await;
         let bystanders = if reason == EndReason::Limit { 2 } else { 0 };
         for _ in 0..bystanders {
-            scene.session().await;
+            fixture.session().await;
         }
-        let rotated = scene.rotate(&root).await.unwrap();
+        let rotated = fixture.rotate(&root).await.unwrap();
         if reason == EndReason::Idle {
             // The children are used, the root is not: its end is theirs all the same.
-            scene.advance(10.0);
+            fixture.advance(10.0);
             for child in [&first, &second, &below] {
-                scene.validate(child).await.unwrap();
+                fixture.validate(child).await.unwrap();
             }
-            scene.advance(-10.0);
+            fixture.advance(-10.0);
         }
-        end(&scene, root.session.id.clone(), root.token.to_string()).await;
+        end(&fixture, root.session.id.clone(), root.token.to_string()).await;
 
-        assert_eq!(scene.ends_of(&root.session.id).await, [reason]);
+        assert_eq!(fixture.ends_of(&root.session.id).await, [reason]);
         let below_reason = match reason {
             // Their own time is over as well.
             EndReason::Expired => EndReason::Expired,
@@ -352,20 +354,23 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         };
         for child in [&first, &second, &below] {
             assert_eq!(
-                scene.ends_of(&child.session.id).await,
+                fixture.ends_of(&child.session.id).await,
                 [below_reason],
                 "{reason:?}"
             );
-            assert_eq!(scene.validate(child).await, Err(SessionError::InvalidToken));
+            assert_eq!(
+                fixture.validate(child).await,
+                Err(SessionError::InvalidToken)
+            );
         }
         assert_eq!(
-            scene.validate(&rotated).await,
+            fixture.validate(&rotated).await,
             Err(SessionError::InvalidToken)
         );
         let live = if reason == EndReason::Limit { 3 } else { 0 };
-        assert_eq!(scene.host.active_count().await, Ok(live));
+        assert_eq!(fixture.host.active_count().await, Ok(live));
         // The upper ended before the lower.
-        let events = scene.events().await.into_iter();
+        let events = fixture.events().await.into_iter();
         let ended = events.filter(|event| matches!(event.kind, EventKind::Ended(_)));
         let ended: Vec<_> = ended.map(|event| event.session_id).collect();
         assert_eq!(ended.first(), Some(&root.session.id));
@@ -384,34 +389,34 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
         event_capacity: Some(65_536),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let root = scene.session().await;
-    let mut deepest = scene.child(&root).await;
+    let fixture = Fixture::configured(config).await;
+    let root = fixture.session().await;
+    let mut deepest = fixture.child(&root).await;
     for _ in 0..15 {
-        deepest = scene.child(&deepest).await;
+        deepest = fixture.child(&deepest).await;
     }
     for _ in 0..CHILDREN {
-        scene.child(&root).await;
+        fixture.child(&root).await;
     }
-    let revocation = scene.host.revoke(&*root.session.id).await.unwrap();
+    let revocation = fixture.host.revoke(&*root.session.id).await.unwrap();
     assert_eq!(revocation.descendants, CHILDREN + 16);
-    let stats = scene.stats().await;
+    let stats = fixture.stats().await;
     assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
     assert_eq!(stats.ended, u64::from(CHILDREN) + 17);
     // The guard is asked for the root's and 1,000 more; the rest is for a flush.
     assert_eq!(stats.pending_revocations, CHILDREN + 17 - 1_001);
     assert_eq!(
-        scene.validate(&deepest).await,
+        fixture.validate(&deepest).await,
         Err(SessionError::InvalidToken)
     );
 }
 
 #[tokio::test]
 async fn r26_a_session_that_ends_leaves_those_beside_and_above_it_alone() {
-    let scene = Scene::new().await;
-    let [root, first, second, below] = family(&scene).await;
+    let fixture = Fixture::new().await;
+    let [root, first, second, below] = family(&fixture).await;
     assert_eq!(
-        scene
+        fixture
             .host
             .revoke(&*first.session.id)
             .await
@@ -419,116 +424,127 @@ async fn r26_a_session_that_ends_leaves_those_beside_and_above_it_alone() {
             .descendants,
         1
     );
-    scene.validate(&root).await.unwrap();
-    scene.validate(&second).await.unwrap();
-    assert_eq!(scene.ends_of(&below.session.id).await, [EndReason::Cascade]);
-    scene.child(&root).await;
+    fixture.validate(&root).await.unwrap();
+    fixture.validate(&second).await.unwrap();
+    assert_eq!(
+        fixture.ends_of(&below.session.id).await,
+        [EndReason::Cascade]
+    );
+    fixture.child(&root).await;
 }
 
 #[tokio::test]
 async fn r26_the_guard_is_told_of_all_that_ended_and_keeps_what_it_does_not_confirm() {
-    let scene = Scene::new().await;
-    let family_before = family(&scene).await;
-    scene
+    let fixture = Fixture::new().await;
+    let family_before = family(&fixture).await;
+    fixture
         .host
         .revoke(&*family_before[0].session.id)
         .await
         .unwrap();
-    let mut revoked = scene.tokens.revoked();
+    let mut revoked = fixture.tokens.revoked();
     revoked.sort();
-    let mut handles = family_before.map(|grant| scene.tokens.handle_of(&grant.token));
+    let mut handles = family_before.map(|grant| fixture.tokens.handle_of(&grant.token));
     handles.sort();
     assert_eq!(revoked, handles);
 
-    let [root, ..] = family(&scene).await;
-    scene
+    let [root, ..] = family(&fixture).await;
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    let revocation = scene.host.revoke(&*root.session.id).await.unwrap();
+    let revocation = fixture.host.revoke(&*root.session.id).await.unwrap();
     assert!(!revocation.guard_confirmed);
-    assert_eq!(scene.stats().await.pending_revocations, 4);
+    assert_eq!(fixture.stats().await.pending_revocations, 4);
     assert_eq!(
-        scene.guard.calls().revoke,
+        fixture.guard.calls().revoke,
         5,
         "it is not asked again when it is away"
     );
-    scene.release();
+    fixture.release();
     assert_eq!(
-        scene.host.flush_guard_revocations().await.unwrap().settled,
+        fixture
+            .host
+            .flush_guard_revocations()
+            .await
+            .unwrap()
+            .settled,
         4
     );
-    assert_eq!(scene.tokens.revoked().len(), 8);
+    assert_eq!(fixture.tokens.revoked().len(), 8);
 }
 
 #[tokio::test]
 async fn r26_a_delegation_in_flight_does_not_survive_its_parent() {
     for depth in [0, 1] {
-        let scene = Scene::new().await;
-        let root = scene.session().await;
+        let fixture = Fixture::new().await;
+        let root = fixture.session().await;
         let parent = if depth == 0 {
             root.clone()
         } else {
-            scene.child(&root).await
+            fixture.child(&root).await
         };
-        scene.hold(GuardFunction::Issue);
-        let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
-        scene.host.revoke(&*root.session.id).await.unwrap();
-        scene.release();
+        fixture.hold(GuardFunction::Issue);
+        let delegate = fixture.start_delegate(&parent, request(OTHER_AGENT)).await;
+        fixture.host.revoke(&*root.session.id).await.unwrap();
+        fixture.release();
         assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
-        let stats = scene.stats().await;
+        let stats = fixture.stats().await;
         assert_eq!((stats.live_sessions, stats.creates_in_flight), (0, 0));
         assert_eq!(stats.pending_revocations, 0);
-        assert_eq!(scene.tokens.revoked().len(), scene.tokens.requests().len());
+        assert_eq!(
+            fixture.tokens.revoked().len(),
+            fixture.tokens.requests().len()
+        );
     }
 }
 
 #[tokio::test]
 async fn r26_a_delegation_in_flight_hears_that_the_parents_time_is_over() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    scene.hold(GuardFunction::Issue);
-    let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
-    scene.advance(60.0);
-    scene.host.get(&*parent.session.id).await.unwrap_err();
-    scene.release();
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    fixture.hold(GuardFunction::Issue);
+    let delegate = fixture.start_delegate(&parent, request(OTHER_AGENT)).await;
+    fixture.advance(60.0);
+    fixture.host.get(&*parent.session.id).await.unwrap_err();
+    fixture.release();
     assert_eq!(refusal(delegate.await), SessionError::SessionExpired);
-    assert_eq!(scene.stats().await.created, 1);
+    assert_eq!(fixture.stats().await.created, 1);
 }
 
 #[tokio::test]
 async fn r26_a_parent_that_is_refreshed_meanwhile_delegates_all_the_same() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    scene.hold(GuardFunction::Issue);
-    let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
-    let refresh = scene.start_refresh(&parent).await;
-    scene.release();
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    fixture.hold(GuardFunction::Issue);
+    let delegate = fixture.start_delegate(&parent, request(OTHER_AGENT)).await;
+    let refresh = fixture.start_refresh(&parent).await;
+    fixture.release();
     let refreshed = refresh.await.unwrap();
     let child = delegate.await.unwrap();
-    scene.validate(&child).await.unwrap();
-    scene.validate(&refreshed).await.unwrap();
+    fixture.validate(&child).await.unwrap();
+    fixture.validate(&refreshed).await.unwrap();
 }
 
 #[tokio::test]
 async fn r26_a_delegation_to_an_agent_that_is_cut_off_meanwhile_fails() {
-    let scene = Scene::new().await;
-    let parent = scene.session().await;
-    scene.hold(GuardFunction::Issue);
-    let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
-    assert_eq!(scene.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(0));
-    scene.release();
+    let fixture = Fixture::new().await;
+    let parent = fixture.session().await;
+    fixture.hold(GuardFunction::Issue);
+    let delegate = fixture.start_delegate(&parent, request(OTHER_AGENT)).await;
+    assert_eq!(fixture.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(0));
+    fixture.release();
     assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
-    scene.validate(&parent).await.unwrap();
+    fixture.validate(&parent).await.unwrap();
 }
 
 #[tokio::test]
 async fn r26_a_validate_in_flight_does_not_survive_the_end_of_a_session_above() {
-    let scene = Scene::new().await;
-    let root = scene.session().await;
-    let child = scene.child(&root).await;
-    scene.hold(GuardFunction::Validate);
-    let validate = scene.start_validate(&child).await;
-    scene.host.revoke(&*root.session.id).await.unwrap();
-    scene.release();
+    let fixture = Fixture::new().await;
+    let root = fixture.session().await;
+    let child = fixture.child(&root).await;
+    fixture.hold(GuardFunction::Validate);
+    let validate = fixture.start_validate(&child).await;
+    fixture.host.revoke(&*root.session.id).await.unwrap();
+    fixture.release();
     assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
 }

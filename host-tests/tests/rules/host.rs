@@ -10,8 +10,8 @@ use clawdb_session_host::{
     GuardResult, HostError, HostOptions, Instance as Runner, InvalidSetting, IssueRequest,
     IssuedToken, Page, SessionEngine, SessionError, SessionHost, TrapKind,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, PlainGuard, Scene, engine, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, PlainGuard, engine, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
 use futures::FutureExt;
@@ -73,12 +73,12 @@ async fn a_guard_that_is_late_or_panics_is_unavailable_and_the_instance_lives() 
 
 #[tokio::test]
 async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.guard.set_all(GuardMode::Hold);
-    let refresh = scene.start_refresh(&grant).await;
-    let create = scene.start_create(request(AGENT)).await;
-    scene.guard.set_all(GuardMode::Trap);
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.guard.set_all(GuardMode::Hold);
+    let refresh = fixture.start_refresh(&grant).await;
+    let create = fixture.start_create(request(AGENT)).await;
+    fixture.guard.set_all(GuardMode::Trap);
     let trapped = HostError::Trapped {
         kind: TrapKind::Guard,
         message: "the guard was told to trap".into(),
@@ -90,23 +90,26 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
     );
     assert_eq!(create.await, Err(CallError::Host(trapped.clone())));
     assert_eq!(
-        scene.host.validate(grant.token).await,
+        fixture.host.validate(grant.token).await,
         Err(CallError::Host(trapped.clone())),
         "and later ones"
     );
-    assert_eq!(scene.host.clone().stats().await, Err(trapped.clone()));
-    assert_eq!(scene.host.wait_until_idle().await, Err(trapped));
+    assert_eq!(fixture.host.clone().stats().await, Err(trapped.clone()));
+    assert_eq!(fixture.host.wait_until_idle().await, Err(trapped));
 }
 
 #[tokio::test]
 async fn calls_that_ended_before_a_trap_have_their_answers() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.guard.set(GuardFunction::Issue, GuardMode::Trap);
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Trap);
     // More than wait for each other.
-    let validates = || join_all((0..50).map(|_| scene.host.validate(grant.token.clone())));
-    let (before, create, after) =
-        join!(validates(), scene.host.create(request(AGENT)), validates());
+    let validates = || join_all((0..50).map(|_| fixture.host.validate(grant.token.clone())));
+    let (before, create, after) = join!(
+        validates(),
+        fixture.host.create(request(AGENT)),
+        validates()
+    );
     assert!(before.iter().all(Result::is_ok), "{before:?}");
     let trapped = |error| matches!(error, Err(CallError::Host(HostError::Trapped { .. })));
     assert!(trapped(create.map(drop)));
@@ -293,18 +296,18 @@ async fn one_call_that_computes_for_longer_than_it_may_is_interrupted() {
         state_key: Some(vec![1; 32]),
         ..Config::default()
     };
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     let asked = CreateRequest {
         metadata: Some(format!("\"{}\"", "m".repeat(14_000))),
         ..request(AGENT)
     };
     for _ in 0..999 {
-        scene.host.create(asked.clone()).await.unwrap();
+        fixture.host.create(asked.clone()).await.unwrap();
     }
     let mut records = Vec::new();
     let mut since = 0;
     while records.len() < 1_000 {
-        let page = scene.host.changes(since, 1_000).await.unwrap();
+        let page = fixture.host.changes(since, 1_000).await.unwrap();
         assert!(!page.changes.is_empty(), "only {} records", records.len());
         since = page.changes.last().unwrap().sequence;
         records.extend(page.changes);
@@ -353,13 +356,13 @@ async fn clones_of_a_handle_call_from_many_tasks_at_once() {
 
 #[tokio::test]
 async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
-    let scene = Scene::new().await;
-    scene.guard.set_all(GuardMode::Hold);
-    let create = scene.start_create(request(AGENT)).await;
+    let fixture = Fixture::new().await;
+    fixture.guard.set_all(GuardMode::Hold);
+    let create = fixture.start_create(request(AGENT)).await;
     drop(create);
-    scene.release();
-    scene.host.wait_until_idle().await.unwrap();
-    assert_eq!(scene.host.active_count().await, Ok(1));
+    fixture.release();
+    fixture.host.wait_until_idle().await.unwrap();
+    assert_eq!(fixture.host.active_count().await, Ok(1));
 }
 
 #[tokio::test]
@@ -413,23 +416,23 @@ async fn a_dropped_call_keeps_its_place_among_those_in_flight_until_it_has_ended
 
 #[tokio::test]
 async fn settled_means_that_everything_is_done_however_much_it_was() {
-    let scene = Scene::new().await;
-    scene.guard.set_all(GuardMode::Hold);
+    let fixture = Fixture::new().await;
+    fixture.guard.set_all(GuardMode::Hold);
     let mut running = Vec::new();
     for _ in 0..600 {
-        running.push(scene.start_create(request(AGENT)).await);
+        running.push(fixture.start_create(request(AGENT)).await);
     }
-    scene.release();
-    scene.host.wait_until_idle().await.unwrap();
+    fixture.release();
+    fixture.host.wait_until_idle().await.unwrap();
     for create in &mut running {
         assert!(
             matches!(poll!(unconstrained(create)), Poll::Ready(Ok(_))),
             "a create that was let go is done"
         );
     }
-    let mut revoke_all = Box::pin(scene.host.revoke_all_for_agent(AGENT));
+    let mut revoke_all = Box::pin(fixture.host.revoke_all_for_agent(AGENT));
     assert!(poll!(&mut revoke_all).is_pending());
-    scene.host.wait_until_idle().await.unwrap();
+    fixture.host.wait_until_idle().await.unwrap();
     assert_eq!(poll!(&mut revoke_all), Poll::Ready(Ok(600)));
 }
 
@@ -524,11 +527,11 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
 
 #[tokio::test]
 async fn arguments_of_megabytes_are_refused_before_they_enter_the_instance() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    let memory = scene.host.memory();
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    let memory = fixture.host.memory();
     let huge = "x".repeat(64 << 20);
-    let host = &scene.host;
+    let host = &fixture.host;
     let with = |change: &dyn Fn(&mut CreateRequest)| {
         let mut request = request(AGENT);
         change(&mut request);
@@ -558,7 +561,7 @@ async fn arguments_of_megabytes_are_refused_before_they_enter_the_instance() {
         "metadata"
     );
     assert_eq!(host.memory(), memory);
-    assert_eq!(scene.validate(&grant).await, Ok(()));
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
 }
 
 #[tokio::test]

@@ -1,17 +1,17 @@
 //! R1 to R4: what comes in.
 
 use clawdb_session_host::{Config, CreateRequest, Instant, IssuedToken, Limit, Page, SessionError};
-use clawdb_session_testkit::scene::{AGENT, Scene, at, invalid_field, refusal, request};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, at, invalid_field, refusal, request};
 use clawdb_session_testkit::{EntropyMode, GuardMode};
 
 #[tokio::test]
 async fn r01_ids_are_taken_in_either_case_and_given_in_lower_case() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         workspace_id: Some("AAAAAAAA-0000-4000-8000-00000000000B".into()),
         ..Config::default()
     })
     .await;
-    let session = scene
+    let session = fixture
         .session_of("ABCDEF00-0000-4000-8000-00000000000A")
         .await
         .session;
@@ -21,14 +21,19 @@ async fn r01_ids_are_taken_in_either_case_and_given_in_lower_case() {
     let version = session.id.as_bytes()[14];
     assert_eq!((session.id.len(), version), (36, b'4'));
     assert_eq!(
-        scene.host.get(session.id.to_uppercase()).await.unwrap().id,
+        fixture
+            .host
+            .get(session.id.to_uppercase())
+            .await
+            .unwrap()
+            .id,
         session.id
     );
 }
 
 #[tokio::test]
 async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let wrong = [
         "",
         "agent-1",
@@ -45,7 +50,7 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
         limit: None,
     };
     for id in wrong {
-        let host = &scene.host;
+        let host = &fixture.host;
         assert_eq!(invalid_field(host.create(request(id)).await), "agent-id");
         assert_eq!(invalid_field(host.refresh(id).await), "session-id");
         assert_eq!(invalid_field(host.revoke(id).await), "session-id");
@@ -70,7 +75,7 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
         };
         assert_eq!(invalid_field(host.configure(config).await), "workspace-id");
     }
-    assert_eq!(scene.stats().await.last_event, 0);
+    assert_eq!(fixture.stats().await.last_event, 0);
 }
 
 /// A request that has its last value within a bound, and one beyond it.
@@ -188,19 +193,19 @@ fn bounds() -> Vec<(&'static str, CreateRequest, CreateRequest)> {
 
 #[tokio::test]
 async fn r02_each_bound_of_a_request_is_reached_and_not_passed() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for (field, within, beyond) in bounds() {
-        scene
+        fixture
             .host
             .create(within)
             .await
             .unwrap_or_else(|error| panic!("{field}: {error}"));
-        let before = scene.stats().await;
-        assert_eq!(invalid_field(scene.host.create(beyond).await), field);
-        assert_eq!(scene.stats().await, before, "nothing changed");
+        let before = fixture.stats().await;
+        assert_eq!(invalid_field(fixture.host.create(beyond).await), field);
+        assert_eq!(fixture.stats().await, before, "nothing changed");
     }
     assert_eq!(
-        scene.guard.calls().issue,
+        fixture.guard.calls().issue,
         bounds().len() as u64,
         "the guard was asked for good requests only"
     );
@@ -208,7 +213,7 @@ async fn r02_each_bound_of_a_request_is_reached_and_not_passed() {
 
 #[tokio::test]
 async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let metadata = "{ \"b\": 1,\n \"a\": [1.0, 2e5, \"\\u00e9\"], \"a\": 2 }";
     let asked = CreateRequest {
         scopes: ["c", "a", "c", "b", "a"].map(Into::into).to_vec(),
@@ -216,20 +221,20 @@ async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given
         task_type: Some("plan".into()),
         ..request(AGENT)
     };
-    let created = scene.host.create(asked).await.unwrap();
+    let created = fixture.host.create(asked).await.unwrap();
     assert_eq!(created.session.scopes, ["c", "a", "b"]);
-    let session = scene.host.validate(created.token).await.unwrap();
+    let session = fixture.host.validate(created.token).await.unwrap();
     assert_eq!(session, created.session);
     assert_eq!(
         (&*session.metadata, session.task_type.as_deref()),
         (metadata, Some("plan"))
     );
-    assert_eq!(scene.session().await.session.metadata, "{}");
+    assert_eq!(fixture.session().await.session.metadata, "{}");
 }
 
 #[tokio::test]
 async fn r02_metadata_of_any_json_comes_back_byte_for_byte() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let nested = format!("{}{}", "[".repeat(8_192), "]".repeat(8_192));
     for metadata in [
         "null",
@@ -246,49 +251,53 @@ async fn r02_metadata_of_any_json_comes_back_byte_for_byte() {
             metadata: Some(metadata.into()),
             ..request(AGENT)
         };
-        let created = scene.host.create(asked).await.unwrap();
+        let created = fixture.host.create(asked).await.unwrap();
         assert_eq!(created.session.metadata, metadata);
-        let session = scene.host.get(created.session.id).await.unwrap();
+        let session = fixture.host.get(created.session.id).await.unwrap();
         assert_eq!(session.metadata, metadata);
     }
 }
 
 #[tokio::test]
 async fn r02_a_presented_token_has_at_most_8_kib() {
-    let scene = Scene::new().await;
-    scene.session().await;
+    let fixture = Fixture::new().await;
+    fixture.session().await;
     assert_eq!(
-        refusal(scene.host.validate("t".repeat(8_192)).await),
+        refusal(fixture.host.validate("t".repeat(8_192)).await),
         SessionError::InvalidToken
     );
     assert_eq!(
-        invalid_field(scene.host.validate("t".repeat(8_193)).await),
+        invalid_field(fixture.host.validate("t".repeat(8_193)).await),
         "token"
     );
     assert_eq!(
-        refusal(scene.host.validate("").await),
+        refusal(fixture.host.validate("").await),
         SessionError::InvalidToken
     );
 }
 
 #[tokio::test]
 async fn r02_pages_have_1_to_1000_rows() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let page = |limit| Page {
         cursor: None,
         limit: Some(limit),
     };
     for limit in [1, 1_000] {
-        scene.host.list_for_agent(AGENT, page(limit)).await.unwrap();
-        scene.host.poll_events(0, limit).await.unwrap();
+        fixture
+            .host
+            .list_for_agent(AGENT, page(limit))
+            .await
+            .unwrap();
+        fixture.host.poll_events(0, limit).await.unwrap();
     }
     for limit in [0, 1_001, u32::MAX] {
         assert_eq!(
-            invalid_field(scene.host.list_for_agent(AGENT, page(limit)).await),
+            invalid_field(fixture.host.list_for_agent(AGENT, page(limit)).await),
             "limit"
         );
         assert_eq!(
-            invalid_field(scene.host.poll_events(0, limit).await),
+            invalid_field(fixture.host.poll_events(0, limit).await),
             "limit"
         );
     }
@@ -341,37 +350,37 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
     ];
     for (field, min, max, set) in settings {
         for good in [min, max] {
-            let scene = Scene::new().await;
+            let fixture = Fixture::new().await;
             for bad in min.checked_sub(1).into_iter().chain([max + 1]) {
-                assert_eq!(invalid_field(scene.host.configure(set(bad)).await), field);
+                assert_eq!(invalid_field(fixture.host.configure(set(bad)).await), field);
             }
-            scene
+            fixture
                 .host
                 .configure(set(good))
                 .await
                 .unwrap_or_else(|error| panic!("{field} = {good}: {error}"));
             assert_eq!(
-                refusal(scene.host.configure(set(good)).await),
+                refusal(fixture.host.configure(set(good)).await),
                 SessionError::AlreadyConfigured
             );
         }
     }
     // A create that came to nothing does not count; one that is under way does.
-    let scene = Scene::new().await;
-    scene.guard.set_all(GuardMode::Deny);
-    assert!(scene.host.create(request(AGENT)).await.is_err());
-    scene.host.configure(Config::default()).await.unwrap();
-    let scene = Scene::new().await;
-    scene.guard.set_all(GuardMode::Hold);
-    let _under_way = scene.start_create(request(AGENT)).await;
+    let fixture = Fixture::new().await;
+    fixture.guard.set_all(GuardMode::Deny);
+    assert!(fixture.host.create(request(AGENT)).await.is_err());
+    fixture.host.configure(Config::default()).await.unwrap();
+    let fixture = Fixture::new().await;
+    fixture.guard.set_all(GuardMode::Hold);
+    let _under_way = fixture.start_create(request(AGENT)).await;
     assert_eq!(
-        refusal(scene.host.configure(Config::default()).await),
+        refusal(fixture.host.configure(Config::default()).await),
         SessionError::AlreadyConfigured
     );
-    let scene = Scene::new().await;
-    scene.session().await;
+    let fixture = Fixture::new().await;
+    fixture.session().await;
     assert_eq!(
-        refusal(scene.host.configure(Config::default()).await),
+        refusal(fixture.host.configure(Config::default()).await),
         SessionError::AlreadyConfigured
     );
 }
@@ -382,17 +391,17 @@ async fn r02_a_short_max_lifetime_shortens_the_default_but_not_an_explicit_one()
         max_lifetime: Some(60),
         ..Config::default()
     };
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let both = Config {
         default_ttl: Some(61),
         ..short.clone()
     };
     assert_eq!(
-        invalid_field(scene.host.configure(both).await),
+        invalid_field(fixture.host.configure(both).await),
         "default-ttl"
     );
-    scene.host.configure(short).await.unwrap();
-    let session = scene
+    fixture.host.configure(short).await.unwrap();
+    let session = fixture
         .host
         .create_session(AGENT, "worker", vec![], None)
         .await
@@ -403,8 +412,8 @@ async fn r02_a_short_max_lifetime_shortens_the_default_but_not_an_explicit_one()
 
 #[tokio::test]
 async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
     let readings = [
         at(i64::MIN),
         at(-1),
@@ -424,81 +433,81 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
         },
     ];
     for reading in readings {
-        scene.clock.set(reading);
+        fixture.clock.set(reading);
         assert_eq!(
-            scene.validate(&grant).await,
+            fixture.validate(&grant).await,
             Ok(()),
             "{reading:?} is no time, so none has passed"
         );
-        scene
+        fixture
             .host
-            .refresh(scene.session().await.session.id)
+            .refresh(fixture.session().await.session.id)
             .await
             .unwrap();
     }
     // The last second that there is: everything is over, but for what begins within it.
-    scene.clock.set(at(253_402_300_799));
-    let last = scene.host.create(request(AGENT)).await.unwrap().session;
+    fixture.clock.set(at(253_402_300_799));
+    let last = fixture.host.create(request(AGENT)).await.unwrap().session;
     assert_eq!(last.expires_at, 253_402_300_799_999);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::SessionExpired)
     );
-    scene.clock.set(Instant {
+    fixture.clock.set(Instant {
         seconds: 253_402_300_799,
         nanoseconds: 999_999_999,
     });
-    let asked = scene.guard.calls();
-    let error = refusal(scene.host.create(request(AGENT)).await);
+    let asked = fixture.guard.calls();
+    let error = refusal(fixture.host.create(request(AGENT)).await);
     assert_eq!(
-        (error, scene.guard.calls()),
+        (error, fixture.guard.calls()),
         (SessionError::SessionExpired, asked)
     );
 }
 
 #[tokio::test]
 async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
     for length in [0, 8_193, 1 << 20] {
-        scene.tokens.twist(move |issued| IssuedToken {
+        fixture.tokens.alter_next_token(move |issued| IssuedToken {
             token: "t".repeat(length),
             ..issued
         });
         assert!(
             matches!(
-                refusal(scene.host.create(request(AGENT)).await),
+                refusal(fixture.host.create(request(AGENT)).await),
                 SessionError::Guard(_)
             ),
             "a token of {length}"
         );
-        scene.tokens.twist(move |issued| IssuedToken {
+        fixture.tokens.alter_next_token(move |issued| IssuedToken {
             handle: "h".repeat(length),
             ..issued
         });
         assert!(
             matches!(
-                refusal(scene.host.refresh(&*grant.session.id).await),
+                refusal(fixture.host.refresh(&*grant.session.id).await),
                 SessionError::Guard(_)
             ),
             "a handle of {length}"
         );
     }
     for expires_at in [0, u64::MAX] {
-        scene.tokens.twist(move |issued| IssuedToken {
+        fixture.tokens.alter_next_token(move |issued| IssuedToken {
             expires_at,
             ..issued
         });
-        let answer = scene.host.create(request(AGENT)).await;
+        let answer = fixture.host.create(request(AGENT)).await;
         assert_eq!(answer.is_ok(), expires_at > 0, "{answer:?}");
     }
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    assert_eq!(scene.stats().await.live_sessions, 2);
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    assert_eq!(fixture.stats().await.live_sessions, 2);
 }
 
 #[tokio::test]
 async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_state_bytes: Some(200_000),
         ..Config::default()
     })
@@ -509,13 +518,13 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
     };
     let mut created = 0;
     let error = loop {
-        match scene.host.create(large()).await {
+        match fixture.host.create(large()).await {
             Ok(_) => created += 1,
             answer => break refusal(answer),
         }
     };
     assert_eq!(error, SessionError::LimitReached(Limit::MaxStateBytes));
-    let stats = scene.stats().await;
+    let stats = fixture.stats().await;
     assert_eq!((created, stats.live_sessions), (11, 11));
     assert!(
         (180_000..=200_000).contains(&stats.state_bytes),
@@ -523,41 +532,41 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
         stats.state_bytes
     );
     // What is over by time makes room.
-    scene.advance(61.0);
-    scene.host.create(large()).await.unwrap();
+    fixture.advance(61.0);
+    fixture.host.create(large()).await.unwrap();
 }
 
 #[tokio::test]
 async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_again() {
-    let scene = Scene::new().await;
-    scene.entropy.set(EntropyMode::Empty);
+    let fixture = Fixture::new().await;
+    fixture.entropy.set(EntropyMode::Empty);
     assert_eq!(
-        refusal(scene.host.create(request(AGENT)).await),
+        refusal(fixture.host.create(request(AGENT)).await),
         SessionError::EntropyUnavailable
     );
-    assert_eq!(scene.stats().await.creates_in_flight, 0);
-    scene.entropy.set(EntropyMode::Short(3));
-    let grant = scene.session().await;
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    scene.entropy.set(EntropyMode::Empty);
+    assert_eq!(fixture.stats().await.creates_in_flight, 0);
+    fixture.entropy.set(EntropyMode::Short(3));
+    let grant = fixture.session().await;
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    fixture.entropy.set(EntropyMode::Empty);
     assert_eq!(
-        refusal(scene.host.create(request(AGENT)).await),
+        refusal(fixture.host.create(request(AGENT)).await),
         SessionError::EntropyUnavailable
     );
-    assert_eq!(scene.validate(&grant).await, Ok(()));
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
 }
 
 #[tokio::test]
 async fn r04_the_guard_hears_of_the_principal_and_of_the_task() {
-    let scene = Scene::new().await;
-    let session = scene.session().await.session;
+    let fixture = Fixture::new().await;
+    let session = fixture.session().await.session;
     let asked = CreateRequest {
         task_type: Some("review".into()),
         ..request(AGENT)
     };
-    scene.host.create(asked).await.unwrap();
-    scene.host.refresh(&*session.id).await.unwrap();
-    let [first, second, third] = scene.tokens.requests().try_into().unwrap();
+    fixture.host.create(asked).await.unwrap();
+    fixture.host.refresh(&*session.id).await.unwrap();
+    let [first, second, third] = fixture.tokens.requests().try_into().unwrap();
     assert_eq!(
         (&*first.principal, &*first.task),
         (&*format!("agent:{AGENT}"), "default")

@@ -10,7 +10,7 @@ use clawdb_session_host::{
     Claims, Clock, CreateRequest, Grant, Guard, GuardError, GuardFailure, GuardResult, HostOptions,
     IssueRequest, IssuedToken, Session, SessionError, SessionHost,
 };
-use clawdb_session_testkit::scene::{AGENT, OTHER_AGENT, at, engine, refusal, request};
+use clawdb_session_testkit::fixture::{AGENT, OTHER_AGENT, at, engine, refusal, request};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 use jsonwebtoken::{EncodingKey, Header, dangerous};
 use serde_json::{Value, json};
@@ -81,13 +81,13 @@ impl Guard for FirstVersion {
 }
 
 /// An instance over a guard that can be exchanged.
-struct Setting {
+struct JwtFixture {
     host: SessionHost,
     guard: Arc<Exchangeable>,
     clock: Arc<ManualClock>,
 }
 
-impl Setting {
+impl JwtFixture {
     async fn new(guard: impl Guard) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(Exchangeable(Mutex::new(Arc::new(guard))));
@@ -101,9 +101,9 @@ impl Setting {
 
     /// Over the embedded guard, by the same clock.
     async fn with_jwt() -> Self {
-        let setting = Self::new(FirstVersion).await;
-        setting.exchange(setting.jwt());
-        setting
+        let fixture = Self::new(FirstVersion).await;
+        fixture.exchange(fixture.jwt());
+        fixture
     }
 
     fn jwt(&self) -> JwtGuard {
@@ -161,8 +161,8 @@ fn denied(error: SessionError) -> String {
 
 #[tokio::test]
 async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
-    let setting = Setting::with_jwt().await;
-    let host = &setting.host;
+    let fixture = JwtFixture::with_jwt().await;
+    let host = &fixture.host;
     for (count, bytes) in DOCUMENTED {
         let scopes = scopes(count, bytes);
         let asked = full_request(AGENT, scopes.clone());
@@ -172,7 +172,7 @@ async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
         let refreshed = host.refresh(&*created.session.id).await.unwrap();
         let rotated = host.rotate(refreshed.token.clone()).await.unwrap();
         for grant in [&delegated, &rotated] {
-            let session = setting.validate(grant).await.unwrap();
+            let session = fixture.validate(grant).await.unwrap();
             assert_eq!(session.scopes, scopes);
         }
         for grant in [created, delegated, refreshed, rotated] {
@@ -184,11 +184,11 @@ async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
 
 #[tokio::test]
 async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes_to_the_end_of_time() {
-    let setting = Setting::with_jwt().await;
+    let fixture = JwtFixture::with_jwt().await;
     // The times have the most digits that they can have: those of the year 9999.
-    setting.clock.set(at(253_402_300_700));
+    fixture.clock.set(at(253_402_300_700));
     let asked = full_request(AGENT, scopes(128, 256));
-    let grant = setting.host.create(asked).await.unwrap();
+    let grant = fixture.host.create(asked).await.unwrap();
     assert!(grant.token.len() <= 400, "{} bytes", grant.token.len());
 
     let claims = claims_of(&grant.token);
@@ -206,9 +206,9 @@ async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes_to_the_end_
 
 #[tokio::test]
 async fn full_claims_are_in_the_token_as_long_as_they_fit() {
-    let setting = Setting::with_jwt().await;
-    setting.exchange(setting.jwt().with_full_claims());
-    let grant = setting.create().await;
+    let fixture = JwtFixture::with_jwt().await;
+    fixture.exchange(fixture.jwt().with_full_claims());
+    let grant = fixture.create().await;
     let claims = claims_of(&grant.token);
     for (name, value) in [
         ("agent_id", AGENT),
@@ -219,7 +219,7 @@ async fn full_claims_are_in_the_token_as_long_as_they_fit() {
     ] {
         assert_eq!(claims[name], value, "{name}");
     }
-    assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+    assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
 
     // A scope more makes the token 60 bytes longer, until it does not fit.
     let mut longest = 0;
@@ -229,7 +229,7 @@ async fn full_claims_are_in_the_token_as_long_as_they_fit() {
             scopes: scopes(count, 44),
             ..request(OTHER_AGENT)
         };
-        match setting.host.create(asked).await {
+        match fixture.host.create(asked).await {
             Ok(grant) => longest = grant.token.len(),
             Err(error) => refused = refused.or(Some(error)),
         }
@@ -266,32 +266,32 @@ async fn r11_full_claims_that_do_not_fit_are_denied_and_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_renewal_that_is_denied_for_its_claims_leaves_the_token_good() {
-    let setting = Setting::with_jwt().await;
+    let fixture = JwtFixture::with_jwt().await;
     let asked = full_request(AGENT, scopes(128, 44));
-    let grant = setting.host.create(asked).await.unwrap();
-    setting.exchange(setting.jwt().with_full_claims());
-    denied(refusal(setting.host.refresh(&*grant.session.id).await));
-    denied(refusal(setting.host.rotate(grant.token.clone()).await));
-    assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+    let grant = fixture.host.create(asked).await.unwrap();
+    fixture.exchange(fixture.jwt().with_full_claims());
+    denied(refusal(fixture.host.refresh(&*grant.session.id).await));
+    denied(refusal(fixture.host.rotate(grant.token.clone()).await));
+    assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
 }
 
 #[tokio::test]
 async fn tokens_that_the_first_version_issued_stay_good_and_can_be_revoked() {
-    let setting = Setting::new(FirstVersion).await;
-    let (kept, ended) = (setting.create().await, setting.create().await);
-    let guard = setting.exchange(setting.jwt());
+    let fixture = JwtFixture::new(FirstVersion).await;
+    let (kept, ended) = (fixture.create().await, fixture.create().await);
+    let guard = fixture.exchange(fixture.jwt());
     for grant in [&kept, &ended] {
-        assert_eq!(setting.validate(grant).await.as_ref(), Ok(&grant.session));
+        assert_eq!(fixture.validate(grant).await.as_ref(), Ok(&grant.session));
     }
-    let revocation = setting.host.revoke(&*ended.session.id).await.unwrap();
+    let revocation = fixture.host.revoke(&*ended.session.id).await.unwrap();
     assert!(revocation.guard_confirmed);
     assert_eq!(
         guard.validate_token(ended.token.into()).await,
         Err(GuardError::Revoked.into())
     );
-    assert_eq!(setting.validate(&kept).await.as_ref(), Ok(&kept.session));
-    let renewed = setting.host.refresh(&*kept.session.id).await.unwrap();
-    assert!(setting.validate(&renewed).await.is_ok());
+    assert_eq!(fixture.validate(&kept).await.as_ref(), Ok(&kept.session));
+    let renewed = fixture.host.refresh(&*kept.session.id).await.unwrap();
+    assert!(fixture.validate(&renewed).await.is_ok());
     assert_eq!(
         guard.validate_token(kept.token.into()).await,
         Err(GuardError::Revoked.into()),
@@ -301,16 +301,16 @@ async fn tokens_that_the_first_version_issued_stay_good_and_can_be_revoked() {
 
 #[tokio::test]
 async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked() {
-    let setting = Setting::with_jwt().await;
-    let (kept, ended) = (setting.create().await, setting.create().await);
-    let second = jwt(&[8; 32], &setting.clock);
+    let fixture = JwtFixture::with_jwt().await;
+    let (kept, ended) = (fixture.create().await, fixture.create().await);
+    let second = jwt(&[8; 32], &fixture.clock);
     let second = second.with_previous_secrets(&[vec![9; 32], SECRET.to_vec()]);
-    let guard = setting.exchange(second.unwrap());
-    let newer = setting.create().await;
+    let guard = fixture.exchange(second.unwrap());
+    let newer = fixture.create().await;
     for grant in [&kept, &ended, &newer] {
-        assert_eq!(setting.validate(grant).await.as_ref(), Ok(&grant.session));
+        assert_eq!(fixture.validate(grant).await.as_ref(), Ok(&grant.session));
     }
-    let revocation = setting.host.revoke(&*ended.session.id).await.unwrap();
+    let revocation = fixture.host.revoke(&*ended.session.id).await.unwrap();
     assert!(revocation.guard_confirmed);
     assert_eq!(
         guard.validate_token(ended.token.into()).await,
@@ -318,10 +318,10 @@ async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked
     );
 
     // The previous key goes: what it signed goes with it, and nothing else.
-    setting.exchange(jwt(&[8; 32], &setting.clock));
-    assert_eq!(setting.validate(&newer).await.as_ref(), Ok(&newer.session));
+    fixture.exchange(jwt(&[8; 32], &fixture.clock));
+    assert_eq!(fixture.validate(&newer).await.as_ref(), Ok(&newer.session));
     assert_eq!(
-        setting.validate(&kept).await,
+        fixture.validate(&kept).await,
         Err(SessionError::Guard(GuardError::InvalidToken))
     );
 }
@@ -330,25 +330,25 @@ async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked
 async fn r06_a_token_whose_iat_is_ahead_of_the_clock_is_denied_beyond_the_tolerance() {
     for (tolerance, seconds) in [(None, 60), (Some(0), 0), (Some(3_600), 3_600)] {
         // The guard has a clock of its own, so that nothing but its own judgement counts.
-        let setting = Setting::with_jwt().await;
+        let fixture = JwtFixture::with_jwt().await;
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = jwt(&SECRET, &clock);
-        setting.exchange(match tolerance {
+        fixture.exchange(match tolerance {
             None => guard,
             Some(seconds) => guard
                 .with_clock_tolerance(Duration::from_secs(seconds))
                 .unwrap(),
         });
-        let grant = setting.create().await;
+        let grant = fixture.create().await;
         clock.rewind(Duration::from_secs(seconds));
-        assert_eq!(setting.validate(&grant).await.as_ref(), Ok(&grant.session));
+        assert_eq!(fixture.validate(&grant).await.as_ref(), Ok(&grant.session));
         clock.rewind(Duration::from_secs(1));
-        let reason = denied(setting.validate(&grant).await.unwrap_err());
+        let reason = denied(fixture.validate(&grant).await.unwrap_err());
         let ahead = format!("{} ms ahead", (seconds + 1) * 1_000);
         assert!(reason.contains(&ahead), "{reason}");
         // Nothing is lost by that.
         clock.advance(Duration::from_secs(1));
-        assert_eq!(setting.validate(&grant).await, Ok(grant.session));
+        assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
     }
     let given = Duration::from_secs(3_601);
     let refused = jwt(&SECRET, &Arc::new(ManualClock::new(CONTROLLED_START)));

@@ -3,8 +3,8 @@
 use clawdb_session_host::{
     Config, CreateRequest, EndReason, EventKind, RevokeFilter, SessionError,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, NOBODY, OTHER_AGENT, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
@@ -21,89 +21,119 @@ fn role(role: &str) -> RevokeFilter {
 
 #[tokio::test]
 async fn r31_everything_ends_with_one_call() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let mut grants = Vec::new();
     for agent in [AGENT, OTHER_AGENT, AGENT] {
-        let parent = scene.session_of(agent).await;
-        grants.push(scene.child(&parent).await);
+        let parent = fixture.session_of(agent).await;
+        grants.push(fixture.child(&parent).await);
         grants.push(parent);
     }
-    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(6));
+    assert_eq!(
+        fixture.host.revoke_all(RevokeFilter::Everything).await,
+        Ok(6)
+    );
     for grant in &grants {
-        assert_eq!(scene.validate(grant).await, Err(SessionError::InvalidToken));
-        let ends = scene.ends_of(&grant.session.id).await;
+        assert_eq!(
+            fixture.validate(grant).await,
+            Err(SessionError::InvalidToken)
+        );
+        let ends = fixture.ends_of(&grant.session.id).await;
         assert_eq!(ends, [EndReason::RevokedAll]);
     }
-    assert_eq!(scene.tokens.revoked().len(), 6);
-    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(0));
-    scene.validate(&scene.session().await).await.unwrap();
+    assert_eq!(fixture.tokens.revoked().len(), 6);
+    assert_eq!(
+        fixture.host.revoke_all(RevokeFilter::Everything).await,
+        Ok(0)
+    );
+    fixture.validate(&fixture.session().await).await.unwrap();
 }
 
 #[tokio::test]
 async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
-    let scene = Scene::new().await;
-    let coder = scene.host.create(with_role(AGENT, "coder")).await.unwrap();
-    let other = scene
+    let fixture = Fixture::new().await;
+    let coder = fixture
+        .host
+        .create(with_role(AGENT, "coder"))
+        .await
+        .unwrap();
+    let other = fixture
         .host
         .create(with_role(OTHER_AGENT, "coder"))
         .await
         .unwrap();
-    let below = scene.delegated(&coder, with_role(AGENT, "tester")).await;
-    let tester = scene.host.create(with_role(AGENT, "tester")).await.unwrap();
-    let coder_below = scene.delegated(&tester, with_role(AGENT, "coder")).await;
-    assert_eq!(scene.host.revoke_all(role("coder")).await, Ok(4));
+    let below = fixture.delegated(&coder, with_role(AGENT, "tester")).await;
+    let tester = fixture
+        .host
+        .create(with_role(AGENT, "tester"))
+        .await
+        .unwrap();
+    let coder_below = fixture.delegated(&tester, with_role(AGENT, "coder")).await;
+    assert_eq!(fixture.host.revoke_all(role("coder")).await, Ok(4));
     for (grant, reason) in [
         (&coder, EndReason::RevokedAll),
         (&other, EndReason::RevokedAll),
         (&coder_below, EndReason::RevokedAll),
         (&below, EndReason::Cascade),
     ] {
-        assert_eq!(scene.ends_of(&grant.session.id).await, [reason]);
+        assert_eq!(fixture.ends_of(&grant.session.id).await, [reason]);
     }
-    scene.validate(&tester).await.unwrap();
-    let coder = scene.host.create(with_role(AGENT, "coder")).await.unwrap();
-    scene.validate(&coder).await.unwrap();
-    assert_eq!(scene.host.revoke_all(role("nobody has it")).await, Ok(0));
-    assert_eq!(invalid_field(scene.host.revoke_all(role("")).await), "role");
+    fixture.validate(&tester).await.unwrap();
+    let coder = fixture
+        .host
+        .create(with_role(AGENT, "coder"))
+        .await
+        .unwrap();
+    fixture.validate(&coder).await.unwrap();
+    assert_eq!(fixture.host.revoke_all(role("nobody has it")).await, Ok(0));
+    assert_eq!(
+        invalid_field(fixture.host.revoke_all(role("")).await),
+        "role"
+    );
 }
 
 #[tokio::test]
 async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
-    let scene = Scene::new().await;
-    let root = scene.session().await;
-    let child = scene.child(&root).await;
-    let grandchild = scene.child(&child).await;
-    let beside = scene.session().await;
+    let fixture = Fixture::new().await;
+    let root = fixture.session().await;
+    let child = fixture.child(&root).await;
+    let grandchild = fixture.child(&child).await;
+    let beside = fixture.session().await;
     let filter = |id: &str| RevokeFilter::Root(id.into());
     for id in [&*child.session.id, NOBODY] {
-        assert_eq!(scene.host.revoke_all(filter(id)).await, Ok(0));
+        assert_eq!(fixture.host.revoke_all(filter(id)).await, Ok(0));
     }
-    scene.validate(&grandchild).await.unwrap();
-    assert_eq!(scene.host.revoke_all(filter(&root.session.id)).await, Ok(3));
+    fixture.validate(&grandchild).await.unwrap();
     assert_eq!(
-        scene.ends_of(&root.session.id).await,
+        fixture.host.revoke_all(filter(&root.session.id)).await,
+        Ok(3)
+    );
+    assert_eq!(
+        fixture.ends_of(&root.session.id).await,
         [EndReason::RevokedAll]
     );
     assert_eq!(
-        scene.ends_of(&grandchild.session.id).await,
+        fixture.ends_of(&grandchild.session.id).await,
         [EndReason::Cascade]
     );
-    scene.validate(&beside).await.unwrap();
+    fixture.validate(&beside).await.unwrap();
     assert_eq!(
-        invalid_field(scene.host.revoke_all(filter("root")).await),
+        invalid_field(fixture.host.revoke_all(filter("root")).await),
         "root"
     );
 }
 
 #[tokio::test]
 async fn r31_only_live_sessions_count() {
-    let scene = Scene::new().await;
-    let expired = scene.session().await;
-    scene.advance(60.0);
-    scene.session().await;
-    assert_eq!(scene.host.revoke_all(RevokeFilter::Everything).await, Ok(1));
+    let fixture = Fixture::new().await;
+    let expired = fixture.session().await;
+    fixture.advance(60.0);
+    fixture.session().await;
     assert_eq!(
-        scene.ends_of(&expired.session.id).await,
+        fixture.host.revoke_all(RevokeFilter::Everything).await,
+        Ok(1)
+    );
+    assert_eq!(
+        fixture.ends_of(&expired.session.id).await,
         [EndReason::Expired]
     );
 }
@@ -111,38 +141,41 @@ async fn r31_only_live_sessions_count() {
 #[tokio::test]
 async fn r31_what_is_under_way_when_a_switch_is_thrown_comes_to_nothing() {
     for filter in [RevokeFilter::Everything, role("worker")] {
-        let scene = Scene::new().await;
-        let grant = scene.session().await;
-        scene.hold(GuardFunction::Issue);
-        scene.hold(GuardFunction::Validate);
-        let create = scene.start_create(request(OTHER_AGENT)).await;
-        let delegate = scene.start_delegate(&grant, request(AGENT)).await;
-        let refresh = scene.start_refresh(&grant).await;
-        let rotate = scene.start_rotate(&grant).await;
-        let validate = scene.start_validate(&grant).await;
-        assert_eq!(scene.host.revoke_all(filter).await, Ok(1));
-        scene.release();
+        let fixture = Fixture::new().await;
+        let grant = fixture.session().await;
+        fixture.hold(GuardFunction::Issue);
+        fixture.hold(GuardFunction::Validate);
+        let create = fixture.start_create(request(OTHER_AGENT)).await;
+        let delegate = fixture.start_delegate(&grant, request(AGENT)).await;
+        let refresh = fixture.start_refresh(&grant).await;
+        let rotate = fixture.start_rotate(&grant).await;
+        let validate = fixture.start_validate(&grant).await;
+        assert_eq!(fixture.host.revoke_all(filter).await, Ok(1));
+        fixture.release();
         assert_eq!(refusal(create.await), SessionError::SessionRevoked);
         assert_eq!(refusal(delegate.await), SessionError::SessionRevoked);
         assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
         assert_eq!(refusal(rotate.await), SessionError::SessionRevoked);
         assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
-        let stats = scene.stats().await;
+        let stats = fixture.stats().await;
         assert_eq!((stats.live_sessions, stats.creates_in_flight), (0, 0));
         assert_eq!((stats.tracked_agents, stats.state_bytes), (0, 0));
-        assert_eq!(scene.tokens.revoked().len(), scene.tokens.requests().len());
-        scene.session().await;
+        assert_eq!(
+            fixture.tokens.revoked().len(),
+            fixture.tokens.requests().len()
+        );
+        fixture.session().await;
     }
 }
 
 #[tokio::test]
 async fn r31_a_create_of_another_role_goes_on() {
-    let scene = Scene::new().await;
-    scene.hold(GuardFunction::Issue);
-    let create = scene.start_create(with_role(AGENT, "tester")).await;
-    assert_eq!(scene.host.revoke_all(role("coder")).await, Ok(0));
-    scene.release();
-    scene.validate(&create.await.unwrap()).await.unwrap();
+    let fixture = Fixture::new().await;
+    fixture.hold(GuardFunction::Issue);
+    let create = fixture.start_create(with_role(AGENT, "tester")).await;
+    assert_eq!(fixture.host.revoke_all(role("coder")).await, Ok(0));
+    fixture.release();
+    fixture.validate(&create.await.unwrap()).await.unwrap();
 }
 
 #[tokio::test]
@@ -157,20 +190,20 @@ async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
         [2, 0, 1],
         [2, 1, 0],
     ] {
-        let scene = Scene::new().await;
-        scene.hold(GuardFunction::Issue);
+        let fixture = Fixture::new().await;
+        fixture.hold(GuardFunction::Issue);
         let mut doomed = Vec::new();
         for switch in order {
-            doomed.push(scene.start_create(request(AGENT)).await);
+            doomed.push(fixture.start_create(request(AGENT)).await);
             let answer = match switch {
-                0 => scene.host.revoke_all(RevokeFilter::Everything).await,
-                1 => scene.host.revoke_all(role("worker")).await,
-                _ => scene.host.revoke_all_for_agent(AGENT).await,
+                0 => fixture.host.revoke_all(RevokeFilter::Everything).await,
+                1 => fixture.host.revoke_all(role("worker")).await,
+                _ => fixture.host.revoke_all_for_agent(AGENT).await,
             };
             assert_eq!(answer, Ok(0));
         }
-        let spared = scene.start_create(request(AGENT)).await;
-        scene.release();
+        let spared = fixture.start_create(request(AGENT)).await;
+        fixture.release();
         for create in doomed {
             assert_eq!(
                 refusal(create.await),
@@ -178,7 +211,7 @@ async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
                 "{order:?}"
             );
         }
-        scene.validate(&spared.await.unwrap()).await.unwrap();
+        fixture.validate(&spared.await.unwrap()).await.unwrap();
     }
 }
 
@@ -190,14 +223,14 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         ..Config::default()
     };
     for filter in [Some(RevokeFilter::Everything), Some(role("worker")), None] {
-        let scene = Scene::configured(config.clone()).await;
+        let fixture = Fixture::configured(config.clone()).await;
         let mut grants = Vec::new();
         for _ in 0..4_500 {
-            grants.push(scene.session().await);
+            grants.push(fixture.session().await);
         }
-        scene.hold(GuardFunction::Revoke);
-        let host = scene.host.clone();
-        let mut switch: clawdb_session_testkit::scene::InFlight<_> = Box::pin(async move {
+        fixture.hold(GuardFunction::Revoke);
+        let host = fixture.host.clone();
+        let mut switch: clawdb_session_testkit::fixture::InFlight<_> = Box::pin(async move {
             match filter {
                 Some(filter) => host.revoke_all(filter).await,
                 None => host.revoke_all_for_agent(AGENT).await,
@@ -207,7 +240,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         // It has been sent; these come after it, and some of them between its steps.
         let calls = grants.iter().rev().take(200).map(|grant| {
             let token = grant.token.clone();
-            let host = scene.host.clone();
+            let host = fixture.host.clone();
             async move {
                 (
                     host.validate(token).await,
@@ -228,17 +261,17 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
             );
             made.push(created.unwrap());
         }
-        scene.host.wait_until_idle().await.unwrap();
-        assert_eq!(scene.host.active_count().await, Ok(200));
-        scene.release();
+        fixture.host.wait_until_idle().await.unwrap();
+        assert_eq!(fixture.host.active_count().await, Ok(200));
+        fixture.release();
         // Also those that others came across first are its doing.
         assert_eq!(switch.await, Ok(4_500));
         for grant in &made {
-            scene.validate(grant).await.unwrap();
+            fixture.validate(grant).await.unwrap();
         }
-        let events = scene.host.poll_events(0, 1_000).await.unwrap();
+        let events = fixture.host.poll_events(0, 1_000).await.unwrap();
         assert_eq!(events.missed, 0);
-        let stats = scene.stats().await;
+        let stats = fixture.stats().await;
         assert_eq!((stats.created, stats.ended), (4_700, 4_500));
         // The guard is asked for the first 1,000; the rest is pending.
         assert!(stats.pending_revocations >= 3_500);
@@ -251,18 +284,18 @@ async fn r31_a_full_agent_can_begin_anew_while_it_is_being_cleared_away() {
         max_sessions_per_agent: Some(4_500),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
+    let fixture = Fixture::configured(config).await;
     for _ in 0..4_500 {
-        scene.session().await;
+        fixture.session().await;
     }
-    let host = scene.host.clone();
-    let mut switch: clawdb_session_testkit::scene::InFlight<_> =
+    let host = fixture.host.clone();
+    let mut switch: clawdb_session_testkit::fixture::InFlight<_> =
         Box::pin(async move { host.revoke_all_for_agent(AGENT).await });
     assert!(futures::poll!(&mut switch).is_pending());
-    let created = scene.session().await;
+    let created = fixture.session().await;
     assert_eq!(switch.await, Ok(4_500));
-    scene.validate(&created).await.unwrap();
-    assert_eq!(scene.host.active_count().await, Ok(1));
+    fixture.validate(&created).await.unwrap();
+    assert_eq!(fixture.host.active_count().await, Ok(1));
 }
 
 #[tokio::test]
@@ -272,33 +305,36 @@ async fn r31_what_is_below_a_session_that_was_idle_was_dead_before_the_switch() 
             idle_timeout: Some(10),
             ..Config::default()
         };
-        let scene = Scene::configured(config).await;
-        let parent = scene.session().await;
-        let child = scene.child(&parent).await;
-        scene.advance(9.0);
-        scene.validate(&child).await.unwrap();
-        scene.advance(1.0);
-        assert_eq!(scene.host.revoke_all_for_agent(agent).await, Ok(0));
-        assert_eq!(scene.ends_of(&parent.session.id).await, [EndReason::Idle]);
-        assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Cascade]);
+        let fixture = Fixture::configured(config).await;
+        let parent = fixture.session().await;
+        let child = fixture.child(&parent).await;
+        fixture.advance(9.0);
+        fixture.validate(&child).await.unwrap();
+        fixture.advance(1.0);
+        assert_eq!(fixture.host.revoke_all_for_agent(agent).await, Ok(0));
+        assert_eq!(fixture.ends_of(&parent.session.id).await, [EndReason::Idle]);
+        assert_eq!(
+            fixture.ends_of(&child.session.id).await,
+            [EndReason::Cascade]
+        );
     }
 }
 
 #[tokio::test]
 async fn r31_a_guard_that_is_away_does_not_stop_a_switch() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.child(&grant).await;
-    scene
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.child(&grant).await;
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    assert_eq!(scene.host.revoke_all(role("worker")).await, Ok(2));
+    assert_eq!(fixture.host.revoke_all(role("worker")).await, Ok(2));
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    assert_eq!(scene.stats().await.pending_revocations, 2);
-    let events = scene.events().await;
+    assert_eq!(fixture.stats().await.pending_revocations, 2);
+    let events = fixture.events().await;
     let ends = events
         .iter()
         .filter(|event| matches!(event.kind, EventKind::Ended(_)));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clawdb_session_host::{
     Change, Config, CreateRequest, Grant, IssuedToken, RevokeFilter, SessionError,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, OTHER_AGENT, Scene, at, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, OTHER_AGENT, at, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
@@ -31,31 +31,31 @@ fn lasting(seconds: f64) -> CreateRequest {
 }
 
 /// Has the clock show a time that is ahead, once, and then the right one again.
-async fn jump_ahead(scene: &Scene, seconds: f64) {
-    scene.advance(seconds);
-    scene.host.active_count().await.unwrap();
-    scene.advance(-seconds);
+async fn jump_ahead(fixture: &Fixture, seconds: f64) {
+    fixture.advance(seconds);
+    fixture.host.active_count().await.unwrap();
+    fixture.advance(-seconds);
 }
 
 /// What each call answers that needs a session's end to be right.
-async fn refusals_for(scene: &Scene, grant: &Grant) -> Vec<SessionError> {
+async fn refusals_for(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     let (id, token) = (&*grant.session.id, &*grant.token);
-    let many = scene.host.validate_many(vec![token.to_owned()]).await;
+    let many = fixture.host.validate_many(vec![token.to_owned()]).await;
     vec![
-        refusal(scene.host.validate(token).await),
-        refusal(scene.host.authorize(token, "tool:search").await),
+        refusal(fixture.host.validate(token).await),
+        refusal(fixture.host.authorize(token, "tool:search").await),
         many.unwrap().remove(0).unwrap_err(),
-        refusal(scene.host.rotate(token).await),
-        refusal(scene.host.touch(id).await),
-        refusal(scene.host.get(id).await),
-        refusal(scene.host.get_session(id).await),
+        refusal(fixture.host.rotate(token).await),
+        refusal(fixture.host.touch(id).await),
+        refusal(fixture.host.get(id).await),
+        refusal(fixture.host.get_session(id).await),
     ]
 }
 
 /// What each call answers that grants time.
-async fn grants(scene: &Scene, grant: &Grant) -> Vec<SessionError> {
+async fn grants(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     let id = &*grant.session.id;
-    let host = &scene.host;
+    let host = &fixture.host;
     vec![
         refusal(host.create(request(AGENT)).await),
         refusal(host.create_session(AGENT, "worker", vec![], None).await),
@@ -66,35 +66,35 @@ async fn grants(scene: &Scene, grant: &Grant) -> Vec<SessionError> {
 
 #[tokio::test]
 async fn r06_a_clock_that_is_behind_within_the_tolerance_refuses_nothing_and_extends_nothing() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.advance(59.0);
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    scene.advance(-60.0);
-    let stats = scene.stats().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.advance(59.0);
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    fixture.advance(-60.0);
+    let stats = fixture.stats().await;
     assert_eq!(stats.now, grant.session.expires_at - 1_000);
     assert_eq!((stats.clock_lag, stats.clock_behind), (60_000, false));
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
     let wanted = grant.session.expires_at + 59_000;
     assert_eq!(
         refreshed.session.expires_at, wanted,
         "from the time inside, not from the host's reading"
     );
-    assert_eq!(scene.validate(&refreshed).await, Ok(()));
-    scene.advance(-0.001);
-    assert_eq!(grants(&scene, &refreshed).await, vec![behind(60.001); 4]);
+    assert_eq!(fixture.validate(&refreshed).await, Ok(()));
+    fixture.advance(-0.001);
+    assert_eq!(grants(&fixture, &refreshed).await, vec![behind(60.001); 4]);
 }
 
 #[tokio::test]
 async fn r06_while_the_clock_is_behind_no_call_grants_time_and_the_guard_is_not_asked() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.advance(-HOUR);
-    let asked = scene.guard.calls();
-    assert_eq!(grants(&scene, &grant).await, vec![behind(HOUR); 4]);
-    assert_eq!(scene.guard.calls(), asked);
-    let stats = scene.stats().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.advance(-HOUR);
+    let asked = fixture.guard.calls();
+    assert_eq!(grants(&fixture, &grant).await, vec![behind(HOUR); 4]);
+    assert_eq!(fixture.guard.calls(), asked);
+    let stats = fixture.stats().await;
     assert_eq!((stats.clock_lag, stats.clock_behind), (3_600_000, true));
     assert_eq!((stats.created, stats.creates_in_flight), (1, 0));
 }
@@ -102,7 +102,7 @@ async fn r06_while_the_clock_is_behind_no_call_grants_time_and_the_guard_is_not_
 #[tokio::test]
 async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_the_clock_is_right()
 {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         idle_timeout: Some(50),
         ..Config::default()
     })
@@ -111,164 +111,164 @@ async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_t
         max_uses: Some(2),
         ..request(AGENT)
     };
-    let grant = scene.host.create(limited).await.unwrap();
-    let events = scene.events().await;
-    let asked = scene.guard.calls();
-    scene.advance(-YEAR);
-    assert_eq!(refusals_for(&scene, &grant).await, vec![behind(YEAR); 7]);
-    assert_eq!(scene.host.prune_expired(None).await, Ok(0));
-    assert_eq!(scene.host.active_count().await, Ok(1));
+    let grant = fixture.host.create(limited).await.unwrap();
+    let events = fixture.events().await;
+    let asked = fixture.guard.calls();
+    fixture.advance(-YEAR);
+    assert_eq!(refusals_for(&fixture, &grant).await, vec![behind(YEAR); 7]);
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(0));
+    assert_eq!(fixture.host.active_count().await, Ok(1));
     assert_eq!(
-        scene.ids_of(AGENT).await,
+        fixture.ids_of(AGENT).await,
         *std::slice::from_ref(&grant.session.id)
     );
-    assert_eq!(scene.events().await, events);
-    assert_eq!(scene.guard.calls(), asked, "the guard is not asked");
-    scene.advance(YEAR);
-    let session = scene.host.validate(&*grant.token).await.unwrap();
+    assert_eq!(fixture.events().await, events);
+    assert_eq!(fixture.guard.calls(), asked, "the guard is not asked");
+    fixture.advance(YEAR);
+    let session = fixture.host.validate(&*grant.token).await.unwrap();
     assert_eq!(session.uses_left, Some(1), "no use was taken");
     assert_eq!(session.expires_at, grant.session.expires_at);
-    scene.host.refresh(&*session.id).await.unwrap();
+    fixture.host.refresh(&*session.id).await.unwrap();
 }
 
 #[tokio::test]
 async fn r06_after_the_clock_was_ahead_once_no_session_is_created_that_would_outlive_its_lifetime()
 {
     for ahead in [DAY, 10.0 * YEAR] {
-        let scene = Scene::new().await;
-        scene.host.active_count().await.unwrap();
-        jump_ahead(&scene, ahead).await;
-        let error = refusal(scene.host.create(request(AGENT)).await);
+        let fixture = Fixture::new().await;
+        fixture.host.active_count().await.unwrap();
+        jump_ahead(&fixture, ahead).await;
+        let error = refusal(fixture.host.create(request(AGENT)).await);
         assert_eq!(error, behind(ahead));
         // The time inside is reached one day; then all is well.
-        scene.advance(ahead);
-        scene.session().await;
+        fixture.advance(ahead);
+        fixture.session().await;
     }
 }
 
 #[tokio::test]
 async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than_its_lifetime() {
-    let scene = Scene::new().await;
-    scene.advance(DAY);
-    let grant = scene.session().await;
-    let child = scene.child(&grant).await;
-    scene.advance(-DAY);
+    let fixture = Fixture::new().await;
+    fixture.advance(DAY);
+    let grant = fixture.session().await;
+    let child = fixture.child(&grant).await;
+    fixture.advance(-DAY);
     for _ in 0..23 {
         assert_eq!(
-            refusals_for(&scene, &grant).await,
-            vec![behind_as_now(&scene).await; 7]
+            refusals_for(&fixture, &grant).await,
+            vec![behind_as_now(&fixture).await; 7]
         );
         assert!(matches!(
-            scene.validate(&child).await,
+            fixture.validate(&child).await,
             Err(SessionError::ClockBehind(_))
         ));
-        scene.advance(HOUR);
+        fixture.advance(HOUR);
     }
     // It is accepted again for its lifetime and the tolerance at most.
-    scene.advance(HOUR - 60.001);
+    fixture.advance(HOUR - 60.001);
     assert!(matches!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::ClockBehind(_))
     ));
-    scene.advance(0.001);
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    scene.advance(120.0);
+    fixture.advance(0.001);
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    fixture.advance(120.0);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::SessionExpired)
     );
 }
 
 #[tokio::test]
 async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let month = 30 * 86_400;
     let of_a_month = |agent| CreateRequest {
         expires_in: Some(month),
         ..request(agent)
     };
-    let parent = scene.host.create(lasting(2.0 * HOUR)).await.unwrap();
-    let refreshed = scene.delegated(&parent, of_a_month(OTHER_AGENT)).await;
+    let parent = fixture.host.create(lasting(2.0 * HOUR)).await.unwrap();
+    let refreshed = fixture.delegated(&parent, of_a_month(OTHER_AGENT)).await;
     // The clock is ahead by an hour; each of these ends with the parent, or as the guard grants.
-    scene.advance(HOUR);
-    scene.host.refresh(&*parent.session.id).await.unwrap();
-    let refreshed = scene.host.refresh(&*refreshed.session.id).await.unwrap();
-    let delegated = scene.delegated(&parent, of_a_month(OTHER_AGENT)).await;
-    let soon = scene.now() + 60_000;
-    scene.tokens.twist(move |issued| IssuedToken {
+    fixture.advance(HOUR);
+    fixture.host.refresh(&*parent.session.id).await.unwrap();
+    let refreshed = fixture.host.refresh(&*refreshed.session.id).await.unwrap();
+    let delegated = fixture.delegated(&parent, of_a_month(OTHER_AGENT)).await;
+    let soon = fixture.now() + 60_000;
+    fixture.tokens.alter_next_token(move |issued| IssuedToken {
         expires_at: soon,
         ..issued
     });
-    let shortened = scene.host.create(of_a_month(AGENT)).await.unwrap();
+    let shortened = fixture.host.create(of_a_month(AGENT)).await.unwrap();
     assert_eq!(shortened.session.expires_at, soon);
-    scene.advance(-HOUR);
+    fixture.advance(-HOUR);
     for grant in [&refreshed, &delegated, &shortened] {
-        assert_eq!(refusals_for(&scene, grant).await, vec![behind(HOUR); 7]);
+        assert_eq!(refusals_for(&fixture, grant).await, vec![behind(HOUR); 7]);
     }
-    scene.advance(HOUR);
+    fixture.advance(HOUR);
     for grant in [&refreshed, &delegated, &shortened] {
-        assert_eq!(scene.validate(grant).await, Ok(()));
+        assert_eq!(fixture.validate(grant).await, Ok(()));
     }
 }
 
 /// The error of a call while the clock is as far behind as it is now.
-async fn behind_as_now(scene: &Scene) -> SessionError {
-    scene.host.active_count().await.unwrap();
-    SessionError::ClockBehind(scene.stats().await.clock_lag)
+async fn behind_as_now(fixture: &Fixture) -> SessionError {
+    fixture.host.active_count().await.unwrap();
+    SessionError::ClockBehind(fixture.stats().await.clock_lag)
 }
 
 #[tokio::test]
 async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
-    let scene = Scene::new().await;
-    let long = scene.host.create(lasting(2.0 * DAY)).await.unwrap();
-    let short = scene.session().await;
-    jump_ahead(&scene, DAY).await;
-    assert_eq!(scene.validate(&long).await, Ok(()));
-    let rotated = scene.rotate(&long).await.unwrap();
-    scene.host.touch(&*long.session.id).await.unwrap();
+    let fixture = Fixture::new().await;
+    let long = fixture.host.create(lasting(2.0 * DAY)).await.unwrap();
+    let short = fixture.session().await;
+    jump_ahead(&fixture, DAY).await;
+    assert_eq!(fixture.validate(&long).await, Ok(()));
+    let rotated = fixture.rotate(&long).await.unwrap();
+    fixture.host.touch(&*long.session.id).await.unwrap();
     assert_eq!(
-        scene.validate(&short).await,
+        fixture.validate(&short).await,
         Err(SessionError::SessionExpired),
         "by the time inside it has ended"
     );
-    scene.advance(2.0 * DAY - 0.001);
-    assert_eq!(scene.validate(&rotated).await, Ok(()));
-    scene.advance(0.001);
+    fixture.advance(2.0 * DAY - 0.001);
+    assert_eq!(fixture.validate(&rotated).await, Ok(()));
+    fixture.advance(0.001);
     assert_eq!(
-        scene.validate(&rotated).await,
+        fixture.validate(&rotated).await,
         Err(SessionError::SessionExpired)
     );
 }
 
 #[tokio::test]
 async fn r06_a_lag_that_appears_while_the_guard_is_asked_grants_nothing_and_the_token_is_revoked() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let [parent, refreshed, rotated] = [
-        scene.session().await,
-        scene.session().await,
-        scene.session().await,
+        fixture.session().await,
+        fixture.session().await,
+        fixture.session().await,
     ];
-    scene.hold(GuardFunction::Issue);
-    let create = scene.start_create(request(AGENT)).await;
-    let delegate = scene.start_delegate(&parent, request(OTHER_AGENT)).await;
-    let refresh = scene.start_refresh(&refreshed).await;
-    let rotate = scene.start_rotate(&rotated).await;
-    scene.advance(-HOUR);
-    scene.release();
+    fixture.hold(GuardFunction::Issue);
+    let create = fixture.start_create(request(AGENT)).await;
+    let delegate = fixture.start_delegate(&parent, request(OTHER_AGENT)).await;
+    let refresh = fixture.start_refresh(&refreshed).await;
+    let rotate = fixture.start_rotate(&rotated).await;
+    fixture.advance(-HOUR);
+    fixture.release();
     assert_eq!(refusal(create.await), behind(HOUR));
     assert_eq!(refusal(delegate.await), behind(HOUR));
     assert_eq!(refusal(refresh.await), behind(HOUR));
     assert_eq!(refusal(rotate.await), behind(HOUR));
-    let mut revoked = scene.tokens.revoked();
+    let mut revoked = fixture.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-3", "handle-4", "handle-5", "handle-6"]);
-    let stats = scene.stats().await;
+    let stats = fixture.stats().await;
     assert_eq!((stats.created, stats.refreshed, stats.rotated), (3, 0, 0));
     assert_eq!((stats.live_sessions, stats.creates_in_flight), (3, 0));
-    scene.advance(HOUR);
+    fixture.advance(HOUR);
     for grant in [parent, refreshed, rotated] {
         assert_eq!(
-            scene.validate(&grant).await,
+            fixture.validate(&grant).await,
             Ok(()),
             "the old token is good"
         );
@@ -277,26 +277,26 @@ async fn r06_a_lag_that_appears_while_the_guard_is_asked_grants_nothing_and_the_
 
 #[tokio::test]
 async fn r06_a_lag_that_appears_while_the_guard_checks_a_token_takes_no_use() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let limited = CreateRequest {
         max_uses: Some(1),
         ..request(AGENT)
     };
-    let grant = scene.host.create(limited).await.unwrap();
-    scene.hold(GuardFunction::Validate);
-    let validate = scene.start_validate(&grant).await;
-    let many = scene.host.clone();
+    let grant = fixture.host.create(limited).await.unwrap();
+    fixture.hold(GuardFunction::Validate);
+    let validate = fixture.start_validate(&grant).await;
+    let many = fixture.host.clone();
     let token = String::from(&*grant.token);
-    let many = scene.start(async move { many.validate_many(vec![token]).await });
+    let many = fixture.start(async move { many.validate_many(vec![token]).await });
     let many = many.await;
-    let rotate = scene.start_rotate(&grant).await;
-    scene.advance(-DAY);
-    scene.release();
+    let rotate = fixture.start_rotate(&grant).await;
+    fixture.advance(-DAY);
+    fixture.release();
     assert_eq!(refusal(validate.await), behind(DAY));
     assert_eq!(many.await.unwrap(), [Err(behind(DAY))]);
     assert_eq!(refusal(rotate.await), behind(DAY));
-    scene.advance(DAY);
-    assert_eq!(scene.validate(&grant).await, Ok(()));
+    fixture.advance(DAY);
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
 }
 
 #[tokio::test]
@@ -305,18 +305,18 @@ async fn r06_the_tolerance_is_from_0_to_an_hour() {
         clock_tolerance: Some(seconds),
         ..Config::default()
     };
-    let scene = Scene::new().await;
-    let field = invalid_field(scene.host.configure(with(3_601)).await);
+    let fixture = Fixture::new().await;
+    let field = invalid_field(fixture.host.configure(with(3_601)).await);
     assert_eq!(field, "clock-tolerance");
     for seconds in [0_u32, 3_600] {
-        let scene = Scene::configured(with(seconds.into())).await;
-        scene.session().await;
-        scene.advance(-f64::from(seconds));
-        scene.session().await;
-        scene.advance(-0.001);
+        let fixture = Fixture::configured(with(seconds.into())).await;
+        fixture.session().await;
+        fixture.advance(-f64::from(seconds));
+        fixture.session().await;
+        fixture.advance(-0.001);
         let lag = f64::from(seconds) + 0.001;
         assert_eq!(
-            refusal(scene.host.create(request(AGENT)).await),
+            refusal(fixture.host.create(request(AGENT)).await),
             behind(lag)
         );
     }
@@ -324,57 +324,60 @@ async fn r06_the_tolerance_is_from_0_to_an_hour() {
 
 #[tokio::test]
 async fn r06_a_reading_before_2020_counts_as_failed_and_changes_nothing() {
-    let scene = Scene::new().await;
-    let before = scene.session().await;
+    let fixture = Fixture::new().await;
+    let before = fixture.session().await;
     for broken in [at(0), at(FIRST_READING - 1), at(-5), at(i64::MAX)] {
-        scene.clock.set(broken);
+        fixture.clock.set(broken);
         assert_eq!(
-            scene.session().await.session.created_at,
+            fixture.session().await.session.created_at,
             before.session.created_at
         );
-        assert_eq!(scene.validate(&before).await, Ok(()));
-        assert_eq!(scene.stats().await.clock_lag, 0);
+        assert_eq!(fixture.validate(&before).await, Ok(()));
+        assert_eq!(fixture.stats().await.clock_lag, 0);
     }
-    scene.clock.set(at(FIRST_READING));
-    let error = refusal(scene.host.create(request(AGENT)).await);
+    fixture.clock.set(at(FIRST_READING));
+    let error = refusal(fixture.host.create(request(AGENT)).await);
     assert!(matches!(error, SessionError::ClockBehind(lag) if lag > 9 * 365 * 86_400_000));
     // A clock that fails after that changes nothing either.
-    scene.clock.set(at(0));
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), error);
+    fixture.clock.set(at(0));
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), error);
 }
 
 #[tokio::test]
 async fn r06_kill_switches_and_the_detection_of_reuse_work_while_the_clock_is_behind() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let [revoked, reused, other] = [
-        scene.session().await,
-        scene.session().await,
-        scene.session_of(OTHER_AGENT).await,
+        fixture.session().await,
+        fixture.session().await,
+        fixture.session_of(OTHER_AGENT).await,
     ];
-    let rotated = scene.rotate(&reused).await.unwrap();
-    scene.advance(-DAY);
+    let rotated = fixture.rotate(&reused).await.unwrap();
+    fixture.advance(-DAY);
     assert!(
-        scene
+        fixture
             .host
             .revoke(&*revoked.session.id)
             .await
             .unwrap()
             .guard_confirmed
     );
-    assert_eq!(scene.rotate(&reused).await, Err(SessionError::InvalidToken));
-    assert_eq!(scene.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(1));
-    assert_eq!(scene.stats().await.live_sessions, 0);
-    scene.advance(DAY);
+    assert_eq!(
+        fixture.rotate(&reused).await,
+        Err(SessionError::InvalidToken)
+    );
+    assert_eq!(fixture.host.revoke_all_for_agent(OTHER_AGENT).await, Ok(1));
+    assert_eq!(fixture.stats().await.live_sessions, 0);
+    fixture.advance(DAY);
     for grant in [revoked, reused, rotated, other] {
         assert_eq!(
-            scene.validate(&grant).await,
+            fixture.validate(&grant).await,
             Err(SessionError::InvalidToken)
         );
     }
 }
 
-async fn with_grace() -> Scene {
-    Scene::configured(Config {
+async fn with_grace() -> Fixture {
+    Fixture::configured(Config {
         rotation_grace: Some(30),
         ..Config::default()
     })
@@ -383,75 +386,83 @@ async fn with_grace() -> Scene {
 
 #[tokio::test]
 async fn r06_a_rotation_by_a_clock_that_was_ahead_is_not_repeated_until_its_time_comes() {
-    let scene = with_grace().await;
-    let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
-    scene.advance(5.0 * DAY);
-    let rotated = scene.rotate(&long).await.unwrap();
-    scene.advance(-DAY);
-    assert_eq!(scene.rotate(&long).await, Err(behind(DAY)));
-    assert_eq!(scene.validate(&rotated).await, Ok(()), "nothing has ended");
-    scene.advance(DAY + 29.999);
-    scene.rotate(&long).await.unwrap();
+    let fixture = with_grace().await;
+    let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
+    fixture.advance(5.0 * DAY);
+    let rotated = fixture.rotate(&long).await.unwrap();
+    fixture.advance(-DAY);
+    assert_eq!(fixture.rotate(&long).await, Err(behind(DAY)));
+    assert_eq!(
+        fixture.validate(&rotated).await,
+        Ok(()),
+        "nothing has ended"
+    );
+    fixture.advance(DAY + 29.999);
+    fixture.rotate(&long).await.unwrap();
 }
 
-/// A scene in which the clock is behind by a day, and a session that was rotated then.
-async fn rotated_while_behind() -> (Scene, Grant) {
-    let scene = with_grace().await;
-    let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
-    scene.advance(5.0 * DAY);
-    scene.host.active_count().await.unwrap();
-    scene.advance(-DAY);
-    scene.rotate(&long).await.unwrap();
-    (scene, long)
+/// A fixture in which the clock is behind by a day, and a session that was rotated then.
+async fn rotated_while_behind() -> (Fixture, Grant) {
+    let fixture = with_grace().await;
+    let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
+    fixture.advance(5.0 * DAY);
+    fixture.host.active_count().await.unwrap();
+    fixture.advance(-DAY);
+    fixture.rotate(&long).await.unwrap();
+    (fixture, long)
 }
 
 #[tokio::test]
 async fn r27_a_rotation_is_repeated_within_its_grace_by_the_hosts_clock_while_that_is_behind() {
-    let (scene, long) = rotated_while_behind().await;
-    scene.advance(29.999);
-    scene.rotate(&long).await.unwrap();
+    let (fixture, long) = rotated_while_behind().await;
+    fixture.advance(29.999);
+    fixture.rotate(&long).await.unwrap();
 }
 
 #[tokio::test]
 async fn r27_a_grace_that_has_ended_by_the_hosts_clock_grants_nothing_and_ends_nothing_while_behind()
  {
-    let (scene, long) = rotated_while_behind().await;
-    scene.advance(30.0);
-    assert_eq!(scene.rotate(&long).await, Err(behind(DAY - 30.0)));
-    scene.advance(DAY - 60.0);
-    assert_eq!(scene.rotate(&long).await, Err(behind(30.0)));
-    assert_eq!(scene.host.active_count().await, Ok(1), "nothing has ended");
+    let (fixture, long) = rotated_while_behind().await;
+    fixture.advance(30.0);
+    assert_eq!(fixture.rotate(&long).await, Err(behind(DAY - 30.0)));
+    fixture.advance(DAY - 60.0);
+    assert_eq!(fixture.rotate(&long).await, Err(behind(30.0)));
+    assert_eq!(
+        fixture.host.active_count().await,
+        Ok(1),
+        "nothing has ended"
+    );
     // By the time inside it has ended now, and a token that comes back is theft.
-    scene.advance(60.0);
-    assert_eq!(scene.rotate(&long).await, Err(SessionError::InvalidToken));
-    assert_eq!(scene.host.active_count().await, Ok(0));
+    fixture.advance(60.0);
+    assert_eq!(fixture.rotate(&long).await, Err(SessionError::InvalidToken));
+    assert_eq!(fixture.host.active_count().await, Ok(0));
 }
 
 #[tokio::test]
 async fn r27_a_grace_that_has_ended_does_not_begin_again_when_the_clock_is_set_back() {
     for (later, back) in [(50.0, 30.0), (HOUR, HOUR - 10.0), (DAY, DAY)] {
-        let scene = with_grace().await;
-        let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
-        scene.rotate(&long).await.unwrap();
-        scene.advance(later);
-        scene.host.active_count().await.unwrap();
-        scene.advance(-back);
-        assert_eq!(scene.rotate(&long).await, Err(SessionError::InvalidToken));
-        assert_eq!(scene.host.active_count().await, Ok(0), "it is theft");
+        let fixture = with_grace().await;
+        let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
+        fixture.rotate(&long).await.unwrap();
+        fixture.advance(later);
+        fixture.host.active_count().await.unwrap();
+        fixture.advance(-back);
+        assert_eq!(fixture.rotate(&long).await, Err(SessionError::InvalidToken));
+        assert_eq!(fixture.host.active_count().await, Ok(0), "it is theft");
     }
 }
 
 #[tokio::test]
 async fn r06_a_wrong_reading_at_a_rotation_does_not_make_its_repetition_a_theft() {
     for back in [40.0, HOUR] {
-        let scene = with_grace().await;
-        let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
-        scene.advance(5.0 * DAY);
-        scene.host.active_count().await.unwrap();
-        scene.advance(-back);
-        scene.rotate(&long).await.unwrap();
-        scene.advance(back + 5.0);
-        scene.rotate(&long).await.unwrap();
+        let fixture = with_grace().await;
+        let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
+        fixture.advance(5.0 * DAY);
+        fixture.host.active_count().await.unwrap();
+        fixture.advance(-back);
+        fixture.rotate(&long).await.unwrap();
+        fixture.advance(back + 5.0);
+        fixture.rotate(&long).await.unwrap();
     }
 }
 
@@ -461,63 +472,63 @@ async fn r06_a_clock_that_fails_after_a_restore_does_not_make_a_repetition_a_the
         rotation_grace: Some(30),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    let long = scene.host.create(lasting(10.0 * DAY)).await.unwrap();
-    jump_ahead(&scene, DAY).await;
-    scene.rotate(&long).await.unwrap();
-    let other = restored(&scene, config, feed(&scene).await).await;
+    let fixture = Fixture::configured(config.clone()).await;
+    let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
+    jump_ahead(&fixture, DAY).await;
+    fixture.rotate(&long).await.unwrap();
+    let other = restored(&fixture, config, feed(&fixture).await).await;
     other.clock.set(at(FIRST_READING - 1));
     other.rotate(&long).await.unwrap();
 }
 
 #[tokio::test]
 async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_time() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         guard_recheck_interval: Some(10),
         idle_timeout: Some(40),
         ..Config::default()
     })
     .await;
-    let before = scene.host.create(lasting(3.0 * DAY)).await.unwrap();
-    scene.advance(DAY);
-    let ahead = scene.session().await;
-    let child = scene.child(&ahead).await;
-    assert_eq!(scene.host.active_count().await, Ok(2), "one was idle");
-    scene.advance(-DAY);
-    assert_eq!(scene.host.accept_clock().await, Ok(2));
-    let stats = scene.stats().await;
-    assert_eq!((stats.now, stats.clock_lag), (scene.now(), 0));
+    let before = fixture.host.create(lasting(3.0 * DAY)).await.unwrap();
+    fixture.advance(DAY);
+    let ahead = fixture.session().await;
+    let child = fixture.child(&ahead).await;
+    assert_eq!(fixture.host.active_count().await, Ok(2), "one was idle");
+    fixture.advance(-DAY);
+    assert_eq!(fixture.host.accept_clock().await, Ok(2));
+    let stats = fixture.stats().await;
+    assert_eq!((stats.now, stats.clock_lag), (fixture.now(), 0));
     assert_eq!((stats.live_sessions, stats.prunable_sessions), (0, 0));
     assert_eq!(stats.tracked_agents, 0);
     // That of the idle one; the guard was asked for the others.
     assert_eq!(stats.pending_revocations, 1);
     for grant in [before, ahead, child] {
         assert_eq!(
-            scene.validate(&grant).await,
+            fixture.validate(&grant).await,
             Err(SessionError::InvalidToken)
         );
-        assert_eq!(scene.ends_of(&grant.session.id).await.len(), 1);
+        assert_eq!(fixture.ends_of(&grant.session.id).await.len(), 1);
     }
 
     // No validation of the same millisecond is cached, as after any kill switch.
-    scene.advance(0.001);
-    let grant = scene.session().await;
-    assert_eq!(grant.session.created_at, scene.now());
-    assert_eq!(grant.session.expires_at, scene.now() + 60_000);
-    assert_eq!(scene.validate(&grant).await, Ok(()));
-    assert_eq!(scene.host.active_count().await, Ok(1));
-    let asked = scene.guard.calls().validate;
-    scene.validate(&grant).await.unwrap();
+    fixture.advance(0.001);
+    let grant = fixture.session().await;
+    assert_eq!(grant.session.created_at, fixture.now());
+    assert_eq!(grant.session.expires_at, fixture.now() + 60_000);
+    assert_eq!(fixture.validate(&grant).await, Ok(()));
+    assert_eq!(fixture.host.active_count().await, Ok(1));
+    let asked = fixture.guard.calls().validate;
+    fixture.validate(&grant).await.unwrap();
     assert_eq!(
-        scene.guard.calls().validate,
+        fixture.guard.calls().validate,
         asked,
         "the validation is cached again"
     );
-    scene.advance(39.999);
-    assert_eq!(scene.host.active_count().await, Ok(1));
-    scene.advance(0.001);
+    fixture.advance(39.999);
+    assert_eq!(fixture.host.active_count().await, Ok(1));
+    fixture.advance(0.001);
     assert_eq!(
-        scene.host.active_count().await,
+        fixture.host.active_count().await,
         Ok(0),
         "idle by the new time"
     );
@@ -525,75 +536,79 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
 
 #[tokio::test]
 async fn r06_accepting_the_clock_fails_where_it_is_not_behind_and_changes_nothing() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
     for lag in [0.0, 60.0] {
-        scene.advance(-lag);
-        let error = refusal(scene.host.accept_clock().await);
+        fixture.advance(-lag);
+        let error = refusal(fixture.host.accept_clock().await);
         assert_eq!(error, SessionError::ClockNotBehind, "with a lag of {lag} s");
-        assert_eq!(scene.validate(&grant).await, Ok(()));
+        assert_eq!(fixture.validate(&grant).await, Ok(()));
     }
 }
 
 #[tokio::test]
 async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
-    let scene = Scene::new().await;
-    scene.advance(DAY);
-    let [refreshed, validated] = [scene.session().await, scene.session().await];
-    scene.guard.set_all(GuardMode::Hold);
-    let create = scene.start_create(request(AGENT)).await;
-    let refresh = scene.start_refresh(&refreshed).await;
-    let validate = scene.start_validate(&validated).await;
-    scene.advance(-DAY);
-    let host = scene.host.clone();
-    let accept = scene.start(async move { host.accept_clock().await }).await;
+    let fixture = Fixture::new().await;
+    fixture.advance(DAY);
+    let [refreshed, validated] = [fixture.session().await, fixture.session().await];
+    fixture.guard.set_all(GuardMode::Hold);
+    let create = fixture.start_create(request(AGENT)).await;
+    let refresh = fixture.start_refresh(&refreshed).await;
+    let validate = fixture.start_validate(&validated).await;
+    fixture.advance(-DAY);
+    let host = fixture.host.clone();
+    let accept = fixture
+        .start(async move { host.accept_clock().await })
+        .await;
     assert_eq!(
-        scene.stats().await.clock_lag,
+        fixture.stats().await.clock_lag,
         0,
         "it waits for the guard alone"
     );
-    scene.release();
+    fixture.release();
     assert_eq!(accept.await, Ok(2));
     assert_eq!(refusal(create.await), SessionError::SessionRevoked);
     assert_eq!(refusal(refresh.await), SessionError::SessionRevoked);
     assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
-    let mut revoked = scene.tokens.revoked();
+    let mut revoked = fixture.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-0", "handle-1", "handle-2", "handle-3"]);
-    assert_eq!(scene.stats().await.creates_in_flight, 0);
+    assert_eq!(fixture.stats().await.creates_in_flight, 0);
 }
 
 #[tokio::test]
 async fn r06_accepting_the_clock_with_many_sessions_lets_other_calls_have_their_turn() {
-    let scene = Scene::configured(Config {
+    let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(5_000),
         ..Config::default()
     })
     .await;
-    scene.advance(DAY);
+    fixture.advance(DAY);
     for _ in 0..2_500 {
-        scene.session().await;
+        fixture.session().await;
     }
-    scene.advance(-DAY);
-    let (accepted, refused) =
-        tokio::join!(scene.host.accept_clock(), scene.host.create(request(AGENT)));
+    fixture.advance(-DAY);
+    let (accepted, refused) = tokio::join!(
+        fixture.host.accept_clock(),
+        fixture.host.create(request(AGENT))
+    );
     assert_eq!(accepted, Ok(2_500));
     assert_eq!(refusal(refused), behind(DAY), "it came in between");
-    assert_eq!(scene.stats().await.clock_lag, 0);
-    scene.session().await;
+    assert_eq!(fixture.stats().await.clock_lag, 0);
+    fixture.session().await;
 }
 
 #[tokio::test]
 async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_before_an_operation() {
-    let scene = Scene::configured(keyed()).await;
-    scene.session().await;
-    scene.advance(DAY);
-    let grant = scene.session().await;
-    let changes = feed(&scene).await;
-    let peak = scene.now();
-    scene.advance(-DAY);
+    let fixture = Fixture::configured(keyed()).await;
+    fixture.session().await;
+    fixture.advance(DAY);
+    let grant = fixture.session().await;
+    let changes = feed(&fixture).await;
+    let peak = fixture.now();
+    fixture.advance(-DAY);
     for order in [changes.clone(), changes.into_iter().rev().collect()] {
-        let other = restored(&scene, keyed(), order).await;
+        let other = restored(&fixture, keyed(), order).await;
         let stats = other.stats().await;
         assert_eq!(
             (stats.now, stats.clock_lag),
@@ -611,39 +626,42 @@ async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_befor
 
 /// Records of an instance that lived through a wrong time: those from before it was corrected, and
 /// those from after it was accepted.
-async fn before_and_after(scene: &Scene) -> (Vec<Change>, Vec<Change>) {
-    let mut old = feed(scene).await;
-    scene.advance(DAY);
+async fn before_and_after(fixture: &Fixture) -> (Vec<Change>, Vec<Change>) {
+    let mut old = feed(fixture).await;
+    fixture.advance(DAY);
     // Some end by the wrong time, and nothing is kept of them.
-    scene.host.prune_expired(None).await.unwrap();
-    scene.session().await;
-    old.extend(feed(scene).await);
-    scene.advance(-DAY);
-    scene.host.accept_clock().await.unwrap();
-    (old, feed(scene).await)
+    fixture.host.prune_expired(None).await.unwrap();
+    fixture.session().await;
+    old.extend(feed(fixture).await);
+    fixture.advance(-DAY);
+    fixture.host.accept_clock().await.unwrap();
+    (old, feed(fixture).await)
 }
 
 #[tokio::test]
 async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
-    let scene = Scene::configured(keyed()).await;
-    let short = scene.session().await;
-    let long = scene.host.create(lasting(3.0 * DAY)).await.unwrap();
-    let (old, new) = before_and_after(&scene).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let short = fixture.session().await;
+    let long = fixture.host.create(lasting(3.0 * DAY)).await.unwrap();
+    let (old, new) = before_and_after(&fixture).await;
     let orders = [
         [old.clone(), new.clone()].concat(),
         [new.clone(), old.clone()].concat(),
         new.iter().chain(&old).rev().cloned().collect(),
     ];
     for records in orders {
-        let other = restored(&scene, keyed(), records).await;
+        let other = restored(&fixture, keyed(), records).await;
         for grant in [&short, &long] {
-            assert_eq!(scene.validate(grant).await, Err(SessionError::InvalidToken));
+            assert_eq!(
+                fixture.validate(grant).await,
+                Err(SessionError::InvalidToken)
+            );
             assert_eq!(other.validate(grant).await, Err(SessionError::InvalidToken));
         }
         other.host.prune_expired(None).await.unwrap();
         assert_eq!(other.host.active_count().await, Ok(0));
         let stats = other.stats().await;
-        assert_eq!((stats.now, stats.clock_lag), (scene.now(), 0));
+        assert_eq!((stats.now, stats.clock_lag), (fixture.now(), 0));
         let session = other.session().await;
         assert_eq!(other.validate(&session).await, Ok(()));
         // The next instance has the time, and the sessions from after it.
@@ -655,28 +673,28 @@ async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
 
 #[tokio::test]
 async fn r06_an_acceptance_of_which_a_store_has_kept_a_part_brings_nothing_back() {
-    let scene = Scene::configured(keyed()).await;
-    let short = scene.session().await;
-    let long = scene.host.create(lasting(15.0 * DAY)).await.unwrap();
-    let mut kept = feed(&scene).await;
-    scene.advance(DAY);
-    assert_eq!(scene.host.prune_expired(None).await, Ok(1));
-    let read = restoring(&scene, last(&kept), 1_000).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let short = fixture.session().await;
+    let long = fixture.host.create(lasting(15.0 * DAY)).await.unwrap();
+    let mut kept = feed(&fixture).await;
+    fixture.advance(DAY);
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(1));
+    let read = restoring(&fixture, last(&kept), 1_000).await;
     kept.extend(read);
-    scene.advance(-DAY);
+    fixture.advance(-DAY);
     // This is not read before two acceptances, so their records come with it.
-    scene.host.revoke(&*long.session.id).await.unwrap();
-    scene.host.accept_clock().await.unwrap();
-    jump_ahead(&scene, 2.0 * DAY).await;
-    scene.host.accept_clock().await.unwrap();
+    fixture.host.revoke(&*long.session.id).await.unwrap();
+    fixture.host.accept_clock().await.unwrap();
+    jump_ahead(&fixture, 2.0 * DAY).await;
+    fixture.host.accept_clock().await.unwrap();
     // The same is so if another instance gives them, which has taken all over in an upgrade.
-    let upgraded = restored(&scene, keyed(), feed(&scene).await).await;
-    for source in [&scene, &upgraded] {
+    let upgraded = restored(&fixture, keyed(), feed(&fixture).await).await;
+    for source in [&fixture, &upgraded] {
         let unread = restoring(source, last(&kept), 1_000).await;
         assert!(unread.len() >= 4, "{unread:?}");
         for part in 0..=unread.len() {
             let records = [&kept[..], &unread[..part]].concat();
-            let other = restored(&scene, keyed(), records).await;
+            let other = restored(&fixture, keyed(), records).await;
             for grant in [&short, &long] {
                 assert!(other.validate(grant).await.is_err(), "{part} were kept");
             }
@@ -690,21 +708,21 @@ fn last(changes: &[Change]) -> u64 {
 
 #[tokio::test]
 async fn r06_a_clock_can_be_accepted_after_a_restore_and_more_than_once() {
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     let mut records = Vec::new();
     for round in 0..3 {
-        let other = restored(&scene, keyed(), records).await;
+        let other = restored(&fixture, keyed(), records).await;
         other.session().await;
         jump_ahead(&other, DAY).await;
         let stale = feed(&other).await;
-        let another = restored(&scene, keyed(), stale.clone()).await;
+        let another = restored(&fixture, keyed(), stale.clone()).await;
         // The session of 60 s has ended by the time inside.
         assert_eq!(another.host.accept_clock().await, Ok(0), "round {round}");
         let filter = RevokeFilter::Everything;
         assert_eq!(another.host.revoke_all(filter).await, Ok(0));
         let kept = another.session().await;
         records = [stale, feed(&another).await].concat();
-        let last = restored(&scene, keyed(), records.clone()).await;
+        let last = restored(&fixture, keyed(), records.clone()).await;
         assert_eq!(last.validate(&kept).await, Ok(()), "round {round}");
         assert_eq!(last.stats().await.clock_lag, 0);
     }

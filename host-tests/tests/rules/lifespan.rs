@@ -4,21 +4,21 @@
 use clawdb_session_host::{
     Config, CreateRequest, EndReason, IssuedToken, Limit, Overflow, SessionError,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, NOBODY, OTHER_AGENT, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-async fn with_idle_timeout(seconds: u64) -> Scene {
-    Scene::configured(Config {
+async fn with_idle_timeout(seconds: u64) -> Fixture {
+    Fixture::configured(Config {
         idle_timeout: Some(seconds),
         ..Config::default()
     })
     .await
 }
 
-async fn with_eviction(max_sessions_per_agent: u32) -> Scene {
-    Scene::configured(Config {
+async fn with_eviction(max_sessions_per_agent: u32) -> Fixture {
+    Fixture::configured(Config {
         max_sessions_per_agent: Some(max_sessions_per_agent),
         agent_overflow: Some(Overflow::EvictOldest),
         ..Config::default()
@@ -35,87 +35,87 @@ fn with_uses(uses: u32) -> CreateRequest {
 
 #[tokio::test]
 async fn r28_a_session_that_is_not_used_for_the_idle_timeout_is_over() {
-    let scene = with_idle_timeout(10).await;
-    let (used, unused) = (scene.session().await, scene.session().await);
-    scene.advance(9.999);
-    scene.validate(&used).await.unwrap();
-    scene.advance(0.001);
+    let fixture = with_idle_timeout(10).await;
+    let (used, unused) = (fixture.session().await, fixture.session().await);
+    fixture.advance(9.999);
+    fixture.validate(&used).await.unwrap();
+    fixture.advance(0.001);
     assert_eq!(
-        scene.validate(&unused).await,
+        fixture.validate(&unused).await,
         Err(SessionError::SessionExpired)
     );
-    assert_eq!(scene.ends_of(&unused.session.id).await, [EndReason::Idle]);
-    scene.advance(9.998);
-    scene.validate(&used).await.unwrap();
-    assert_eq!(scene.host.active_count().await, Ok(1));
+    assert_eq!(fixture.ends_of(&unused.session.id).await, [EndReason::Idle]);
+    fixture.advance(9.998);
+    fixture.validate(&used).await.unwrap();
+    assert_eq!(fixture.host.active_count().await, Ok(1));
 }
 
 #[tokio::test]
 async fn r28_every_sign_of_life_begins_the_idle_time_anew_and_nothing_else_does() {
-    let scene = with_idle_timeout(10).await;
-    let mut grant = scene.session().await;
+    let fixture = with_idle_timeout(10).await;
+    let mut grant = fixture.session().await;
     let id = grant.session.id.clone();
     for sign in 0..5 {
-        scene.advance(9.0);
+        fixture.advance(9.0);
         match sign {
-            0 => scene.validate(&grant).await.unwrap(),
+            0 => fixture.validate(&grant).await.unwrap(),
             1 => {
-                let authorized = scene.host.authorize(&*grant.token, "memory:read").await;
+                let authorized = fixture.host.authorize(&*grant.token, "memory:read").await;
                 authorized.map(drop).unwrap();
             }
-            2 => grant = scene.rotate(&grant).await.unwrap(),
-            3 => grant = scene.host.refresh(&*id).await.unwrap(),
-            _ => scene.host.touch(&*id).await.unwrap(),
+            2 => grant = fixture.rotate(&grant).await.unwrap(),
+            3 => grant = fixture.host.refresh(&*id).await.unwrap(),
+            _ => fixture.host.touch(&*id).await.unwrap(),
         }
     }
-    scene.advance(9.0);
-    scene.host.get(&*id).await.unwrap();
-    scene
+    fixture.advance(9.0);
+    fixture.host.get(&*id).await.unwrap();
+    fixture
         .host
         .authorize(&*grant.token, "memory:write")
         .await
         .unwrap_err();
-    scene.guard.set(GuardFunction::Validate, GuardMode::Deny);
-    scene.validate(&grant).await.unwrap_err();
-    scene.release();
-    scene.advance(1.0);
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Deny);
+    fixture.validate(&grant).await.unwrap_err();
+    fixture.release();
+    fixture.advance(1.0);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::SessionExpired)
     );
-    assert_eq!(scene.ends_of(&id).await, [EndReason::Idle]);
+    assert_eq!(fixture.ends_of(&id).await, [EndReason::Idle]);
 }
 
 #[tokio::test]
 async fn r28_without_an_idle_timeout_nobody_has_to_be_used() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let request = CreateRequest {
         expires_in: Some(2_592_000),
         ..request(AGENT)
     };
-    let grant = scene.host.create(request).await.unwrap();
-    scene.advance(2_591_999.0);
-    scene.host.touch(&*grant.session.id).await.unwrap();
-    scene.validate(&grant).await.unwrap();
-    scene.advance(1.0);
+    let grant = fixture.host.create(request).await.unwrap();
+    fixture.advance(2_591_999.0);
+    fixture.host.touch(&*grant.session.id).await.unwrap();
+    fixture.validate(&grant).await.unwrap();
+    fixture.advance(1.0);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::SessionExpired)
     );
     assert_eq!(
-        scene.ends_of(&grant.session.id).await,
+        fixture.ends_of(&grant.session.id).await,
         [EndReason::MaxLifetime]
     );
 }
 
 #[tokio::test]
 async fn r28_touch_is_for_live_sessions() {
-    let scene = with_idle_timeout(10).await;
-    let grant = scene.session().await;
-    let touch = |id: &str| scene.host.touch(id.to_owned());
+    let fixture = with_idle_timeout(10).await;
+    let grant = fixture.session().await;
+    let touch = |id: &str| fixture.host.touch(id.to_owned());
     assert_eq!(refusal(touch(NOBODY).await), SessionError::SessionNotFound);
     assert_eq!(invalid_field(touch("me").await), "session-id");
-    scene.advance(10.0);
+    fixture.advance(10.0);
     assert_eq!(
         refusal(touch(&grant.session.id).await),
         SessionError::SessionExpired
@@ -124,101 +124,109 @@ async fn r28_touch_is_for_live_sessions() {
         refusal(touch(&grant.session.id).await),
         SessionError::SessionNotFound
     );
-    assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
+    assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Idle]);
 }
 
 #[tokio::test]
 async fn r28_a_touch_saves_a_session_whose_validate_is_under_way_and_comes_too_late_after_it() {
     for touched in [true, false] {
-        let scene = with_idle_timeout(10).await;
-        let grant = scene.session().await;
-        scene.advance(9.0);
-        scene.hold(GuardFunction::Validate);
-        let validate = scene.start_validate(&grant).await;
+        let fixture = with_idle_timeout(10).await;
+        let grant = fixture.session().await;
+        fixture.advance(9.0);
+        fixture.hold(GuardFunction::Validate);
+        let validate = fixture.start_validate(&grant).await;
         if touched {
-            scene.host.touch(&*grant.session.id).await.unwrap();
+            fixture.host.touch(&*grant.session.id).await.unwrap();
         }
-        scene.advance(1.0);
-        scene.release();
+        fixture.advance(1.0);
+        fixture.release();
         if touched {
             validate.await.unwrap();
         } else {
             assert_eq!(refusal(validate.await), SessionError::SessionExpired);
-            let late = scene.host.touch(&*grant.session.id).await;
+            let late = fixture.host.touch(&*grant.session.id).await;
             assert_eq!(refusal(late), SessionError::SessionNotFound);
-            assert_eq!(scene.ends_of(&grant.session.id).await, [EndReason::Idle]);
+            assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Idle]);
         }
     }
 }
 
 #[tokio::test]
 async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
-    let scene = with_idle_timeout(10).await;
-    let parent = scene.session().await;
-    let child = scene.child(&parent).await;
-    let grandchild = scene.child(&child).await;
-    scene.advance(9.0);
-    scene.validate(&child).await.unwrap();
-    scene.validate(&grandchild).await.unwrap();
-    scene.advance(1.0);
+    let fixture = with_idle_timeout(10).await;
+    let parent = fixture.session().await;
+    let child = fixture.child(&parent).await;
+    let grandchild = fixture.child(&child).await;
+    fixture.advance(9.0);
+    fixture.validate(&child).await.unwrap();
+    fixture.validate(&grandchild).await.unwrap();
+    fixture.advance(1.0);
     // The parent is dead, and nobody has looked at it yet.
-    assert_eq!(scene.host.active_count().await, Ok(0));
-    assert_eq!(scene.ids_of(OTHER_AGENT).await, [""; 0]);
-    assert_eq!(scene.stats().await.prunable_sessions, 3);
+    assert_eq!(fixture.host.active_count().await, Ok(0));
+    assert_eq!(fixture.ids_of(OTHER_AGENT).await, [""; 0]);
+    assert_eq!(fixture.stats().await.prunable_sessions, 3);
     assert_eq!(
-        scene.validate(&grandchild).await,
+        fixture.validate(&grandchild).await,
         Err(SessionError::SessionExpired)
     );
-    assert_eq!(scene.ends_of(&parent.session.id).await, [EndReason::Idle]);
-    assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Cascade]);
+    assert_eq!(fixture.ends_of(&parent.session.id).await, [EndReason::Idle]);
     assert_eq!(
-        scene.ends_of(&grandchild.session.id).await,
+        fixture.ends_of(&child.session.id).await,
+        [EndReason::Cascade]
+    );
+    assert_eq!(
+        fixture.ends_of(&grandchild.session.id).await,
         [EndReason::Cascade]
     );
 }
 
 #[tokio::test]
 async fn r28_counts_and_prunes_see_who_was_used_and_who_was_not() {
-    let scene = with_idle_timeout(10).await;
+    let fixture = with_idle_timeout(10).await;
     let mut grants = Vec::new();
     for _ in 0..50 {
-        grants.push(scene.session().await);
+        grants.push(fixture.session().await);
     }
     for step in 0..5 {
-        scene.advance(5.0);
+        fixture.advance(5.0);
         for grant in &grants[step * 10..] {
-            scene.validate(grant).await.unwrap();
+            fixture.validate(grant).await.unwrap();
         }
         // Of each step ten were used for the last time at the step before.
         let live = if step == 0 { 50 } else { 60 - 10 * step };
-        let stats = scene.stats().await;
+        let stats = fixture.stats().await;
         assert_eq!(stats.live_sessions as usize, live, "step {step}");
         assert_eq!(stats.live_sessions + stats.prunable_sessions, 50);
-        assert_eq!(scene.host.active_count().await.unwrap() as usize, live);
+        assert_eq!(fixture.host.active_count().await.unwrap() as usize, live);
     }
-    assert_eq!(scene.host.prune_expired(Some(7)).await, Ok(7));
-    assert_eq!(scene.host.prune_expired(None).await, Ok(23));
+    assert_eq!(fixture.host.prune_expired(Some(7)).await, Ok(7));
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(23));
     for grant in &grants[30..] {
-        scene.validate(grant).await.unwrap();
+        fixture.validate(grant).await.unwrap();
     }
-    scene.advance(10.0);
-    assert_eq!(scene.host.prune_expired(None).await, Ok(20));
-    let stats = scene.stats().await;
+    fixture.advance(10.0);
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(20));
+    let stats = fixture.stats().await;
     assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
 }
 
 #[tokio::test]
 async fn r28_what_ends_idle_is_revoked_with_the_guard_by_a_flush() {
-    let scene = with_idle_timeout(10).await;
-    scene.session().await;
-    scene.advance(10.0);
-    assert_eq!(scene.host.prune_expired(None).await, Ok(1));
-    assert_eq!(scene.stats().await.pending_revocations, 1);
+    let fixture = with_idle_timeout(10).await;
+    fixture.session().await;
+    fixture.advance(10.0);
+    assert_eq!(fixture.host.prune_expired(None).await, Ok(1));
+    assert_eq!(fixture.stats().await.pending_revocations, 1);
     assert_eq!(
-        scene.host.flush_guard_revocations().await.unwrap().settled,
+        fixture
+            .host
+            .flush_guard_revocations()
+            .await
+            .unwrap()
+            .settled,
         1
     );
-    assert_eq!(scene.tokens.revoked().len(), 1);
+    assert_eq!(fixture.tokens.revoked().len(), 1);
 }
 
 #[tokio::test]
@@ -228,69 +236,75 @@ async fn r28_an_idle_session_holds_no_place() {
         max_sessions: Some(2),
         ..Config::default()
     };
-    let scene = Scene::configured(config).await;
-    let (used, unused) = (scene.session().await, scene.session().await);
-    scene.advance(9.0);
-    scene.validate(&used).await.unwrap();
+    let fixture = Fixture::configured(config).await;
+    let (used, unused) = (fixture.session().await, fixture.session().await);
+    fixture.advance(9.0);
+    fixture.validate(&used).await.unwrap();
     let full = SessionError::LimitReached(Limit::MaxSessions);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
-    scene.advance(1.0);
-    scene.session().await;
-    assert_eq!(scene.ends_of(&unused.session.id).await, [EndReason::Idle]);
-    scene.validate(&used).await.unwrap();
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
+    fixture.advance(1.0);
+    fixture.session().await;
+    assert_eq!(fixture.ends_of(&unused.session.id).await, [EndReason::Idle]);
+    fixture.validate(&used).await.unwrap();
 }
 
 #[tokio::test]
 async fn r29_each_validate_and_authorize_takes_a_use_and_the_last_one_succeeds() {
-    let scene = Scene::new().await;
-    let grant = scene.host.create(with_uses(3)).await.unwrap();
+    let fixture = Fixture::new().await;
+    let grant = fixture.host.create(with_uses(3)).await.unwrap();
     assert_eq!(grant.session.uses_left, Some(3));
     let token = &*grant.token;
-    assert_eq!(scene.host.validate(token).await.unwrap().uses_left, Some(2));
-    let authorized = scene.host.authorize(token, "memory:read").await.unwrap();
-    assert_eq!(authorized.uses_left, Some(1));
-    assert_eq!(scene.ends_of(&grant.session.id).await, []);
-    assert_eq!(scene.host.validate(token).await.unwrap().uses_left, Some(0));
     assert_eq!(
-        scene.ends_of(&grant.session.id).await,
+        fixture.host.validate(token).await.unwrap().uses_left,
+        Some(2)
+    );
+    let authorized = fixture.host.authorize(token, "memory:read").await.unwrap();
+    assert_eq!(authorized.uses_left, Some(1));
+    assert_eq!(fixture.ends_of(&grant.session.id).await, []);
+    assert_eq!(
+        fixture.host.validate(token).await.unwrap().uses_left,
+        Some(0)
+    );
+    assert_eq!(
+        fixture.ends_of(&grant.session.id).await,
         [EndReason::Exhausted]
     );
-    assert_eq!(scene.tokens.revoked(), [scene.tokens.handle_of(token)]);
+    assert_eq!(fixture.tokens.revoked(), [fixture.tokens.handle_of(token)]);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    let unlimited = scene.session().await.session;
+    let unlimited = fixture.session().await.session;
     assert_eq!(unlimited.uses_left, None);
 }
 
 #[tokio::test]
 async fn r29_what_fails_takes_no_use() {
-    let scene = Scene::new().await;
-    let grant = scene.host.create(with_uses(1)).await.unwrap();
+    let fixture = Fixture::new().await;
+    let grant = fixture.host.create(with_uses(1)).await.unwrap();
     for mode in [
         GuardMode::Deny,
         GuardMode::Unavailable,
         GuardMode::WrongHandle,
     ] {
-        scene.guard.set(GuardFunction::Validate, mode);
-        scene.validate(&grant).await.unwrap_err();
+        fixture.guard.set(GuardFunction::Validate, mode);
+        fixture.validate(&grant).await.unwrap_err();
     }
-    scene.release();
-    let answer = scene.host.authorize(&*grant.token, "memory:write").await;
+    fixture.release();
+    let answer = fixture.host.authorize(&*grant.token, "memory:write").await;
     assert_eq!(
         refusal(answer),
         SessionError::ScopeDenied("memory:write".into())
     );
-    scene.host.get(&*grant.session.id).await.unwrap();
-    scene.host.touch(&*grant.session.id).await.unwrap();
-    let rotated = scene.rotate(&grant).await.unwrap();
-    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+    fixture.host.get(&*grant.session.id).await.unwrap();
+    fixture.host.touch(&*grant.session.id).await.unwrap();
+    let rotated = fixture.rotate(&grant).await.unwrap();
+    let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
     let left = [&rotated, &refreshed].map(|grant| grant.session.uses_left);
     assert_eq!(left, [Some(1); 2], "a new token brings no new use");
-    scene.validate(&refreshed).await.unwrap();
+    fixture.validate(&refreshed).await.unwrap();
     assert_eq!(
-        scene.ends_of(&grant.session.id).await,
+        fixture.ends_of(&grant.session.id).await,
         [EndReason::Exhausted]
     );
 }
@@ -298,14 +312,14 @@ async fn r29_what_fails_takes_no_use() {
 #[tokio::test]
 async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
     for uses in [1, 7] {
-        let scene = Scene::new().await;
-        let grant = scene.host.create(with_uses(uses)).await.unwrap();
-        scene.hold(GuardFunction::Validate);
+        let fixture = Fixture::new().await;
+        let grant = fixture.host.create(with_uses(uses)).await.unwrap();
+        fixture.hold(GuardFunction::Validate);
         let mut calls = Vec::new();
         for _ in 0..20 {
-            calls.push(scene.start_validate(&grant).await);
+            calls.push(fixture.start_validate(&grant).await);
         }
-        scene.release();
+        fixture.release();
         let answers = futures::future::join_all(calls).await;
         let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         let mut left: Vec<_> = taken
@@ -318,7 +332,7 @@ async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
             assert_eq!(refusal(answer), SessionError::SessionExpired);
         }
         assert_eq!(
-            scene.ends_of(&grant.session.id).await,
+            fixture.ends_of(&grant.session.id).await,
             [EndReason::Exhausted]
         );
     }
@@ -326,41 +340,41 @@ async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
 
 #[tokio::test]
 async fn r29_the_last_use_counts_also_when_the_guard_does_not_confirm_its_revocation() {
-    let scene = Scene::new().await;
-    let grant = scene.host.create(with_uses(1)).await.unwrap();
-    scene
+    let fixture = Fixture::new().await;
+    let grant = fixture.host.create(with_uses(1)).await.unwrap();
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.validate(&grant).await.unwrap();
+    fixture.validate(&grant).await.unwrap();
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    assert_eq!(scene.stats().await.pending_revocations, 1);
+    assert_eq!(fixture.stats().await.pending_revocations, 1);
 }
 
 #[tokio::test]
 async fn r29_a_session_with_a_use_limit_does_not_delegate_but_may_be_a_child() {
-    let scene = Scene::new().await;
-    let limited = scene.host.create(with_uses(5)).await.unwrap();
-    let answer = scene.host.delegate(&*limited.session.id, request(AGENT));
+    let fixture = Fixture::new().await;
+    let limited = fixture.host.create(with_uses(5)).await.unwrap();
+    let answer = fixture.host.delegate(&*limited.session.id, request(AGENT));
     assert_eq!(
         refusal(answer.await),
         SessionError::LimitReached(Limit::MaxUses)
     );
-    let parent = scene.session().await;
-    let child = scene.delegated(&parent, with_uses(1)).await;
-    scene.validate(&child).await.unwrap();
+    let parent = fixture.session().await;
+    let child = fixture.delegated(&parent, with_uses(1)).await;
+    fixture.validate(&child).await.unwrap();
     assert_eq!(
-        scene.ends_of(&child.session.id).await,
+        fixture.ends_of(&child.session.id).await,
         [EndReason::Exhausted]
     );
-    scene.validate(&parent).await.unwrap();
+    fixture.validate(&parent).await.unwrap();
     let none = CreateRequest {
         max_uses: Some(0),
         ..request(AGENT)
     };
-    assert_eq!(invalid_field(scene.host.create(none).await), "max-uses");
+    assert_eq!(invalid_field(fixture.host.create(none).await), "max-uses");
 }
 
 #[tokio::test]
@@ -371,112 +385,118 @@ async fn r33_an_agent_at_its_limit_is_refused_unless_the_configuration_evicts() 
             agent_overflow: overflow,
             ..Config::default()
         };
-        let scene = Scene::configured(config).await;
-        let first = scene.session().await;
-        scene.session().await;
+        let fixture = Fixture::configured(config).await;
+        let first = fixture.session().await;
+        fixture.session().await;
         let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
-        assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
-        scene.validate(&first).await.unwrap();
+        assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
+        fixture.validate(&first).await.unwrap();
     }
-    let scene = with_eviction(2).await;
-    let first = scene.session().await;
-    let second = scene.session().await;
-    let other = scene.session_of(OTHER_AGENT).await;
-    let third = scene.session().await;
-    assert_eq!(scene.ends_of(&first.session.id).await, [EndReason::Limit]);
+    let fixture = with_eviction(2).await;
+    let first = fixture.session().await;
+    let second = fixture.session().await;
+    let other = fixture.session_of(OTHER_AGENT).await;
+    let third = fixture.session().await;
+    assert_eq!(fixture.ends_of(&first.session.id).await, [EndReason::Limit]);
     assert_eq!(
-        scene.validate(&first).await,
+        fixture.validate(&first).await,
         Err(SessionError::InvalidToken)
     );
     for grant in [&second, &third, &other] {
-        scene.validate(grant).await.unwrap();
+        fixture.validate(grant).await.unwrap();
     }
     assert_eq!(
-        scene.tokens.revoked(),
-        [scene.tokens.handle_of(&first.token)]
+        fixture.tokens.revoked(),
+        [fixture.tokens.handle_of(&first.token)]
     );
 }
 
 #[tokio::test]
 async fn r33_nobody_is_evicted_for_a_create_that_fails() {
-    let scene = with_eviction(1).await;
-    let first = scene.session().await;
-    scene.guard.set(GuardFunction::Issue, GuardMode::Deny);
-    scene.host.create(request(AGENT)).await.unwrap_err();
-    scene.release();
-    scene.validate(&first).await.unwrap();
-    scene.tokens.twist(|issued| IssuedToken {
+    let fixture = with_eviction(1).await;
+    let first = fixture.session().await;
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Deny);
+    fixture.host.create(request(AGENT)).await.unwrap_err();
+    fixture.release();
+    fixture.validate(&first).await.unwrap();
+    fixture.tokens.alter_next_token(|issued| IssuedToken {
         expires_at: 0,
         ..issued
     });
-    scene.host.create(request(AGENT)).await.unwrap_err();
-    scene.validate(&first).await.unwrap();
+    fixture.host.create(request(AGENT)).await.unwrap_err();
+    fixture.validate(&first).await.unwrap();
 }
 
 #[tokio::test]
 async fn r33_what_is_over_goes_before_what_is_oldest() {
-    let scene = with_eviction(2).await;
+    let fixture = with_eviction(2).await;
     let oldest = CreateRequest {
         expires_in: Some(1_000),
         ..request(AGENT)
     };
-    let oldest = scene.host.create(oldest).await.unwrap();
-    let over = scene.session().await;
-    scene.advance(60.0);
-    scene.session().await;
-    scene.validate(&oldest).await.unwrap();
-    assert_eq!(scene.ends_of(&over.session.id).await, [EndReason::Expired]);
+    let oldest = fixture.host.create(oldest).await.unwrap();
+    let over = fixture.session().await;
+    fixture.advance(60.0);
+    fixture.session().await;
+    fixture.validate(&oldest).await.unwrap();
+    assert_eq!(
+        fixture.ends_of(&over.session.id).await,
+        [EndReason::Expired]
+    );
 }
 
 #[tokio::test]
 async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
-    let scene = with_eviction(3).await;
+    let fixture = with_eviction(3).await;
     for _ in 0..3 {
-        scene.session().await;
+        fixture.session().await;
     }
-    scene.hold(GuardFunction::Issue);
+    fixture.hold(GuardFunction::Issue);
     let mut waiting = Vec::new();
     for _ in 0..3 {
-        waiting.push(scene.start_create(request(AGENT)).await);
+        waiting.push(fixture.start_create(request(AGENT)).await);
     }
     // There are three places, and each is promised to one.
     let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
-    assert_eq!(refusal(scene.host.create(request(AGENT)).await), full);
-    scene.release();
+    assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
+    fixture.release();
     for grant in waiting {
-        scene.validate(&grant.await.unwrap()).await.unwrap();
+        fixture.validate(&grant.await.unwrap()).await.unwrap();
     }
-    assert_eq!(scene.ids_of(AGENT).await.len(), 3);
-    assert_eq!(scene.stats().await.ended, 3);
+    assert_eq!(fixture.ids_of(AGENT).await.len(), 3);
+    assert_eq!(fixture.stats().await.ended, 3);
 }
 
 #[tokio::test]
 async fn r33_a_session_does_not_make_room_for_its_own_descendants() {
-    let scene = with_eviction(2).await;
-    let parent = scene.session().await;
-    let sibling = scene.session().await;
+    let fixture = with_eviction(2).await;
+    let parent = fixture.session().await;
+    let sibling = fixture.session().await;
     // The parent is the older one, but the child would end with it.
-    let child = scene.delegated(&parent, request(AGENT)).await;
-    assert_eq!(scene.ends_of(&sibling.session.id).await, [EndReason::Limit]);
-    scene.validate(&parent).await.unwrap();
-    scene.validate(&child).await.unwrap();
-    let answer = scene.host.delegate(&*child.session.id, request(AGENT));
+    let child = fixture.delegated(&parent, request(AGENT)).await;
+    assert_eq!(
+        fixture.ends_of(&sibling.session.id).await,
+        [EndReason::Limit]
+    );
+    fixture.validate(&parent).await.unwrap();
+    fixture.validate(&child).await.unwrap();
+    let answer = fixture.host.delegate(&*child.session.id, request(AGENT));
     let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(answer.await), full);
     // A sibling of the child can take the child's place.
-    let second = scene.delegated(&parent, request(AGENT)).await;
-    assert_eq!(scene.ends_of(&child.session.id).await, [EndReason::Limit]);
-    scene.validate(&second).await.unwrap();
+    let second = fixture.delegated(&parent, request(AGENT)).await;
+    assert_eq!(fixture.ends_of(&child.session.id).await, [EndReason::Limit]);
+    fixture.validate(&second).await.unwrap();
 }
 
 #[tokio::test]
 async fn r33_a_create_that_loses_to_a_revoke_while_it_evicts_says_so() {
-    let scene = with_eviction(1).await;
-    scene.session().await;
-    scene.hold(GuardFunction::Revoke);
-    let create = scene.start_create(request(AGENT)).await;
-    let id = scene.ids_of(AGENT).await.remove(0);
-    scene.host.invalidate(id).await.unwrap();
-    scene.release();
+    let fixture = with_eviction(1).await;
+    fixture.session().await;
+    fixture.hold(GuardFunction::Revoke);
+    let create = fixture.start_create(request(AGENT)).await;
+    let id = fixture.ids_of(AGENT).await.remove(0);
+    fixture.host.invalidate(id).await.unwrap();
+    fixture.release();
     assert_eq!(refusal(create.await), SessionError::SessionRevoked);
 }

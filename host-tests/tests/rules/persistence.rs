@@ -5,8 +5,8 @@ use clawdb_session_host::{
     Change, Config, CreateRequest, EndReason, Grant, GuardError, Limit, Overflow, RevokeFilter,
     SessionError,
 };
-use clawdb_session_testkit::scene::{
-    AGENT, NOBODY, OTHER_AGENT, Scene, invalid_field, refusal, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, NOBODY, OTHER_AGENT, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
@@ -21,10 +21,10 @@ pub fn keyed() -> Config {
 }
 
 /// The records that changed after `since`, read in pages of so many.
-pub async fn restoring(scene: &Scene, mut since: u64, page: u32) -> Vec<Change> {
+pub async fn restoring(fixture: &Fixture, mut since: u64, page: u32) -> Vec<Change> {
     let mut changes = Vec::new();
     loop {
-        let page = scene
+        let page = fixture
             .host
             .changes(since, page)
             .await
@@ -41,8 +41,8 @@ pub async fn restoring(scene: &Scene, mut since: u64, page: u32) -> Vec<Change> 
 }
 
 /// All records.
-pub async fn feed(scene: &Scene) -> Vec<Change> {
-    let changes = restoring(scene, 0, 1_000).await;
+pub async fn feed(fixture: &Fixture) -> Vec<Change> {
+    let changes = restoring(fixture, 0, 1_000).await;
     let mut keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -51,8 +51,8 @@ pub async fn feed(scene: &Scene) -> Vec<Change> {
 }
 
 /// Another instance, which these records are given back to.
-pub async fn restored(scene: &Scene, config: Config, changes: Vec<Change>) -> Scene {
-    let other = scene.another(config).await;
+pub async fn restored(fixture: &Fixture, config: Config, changes: Vec<Change>) -> Fixture {
+    let other = fixture.another(config).await;
     for part in changes.chunks(1_000) {
         let restored = other.host.restore(part.to_vec()).await;
         restored.expect("the records are taken");
@@ -61,8 +61,8 @@ pub async fn restored(scene: &Scene, config: Config, changes: Vec<Change>) -> Sc
 }
 
 /// The same instance again.
-async fn restarted(scene: &Scene, config: &Config) -> Scene {
-    restored(scene, config.clone(), feed(scene).await).await
+async fn restarted(fixture: &Fixture, config: &Config) -> Fixture {
+    restored(fixture, config.clone(), feed(fixture).await).await
 }
 
 /// The newest first, the oldest first, and one by one from both ends, each twice.
@@ -83,43 +83,43 @@ fn orders(changes: &[Change]) -> Vec<Vec<Change>> {
 
 #[tokio::test]
 async fn r23_another_instance_has_all_that_the_first_one_had() {
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     let full = CreateRequest {
         task_type: Some("plan \"ä\" \\".into()),
         metadata: Some("{ \"deep\": [1, {\"a\":\"\\u0001\\n\"}], \"ü\": null }".into()),
         max_uses: Some(3),
         ..request(AGENT)
     };
-    let limited = scene.host.create(full).await.unwrap();
-    scene.validate(&limited).await.unwrap();
+    let limited = fixture.host.create(full).await.unwrap();
+    fixture.validate(&limited).await.unwrap();
     let bare = CreateRequest {
         scopes: vec![],
         ..request(AGENT)
     };
-    let bare = scene.host.create(bare).await.unwrap();
-    let parent = scene.session().await;
-    let child = scene.child(&parent).await;
-    let grandchild = scene.child(&child).await;
-    scene.advance(5.0);
-    let refreshed = scene.host.refresh(&*bare.session.id).await.unwrap();
-    let rotated = scene.rotate(&parent).await.unwrap();
-    let gone = scene.session().await;
-    scene.host.revoke(&*gone.session.id).await.unwrap();
+    let bare = fixture.host.create(bare).await.unwrap();
+    let parent = fixture.session().await;
+    let child = fixture.child(&parent).await;
+    let grandchild = fixture.child(&child).await;
+    fixture.advance(5.0);
+    let refreshed = fixture.host.refresh(&*bare.session.id).await.unwrap();
+    let rotated = fixture.rotate(&parent).await.unwrap();
+    let gone = fixture.session().await;
+    fixture.host.revoke(&*gone.session.id).await.unwrap();
 
-    for changes in orders(&feed(&scene).await) {
-        let other = restored(&scene, keyed(), changes).await;
+    for changes in orders(&feed(&fixture).await) {
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(
             other.ids_of(AGENT).await,
-            scene.ids_of(AGENT).await,
+            fixture.ids_of(AGENT).await,
             "oldest first"
         );
         assert_eq!(
             other.ids_of(OTHER_AGENT).await,
-            scene.ids_of(OTHER_AGENT).await
+            fixture.ids_of(OTHER_AGENT).await
         );
         for id in [&limited, &bare, &parent, &child, &grandchild].map(|grant| &*grant.session.id) {
             let there = other.host.get(id).await.unwrap();
-            assert_eq!(there, scene.host.get(id).await.unwrap());
+            assert_eq!(there, fixture.host.get(id).await.unwrap());
         }
         for grant in [&refreshed, &rotated, &child, &grandchild] {
             other.validate(grant).await.unwrap();
@@ -129,7 +129,7 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
         }
     }
 
-    let other = restarted(&scene, &keyed()).await;
+    let other = restarted(&fixture, &keyed()).await;
     other.validate(&limited).await.unwrap();
     other.validate(&limited).await.unwrap();
     assert_eq!(
@@ -151,23 +151,23 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
 
 #[tokio::test]
 async fn r23_reading_from_a_number_gives_what_has_changed_since_and_each_record_once() {
-    let scene = Scene::configured(keyed()).await;
-    let first = scene.session().await;
-    let second = scene.session().await;
-    let before = feed(&scene).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let first = fixture.session().await;
+    let second = fixture.session().await;
+    let before = feed(&fixture).await;
     let read_to = before.last().unwrap().sequence;
-    assert!(restoring(&scene, read_to, 10).await.is_empty());
+    assert!(restoring(&fixture, read_to, 10).await.is_empty());
     for _ in 0..5 {
-        scene.host.refresh(&*first.session.id).await.unwrap();
+        fixture.host.refresh(&*first.session.id).await.unwrap();
     }
-    let changed = restoring(&scene, read_to, 1).await;
+    let changed = restoring(&fixture, read_to, 1).await;
     assert_eq!(changed.len(), 1, "five refreshes are one record");
     assert_eq!(changed[0].key, format!("session/{}", first.session.id));
     assert_eq!(changed[0].forget_at, Some(first.session.expires_at));
-    let again = feed(&scene).await;
+    let again = feed(&fixture).await;
     assert_eq!(again.len(), before.len());
     assert_eq!(
-        scene.stats().await.last_change,
+        fixture.stats().await.last_change,
         again.last().unwrap().sequence
     );
     assert!(
@@ -177,49 +177,49 @@ async fn r23_reading_from_a_number_gives_what_has_changed_since_and_each_record_
     );
 
     // A reader from elsewhere, ahead of the newest change, is brought back.
-    let page = scene.host.changes(u64::MAX, 1).await.unwrap();
+    let page = fixture.host.changes(u64::MAX, 1).await.unwrap();
     assert_eq!(
         (page.next, page.more),
-        (scene.stats().await.last_change, false)
+        (fixture.stats().await.last_change, false)
     );
 }
 
 #[tokio::test]
 async fn r23_pages_are_bounded_in_rows_and_in_bytes() {
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     let large = CreateRequest {
         metadata: Some(format!("\"{}\"", "x".repeat(16_000))),
         ..request(AGENT)
     };
     for _ in 0..100 {
-        scene.host.create(large.clone()).await.unwrap();
+        fixture.host.create(large.clone()).await.unwrap();
     }
-    let page = scene.host.changes(0, 1_000).await.unwrap();
+    let page = fixture.host.changes(0, 1_000).await.unwrap();
     let bytes: usize = page.changes.iter().map(|change| change.value.len()).sum();
     assert!(
         page.more && (1 << 20..1_100_000).contains(&bytes),
         "{bytes}"
     );
-    assert_eq!(restoring(&scene, 0, 7).await.len(), 101);
+    assert_eq!(restoring(&fixture, 0, 7).await.len(), 101);
     for max in [0, 1_001] {
-        assert_eq!(invalid_field(scene.host.changes(0, max).await), "limit");
+        assert_eq!(invalid_field(fixture.host.changes(0, max).await), "limit");
     }
 }
 
 #[tokio::test]
 async fn r23_the_largest_record_is_below_350_kib() {
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     let odd = |bytes: usize| "\u{1}".repeat(bytes);
-    scene
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    let twist = || {
-        scene.tokens.twist(move |mut issued| {
+    let enlarge_next_handle = || {
+        fixture.tokens.alter_next_token(move |mut issued| {
             issued.handle = format!("{}{}", odd(512 - issued.handle.len()), issued.handle);
             issued
         });
     };
-    twist();
+    enlarge_next_handle();
     let largest = CreateRequest {
         role: odd(64),
         scopes: (0..128).map(|n| format!("{n:0>256}")).collect(),
@@ -227,26 +227,26 @@ async fn r23_the_largest_record_is_below_350_kib() {
         metadata: Some(format!("\"{}\"", "\\\"".repeat(8_191))),
         ..request(AGENT)
     };
-    let id = scene.host.create(largest).await.unwrap().session.id;
+    let id = fixture.host.create(largest).await.unwrap().session.id;
     for _ in 0..64 {
-        twist();
-        scene.host.refresh(&*id).await.unwrap();
+        enlarge_next_handle();
+        fixture.host.refresh(&*id).await.unwrap();
     }
-    let refused = refusal(scene.host.refresh(&*id).await);
+    let refused = refusal(fixture.host.refresh(&*id).await);
     assert_eq!(
         refused,
         SessionError::LimitReached(Limit::UnconfirmedRevocations)
     );
-    let changes = feed(&scene).await;
+    let changes = feed(&fixture).await;
     let size = changes
         .iter()
         .map(|change| change.value.len())
         .max()
         .unwrap();
     assert!((250_000..350 << 10).contains(&size), "{size}");
-    let other = restored(&scene, keyed(), changes).await;
+    let other = restored(&fixture, keyed(), changes).await;
     assert_eq!(other.stats().await.pending_revocations, 64);
-    scene.release();
+    fixture.release();
     assert_eq!(
         other.host.flush_guard_revocations().await.unwrap().settled,
         64
@@ -255,25 +255,25 @@ async fn r23_the_largest_record_is_below_350_kib() {
 }
 
 /// Every way in which a session ends before its time.
-async fn end(scene: &Scene, how: EndReason, grant: &Grant) {
+async fn end(fixture: &Fixture, how: EndReason, grant: &Grant) {
     let id = &*grant.session.id;
     match how {
-        EndReason::Revoked => drop(scene.host.revoke(id).await.unwrap()),
-        EndReason::RevokedAll => drop(scene.host.revoke_all_for_agent(AGENT).await.unwrap()),
-        EndReason::Invalidated => scene.host.invalidate(id).await.unwrap(),
+        EndReason::Revoked => drop(fixture.host.revoke(id).await.unwrap()),
+        EndReason::RevokedAll => drop(fixture.host.revoke_all_for_agent(AGENT).await.unwrap()),
+        EndReason::Invalidated => fixture.host.invalidate(id).await.unwrap(),
         EndReason::Theft => {
-            scene.rotate(grant).await.unwrap();
-            assert_eq!(scene.rotate(grant).await, Err(SessionError::InvalidToken));
+            fixture.rotate(grant).await.unwrap();
+            assert_eq!(fixture.rotate(grant).await, Err(SessionError::InvalidToken));
         }
-        EndReason::Exhausted => scene.validate(grant).await.unwrap(),
-        EndReason::Limit => drop(scene.session().await),
+        EndReason::Exhausted => fixture.validate(grant).await.unwrap(),
+        EndReason::Limit => drop(fixture.session().await),
         EndReason::Idle => {
-            scene.advance(30.0);
-            scene.host.prune_expired(None).await.unwrap();
+            fixture.advance(30.0);
+            fixture.host.prune_expired(None).await.unwrap();
         }
         EndReason::Cascade | EndReason::Expired | EndReason::MaxLifetime => unreachable!(),
     }
-    assert_eq!(scene.ends_of(id).await, [how]);
+    assert_eq!(fixture.ends_of(id).await, [how]);
 }
 
 #[tokio::test]
@@ -293,31 +293,31 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
             agent_overflow: Some(Overflow::EvictOldest),
             ..keyed()
         };
-        let scene = Scene::configured(config.clone()).await;
+        let fixture = Fixture::configured(config.clone()).await;
         let asked = CreateRequest {
             max_uses: (how == EndReason::Exhausted).then_some(1),
             ..request(AGENT)
         };
-        let grant = scene.host.create(asked).await.unwrap();
-        let mut changes = feed(&scene).await;
+        let grant = fixture.host.create(asked).await.unwrap();
+        let mut changes = feed(&fixture).await;
         // An older record that lives longer than the newest one.
         if how == EndReason::Revoked {
-            let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
-            changes.extend(feed(&scene).await);
-            let sooner = scene.now() + 1_000;
-            scene
+            let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
+            changes.extend(feed(&fixture).await);
+            let sooner = fixture.now() + 1_000;
+            fixture
                 .tokens
-                .twist(move |issued| clawdb_session_host::IssuedToken {
+                .alter_next_token(move |issued| clawdb_session_host::IssuedToken {
                     expires_at: sooner,
                     ..issued
                 });
-            scene.host.refresh(&*refreshed.session.id).await.unwrap();
+            fixture.host.refresh(&*refreshed.session.id).await.unwrap();
         }
-        end(&scene, how, &grant).await;
-        let live = scene.ids_of(AGENT).await.len();
-        changes.extend(feed(&scene).await);
+        end(&fixture, how, &grant).await;
+        let live = fixture.ids_of(AGENT).await.len();
+        changes.extend(feed(&fixture).await);
         for changes in orders(&changes) {
-            let other = restored(&scene, config.clone(), changes).await;
+            let other = restored(&fixture, config.clone(), changes).await;
             let id = &*grant.session.id;
             assert_eq!(other.ids_of(AGENT).await.len(), live, "{how:?}");
             assert_eq!(
@@ -343,44 +343,44 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
 
 #[tokio::test]
 async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_confirmed() {
-    let scene = Scene::configured(keyed()).await;
-    scene
+    let fixture = Fixture::configured(keyed()).await;
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    let revoked = scene.session().await;
-    scene.host.revoke(&*revoked.session.id).await.unwrap();
-    let refreshed = scene.session().await;
-    scene.host.refresh(&*refreshed.session.id).await.unwrap();
+    let revoked = fixture.session().await;
+    fixture.host.revoke(&*revoked.session.id).await.unwrap();
+    let refreshed = fixture.session().await;
+    fixture.host.refresh(&*refreshed.session.id).await.unwrap();
     // Issued in vain: it is longer than a token can be.
-    scene.tokens.twist(|mut issued| {
+    fixture.tokens.alter_next_token(|mut issued| {
         issued.token = "t".repeat(9_000);
         issued
     });
-    let refused = refusal(scene.host.create(request(AGENT)).await);
+    let refused = refusal(fixture.host.create(request(AGENT)).await);
     assert!(matches!(
         refused,
         SessionError::Guard(GuardError::Unavailable(_))
     ));
-    assert_eq!(scene.stats().await.pending_revocations, 3);
+    assert_eq!(fixture.stats().await.pending_revocations, 3);
 
-    for changes in orders(&feed(&scene).await) {
-        let other = restored(&scene, keyed(), changes).await;
+    for changes in orders(&feed(&fixture).await) {
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.stats().await.pending_revocations, 3);
-        let before = scene.tokens.revoked().len();
-        scene.release();
+        let before = fixture.tokens.revoked().len();
+        fixture.release();
         let report = other.host.flush_guard_revocations().await.unwrap();
         assert_eq!((report.settled, report.pending), (3, 0));
-        let asked: Vec<String> = scene.tokens.revoked()[before..].to_vec();
+        let asked: Vec<String> = fixture.tokens.revoked()[before..].to_vec();
         for grant in [&revoked, &refreshed] {
             assert!(
-                asked.contains(&scene.tokens.handle_of(&grant.token)),
+                asked.contains(&fixture.tokens.handle_of(&grant.token)),
                 "{asked:?}"
             );
         }
         // What is settled does not come again.
         let third = restarted(&other, &keyed()).await;
         assert_eq!(third.stats().await.pending_revocations, 0);
-        scene
+        fixture
             .guard
             .set(GuardFunction::Revoke, GuardMode::Unavailable);
     }
@@ -397,22 +397,22 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
         (RevokeFilter::Root(String::new()), vec![AGENT]),
     ];
     for (filter, ended) in filters {
-        let scene = Scene::configured(keyed()).await;
-        let parent = scene.session().await;
-        let child = scene.delegated(&parent, request(AGENT)).await;
-        let other_one = scene.session_of(OTHER_AGENT).await;
-        let before = feed(&scene).await;
+        let fixture = Fixture::configured(keyed()).await;
+        let parent = fixture.session().await;
+        let child = fixture.delegated(&parent, request(AGENT)).await;
+        let other_one = fixture.session_of(OTHER_AGENT).await;
+        let before = feed(&fixture).await;
         let read_to = before.last().unwrap().sequence;
         let filter = match filter {
             RevokeFilter::Root(_) => RevokeFilter::Root(parent.session.id.clone()),
             filter => filter,
         };
-        scene.host.revoke_all(filter.clone()).await.unwrap();
-        let later = scene.session().await;
-        let after = restoring(&scene, read_to, 1_000).await;
+        fixture.host.revoke_all(filter.clone()).await.unwrap();
+        let later = fixture.session().await;
+        let after = restoring(&fixture, read_to, 1_000).await;
         // The host was cut off after the first record.
         for changes in orders(&[&before[..], &after[..1]].concat()) {
-            let other = restored(&scene, keyed(), changes).await;
+            let other = restored(&fixture, keyed(), changes).await;
             for grant in [&parent, &child, &other_one] {
                 let agent = &*grant.session.agent_id;
                 let expected = if ended.contains(&agent) {
@@ -428,7 +428,7 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
             }
         }
         // With all of them the one that came after lives.
-        let other = restored(&scene, keyed(), [before, after].concat()).await;
+        let other = restored(&fixture, keyed(), [before, after].concat()).await;
         other.validate(&later).await.unwrap();
         while other.host.prune_expired(None).await.unwrap() > 0 {}
         assert_eq!(
@@ -443,12 +443,12 @@ fn dead(_: SessionError) {}
 
 #[tokio::test]
 async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_came_after() {
-    let scene = Scene::configured(keyed()).await;
-    let one = scene.session().await;
-    let other_agents = scene.session_of(OTHER_AGENT).await;
-    let before = feed(&scene).await;
-    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
-    let after = feed(&scene).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let one = fixture.session().await;
+    let other_agents = fixture.session_of(OTHER_AGENT).await;
+    let before = feed(&fixture).await;
+    fixture.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let after = feed(&fixture).await;
     let cut_off: Vec<Change> = after
         .iter()
         .filter(|it| it.key.starts_with("cut-off/"))
@@ -456,7 +456,7 @@ async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_cam
         .collect();
     assert_eq!(cut_off.len(), 1);
     for changes in orders(&[before, cut_off].concat()) {
-        let other = restored(&scene, keyed(), changes).await;
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.ids_of(AGENT).await, Vec::<String>::new());
         other.validate(&other_agents).await.unwrap();
         let later = other.session().await;
@@ -473,14 +473,14 @@ async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_cam
 
 #[tokio::test]
 async fn r26_a_child_does_not_come_back_without_its_parent() {
-    let scene = Scene::configured(keyed()).await;
-    let parent = scene.session().await;
-    let child = scene.child(&parent).await;
-    let grandchild = scene.child(&child).await;
-    let mut changes = feed(&scene).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let parent = fixture.session().await;
+    let child = fixture.child(&parent).await;
+    let grandchild = fixture.child(&child).await;
+    let mut changes = feed(&fixture).await;
     changes.retain(|change| !change.key.ends_with(&parent.session.id));
     for changes in orders(&changes) {
-        let other = restored(&scene, keyed(), changes).await;
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.ids_of(OTHER_AGENT).await, Vec::<String>::new());
         for grant in [&grandchild, &child] {
             assert_eq!(other.validate(grant).await.map_err(dead), Err(()));
@@ -499,18 +499,18 @@ async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
         max_sessions_per_root: Some(4),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    let root = scene.session().await;
-    let mut changes = feed(&scene).await;
-    let left = scene.child(&root).await;
-    let right = scene.child(&root).await;
-    changes.extend(feed(&scene).await);
-    let below = scene.child(&left).await;
-    let rotated = scene.rotate(&root).await.unwrap();
-    let rotated_left = scene.rotate(&left).await.unwrap();
-    changes.extend(feed(&scene).await);
+    let fixture = Fixture::configured(config.clone()).await;
+    let root = fixture.session().await;
+    let mut changes = feed(&fixture).await;
+    let left = fixture.child(&root).await;
+    let right = fixture.child(&root).await;
+    changes.extend(feed(&fixture).await);
+    let below = fixture.child(&left).await;
+    let rotated = fixture.rotate(&root).await.unwrap();
+    let rotated_left = fixture.rotate(&left).await.unwrap();
+    changes.extend(feed(&fixture).await);
     for changes in orders(&changes) {
-        let other = restored(&scene, config.clone(), changes).await;
+        let other = restored(&fixture, config.clone(), changes).await;
         for grant in [&rotated, &rotated_left, &right, &below] {
             other.validate(grant).await.unwrap();
         }
@@ -532,12 +532,12 @@ async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
 
 #[tokio::test]
 async fn r27_what_is_theft_is_theft_in_another_instance_too() {
-    let scene = Scene::configured(keyed()).await;
-    let stolen = scene.session().await;
-    let rotated = scene.rotate(&stolen).await.unwrap();
-    let by_host = scene.session().await;
-    let refreshed = scene.host.refresh(&*by_host.session.id).await.unwrap();
-    let other = restarted(&scene, &keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
+    let stolen = fixture.session().await;
+    let rotated = fixture.rotate(&stolen).await.unwrap();
+    let by_host = fixture.session().await;
+    let refreshed = fixture.host.refresh(&*by_host.session.id).await.unwrap();
+    let other = restarted(&fixture, &keyed()).await;
     assert_eq!(
         other.rotate(&by_host).await,
         Err(SessionError::InvalidToken)
@@ -550,14 +550,14 @@ async fn r27_what_is_theft_is_theft_in_another_instance_too() {
 
 #[tokio::test]
 async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_tried_again() {
-    let scene = Scene::configured(keyed()).await;
-    let grant = scene.session().await;
-    scene.hold(GuardFunction::Revoke);
-    let _unanswered = scene.start_rotate(&grant).await;
-    let changes = feed(&scene).await;
-    let other = restored(&scene, keyed(), changes).await;
-    scene.release();
-    scene.advance(20.0);
+    let fixture = Fixture::configured(keyed()).await;
+    let grant = fixture.session().await;
+    fixture.hold(GuardFunction::Revoke);
+    let _unanswered = fixture.start_rotate(&grant).await;
+    let changes = feed(&fixture).await;
+    let other = restored(&fixture, keyed(), changes).await;
+    fixture.release();
+    fixture.advance(20.0);
     let retried = other
         .rotate(&grant)
         .await
@@ -576,12 +576,12 @@ async fn r27_the_grace_of_a_rotation_goes_on_in_another_instance() {
         rotation_grace: Some(10),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    let grant = scene.session().await;
-    scene.rotate(&grant).await.unwrap();
+    let fixture = Fixture::configured(config.clone()).await;
+    let grant = fixture.session().await;
+    fixture.rotate(&grant).await.unwrap();
     for (seconds, within) in [(9.0, true), (1.0, false)] {
-        scene.advance(seconds);
-        let other = restarted(&scene, &config).await;
+        fixture.advance(seconds);
+        let other = restarted(&fixture, &config).await;
         assert_eq!(other.rotate(&grant).await.is_ok(), within);
     }
 }
@@ -592,47 +592,47 @@ async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
         idle_timeout: Some(30),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    let grant = scene.session().await;
-    let mut read = feed(&scene).await;
+    let fixture = Fixture::configured(config.clone()).await;
+    let grant = fixture.session().await;
+    let mut read = feed(&fixture).await;
     let before = read.len();
     for _ in 0..20 {
-        scene.advance(1.0);
-        scene.validate(&grant).await.unwrap();
+        fixture.advance(1.0);
+        fixture.validate(&grant).await.unwrap();
         let read_to = read.last().unwrap().sequence;
-        read.extend(restoring(&scene, read_to, 10).await);
+        read.extend(restoring(&fixture, read_to, 10).await);
     }
     assert_eq!(read.len() - before, 20 / 3);
     // Its last use that was recorded was two seconds before its last one.
-    scene.advance(27.9);
-    let other = restored(&scene, config.clone(), read.clone()).await;
+    fixture.advance(27.9);
+    let other = restored(&fixture, config.clone(), read.clone()).await;
     other.host.touch(&*grant.session.id).await.unwrap();
-    scene.advance(0.1);
-    let late = restored(&scene, config, read).await;
+    fixture.advance(0.1);
+    let late = restored(&fixture, config, read).await;
     let touched = late.host.touch(&*grant.session.id).await;
     assert_eq!(refusal(touched), SessionError::SessionExpired);
 }
 
 #[tokio::test]
 async fn r6_the_clock_does_not_go_back_across_a_restore() {
-    let scene = Scene::configured(keyed()).await;
-    let short = scene.session().await;
+    let fixture = Fixture::configured(keyed()).await;
+    let short = fixture.session().await;
     let long = CreateRequest {
         expires_in: Some(3_600),
         ..request(AGENT)
     };
-    scene.host.create(long).await.unwrap();
-    let before = feed(&scene).await;
-    scene.advance(60.0);
+    fixture.host.create(long).await.unwrap();
+    let before = feed(&fixture).await;
+    fixture.advance(60.0);
     assert_eq!(
-        scene.validate(&short).await,
+        fixture.validate(&short).await,
         Err(SessionError::SessionExpired)
     );
-    let changes = [before, feed(&scene).await].concat();
-    let seen = scene.stats().await.now;
-    scene.advance(-600.0);
+    let changes = [before, feed(&fixture).await].concat();
+    let seen = fixture.stats().await.now;
+    fixture.advance(-600.0);
     for changes in orders(&changes) {
-        let other = restored(&scene, keyed(), changes).await;
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.stats().await.now, seen);
         assert_eq!(other.validate(&short).await.map_err(dead), Err(()));
         assert_eq!(other.host.active_count().await.unwrap(), 1);
@@ -645,10 +645,10 @@ async fn r7_and_r5_lifetimes_are_counted_from_the_same_beginning() {
         max_lifetime: Some(100),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    let grant = scene.session().await;
-    scene.advance(50.0);
-    let other = restarted(&scene, &config).await;
+    let fixture = Fixture::configured(config.clone()).await;
+    let grant = fixture.session().await;
+    fixture.advance(50.0);
+    let other = restarted(&fixture, &config).await;
     let refreshed = other
         .host
         .refresh(&*grant.session.id)
@@ -661,13 +661,13 @@ async fn r7_and_r5_lifetimes_are_counted_from_the_same_beginning() {
 
 #[tokio::test]
 async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_it_missed() {
-    let scene = Scene::configured(keyed()).await;
-    let grant = scene.session().await;
+    let fixture = Fixture::configured(keyed()).await;
+    let grant = fixture.session().await;
     for _ in 0..2_000 {
-        scene.host.refresh(&*grant.session.id).await.unwrap();
+        fixture.host.refresh(&*grant.session.id).await.unwrap();
     }
-    let last = scene.stats().await.last_event;
-    let other = restarted(&scene, &keyed()).await;
+    let last = fixture.stats().await.last_event;
+    let other = restarted(&fixture, &keyed()).await;
     other.host.revoke(&*grant.session.id).await.unwrap();
     let page = other.host.poll_events(last, 10).await.unwrap();
     assert_eq!(page.events.len(), 1);
@@ -677,28 +677,28 @@ async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_i
 }
 
 /// An instance with events, and the run and the number of the newest one.
-async fn with_events(config: Config) -> (Scene, u64, u64) {
-    let scene = Scene::configured(config).await;
-    let grant = scene.session().await;
+async fn with_events(config: Config) -> (Fixture, u64, u64) {
+    let fixture = Fixture::configured(config).await;
+    let grant = fixture.session().await;
     for _ in 0..5 {
-        scene.host.refresh(&*grant.session.id).await.unwrap();
+        fixture.host.refresh(&*grant.session.id).await.unwrap();
     }
-    let stats = scene.stats().await;
+    let stats = fixture.stats().await;
     assert_ne!(stats.event_run, 0);
-    (scene, stats.event_run, stats.last_event)
+    (fixture, stats.event_run, stats.last_event)
 }
 
 #[tokio::test]
 async fn r17_a_closed_run_of_events_goes_on_in_the_next_instance_without_a_gap() {
-    let (scene, run, last) = with_events(keyed()).await;
-    let before = feed(&scene).await;
-    scene.host.close_event_run().await.unwrap();
-    scene.host.close_event_run().await.unwrap();
+    let (fixture, run, last) = with_events(keyed()).await;
+    let before = feed(&fixture).await;
+    fixture.host.close_event_run().await.unwrap();
+    fixture.host.close_event_run().await.unwrap();
     // The clock makes another record of what belongs to no session.
-    scene.advance(61.0);
-    let changes = [before, feed(&scene).await].concat();
+    fixture.advance(61.0);
+    let changes = [before, feed(&fixture).await].concat();
     for changes in orders(&changes) {
-        let other = restored(&scene, keyed(), changes).await;
+        let other = restored(&fixture, keyed(), changes).await;
         let stats = other.stats().await;
         assert_eq!((stats.event_run, stats.last_event), (run, last));
         let nothing = other.host.poll_events(last, 10).await.unwrap();
@@ -720,9 +720,9 @@ async fn r17_a_closed_run_of_events_goes_on_in_the_next_instance_without_a_gap()
 
 #[tokio::test]
 async fn r17_a_run_of_events_that_was_not_closed_does_not_go_on() {
-    let (scene, run, last) = with_events(keyed()).await;
-    let first = restarted(&scene, &keyed()).await;
-    let second = restarted(&scene, &keyed()).await;
+    let (fixture, run, last) = with_events(keyed()).await;
+    let first = restarted(&fixture, &keyed()).await;
+    let second = restarted(&fixture, &keyed()).await;
     let mut runs = vec![run];
     for other in [&first, &second] {
         let stats = other.stats().await;
@@ -740,38 +740,38 @@ async fn r17_a_run_of_events_that_was_not_closed_does_not_go_on() {
 
 #[tokio::test]
 async fn r17_a_continued_run_of_events_is_closed_again_only_by_the_instance_that_continues_it() {
-    let (scene, run, last) = with_events(keyed()).await;
-    scene.host.close_event_run().await.unwrap();
-    let kept = feed(&scene).await;
+    let (fixture, run, last) = with_events(keyed()).await;
+    fixture.host.close_event_run().await.unwrap();
+    let kept = feed(&fixture).await;
     let newest = kept.iter().map(|change| change.sequence).max().unwrap();
-    let other = restored(&scene, keyed(), kept.clone()).await;
+    let other = restored(&fixture, keyed(), kept.clone()).await;
     // Before any event: what is read after the restore says that the run is open.
     let opened = restoring(&other, newest, 10).await;
     assert_eq!(opened.len(), 1);
     assert_eq!(opened[0].key, "meta");
-    let unclosed = restored(&scene, keyed(), [kept.clone(), opened.clone()].concat()).await;
+    let unclosed = restored(&fixture, keyed(), [kept.clone(), opened.clone()].concat()).await;
     assert_ne!(unclosed.stats().await.event_run, run);
 
     // With no event in between, it is closed where it was.
     other.host.close_event_run().await.unwrap();
     let closed = restoring(&other, opened[0].sequence, 10).await;
-    let next = restored(&scene, keyed(), [kept, opened, closed].concat()).await;
+    let next = restored(&fixture, keyed(), [kept, opened, closed].concat()).await;
     let stats = next.stats().await;
     assert_eq!((stats.event_run, stats.last_event), (run, last));
 }
 
 #[tokio::test]
 async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
-    let (scene, run, last) = with_events(keyed()).await;
-    scene.host.close_event_run().await.unwrap();
+    let (fixture, run, last) = with_events(keyed()).await;
+    fixture.host.close_event_run().await.unwrap();
     assert_eq!(
-        scene.stats().await.event_run,
+        fixture.stats().await.event_run,
         run,
         "it is still the run of the newest event"
     );
-    let closed = feed(&scene).await;
-    scene.session().await;
-    let page = scene.host.poll_events(last - 1, 10).await.unwrap();
+    let closed = feed(&fixture).await;
+    fixture.session().await;
+    let page = fixture.host.poll_events(last - 1, 10).await.unwrap();
     let numbers: Vec<(u64, bool)> = page
         .events
         .iter()
@@ -779,91 +779,91 @@ async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
         .collect();
     assert_eq!(numbers, [(last, true), (last + 1, false)]);
     assert_eq!(page.run, page.events[1].run);
-    let other = restarted(&scene, &keyed()).await;
+    let other = restarted(&fixture, &keyed()).await;
     let stats = other.stats().await;
     assert!(stats.event_run != run && stats.event_run != page.run);
     assert!(stats.last_event > last);
     // An instance that has only the older records continues the closed run.
-    let older = restored(&scene, keyed(), closed).await;
+    let older = restored(&fixture, keyed(), closed).await;
     assert_eq!(older.stats().await.event_run, run);
 }
 
 #[tokio::test]
 async fn r17_there_is_no_run_of_events_before_the_first_session_and_none_to_close_without_records()
 {
-    let scene = Scene::configured(keyed()).await;
-    assert_eq!(scene.stats().await.event_run, 0);
-    assert_eq!(scene.host.poll_events(0, 1).await.unwrap().run, 0);
-    scene.host.close_event_run().await.unwrap();
-    assert!(feed(&scene).await.is_empty());
-    scene.session().await;
-    assert_ne!(scene.stats().await.event_run, 0);
+    let fixture = Fixture::configured(keyed()).await;
+    assert_eq!(fixture.stats().await.event_run, 0);
+    assert_eq!(fixture.host.poll_events(0, 1).await.unwrap().run, 0);
+    fixture.host.close_event_run().await.unwrap();
+    assert!(feed(&fixture).await.is_empty());
+    fixture.session().await;
+    assert_ne!(fixture.stats().await.event_run, 0);
 
-    let bare = Scene::new().await;
+    let bare = Fixture::new().await;
     bare.session().await;
     assert_eq!(
         refusal(bare.host.close_event_run().await),
         SessionError::NoStateKey
     );
-    scene
+    fixture
         .entropy
         .set(clawdb_session_testkit::EntropyMode::Empty);
-    let refused = refusal(scene.host.close_event_run().await);
+    let refused = refusal(fixture.host.close_event_run().await);
     assert_eq!(refused, SessionError::EntropyUnavailable);
-    scene
+    fixture
         .entropy
         .set(clawdb_session_testkit::EntropyMode::Random);
-    let run = scene.stats().await.event_run;
-    let other = restarted(&scene, &keyed()).await;
+    let run = fixture.stats().await.event_run;
+    let other = restarted(&fixture, &keyed()).await;
     assert_ne!(other.stats().await.event_run, run, "it was not closed");
 }
 
 #[tokio::test]
 async fn r21_tombstones_go_when_no_record_could_bring_the_session_back_any_more() {
-    let scene = Scene::configured(keyed()).await;
-    let empty = scene.stats().await.state_bytes;
+    let fixture = Fixture::configured(keyed()).await;
+    let empty = fixture.stats().await.state_bytes;
     for agent in [AGENT, OTHER_AGENT] {
-        scene.session_of(agent).await;
-        scene.session_of(agent).await;
+        fixture.session_of(agent).await;
+        fixture.session_of(agent).await;
     }
-    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
-    scene
+    fixture.host.revoke_all_for_agent(AGENT).await.unwrap();
+    fixture
         .host
-        .revoke(&*scene.ids_of(OTHER_AGENT).await[0])
+        .revoke(&*fixture.ids_of(OTHER_AGENT).await[0])
         .await
         .unwrap();
     assert_eq!(
-        scene.stats().await.tombstones,
+        fixture.stats().await.tombstones,
         4,
         "three sessions and a kill switch"
     );
-    scene.advance(59.999);
-    scene.host.prune_expired(None).await.unwrap();
-    assert_eq!(scene.stats().await.tombstones, 4);
-    scene.advance(0.001);
-    assert_eq!(scene.host.prune_expired(None).await.unwrap(), 1);
-    let stats = scene.stats().await;
+    fixture.advance(59.999);
+    fixture.host.prune_expired(None).await.unwrap();
+    assert_eq!(fixture.stats().await.tombstones, 4);
+    fixture.advance(0.001);
+    assert_eq!(fixture.host.prune_expired(None).await.unwrap(), 1);
+    let stats = fixture.stats().await;
     assert_eq!((stats.tombstones, stats.state_bytes), (0, empty));
-    let left = feed(&scene).await;
+    let left = feed(&fixture).await;
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left[0].key, "meta");
 }
 
 #[tokio::test]
 async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    scene.host.revoke(&*grant.session.id).await.unwrap();
-    let stats = scene.stats().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
+    let stats = fixture.stats().await;
     assert_eq!(
         (stats.tombstones, stats.last_change, stats.state_bytes),
         (0, 0, 0)
     );
     assert_eq!(
-        refusal(scene.host.changes(0, 1).await),
+        refusal(fixture.host.changes(0, 1).await),
         SessionError::NoStateKey
     );
-    let other = Scene::new().await;
+    let other = Fixture::new().await;
     assert_eq!(
         refusal(other.host.restore(vec![]).await),
         SessionError::NoStateKey
@@ -872,29 +872,29 @@ async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
 
 #[tokio::test]
 async fn r16_the_id_of_a_session_that_could_come_back_is_not_given_again() {
-    let scene = Scene::configured(keyed()).await;
-    scene
+    let fixture = Fixture::configured(keyed()).await;
+    fixture
         .entropy
         .set(clawdb_session_testkit::EntropyMode::Repeat);
-    let grant = scene.session().await;
-    scene.host.revoke(&*grant.session.id).await.unwrap();
-    let again = refusal(scene.host.create(request(AGENT)).await);
+    let grant = fixture.session().await;
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
+    let again = refusal(fixture.host.create(request(AGENT)).await);
     assert!(matches!(again, SessionError::Collision(_)), "{again:?}");
-    scene.advance(60.0);
-    scene.host.prune_expired(None).await.unwrap();
-    scene.session().await;
+    fixture.advance(60.0);
+    fixture.host.prune_expired(None).await.unwrap();
+    fixture.session().await;
 }
 
 #[tokio::test]
 async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
-    let scene = Scene::configured(keyed()).await;
-    scene
+    let fixture = Fixture::configured(keyed()).await;
+    fixture
         .entropy
         .set(clawdb_session_testkit::EntropyMode::Repeat);
-    let grant = scene.session().await;
-    let rotated = scene.rotate(&grant).await.unwrap();
+    let grant = fixture.session().await;
+    let rotated = fixture.rotate(&grant).await.unwrap();
     let secret: Vec<u8> = (1..=32).collect();
-    for change in feed(&scene).await {
+    for change in feed(&fixture).await {
         for token in [&grant.token, &rotated.token] {
             assert!(!change.value.contains(&**token), "{}", change.value);
         }
@@ -913,10 +913,10 @@ async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
 
 #[tokio::test]
 async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it() {
-    let scene = Scene::configured(keyed()).await;
-    scene.session().await;
-    let changes = feed(&scene).await;
-    let other = restored(&scene, keyed(), changes.clone()).await;
+    let fixture = Fixture::configured(keyed()).await;
+    fixture.session().await;
+    let changes = feed(&fixture).await;
+    let other = restored(&fixture, keyed(), changes.clone()).await;
     other.host.stats().await.unwrap();
     other.host.changes(0, 1).await.unwrap();
     other.host.restore(changes.clone()).await.unwrap();
@@ -929,13 +929,13 @@ async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it(
         SessionError::AlreadyStarted
     );
     assert_eq!(
-        refusal(scene.host.restore(changes.clone()).await),
+        refusal(fixture.host.restore(changes.clone()).await),
         SessionError::AlreadyStarted
     );
     let configured = other.host.configure(keyed()).await;
     assert_eq!(refusal(configured), SessionError::AlreadyConfigured);
     let many = vec![changes[0].clone(); 1_001];
-    let third = scene.another(keyed()).await;
+    let third = fixture.another(keyed()).await;
     assert_eq!(invalid_field(third.host.restore(many).await), "changes");
 }
 
@@ -945,23 +945,23 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
         max_state_bytes: Some(65_536),
         ..keyed()
     };
-    let scene = Scene::configured(small.clone()).await;
+    let fixture = Fixture::configured(small.clone()).await;
     let full = loop {
-        if let Err(error) = scene.host.create(request(AGENT)).await {
+        if let Err(error) = fixture.host.create(request(AGENT)).await {
             break error;
         }
     };
     let full = refusal::<()>(Err(full));
     assert_eq!(full, SessionError::LimitReached(Limit::MaxStateBytes));
     // What ends leaves its tombstone and the guard's part behind, and is never refused.
-    scene
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
-    let grown = scene.stats().await;
+    fixture.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let grown = fixture.stats().await;
     assert!(grown.state_bytes > 65_536, "{}", grown.state_bytes);
-    for changes in orders(&feed(&scene).await) {
-        let other = restored(&scene, small.clone(), changes).await;
+    for changes in orders(&feed(&fixture).await) {
+        let other = restored(&fixture, small.clone(), changes).await;
         let stats = other.stats().await;
         assert_eq!(
             (
@@ -982,28 +982,28 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
 
 #[tokio::test]
 async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_something() {
-    let scene = Scene::configured(keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
     // The guard's tokens live longer than what they are for.
-    scene
+    fixture
         .tokens
-        .twist(|issued| clawdb_session_host::IssuedToken {
+        .alter_next_token(|issued| clawdb_session_host::IssuedToken {
             expires_at: u64::MAX,
             ..issued
         });
-    let grant = scene.session().await;
-    scene
+    let grant = fixture.session().await;
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.host.revoke(&*grant.session.id).await.unwrap();
-    scene.advance(60.0);
-    scene.host.prune_expired(None).await.unwrap();
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
+    fixture.advance(60.0);
+    fixture.host.prune_expired(None).await.unwrap();
     assert_eq!(
-        scene.stats().await.tombstones,
+        fixture.stats().await.tombstones,
         1,
         "the guard is to be asked again"
     );
-    scene.release();
-    let other = restarted(&scene, &keyed()).await;
+    fixture.release();
+    let other = restarted(&fixture, &keyed()).await;
     assert_eq!(
         other.host.flush_guard_revocations().await.unwrap().settled,
         1
@@ -1015,11 +1015,11 @@ async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_some
 
 #[tokio::test]
 async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() {
-    let scene = Scene::configured(keyed()).await;
-    scene.session().await;
-    let newest = scene.session().await;
-    scene.host.revoke(&*newest.session.id).await.unwrap();
-    let other = restarted(&scene, &keyed()).await;
+    let fixture = Fixture::configured(keyed()).await;
+    fixture.session().await;
+    let newest = fixture.session().await;
+    fixture.host.revoke(&*newest.session.id).await.unwrap();
+    let other = restarted(&fixture, &keyed()).await;
     let later = other.session().await;
     // Behind the two that there were.
     let page = clawdb_session_host::Page {
@@ -1032,31 +1032,31 @@ async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() 
 
 #[tokio::test]
 async fn r24_what_was_settled_leaves_no_record_under_the_key_before() {
-    let scene = Scene::configured(keyed()).await;
-    scene
+    let fixture = Fixture::configured(keyed()).await;
+    fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
-    scene.tokens.twist(|mut issued| {
+    fixture.tokens.alter_next_token(|mut issued| {
         issued.token = "t".repeat(9_000);
         issued
     });
-    refusal(scene.host.create(request(AGENT)).await);
-    let before = feed(&scene).await;
+    refusal(fixture.host.create(request(AGENT)).await);
+    let before = feed(&fixture).await;
     let revocation = before
         .iter()
         .find(|change| change.key.starts_with("revocation/"))
         .expect("a record of it");
-    scene.release();
+    fixture.release();
     let read_to = before.last().unwrap().sequence;
-    scene.host.flush_guard_revocations().await.unwrap();
-    let after = restoring(&scene, read_to, 10).await;
+    fixture.host.flush_guard_revocations().await.unwrap();
+    let after = restoring(&fixture, read_to, 10).await;
     let settled = after
         .iter()
         .find(|change| change.key == revocation.key)
         .expect("it is told of");
     assert_eq!(settled.forget_at, Some(0), "the store drops it at once");
     for changes in orders(&[settled.clone(), revocation.clone()]) {
-        let other = restored(&scene, keyed(), changes).await;
+        let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.stats().await.pending_revocations, 0);
         assert!(other.stats().await.last_change >= settled.sequence);
         other.host.prune_expired(None).await.unwrap();
@@ -1071,33 +1071,33 @@ async fn r19_what_a_kill_switch_was_for_holds_no_place_when_it_comes_back() {
         max_sessions: Some(2),
         ..keyed()
     };
-    let scene = Scene::configured(config.clone()).await;
-    scene.session().await;
-    scene.session().await;
-    let before = feed(&scene).await;
-    scene.host.revoke_all_for_agent(AGENT).await.unwrap();
-    let mut after = feed(&scene).await;
+    let fixture = Fixture::configured(config.clone()).await;
+    fixture.session().await;
+    fixture.session().await;
+    let before = feed(&fixture).await;
+    fixture.host.revoke_all_for_agent(AGENT).await.unwrap();
+    let mut after = feed(&fixture).await;
     after.retain(|change| change.key.starts_with("cut-off/"));
-    let other = restored(&scene, config, [before, after].concat()).await;
+    let other = restored(&fixture, config, [before, after].concat()).await;
     other.session().await;
     other.session().await;
 }
 
 #[tokio::test]
 async fn r24_the_key_of_the_fingerprints_is_hidden_also_when_it_was_drawn_before_configure() {
-    let scene = Scene::new().await;
-    scene
+    let fixture = Fixture::new().await;
+    fixture
         .guard
         .set(GuardFunction::Issue, GuardMode::Unavailable);
-    refusal(scene.host.create(request(AGENT)).await);
-    scene.release();
-    scene.host.configure(keyed()).await.unwrap();
-    let grant = scene.session().await;
-    let changes = feed(&scene).await;
+    refusal(fixture.host.create(request(AGENT)).await);
+    fixture.release();
+    fixture.host.configure(keyed()).await.unwrap();
+    let grant = fixture.session().await;
+    let changes = feed(&fixture).await;
     let meta = changes.iter().find(|change| change.key == "meta").unwrap();
     let meta: serde_json::Value = serde_json::from_str(&meta.value).unwrap();
     assert_ne!(meta["meta"]["salt"], "0".repeat(32));
-    restored(&scene, keyed(), changes)
+    restored(&fixture, keyed(), changes)
         .await
         .validate(&grant)
         .await
@@ -1106,15 +1106,15 @@ async fn r24_the_key_of_the_fingerprints_is_hidden_also_when_it_was_drawn_before
 
 #[tokio::test]
 async fn r6_the_time_alone_is_a_change_once_in_a_minute() {
-    let scene = Scene::configured(keyed()).await;
-    scene.session().await;
-    let mut read = feed(&scene).await;
-    scene.advance(3_600.0);
-    read.extend(restoring(&scene, read.last().unwrap().sequence, 10).await);
-    scene.advance(-3_600.0);
+    let fixture = Fixture::configured(keyed()).await;
+    fixture.session().await;
+    let mut read = feed(&fixture).await;
+    fixture.advance(3_600.0);
+    read.extend(restoring(&fixture, read.last().unwrap().sequence, 10).await);
+    fixture.advance(-3_600.0);
     // The store dropped what was of no use, and the clock does not go back all the same.
     read.retain(|change| change.key == "meta");
-    let other = restored(&scene, keyed(), read).await;
-    assert_eq!(other.stats().await.now, scene.stats().await.now);
-    assert_eq!(other.stats().await.now, scene.now() + 3_600_000);
+    let other = restored(&fixture, keyed(), read).await;
+    assert_eq!(other.stats().await.now, fixture.stats().await.now);
+    assert_eq!(other.stats().await.now, fixture.now() + 3_600_000);
 }

@@ -1,8 +1,8 @@
 //! R34: a yes of the guard that is remembered.
 
 use clawdb_session_host::{Config, CreateRequest, Grant, GuardError, RevokeFilter, SessionError};
-use clawdb_session_testkit::scene::{
-    AGENT, NOBODY, OTHER_AGENT, Scene, at, invalid_field, request,
+use clawdb_session_testkit::fixture::{
+    AGENT, Fixture, NOBODY, OTHER_AGENT, at, invalid_field, request,
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
@@ -14,143 +14,145 @@ fn rechecking(seconds: u64) -> Config {
     }
 }
 
-/// A scene with an interval of 10 s.
-async fn scene() -> Scene {
-    Scene::configured(rechecking(10)).await
+/// A fixture with an interval of 10 s.
+async fn fixture() -> Fixture {
+    Fixture::configured(rechecking(10)).await
 }
 
 /// How often the guard is asked about tokens while this is validated.
-async fn asked(scene: &Scene, grant: &Grant) -> u64 {
-    let before = scene.guard.calls().validate;
-    scene.validate(grant).await.unwrap();
-    scene.guard.calls().validate - before
+async fn asked(fixture: &Fixture, grant: &Grant) -> u64 {
+    let before = fixture.guard.calls().validate;
+    fixture.validate(grant).await.unwrap();
+    fixture.guard.calls().validate - before
 }
 
 /// A session whose token the guard has said yes to, a millisecond ago.
-async fn sure(scene: &Scene) -> Grant {
-    let grant = scene.session().await;
-    assert_eq!(asked(scene, &grant).await, 1);
-    scene.advance(0.001);
-    assert_eq!(asked(scene, &grant).await, 0);
+async fn recently_validated(fixture: &Fixture) -> Grant {
+    let grant = fixture.session().await;
+    assert_eq!(asked(fixture, &grant).await, 1);
+    fixture.advance(0.001);
+    assert_eq!(asked(fixture, &grant).await, 0);
     grant
 }
 
 #[tokio::test]
 async fn r34_by_default_the_guard_is_asked_each_time() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
     for _ in 0..3 {
-        assert_eq!(asked(&scene, &grant).await, 1);
+        assert_eq!(asked(&fixture, &grant).await, 1);
     }
 }
 
 #[tokio::test]
 async fn r34_the_interval_is_from_1_to_300_seconds() {
     for seconds in [0, 301] {
-        let scene = Scene::new().await;
-        let answer = scene.host.configure(rechecking(seconds)).await;
+        let fixture = Fixture::new().await;
+        let answer = fixture.host.configure(rechecking(seconds)).await;
         assert_eq!(invalid_field(answer), "guard-recheck-interval");
     }
     for seconds in [1, 300] {
-        Scene::configured(rechecking(seconds)).await;
+        Fixture::configured(rechecking(seconds)).await;
     }
 }
 
 #[tokio::test]
 async fn r34_the_guard_is_not_asked_again_within_the_interval_whatever_it_would_say() {
-    let scene = scene().await;
-    let grant = scene.session().await;
+    let fixture = fixture().await;
+    let grant = fixture.session().await;
     let token = &*grant.token;
-    assert_eq!(asked(&scene, &grant).await, 1);
+    assert_eq!(asked(&fixture, &grant).await, 1);
     for mode in [GuardMode::Unavailable, GuardMode::Revoked, GuardMode::Hold] {
-        scene.guard.set(GuardFunction::Validate, mode);
-        scene.advance(3.0);
-        scene.validate(&grant).await.unwrap();
-        scene.host.authorize(token, "memory:read").await.unwrap();
-        let many = scene.host.validate_many(vec![token.into(); 2]).await;
+        fixture.guard.set(GuardFunction::Validate, mode);
+        fixture.advance(3.0);
+        fixture.validate(&grant).await.unwrap();
+        fixture.host.authorize(token, "memory:read").await.unwrap();
+        let many = fixture.host.validate_many(vec![token.into(); 2]).await;
         assert!(many.unwrap().iter().all(Result::is_ok));
     }
-    assert_eq!(scene.guard.calls().validate, 1);
-    scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
-    scene.advance(1.0);
+    assert_eq!(fixture.guard.calls().validate, 1);
+    fixture
+        .guard
+        .set(GuardFunction::Validate, GuardMode::Revoked);
+    fixture.advance(1.0);
     let revoked = SessionError::Guard(GuardError::Revoked);
-    assert_eq!(scene.validate(&grant).await, Err(revoked));
+    assert_eq!(fixture.validate(&grant).await, Err(revoked));
 }
 
 #[tokio::test]
 async fn r34_the_interval_is_counted_from_the_guards_answer_and_a_use_does_not_lengthen_it() {
-    let scene = scene().await;
-    let grant = scene.session().await;
-    scene.hold(GuardFunction::Validate);
-    let first = scene.start_validate(&grant).await;
-    scene.advance(20.0);
-    scene.release();
+    let fixture = fixture().await;
+    let grant = fixture.session().await;
+    fixture.hold(GuardFunction::Validate);
+    let first = fixture.start_validate(&grant).await;
+    fixture.advance(20.0);
+    fixture.release();
     first.await.unwrap();
     for _ in 0..3 {
-        scene.advance(3.333);
-        assert_eq!(asked(&scene, &grant).await, 0);
+        fixture.advance(3.333);
+        assert_eq!(asked(&fixture, &grant).await, 0);
     }
-    scene.advance(0.001);
-    assert_eq!(asked(&scene, &grant).await, 1);
+    fixture.advance(0.001);
+    assert_eq!(asked(&fixture, &grant).await, 1);
 }
 
 #[tokio::test]
 async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
-    let scene = scene().await;
-    let grant = scene.session().await;
-    scene.tokens.let_claims_expire(scene.now() + 3_000);
-    assert_eq!(asked(&scene, &grant).await, 1);
-    scene.advance(2.999);
-    assert_eq!(asked(&scene, &grant).await, 0);
-    scene.advance(0.001);
+    let fixture = fixture().await;
+    let grant = fixture.session().await;
+    fixture.tokens.let_claims_expire(fixture.now() + 3_000);
+    assert_eq!(asked(&fixture, &grant).await, 1);
+    fixture.advance(2.999);
+    assert_eq!(asked(&fixture, &grant).await, 0);
+    fixture.advance(0.001);
     let expired = SessionError::Guard(GuardError::Expired);
-    assert_eq!(scene.validate(&grant).await, Err(expired));
+    assert_eq!(fixture.validate(&grant).await, Err(expired));
 
-    scene.tokens.let_claims_expire(u64::MAX);
+    fixture.tokens.let_claims_expire(u64::MAX);
     let brief = CreateRequest {
         expires_in: Some(5),
         ..request(AGENT)
     };
-    let brief = scene.host.create(brief).await.unwrap();
-    assert_eq!(asked(&scene, &brief).await, 1);
-    scene.advance(5.0);
+    let brief = fixture.host.create(brief).await.unwrap();
+    assert_eq!(asked(&fixture, &brief).await, 1);
+    fixture.advance(5.0);
     assert_eq!(
-        scene.validate(&brief).await,
+        fixture.validate(&brief).await,
         Err(SessionError::SessionExpired)
     );
 }
 
 #[tokio::test]
 async fn r34_a_new_token_is_asked_about_and_the_old_one_is_dead() {
-    let scene = scene().await;
-    let grant = sure(&scene).await;
-    let refreshed = scene.host.refresh(&*grant.session.id).await.unwrap();
+    let fixture = fixture().await;
+    let grant = recently_validated(&fixture).await;
+    let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    assert_eq!(asked(&scene, &refreshed).await, 1);
+    assert_eq!(asked(&fixture, &refreshed).await, 1);
     // To rotate it is to ask, and the new one is another token.
-    let before = scene.guard.calls().validate;
-    let rotated = scene.rotate(&refreshed).await.unwrap();
-    assert_eq!(scene.guard.calls().validate, before + 1);
-    assert_eq!(asked(&scene, &rotated).await, 1);
-    assert_eq!(asked(&scene, &rotated).await, 0);
+    let before = fixture.guard.calls().validate;
+    let rotated = fixture.rotate(&refreshed).await.unwrap();
+    assert_eq!(fixture.guard.calls().validate, before + 1);
+    assert_eq!(asked(&fixture, &rotated).await, 1);
+    assert_eq!(asked(&fixture, &rotated).await, 0);
 }
 
 #[tokio::test]
 async fn r34_every_revocation_forgets_every_yes() {
-    let scene = scene().await;
-    let host = &scene.host;
-    let grant = sure(&scene).await;
+    let fixture = fixture().await;
+    let host = &fixture.host;
+    let grant = recently_validated(&fixture).await;
     let mut others = Vec::new();
     for _ in 0..3 {
-        others.push(scene.session_of(OTHER_AGENT).await);
+        others.push(fixture.session_of(OTHER_AGENT).await);
     }
-    let stolen = scene.session_of(OTHER_AGENT).await;
-    scene.rotate(&stolen).await.unwrap();
+    let stolen = fixture.session_of(OTHER_AGENT).await;
+    fixture.rotate(&stolen).await.unwrap();
     for way in 0..7 {
-        assert_eq!(asked(&scene, &grant).await, 0, "before {way}");
+        assert_eq!(asked(&fixture, &grant).await, 0, "before {way}");
         match way {
             0 => drop(host.revoke(&*others[0].session.id).await.unwrap()),
             1 => host.invalidate(&*others[1].session.id).await.unwrap(),
@@ -159,7 +161,7 @@ async fn r34_every_revocation_forgets_every_yes() {
                 assert_eq!(host.revoke_all(root).await, Ok(1));
             }
             3 => assert_eq!(
-                scene.rotate(&stolen).await.unwrap_err(),
+                fixture.rotate(&stolen).await.unwrap_err(),
                 SessionError::InvalidToken
             ),
             // A switch that finds nobody is thrown all the same.
@@ -173,98 +175,100 @@ async fn r34_every_revocation_forgets_every_yes() {
                 assert_eq!(host.revoke_all(root).await, Ok(0));
             }
         }
-        assert_eq!(asked(&scene, &grant).await, 1, "after {way}");
+        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
         // An answer of the same millisecond is not remembered.
-        assert_eq!(asked(&scene, &grant).await, 1, "after {way}");
-        scene.advance(0.001);
-        assert_eq!(asked(&scene, &grant).await, 1, "after {way}");
+        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
+        fixture.advance(0.001);
+        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
     }
     // What takes no effect forgets nothing.
     host.revoke(NOBODY).await.unwrap_err();
     host.invalidate(NOBODY).await.unwrap_err();
-    assert_eq!(asked(&scene, &grant).await, 0);
-    scene
+    assert_eq!(asked(&fixture, &grant).await, 0);
+    fixture
         .host
         .revoke_all(RevokeFilter::Everything)
         .await
         .unwrap();
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
 }
 
 #[tokio::test]
 async fn r34_an_answer_to_a_question_from_before_a_revocation_is_not_remembered() {
-    let scene = scene().await;
-    let (grant, other) = (scene.session().await, scene.session().await);
-    scene.hold(GuardFunction::Validate);
-    let call = scene.start_validate(&grant).await;
-    scene.advance(1.0);
-    scene.host.revoke(&*other.session.id).await.unwrap();
-    scene.advance(1.0);
-    scene.release();
+    let fixture = fixture().await;
+    let (grant, other) = (fixture.session().await, fixture.session().await);
+    fixture.hold(GuardFunction::Validate);
+    let call = fixture.start_validate(&grant).await;
+    fixture.advance(1.0);
+    fixture.host.revoke(&*other.session.id).await.unwrap();
+    fixture.advance(1.0);
+    fixture.release();
     call.await.unwrap();
-    assert_eq!(asked(&scene, &grant).await, 1);
-    assert_eq!(asked(&scene, &grant).await, 0);
+    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(asked(&fixture, &grant).await, 0);
 }
 
 #[tokio::test]
 async fn r34_a_no_is_not_remembered_and_forgets_the_yes() {
-    let scene = scene().await;
-    let grant = sure(&scene).await;
+    let fixture = fixture().await;
+    let grant = recently_validated(&fixture).await;
     for mode in [
         GuardMode::Deny,
         GuardMode::Revoked,
         GuardMode::WrongHandle,
         GuardMode::Unavailable,
     ] {
-        scene.guard.set(GuardFunction::Validate, mode);
-        scene.rotate(&grant).await.unwrap_err();
-        scene.release();
+        fixture.guard.set(GuardFunction::Validate, mode);
+        fixture.rotate(&grant).await.unwrap_err();
+        fixture.release();
         // An authority that does not answer has said nothing.
         let forgotten = u64::from(mode != GuardMode::Unavailable);
-        assert_eq!(asked(&scene, &grant).await, forgotten, "{mode:?}");
-        assert_eq!(asked(&scene, &grant).await, 0, "{mode:?}");
+        assert_eq!(asked(&fixture, &grant).await, forgotten, "{mode:?}");
+        assert_eq!(asked(&fixture, &grant).await, 0, "{mode:?}");
     }
-    let fresh = scene.session().await;
-    scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
+    let fresh = fixture.session().await;
+    fixture
+        .guard
+        .set(GuardFunction::Validate, GuardMode::Revoked);
     for _ in 0..2 {
         let revoked = SessionError::Guard(GuardError::Revoked);
-        assert_eq!(scene.validate(&fresh).await, Err(revoked));
+        assert_eq!(fixture.validate(&fresh).await, Err(revoked));
     }
-    scene.release();
-    assert_eq!(asked(&scene, &fresh).await, 1);
+    fixture.release();
+    assert_eq!(asked(&fixture, &fresh).await, 1);
 }
 
 #[tokio::test]
 async fn r34_a_clock_that_goes_back_or_fails_lengthens_no_yes() {
-    let scene = scene().await;
-    let grant = sure(&scene).await;
-    scene.advance(-1.0);
+    let fixture = fixture().await;
+    let grant = recently_validated(&fixture).await;
+    fixture.advance(-1.0);
     for _ in 0..2 {
-        assert_eq!(asked(&scene, &grant).await, 1);
+        assert_eq!(asked(&fixture, &grant).await, 1);
     }
     // It has come back to where it was: nobody knows after how long.
-    scene.advance(1.0);
-    assert_eq!(asked(&scene, &grant).await, 1);
-    scene.advance(0.001);
-    assert_eq!(asked(&scene, &grant).await, 1);
-    assert_eq!(asked(&scene, &grant).await, 0);
-    let now = i64::try_from(scene.now() / 1_000).unwrap();
-    scene.clock.set(at(-1));
+    fixture.advance(1.0);
+    assert_eq!(asked(&fixture, &grant).await, 1);
+    fixture.advance(0.001);
+    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(asked(&fixture, &grant).await, 0);
+    let now = i64::try_from(fixture.now() / 1_000).unwrap();
+    fixture.clock.set(at(-1));
     // Whoever notices: it need not be a validate.
-    scene.stats().await;
-    scene.clock.set(at(now + 1));
-    assert_eq!(asked(&scene, &grant).await, 1);
+    fixture.stats().await;
+    fixture.clock.set(at(now + 1));
+    assert_eq!(asked(&fixture, &grant).await, 1);
 }
 
 #[tokio::test]
 async fn r34_another_instance_asks() {
-    let scene = scene().await;
-    let grant = sure(&scene).await;
-    let records = scene.host.changes(0, 1_000).await.unwrap().changes;
-    let another = scene.another(rechecking(10)).await;
+    let fixture = fixture().await;
+    let grant = recently_validated(&fixture).await;
+    let records = fixture.host.changes(0, 1_000).await.unwrap().changes;
+    let another = fixture.another(rechecking(10)).await;
     another.host.restore(records).await.unwrap();
     assert_eq!(asked(&another, &grant).await, 1);
     assert_eq!(asked(&another, &grant).await, 0);
@@ -276,62 +280,65 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
         idle_timeout: Some(4),
         ..rechecking(300)
     };
-    let scene = Scene::configured(config).await;
-    let grant = sure(&scene).await;
+    let fixture = Fixture::configured(config).await;
+    let grant = recently_validated(&fixture).await;
     for _ in 0..3 {
-        scene.advance(3.0);
-        assert_eq!(asked(&scene, &grant).await, 0);
+        fixture.advance(3.0);
+        assert_eq!(asked(&fixture, &grant).await, 0);
     }
-    let answer = scene.host.authorize(&*grant.token, "memory:write").await;
+    let answer = fixture.host.authorize(&*grant.token, "memory:write").await;
     assert!(answer.is_err());
-    scene.advance(4.0);
+    fixture.advance(4.0);
     assert_eq!(
-        scene.validate(&grant).await,
+        fixture.validate(&grant).await,
         Err(SessionError::SessionExpired)
     );
     let counted = CreateRequest {
         max_uses: Some(2),
         ..request(AGENT)
     };
-    let counted = scene.host.create(counted).await.unwrap();
-    assert_eq!(asked(&scene, &counted).await, 1);
-    assert_eq!(asked(&scene, &counted).await, 0);
+    let counted = fixture.host.create(counted).await.unwrap();
+    assert_eq!(asked(&fixture, &counted).await, 1);
+    assert_eq!(asked(&fixture, &counted).await, 0);
     assert_eq!(
-        scene.tokens.revoked(),
-        [scene.tokens.handle_of(&counted.token)]
+        fixture.tokens.revoked(),
+        [fixture.tokens.handle_of(&counted.token)]
     );
     assert_eq!(
-        scene.validate(&counted).await,
+        fixture.validate(&counted).await,
         Err(SessionError::InvalidToken)
     );
 }
 
 #[tokio::test]
 async fn r34_of_many_tokens_those_that_need_it_are_asked_about() {
-    let scene = scene().await;
-    let (first, second) = (sure(&scene).await, sure(&scene).await);
-    let others = [scene.session().await, scene.session().await];
+    let fixture = fixture().await;
+    let (first, second) = (
+        recently_validated(&fixture).await,
+        recently_validated(&fixture).await,
+    );
+    let others = [fixture.session().await, fixture.session().await];
     let many = async |grants: [&Grant; 3]| {
         let tokens = grants.map(|grant| grant.token.to_string());
-        let before = scene.guard.calls().validate;
-        scene.hold(GuardFunction::Validate);
-        let host = scene.host.clone();
-        let call = scene.start(async move { host.validate_many(tokens.into()).await });
+        let before = fixture.guard.calls().validate;
+        fixture.hold(GuardFunction::Validate);
+        let host = fixture.host.clone();
+        let call = fixture.start(async move { host.validate_many(tokens.into()).await });
         (call.await, before)
     };
     let (call, before) = many([&first, &others[0], &second]).await;
-    scene.release();
+    fixture.release();
     assert!(call.await.unwrap().iter().all(Result::is_ok));
-    assert_eq!(scene.guard.calls().validate, before + 1);
+    assert_eq!(fixture.guard.calls().validate, before + 1);
 
     // What was remembered when the call began may be forgotten when it goes on.
     let (call, before) = many([&first, &others[1], &second]).await;
-    scene.host.revoke(&*second.session.id).await.unwrap();
-    scene.release();
+    fixture.host.revoke(&*second.session.id).await.unwrap();
+    fixture.release();
     let [a, b, c] = &call.await.unwrap()[..] else {
         panic!("there are three answers");
     };
     assert!(a.is_ok() && b.is_ok());
     assert_eq!(*c, Err(SessionError::SessionRevoked));
-    assert_eq!(scene.guard.calls().validate, before + 2);
+    assert_eq!(fixture.guard.calls().validate, before + 2);
 }

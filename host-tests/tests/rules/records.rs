@@ -1,7 +1,7 @@
 //! R24: a record is sealed, and one that is not as it was made is refused by name.
 
 use clawdb_session_host::{Change, Config, SessionError};
-use clawdb_session_testkit::scene::{AGENT, Scene, at, invalid_field, refusal};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, at, invalid_field, refusal};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -34,18 +34,18 @@ fn opened(change: &Change) -> Value {
 }
 
 /// Two sessions, and all records.
-async fn two_sessions() -> (Scene, Vec<Change>) {
-    let scene = Scene::configured(keyed()).await;
-    scene.session().await;
-    scene.session().await;
-    let changes = feed(&scene).await;
+async fn two_sessions() -> (Fixture, Vec<Change>) {
+    let fixture = Fixture::configured(keyed()).await;
+    fixture.session().await;
+    fixture.session().await;
+    let changes = feed(&fixture).await;
     assert_eq!(changes.len(), 3, "meta and two sessions");
-    (scene, changes)
+    (fixture, changes)
 }
 
 /// Why the records are refused. Nothing of them is taken.
-async fn refused(scene: &Scene, config: Config, changes: Vec<Change>) -> String {
-    let other = scene.another(config).await;
+async fn refused(fixture: &Fixture, config: Config, changes: Vec<Change>) -> String {
+    let other = fixture.another(config).await;
     let reason = match refusal(other.host.restore(changes).await) {
         SessionError::RefusedRecord(reason) => reason,
         error => panic!("a refused record was expected, not {error:?}"),
@@ -59,13 +59,13 @@ async fn refused(scene: &Scene, config: Config, changes: Vec<Change>) -> String 
 #[tokio::test]
 async fn r24_a_record_that_was_changed_or_cut_is_refused_by_name_and_nothing_of_its_part_is_taken()
 {
-    let (scene, changes) = two_sessions().await;
+    let (fixture, changes) = two_sessions().await;
     for at in 0..changes.len() {
         let record = &changes[at].value;
         for cut in [0, 1, 40, 80, record.len() / 2, record.len() - 1] {
             let mut changes = changes.clone();
             changes[at].value.truncate(cut);
-            let reason = refused(&scene, keyed(), changes.clone()).await;
+            let reason = refused(&fixture, keyed(), changes.clone()).await;
             assert!(reason.starts_with(&changes[at].key), "{reason}");
         }
         for position in (0..record.len()).step_by(37) {
@@ -73,58 +73,58 @@ async fn r24_a_record_that_was_changed_or_cut_is_refused_by_name_and_nothing_of_
             bytes[position] ^= 1;
             let mut changes = changes.clone();
             changes[at].value = String::from_utf8(bytes).unwrap();
-            let reason = refused(&scene, keyed(), changes.clone()).await;
+            let reason = refused(&fixture, keyed(), changes.clone()).await;
             assert!(reason.starts_with(&changes[at].key), "{reason}");
         }
     }
-    restored(&scene, keyed(), changes).await;
+    restored(&fixture, keyed(), changes).await;
 }
 
 #[tokio::test]
 async fn r24_a_record_under_another_key_or_number_than_its_own_is_refused() {
-    let (scene, changes) = two_sessions().await;
+    let (fixture, changes) = two_sessions().await;
     let mut swapped = changes.clone();
     (swapped[1].value, swapped[2].value) = (changes[2].value.clone(), changes[1].value.clone());
-    let reason = refused(&scene, keyed(), swapped).await;
+    let reason = refused(&fixture, keyed(), swapped).await;
     assert!(
         reason.starts_with(&changes[1].key) && reason.contains(&changes[2].key),
         "{reason}"
     );
     let mut newer = changes.clone();
     newer[1].sequence += 1;
-    let reason = refused(&scene, keyed(), newer).await;
+    let reason = refused(&fixture, keyed(), newer).await;
     assert!(reason.starts_with(&changes[1].key), "{reason}");
 }
 
 #[tokio::test]
 async fn r24_records_of_another_key_or_workspace_are_refused() {
-    let (scene, changes) = two_sessions().await;
+    let (fixture, changes) = two_sessions().await;
     let other_key = Config {
         state_key: Some(OTHER_KEY.into()),
         ..Config::default()
     };
-    let reason = refused(&scene, other_key, changes.clone()).await;
+    let reason = refused(&fixture, other_key, changes.clone()).await;
     assert!(reason.contains("state-key"), "{reason}");
     let other_workspace = Config {
         workspace_id: Some(AGENT.into()),
         ..keyed()
     };
-    let reason = refused(&scene, other_workspace, changes).await;
+    let reason = refused(&fixture, other_workspace, changes).await;
     assert!(reason.contains("workspace"), "{reason}");
 }
 
 #[tokio::test]
 async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
-    let (scene, changes) = two_sessions().await;
-    let grant = scene.session().await;
-    let changes = [changes, feed(&scene).await].concat();
+    let (fixture, changes) = two_sessions().await;
+    let grant = fixture.session().await;
+    let changes = [changes, feed(&fixture).await].concat();
     let both = Config {
         state_key: Some(OTHER_KEY.into()),
         previous_state_keys: vec![vec![7; 64], KEY.into()],
         ..Config::default()
     };
     let newest = changes.iter().map(|change| change.sequence).max().unwrap();
-    let rotated = restored(&scene, both, changes).await;
+    let rotated = restored(&fixture, both, changes).await;
     let again = restoring(&rotated, newest, 1_000).await;
     assert_eq!(
         again.len(),
@@ -156,24 +156,24 @@ async fn r24_what_a_key_may_be_is_checked() {
         ),
         (None, vec![vec![1; 32]], "previous-state-keys"),
     ] {
-        let scene = Scene::new().await;
+        let fixture = Fixture::new().await;
         let config = Config {
             state_key: key,
             previous_state_keys: previous,
             ..Config::default()
         };
-        assert_eq!(invalid_field(scene.host.configure(config).await), field);
+        assert_eq!(invalid_field(fixture.host.configure(config).await), field);
     }
 }
 
 #[tokio::test]
 async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_not() {
-    let (scene, mut changes) = two_sessions().await;
+    let (fixture, mut changes) = two_sessions().await;
     let mut record = opened(&changes[1]);
     record["tomorrow"] = json!({ "deep": [1.5, null, -1, false, { "a": "\\u0000" }] });
     record["session"]["tomorrow"] = json!("a text");
     changes[1] = seal(&KEY, record.clone());
-    let other = restored(&scene, keyed(), changes.clone()).await;
+    let other = restored(&fixture, keyed(), changes.clone()).await;
     assert_eq!(other.host.active_count().await.unwrap(), 2);
     let again = feed(&other).await;
     assert!(
@@ -184,7 +184,7 @@ async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_no
 
     record["format"] = json!(3);
     changes[1] = seal(&KEY, record);
-    let reason = refused(&scene, keyed(), changes.clone()).await;
+    let reason = refused(&fixture, keyed(), changes.clone()).await;
     assert!(
         reason.starts_with(&changes[1].key) && reason.contains("format 3"),
         "{reason}"
@@ -193,7 +193,7 @@ async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_no
 
 #[tokio::test]
 async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
-    let (scene, changes) = two_sessions().await;
+    let (fixture, changes) = two_sessions().await;
     let record = opened(&changes[1]);
     assert_eq!(seal(&KEY, record.clone()).sequence, changes[1].sequence);
     for (part, value) in [
@@ -213,7 +213,7 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
         let mut record = record.clone();
         record["session"][part] = value;
         changes[1] = seal(&KEY, record);
-        let reason = refused(&scene, keyed(), changes.clone()).await;
+        let reason = refused(&fixture, keyed(), changes.clone()).await;
         assert!(
             reason.starts_with(&changes[1].key) && reason.contains(part),
             "{reason}"
@@ -229,13 +229,13 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
         record.as_object_mut().unwrap().remove("session");
         record[name] = body;
         changes[1] = seal(&KEY, record);
-        refused(&scene, keyed(), changes).await;
+        refused(&fixture, keyed(), changes).await;
     }
 }
 
 #[tokio::test]
 async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
-    let (scene, mut changes) = two_sessions().await;
+    let (fixture, mut changes) = two_sessions().await;
     let mut record = opened(&changes[1]);
     let debt =
         json!({ "handle": record["session"]["handle"], "expires-at": 1_893_460_000_000_u64 });
@@ -249,7 +249,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
         previous_state_keys: vec![KEY.into()],
         ..Config::default()
     };
-    let rotated = restored(&scene, rotating, changes.clone()).await;
+    let rotated = restored(&fixture, rotating, changes.clone()).await;
     let again = restoring(&rotated, 50, 1_000).await;
     for change in &changes {
         assert!(
@@ -262,7 +262,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
         state_key: Some(OTHER_KEY.into()),
         ..Config::default()
     };
-    let after = self::restored(&scene, only_new, again).await;
+    let after = self::restored(&fixture, only_new, again).await;
     assert_eq!(after.host.active_count().await.unwrap(), 2);
     assert_eq!(after.stats().await.pending_revocations, 0);
 }
@@ -285,9 +285,9 @@ async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today
         })
         .collect();
     assert!(old.iter().all(|change| opened(change)["format"] == 1));
-    let scene = Scene::new().await;
-    scene.clock.set(at(1_893_456_010));
-    let restored = restored(&scene, keyed(), old).await;
+    let fixture = Fixture::new().await;
+    fixture.clock.set(at(1_893_456_010));
+    let restored = restored(&fixture, keyed(), old).await;
     let live = "7d4c1a52-0d0e-4f61-9a43-2f0b8d1c5e01";
     let session = restored.host.get(live).await.unwrap();
     assert_eq!((session.root.as_str(), session.generation), (live, 0));
@@ -301,7 +301,7 @@ async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today
     );
     let child = restored
         .host
-        .delegate(live, clawdb_session_testkit::scene::request(AGENT))
+        .delegate(live, clawdb_session_testkit::fixture::request(AGENT))
         .await
         .unwrap();
     assert_eq!(child.session.root, live);

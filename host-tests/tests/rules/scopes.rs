@@ -1,7 +1,7 @@
 //! R30: what a session may do.
 
 use clawdb_session_host::{CreateRequest, Denial, GuardError, SessionError};
-use clawdb_session_testkit::scene::{AGENT, Scene, invalid_field, refusal, request};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, invalid_field, refusal, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 /// The truth table in the contract: granted, wanted, covered.
@@ -21,7 +21,7 @@ fn truth_table() -> Vec<(String, String, bool)> {
 
 #[tokio::test]
 async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let table = truth_table();
     assert_eq!(table.len(), 23, "{table:?}");
     for (granted, wanted, covered) in table {
@@ -29,13 +29,13 @@ async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
             scopes: vec!["unrelated".into(), granted.clone()],
             ..request(AGENT)
         };
-        let grant = scene.host.create(request.clone()).await.unwrap();
-        let answer = scene.host.authorize(&*grant.token, &*wanted).await;
+        let grant = fixture.host.create(request.clone()).await.unwrap();
+        let answer = fixture.host.authorize(&*grant.token, &*wanted).await;
         let child = CreateRequest {
             scopes: vec![wanted.clone()],
             ..request
         };
-        let child = scene.host.delegate(&*grant.session.id, child).await;
+        let child = fixture.host.delegate(&*grant.session.id, child).await;
         if covered {
             assert_eq!(answer.unwrap().id, grant.session.id, "{granted} {wanted}");
             child.unwrap();
@@ -50,7 +50,7 @@ async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
 #[tokio::test]
 async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_wanted() {
     // Whatever a child can do, its parent can: covering is transitive.
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     let patterns = [
         "*", "a:*", "a:b:*", "a:b", "a:b:c", "a", "a:", "b:*", ":*", "a*", "*:b",
     ];
@@ -60,9 +60,9 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
             scopes: vec![scope.into()],
             ..request(AGENT)
         };
-        let parent = scene.host.create(with_scope(granted)).await.unwrap();
+        let parent = fixture.host.create(with_scope(granted)).await.unwrap();
         for handed_on in patterns {
-            let child = scene
+            let child = fixture
                 .host
                 .delegate(&*parent.session.id, with_scope(handed_on));
             let Ok(child) = child.await else {
@@ -70,8 +70,8 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
             };
             delegated += 1;
             for wanted in patterns {
-                let child = scene.host.authorize(&*child.token, wanted).await;
-                let parent = scene.host.authorize(&*parent.token, wanted).await;
+                let child = fixture.host.authorize(&*child.token, wanted).await;
+                let parent = fixture.host.authorize(&*parent.token, wanted).await;
                 assert!(
                     parent.is_ok() || child.is_err(),
                     "{granted} handed {handed_on} on, which covers {wanted}"
@@ -85,10 +85,10 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
 
 #[tokio::test]
 async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
     let authorize =
-        |token: &str, scope: &str| scene.host.authorize(token.to_owned(), scope.to_owned());
+        |token: &str, scope: &str| fixture.host.authorize(token.to_owned(), scope.to_owned());
     assert_eq!(
         refusal(authorize("unknown", "memory:read").await),
         SessionError::InvalidToken
@@ -101,30 +101,32 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
         invalid_field(authorize(&long, "memory:read").await),
         "token"
     );
-    scene.guard.set(GuardFunction::Validate, GuardMode::Revoked);
+    fixture
+        .guard
+        .set(GuardFunction::Validate, GuardMode::Revoked);
     // Who is not let in does not learn what the session lacks.
     let answer = authorize(&grant.token, "memory:write").await;
     assert_eq!(refusal(answer), SessionError::Guard(GuardError::Revoked));
-    scene.release();
-    scene.hold(GuardFunction::Validate);
-    let (host, token) = (scene.host.clone(), grant.token.clone());
-    let call = scene
+    fixture.release();
+    fixture.hold(GuardFunction::Validate);
+    let (host, token) = (fixture.host.clone(), grant.token.clone());
+    let call = fixture
         .start(async move { host.authorize(token, "memory:read").await })
         .await;
-    scene.host.revoke(&*grant.session.id).await.unwrap();
-    scene.release();
+    fixture.host.revoke(&*grant.session.id).await.unwrap();
+    fixture.release();
     assert_eq!(refusal(call.await), SessionError::SessionRevoked);
 }
 
 #[tokio::test]
 async fn r30_a_missing_scope_is_named_and_told_of() {
-    let scene = Scene::new().await;
-    let grant = scene.session().await;
-    let answer = scene.host.authorize(&*grant.token, "memory:write").await;
+    let fixture = Fixture::new().await;
+    let grant = fixture.session().await;
+    let answer = fixture.host.authorize(&*grant.token, "memory:write").await;
     assert_eq!(
         refusal(answer),
         SessionError::ScopeDenied("memory:write".into())
     );
-    assert_eq!(scene.denials_of(&grant.session.id).await, [Denial::Scope]);
-    scene.validate(&grant).await.unwrap();
+    assert_eq!(fixture.denials_of(&grant.session.id).await, [Denial::Scope]);
+    fixture.validate(&grant).await.unwrap();
 }

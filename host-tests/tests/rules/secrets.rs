@@ -1,21 +1,21 @@
 //! R22: where a token does not stand.
 
 use clawdb_session_host::{CreateRequest, IssuedToken, Page};
-use clawdb_session_testkit::scene::{AGENT, Scene, request};
+use clawdb_session_testkit::fixture::{AGENT, Fixture, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 const SECRET: &str = "a-very-secret-token";
 
 #[tokio::test]
 async fn r22_no_answer_but_the_grant_holds_a_token() {
-    let scene = Scene::new().await;
+    let fixture = Fixture::new().await;
     for _ in 0..2 {
-        scene.tokens.twist(|issued| IssuedToken {
+        fixture.tokens.alter_next_token(|issued| IssuedToken {
             token: format!("{SECRET}-{}", issued.handle),
             ..issued
         });
     }
-    let host = &scene.host;
+    let host = &fixture.host;
     let mut said = Vec::new();
     let first = host.create(request(AGENT)).await.unwrap();
     assert!(first.token.contains(SECRET));
@@ -36,7 +36,7 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         GuardMode::WrongHandle,
         GuardMode::Ok,
     ] {
-        scene.guard.set(GuardFunction::Validate, mode);
+        fixture.guard.set(GuardFunction::Validate, mode);
         said.push(format!("{:?}", host.validate(&*first.token).await));
         said.push(format!("{:?}", host.validate(&*second.token).await));
     }
@@ -54,7 +54,7 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         .await
     ));
     // A token as long as this is not accepted from the guard, and not repeated either.
-    scene.tokens.twist(|issued| IssuedToken {
+    fixture.tokens.alter_next_token(|issued| IssuedToken {
         token: SECRET.repeat(1_000),
         ..issued
     });
@@ -68,8 +68,8 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         .await
     ));
     said.push(format!("{:?}", host.revoke(&*second.session.id).await));
-    said.push(format!("{:?}", scene.stats().await));
-    said.push(format!("{:?}", scene.events().await));
+    said.push(format!("{:?}", fixture.stats().await));
+    said.push(format!("{:?}", fixture.events().await));
     for said in said {
         assert!(!said.contains(SECRET), "{said}");
     }

@@ -1,14 +1,14 @@
 //! How long the core's hot operations take natively, without WebAssembly and its host around them.
 //! `benches/instructions.rs` counts what they do; the host's bench (`clawdb-session bench`) has the whole.
 
-mod scene;
+mod fixture;
 
 use std::hint::black_box;
 
 use clawdb_session::{SessionId, Token};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use scene::{Manager, end_of, filled, request};
+use fixture::{Manager, end_of, filled, request};
 
 /// How many sessions there are.
 const SIZES: [u64; 2] = [1_000, 100_000];

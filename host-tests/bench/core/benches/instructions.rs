@@ -8,7 +8,7 @@
 //! only the compiler and the code change a figure. What is not the operation itself, the sessions
 //! that there are before it above all, is not counted.
 
-mod scene;
+mod fixture;
 
 use clawdb_session::{
     CreateRequest, Error, Grant, Revocation, RevokeFilter, Session, SessionId, Token,
@@ -17,7 +17,7 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 
-use scene::{Manager, PER_AGENT, agent, end_of, filled, request};
+use fixture::{Manager, PER_AGENT, agent, end_of, filled, request};
 
 /// How much more an operation may take than was recorded, in per cent: a compiler of another version
 /// makes other code.

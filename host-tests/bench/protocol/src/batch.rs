@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::contestant::{Failure, Granted, Timed};
+use crate::target::{Failure, Granted, Timed};
 use crate::workload::Session;
 
 /// A call for each item; what they give.

@@ -4,7 +4,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::contestant::Failure;
+use crate::target::Failure;
 use crate::workload::{self, Session};
 
 /// Signs and checks.

@@ -8,23 +8,23 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`workload`] | the sessions that everybody gets, and in which order they are used |
-//! | [`contestant`] | the trait: batches of calls, timed by who makes them |
+//! | [`target`] | the trait: batches of calls, timed by who makes them |
 //! | [`batch`] | how a batch of calls is timed |
-//! | [`round`] | what is done with a contestant so that it is afterwards as it was before |
-//! | [`book`] | what callers know of the sessions that were made: ids and tokens |
-//! | [`protocol`], [`serve`], [`process`] | questions and answers; the side that answers; the side that asks |
+//! | [`harness`] | what is done with a contestant so that it is afterwards as it was before |
+//! | [`client_state`] | what callers know of the sessions that were made: ids and tokens |
+//! | [`message`], [`serve`], [`process`] | questions and answers; the side that answers; the side that asks |
 //! | [`jwt`] | tokens signed with HMAC-SHA256 |
 //! | [`original`] | the original design: a concurrent map and JSON Web Tokens |
-//! | [`resident`] | how much memory this process takes |
+//! | [`memory`] | how much memory this process takes |
 
 pub mod batch;
-pub mod book;
-pub mod contestant;
+pub mod client_state;
+pub mod harness;
 pub mod jwt;
+pub mod memory;
+pub mod message;
 pub mod original;
 pub mod process;
-pub mod protocol;
-pub mod resident;
-pub mod round;
 pub mod serve;
+pub mod target;
 pub mod workload;

@@ -13,8 +13,8 @@ use dashmap::DashMap;
 use uuid::Uuid;
 
 use crate::batch;
-use crate::contestant::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use crate::jwt::Signer;
+use crate::target::{Contestant, Failure, Figure, Granted, Operation, Timed};
 use crate::workload::{LIFETIME, Request, Session, keep_first, now};
 
 /// The session manager.

@@ -8,8 +8,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::contestant::{Figure, Operation};
-use crate::protocol::{Answer, Ask, Filled};
+use crate::message::{Answer, Ask, Filled};
+use crate::target::{Figure, Operation};
 
 /// A contestant's process. It ends when this is dropped.
 pub struct Process {

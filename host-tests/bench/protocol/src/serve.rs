@@ -2,9 +2,9 @@
 
 use std::io::{self, BufRead, Write};
 
-use crate::contestant::{Contestant, Failure};
-use crate::protocol::{Answer, Ask};
-use crate::round::Rounds;
+use crate::harness::Rounds;
+use crate::message::{Answer, Ask};
+use crate::target::{Contestant, Failure};
 
 /// Answers until there are no more questions.
 ///

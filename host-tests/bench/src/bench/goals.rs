@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 use clawdb_session_host::COMPONENT;
 
-use super::contestants::{ANOTHER, CROWD};
 use super::results::{Quantity, Results, short};
 use super::table::digits;
+use super::targets::{ANOTHER, CROWD};
 
 /// A goal and how it went.
 pub struct Goal {

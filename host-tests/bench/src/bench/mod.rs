@@ -4,21 +4,21 @@
 //! over several rounds, so that what else happens on the machine meets them all. What counts are ratios
 //! within a round; the tables have the medians of the rounds.
 
-mod contestants;
-mod extent;
 mod goals;
-mod measuring;
+mod parameters;
 mod plots;
 mod report;
 mod results;
+mod run;
 mod table;
+mod targets;
 
 use std::error::Error;
 use std::io::Write;
 
-pub use extent::BenchArgs;
+pub use parameters::BenchArgs;
 
-use extent::Extent;
+use parameters::Extent;
 
 /// Measures and writes the tables to `out`.
 ///
@@ -33,8 +33,8 @@ pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>>
     {
         return Err("there have to be at least 10 sessions".into());
     }
-    let contestants = contestants::find(&args.peers)?;
-    let results = measuring::run(&extent, &contestants);
+    let contestants = targets::find(&args.peers)?;
+    let results = run::run(&extent, &contestants);
     for note in &results.notes {
         writeln!(out, "{note}")?;
     }

@@ -3,11 +3,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::extent::CALLERS;
+use super::parameters::CALLERS;
 use super::results::{Quantity, Results, short};
 use super::table::digits;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 
 use super::plots;
 use super::results::{Quantity, Results};

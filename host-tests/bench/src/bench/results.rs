@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
-use clawdb_session_bench_protocol::round::median;
+use clawdb_session_bench_protocol::harness::median;
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 
 /// What a value is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 
 use super::results::{Quantity, Results, short};
 

@@ -16,8 +16,8 @@ use clawdb_session_journal_redb::RedbJournal;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 
-mod rate;
 mod request;
+mod throughput;
 
 use request::request;
 
@@ -54,7 +54,7 @@ async fn in_folder(
 ) -> Result<(), Box<dyn Error>> {
     let journal = RedbJournal::open(folder.join("rate")).await?;
     let host = start(&options(engine, 1_000_000)?, &journal).await?;
-    rate::run(out, folder, &host, time).await?;
+    throughput::run(out, folder, &host, time).await?;
     host.shutdown().await;
     writeln!(
         out,

@@ -337,6 +337,7 @@ impl<'a> Read<'a> for GuardMode {
             ("unavailable", Self::Unavailable),
             ("revoked", Self::Revoked),
             ("wrong-handle", Self::WrongHandle),
+            ("short", Self::Short),
             ("trap", Self::Trap),
         ];
         one_of(path, value, &modes)

@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::service::{Setting, TestService, answer, keyed, text, until, worker};
+use crate::service::{ServiceSetup, TestService, answer, keyed, text, until, worker};
 
 #[tokio::test]
 async fn of_two_refreshes_that_overlap_one_is_told_of_the_conflict() {
@@ -135,9 +135,9 @@ impl Guard for Repeating {
 
 #[tokio::test]
 async fn a_guard_that_repeats_itself_is_the_one_that_failed() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(Repeating(guard, OnceCell::new())),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let grant = service.session().await;
@@ -183,9 +183,9 @@ async fn assert_guard_is_unavailable(service: &TestService) {
 
 #[tokio::test]
 async fn a_guard_that_hangs_is_unavailable_after_its_deadline() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         guard_deadline: Some(Duration::from_millis(100)),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     service.guard.set(GuardFunction::Validate, GuardMode::Hold);
@@ -194,9 +194,9 @@ async fn a_guard_that_hangs_is_unavailable_after_its_deadline() {
 
 #[tokio::test]
 async fn a_guard_that_panics_is_unavailable() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(Panicking(guard)),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     assert_guard_is_unavailable(&service).await;
@@ -204,12 +204,12 @@ async fn a_guard_that_panics_is_unavailable() {
 
 #[tokio::test]
 async fn a_revocation_that_the_guard_does_not_confirm_holds_all_the_same() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         serve: |options| ServeOptions {
             housekeeping: Duration::from_hours(1),
             ..options
         },
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let grant = service.session().await;
@@ -250,10 +250,10 @@ async fn an_instance_that_traps_is_a_reason_to_ask_again() {
 async fn a_workspace_that_another_host_has_is_not_served() {
     let journal = MemoryJournal::default();
     let other_host = journal.take_over(TenantId::default()).await.unwrap();
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         journal: Arc::new(journal),
         patience: Duration::from_millis(50),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let refused = service.create(&worker()).await;
@@ -303,9 +303,9 @@ fn damaged() -> JournalError {
 
 #[tokio::test]
 async fn a_damaged_journal_is_for_somebody_to_look_at() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         journal: Arc::new(DamagedJournal),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let refused = service.create(&worker()).await;
@@ -318,12 +318,12 @@ async fn a_damaged_journal_is_for_somebody_to_look_at() {
 
 #[tokio::test]
 async fn a_setting_that_the_component_refuses_is_no_fault_of_the_caller() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         config: Config {
             previous_state_keys: vec![vec![7; 32]; 9],
             ..keyed()
         },
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let refused = service.create(&worker()).await;

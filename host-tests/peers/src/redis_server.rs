@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use clawdb_session_bench_protocol::contestant::Failure;
+use clawdb_session_bench_protocol::target::Failure;
 
 /// A server on a free port of the loopback, without persistence. It ends when this is dropped.
 pub struct Server {

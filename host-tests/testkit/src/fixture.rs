@@ -1,4 +1,4 @@
-//! What a test plays in: an instance of the component with a guard, a clock and a random source
+//! The fixture of tests: an instance of the component with a guard, a clock and a random source
 //! under control.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -30,7 +30,7 @@ pub fn engine() -> &'static SessionEngine {
     ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
 }
 
-pub struct Scene {
+pub struct Fixture {
     pub host: SessionHost,
     pub guard: Arc<ControlledGuard>,
     /// What stands behind `guard`.
@@ -39,7 +39,7 @@ pub struct Scene {
     pub entropy: Arc<ControlledEntropy>,
 }
 
-impl Scene {
+impl Fixture {
     pub async fn new() -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = Arc::new(PlainGuard::default());
@@ -51,10 +51,10 @@ impl Scene {
     /// Another instance, without sessions, over the same guard, clock and random source.
     pub async fn another(&self, config: Config) -> Self {
         let (clock, tokens) = (self.clock.clone(), self.tokens.clone());
-        let scene = Self::over(clock, tokens, self.guard.clone(), self.entropy.clone()).await;
-        let configured = scene.host.configure(config).await;
+        let fixture = Self::over(clock, tokens, self.guard.clone(), self.entropy.clone()).await;
+        let configured = fixture.host.configure(config).await;
         configured.expect("the configuration is accepted");
-        scene
+        fixture
     }
 
     async fn over(
@@ -82,13 +82,13 @@ impl Scene {
     }
 
     pub async fn configured(config: Config) -> Self {
-        let scene = Self::new().await;
-        scene
+        let fixture = Self::new().await;
+        fixture
             .host
             .configure(config)
             .await
             .expect("the configuration is accepted");
-        scene
+        fixture
     }
 
     /// A session of [`AGENT`] that lives for 60 s.
@@ -303,7 +303,7 @@ pub fn invalid_field<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String
 }
 
 /// A change of what the guard answers.
-type Twist = Box<dyn FnOnce(IssuedToken) -> IssuedToken + Send>;
+type TokenChange = Box<dyn FnOnce(IssuedToken) -> IssuedToken + Send>;
 
 /// A guard whose tokens are numbered, that remembers all it was asked, and that can be made to
 /// answer anything.
@@ -315,7 +315,7 @@ struct Plain {
     requests: Vec<IssueRequest>,
     claims: HashMap<String, Claims>,
     revoked: Vec<String>,
-    twists: VecDeque<Twist>,
+    token_changes: VecDeque<TokenChange>,
     unrevocable: HashSet<String>,
     claims_expire: Option<u64>,
 }
@@ -341,9 +341,12 @@ impl PlainGuard {
         self.lock().unrevocable.extend(handles);
     }
 
-    /// The next token is issued like this. Twists queue up.
-    pub fn twist(&self, twist: impl FnOnce(IssuedToken) -> IssuedToken + Send + 'static) {
-        self.lock().twists.push_back(Box::new(twist));
+    /// The next token is issued like this. Changes queue up.
+    pub fn alter_next_token(
+        &self,
+        change: impl FnOnce(IssuedToken) -> IssuedToken + Send + 'static,
+    ) {
+        self.lock().token_changes.push_back(Box::new(change));
     }
 
     /// Every token is said to expire then.
@@ -380,8 +383,8 @@ impl Guard for PlainGuard {
             handle: format!("handle-{number}"),
             expires_at,
         };
-        let issued = match plain.twists.pop_front() {
-            Some(twist) => twist(issued),
+        let issued = match plain.token_changes.pop_front() {
+            Some(change) => change(issued),
             None => issued,
         };
         let claims = Claims {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use clawdb_session_bench_protocol::contestant::{
+use clawdb_session_bench_protocol::target::{
     Contestant, Failure, Figure, Granted, Operation, Timed,
 };
 use clawdb_session_bench_protocol::workload::{Request, keep_first};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::AddAssign;
 
 /// A session that was acknowledged.
-pub struct Entry {
+pub struct AcknowledgedSession {
     pub id: String,
     /// The token that counts. None where that is not known: a refresh was under way when the host was
     /// killed.
@@ -24,7 +24,7 @@ pub enum State {
     MaybeRevoked,
 }
 
-impl Entry {
+impl AcknowledgedSession {
     /// A create was acknowledged.
     pub fn created(id: String, token: String, expires_at: String) -> Self {
         Self {
@@ -69,20 +69,20 @@ impl Entry {
 
 /// How much was done.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Figures {
+pub struct WorkCounts {
     pub created: u64,
     pub refreshed: u64,
     pub revoked: u64,
     pub checked: u64,
 }
 
-impl Figures {
+impl WorkCounts {
     pub fn acknowledged(&self) -> u64 {
         self.created + self.refreshed + self.revoked
     }
 }
 
-impl AddAssign for Figures {
+impl AddAssign for WorkCounts {
     fn add_assign(&mut self, other: Self) {
         self.created += other.created;
         self.refreshed += other.refreshed;
@@ -91,7 +91,7 @@ impl AddAssign for Figures {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for WorkCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use clawdb_session_bench_protocol::contestant::{Figure, Operation};
+use clawdb_session_bench_protocol::message::Filled;
 use clawdb_session_bench_protocol::process::{Process, ProcessError};
-use clawdb_session_bench_protocol::protocol::Filled;
+use clawdb_session_bench_protocol::target::{Figure, Operation};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::contestants::{ANOTHER, CROWD, Contestants, most_sessions};
-use super::extent::{CALLERS, Extent};
+use super::parameters::{CALLERS, Extent};
 use super::results::{Quantity, Results, short};
+use super::targets::{ANOTHER, CROWD, Contestants, most_sessions};
 
 /// How many calls of an operation are timed at most.
 const MOST_CALLS: f64 = 20_000.0;

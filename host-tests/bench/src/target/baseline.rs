@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_bench_protocol::workload::Request;
 use clawdb_session_component::BASELINE;
 use clawdb_session_host::engine_config;

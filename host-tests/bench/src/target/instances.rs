@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Figure, Granted, Timed};
-use clawdb_session_bench_protocol::resident;
-use clawdb_session_bench_protocol::round::median;
+use clawdb_session_bench_protocol::harness::median;
+use clawdb_session_bench_protocol::memory;
+use clawdb_session_bench_protocol::target::{Contestant, Failure, Figure, Granted, Timed};
 use clawdb_session_bench_protocol::workload::{self, Request};
 use clawdb_session_host::{Allocation, COMPONENT, HostOptions, Instance, SessionEngine};
 use futures::future::try_join_all;
@@ -76,7 +76,7 @@ impl Crowd {
         self.runtime.block_on(async {
             let mut instances: Vec<Instance> =
                 Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-            let before = resident::this_process();
+            let before = memory::this_process();
             let begun = Instant::now();
             for _ in 0..count {
                 let instance = Instance::start(&engine, options.clone()).await;
@@ -91,7 +91,7 @@ impl Crowd {
                 });
                 called.await.map_err(Failure::broken)?;
             }
-            let after = resident::this_process();
+            let after = memory::this_process();
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
             let grown = before
                 .zip(after)

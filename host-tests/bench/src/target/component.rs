@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use clawdb_session_bench_protocol::contestant::{
+use clawdb_session_bench_protocol::target::{
     Contestant, Failure, Figure, Granted, Operation, Timed,
 };
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use claw_guard::session::SessionManager;
 use claw_guard::{Guard, GuardConfig};
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;

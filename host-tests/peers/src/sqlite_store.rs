@@ -6,8 +6,8 @@
 //! prepared once.
 
 use clawdb_session_bench_protocol::batch;
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_bench_protocol::jwt::Signer;
+use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, now};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};

@@ -1,18 +1,18 @@
-//! What a test plays on: durable hosts on one journal, with a guard and a clock under control.
+//! The fixture of the tests: durable hosts on one journal, with a guard and a clock under control.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, TenantId};
 use clawdb_session_host::{Config, Grant, HostOptions, SessionError};
-use clawdb_session_testkit::scene::{AGENT, PlainGuard, engine, request};
+use clawdb_session_testkit::fixture::{AGENT, PlainGuard, engine, request};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 
 use crate::journal::TestJournal;
 
 pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
 
-pub struct Stage {
+pub struct DurableFixture {
     pub journal: TestJournal,
     pub guard: Arc<ControlledGuard>,
     /// What stands behind `guard`.
@@ -21,7 +21,7 @@ pub struct Stage {
     pub options: DurableOptions,
 }
 
-impl Stage {
+impl DurableFixture {
     pub fn new() -> Self {
         Self::on(TestJournal::new())
     }

@@ -1,19 +1,19 @@
 //! `contestant`: one of those that `bench` measures, in a process of its own. It answers on standard
 //! input and output.
 
-mod channel;
+mod baseline;
 mod component;
-mod crowd;
-mod floor;
 mod guard;
+mod instances;
+mod session_host;
 
 use std::error::Error;
 use std::io::{stdin, stdout};
 
 use clap::ValueEnum;
-use clawdb_session_bench_protocol::contestant::Contestant;
 use clawdb_session_bench_protocol::original::Original;
 use clawdb_session_bench_protocol::serve::serve;
+use clawdb_session_bench_protocol::target::Contestant;
 
 /// Who.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,9 +37,9 @@ pub enum Name {
 pub fn run(name: Name) -> Result<(), Box<dyn Error>> {
     match name {
         Name::Component => answer(component::Component::start()?),
-        Name::Channel => answer(channel::Channel::start()?),
-        Name::Crowd => answer(crowd::Crowd::start()?),
-        Name::Floor => answer(floor::Floor::start()?),
+        Name::Channel => answer(session_host::Channel::start()?),
+        Name::Crowd => answer(instances::Crowd::start()?),
+        Name::Floor => answer(baseline::Floor::start()?),
         Name::Original => answer(Original::default()),
     }
 }

@@ -6,7 +6,7 @@ use clawdb_session_testkit::nats_server::NatsServer;
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::scene::{change, journal, read_all, stream, taken_over, tenant};
+use crate::fixture::{change, journal, read_all, stream, take_over_and_read, tenant};
 
 /// The records of sessions 0 to n.
 fn sessions(range: std::ops::Range<u64>) -> Vec<Change> {
@@ -40,7 +40,7 @@ async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
         },
     ];
 
-    let (mut first, none) = taken_over(&journal, tenant).await;
+    let (mut first, none) = take_over_and_read(&journal, tenant).await;
     assert!(none.is_empty());
     assert_eq!(first.len(), 0);
     first.append(&changes, 0).await.unwrap();
@@ -50,7 +50,7 @@ async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
         .unwrap();
     first.release().await.unwrap();
 
-    let (second, all) = taken_over(&journal, tenant).await;
+    let (second, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(second.len(), 4);
     assert_eq!(all.len(), 4);
     assert_eq!(all["meta"], change(5, "meta", "{\"now\":5}"));
@@ -129,7 +129,7 @@ async fn whoever_appends_before_they_have_read_all_reads_the_rest_all_the_same()
     }
     writer.release().await.unwrap();
 
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(all.len(), 2_201);
     assert_eq!(all[&newer.key], newer);
 }
@@ -152,8 +152,11 @@ async fn tenants_have_nothing_to_do_with_each_other() {
     }
     a.release().await.unwrap();
     b.release().await.unwrap();
-    assert_eq!(taken_over(&journal, one).await.1["meta"].value, "a");
-    assert_eq!(taken_over(&journal, other).await.1["meta"].value, "b");
+    assert_eq!(take_over_and_read(&journal, one).await.1["meta"].value, "a");
+    assert_eq!(
+        take_over_and_read(&journal, other).await.1["meta"].value,
+        "b"
+    );
 }
 
 #[cfg_attr(
@@ -172,7 +175,7 @@ async fn to_append_the_same_again_changes_nothing() {
     }
     writer.append(&[], 0).await.unwrap();
     writer.release().await.unwrap();
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert!(all.into_values().eq(changes));
 }
 
@@ -209,7 +212,7 @@ async fn records_that_have_expired_are_deleted_and_others_are_not() {
     assert_eq!(count(&server, tenant).await, 5 + 1);
     writer.release().await.unwrap();
 
-    let (_, all) = taken_over(&journal, tenant).await;
+    let (_, all) = take_over_and_read(&journal, tenant).await;
     assert_eq!(all.len(), 6);
 }
 
@@ -238,7 +241,7 @@ async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
     );
     writer.release().await.unwrap();
 
-    let (mut writer, all) = taken_over(&journal, tenant).await;
+    let (mut writer, all) = take_over_and_read(&journal, tenant).await;
     assert!(all.keys().eq(["meta"]));
     for _ in 0..10 {
         writer.renew().await.unwrap();

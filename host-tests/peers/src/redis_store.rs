@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_bench_protocol::batch;
-use clawdb_session_bench_protocol::contestant::{
+use clawdb_session_bench_protocol::jwt::Signer;
+use clawdb_session_bench_protocol::target::{
     Contestant, Failure, Figure, Granted, Operation, Timed,
 };
-use clawdb_session_bench_protocol::jwt::Signer;
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, keep_first, now};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Connection, Pipeline, RedisError, RedisResult, cmd, pipe};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use crate::server::Server;
+use crate::redis_server::Server;
 
 /// A server and a connection to it.
 pub struct Redis {

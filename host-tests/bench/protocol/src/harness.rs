@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::book::Book;
-use crate::contestant::{Contestant, Failure, Figure, Granted, Operation};
-use crate::protocol::Filled;
-use crate::resident;
+use crate::client_state::Book;
+use crate::memory;
+use crate::message::Filled;
+use crate::target::{Contestant, Failure, Figure, Granted, Operation};
 use crate::workload::{self, Picks, SESSIONS_OF_AN_AGENT};
 
 /// How many batches there are, or more.
@@ -39,7 +39,7 @@ impl<C: Contestant> Rounds<C> {
             book: Book::default(),
             picks: Picks::default(),
             passing: FIRST_PASSING,
-            at_first: resident::this_process().unwrap_or(0),
+            at_first: memory::this_process().unwrap_or(0),
         }
     }
 
@@ -109,7 +109,7 @@ impl<C: Contestant> Rounds<C> {
             return Ok(own);
         }
         let book = u64::try_from(self.book.bytes()).unwrap_or(u64::MAX);
-        let memory = resident::this_process().map(|now| {
+        let memory = memory::this_process().map(|now| {
             let grown = now.saturating_sub(self.at_first).saturating_sub(book);
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
             let grown = grown as f64;

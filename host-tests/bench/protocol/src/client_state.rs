@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::contestant::{Failure, Granted};
+use crate::target::{Failure, Granted};
 use crate::workload;
 
 /// Ids and tokens by the sessions' numbers; tokens in one block, each in a place of the same size.

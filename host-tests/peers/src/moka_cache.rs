@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use clawdb_session_bench_protocol::batch;
-use clawdb_session_bench_protocol::contestant::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, TOKEN_LENGTH, now};
 use moka::sync::Cache;
 use uuid::Uuid;

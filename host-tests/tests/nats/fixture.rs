@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// How long a test waits for what has to come.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Options with a lease that a test can wait for.
 pub fn options(url: impl Into<String>) -> NatsOptions {
@@ -74,7 +74,7 @@ pub async fn read_all(writer: &mut dyn Writer) -> Result<BTreeMap<String, Change
 }
 
 /// What a journal tells whoever takes over.
-pub async fn taken_over(
+pub async fn take_over_and_read(
     journal: &NatsJournal,
     tenant: TenantId,
 ) -> (Box<dyn Writer>, BTreeMap<String, Change>) {
@@ -84,8 +84,8 @@ pub async fn taken_over(
 }
 
 /// Appends until it is done; gives how often the journal was not available.
-pub async fn append_at_last(writer: &mut dyn Writer, changes: &[Change]) -> u32 {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn append_with_retries(writer: &mut dyn Writer, changes: &[Change]) -> u32 {
+    let deadline = Instant::now() + DEADLINE;
     let mut unavailable = 0;
     loop {
         match writer.append(changes, 0).await {
@@ -101,10 +101,10 @@ pub async fn append_at_last(writer: &mut dyn Writer, changes: &[Change]) -> u32 
 }
 
 /// Waits until something is so.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
     while !is_so().await {
-        assert!(Instant::now() < deadline, "{what}: not in {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not in {DEADLINE:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
