@@ -97,9 +97,10 @@ impl Guard for HostGuard {
     }
 
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
-        let handles = handles.iter().map(ToString::to_string).collect();
-        let results = wit_guard::revoke_tokens(handles).await.into_iter();
-        results.map(|result| Ok(result?)).collect()
+        let handles = handles.iter().map(|handle| String::from(&**handle));
+        let results = wit_guard::revoke_tokens(handles.collect()).await;
+        let results = results.into_iter();
+        results.map(|result| result.map_err(Into::into)).collect()
     }
 }
 
@@ -587,11 +588,16 @@ impl From<Error> for sessions::Error {
             Error::AlreadyConfigured => Self::AlreadyConfigured,
             Error::AlreadyStarted => Self::AlreadyStarted,
             Error::NoStateKey => Self::NoStateKey,
-            Error::RefusedRecord(reason) => Self::RefusedRecord(reason),
+            Error::RefusedRecord(refused) => Self::RefusedRecord(sessions::RefusedRecord {
+                key: refused.key,
+                reason: refused.reason,
+            }),
             Error::Collision(duplicate) => Self::Collision(match duplicate {
                 Duplicate::SessionId => sessions::Duplicate::SessionId,
                 Duplicate::Token => sessions::Duplicate::Token,
                 Duplicate::Handle => sessions::Duplicate::Handle,
+                Duplicate::AgentId => sessions::Duplicate::AgentId,
+                Duplicate::Role => sessions::Duplicate::Role,
             }),
             Error::EntropyUnavailable => Self::EntropyUnavailable,
             Error::ClockBehind(lag) => Self::ClockBehind(lag),

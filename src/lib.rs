@@ -97,7 +97,7 @@ mod component;
 mod native_tests;
 
 pub use domain::config::{Config, Overflow};
-pub use domain::error::{Duplicate, Error, GuardError, InvalidArgument, Limit};
+pub use domain::error::{Duplicate, Error, GuardError, InvalidArgument, Limit, RefusedRecord};
 pub use domain::event::{Denial, EndReason, Event, EventKind, EventPage, Run};
 pub use domain::id::{AgentId, SessionId, WorkspaceId};
 pub use domain::scope::{Scope, Scopes};

@@ -332,7 +332,6 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         now: Timestamp,
     ) -> Result<Used, Error> {
         let judged = self.judge(expected, verdict, now);
-        let judged = judged.and_then(|()| self.check_end(expected));
         let mut store = self.store.borrow_mut();
         match judged {
             Ok(()) => store.take_use(expected, scope, now),
@@ -344,6 +343,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// What the guard's word about the token of a session comes to (R9). The session is live and the
     /// token its current one if that is a yes; [`Error::Conflict`] if it is that no more.
     fn judge(
+        &self,
+        expected: SessionVersion,
+        verdict: Option<GuardVerdict>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.check_verdict(expected, verdict, now)?;
+        self.check_end(expected)
+    }
+
+    fn check_verdict(
         &self,
         expected: SessionVersion,
         verdict: Option<GuardVerdict>,
@@ -400,7 +409,6 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 let verdict = self.ask(token, now).await;
                 let now = self.clock.now();
                 self.judge(expected, Some(verdict), now)?;
-                self.check_end(expected)?;
                 (Renewal::Rotation, now)
             }
             Some(ReplayVerdict::WithinGrace) => {
@@ -540,11 +548,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// expired.
     pub async fn revoke_by_token(&self, token: Token) -> Result<Revocation, Error> {
         let now = self.begin();
-        let current = self.find_current(&token, now);
-        let id = current.and_then(|current| Ok(self.store.borrow().session(current)?.id));
-        // Whoever presents a token that is no longer current learns no more of its session.
-        let id = id.map_err(|_| Error::InvalidToken)?;
-        self.revoke_at(id, now).await
+        let current = self.find_current(&token, now).ok();
+        let id = current.and_then(|current| self.store.borrow().id_of(current));
+        // The bearer of a token that is not current learns no more of its session.
+        self.revoke_at(id.ok_or(Error::InvalidToken)?, now).await
     }
 
     async fn revoke_at(&self, id: SessionId, now: Timestamp) -> Result<Revocation, Error> {
@@ -554,12 +561,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .revoke(id, EndReason::Revoked, now)?;
         let descendants = ended.live.saturating_sub(1);
         let has_own = ended.own.is_some();
-        let outcomes = self.revoke_with_guard(ended.revocations().collect()).await;
+        let asked = self.revoke_with_guard(ended.revocations().collect()).await;
         // The session's own token comes first, unless it has expired by itself.
-        let own = outcomes.into_iter().next().filter(|_| has_own);
+        let own_error = asked.first_error.filter(|_| has_own);
         Ok(Revocation {
             session_id: id,
-            guard: own.map_or(Ok(()), |outcome| outcome.map(drop)),
+            guard: own_error.map_or(Ok(()), Err),
             descendants,
         })
     }
@@ -629,10 +636,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 .count();
             (expired, store.next_revocations(MAX_REVOCATIONS))
         };
-        let outcomes = self.revoke_with_guard(batch).await;
-        let confirmed = outcomes.iter().filter(|it| matches!(it, Ok(true))).count();
+        let asked = self.revoke_with_guard(batch).await;
         FlushReport {
-            settled: expired.saturating_add(confirmed),
+            settled: expired.saturating_add(asked.settled),
             pending: self.store.borrow().pending(),
         }
     }

@@ -1,8 +1,13 @@
 //! What can go wrong, as values. Nothing in the core panics (R3).
 
+use std::fmt;
+
+use crate::ports::entropy::EntropyUnavailable;
+
 /// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its
 /// text says so, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
@@ -30,9 +35,9 @@ pub enum Error {
     AlreadyStarted,
     /// `changes` or `restore` without a `state-key`.
     NoStateKey,
-    /// A record was not accepted: which one, and why (R24). Nothing of its part was.
-    RefusedRecord(String),
-    /// A bad random source or a bad guard repeated what has to be unique (R16).
+    /// A record was not accepted, and nothing of its part was (R24).
+    RefusedRecord(RefusedRecord),
+    /// A bad random source, a bad guard or a hash repeated what has to be unique (R16).
     Collision(Duplicate),
     /// The host gave no random bytes.
     EntropyUnavailable,
@@ -52,8 +57,18 @@ pub struct InvalidArgument {
     pub reason: String,
 }
 
+/// A record that was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRecord {
+    /// Its key, as far as it can be one.
+    pub key: String,
+    /// What is wrong with it, for people.
+    pub reason: String,
+}
+
 /// A bound that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Limit {
     /// `max-sessions`.
     Sessions,
@@ -75,6 +90,7 @@ pub enum Limit {
 
 /// Something that has to be unique and was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Duplicate {
     /// The random source repeated a session id.
     SessionId,
@@ -82,10 +98,15 @@ pub enum Duplicate {
     Token,
     /// The guard returned a handle that is in use.
     Handle,
+    /// The agent's id has the same hash as that of another agent.
+    AgentId,
+    /// The role has the same hash as another role.
+    Role,
 }
 
 /// Why the guard did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GuardError {
     /// Not a token, or not a handle, of this guard.
     InvalidToken,
@@ -109,8 +130,134 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidArgument(argument) => argument.fmt(f),
+            Self::InvalidToken => f.write_str("the token is invalid"),
+            Self::SessionNotFound => f.write_str("no live session has this id"),
+            Self::SessionExpired => f.write_str("the session has expired"),
+            Self::SessionRevoked => f.write_str("the session was revoked in the meantime"),
+            Self::Conflict => f.write_str("another refresh or rotation of the session won"),
+            Self::LimitReached(limit) => write!(f, "a limit is reached: {limit}"),
+            Self::ScopeDenied(scope) => write!(f, "the session lacks the scope {scope}"),
+            Self::Guard(error) => write!(f, "the guard: {error}"),
+            Self::AlreadyConfigured => f.write_str("the instance is configured already"),
+            Self::AlreadyStarted => f.write_str("an operation on sessions came before"),
+            Self::NoStateKey => f.write_str("no state-key is configured"),
+            Self::RefusedRecord(refused) => refused.fmt(f),
+            Self::Collision(duplicate) => duplicate.fmt(f),
+            Self::EntropyUnavailable => EntropyUnavailable.fmt(f),
+            Self::ClockBehind(lag) => {
+                write!(f, "the host's clock is {lag} ms before the time inside")
+            }
+            Self::ClockNotBehind => f.write_str("the host's clock is not behind"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Guard(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for InvalidArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidArgument {}
+
+impl fmt::Display for RefusedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the record {} is refused: {}", self.key, self.reason)
+    }
+}
+
+impl std::error::Error for RefusedRecord {}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sessions => "max-sessions",
+            Self::SessionsPerAgent => "max-sessions-per-agent",
+            Self::StateBytes => "max-state-bytes",
+            Self::SessionsPerRoot => "max-sessions-per-root",
+            Self::Depth => "max-depth",
+            Self::Uses => "max-uses",
+            Self::Subscribers => "subscribers",
+            Self::UnconfirmedRevocations => "unconfirmed-revocations",
+        })
+    }
+}
+
+impl fmt::Display for Duplicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SessionId => "the random source repeated a session id",
+            Self::Token => "the guard returned the token of another session",
+            Self::Handle => "the guard returned a handle that is in use",
+            Self::AgentId => "the agent's id has the hash of another agent's",
+            Self::Role => "the role has the hash of another role",
+        })
+    }
+}
+
+impl fmt::Display for GuardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidToken => f.write_str("the token is invalid"),
+            Self::Expired => f.write_str("the token has expired"),
+            Self::Revoked => f.write_str("the token was revoked"),
+            Self::Denied(reason) => write!(f, "denied: {reason}"),
+            Self::Unavailable(reason) => write!(f, "unavailable: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for GuardError {}
+
 impl From<GuardError> for Error {
     fn from(error: GuardError) -> Self {
         Self::Guard(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn errors_say_what_they_are_about_and_keep_their_source() {
+        let guard = GuardError::Denied("no such agent".into());
+        let error = Error::from(guard.clone());
+        assert_eq!(error.to_string(), "the guard: denied: no such agent");
+        assert_eq!(
+            error.source().map(ToString::to_string),
+            Some(guard.to_string())
+        );
+        let refused = Error::RefusedRecord(RefusedRecord {
+            key: "meta".into(),
+            reason: "says no time".into(),
+        });
+        assert_eq!(
+            refused.to_string(),
+            "the record meta is refused: says no time"
+        );
+        assert_eq!(
+            Error::invalid("role", "must have 1 to 64 bytes").to_string(),
+            "role: must have 1 to 64 bytes"
+        );
+        assert_eq!(
+            Error::LimitReached(Limit::Depth).to_string(),
+            "a limit is reached: max-depth"
+        );
     }
 }

@@ -9,6 +9,7 @@ use crate::ports::entropy::{Entropy, EntropyUnavailable};
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EndReason {
     /// `sessions.revoke`.
     Revoked,
@@ -47,6 +48,7 @@ impl EndReason {
 
 /// Why an attempt with a live session was refused (R32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Denial {
     /// The token was superseded.
     Superseded,
@@ -62,6 +64,7 @@ pub enum Denial {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EventKind {
     /// The session was made.
     Created,

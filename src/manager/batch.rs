@@ -1,7 +1,7 @@
 //! Many tokens in one call.
 //!
 //! What a call costs by itself is paid once: one reading of the clock and one look at each session
-//! before the guard is asked, and the same after its last answer.
+//! before the guard is asked, one call of the guard, and the same after its answer.
 
 use super::in_flight::InFlight;
 use super::{GuardVerdict, SessionManager};
@@ -13,24 +13,26 @@ use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::plan::SessionVersion;
+use crate::store::revocations::PendingKey;
 
 /// How many tokens one call takes at most: their number is what the call keeps others waiting by
 /// (R20), and the guard is asked about all of them in one call.
 const MAX_TOKENS: usize = MAX_BATCH;
 
-/// A token that the guard may have to be asked about.
-struct Question<'a> {
-    /// Until it is asked.
+/// A token that was found, until it is used.
+struct FoundToken<'a> {
+    /// Until the guard is asked about it.
     token: Option<Token>,
     expected: SessionVersion,
-    /// None where it need not be asked.
+    /// None where the guard need not be asked.
     verdict: Option<GuardVerdict>,
-    /// Until its word has been judged.
-    _watch: InFlight<'a>,
+    _in_flight: InFlight<'a>,
 }
 
+type Found<'a> = Vec<Result<FoundToken<'a>, Error>>;
+
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Tells whose sessions tokens stand for. A token that was refused already keeps its error.
+    /// Returns the sessions that tokens stand for. A token that was refused already keeps its error.
     ///
     /// Uses are taken when the guard has answered for all tokens: in one step, in their order (R29).
     ///
@@ -41,64 +43,85 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         tokens: Vec<Result<Token, Error>>,
     ) -> Result<Vec<Result<Session, Error>>, Error> {
         if tokens.len() > MAX_TOKENS {
-            let reason = format!("must be at most {MAX_TOKENS}");
-            return Err(Error::invalid("tokens", reason));
+            return Err(Error::invalid("tokens", "must be at most 256"));
         }
         let mut now = self.begin();
-        let mut questions = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            questions.push(token.and_then(|token| self.question(token, now)));
-        }
-        // A yes that was remembered may be forgotten while others are waited for. What has been asked
-        // about is not asked about again, so this comes to an end.
+        let mut found = self.find_each(tokens, now);
+        // Cached validations may be dropped while the guard is asked about other tokens. It is asked
+        // about each token once at most, so this comes to an end.
         loop {
-            let unasked = questions.iter_mut().flatten();
-            let unasked =
-                unasked.filter(|it| it.token.is_some() && self.must_ask(it.expected, now));
-            let unasked: Vec<_> = unasked.collect();
-            if unasked.is_empty() {
+            let (asked, tokens) = self.to_validate(&mut found, now);
+            if asked.is_empty() {
                 break;
             }
-            self.ask_each(unasked, now).await;
+            let results = self.guard.validate_tokens(tokens).await;
+            for (at, answer) in asked.iter().zip(one_for_each(asked.len(), results)) {
+                if let Some(Ok(found)) = found.get_mut(*at) {
+                    found.verdict = Some(GuardVerdict {
+                        asked_at: now,
+                        answer,
+                    });
+                }
+            }
             now = self.clock.now();
         }
-
-        let mut sessions = Vec::with_capacity(questions.len());
-        let mut exhausted = Vec::new();
-        for question in questions {
-            sessions.push(question.and_then(|mut question| {
-                let Question {
-                    expected, verdict, ..
-                } = &mut question;
-                let used = self.use_if_good(*expected, verdict.take(), None, now)?;
-                exhausted.extend(used.exhausted);
-                Ok(used.session)
-            }));
-        }
+        let (sessions, exhausted) = self.use_each(found, now);
         // The uses were taken, whatever happens from here on.
         self.revoke_with_guard(exhausted).await;
         Ok(sessions)
     }
 
-    fn question(&self, token: Token, now: Timestamp) -> Result<Question<'_>, Error> {
-        let expected = self.find_current(&token, now)?;
-        self.check_end(expected)?;
-        Ok(Question {
-            token: Some(token),
-            expected,
-            verdict: None,
-            _watch: InFlight::new(&self.store, expected),
-        })
+    fn find_each(&self, tokens: Vec<Result<Token, Error>>, now: Timestamp) -> Found<'_> {
+        let find = |token| {
+            let expected = self.find_current(&token, now)?;
+            self.check_end(expected)?;
+            Ok(FoundToken {
+                token: Some(token),
+                expected,
+                verdict: None,
+                _in_flight: InFlight::new(&self.store, expected),
+            })
+        };
+        let tokens = tokens.into_iter();
+        tokens.map(|token| token.and_then(find)).collect()
     }
 
-    /// Asks the guard about tokens, in one call.
-    async fn ask_each(&self, mut questions: Vec<&mut Question<'_>>, asked_at: Timestamp) {
-        let tokens = questions.iter_mut().filter_map(|it| it.token.take());
-        let tokens: Vec<Token> = tokens.collect();
-        let asked = tokens.len();
-        let answers = one_for_each(asked, self.guard.validate_tokens(tokens).await);
-        for (question, answer) in questions.into_iter().zip(answers) {
-            question.verdict = Some(GuardVerdict { asked_at, answer });
+    /// Takes the tokens that the guard has to be asked about now, and tells where they were.
+    fn to_validate(&self, found: &mut Found<'_>, now: Timestamp) -> (Vec<usize>, Vec<Token>) {
+        let (mut asked, mut tokens) = (Vec::new(), Vec::new());
+        for (at, found) in found.iter_mut().enumerate() {
+            if let Ok(found) = found
+                && found.token.is_some()
+                && self.must_ask(found.expected, now)
+            {
+                asked.push(at);
+                tokens.extend(found.token.take());
+            }
         }
+        (asked, tokens)
+    }
+
+    /// Uses the sessions in the order of the tokens. Returns also the revocations of those that this
+    /// was the last use of.
+    fn use_each(
+        &self,
+        found: Found<'_>,
+        now: Timestamp,
+    ) -> (Vec<Result<Session, Error>>, Vec<PendingKey>) {
+        let mut exhausted = Vec::new();
+        let used = found.into_iter().map(|found| {
+            // In flight until its use is taken.
+            let FoundToken {
+                expected,
+                verdict,
+                _in_flight,
+                ..
+            } = found?;
+            let used = self.use_if_good(expected, verdict, None, now)?;
+            exhausted.extend(used.exhausted);
+            Ok(used.session)
+        });
+        let used = used.collect();
+        (used, exhausted)
     }
 }

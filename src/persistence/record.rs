@@ -29,7 +29,7 @@
 use std::rc::Rc;
 
 use crate::domain::epoch::Epoch;
-use crate::domain::error::Error;
+use crate::domain::error::{Error, RefusedRecord};
 use crate::domain::event::Run;
 use crate::domain::id::SessionId;
 use crate::domain::session::{RevokeFilter, Session};
@@ -195,5 +195,8 @@ pub fn refused(key: &str, why: &str) -> Error {
         .filter(char::is_ascii_graphic)
         .take(64)
         .collect();
-    Error::RefusedRecord(format!("{key}: {why}"))
+    Error::RefusedRecord(RefusedRecord {
+        key,
+        reason: why.into(),
+    })
 }

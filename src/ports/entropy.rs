@@ -1,8 +1,18 @@
 //! Randomness: for session ids, for the key of the fingerprints and for the seed of the tables.
 
+use std::fmt;
+
 /// The host gave no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyUnavailable;
+
+impl fmt::Display for EntropyUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host gave no random bytes")
+    }
+}
+
+impl std::error::Error for EntropyUnavailable {}
 
 /// The port: a source of random bytes fit for keys.
 pub trait Entropy {

@@ -91,15 +91,20 @@ pub struct Claims {
 /// result belongs to which item, and each item gets `unavailable`.
 pub(crate) fn one_for_each<T>(
     items: usize,
-    results: Vec<Result<T, GuardError>>,
+    mut results: Vec<Result<T, GuardError>>,
 ) -> Vec<Result<T, GuardError>> {
-    if results.len() == items {
-        return results;
+    if results.len() != items {
+        let error = wrong_number(items, results.len());
+        results.clear();
+        results.resize_with(items, || Err(error.clone()));
     }
-    let given = results.len();
-    let reason = format!("the guard gave {given} results for {items} items");
-    let unavailable = || Err(GuardError::Unavailable(reason.clone()));
-    std::iter::repeat_with(unavailable).take(items).collect()
+    results
+}
+
+fn wrong_number(items: usize, results: usize) -> GuardError {
+    GuardError::Unavailable(format!(
+        "the guard gave {results} results for {items} items"
+    ))
 }
 
 /// How long a handle can be, in bytes.

@@ -87,6 +87,13 @@ impl Store {
         self.expected(expected).map(|entry| entry.session.clone())
     }
 
+    /// Returns the id of a session that was found, unless it has ended since.
+    #[must_use]
+    pub fn id_of(&self, expected: SessionVersion) -> Option<SessionId> {
+        let entry = self.sessions.expected(expected);
+        entry.map(|entry| entry.session.id)
+    }
+
     /// Begins the idle time of a session that was found anew (R28).
     pub fn touch(&mut self, expected: SessionVersion, now: Timestamp) {
         if let Some(entry) = self.sessions.expected_mut(expected) {

@@ -72,12 +72,12 @@ impl Store {
         parent: Option<SessionVersion>,
         now: Timestamp,
     ) -> Result<Reservation, Error> {
-        if self.sessions.has_id(id)
-            || self.tombstone(id).is_some()
-            || !self.sessions.can_index(&agent_id, &attributes.role)
-        {
+        if self.sessions.has_id(id) || self.tombstone(id).is_some() {
             return Err(Error::Collision(Duplicate::SessionId));
         }
+        self.sessions
+            .check_index(&agent_id, &attributes.role)
+            .map_err(Error::Collision)?;
         let size = reservation_size(attributes);
         self.make_room_for_agent(agent_id, parent, now)?;
         self.make_room(size, now)?;

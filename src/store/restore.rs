@@ -79,7 +79,7 @@ impl Store {
             RecordBody::Session(it) => {
                 let session = &it.session;
                 let role = &session.attributes.role;
-                if !self.sessions.can_index(&session.agent_id, role) {
+                if self.sessions.check_index(&session.agent_id, role).is_err() {
                     // Once in some 2^64 pairs; another instance draws another seed.
                     let why = "agent or role has the same hash as another in this instance";
                     return Err(refused(&change.key, why));

@@ -149,6 +149,12 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
             self.by_key.remove(self.seed.hash_one(&bucket.key));
         }
     }
+
+    /// Gives a key the hash of another bucket's key.
+    #[cfg(test)]
+    pub fn collide(&mut self, key: &K, with: S) {
+        self.by_key.insert(self.seed.hash_one(key), with);
+    }
 }
 
 #[cfg(test)]

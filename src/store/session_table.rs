@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use crate::collections::slab::Slab;
 use crate::collections::table::{Seed, Table};
 use crate::domain::epoch::Epoch;
+use crate::domain::error::Duplicate;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::session::{RevokeFilter, Role};
 use crate::domain::timestamp::Timestamp;
@@ -194,11 +195,19 @@ impl SessionTable {
         self.by_id.contains(id.key())
     }
 
-    /// Returns whether the indexes can hold a session of this agent and role; see
+    /// Checks that the indexes can hold a session of this agent and role; see
     /// `SessionIndex::can_reserve`.
-    #[must_use]
-    pub fn can_index(&self, agent: &AgentId, role: &Role) -> bool {
-        self.agents.can_reserve(agent) && self.roles.can_reserve(role)
+    ///
+    /// # Errors
+    /// The one whose hash another one has.
+    pub fn check_index(&self, agent: &AgentId, role: &Role) -> Result<(), Duplicate> {
+        if !self.agents.can_reserve(agent) {
+            return Err(Duplicate::AgentId);
+        }
+        if !self.roles.can_reserve(role) {
+            return Err(Duplicate::Role);
+        }
+        Ok(())
     }
 
     /// Reserves an id, and counts a create in flight with its agent and its role.
@@ -397,5 +406,22 @@ mod tests {
         sessions.remove(slot).unwrap();
         assert_eq!(add(&mut sessions, 2, None, 100), slot);
         assert!(sessions.expected(before).is_none());
+    }
+    #[test]
+    fn r16_an_agent_or_a_role_with_the_hash_of_another_is_named() {
+        let mut sessions = SessionTable::default();
+        let (first, worker) = (agent(), role());
+        let (agent_slot, role_slot) = sessions.reserve_buckets(&first, &worker);
+        let other = AgentId::parse("agent", "0a9e0000-0000-4000-8000-000000000002").unwrap();
+        let admin = Role::parse("admin".into()).unwrap();
+        assert_eq!(sessions.check_index(&other, &admin), Ok(()));
+        sessions.agents.collide(&other, agent_slot);
+        sessions.roles.collide(&admin, role_slot);
+        assert_eq!(
+            sessions.check_index(&other, &worker),
+            Err(Duplicate::AgentId)
+        );
+        assert_eq!(sessions.check_index(&first, &admin), Err(Duplicate::Role));
+        assert_eq!(sessions.check_index(&first, &worker), Ok(()));
     }
 }

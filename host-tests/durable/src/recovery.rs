@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clawdb_session_host::names::describe;
-use clawdb_session_host::{CallError, SessionEngine, SessionError};
+use clawdb_session_host::{CallError, RefusedRecord, SessionEngine, SessionError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -158,9 +158,10 @@ impl Recovery {
 /// What it means that the component does not take a record that a key opens.
 fn refusal_error(error: CallError) -> DurableError {
     match error {
-        CallError::Session(SessionError::RefusedRecord(reason)) => DurableError::Journal(
-            JournalError::Damaged(format!("the component refuses a record: {reason}")),
-        ),
+        CallError::Session(SessionError::RefusedRecord(RefusedRecord { key, reason })) => {
+            let reason = format!("the component refuses a record: {key}: {reason}");
+            DurableError::Journal(JournalError::Damaged(reason))
+        }
         CallError::Session(error) => DurableError::Journal(JournalError::Misconfigured(format!(
             "the component does not take what is in it: {}",
             describe(&error)

@@ -245,7 +245,9 @@ impl ToJson for Error {
             Self::AlreadyConfigured => json!({ "kind": "already-configured" }),
             Self::AlreadyStarted => json!({ "kind": "already-started" }),
             Self::NoStateKey => json!({ "kind": "no-state-key" }),
-            Self::RefusedRecord(reason) => json!({ "kind": "refused-record", "reason": reason }),
+            Self::RefusedRecord(refused) => {
+                json!({ "kind": "refused-record", "key": refused.key, "reason": refused.reason })
+            }
             Self::Collision(duplicate) => {
                 json!({ "kind": "collision", "which": duplicate_name(*duplicate) })
             }

@@ -56,8 +56,8 @@ pub use bindings::exports::clawdb::session::events::{
 pub use bindings::exports::clawdb::session::persistence::{Change, ChangePage};
 pub use bindings::exports::clawdb::session::sessions::Guest as SessionsInterface;
 pub use bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Duplicate, FlushReport, InvalidArgument, Limit, Page, Revocation, RevokeFilter,
-    Session, SessionPage,
+    CreateRequest, Duplicate, FlushReport, InvalidArgument, Limit, Page, RefusedRecord, Revocation,
+    RevokeFilter, Session, SessionPage,
 };
 pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
 pub use clawdb_session_component::COMPONENT;

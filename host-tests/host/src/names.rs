@@ -63,6 +63,8 @@ pub fn duplicate_name(duplicate: Duplicate) -> &'static str {
         Duplicate::SessionId => "session-id",
         Duplicate::Token => "token",
         Duplicate::Handle => "handle",
+        Duplicate::AgentId => "agent-id",
+        Duplicate::Role => "role",
     }
 }
 
@@ -84,7 +86,9 @@ pub fn describe(error: &Error) -> String {
         Error::AlreadyConfigured => "already-configured".into(),
         Error::AlreadyStarted => "already-started".into(),
         Error::NoStateKey => "no-state-key".into(),
-        Error::RefusedRecord(reason) => format!("refused-record: {reason}"),
+        Error::RefusedRecord(refused) => {
+            format!("refused-record: {}: {}", refused.key, refused.reason)
+        }
         Error::Collision(duplicate) => format!("collision: {}", duplicate_name(*duplicate)),
         Error::EntropyUnavailable => "entropy-unavailable".into(),
         Error::ClockBehind(lag) => format!("clock-behind: {lag}"),

@@ -346,7 +346,9 @@ impl ApiError {
             | SessionError::AlreadyStarted
             | SessionError::NoStateKey
             | SessionError::RefusedRecord(_)
-            | SessionError::Collision(Duplicate::SessionId)
+            | SessionError::Collision(
+                Duplicate::SessionId | Duplicate::AgentId | Duplicate::Role,
+            )
             | SessionError::EntropyUnavailable) => Self::internal(describe(&error)),
         }
     }

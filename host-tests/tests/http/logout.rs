@@ -13,18 +13,18 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::service::{
-    Answer, NOBODY, OTHER_AGENT, Setting, TestService, answer, members, text, until, worker,
+    NOBODY, OTHER_AGENT, Reply, ServiceSetup, TestService, answer, members, text, until, worker,
 };
 
 const HEADER: &str = "X-Workspace-Id";
 const WORKSPACE: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 
-async fn log_out(service: &TestService, token: &Value) -> Answer {
+async fn log_out(service: &TestService, token: &Value) -> Reply {
     let request = service.request(Method::DELETE, "/v1/sessions/me");
     answer(request.bearer_auth(text(token))).await
 }
 
-async fn log_out_in(service: &TestService, workspace: &str, token: &Value) -> Answer {
+async fn log_out_in(service: &TestService, workspace: &str, token: &Value) -> Reply {
     let request = service.request(Method::DELETE, "/v1/sessions/me");
     let request = request.header(HEADER, workspace);
     answer(request.bearer_auth(text(token))).await
@@ -37,21 +37,21 @@ async fn create_in_workspace(service: &TestService) -> Value {
     created.body
 }
 
-async fn me_in_workspace(service: &TestService, token: &Value) -> Answer {
+async fn me_in_workspace(service: &TestService, token: &Value) -> Reply {
     let request = service.request(Method::GET, "/v1/sessions/me");
     let request = request.header(HEADER, WORKSPACE.to_string());
     answer(request.bearer_auth(text(token))).await
 }
 
 /// What an agent is told of every token that ends nothing.
-fn assert_ends_nothing(refused: &Answer) {
+fn assert_ends_nothing(refused: &Reply) {
     let message = refused.assert_refused(401, "invalid_token");
     assert_eq!(message, "the token is not, or no longer, good");
     let challenge = refused.header("www-authenticate");
     assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
 }
 
-fn assert_logged_out(done: &Answer, guard_confirmed: bool) {
+fn assert_logged_out(done: &Reply, guard_confirmed: bool) {
     assert_eq!(
         (done.status.as_u16(), &done.body["guard_confirmed"]),
         (200, &json!(guard_confirmed)),
@@ -60,9 +60,9 @@ fn assert_logged_out(done: &Answer, guard_confirmed: bool) {
 }
 
 async fn service_on(journal: Arc<dyn Journal>) -> TestService {
-    TestService::with(Setting {
+    TestService::with(ServiceSetup {
         journal,
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await
 }
@@ -125,9 +125,9 @@ async fn r35_a_logout_works_while_the_guard_is_down_and_is_confirmed_later() {
 
 #[tokio::test]
 async fn r35_a_guard_that_hangs_delays_a_logout_until_its_deadline() {
-    let service = TestService::with(Setting {
+    let service = TestService::with(ServiceSetup {
         guard_deadline: Some(Duration::from_millis(50)),
-        ..Setting::default()
+        ..ServiceSetup::default()
     })
     .await;
     let grant = service.session().await;
