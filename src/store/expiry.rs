@@ -143,7 +143,7 @@ mod tests {
     use crate::store::fixtures::{add, at, lifetimes};
 
     /// Sessions that expire at 1,000 and, unused, end at 50, 51, ... by their idle time.
-    fn scene(count: u8) -> (SessionTable, Expiry, Lifetimes, Vec<SessionSlot>) {
+    fn fixture(count: u8) -> (SessionTable, Expiry, Lifetimes, Vec<SessionSlot>) {
         let (mut sessions, mut expiry) = (SessionTable::default(), Expiry::default());
         let rules = lifetimes(Some(50));
         let slots: Vec<SessionSlot> = (0..count)
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn r28_sessions_that_were_used_are_moved_on_the_way_to_the_first_that_has_ended() {
-        let (mut sessions, mut expiry, rules, slots) = scene(4);
+        let (mut sessions, mut expiry, rules, slots) = fixture(4);
         for slot in &slots[..2] {
             use_at(&mut sessions, *slot, 40);
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn r20_a_scan_continues_where_the_last_one_stopped() {
-        let (mut sessions, mut expiry, rules, slots) = scene(6);
+        let (mut sessions, mut expiry, rules, slots) = fixture(6);
         use_at(&mut sessions, slots[0], 40);
         for (max, ended) in [(3, 2), (2, 4), (9, 5), (9, 5)] {
             expiry.scan(&mut sessions, &rules, max, at(60));
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_session_that_was_removed_is_not_found() {
-        let (mut sessions, mut expiry, rules, slots) = scene(2);
+        let (mut sessions, mut expiry, rules, slots) = fixture(2);
         let removed = sessions.remove(slots[0]).unwrap();
         expiry.remove(slots[0], &removed);
         let first = expiry.first_ended(&mut sessions, &rules, at(60), &mut 9);

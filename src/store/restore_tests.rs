@@ -19,7 +19,7 @@ const AGENTS: u64 = 5;
 const ROLES: [&str; 3] = ["reader", "worker", "admin"];
 
 /// A store, its time and what was read of its feed.
-struct Scene {
+struct Fixture {
     store: Store,
     key: FingerprintKey,
     now: Timestamp,
@@ -46,7 +46,7 @@ fn agent(number: u64) -> AgentId {
     AgentId::parse("agent", &format!("0a9e0000-0000-4000-8000-{number:012x}")).unwrap()
 }
 
-impl Scene {
+impl Fixture {
     fn new(seed: u64) -> Self {
         let secret = [9; 32];
         let mut store = Store::new(limits());
@@ -265,20 +265,20 @@ fn empty(mut store: Store, now: Timestamp) {
 fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
     let mut restored_sessions = 0;
     for seed in 0..6 {
-        let mut scene = Scene::new(seed);
+        let mut fixture = Fixture::new(seed);
         for _ in 0..600 {
-            scene.step();
+            fixture.step();
         }
-        scene.read();
-        let now = scene.now;
-        let expected = live(&scene.store, now);
+        fixture.read();
+        let now = fixture.now;
+        let expected = live(&fixture.store, now);
         restored_sessions += expected.len();
         for _ in 0..2 {
-            let mut restored = scene.restored();
+            let mut restored = fixture.restored();
             let sessions = live(&restored, now);
             assert_eq!(sessions, expected, "seed {seed}");
             for session in &expected {
-                let versions = [&mut scene.store, &mut restored].map(|store| {
+                let versions = [&mut fixture.store, &mut restored].map(|store| {
                     let version = version(store, session, now);
                     (version.serial, version.generation)
                 });
@@ -286,7 +286,7 @@ fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
             }
             empty(restored, now);
         }
-        empty(scene.store, now);
+        empty(fixture.store, now);
     }
     assert!(restored_sessions > 50, "{restored_sessions}");
 }

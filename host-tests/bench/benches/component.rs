@@ -1,5 +1,6 @@
-//! How long calls of the component take, with the guard that comes with the host: JSON Web Tokens are signed and
-//! checked. `clawdb-session bench` measures it beside others, with a guard that costs nothing.
+//! The time of calls of the component with the embedded guard, which signs and verifies JSON Web
+//! Tokens. `clawdb-session bench` compares the component with others, with a guard that takes
+//! almost no time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use clawdb_session_host::{CreateRequest, Grant, HostOptions, Instance, SessionEn
 use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Builder;
 
-/// How many sessions there are.
+/// The number of sessions.
 const SESSIONS: u64 = 1_000;
 
 fn request(number: u64) -> CreateRequest {

@@ -90,9 +90,9 @@ enum Command {
     /// Microseconds for each operation, and whether the goals are met. Build with `--profile dist`. A full run takes some
     /// ten minutes and up to 8 GB of memory.
     Bench(BenchArgs),
-    /// Answers what `bench` asks a contestant
+    /// Runs a target of `bench`, which sends it commands
     #[command(hide = true)]
-    Contestant { name: target::Name },
+    BenchTarget { name: target::TargetName },
     /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
     Measure {
         /// How many sessions to have again, one number after the other
@@ -159,7 +159,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             tokio::task::block_in_place(|| bench::run(&mut std::io::stdout(), &args))
         }
         // It has a runtime of its own, on a thread that belongs to nobody else.
-        Some(Command::Contestant { name }) => {
+        Some(Command::BenchTarget { name }) => {
             let ended = tokio::task::spawn_blocking(move || {
                 target::run(name).map_err(|error| error.to_string())
             });

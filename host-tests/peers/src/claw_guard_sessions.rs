@@ -1,38 +1,41 @@
-//! `claw-guard` 0.1.2, `ClawDB`'s token authority: sessions in `SQLite`, tokens that are JSON Web Tokens.
+//! `claw-guard` 0.1.2, `ClawDB`'s token authority: sessions in `SQLite`, tokens that are JSON Web
+//! Tokens.
 //!
 //! In memory and with one connection, which is its fastest way. It keeps agent, workspace, role and
 //! scopes, no task and no metadata. It cannot refresh, end all sessions of an agent or prune. A
-//! session that is revoked stays in its table; here such rows are deleted after the time is taken, so
-//! that the table stays as big as it was.
+//! session that is revoked stays in its table; here such rows are deleted after the time is taken,
+//! so that the table stays as big as it was.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use claw_guard::session::SessionManager;
 use claw_guard::{Guard, GuardConfig};
-use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{
+    CreatedSession, Operation, Target, TargetError, Timed,
+};
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
-/// A session manager of `claw-guard`'s and the runtime that its calls run in.
-pub struct ClawGuard {
+/// The session manager of `claw-guard`, and the runtime that its calls run in.
+pub struct ClawGuardSessions {
     runtime: Runtime,
     sessions: SessionManager,
     pool: SqlitePool,
 }
 
-impl ClawGuard {
-    /// An empty database in memory.
+impl ClawGuardSessions {
+    /// Opens an empty database in memory.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be set up.
-    pub fn start() -> Result<Self, Failure> {
+    /// [`TargetError`] when it cannot be set up.
+    pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Failure::broken)?;
-        let (sessions, pool) = runtime.block_on(set_up())?;
+        let runtime = runtime.map_err(TargetError::failed)?;
+        let (sessions, pool) = runtime.block_on(open_database())?;
         Ok(Self {
             runtime,
             sessions,
@@ -41,10 +44,11 @@ impl ClawGuard {
     }
 }
 
-/// `claw-guard` opens five connections, which would have a database in memory each. So it makes its
-/// tables in a file, and they are made again where there is one connection, which is never closed.
-async fn set_up() -> Result<(SessionManager, SqlitePool), Failure> {
-    let folder = tempfile::tempdir().map_err(Failure::broken)?;
+/// Sets the database up. `claw-guard` opens five connections, each of which would have its own
+/// database in memory. So it creates its tables in a file, and they are copied to a database in
+/// memory with one connection, which is never closed.
+async fn open_database() -> Result<(SessionManager, SqlitePool), TargetError> {
+    let folder = tempfile::tempdir().map_err(TargetError::failed)?;
     let config = GuardConfig {
         db_path: folder.path().join("guard.db"),
         jwt_secret: secrecy::SecretString::from("a secret of more than thirty-two bytes"),
@@ -55,12 +59,14 @@ async fn set_up() -> Result<(SessionManager, SqlitePool), Failure> {
         business_hours_start_hour: 0,
         business_hours_end_hour: 24,
     };
-    let guard = Guard::new(config.clone()).await.map_err(Failure::broken)?;
+    let guard = Guard::new(config.clone())
+        .await
+        .map_err(TargetError::failed)?;
     let tables = "SELECT sql FROM sqlite_master WHERE tbl_name = 'sessions' AND sql IS NOT NULL";
     let tables: Vec<String> = sqlx::query_scalar(tables)
         .fetch_all(guard.pool())
         .await
-        .map_err(Failure::broken)?;
+        .map_err(TargetError::failed)?;
     guard.pool().close().await;
 
     let pool = SqlitePoolOptions::new()
@@ -69,16 +75,16 @@ async fn set_up() -> Result<(SessionManager, SqlitePool), Failure> {
         .max_lifetime(None)
         .connect("sqlite::memory:")
         .await
-        .map_err(Failure::broken)?;
+        .map_err(TargetError::failed)?;
     for statement in &tables {
         let done = sqlx::query(statement).execute(&pool).await;
-        done.map_err(Failure::broken)?;
+        done.map_err(TargetError::failed)?;
     }
     Ok((SessionManager::new(pool.clone(), Arc::new(config)), pool))
 }
 
-impl Contestant for ClawGuard {
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
+impl Target for ClawGuardSessions {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
         self.runtime.block_on(async {
             let mut sessions = Vec::with_capacity(requests.len());
             let begun = Instant::now();
@@ -89,17 +95,17 @@ impl Contestant for ClawGuard {
                     scopes,
                     ..
                 } = request;
-                let made = self
+                let created = self
                     .sessions
                     .create_session(agent, WORKSPACE, &role, scopes, LIFETIME);
-                sessions.push(made.await.map_err(refused(Operation::Create))?);
+                sessions.push(created.await.map_err(refused(Operation::Create))?);
             }
             let took = begun.elapsed();
-            let granted = sessions.into_iter().map(|session| Granted {
+            let created = sessions.into_iter().map(|session| CreatedSession {
                 id: session.id,
                 token: session.token,
             });
-            Ok(Some((granted.collect(), took)))
+            Ok(Some((created.collect(), took)))
         })
     }
 
@@ -125,8 +131,8 @@ impl Contestant for ClawGuard {
             for id in ids {
                 let row = sqlx::query("DELETE FROM sessions WHERE id = ?1 AND revoked = 1");
                 let deleted = row.bind(id.to_string()).execute(&self.pool).await;
-                if deleted.map_err(Failure::broken)?.rows_affected() != 1 {
-                    let refused = Failure::refused(Operation::Revoke);
+                if deleted.map_err(TargetError::failed)?.rows_affected() != 1 {
+                    let refused = TargetError::refused(Operation::Revoke);
                     return Err(refused("no such session".into()));
                 }
             }
@@ -135,6 +141,6 @@ impl Contestant for ClawGuard {
     }
 }
 
-fn refused(operation: Operation) -> impl Fn(claw_guard::GuardError) -> Failure {
-    move |error| Failure::refused(operation)(error.to_string())
+fn refused(operation: Operation) -> impl Fn(claw_guard::GuardError) -> TargetError {
+    move |error| TargetError::refused(operation)(error.to_string())
 }

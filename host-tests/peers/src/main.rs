@@ -1,5 +1,5 @@
-//! What a platform would use instead of the component. `peers NAME` is one of them: it answers the
-//! bench's questions on its standard input. `peers --list` prints their names.
+//! Targets of the bench that a platform could use instead of the component. `peers NAME` runs one:
+//! it reads the bench's commands from its standard input. `peers --list` prints their names.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -13,7 +13,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clawdb_session_bench_protocol::serve::serve;
-use clawdb_session_bench_protocol::target::{Contestant, Failure};
+use clawdb_session_bench_protocol::target::{Target, TargetError};
 
 #[cfg(feature = "claw-guard")]
 mod claw_guard_sessions;
@@ -22,12 +22,12 @@ mod redis_server;
 mod redis_store;
 mod sqlite_store;
 
-/// The same as the bench's own program has.
+/// The allocator of the bench's own program.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The names of those that are built in.
+/// The names of the targets that are built in.
 const NAMES: &[&str] = &[
     "moka",
     "rusqlite",
@@ -45,32 +45,32 @@ fn main() -> ExitCode {
             Ok(())
         }
         (Some(name), None) => run(name),
-        _ => Err(Failure::broken("usage: peers --list | peers NAME")),
+        _ => Err(TargetError::failed("usage: peers --list | peers NAME")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("peers: {failure}");
+        Err(error) => {
+            eprintln!("peers: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(name: &str) -> Result<(), Failure> {
+fn run(name: &str) -> Result<(), TargetError> {
     match name {
-        "moka" => answer(moka_cache::Moka::new()),
-        "rusqlite" => answer(sqlite_store::Sqlite::in_memory()?),
-        "rusqlite-file" => answer(sqlite_store::Sqlite::in_file()?),
-        "redis" => answer(redis_store::Redis::start()?),
+        "moka" => serve_stdio(moka_cache::MokaCache::new()),
+        "rusqlite" => serve_stdio(sqlite_store::SqliteStore::in_memory()?),
+        "rusqlite-file" => serve_stdio(sqlite_store::SqliteStore::in_file()?),
+        "redis" => serve_stdio(redis_store::RedisStore::start()?),
         #[cfg(feature = "claw-guard")]
-        "claw-guard" => answer(claw_guard_sessions::ClawGuard::start()?),
-        _ => Err(Failure::Broken(format!(
+        "claw-guard" => serve_stdio(claw_guard_sessions::ClawGuardSessions::start()?),
+        _ => Err(TargetError::Failed(format!(
             "no {name:?}; there are: {}",
             NAMES.join(", ")
         ))),
     }
 }
 
-fn answer(contestant: impl Contestant) -> Result<(), Failure> {
-    serve(contestant, io::stdin().lock(), io::stdout().lock()).map_err(Failure::broken)
+fn serve_stdio(target: impl Target) -> Result<(), TargetError> {
+    serve(target, io::stdin().lock(), io::stdout().lock()).map_err(TargetError::failed)
 }

@@ -5,21 +5,21 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use clawdb_session_bench_protocol::target::Failure;
+use clawdb_session_bench_protocol::target::TargetError;
 
-/// A server on a free port of the loopback, without persistence. It ends when this is dropped.
-pub struct Server {
+/// A server on a free port of the loopback, without persistence. Dropping it ends the server.
+pub struct RedisServer {
     child: Child,
     port: u16,
 }
 
-impl Server {
+impl RedisServer {
     /// Starts a server and waits until it is ready.
     ///
     /// # Errors
-    /// [`Failure::Broken`] when it is not installed or ends at once.
-    pub fn start() -> Result<Self, Failure> {
-        let port = free_port().map_err(Failure::broken)?;
+    /// [`TargetError::Failed`] when it is not installed or ends at once.
+    pub fn start() -> Result<Self, TargetError> {
+        let port = free_port().map_err(TargetError::failed)?;
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
@@ -30,41 +30,41 @@ impl Server {
             Ok(child) => Self { child, port },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let hint = "redis-server is not installed (apt-get install redis-server)";
-                return Err(Failure::broken(hint));
+                return Err(TargetError::failed(hint));
             }
-            Err(error) => return Err(Failure::Broken(format!("redis-server: {error}"))),
+            Err(error) => return Err(TargetError::Failed(format!("redis-server: {error}"))),
         };
         server.wait_until_ready()?;
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.port)
     }
 
-    /// Reads what it writes until it says that it is ready.
-    fn wait_until_ready(&mut self) -> Result<(), Failure> {
+    /// Reads its output until it reports that it is ready.
+    fn wait_until_ready(&mut self) -> Result<(), TargetError> {
         let mut last = String::new();
         let Some(output) = self.child.stdout.take() else {
-            return Err(Failure::broken("redis-server has no output"));
+            return Err(TargetError::failed("redis-server has no output"));
         };
         let mut lines = BufReader::new(output).lines();
         for line in lines.by_ref() {
-            last = line.map_err(Failure::broken)?;
+            last = line.map_err(TargetError::failed)?;
             if last.contains("Ready to accept connections") {
-                // What it writes later must not fill the pipe.
+                // Its later output must not fill the pipe.
                 thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
                 return Ok(());
             }
         }
-        Err(Failure::Broken(format!(
+        Err(TargetError::Failed(format!(
             "redis-server did not start: {last}"
         )))
     }
 }
 
-impl Drop for Server {
+impl Drop for RedisServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

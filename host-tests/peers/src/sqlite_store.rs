@@ -1,13 +1,15 @@
 //! `SQLite` through `rusqlite`: a table with indexes by the token's hash, the agent and the expiry.
 //!
-//! The bearer token is a JSON Web Token. Validating it checks the signature, looks up its SHA-256 and
-//! compares the expiry. The table does not have the token itself, and a refresh replaces its hash, so
-//! that the old token is not good any more. Each statement is a transaction of its own, and is
+//! The bearer token is a JSON Web Token. Validating it checks the signature, looks up its SHA-256
+//! and compares the expiry. The table does not have the token itself. A refresh replaces its hash,
+//! so that the old token becomes invalid. Each statement is a transaction of its own, and is
 //! prepared once.
 
 use clawdb_session_bench_protocol::batch;
 use clawdb_session_bench_protocol::jwt::Signer;
-use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{
+    CreatedSession, Operation, Target, TargetError, Timed,
+};
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, Session, now};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Params, Row, params};
@@ -38,41 +40,43 @@ const REVOKE: &str = "DELETE FROM sessions WHERE id = ?1";
 const REVOKE_AGENT: &str = "DELETE FROM sessions WHERE agent_id = ?1";
 const PRUNE: &str = "DELETE FROM sessions WHERE expires_at <= ?1";
 
-/// A database.
-pub struct Sqlite {
+/// Sessions in a database.
+pub struct SqliteStore {
     connection: Connection,
     signer: Signer,
-    /// The file's folder, which is removed in the end.
+    /// The folder of the file, which is removed when this is dropped.
     _folder: Option<TempDir>,
 }
 
-impl Sqlite {
-    /// A database in memory.
+impl SqliteStore {
+    /// Opens a database in memory.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be set up.
-    pub fn in_memory() -> Result<Self, Failure> {
-        let connection = Connection::open_in_memory().map_err(Failure::broken)?;
+    /// [`TargetError`] when it cannot be set up.
+    pub fn in_memory() -> Result<Self, TargetError> {
+        let connection = Connection::open_in_memory().map_err(TargetError::failed)?;
         Self::set_up(connection, None)
     }
 
-    /// A database in a file of a temporary folder, with a write-ahead log that is on the disk before a
-    /// call returns.
+    /// Opens a database in a file of a temporary folder, with a write-ahead log that is on the disk
+    /// before a call returns.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be set up.
-    pub fn in_file() -> Result<Self, Failure> {
-        let folder = tempfile::tempdir().map_err(Failure::broken)?;
+    /// [`TargetError`] when it cannot be set up.
+    pub fn in_file() -> Result<Self, TargetError> {
+        let folder = tempfile::tempdir().map_err(TargetError::failed)?;
         let connection = Connection::open(folder.path().join("sessions.db"));
-        let connection = connection.map_err(Failure::broken)?;
+        let connection = connection.map_err(TargetError::failed)?;
         connection
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-            .map_err(Failure::broken)?;
+            .map_err(TargetError::failed)?;
         Self::set_up(connection, Some(folder))
     }
 
-    fn set_up(connection: Connection, folder: Option<TempDir>) -> Result<Self, Failure> {
-        connection.execute_batch(TABLE).map_err(Failure::broken)?;
+    fn set_up(connection: Connection, folder: Option<TempDir>) -> Result<Self, TargetError> {
+        connection
+            .execute_batch(TABLE)
+            .map_err(TargetError::failed)?;
         Ok(Self {
             connection,
             signer: Signer::default(),
@@ -80,10 +84,10 @@ impl Sqlite {
         })
     }
 
-    fn make(&self, request: Request) -> Result<Session, Failure> {
+    fn create(&self, request: Request) -> Result<Session, TargetError> {
         let mut session = Session::new(request);
         session.token = self.signer.sign(&session)?;
-        let scopes = serde_json::to_string(&session.scopes).map_err(Failure::broken)?;
+        let scopes = serde_json::to_string(&session.scopes).map_err(TargetError::failed)?;
         let values = params![
             session.id,
             hash(&session.token),
@@ -100,10 +104,10 @@ impl Sqlite {
         Ok(session)
     }
 
-    fn look_up(&self, token: String) -> Result<Session, Failure> {
-        let refused = Failure::refused(Operation::Validate);
+    fn validate(&self, token: String) -> Result<Session, TargetError> {
+        let refused = TargetError::refused(Operation::Validate);
         self.signer.verify(&token).map_err(&refused)?;
-        let mut session = self.one(Operation::Validate, BY_TOKEN, [hash(&token)])?;
+        let mut session = self.select(Operation::Validate, BY_TOKEN, [hash(&token)])?;
         if session.expires_at <= now() {
             return Err(refused("it has expired".into()));
         }
@@ -111,8 +115,8 @@ impl Sqlite {
         Ok(session)
     }
 
-    fn replace_token(&self, id: Uuid) -> Result<String, Failure> {
-        let mut session = self.one(Operation::Refresh, BY_ID, [id])?;
+    fn refresh(&self, id: Uuid) -> Result<String, TargetError> {
+        let mut session = self.select(Operation::Refresh, BY_ID, [id])?;
         session.expires_at = now() + LIFETIME;
         let token = self.signer.sign(&session)?;
         let values = params![id, hash(&token), session.expires_at];
@@ -120,75 +124,75 @@ impl Sqlite {
         Ok(token)
     }
 
-    /// The session that a statement finds.
-    fn one(
+    /// Returns the session that a statement finds.
+    fn select(
         &self,
         operation: Operation,
         statement: &str,
         values: impl Params,
-    ) -> Result<Session, Failure> {
+    ) -> Result<Session, TargetError> {
         let statement = self.connection.prepare_cached(statement);
         statement
             .and_then(|mut statement| statement.query_row(values, session))
-            .map_err(|error| Failure::refused(operation)(error.to_string()))
+            .map_err(|error| TargetError::refused(operation)(error.to_string()))
     }
 
-    /// How many sessions a statement changes; not one is an error.
+    /// Returns the number of sessions that a statement changes; none is an error.
     fn change(
         &self,
         operation: Operation,
         statement: &str,
         values: impl Params,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, TargetError> {
         match self.execute(operation, statement, values)? {
-            0 => Err(Failure::refused(operation)("no such session".into())),
+            0 => Err(TargetError::refused(operation)("no such session".into())),
             changed => Ok(changed),
         }
     }
 
-    /// How many sessions a statement changes.
+    /// Returns the number of sessions that a statement changes.
     fn execute(
         &self,
         operation: Operation,
         statement: &str,
         values: impl Params,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, TargetError> {
         let statement = self.connection.prepare_cached(statement);
         statement
             .and_then(|mut statement| statement.execute(values))
-            .map_err(|error| Failure::refused(operation)(error.to_string()))
+            .map_err(|error| TargetError::refused(operation)(error.to_string()))
     }
 
-    /// Ends the sessions that a statement finds for each of these ids.
+    /// Deletes the sessions that a statement finds for each of these ids.
     fn delete(&mut self, operation: Operation, statement: &str, ids: Vec<Uuid>) -> Timed<()> {
-        batch::each(ids, |id| self.change(operation, statement, [id]))
+        batch::for_each(ids, |id| self.change(operation, statement, [id]))
     }
 }
 
-impl Contestant for Sqlite {
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let made = batch::all(requests, |request| self.make(request))?;
-        Ok(made.map(|(sessions, took)| (batch::granted(sessions), took)))
+impl Target for SqliteStore {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
+        let created = batch::map(requests, |request| Self::create(self, request))?;
+        Ok(created.map(|(sessions, took)| (batch::created_sessions(sessions), took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
-        batch::each(tokens, |token| self.look_up(token))
+        batch::for_each(tokens, |token| Self::validate(self, token))
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
-        batch::all(ids, |id| self.replace_token(id))
+        batch::map(ids, |id| Self::refresh(self, id))
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
         self.delete(Operation::Revoke, REVOKE, ids)
     }
 
-    fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        self.delete(Operation::RevokeAgent, REVOKE_AGENT, agents)
+    fn revoke_all_for_agent(&mut self, agents: Vec<Uuid>) -> Timed<()> {
+        self.delete(Operation::RevokeAllForAgent, REVOKE_AGENT, agents)
     }
 
     fn prune(&mut self, calls: u32) -> Timed<()> {
-        batch::each((0..calls).collect(), |_| {
+        batch::for_each((0..calls).collect(), |_| {
             self.execute(Operation::Prune, PRUNE, [now()])
         })
     }
@@ -198,7 +202,7 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// A row of the table; its token is not there.
+/// Returns the session of a row, without its token, which the table does not have.
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     let scopes = row.get_ref(5)?.as_str()?;
     let scopes = serde_json::from_str(scopes)

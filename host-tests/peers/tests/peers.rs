@@ -1,42 +1,42 @@
-//! Every peer as the bench meets it: a process that answers questions.
+//! Every peer as the bench runs it: a process that executes commands.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clawdb_session_bench_protocol::process::{Process, ProcessError};
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_peers");
-const LIMIT: Duration = Duration::from_mins(1);
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 
-fn start(name: &str) -> Process {
-    Process::start(Path::new(PROGRAM), &[name], LIMIT).expect("the program starts")
+fn start(name: &str) -> TargetProcess {
+    TargetProcess::start(Path::new(PROGRAM), &[name], REPLY_TIMEOUT).expect("the program starts")
 }
 
-fn times(name: &str, has: &[Operation]) {
+fn assert_operations(name: &str, supported: &[Operation]) {
     let mut peer = start(name);
     let filled = peer.fill(200).expect("200 sessions are made");
-    assert!(filled.is_some_and(|filled| filled.longest > 0));
+    assert!(filled.is_some_and(|filled| filled.longest_create > 0));
     for operation in Operation::ALL {
         // Twice: the second finds what the first has left.
         for _ in 0..2 {
             let took = peer.time(operation, 20).expect("the calls are made");
-            let expected = has.contains(&operation);
+            let expected = supported.contains(&operation);
             assert_eq!(took.is_some(), expected, "{name}: {operation}");
             assert!(took.is_none_or(|took| took > 0.0), "{name}: {operation}");
         }
     }
-    let memory = peer.figure(Figure::Memory).expect("the memory is known");
+    let memory = peer.metric(Metric::Memory).expect("the memory is known");
     assert!(
         memory.is_some_and(|memory| memory >= 0.0),
         "{name}: {memory:?}"
     );
-    let rate = Figure::ValidateRate {
+    let rate = Metric::ValidateRate {
         callers: 8,
         milliseconds: 50,
     };
-    let rate = peer.figure(rate).expect("the callers are answered");
+    let rate = peer.metric(rate).expect("the callers are answered");
     assert_eq!(rate.is_some_and(|rate| rate > 0.0), name == "redis");
 }
 
@@ -44,7 +44,7 @@ const BASIC: [Operation; 3] = [Operation::Validate, Operation::Create, Operation
 
 #[test]
 fn moka_does_all_but_end_an_agents_sessions() {
-    times(
+    assert_operations(
         "moka",
         &[&BASIC[..], &[Operation::Refresh, Operation::Prune]].concat(),
     );
@@ -52,10 +52,14 @@ fn moka_does_all_but_end_an_agents_sessions() {
 
 #[test]
 fn sqlite_does_everything_in_memory_and_in_a_file() {
-    let more = [Operation::Refresh, Operation::RevokeAgent, Operation::Prune];
+    let more = [
+        Operation::Refresh,
+        Operation::RevokeAllForAgent,
+        Operation::Prune,
+    ];
     let all = [&BASIC[..], &more].concat();
-    times("rusqlite", &all);
-    times("rusqlite-file", &all);
+    assert_operations("rusqlite", &all);
+    assert_operations("rusqlite-file", &all);
 }
 
 #[test]
@@ -68,8 +72,8 @@ fn redis_does_all_but_prune() {
         eprintln!("skipped: redis-server is not installed (apt-get install redis-server)");
         return;
     }
-    let more = [Operation::Refresh, Operation::RevokeAgent];
-    times("redis", &[&BASIC[..], &more].concat());
+    let more = [Operation::Refresh, Operation::RevokeAllForAgent];
+    assert_operations("redis", &[&BASIC[..], &more].concat());
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn a_server_that_is_not_installed_is_named() {
 #[test]
 #[cfg(feature = "claw-guard")]
 fn claw_guard_makes_validates_and_revokes() {
-    times("claw-guard", &BASIC);
+    assert_operations("claw-guard", &BASIC);
 }
 
 #[test]
@@ -100,10 +104,10 @@ fn every_name_of_the_list_is_a_peer_and_others_are_not() {
         4 + usize::from(cfg!(feature = "claw-guard"))
     );
     for name in names.lines().filter(|&name| name != "redis") {
-        assert!(start(name).figure(Figure::Memory).is_ok(), "{name}");
+        assert!(start(name).metric(Metric::Memory).is_ok(), "{name}");
     }
     assert!(matches!(
         start("unheard-of").fill(1),
-        Err(ProcessError::Ended(_))
+        Err(ProcessError::Exited(_))
     ));
 }

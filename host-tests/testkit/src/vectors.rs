@@ -19,13 +19,13 @@ pub struct Vector {
     /// The name of its file.
     pub file: String,
     /// What it says of itself.
-    pub head: Head,
+    pub head: VectorHeader,
     exchanges: Vec<Exchange>,
 }
 
 /// What a vector says of itself.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Head {
+pub struct VectorHeader {
     /// Its number.
     #[serde(rename = "vector")]
     pub number: u64,

@@ -247,7 +247,7 @@ fn limits() -> impl Strategy<Value = Limits> {
                 (root, depth),
                 grace,
                 idle,
-                recheck,
+                recheck_interval,
                 tolerance,
             )| {
                 Limits {
@@ -260,7 +260,7 @@ fn limits() -> impl Strategy<Value = Limits> {
                     max_depth: depth,
                     grace: grace * 1_000,
                     idle: idle.map(|seconds| seconds * 1_000),
-                    recheck: recheck.map(|seconds| seconds * 1_000),
+                    recheck_interval: recheck_interval.map(|seconds| seconds * 1_000),
                     tolerance: tolerance * 1_000,
                 }
             },

@@ -28,7 +28,7 @@ pub struct Limits {
     pub grace: u64,
     pub idle: Option<u64>,
     /// How long a yes of the guard is remembered.
-    pub recheck: Option<u64>,
+    pub recheck_interval: Option<u64>,
     /// How far the host's clock can be before the time inside.
     pub tolerance: u64,
 }
@@ -941,7 +941,7 @@ impl Model {
             && self.cache_cleared_at.is_none_or(|since| since < asked_at)
         {
             let session = &mut self.sessions[number];
-            let until = self.now + self.limits.recheck.unwrap_or(0);
+            let until = self.now + self.limits.recheck_interval.unwrap_or(0);
             let until = until.min(self.tokens[session.token].expires_at);
             session.cached_until = Some((asked_at, until));
         }
@@ -949,9 +949,10 @@ impl Model {
 
     /// Whether the guard need not be asked about the token of a session.
     fn is_cached(&self, number: Number) -> bool {
-        let (Some(interval), Some((asked_at, until))) =
-            (self.limits.recheck, self.sessions[number].cached_until)
-        else {
+        let (Some(interval), Some((asked_at, until))) = (
+            self.limits.recheck_interval,
+            self.sessions[number].cached_until,
+        ) else {
             return false;
         };
         // The component tells a yes from before by its end, which the end of the token can bring near.

@@ -19,9 +19,10 @@ mod lag;
 mod lifespan;
 mod logout;
 mod persistence;
-mod recheck;
+
 mod records;
 mod rotation;
 mod scopes;
 mod secrets;
 mod time;
+mod validation_cache;

@@ -1,4 +1,4 @@
-//! The floor: a component that does nothing of its own between being called and answering.
+//! The baseline: a component without work of its own.
 
 // As the component's edge: only clippy reads it natively.
 #![cfg(any(target_arch = "wasm32", clippy))]
@@ -6,25 +6,25 @@
 #[allow(clippy::pedantic, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
-        world: "floor",
+        world: "baseline",
         path: "wit",
     });
 }
 
-use bindings::clawdb::floor::host;
-use bindings::exports::clawdb::floor::calls::{Guest, Session};
+use bindings::clawdb::baseline::guard;
+use bindings::exports::clawdb::baseline::calls::{Guest, Session};
 
-bindings::export!(Floor with_types_in bindings);
+bindings::export!(Baseline with_types_in bindings);
 
-struct Floor;
+struct Baseline;
 
-impl Guest for Floor {
-    fn nothing() {}
+impl Guest for Baseline {
+    fn no_op() {}
 
-    async fn nothing_async() {}
+    async fn no_op_async() {}
 
-    async fn echo(token: String) -> Result<Session, String> {
-        let claims = host::check(token).await?;
+    async fn validate(token: String) -> Result<Session, String> {
+        let claims = guard::validate_token(token).await?;
         Ok(Session {
             id: "0e551000-0000-4000-8000-000000000001".into(),
             agent_id: "0a9e0000-0000-4000-8000-000000000001".into(),

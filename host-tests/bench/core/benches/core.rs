@@ -1,5 +1,6 @@
-//! How long the core's hot operations take natively, without WebAssembly and its host around them.
-//! `benches/instructions.rs` counts what they do; the host's bench (`clawdb-session bench`) has the whole.
+//! The time of the core's hot operations natively, without WebAssembly and its host.
+//! `benches/instructions.rs` counts their instructions; `clawdb-session bench` measures the
+//! component in its host.
 
 mod fixture;
 
@@ -8,15 +9,15 @@ use std::hint::black_box;
 use clawdb_session::{SessionId, Token};
 use criterion::{Criterion, criterion_group, criterion_main};
 
-use fixture::{Manager, end_of, filled, request};
+use fixture::{Manager, complete, manager_with_sessions, request};
 
-/// How many sessions there are.
-const SIZES: [u64; 2] = [1_000, 100_000];
+/// The numbers of sessions.
+const SESSION_COUNTS: [u64; 2] = [1_000, 100_000];
 
-/// A manager with so many sessions, their ids and their tokens.
-fn scene_of(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
+/// Returns a manager with this many sessions, their ids and their tokens.
+fn set_up(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
     let (mut ids, mut tokens) = (Vec::new(), Vec::new());
-    let manager = filled(sessions, |_, grant| {
+    let manager = manager_with_sessions(sessions, |_, grant| {
         ids.push(grant.session.id);
         tokens.push(grant.token);
     });
@@ -24,8 +25,8 @@ fn scene_of(sessions: u64) -> (Manager, Vec<SessionId>, Vec<Token>) {
 }
 
 fn operations(criterion: &mut Criterion) {
-    for sessions in SIZES {
-        let (manager, ids, mut tokens) = scene_of(sessions);
+    for sessions in SESSION_COUNTS {
+        let (manager, ids, mut tokens) = set_up(sessions);
         let name = |operation: &str| format!("{operation}, {sessions} sessions");
         let mut next = 0_usize;
         // In an order without a pattern that a cache could learn.
@@ -35,25 +36,26 @@ fn operations(criterion: &mut Criterion) {
         };
 
         criterion.bench_function(&name("validate"), |bencher| {
-            bencher.iter(|| end_of(manager.validate(tokens[pick()].clone())).expect("it is good"));
+            bencher
+                .iter(|| complete(manager.validate(tokens[pick()].clone())).expect("it is good"));
         });
         criterion.bench_function(&name("validate-many of 64"), |bencher| {
             bencher.iter(|| {
                 let many = (0..64).map(|_| Ok(tokens[pick()].clone())).collect();
-                end_of(manager.validate_many(many)).expect("they are few")
+                complete(manager.validate_many(many)).expect("they are few")
             });
         });
         criterion.bench_function(&name("create and revoke"), |bencher| {
             bencher.iter(|| {
-                let grant = end_of(manager.create(request(sessions))).expect("there is room");
-                end_of(manager.revoke(grant.session.id)).expect("it lives")
+                let grant = complete(manager.create(request(sessions))).expect("there is room");
+                complete(manager.revoke(grant.session.id)).expect("it lives")
             });
         });
-        let (manager, ids, _) = scene_of(sessions);
+        let (manager, ids, _) = set_up(sessions);
         criterion.bench_function(&name("refresh"), |bencher| {
             bencher.iter(|| {
                 let at = pick();
-                let grant = end_of(manager.refresh(ids[at])).expect("it lives");
+                let grant = complete(manager.refresh(ids[at])).expect("it lives");
                 tokens[at] = grant.token;
             });
         });

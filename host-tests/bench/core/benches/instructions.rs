@@ -1,12 +1,12 @@
-//! How many instructions the core's hot operations take natively, counted by callgrind: the same on a
-//! busy machine as on an idle one.
+//! How many instructions the core's hot operations take natively, counted by callgrind: the same on
+//! a busy machine as on an idle one.
 //!
 //! `.ci/instructions` runs this, and it fails where an operation takes more than was recorded in
 //! `instructions.txt` and a few per cent. `.ci/instructions --record` records anew.
 //!
-//! The guard answers at once, the clock stands still, and the random bytes are the same each time, so
-//! only the compiler and the code change a figure. What is not the operation itself, the sessions
-//! that there are before it above all, is not counted.
+//! The guard answers at once, the clock stands still, and the random bytes are the same each time,
+//! so only the compiler and the code change a figure. What is not the operation itself, the
+//! sessions that there are before it above all, is not counted.
 
 mod fixture;
 
@@ -17,86 +17,90 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 
-use fixture::{Manager, PER_AGENT, agent, end_of, filled, request};
+use fixture::{Manager, SESSIONS_PER_AGENT, agent, complete, manager_with_sessions, request};
 
-/// How much more an operation may take than was recorded, in per cent: a compiler of another version
-/// makes other code.
-const SLACK: u64 = 3;
+/// By how many per cent an operation may exceed its recorded count: another version of the compiler
+/// generates other code.
+const TOLERANCE_PERCENT: u64 = 3;
 
 type Tokens = Vec<Result<Token, Error>>;
-type Answers = Vec<Result<Session, Error>>;
+type Results = Vec<Result<Session, Error>>;
 
-/// A manager with sessions, and what an operation is called with.
-struct Scene<T> {
+/// The input of a benchmark: a manager with sessions, and the argument of the operation.
+struct Input<T> {
     manager: Manager,
     argument: T,
 }
 
-/// This many sessions; of those in `picked`, which are numbers of sessions, what is to be called.
-fn scene<T>(sessions: u64, picked: impl Fn(u64) -> bool, of: impl Fn(Grant) -> T) -> Scene<Vec<T>> {
+/// Returns a manager with this many sessions, and `of` each grant whose number is `selected`.
+fn input_of<T>(
+    sessions: u64,
+    selected: impl Fn(u64) -> bool,
+    of: impl Fn(Grant) -> T,
+) -> Input<Vec<T>> {
     let mut argument = Vec::new();
-    let manager = filled(sessions, |number, grant| {
-        if picked(number) {
+    let manager = manager_with_sessions(sessions, |number, grant| {
+        if selected(number) {
             argument.push(of(grant));
         }
     });
-    Scene { manager, argument }
+    Input { manager, argument }
 }
 
-/// One in the middle.
-fn one<T>(sessions: u64, of: impl Fn(Grant) -> T) -> Scene<T> {
-    let Scene {
+/// Returns a manager with this many sessions, and `of` the grant in the middle.
+fn one<T>(sessions: u64, of: impl Fn(Grant) -> T) -> Input<T> {
+    let Input {
         manager,
         mut argument,
-    } = scene(sessions, |number| number == sessions / 2, of);
-    let argument = argument.pop().expect("it was picked");
-    Scene { manager, argument }
+    } = input_of(sessions, |number| number == sessions / 2, of);
+    let argument = argument.pop().expect("it was selected");
+    Input { manager, argument }
 }
 
-fn one_token(sessions: u64) -> Scene<Token> {
+fn token(sessions: u64) -> Input<Token> {
     one(sessions, |grant| grant.token)
 }
 
-fn one_id(sessions: u64) -> Scene<SessionId> {
+fn session_id(sessions: u64) -> Input<SessionId> {
     one(sessions, |grant| grant.session.id)
 }
 
-/// 64 that lie apart.
-fn many_tokens(sessions: u64) -> Scene<Tokens> {
+/// Returns 64 tokens of sessions that are far apart.
+fn tokens_64(sessions: u64) -> Input<Tokens> {
     let apart = sessions / 64;
-    let picked = |number| number % apart == 0 && number / apart < 64;
-    scene(sessions, picked, |grant| Ok(grant.token))
+    let selected = |number| number % apart == 0 && number / apart < 64;
+    input_of(sessions, selected, |grant| Ok(grant.token))
 }
 
-fn one_more(sessions: u64) -> Scene<CreateRequest> {
-    let Scene { manager, .. } = one_id(sessions);
-    Scene {
+fn create_request(sessions: u64) -> Input<CreateRequest> {
+    let Input { manager, .. } = session_id(sessions);
+    Input {
         manager,
         argument: request(sessions / 2),
     }
 }
 
-fn one_agent(sessions: u64) -> Scene<RevokeFilter> {
-    let Scene { manager, .. } = one_id(sessions);
-    Scene {
+fn agent_filter(sessions: u64) -> Input<RevokeFilter> {
+    let Input { manager, .. } = session_id(sessions);
+    Input {
         manager,
-        argument: RevokeFilter::Agent(agent(sessions / 2 / PER_AGENT)),
+        argument: RevokeFilter::Agent(agent(sessions / 2 / SESSIONS_PER_AGENT)),
     }
 }
 
-fn nothing(sessions: u64) -> Scene<()> {
+fn no_argument(sessions: u64) -> Input<()> {
     one(sessions, |_| ())
 }
 
-/// What `instructions.txt` allows to this operation.
-fn recorded(operation: &str) -> LibraryBenchmarkConfig {
+/// Returns a configuration with the limit that `instructions.txt` sets for this operation.
+fn limit_of(operation: &str) -> LibraryBenchmarkConfig {
     let mut lines = include_str!("instructions.txt").lines();
     let figure = lines.find_map(|line| {
         let figure = line.strip_prefix(operation)?.strip_prefix(' ')?;
         figure.parse::<u64>().ok()
     });
-    // What was never recorded is too much.
-    let limit = figure.unwrap_or(0) * (100 + SLACK) / 100;
+    // An operation that was never recorded fails.
+    let limit = figure.unwrap_or(0) * (100 + TOLERANCE_PERCENT) / 100;
     let mut callgrind = Callgrind::with_args(["--cache-sim=no"]);
     callgrind.hard_limits([(EventKind::Ir, limit)]);
     let mut config = LibraryBenchmarkConfig::default();
@@ -104,63 +108,63 @@ fn recorded(operation: &str) -> LibraryBenchmarkConfig {
     config
 }
 
-// The operations, each in a small instance and in a large one. What they give is dropped when the
-// counting is over, and the manager with it.
+// The operations, each in a small instance and in a large one. They return their result and the
+// manager, so that neither is dropped while instructions are counted.
 
-#[library_benchmark(setup = one_token)]
-#[bench::of_1k(args = (1_000), config = recorded("validate of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("validate of_100k"))]
-fn validate(Scene { manager, argument }: Scene<Token>) -> (Manager, Session) {
-    let answer = end_of(manager.validate(argument)).expect("it is good");
-    (manager, answer)
+#[library_benchmark(setup = token)]
+#[bench::of_1k(args = (1_000), config = limit_of("validate of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("validate of_100k"))]
+fn validate(Input { manager, argument }: Input<Token>) -> (Manager, Session) {
+    let result = complete(manager.validate(argument)).expect("it is good");
+    (manager, result)
 }
 
-#[library_benchmark(setup = many_tokens)]
-#[bench::of_1k(args = (1_000), config = recorded("validate_many_64 of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("validate_many_64 of_100k"))]
-fn validate_many_64(Scene { manager, argument }: Scene<Tokens>) -> (Manager, Answers) {
-    let answer = end_of(manager.validate_many(argument)).expect("they are few");
-    (manager, answer)
+#[library_benchmark(setup = tokens_64)]
+#[bench::of_1k(args = (1_000), config = limit_of("validate_many_64 of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("validate_many_64 of_100k"))]
+fn validate_many_64(Input { manager, argument }: Input<Tokens>) -> (Manager, Results) {
+    let result = complete(manager.validate_many(argument)).expect("they are few");
+    (manager, result)
 }
 
-#[library_benchmark(setup = one_more)]
-#[bench::of_1k(args = (1_000), config = recorded("create of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("create of_100k"))]
-fn create(Scene { manager, argument }: Scene<CreateRequest>) -> (Manager, Grant) {
-    let answer = end_of(manager.create(argument)).expect("there is room");
-    (manager, answer)
+#[library_benchmark(setup = create_request)]
+#[bench::of_1k(args = (1_000), config = limit_of("create of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("create of_100k"))]
+fn create(Input { manager, argument }: Input<CreateRequest>) -> (Manager, Grant) {
+    let result = complete(manager.create(argument)).expect("there is room");
+    (manager, result)
 }
 
-#[library_benchmark(setup = one_id)]
-#[bench::of_1k(args = (1_000), config = recorded("refresh of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("refresh of_100k"))]
-fn refresh(Scene { manager, argument }: Scene<SessionId>) -> (Manager, Grant) {
-    let answer = end_of(manager.refresh(argument)).expect("it lives");
-    (manager, answer)
+#[library_benchmark(setup = session_id)]
+#[bench::of_1k(args = (1_000), config = limit_of("refresh of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("refresh of_100k"))]
+fn refresh(Input { manager, argument }: Input<SessionId>) -> (Manager, Grant) {
+    let result = complete(manager.refresh(argument)).expect("it lives");
+    (manager, result)
 }
 
-#[library_benchmark(setup = one_id)]
-#[bench::of_1k(args = (1_000), config = recorded("revoke of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("revoke of_100k"))]
-fn revoke(Scene { manager, argument }: Scene<SessionId>) -> (Manager, Revocation) {
-    let answer = end_of(manager.revoke(argument)).expect("it lives");
-    (manager, answer)
+#[library_benchmark(setup = session_id)]
+#[bench::of_1k(args = (1_000), config = limit_of("revoke of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("revoke of_100k"))]
+fn revoke(Input { manager, argument }: Input<SessionId>) -> (Manager, Revocation) {
+    let result = complete(manager.revoke(argument)).expect("it lives");
+    (manager, result)
 }
 
-#[library_benchmark(setup = one_agent)]
-#[bench::of_1k(args = (1_000), config = recorded("revoke_all_of_10 of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("revoke_all_of_10 of_100k"))]
-fn revoke_all_of_10(Scene { manager, argument }: Scene<RevokeFilter>) -> (Manager, usize) {
-    let answer = end_of(manager.revoke_all(argument));
-    (manager, answer)
+#[library_benchmark(setup = agent_filter)]
+#[bench::of_1k(args = (1_000), config = limit_of("revoke_all_of_10 of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("revoke_all_of_10 of_100k"))]
+fn revoke_all_of_10(Input { manager, argument }: Input<RevokeFilter>) -> (Manager, usize) {
+    let result = complete(manager.revoke_all(argument));
+    (manager, result)
 }
 
-#[library_benchmark(setup = nothing)]
-#[bench::of_1k(args = (1_000), config = recorded("prune_with_nothing_due of_1k"))]
-#[bench::of_100k(args = (100_000), config = recorded("prune_with_nothing_due of_100k"))]
-fn prune_with_nothing_due(Scene { manager, .. }: Scene<()>) -> (Manager, u32) {
-    let answer = manager.prune_expired(None);
-    (manager, answer)
+#[library_benchmark(setup = no_argument)]
+#[bench::of_1k(args = (1_000), config = limit_of("prune_with_nothing_due of_1k"))]
+#[bench::of_100k(args = (100_000), config = limit_of("prune_with_nothing_due of_100k"))]
+fn prune_with_nothing_due(Input { manager, .. }: Input<()>) -> (Manager, u32) {
+    let result = manager.prune_expired(None);
+    (manager, result)
 }
 
 library_benchmark_group!(

@@ -1,17 +1,20 @@
-//! How a batch of calls is timed: one call after the other, and what each gives is kept, so that
-//! nothing else than the calls is in the time.
+//! Times a batch of calls: one call after the other, and the results are kept, so that the time
+//! contains nothing but the calls.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::target::{Failure, Granted, Timed};
+use crate::target::{CreatedSession, TargetError, Timed};
 use crate::workload::Session;
 
-/// A call for each item; what they give.
+/// Makes a call for each item and returns the results.
 ///
 /// # Errors
 /// The first call's.
-pub fn all<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<Vec<R>> {
+pub fn map<T, R>(
+    items: Vec<T>,
+    mut call: impl FnMut(T) -> Result<R, TargetError>,
+) -> Timed<Vec<R>> {
     let mut results = Vec::with_capacity(items.len());
     let begun = Instant::now();
     for item in items {
@@ -20,11 +23,14 @@ pub fn all<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -
     Ok(Some((results, begun.elapsed())))
 }
 
-/// A call for each item; what they give is dropped.
+/// Makes a call for each item and drops the results.
 ///
 /// # Errors
 /// The first call's.
-pub fn each<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) -> Timed<()> {
+pub fn for_each<T, R>(
+    items: Vec<T>,
+    mut call: impl FnMut(T) -> Result<R, TargetError>,
+) -> Timed<()> {
     let begun = Instant::now();
     for item in items {
         black_box(call(item)?);
@@ -32,12 +38,12 @@ pub fn each<T, R>(items: Vec<T>, mut call: impl FnMut(T) -> Result<R, Failure>) 
     Ok(Some(((), begun.elapsed())))
 }
 
-/// What the callers get of sessions that were made.
+/// Returns what the client keeps of sessions that were created.
 #[must_use]
-pub fn granted(sessions: Vec<Session>) -> Vec<Granted> {
-    let granted = sessions.into_iter().map(|session| Granted {
+pub fn created_sessions(sessions: Vec<Session>) -> Vec<CreatedSession> {
+    let created = sessions.into_iter().map(|session| CreatedSession {
         id: session.id,
         token: session.token,
     });
-    granted.collect()
+    created.collect()
 }

@@ -1,84 +1,87 @@
-//! What is done with a contestant so that it is afterwards as it was before, and only what is asked
-//! for is timed.
+//! Runs operations on a target. Only the operation is timed, and there are as many sessions after
+//! it as before.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::client_state::Book;
+use crate::client_state::ClientState;
 use crate::memory;
-use crate::message::Filled;
-use crate::target::{Contestant, Failure, Figure, Granted, Operation};
-use crate::workload::{self, Picks, SESSIONS_OF_AN_AGENT};
+use crate::message::FillReport;
+use crate::statistics::median;
+use crate::target::{CreatedSession, Metric, Operation, Target, TargetError};
+use crate::workload::{self, SESSIONS_PER_AGENT, SeededRng};
 
-/// How many batches there are, or more.
-const BATCHES: u32 = 9;
-/// The first of the sessions that are made to be ended again: behind all others, and the first of its agent.
-const FIRST_PASSING: u32 = 200_000_000 * SESSIONS_OF_AN_AGENT;
-/// How many calls are prepared and made at a time, at most.
-const BATCH: u32 = 1_000;
-/// How many tokens one call of `validate-many` gets.
-const TOKENS_AT_ONCE: u32 = 64;
+/// The minimum number of batches.
+const MIN_BATCHES: u32 = 9;
+/// The number of the first temporary session: after all others, and the first one of its agent.
+const FIRST_TEMPORARY: u32 = 200_000_000 * SESSIONS_PER_AGENT;
+/// The maximum number of calls in a batch.
+const MAX_BATCH: u32 = 1_000;
+/// The number of tokens in a call of `validate-many`.
+const TOKENS_PER_CALL: u32 = 64;
 
-/// A contestant and what its callers know.
-pub struct Rounds<C> {
-    contestant: C,
-    book: Book,
-    picks: Picks,
-    /// The number of the next session that is made to be ended again.
-    passing: u32,
+/// A target, what its client knows, and the order in which sessions are used.
+pub struct Harness<T> {
+    target: T,
+    client: ClientState,
+    random: SeededRng,
+    /// The number of the next temporary session, which an operation creates and ends.
+    next_temporary: u32,
     /// The memory of the process before the first session.
-    at_first: u64,
+    initial_memory: u64,
 }
 
-impl<C: Contestant> Rounds<C> {
-    /// Rounds with a contestant that has no sessions yet.
-    pub fn new(contestant: C) -> Self {
+impl<T: Target> Harness<T> {
+    /// Returns a harness for a target that has no sessions yet.
+    pub fn new(target: T) -> Self {
         Self {
-            contestant,
-            book: Book::default(),
-            picks: Picks::default(),
-            passing: FIRST_PASSING,
-            at_first: memory::this_process().unwrap_or(0),
+            target,
+            client: ClientState::default(),
+            random: SeededRng::default(),
+            next_temporary: FIRST_TEMPORARY,
+            initial_memory: memory::resident_bytes().unwrap_or(0),
         }
     }
 
-    /// Makes sessions, each in a call by itself, until there are so many. None where it makes none.
+    /// Creates sessions, each in a call of its own, until there are `count`; none where the target
+    /// creates no sessions.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    pub fn fill(&mut self, count: u32) -> Result<Option<Filled>, Failure> {
-        self.book.reserve(count);
-        let mut filled = Filled::default();
-        for number in self.book.len()..count {
+    /// [`TargetError`] of a call.
+    pub fn fill(&mut self, count: u32) -> Result<Option<FillReport>, TargetError> {
+        self.client.reserve(count);
+        let mut report = FillReport::default();
+        for number in self.client.len()..count {
             let requests = vec![workload::request(number)];
-            let before = computed();
-            let Some((granted, took)) = self.contestant.create(requests)? else {
+            let cpu_before = thread_cpu_time();
+            let Some((created, took)) = self.target.create(requests)? else {
                 return Ok(None);
             };
-            let computed = computed().saturating_sub(before);
-            filled.longest = filled.longest.max(nanoseconds(took));
-            filled.longest_computed = filled.longest_computed.max(nanoseconds(computed));
-            for granted in &granted {
-                self.book.add(granted)?;
+            let cpu = thread_cpu_time().saturating_sub(cpu_before);
+            report.longest_create = report.longest_create.max(nanoseconds(took));
+            report.longest_create_cpu = report.longest_create_cpu.max(nanoseconds(cpu));
+            for session in &created {
+                self.client.add(session)?;
             }
         }
-        Ok(Some(filled))
+        Ok(Some(report))
     }
 
-    /// The time of a call of an operation, in nanoseconds; none where there is no such operation. Of the
-    /// batches that the calls are made in it is the median one's, so that one in which another program had
-    /// the core does not count. There are as many sessions after it as before.
+    /// Returns the time of a call of an operation, in nanoseconds; none where the target has no
+    /// such operation. The calls are made in batches and the median batch counts, so that a batch
+    /// during which another program had the core has no effect. There are as many sessions after it
+    /// as before.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, Failure> {
+    /// [`TargetError`] of a call.
+    pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, TargetError> {
         let batch = self.batch_size(operation, calls);
         let mut times = Vec::new();
         let mut left = calls.max(1);
         while left > 0 {
             let calls = left.min(batch);
-            let Some(took) = self.batch(operation, calls)? else {
+            let Some(took) = self.time_batch(operation, calls)? else {
                 return Ok(None);
             };
             times.push(took.as_secs_f64() * 1e9 / f64::from(calls));
@@ -87,133 +90,136 @@ impl<C: Contestant> Rounds<C> {
         Ok(median(times))
     }
 
-    /// How many calls are made at a time.
+    /// Returns the number of calls in a batch.
     fn batch_size(&self, operation: Operation, calls: u32) -> u32 {
-        let size = (calls / BATCHES).clamp(1, BATCH);
+        let size = (calls / MIN_BATCHES).clamp(1, MAX_BATCH);
         match operation {
             // No session is refreshed twice in a batch.
-            Operation::Refresh => size.min(self.book.len()).max(1),
+            Operation::Refresh => size.min(self.client.len()).max(1),
             // Only the last call has fewer tokens than it can.
-            Operation::ValidateMany => size.next_multiple_of(TOKENS_AT_ONCE),
+            Operation::ValidateMany => size.next_multiple_of(TOKENS_PER_CALL),
             _ => size,
         }
     }
 
-    /// A figure that is no time of a call.
+    /// Measures something other than the time of a call.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    pub fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
-        let own = self.contestant.figure(figure)?;
-        if own.is_some() || figure != Figure::Memory || self.book.is_empty() {
-            return Ok(own);
+    /// [`TargetError`] of a call.
+    pub fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
+        let measured = self.target.metric(metric)?;
+        if measured.is_some() || metric != Metric::Memory || self.client.is_empty() {
+            return Ok(measured);
         }
-        let book = u64::try_from(self.book.bytes()).unwrap_or(u64::MAX);
-        let memory = memory::this_process().map(|now| {
-            let grown = now.saturating_sub(self.at_first).saturating_sub(book);
+        let client = u64::try_from(self.client.bytes()).unwrap_or(u64::MAX);
+        let memory = memory::resident_bytes().map(|now| {
+            let growth = now
+                .saturating_sub(self.initial_memory)
+                .saturating_sub(client);
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-            let grown = grown as f64;
-            grown
+            let growth = growth as f64;
+            growth
         });
         Ok(memory)
     }
 
-    fn batch(&mut self, operation: Operation, calls: u32) -> Result<Option<Duration>, Failure> {
+    /// Returns the time of a batch of calls.
+    fn time_batch(
+        &mut self,
+        operation: Operation,
+        calls: u32,
+    ) -> Result<Option<Duration>, TargetError> {
         let took = match operation {
             Operation::Validate => {
                 let tokens = self.tokens(calls);
-                self.contestant.validate(tokens)?.map(|((), took)| took)
+                self.target.validate(tokens)?.map(|((), took)| took)
             }
             Operation::ValidateMany => {
                 let tokens = self.tokens(calls);
-                let at_once = usize::try_from(TOKENS_AT_ONCE).unwrap_or(usize::MAX);
-                let tokens = tokens.chunks(at_once).map(<[_]>::to_vec).collect();
-                self.contestant
-                    .validate_many(tokens)?
-                    .map(|((), took)| took)
+                let per_call = usize::try_from(TOKENS_PER_CALL).unwrap_or(usize::MAX);
+                let tokens = tokens.chunks(per_call).map(<[_]>::to_vec).collect();
+                self.target.validate_many(tokens)?.map(|((), took)| took)
             }
             Operation::Create => {
-                let Some((granted, took)) = self.create_passing(calls)? else {
+                let Some((created, took)) = self.create_temporary(calls)? else {
                     return Ok(None);
                 };
-                self.revoke(&granted)?.map(|_| took)
+                self.revoke(&created)?.map(|_| took)
             }
             Operation::Revoke => {
-                let Some((granted, _)) = self.create_passing(calls)? else {
+                let Some((created, _)) = self.create_temporary(calls)? else {
                     return Ok(None);
                 };
-                self.revoke(&granted)?
+                self.revoke(&created)?
             }
             Operation::Refresh => self.refresh(calls)?,
-            Operation::RevokeAgent => {
-                let first = self.passing / SESSIONS_OF_AN_AGENT;
-                if self.create_passing(calls * SESSIONS_OF_AN_AGENT)?.is_none() {
+            Operation::RevokeAllForAgent => {
+                let first = self.next_temporary / SESSIONS_PER_AGENT;
+                if self.create_temporary(calls * SESSIONS_PER_AGENT)?.is_none() {
                     return Ok(None);
                 }
                 let agents = (first..first + calls).map(workload::agent).collect();
-                let Some(((), took)) = self.contestant.revoke_agents(agents)? else {
+                let Some(((), took)) = self.target.revoke_all_for_agent(agents)? else {
                     return Ok(None);
                 };
                 Some(took)
             }
-            Operation::Prune => self.contestant.prune(calls)?.map(|((), took)| took),
-            Operation::Nothing => self.contestant.nothing(calls)?.map(|((), took)| took),
-            Operation::NothingAsync => self.contestant.nothing_async(calls)?.map(|((), took)| took),
+            Operation::Prune => self.target.prune(calls)?.map(|((), took)| took),
+            Operation::NoOp => self.target.no_op(calls)?.map(|((), took)| took),
+            Operation::NoOpAsync => self.target.no_op_async(calls)?.map(|((), took)| took),
         };
         Ok(took)
     }
 
-    /// Random tokens; some of the usual length where the contestant makes no sessions.
+    /// Returns the tokens of random sessions; where the target creates no sessions, tokens of the
+    /// usual length.
     fn tokens(&mut self, calls: u32) -> Vec<String> {
-        let count = self.book.len();
+        let count = self.client.len();
         (0..calls)
             .map(|number| match count {
                 0 => workload::token(number),
-                _ => self.book.token(self.picks.below(count)),
+                _ => self.client.token(self.random.below(count)),
             })
             .collect()
     }
 
-    /// Sessions of agents that have no others.
-    fn create_passing(&mut self, count: u32) -> Result<Option<(Vec<Granted>, Duration)>, Failure> {
-        let first = self.passing;
-        self.passing = (first + count).next_multiple_of(SESSIONS_OF_AN_AGENT);
+    /// Creates sessions of agents that have no others.
+    fn create_temporary(
+        &mut self,
+        count: u32,
+    ) -> Result<Option<(Vec<CreatedSession>, Duration)>, TargetError> {
+        let first = self.next_temporary;
+        self.next_temporary = (first + count).next_multiple_of(SESSIONS_PER_AGENT);
         let requests = (first..first + count).map(workload::request).collect();
-        self.contestant.create(requests)
+        self.target.create(requests)
     }
 
-    fn revoke(&mut self, granted: &[Granted]) -> Result<Option<Duration>, Failure> {
-        let ids = granted.iter().map(|granted| granted.id).collect();
-        Ok(self.contestant.revoke(ids)?.map(|((), took)| took))
+    fn revoke(&mut self, sessions: &[CreatedSession]) -> Result<Option<Duration>, TargetError> {
+        let ids = sessions.iter().map(|session| session.id).collect();
+        Ok(self.target.revoke(ids)?.map(|((), took)| took))
     }
 
-    fn refresh(&mut self, calls: u32) -> Result<Option<Duration>, Failure> {
+    fn refresh(&mut self, calls: u32) -> Result<Option<Duration>, TargetError> {
         let count = usize::try_from(calls).unwrap_or(usize::MAX);
-        let picks = self.picks.distinct(count, self.book.len());
-        let ids = picks.iter().map(|&number| self.book.id(number)).collect();
-        let Some((tokens, took)) = self.contestant.refresh(ids)? else {
+        let numbers = self.random.distinct(count, self.client.len());
+        let ids = numbers
+            .iter()
+            .map(|&number| self.client.id(number))
+            .collect();
+        let Some((tokens, took)) = self.target.refresh(ids)? else {
             return Ok(None);
         };
-        for (number, token) in picks.into_iter().zip(tokens) {
-            self.book.replace(number, &token)?;
+        for (number, token) in numbers.into_iter().zip(tokens) {
+            self.client.replace_token(number, &token)?;
         }
         Ok(Some(took))
     }
 }
 
-/// How long this thread has computed. Unlike the time of the clock on the wall it does not pass while
-/// others compute.
-fn computed() -> Duration {
+/// Returns the CPU time of this thread. Unlike wall-clock time, it does not pass while other
+/// programs run.
+fn thread_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
-}
-
-/// The one in the middle, or the mean of the two.
-#[must_use]
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = *values.get((values.len() - 1) / 2)?;
-    Some(f64::midpoint(lower, upper))
 }
 
 fn nanoseconds(time: Duration) -> u64 {

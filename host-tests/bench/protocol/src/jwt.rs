@@ -1,13 +1,13 @@
-//! Bearer tokens of the native contestants: JSON Web Tokens signed with HMAC-SHA256, about 350 bytes.
+//! Bearer tokens of the native targets: JSON Web Tokens signed with HMAC-SHA256, about 350 bytes.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::target::Failure;
+use crate::target::TargetError;
 use crate::workload::{self, Session};
 
-/// Signs and checks.
+/// Signs and verifies tokens.
 pub struct Signer {
     encoding: EncodingKey,
     decoding: DecodingKey,
@@ -36,11 +36,11 @@ impl Default for Signer {
 }
 
 impl Signer {
-    /// A token for a session.
+    /// Returns a token for a session.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be signed.
-    pub fn sign(&self, session: &Session) -> Result<String, Failure> {
+    /// [`TargetError`] when it cannot be signed.
+    pub fn sign(&self, session: &Session) -> Result<String, TargetError> {
         let claims = Claims {
             sid: session.id,
             sub: session.agent_id,
@@ -50,10 +50,10 @@ impl Signer {
             exp: session.expires_at,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
-            .map_err(Failure::broken)
+            .map_err(TargetError::failed)
     }
 
-    /// The id of the session that a good token is for.
+    /// Returns the id of the session that a valid token is for.
     ///
     /// # Errors
     /// What is wrong with it.

@@ -1,21 +1,22 @@
-//! What session managers that are measured side by side have in common. It knows no wasmtime, so that
-//! it builds fast and every one of them can depend on it.
+//! What all targets of the bench share. It does not depend on wasmtime, so that it builds fast and
+//! every target can depend on it.
 //!
-//! Each contestant is a process of its own: its memory is its own, and nobody shares its allocator.
-//! It answers questions on its standard input, a JSON object a line; the bench asks them, one
-//! contestant at a time.
+//! Each target is a process of its own, with its own memory and its own allocator. It reads
+//! commands from its standard input, a JSON object on each line; the bench sends them to one target
+//! at a time.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`workload`] | the sessions that everybody gets, and in which order they are used |
-//! | [`target`] | the trait: batches of calls, timed by who makes them |
-//! | [`batch`] | how a batch of calls is timed |
-//! | [`harness`] | what is done with a contestant so that it is afterwards as it was before |
-//! | [`client_state`] | what callers know of the sessions that were made: ids and tokens |
-//! | [`message`], [`serve`], [`process`] | questions and answers; the side that answers; the side that asks |
+//! | [`workload`] | the sessions that every target gets, and the order in which they are used |
+//! | [`target`] | the trait: batches of calls, timed by the target; operations and metrics |
+//! | [`batch`] | times a batch of calls |
+//! | [`harness`] | runs operations on a target and leaves as many sessions as before |
+//! | [`client_state`] | what the client knows of the sessions: ids and tokens |
+//! | [`message`], [`serve`], [`process`] | commands and replies; the target's side; the bench's side |
 //! | [`jwt`] | tokens signed with HMAC-SHA256 |
 //! | [`original`] | the original design: a concurrent map and JSON Web Tokens |
-//! | [`memory`] | how much memory this process takes |
+//! | [`memory`] | the memory of this process |
+//! | [`statistics`] | the median |
 
 pub mod batch;
 pub mod client_state;
@@ -26,5 +27,6 @@ pub mod message;
 pub mod original;
 pub mod process;
 pub mod serve;
+pub mod statistics;
 pub mod target;
 pub mod workload;

@@ -1,10 +1,10 @@
-//! How much memory this process takes.
+//! The memory of this process.
 
 use std::fs;
 
-/// The resident memory of this process, in bytes; none where there is no `/proc`.
+/// Returns the resident memory of this process, in bytes; none where there is no `/proc`.
 #[must_use]
-pub fn this_process() -> Option<u64> {
+pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

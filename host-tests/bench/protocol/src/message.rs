@@ -1,42 +1,42 @@
-//! What the bench asks a contestant and what it gets for an answer: a JSON object a line.
+//! The protocol between the bench and a target's process: a JSON object on each line.
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::{Figure, Operation};
+use crate::target::{Metric, Operation};
 
-/// A question.
+/// What the bench sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
-    /// Make sessions until there are so many.
+pub enum Command {
+    /// Creates sessions until there are this many.
     Fill(u32),
-    /// The time of a call, out of so many.
+    /// Measures the time of a call, over this many calls.
     Time(Operation, u32),
-    /// A figure that is no time of a call.
-    Figure(Figure),
+    /// Measures something other than the time of a call.
+    Metric(Metric),
 }
 
-/// An answer. `None` in one: the contestant has no such thing.
+/// What the target sends back. `None` in one: the target does not support that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum Reply {
     /// To `fill`.
-    Filled(Option<Filled>),
+    Filled(Option<FillReport>),
     /// To `time`: nanoseconds for a call.
-    Took(Option<f64>),
-    /// To `figure`.
-    Figure(Option<f64>),
-    /// It could not be done.
+    Time(Option<f64>),
+    /// To `metric`.
+    Metric(Option<f64>),
+    /// The command failed.
     Failed(String),
 }
 
-/// What was seen while the sessions were made.
+/// What was measured while the sessions were created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Filled {
-    /// The longest that a create took, in nanoseconds.
-    pub longest: u64,
-    /// The longest that its thread computed for a create, in nanoseconds. What other programs of the
-    /// machine did meanwhile is not in it.
-    pub longest_computed: u64,
+pub struct FillReport {
+    /// The longest time of a create, in nanoseconds.
+    pub longest_create: u64,
+    /// The longest CPU time of a create's thread, in nanoseconds. It does not include the time of
+    /// other programs on the machine.
+    pub longest_create_cpu: u64,
 }

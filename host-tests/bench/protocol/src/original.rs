@@ -2,7 +2,7 @@
 //!
 //! A concurrent map from the session's id to the session; the bearer token is a JSON Web Token that
 //! names the id. Validating it checks the signature, looks the session up, compares the expiry and
-//! clones the session. There are no indexes: what concerns an agent or the time looks at every
+//! clones the session. There are no indexes: ending an agent's sessions or pruning scans every
 //! session.
 
 use std::hint::black_box;
@@ -14,36 +14,36 @@ use uuid::Uuid;
 
 use crate::batch;
 use crate::jwt::Signer;
-use crate::target::{Contestant, Failure, Figure, Granted, Operation, Timed};
+use crate::target::{CreatedSession, Metric, Operation, Target, TargetError, Timed};
 use crate::workload::{LIFETIME, Request, Session, keep_first, now};
 
-/// The session manager.
+/// The original session manager.
 #[derive(Default)]
 pub struct Original {
     sessions: DashMap<Uuid, Session>,
     signer: Signer,
-    /// The first that were made.
+    /// The first sessions, which concurrent callers validate.
     first: Vec<Uuid>,
 }
 
 impl Original {
-    /// Makes a session, signs its token and keeps both.
+    /// Creates a session, signs its token and stores both.
     ///
     /// # Errors
-    /// [`Failure`] when the token cannot be signed.
-    pub fn create(&self, request: Request) -> Result<Session, Failure> {
+    /// [`TargetError`] when the token cannot be signed.
+    pub fn create(&self, request: Request) -> Result<Session, TargetError> {
         let mut session = Session::new(request);
         session.token = self.signer.sign(&session)?;
         self.sessions.insert(session.id, session.clone());
         Ok(session)
     }
 
-    /// The session that a token is for.
+    /// Returns the session that a token is for.
     ///
     /// # Errors
-    /// [`Failure`] when the token is not good or its session is gone.
-    pub fn validate(&self, token: &str) -> Result<Session, Failure> {
-        let refused = Failure::refused(Operation::Validate);
+    /// [`TargetError`] when the token is invalid or its session has ended.
+    pub fn validate(&self, token: &str) -> Result<Session, TargetError> {
+        let refused = TargetError::refused(Operation::Validate);
         let id = self.signer.verify(token).map_err(&refused)?;
         let session = self.sessions.get(&id).map(|session| session.clone());
         session
@@ -51,13 +51,13 @@ impl Original {
             .ok_or_else(|| refused("no such session".into()))
     }
 
-    /// A new token and a new expiry for a session.
+    /// Gives a session a new token and a new expiry.
     ///
     /// # Errors
-    /// [`Failure`] when there is no such session.
-    pub fn refresh(&self, id: Uuid) -> Result<Session, Failure> {
+    /// [`TargetError`] when there is no such session.
+    pub fn refresh(&self, id: Uuid) -> Result<Session, TargetError> {
         let session = self.sessions.get(&id).map(|session| session.clone());
-        let refused = Failure::refused(Operation::Refresh);
+        let refused = TargetError::refused(Operation::Refresh);
         let mut session = session.ok_or_else(|| refused("no such session".into()))?;
         session.expires_at = now() + LIFETIME;
         session.token = self.signer.sign(&session)?;
@@ -65,25 +65,25 @@ impl Original {
         Ok(session)
     }
 
-    /// Ends a session; whether there was one.
+    /// Ends a session and returns whether there was one.
     #[must_use]
     pub fn revoke(&self, id: Uuid) -> bool {
         self.sessions.remove(&id).is_some()
     }
 
-    /// Ends all sessions of an agent, and tells how many.
+    /// Ends all sessions of an agent and returns how many.
     #[must_use]
-    pub fn revoke_agent(&self, agent: Uuid) -> usize {
+    pub fn revoke_all_for_agent(&self, agent: Uuid) -> usize {
         let before = self.sessions.len();
         self.sessions.retain(|_, session| session.agent_id != agent);
         before - self.sessions.len()
     }
 
-    /// How many validates a second so many threads get done that call at the same time.
+    /// Returns how many validates a second this many concurrent threads make.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    pub fn rate(&self, callers: u32, time: Duration) -> Result<f64, Failure> {
+    /// [`TargetError`] of a call.
+    pub fn validate_rate(&self, callers: u32, time: Duration) -> Result<f64, TargetError> {
         let first = self.first.iter().filter_map(|id| self.sessions.get(id));
         let tokens: Vec<_> = first.map(|session| session.token.clone()).collect();
         let begun = Instant::now();
@@ -102,39 +102,39 @@ impl Original {
             let callers: Vec<_> = (0..callers).map(|_| scope.spawn(work)).collect();
             callers.into_iter().try_fold(0, |calls, caller| {
                 let ended = caller.join();
-                Ok(calls + ended.map_err(|_| Failure::broken("a caller panicked"))??)
+                Ok(calls + ended.map_err(|_| TargetError::failed("a caller panicked"))??)
             })
         })?;
         Ok(f64::from(calls) / begun.elapsed().as_secs_f64())
     }
 
-    /// Ends all sessions whose time is over.
+    /// Ends all expired sessions.
     pub fn prune(&self) {
         let now = now();
         self.sessions.retain(|_, session| now < session.expires_at);
     }
 }
 
-impl Contestant for Original {
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
-        let made = batch::all(requests, |request| Self::create(self, request))?;
-        if let Some((sessions, _)) = &made {
+impl Target for Original {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
+        let created = batch::map(requests, |request| Self::create(self, request))?;
+        if let Some((sessions, _)) = &created {
             keep_first(&mut self.first, sessions.iter().map(|session| session.id));
         }
-        Ok(made.map(|(sessions, took)| (batch::granted(sessions), took)))
+        Ok(created.map(|(sessions, took)| (batch::created_sessions(sessions), took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
-        batch::each(tokens, |token| Self::validate(self, &token))
+        batch::for_each(tokens, |token| Self::validate(self, &token))
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
-        batch::all(ids, |id| Ok(Self::refresh(self, id)?.token))
+        batch::map(ids, |id| Ok(Self::refresh(self, id)?.token))
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
-        let refused = Failure::refused(Operation::Revoke);
-        batch::each(ids, |id| {
+        let refused = TargetError::refused(Operation::Revoke);
+        batch::for_each(ids, |id| {
             let ended = Self::revoke(self, id);
             ended
                 .then_some(())
@@ -142,28 +142,30 @@ impl Contestant for Original {
         })
     }
 
-    fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        let refused = Failure::refused(Operation::RevokeAgent);
-        batch::each(agents, |agent| match self.revoke_agent(agent) {
-            0 => Err(refused("no session".into())),
-            ended => Ok(ended),
+    fn revoke_all_for_agent(&mut self, agents: Vec<Uuid>) -> Timed<()> {
+        let refused = TargetError::refused(Operation::RevokeAllForAgent);
+        batch::for_each(agents, |agent| {
+            match Self::revoke_all_for_agent(self, agent) {
+                0 => Err(refused("no session".into())),
+                ended => Ok(ended),
+            }
         })
     }
 
     fn prune(&mut self, calls: u32) -> Timed<()> {
-        batch::each((0..calls).collect(), |_| {
+        batch::for_each((0..calls).collect(), |_| {
             Self::prune(self);
             Ok(())
         })
     }
 
-    fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
-        match figure {
-            Figure::ValidateRate {
+    fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
+        match metric {
+            Metric::ValidateRate {
                 callers,
                 milliseconds,
             } => self
-                .rate(callers, Duration::from_millis(milliseconds.into()))
+                .validate_rate(callers, Duration::from_millis(milliseconds.into()))
                 .map(Some),
             _ => Ok(None),
         }

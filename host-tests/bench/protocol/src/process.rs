@@ -1,62 +1,62 @@
-//! The side that asks: a contestant in a process of its own.
+//! The bench's side of the protocol: a target in a process of its own.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{self, Child, ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::message::{Answer, Ask, Filled};
-use crate::target::{Figure, Operation};
+use crate::message::{Command, FillReport, Reply};
+use crate::target::{Metric, Operation};
 
-/// A contestant's process. It ends when this is dropped.
-pub struct Process {
+/// A target's process. Dropping it ends the process.
+pub struct TargetProcess {
     child: Child,
-    questions: Option<ChildStdin>,
-    answers: Receiver<io::Result<String>>,
-    limit: Duration,
+    commands: Option<ChildStdin>,
+    replies: Receiver<io::Result<String>>,
+    timeout: Duration,
 }
 
-/// Why there is no answer. There will not be another one either.
+/// Why there is no reply. The process sends no later reply either.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// It could not be started.
     #[error("it could not be started: {0}")]
     NotStarted(#[source] io::Error),
-    /// It ended.
+    /// The process ended.
     #[error("it ended: {0}")]
-    Ended(String),
-    /// It did not answer in time.
+    Exited(String),
+    /// It did not reply in time.
     #[error("it did not answer within {} s", .0.as_secs())]
-    Silent(Duration),
-    /// It answered something else than what it was asked.
+    TimedOut(Duration),
+    /// Its reply is not one to the command.
     #[error("it answered {0:?}")]
-    Nonsense(String),
-    /// It could not do what it was asked to.
+    InvalidReply(String),
+    /// It could not execute the command.
     #[error("{0}")]
     Failed(String),
 }
 
-impl Process {
-    /// Starts a program. Each answer may take as long as `limit`.
+impl TargetProcess {
+    /// Starts a program. Each reply may take as long as `timeout`.
     ///
     /// # Errors
     /// [`ProcessError::NotStarted`].
     pub fn start(
         program: &Path,
         arguments: &[impl AsRef<OsStr>],
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<Self, ProcessError> {
-        let mut child = Command::new(program)
+        let mut child = process::Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(ProcessError::NotStarted)?;
-        let questions = child.stdin.take();
-        let (sender, answers) = mpsc::channel();
+        let commands = child.stdin.take();
+        let (sender, replies) = mpsc::channel();
         if let Some(output) = child.stdout.take() {
             thread::spawn(move || {
                 for line in BufReader::new(output).lines() {
@@ -68,86 +68,86 @@ impl Process {
         }
         Ok(Self {
             child,
-            questions,
-            answers,
-            limit,
+            commands,
+            replies,
+            timeout,
         })
     }
 
-    /// Has sessions made until there are so many.
+    /// Has the target create sessions until there are `count`.
     ///
     /// # Errors
     /// [`ProcessError`].
-    pub fn fill(&mut self, count: u32) -> Result<Option<Filled>, ProcessError> {
-        match self.ask(Ask::Fill(count))? {
-            Answer::Filled(filled) => Ok(filled),
-            answer => Err(nonsense(&answer)),
+    pub fn fill(&mut self, count: u32) -> Result<Option<FillReport>, ProcessError> {
+        match self.send(Command::Fill(count))? {
+            Reply::Filled(report) => Ok(report),
+            reply => Err(invalid(&reply)),
         }
     }
 
-    /// The time of a call out of so many, in nanoseconds.
+    /// Returns the time of a call, measured over this many calls, in nanoseconds.
     ///
     /// # Errors
     /// [`ProcessError`].
     pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, ProcessError> {
-        match self.ask(Ask::Time(operation, calls))? {
-            Answer::Took(took) => Ok(took),
-            answer => Err(nonsense(&answer)),
+        match self.send(Command::Time(operation, calls))? {
+            Reply::Time(time) => Ok(time),
+            reply => Err(invalid(&reply)),
         }
     }
 
-    /// A figure that is no time of a call.
+    /// Measures something other than the time of a call.
     ///
     /// # Errors
     /// [`ProcessError`].
-    pub fn figure(&mut self, figure: Figure) -> Result<Option<f64>, ProcessError> {
-        match self.ask(Ask::Figure(figure))? {
-            Answer::Figure(figure) => Ok(figure),
-            answer => Err(nonsense(&answer)),
+    pub fn metric(&mut self, metric: Metric) -> Result<Option<f64>, ProcessError> {
+        match self.send(Command::Metric(metric))? {
+            Reply::Metric(value) => Ok(value),
+            reply => Err(invalid(&reply)),
         }
     }
 
-    fn ask(&mut self, ask: Ask) -> Result<Answer, ProcessError> {
-        let mut line = serde_json::to_string(&ask)
-            .map_err(|error| ProcessError::Nonsense(error.to_string()))?;
+    fn send(&mut self, command: Command) -> Result<Reply, ProcessError> {
+        let mut line = serde_json::to_string(&command)
+            .map_err(|error| ProcessError::InvalidReply(error.to_string()))?;
         line.push('\n');
-        let sent = match &mut self.questions {
-            Some(questions) => questions.write_all(line.as_bytes()),
+        let sent = match &mut self.commands {
+            Some(commands) => commands.write_all(line.as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         if sent.is_err() {
-            return Err(self.ended());
+            return Err(self.exited());
         }
-        let line = match self.answers.recv_timeout(self.limit) {
-            Ok(line) => line.map_err(|error| ProcessError::Nonsense(error.to_string()))?,
-            Err(RecvTimeoutError::Timeout) => return Err(ProcessError::Silent(self.limit)),
-            Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
+        let line = match self.replies.recv_timeout(self.timeout) {
+            Ok(line) => line.map_err(|error| ProcessError::InvalidReply(error.to_string()))?,
+            Err(RecvTimeoutError::Timeout) => return Err(ProcessError::TimedOut(self.timeout)),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.exited()),
         };
         match serde_json::from_str(&line) {
-            Ok(Answer::Failed(reason)) => Err(ProcessError::Failed(reason)),
-            Ok(answer) => Ok(answer),
-            Err(_) => Err(ProcessError::Nonsense(line)),
+            Ok(Reply::Failed(reason)) => Err(ProcessError::Failed(reason)),
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(ProcessError::InvalidReply(line)),
         }
     }
 
-    /// It has closed its output, so it is about to be gone.
-    fn ended(&mut self) -> ProcessError {
-        self.questions = None;
-        ProcessError::Ended(match self.child.wait() {
+    /// Waits for the process, which has closed its input or output, and returns how it ended.
+    fn exited(&mut self) -> ProcessError {
+        self.commands = None;
+        ProcessError::Exited(match self.child.wait() {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         })
     }
 }
 
-fn nonsense(answer: &Answer) -> ProcessError {
-    ProcessError::Nonsense(format!("{answer:?}"))
+fn invalid(reply: &Reply) -> ProcessError {
+    ProcessError::InvalidReply(format!("{reply:?}"))
 }
 
-impl Drop for Process {
+impl Drop for TargetProcess {
     fn drop(&mut self) {
-        // Without questions it ends by itself, and cleans up; one that does not is ended.
-        self.questions = None;
+        // At the end of its input it cleans up and ends; a process that does not is killed.
+        self.commands = None;
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;

@@ -1,39 +1,39 @@
-//! The side that answers: a contestant on its standard input and output.
+//! The target's side of the protocol: it reads commands and writes replies.
 
 use std::io::{self, BufRead, Write};
 
-use crate::harness::Rounds;
-use crate::message::{Answer, Ask};
-use crate::target::{Contestant, Failure};
+use crate::harness::Harness;
+use crate::message::{Command, Reply};
+use crate::target::{Target, TargetError};
 
-/// Answers until there are no more questions.
+/// Executes commands until the input ends.
 ///
 /// # Errors
-/// When it cannot read or write. What cannot be done or is not understood is an answer.
+/// When it cannot read or write. A command that fails or is not understood gets a reply.
 pub fn serve(
-    contestant: impl Contestant,
-    questions: impl BufRead,
-    mut answers: impl Write,
+    target: impl Target,
+    commands: impl BufRead,
+    mut replies: impl Write,
 ) -> io::Result<()> {
-    let mut rounds = Rounds::new(contestant);
-    for line in questions.lines() {
+    let mut harness = Harness::new(target);
+    for line in commands.lines() {
         let line = line?;
-        let answer = match serde_json::from_str(&line) {
-            Ok(ask) => answer(&mut rounds, ask),
-            Err(error) => Err(Failure::broken(error)),
+        let reply = match serde_json::from_str(&line) {
+            Ok(command) => execute(&mut harness, command),
+            Err(error) => Err(TargetError::failed(error)),
         };
-        let answer = answer.unwrap_or_else(|failure| Answer::Failed(failure.to_string()));
-        serde_json::to_writer(&mut answers, &answer)?;
-        answers.write_all(b"\n")?;
-        answers.flush()?;
+        let reply = reply.unwrap_or_else(|error| Reply::Failed(error.to_string()));
+        serde_json::to_writer(&mut replies, &reply)?;
+        replies.write_all(b"\n")?;
+        replies.flush()?;
     }
     Ok(())
 }
 
-fn answer(rounds: &mut Rounds<impl Contestant>, ask: Ask) -> Result<Answer, Failure> {
-    Ok(match ask {
-        Ask::Fill(count) => Answer::Filled(rounds.fill(count)?),
-        Ask::Time(operation, calls) => Answer::Took(rounds.time(operation, calls)?),
-        Ask::Figure(figure) => Answer::Figure(rounds.figure(figure)?),
+fn execute(harness: &mut Harness<impl Target>, command: Command) -> Result<Reply, TargetError> {
+    Ok(match command {
+        Command::Fill(count) => Reply::Filled(harness.fill(count)?),
+        Command::Time(operation, calls) => Reply::Time(harness.time(operation, calls)?),
+        Command::Metric(metric) => Reply::Metric(harness.metric(metric)?),
     })
 }

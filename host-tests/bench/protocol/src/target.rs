@@ -1,4 +1,4 @@
-//! What a session manager has to do to be measured.
+//! What a session manager implements to be measured.
 
 use std::time::Duration;
 
@@ -7,34 +7,36 @@ use uuid::Uuid;
 
 use crate::workload::Request;
 
-/// A session manager that is measured. Each method does a batch of calls, one after the other, and
-/// gives the time that they took, without what was prepared before them; none where it has no such
-/// operation. The times are wall-clock times of the calling thread.
-pub trait Contestant {
-    /// Makes sessions.
+/// A session manager that is measured.
+///
+/// Each method makes a batch of calls, one after the other, and returns their time without their
+/// preparation; none where the target has no such operation. Times are wall-clock times of the
+/// calling thread.
+pub trait Target {
+    /// Creates sessions.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>>;
+    /// [`TargetError`] of a call.
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>>;
 
-    /// Checks tokens, all of them good, and takes out a session of its own for each.
+    /// Validates tokens, all of them valid, and returns a copy of each one's session to the caller.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
+    /// [`TargetError`] of a call.
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()>;
 
-    /// The same in calls of many tokens each.
+    /// Validates tokens in calls of many tokens each.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
+    /// [`TargetError`] of a call.
     fn validate_many(&mut self, _tokens: Vec<Vec<String>>) -> Timed<()> {
         Ok(None)
     }
 
-    /// Gives sessions new tokens; the old ones need not be good any more.
+    /// Replaces the tokens of sessions; the old ones may become invalid.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
+    /// [`TargetError`] of a call.
     fn refresh(&mut self, _ids: Vec<Uuid>) -> Timed<Vec<String>> {
         Ok(None)
     }
@@ -42,7 +44,7 @@ pub trait Contestant {
     /// Ends sessions.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
+    /// [`TargetError`] of a call.
     fn revoke(&mut self, _ids: Vec<Uuid>) -> Timed<()> {
         Ok(None)
     }
@@ -50,120 +52,120 @@ pub trait Contestant {
     /// Ends all sessions of each of these agents.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    fn revoke_agents(&mut self, _agents: Vec<Uuid>) -> Timed<()> {
+    /// [`TargetError`] of a call.
+    fn revoke_all_for_agent(&mut self, _agents: Vec<Uuid>) -> Timed<()> {
         Ok(None)
     }
 
-    /// Looks for sessions whose time is over, so many times, when there are none.
+    /// Prunes expired sessions this many times, when none has expired.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
+    /// [`TargetError`] of a call.
     fn prune(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }
 
-    /// Does nothing, so many times, in the way that it does all else.
+    /// Makes this many calls that do nothing, in the same way as the others.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    fn nothing(&mut self, _calls: u32) -> Timed<()> {
+    /// [`TargetError`] of a call.
+    fn no_op(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }
 
-    /// The same as an `async` call, where that is another way.
+    /// Makes this many `async` calls that do nothing, where these differ from the others.
     ///
     /// # Errors
-    /// [`Failure`] of a call.
-    fn nothing_async(&mut self, _calls: u32) -> Timed<()> {
+    /// [`TargetError`] of a call.
+    fn no_op_async(&mut self, _calls: u32) -> Timed<()> {
         Ok(None)
     }
 
-    /// A figure that only some have.
+    /// Measures something other than the time of a call; none where the target has no such metric.
     ///
     /// # Errors
-    /// [`Failure`].
-    fn figure(&mut self, _figure: Figure) -> Result<Option<f64>, Failure> {
+    /// [`TargetError`] of a call.
+    fn metric(&mut self, _metric: Metric) -> Result<Option<f64>, TargetError> {
         Ok(None)
     }
 }
 
-/// What a batch gives, and the time that it took.
-pub type Timed<R> = Result<Option<(R, Duration)>, Failure>;
+/// The results of a batch and its time.
+pub type Timed<R> = Result<Option<(R, Duration)>, TargetError>;
 
-/// A session that was made, as its caller sees it.
+/// A session that was created, as the client sees it.
 #[derive(Clone, Debug)]
-pub struct Granted {
+pub struct CreatedSession {
     /// The session's id.
     pub id: Uuid,
     /// Its bearer token.
     pub token: String,
 }
 
-/// A contestant that could not do what it was asked to.
+/// Why a target did not execute a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It refused a call that is in order.
+pub enum TargetError {
+    /// It refused a valid call.
     #[error("{operation}: {reason}")]
     Refused {
-        /// Which call.
+        /// The call.
         operation: Operation,
-        /// What it said.
+        /// The target's reason.
         reason: String,
     },
-    /// It could not be started or set up, or has ended.
+    /// It could not be started or set up, has ended, or failed in another way.
     #[error("{0}")]
-    Broken(String),
+    Failed(String),
 }
 
-impl Failure {
-    /// A call was refused.
+impl TargetError {
+    /// Returns the error for a refused call.
     pub fn refused(operation: Operation) -> impl Fn(String) -> Self {
         move |reason| Self::Refused { operation, reason }
     }
 
-    /// It does not work at all.
-    pub fn broken(reason: impl std::fmt::Display) -> Self {
-        Self::Broken(reason.to_string())
+    /// Returns the error for any other failure.
+    pub fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Failed(reason.to_string())
     }
 }
 
-/// What is timed.
+/// An operation that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
-    /// [`Contestant::validate`] of random tokens.
+    /// [`Target::validate`] of random tokens.
     Validate,
-    /// [`Contestant::validate_many`], for each token.
+    /// [`Target::validate_many`]; the time is that of one token.
     ValidateMany,
-    /// [`Contestant::create`] of sessions of new agents.
+    /// [`Target::create`] of sessions of new agents.
     Create,
-    /// [`Contestant::refresh`] of random sessions.
+    /// [`Target::refresh`] of random sessions.
     Refresh,
-    /// [`Contestant::revoke`] of sessions that were just made.
+    /// [`Target::revoke`] of sessions that were just created.
     Revoke,
-    /// [`Contestant::revoke_agents`] of agents with ten sessions.
-    RevokeAgent,
-    /// [`Contestant::prune`].
+    /// [`Target::revoke_all_for_agent`] of agents with ten sessions.
+    RevokeAllForAgent,
+    /// [`Target::prune`].
     Prune,
-    /// [`Contestant::nothing`].
-    Nothing,
-    /// [`Contestant::nothing_async`].
-    NothingAsync,
+    /// [`Target::no_op`].
+    NoOp,
+    /// [`Target::no_op_async`].
+    NoOpAsync,
 }
 
 impl Operation {
-    /// All of them, in the order of the tables.
+    /// All operations, in the order of the tables.
     pub const ALL: [Self; 9] = [
         Self::Validate,
         Self::ValidateMany,
         Self::Create,
         Self::Refresh,
         Self::Revoke,
-        Self::RevokeAgent,
+        Self::RevokeAllForAgent,
         Self::Prune,
-        Self::Nothing,
-        Self::NothingAsync,
+        Self::NoOp,
+        Self::NoOpAsync,
     ];
 }
 
@@ -175,52 +177,52 @@ impl std::fmt::Display for Operation {
             Self::Create => "create",
             Self::Refresh => "refresh",
             Self::Revoke => "revoke",
-            Self::RevokeAgent => "revoke-all of 10",
+            Self::RevokeAllForAgent => "revoke-all of 10",
             Self::Prune => "prune, none due",
-            Self::Nothing => "no-op call",
-            Self::NothingAsync => "no-op async call",
+            Self::NoOp => "no-op call",
+            Self::NoOpAsync => "no-op async call",
         })
     }
 }
 
-/// A figure that is no time of a call.
+/// What is measured besides the time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Figure {
-    /// The memory of its process, less what the callers' book of sessions takes; in bytes.
+pub enum Metric {
+    /// The memory of the target's process without the client's state, in bytes.
     Memory,
     /// The component's linear memory, in bytes.
     LinearMemory,
-    /// Calls of `validate` a second with so many callers at a time.
+    /// Calls of `validate` a second by concurrent callers.
     ValidateRate {
-        /// How many.
+        /// The number of callers.
         callers: u32,
-        /// For how long they call.
+        /// The time for which they call.
         milliseconds: u32,
     },
-    /// Calls of nothing a second, likewise.
-    NothingRate {
-        /// How many.
+    /// Calls that do nothing a second, by concurrent callers.
+    NoOpRate {
+        /// The number of callers.
         callers: u32,
-        /// For how long they call.
+        /// The time for which they call.
         milliseconds: u32,
     },
-    /// Creates that are all under way at a time while the guard takes 10 ms: what they take beyond these
-    /// 10 ms, in parts of what as many take one after the other with a guard that answers at once.
-    InFlight {
-        /// How many.
+    /// The time of concurrent creates with a guard that takes 10 ms, without these 10 ms, divided
+    /// by the time of as many creates one after the other with a guard that answers at once.
+    ConcurrentCreates {
+        /// The number of creates.
         creates: u32,
     },
     /// The time from a compiled component to an instance, in seconds.
-    Start,
-    /// The time to make an instance, in seconds.
-    InstanceTime {
-        /// How many there are at a time.
+    StartTime,
+    /// The time to create an instance, in seconds.
+    InstantiationTime {
+        /// The number of instances in the process.
         instances: u32,
     },
-    /// What an instance takes, in bytes of the process.
+    /// The memory of an instance, in bytes of the process.
     InstanceMemory {
-        /// How many there are at a time.
+        /// The number of instances in the process.
         instances: u32,
     },
 }

@@ -1,22 +1,22 @@
-//! The sessions that every contestant gets: the same, in the same order, in every run.
+//! The sessions that every target gets: the same, in the same order, in every run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many sessions an agent has.
-pub const SESSIONS_OF_AN_AGENT: u32 = 10;
-/// How long a token is, in bytes, where a contestant's guard can choose.
+/// The number of sessions of an agent.
+pub const SESSIONS_PER_AGENT: u32 = 10;
+/// The length of a token in bytes, where the target can choose it.
 pub const TOKEN_LENGTH: usize = 350;
-/// How many tokens callers that call at the same time use in turn: those of the first sessions.
-const TOKENS_OF_CALLERS: usize = 1_000;
+/// The number of tokens that concurrent callers use in turn: those of the first sessions.
+const CALLER_TOKENS: usize = 1_000;
 /// The lifetime of a session in seconds: nothing expires while it is measured.
 pub const LIFETIME: u64 = 86_400;
 /// The workspace that all sessions belong to.
 pub const WORKSPACE: Uuid = Uuid::from_u128(0x0b0e_0000_0000_4000_8000_0000_0000_0001);
 
-/// What a session is asked for with.
+/// A request for a session.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The agent.
@@ -31,11 +31,11 @@ pub struct Request {
     pub metadata: String,
 }
 
-/// Request number so-and-so.
+/// Returns the request with this number.
 #[must_use]
 pub fn request(number: u32) -> Request {
     Request {
-        agent_id: agent(number / SESSIONS_OF_AN_AGENT),
+        agent_id: agent(number / SESSIONS_PER_AGENT),
         role: "researcher".into(),
         scopes: ["memory:read", "memory:write", "web:search", "tool:*"]
             .map(Into::into)
@@ -45,34 +45,35 @@ pub fn request(number: u32) -> Request {
     }
 }
 
-/// Agent number so-and-so.
+/// Returns the id of the agent with this number.
 #[must_use]
 pub fn agent(number: u32) -> Uuid {
     Uuid::from_u128(0x0a9e_0000_0000_4000_8000_0000_0000_0000 | u128::from(number))
 }
 
-/// Keeps those that callers will use who call at the same time: of the first sessions that were made.
-pub fn keep_first<T>(kept: &mut Vec<T>, made: impl IntoIterator<Item = T>) {
-    let missing = TOKENS_OF_CALLERS.saturating_sub(kept.len());
-    kept.extend(made.into_iter().take(missing));
+/// Adds items of new sessions to `first` until it has as many as concurrent callers use.
+pub fn keep_first<T>(first: &mut Vec<T>, new: impl IntoIterator<Item = T>) {
+    let missing = CALLER_TOKENS.saturating_sub(first.len());
+    first.extend(new.into_iter().take(missing));
 }
 
-/// A token of the usual length for who has none of its own, the same for the same number. Its first
-/// 36 characters are the handle.
+/// Returns a token of the usual length for targets that sign none; equal numbers give equal tokens.
+/// Its first 36 characters are the handle.
 #[must_use]
 pub fn token(number: u32) -> String {
-    // Making a token is part of what is timed, and `format!` would pad the rest a character at a time.
+    // Making a token is part of what is timed, and `format!` would pad the rest a character at a
+    // time.
     let number = format!("{number:0>36}");
-    [&number, FILLER].concat()
+    [&number, PADDING].concat()
 }
 
-/// What follows a token's first characters.
-const FILLER: &str = match str::from_utf8(&[b'.'; TOKEN_LENGTH - 36]) {
+/// What follows a token's handle.
+const PADDING: &str = match str::from_utf8(&[b'.'; TOKEN_LENGTH - 36]) {
     Ok(dots) => dots,
     Err(_) => panic!("dots are UTF-8"),
 };
 
-/// The time, in seconds since 1970.
+/// Returns the time, in seconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now()
@@ -80,7 +81,7 @@ pub fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// A session as a native store keeps it, with its token as the original design does.
+/// A session as a native target stores it, with its token as in the original design.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// The session's id.
@@ -95,9 +96,9 @@ pub struct Session {
     pub scopes: Vec<String>,
     /// The task.
     pub task_type: String,
-    /// When it was made, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     pub created_at: u64,
-    /// When it ends.
+    /// The time of its expiry, in seconds since 1970.
     pub expires_at: u64,
     /// The metadata, as given.
     pub metadata: String,
@@ -106,7 +107,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session for a request, without a token yet.
+    /// Returns a session for a request, without a token yet.
     #[must_use]
     pub fn new(request: Request) -> Self {
         let now = now();
@@ -125,18 +126,18 @@ impl Session {
     }
 }
 
-/// Numbers in an order without a pattern, the same in every run (xorshift64*, Vigna 2016).
+/// A pseudo-random generator with the same numbers in every run (xorshift64*, Vigna 2016).
 #[derive(Clone, Debug)]
-pub struct Picks(u64);
+pub struct SeededRng(u64);
 
-impl Default for Picks {
+impl Default for SeededRng {
     fn default() -> Self {
         Self(0x9e37_79b9_7f4a_7c15)
     }
 }
 
-impl Picks {
-    /// A number below `bound`; 0 for a bound of 0.
+impl SeededRng {
+    /// Returns a number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -146,17 +147,17 @@ impl Picks {
         u32::try_from(scaled).unwrap_or(0)
     }
 
-    /// Numbers below `bound`, each another one.
+    /// Returns distinct numbers below `bound`.
     pub fn distinct(&mut self, count: usize, bound: u32) -> Vec<u32> {
         let mut seen = std::collections::HashSet::new();
         let count = count.min(usize::try_from(bound).unwrap_or(usize::MAX));
-        let mut picks = Vec::with_capacity(count);
-        while picks.len() < count {
-            let pick = self.below(bound);
-            if seen.insert(pick) {
-                picks.push(pick);
+        let mut numbers = Vec::with_capacity(count);
+        while numbers.len() < count {
+            let number = self.below(bound);
+            if seen.insert(number) {
+                numbers.push(number);
             }
         }
-        picks
+        numbers
     }
 }

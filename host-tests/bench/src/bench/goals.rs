@@ -1,25 +1,25 @@
-//! The goals: what each demands, what was measured, and whether it is met.
+//! The goals: the limit of each, what was measured, and whether it is met.
 
 use std::io::{self, Write};
 
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 use clawdb_session_host::COMPONENT;
 
-use super::results::{Quantity, Results, short};
-use super::table::digits;
-use super::targets::{ANOTHER, CROWD};
+use super::results::{Quantity, Results, short_count};
+use super::table::three_digits;
+use super::targets::{BASELINE, FRESH_COMPONENT, INSTANCES, SESSION_HOST};
 
-/// A goal and how it went.
+/// A goal and its result.
 pub struct Goal {
     what: String,
     limit: String,
-    /// What was measured, or why it was not.
+    /// The measured value, or why there is none.
     measured: String,
     /// None where it was not measured.
     met: Option<bool>,
 }
 
-/// What is better.
+/// The bound of a goal.
 #[derive(Clone, Copy)]
 enum Limit {
     AtMost(f64),
@@ -29,23 +29,24 @@ enum Limit {
 use Limit::{AtLeast, AtMost};
 
 impl Goal {
-    /// A goal for one value, which is shown with this unit.
+    /// Returns the goal for one value, which is shown with this unit.
     fn new(what: impl Into<String>, limit: Limit, unit: &str, measured: Option<f64>) -> Self {
-        let (words, number, met) = match limit {
+        let (bound, number, met) = match limit {
             AtMost(most) => ("at most", most, measured.map(|value| value <= most)),
             AtLeast(least) => ("at least", least, measured.map(|value| value >= least)),
         };
         Self {
             what: what.into(),
-            limit: format!("{words} {number}{unit}"),
+            limit: format!("{bound} {number}{unit}"),
             measured: measured.map_or_else(
                 || "not measured".into(),
-                |value| format!("{}{unit}", digits(value)),
+                |value| format!("{}{unit}", three_digits(value)),
             ),
             met,
         }
     }
 
+    /// Adds the reason to a goal that was not measured.
     fn unmeasured(mut self, why: &str) -> Self {
         if self.met.is_none() {
             self.measured = format!("not measured: {why}");
@@ -54,46 +55,46 @@ impl Goal {
     }
 }
 
-/// All goals. Where a ratio has to hold whatever the number of sessions, there is one for each.
+/// Returns all goals. A ratio that must hold at every number of sessions is a goal at each.
 pub fn goals(results: &Results) -> Vec<Goal> {
-    let (few, many) = results.ends();
+    let (fewest, most) = results.session_range();
     let mut goals = validate(results);
-    for &sessions in &results.sessions {
+    for &sessions in &results.session_counts {
         for operation in [Operation::Create, Operation::Refresh] {
             let what = format!(
                 "{operation}, {} sessions / the original design's",
-                short(sessions)
+                short_count(sessions)
             );
-            let ratio = against(results, operation, sessions, "original");
+            let ratio = time_ratio(results, operation, sessions, "original");
             goals.push(Goal::new(what, AtMost(3.0), "x", ratio));
         }
     }
     let revoke = results.ratio(
-        time("component", few, Operation::Revoke),
-        time("floor", few, Operation::Nothing),
+        time("component", fewest, Operation::Revoke),
+        time(BASELINE, fewest, Operation::NoOp),
     );
-    let what = format!("revoke, {} sessions / a no-op call", short(few));
+    let what = format!("revoke, {} sessions / a no-op call", short_count(fewest));
     goals.push(Goal::new(what, AtMost(4.0), "x", revoke));
-    let switch = results.ratio(
-        time("original", many, Operation::RevokeAgent),
-        time("component", many, Operation::RevokeAgent),
+    let revoke_all = results.ratio(
+        time("original", most, Operation::RevokeAllForAgent),
+        time("component", most, Operation::RevokeAllForAgent),
     );
     let what = format!(
         "the original design's revoke-all of 10 among {} / ours",
-        short(many)
+        short_count(most)
     );
-    goals.push(Goal::new(what, AtLeast(1_000.0), "x", switch));
+    goals.push(Goal::new(what, AtLeast(1_000.0), "x", revoke_all));
     let prune = results.ratio(
-        time("component", many, Operation::Prune),
-        time("floor", many, Operation::Nothing),
+        time("component", most, Operation::Prune),
+        time(BASELINE, most, Operation::NoOp),
     );
     let what = format!(
         "prune with nothing due, among {} / a no-op call",
-        short(many)
+        short_count(most)
     );
     goals.push(Goal::new(what, AtMost(2.0), "x", prune));
     goals.extend(growth(results));
-    goals.extend(crowd(results));
+    goals.extend(concurrency(results));
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let size = COMPONENT.len() as f64 / 1e3;
     goals.push(Goal::new(
@@ -102,7 +103,7 @@ pub fn goals(results: &Results) -> Vec<Goal> {
         " kB",
         Some(size),
     ));
-    let start = results.median(CROWD, many, Quantity::Figure(Figure::Start));
+    let start = results.median(INSTANCES, most, Quantity::Metric(Metric::StartTime));
     goals.push(Goal::new(
         "start: a precompiled one read and instantiated",
         AtMost(1.0),
@@ -113,55 +114,58 @@ pub fn goals(results: &Results) -> Vec<Goal> {
 }
 
 fn validate(results: &Results) -> Vec<Goal> {
-    let (few, many) = results.ends();
+    let (fewest, most) = results.session_range();
     let operation = Operation::Validate;
     let mut goals = Vec::new();
-    for (sessions, most) in [(few, 1.5), (many, 1.2)] {
+    for (sessions, limit) in [(fewest, 1.5), (most, 1.2)] {
         let what = format!(
             "validate, {} sessions / the original design's",
-            short(sessions)
+            short_count(sessions)
         );
-        let ratio = against(results, operation, sessions, "original");
-        goals.push(Goal::new(what, AtMost(most), "x", ratio));
+        let ratio = time_ratio(results, operation, sessions, "original");
+        goals.push(Goal::new(what, AtMost(limit), "x", ratio));
     }
     for (peer, least) in [("redis", 4.0), ("claw-guard", 6.0)] {
         let ratio = results.ratio(
-            time(peer, few, operation),
-            time("component", few, operation),
+            time(peer, fewest, operation),
+            time("component", fewest, operation),
         );
         let goal = Goal::new(
-            format!("validate of {peer}, {} sessions / ours", short(few)),
+            format!(
+                "validate of {peer}, {} sessions / ours",
+                short_count(fewest)
+            ),
             AtLeast(least),
             "x",
             ratio,
         );
         goals.push(goal.unmeasured("it was not there"));
     }
-    let own = against(results, operation, few, "floor");
+    let ratio = time_ratio(results, operation, fewest, BASELINE);
     let what = format!(
         "validate, {} sessions / a call that asks and returns one",
-        short(few)
+        short_count(fewest)
     );
-    goals.push(Goal::new(what, AtMost(1.6), "x", own));
-    let many_at_once = results.ratio(
-        time("component", few, Operation::ValidateMany),
-        time("component", few, operation),
+    goals.push(Goal::new(what, AtMost(1.6), "x", ratio));
+    let validate_many = results.ratio(
+        time("component", fewest, Operation::ValidateMany),
+        time("component", fewest, operation),
     );
     let what = format!(
         "validate-many, {} sessions, each of 64 tokens / validate",
-        short(few)
+        short_count(fewest)
     );
-    goals.push(Goal::new(what, AtMost(0.5), "x", many_at_once));
+    goals.push(Goal::new(what, AtMost(0.5), "x", validate_many));
     goals
 }
 
 /// What must not grow with the number of sessions.
 fn growth(results: &Results) -> Vec<Goal> {
-    let (few, many) = results.ends();
-    let longest = results.median(ANOTHER, many, Quantity::LongestComputed);
+    let (fewest, most) = results.session_range();
+    let longest = results.median(FRESH_COMPONENT, most, Quantity::LongestCreateCpu);
     let what = format!(
-        "longest create on the way from 0 to {}, computed",
-        short(many)
+        "longest create on the way from 0 to {}, CPU time",
+        short_count(most)
     );
     let mut goals = vec![Goal::new(
         what,
@@ -169,69 +173,77 @@ fn growth(results: &Results) -> Vec<Goal> {
         " ms",
         longest.map(|time| time / 1e6),
     )];
-    let memory = Quantity::Figure(Figure::LinearMemory);
-    let memory = results.median("component", many, memory);
-    let what = format!("linear memory of a session, of {}", short(many));
-    let memory = memory.map(|bytes| bytes / f64::from(many));
+    let memory = Quantity::Metric(Metric::LinearMemory);
+    let memory = results.median("component", most, memory);
+    let what = format!("linear memory of a session, of {}", short_count(most));
+    let memory = memory.map(|bytes| bytes / f64::from(most));
     goals.push(Goal::new(what, AtMost(800.0), " bytes", memory));
     let validate = Quantity::Time(Operation::Validate);
-    let validate = results.ratio(("component", many, validate), ("component", few, validate));
-    let what = format!("validate, {} / {} sessions", short(many), short(few));
+    let validate = results.ratio(
+        ("component", most, validate),
+        ("component", fewest, validate),
+    );
+    let what = format!(
+        "validate, {} / {} sessions",
+        short_count(most),
+        short_count(fewest)
+    );
     goals.push(Goal::new(what, AtMost(1.5), "x", validate));
     goals
 }
 
-fn crowd(results: &Results) -> Vec<Goal> {
-    let (_, sessions) = results.ends();
-    let many = results.many;
-    let figure = |figure| results.median(CROWD, sessions, Quantity::Figure(figure));
+/// What concerns concurrent calls and many instances.
+fn concurrency(results: &Results) -> Vec<Goal> {
+    let (_, sessions) = results.session_range();
+    let count = results.concurrency;
+    let metric = |metric| results.median(INSTANCES, sessions, Quantity::Metric(metric));
     let what = format!(
-        "{} creates under way, beyond the guard's 10 ms / one by one",
-        short(many)
+        "{} concurrent creates, beyond the guard's 10 ms / one by one",
+        short_count(count)
     );
-    let in_flight = figure(Figure::InFlight { creates: many });
-    let mut goals = vec![Goal::new(what, AtMost(1.5), "x", in_flight)];
-    let (callers, milliseconds) = (64, results.calling);
-    let validate = Quantity::Figure(Figure::ValidateRate {
+    let creates = metric(Metric::ConcurrentCreates { creates: count });
+    let mut goals = vec![Goal::new(what, AtMost(1.5), "x", creates)];
+    let (callers, milliseconds) = (64, results.caller_milliseconds);
+    let validate = Quantity::Metric(Metric::ValidateRate {
         callers,
         milliseconds,
     });
-    let nothing = Quantity::Figure(Figure::NothingRate {
+    let no_op = Quantity::Metric(Metric::NoOpRate {
         callers,
         milliseconds,
     });
     let rate = results.ratio(
-        ("channel", sessions, validate),
-        ("channel", sessions, nothing),
+        (SESSION_HOST, sessions, validate),
+        (SESSION_HOST, sessions, no_op),
     );
-    let what = "validates / no-op calls a second through the channel, 64 callers";
+    let what = "validates / no-op calls a second in a SessionHost, 64 callers";
     goals.push(Goal::new(
         what,
         AtLeast(40.0),
         " %",
         rate.map(|rate| rate * 100.0),
     ));
-    let memory = figure(Figure::InstanceMemory { instances: many });
-    let what = format!("memory of an empty instance, of {}", short(many));
+    let memory = metric(Metric::InstanceMemory { instances: count });
+    let what = format!("memory of an empty instance, of {}", short_count(count));
     goals.push(Goal::new(
         what,
         AtMost(75.0),
         " KiB",
         memory.map(|bytes| bytes / 1_024.0),
     ));
-    let made = figure(Figure::InstanceTime { instances: many });
-    let what = format!("time to make an instance, of {}", short(many));
+    let time = metric(Metric::InstantiationTime { instances: count });
+    let what = format!("time to create an instance, of {}", short_count(count));
     goals.push(Goal::new(
         what,
         AtMost(40.0),
         " us",
-        made.map(|time| time * 1e6),
+        time.map(|seconds| seconds * 1e6),
     ));
     goals
 }
 
-/// The component's time in parts of another one's.
-fn against(results: &Results, operation: Operation, sessions: u32, other: &str) -> Option<f64> {
+/// Returns the ratio of the component's time to another target's.
+fn time_ratio(results: &Results, operation: Operation, sessions: u32, other: &str) -> Option<f64> {
     results.ratio(
         time("component", sessions, operation),
         time(other, sessions, operation),
@@ -242,7 +254,7 @@ fn time(name: &str, sessions: u32, operation: Operation) -> (&str, u32, Quantity
     (name, sessions, Quantity::Time(operation))
 }
 
-/// A line for each.
+/// Writes a line for each goal.
 pub fn write(out: &mut impl Write, goals: &[Goal]) -> io::Result<()> {
     writeln!(
         out,

@@ -1,8 +1,8 @@
-//! `bench`: the component beside what a platform would use instead of it, all in one run.
+//! `bench`: compares the component with what a platform could use instead of it, in one run.
 //!
-//! Each contestant is a process of its own, and they are measured in turn, one operation after the other,
-//! over several rounds, so that what else happens on the machine meets them all. What counts are ratios
-//! within a round; the tables have the medians of the rounds.
+//! Each target is a process of its own. The targets are measured in turn, one operation after the
+//! other, over several rounds, so that other load on the machine affects all of them. Only ratios
+//! within a round count; the tables have the medians of the rounds.
 
 mod goals;
 mod parameters;
@@ -18,23 +18,23 @@ use std::io::Write;
 
 pub use parameters::BenchArgs;
 
-use parameters::Extent;
+use parameters::Parameters;
 
 /// Measures and writes the tables to `out`.
 ///
 /// # Errors
 /// When there are too few sessions, or something cannot be written.
 pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>> {
-    let extent = Extent::new(args);
-    if extent
-        .sessions
+    let parameters = Parameters::new(args);
+    if parameters
+        .session_counts
         .first()
         .is_none_or(|&sessions| sessions < 10)
     {
         return Err("there have to be at least 10 sessions".into());
     }
-    let contestants = targets::find(&args.peers)?;
-    let results = run::run(&extent, &contestants);
+    let targets = targets::find(&args.peers)?;
+    let results = run::run(&parameters, &targets);
     for note in &results.notes {
         writeln!(out, "{note}")?;
     }

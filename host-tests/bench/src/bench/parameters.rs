@@ -1,72 +1,72 @@
-//! How much a run measures.
+//! The parameters of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-/// How many callers there are at a time.
-pub const CALLERS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// The numbers of concurrent callers.
+pub const CALLER_COUNTS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// What can be said of a run.
+/// The options of `bench`.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// How many sessions there are, one number after the other, rising
+    /// The numbers of sessions to measure at
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
     pub sessions: Vec<u32>,
-    /// How many rounds there are at each number
+    /// The number of rounds at each number of sessions
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
     /// Also writes the data (CSV) and plots (SVG) into this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// The program with the other contestants
+    /// The program with the peers
     #[arg(
         long,
         value_name = "FILE",
         default_value = "host-tests/peers/target/release/peers"
     )]
     pub peers: PathBuf,
-    /// Does everything, but for so short a time that the figures say nothing
+    /// Measures everything for a very short time, to check that it runs; its figures mean nothing
     #[arg(long, conflicts_with_all = ["sessions", "rounds"])]
     pub quick: bool,
 }
 
-/// How much is measured.
+/// What a run measures, and for how long.
 #[derive(Clone, Debug)]
-pub struct Extent {
-    /// How many sessions there are, rising.
-    pub sessions: Vec<u32>,
-    /// How many rounds there are at each of these.
+pub struct Parameters {
+    /// The numbers of sessions, in ascending order.
+    pub session_counts: Vec<u32>,
+    /// The number of rounds at each of these.
     pub rounds: u32,
-    /// For how long one contestant does one operation in a round.
-    pub time: Duration,
-    /// For how long callers call in a round.
-    pub calling: Duration,
-    /// How many creates are under way at a time, and how many instances there are.
-    pub many: u32,
+    /// The time of one operation of one target in a round.
+    pub operation_time: Duration,
+    /// The time for which concurrent callers call in a round.
+    pub caller_time: Duration,
+    /// The number of concurrent creates, and the number of instances in one process.
+    pub concurrency: u32,
 }
 
-impl Extent {
+impl Parameters {
     pub fn new(args: &BenchArgs) -> Self {
         if args.quick {
             return Self {
-                sessions: vec![100, 200],
+                session_counts: vec![100, 200],
                 rounds: 1,
-                time: Duration::from_millis(1),
-                calling: Duration::from_millis(5),
-                many: 50,
+                operation_time: Duration::from_millis(1),
+                caller_time: Duration::from_millis(5),
+                concurrency: 50,
             };
         }
-        let mut sessions = args.sessions.clone();
-        sessions.sort_unstable();
-        sessions.dedup();
+        let mut session_counts = args.sessions.clone();
+        session_counts.sort_unstable();
+        session_counts.dedup();
         Self {
-            sessions,
+            session_counts,
             rounds: args.rounds,
-            time: Duration::from_millis(60),
-            calling: Duration::from_millis(200),
-            many: 10_000,
+            operation_time: Duration::from_millis(60),
+            caller_time: Duration::from_millis(200),
+            concurrency: 10_000,
         }
     }
 }

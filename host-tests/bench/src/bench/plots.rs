@@ -3,15 +3,16 @@
 use std::error::Error;
 use std::path::Path;
 
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::parameters::CALLERS;
-use super::results::{Quantity, Results, short};
-use super::table::digits;
+use super::parameters::CALLER_COUNTS;
+use super::results::{Quantity, Results, short_count};
+use super::table::three_digits;
+use super::targets::{BASELINE, SESSION_HOST};
 
-type Plot = Result<(), Box<dyn Error>>;
+type PlotResult = Result<(), Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const SIZE: (u32, u32) = (960, 540);
@@ -31,60 +32,60 @@ const COLOURS: [RGBColor; 10] = [
 ];
 
 /// Writes `latency.svg`, `growth.svg`, `memory.svg` and `throughput.svg` into a folder.
-pub fn write(folder: &Path, results: &Results) -> Plot {
+pub fn write(folder: &Path, results: &Results) -> PlotResult {
     latency(&folder.join("latency.svg"), results)?;
     growth(&folder.join("growth.svg"), results)?;
     memory(&folder.join("memory.svg"), results)?;
     throughput(&folder.join("throughput.svg"), results)
 }
 
-/// A contestant has the same colour in all plots.
+/// Returns the colour of a target, which is the same in all plots.
 fn colour(results: &Results, name: &str) -> RGBColor {
-    let place = results.contestants.iter().position(|other| other == name);
-    COLOURS[place.unwrap_or(COLOURS.len() - 1) % COLOURS.len()]
+    let index = results.targets.iter().position(|other| other == name);
+    COLOURS[index.unwrap_or(COLOURS.len() - 1) % COLOURS.len()]
 }
 
-/// Bars in groups, one for each operation.
-fn latency(file: &Path, results: &Results) -> Plot {
+/// Draws bars in groups, one group for each operation.
+fn latency(file: &Path, results: &Results) -> PlotResult {
     const OPERATIONS: [Operation; 6] = [
         Operation::Validate,
         Operation::Create,
         Operation::Refresh,
         Operation::Revoke,
-        Operation::RevokeAgent,
+        Operation::RevokeAllForAgent,
         Operation::Prune,
     ];
-    // The most sessions that everybody has.
+    // The plot is of the most sessions that every target has.
     let time = |name: &str, sessions, operation| {
         let nanoseconds = results.median(name, sessions, Quantity::Time(operation));
         nanoseconds.map(|time| time / 1e3)
     };
     let names: Vec<&String> = results
-        .contestants
+        .targets
         .iter()
-        .filter(|name| !matches!(name.as_str(), "floor" | "channel"))
+        .filter(|name| !matches!(name.as_str(), BASELINE | SESSION_HOST))
         .collect();
-    let everybody = |&&sessions: &&u32| {
-        let (few, _) = results.ends();
+    let all_have = |&&sessions: &&u32| {
+        let (fewest, _) = results.session_range();
         names.iter().all(|name| {
             let has = |sessions| time(name, sessions, Operation::Validate).is_some();
-            has(sessions) || !has(few)
+            has(sessions) || !has(fewest)
         })
     };
-    let sessions = results.sessions.iter().rev().find(everybody);
-    let sessions = sessions.copied().unwrap_or(results.ends().0);
+    let sessions = results.session_counts.iter().rev().find(all_have);
+    let sessions = sessions.copied().unwrap_or(results.session_range().0);
     let times = OPERATIONS.iter().flat_map(|&operation| {
         names
             .iter()
             .filter_map(move |name| time(name, sessions, operation))
     });
-    let range = decades(times);
+    let range = decade_range(times);
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let (plot, legend) = with_legend(&root);
+    let (plot, legend) = split_for_legend(&root);
     let mut chart = ChartBuilder::on(&plot)
         .caption(
-            format!("Time of a call, {} sessions", short(sessions)),
+            format!("Time of a call, {} sessions", short_count(sessions)),
             (FONT, 20),
         )
         .margin(12)
@@ -96,7 +97,7 @@ fn latency(file: &Path, results: &Results) -> Plot {
         .disable_x_mesh()
         .disable_x_axis()
         .y_desc("microseconds (log scale)")
-        .y_label_formatter(&|value| plain(*value))
+        .y_label_formatter(&|value| format_plain(*value))
         .label_style((FONT, 14))
         .light_line_style(BLACK.mix(0.06))
         .draw()?;
@@ -106,20 +107,24 @@ fn latency(file: &Path, results: &Results) -> Plot {
         OPERATIONS.iter().zip(0_i32..),
     );
     for (&operation, group) in groups {
-        for (name, place) in names.iter().zip(0_i32..) {
+        for (name, index) in names.iter().zip(0_i32..) {
             let Some(value) = time(name, sessions, operation) else {
                 continue;
             };
-            let left = f64::from(group) + 0.07 + f64::from(place) * width;
+            let left = f64::from(group) + 0.07 + f64::from(index) * width;
             let bar = [(left, range.0), (left + width * 0.92, value.max(range.0))];
             chart.draw_series([Rectangle::new(bar, colour(results, name).filled())])?;
         }
-        let at = chart.backend_coord(&(f64::from(group) + 0.5, range.0));
+        let middle = chart.backend_coord(&(f64::from(group) + 0.5, range.0));
         let style = TextStyle::from((FONT, 15)).pos(centred());
         // The plot's own corner is the root's.
-        root.draw(&Text::new(operation.to_string(), (at.0, at.1 + 14), style))?;
+        root.draw(&Text::new(
+            operation.to_string(),
+            (middle.0, middle.1 + 14),
+            style,
+        ))?;
     }
-    keys(
+    draw_legend(
         &legend,
         names
             .iter()
@@ -128,12 +133,12 @@ fn latency(file: &Path, results: &Results) -> Plot {
     Ok(root.present()?)
 }
 
-/// A line for each contestant, by the number of sessions.
-fn growth(file: &Path, results: &Results) -> Plot {
+/// Draws a line for each target, by the number of sessions.
+fn growth(file: &Path, results: &Results) -> PlotResult {
     let mut lines = Vec::new();
-    for name in &results.contestants {
+    for name in &results.targets {
         let points: Vec<_> = results
-            .sessions
+            .session_counts
             .iter()
             .filter_map(|&sessions| {
                 let time = Quantity::Time(Operation::Validate);
@@ -141,90 +146,97 @@ fn growth(file: &Path, results: &Results) -> Plot {
                 Some((f64::from(sessions).log10(), time / 1e3))
             })
             .collect();
-        if points.len() > 1 && name != "channel" {
+        if points.len() > 1 && name != SESSION_HOST {
             lines.push((name.clone(), colour(results, name), points));
         }
     }
-    let (few, many) = results.ends();
-    let title = format!("validate, from {} to {} sessions", short(few), short(many));
-    let range = (f64::from(few).log10() - 0.1, f64::from(many).log10() + 0.1);
+    let (fewest, most) = results.session_range();
+    let title = format!(
+        "validate, from {} to {} sessions",
+        short_count(fewest),
+        short_count(most)
+    );
+    let range = (
+        f64::from(fewest).log10() - 0.1,
+        f64::from(most).log10() + 0.1,
+    );
     let axes = Axes {
         title: &title,
         x: ("sessions (log scale)", range, &|value| {
-            short_number(10_f64.powf(*value))
+            format_short(10_f64.powf(*value))
         }),
         ticks: 6,
-        y: ("microseconds (log scale)", &plain_number),
+        y: ("microseconds (log scale)", &format_three_digits),
     };
-    curves(file, &axes, &lines)
+    line_chart(file, &axes, &lines)
 }
 
-/// How many calls are done in a second, by how many call.
-fn throughput(file: &Path, results: &Results) -> Plot {
-    let (_, sessions) = results.ends();
-    let milliseconds = results.calling;
+/// Draws the calls a second, by the number of concurrent callers.
+fn throughput(file: &Path, results: &Results) -> PlotResult {
+    let (_, sessions) = results.session_range();
+    let milliseconds = results.caller_milliseconds;
     let mut lines = Vec::new();
-    for name in &results.contestants {
-        let rates = |figure: &dyn Fn(u32) -> Figure| -> Vec<(f64, f64)> {
+    for name in &results.targets {
+        let rates = |metric: &dyn Fn(u32) -> Metric| -> Vec<(f64, f64)> {
             let rate = |&callers: &u32| {
-                let rate = results.median(name, sessions, Quantity::Figure(figure(callers)))?;
+                let rate = results.median(name, sessions, Quantity::Metric(metric(callers)))?;
                 Some((f64::from(callers).log2(), rate))
             };
-            CALLERS.iter().filter_map(rate).collect()
+            CALLER_COUNTS.iter().filter_map(rate).collect()
         };
-        let validates = rates(&|callers| Figure::ValidateRate {
+        let validates = rates(&|callers| Metric::ValidateRate {
             callers,
             milliseconds,
         });
         if !validates.is_empty() {
             let label = match name.as_str() {
-                "channel" => "component".into(),
+                SESSION_HOST => "component".into(),
                 _ => name.clone(),
             };
             let colour = colour(results, &label);
             lines.push((label, colour, validates));
         }
-        let nothing = rates(&|callers| Figure::NothingRate {
+        let no_op = rates(&|callers| Metric::NoOpRate {
             callers,
             milliseconds,
         });
-        if !nothing.is_empty() {
-            lines.push(("no-op calls".into(), RGBColor(0x99, 0x99, 0x99), nothing));
+        if !no_op.is_empty() {
+            lines.push(("no-op calls".into(), RGBColor(0x99, 0x99, 0x99), no_op));
         }
     }
     let axes = Axes {
-        title: "validates a second, by callers at a time",
+        title: "validates a second, by concurrent callers",
         x: ("callers (log scale)", (-0.15, 6.15), &|value| {
             format!("{:.0}", value.exp2())
         }),
-        ticks: CALLERS.len(),
-        y: ("calls a second (log scale)", &|value| short_number(*value)),
+        ticks: CALLER_COUNTS.len(),
+        y: ("calls a second (log scale)", &|value| format_short(*value)),
     };
-    curves(file, &axes, &lines)
+    line_chart(file, &axes, &lines)
 }
 
-/// Bytes for a session, a bar for each contestant.
-fn memory(file: &Path, results: &Results) -> Plot {
-    let (_, many) = results.ends();
+/// Draws the bytes of a session, a bar for each target.
+fn memory(file: &Path, results: &Results) -> PlotResult {
+    let (_, largest) = results.session_range();
     let bytes = |name: &String| {
         let of = |&sessions: &u32| {
-            let memory = results.median(name, sessions, Quantity::Figure(Figure::Memory))?;
+            let memory = results.median(name, sessions, Quantity::Metric(Metric::Memory))?;
             Some((name.clone(), sessions, memory / f64::from(sessions)))
         };
-        let channel = name == "channel";
+        let session_host = name == SESSION_HOST;
         results
-            .sessions
+            .session_counts
             .iter()
             .rev()
-            .filter(|_| !channel)
+            .filter(|_| !session_host)
             .find_map(of)
     };
-    let bars: Vec<_> = results.contestants.iter().filter_map(bytes).collect();
-    let most = bars.iter().map(|bar| bar.2).fold(1.0, f64::max);
+    let bars: Vec<_> = results.targets.iter().filter_map(bytes).collect();
+    let widest = bars.iter().map(|bar| bar.2).fold(1.0, f64::max);
     let root =
         SVGBackend::new(file, (SIZE.0, 110 + 44 * u32::try_from(bars.len())?)).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!("Memory of a session, {} sessions", short(many));
+    let title = format!("Memory of a session, {} sessions", short_count(largest));
     let rows = i32::try_from(bars.len())?;
     let mut chart = ChartBuilder::on(&root)
         .caption(title, (FONT, 20))
@@ -232,7 +244,7 @@ fn memory(file: &Path, results: &Results) -> Plot {
         .margin_right(130)
         .x_label_area_size(46)
         .y_label_area_size(130)
-        .build_cartesian_2d(0.0..most * 1.05, 0.0..f64::from(rows))?;
+        .build_cartesian_2d(0.0..widest * 1.05, 0.0..f64::from(rows))?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -254,10 +266,10 @@ fn memory(file: &Path, results: &Results) -> Plot {
             (left - 122, middle - 8),
             style.clone(),
         ))?;
-        let of = if *sessions == many {
+        let of = if *sessions == largest {
             String::new()
         } else {
-            format!(" (of {})", short(*sessions))
+            format!(" (of {})", short_count(*sessions))
         };
         let label = format!("{value:.0}{of}");
         root.draw(&Text::new(label, (right + 8, middle - 8), style))?;
@@ -265,31 +277,31 @@ fn memory(file: &Path, results: &Results) -> Plot {
     Ok(root.present()?)
 }
 
-/// How a number is written; `plotters` hands it over by reference.
-type Words<'a> = &'a dyn Fn(&f64) -> String;
-/// A curve's name, its colour and its points.
-type Curve = (String, RGBColor, Vec<(f64, f64)>);
+/// Formats a number, which `plotters` passes by reference.
+type Format<'a> = &'a dyn Fn(&f64) -> String;
+/// A line's name, its colour and its points.
+type Line = (String, RGBColor, Vec<(f64, f64)>);
 
-/// What stands at a plot's sides.
+/// The axes of a plot and its title.
 struct Axes<'a> {
     title: &'a str,
-    /// Its name, the range of the numbers' logarithms, and how the number of one is written.
-    x: (&'a str, (f64, f64), Words<'a>),
-    /// How many marks it has at most.
+    /// Its label, the range of the values' logarithms, and the format of a value's logarithm.
+    x: (&'a str, (f64, f64), Format<'a>),
+    /// The maximum number of ticks of the x axis.
     ticks: usize,
-    /// Its name, and how a number is written.
-    y: (&'a str, Words<'a>),
+    /// Its label, and the format of a value.
+    y: (&'a str, Format<'a>),
 }
 
-/// Curves with points. The points have the logarithm of what is on the x axis.
-fn curves(file: &Path, axes: &Axes, lines: &[Curve]) -> Plot {
+/// Draws lines with points. A point has the logarithm of the value on the x axis.
+fn line_chart(file: &Path, axes: &Axes, lines: &[Line]) -> PlotResult {
     let values = lines
         .iter()
         .flat_map(|(_, _, points)| points.iter().map(|point| point.1));
-    let range = decades(values);
+    let range = decade_range(values);
     let root = SVGBackend::new(file, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let (plot, legend) = with_legend(&root);
+    let (plot, legend) = split_for_legend(&root);
     let (x, y) = (axes.x.1, range);
     let mut chart = ChartBuilder::on(&plot)
         .caption(axes.title, (FONT, 20))
@@ -318,28 +330,30 @@ fn curves(file: &Path, axes: &Axes, lines: &[Curve]) -> Plot {
             .map(|&point| Circle::new(point, 4, colour.filled()));
         chart.draw_series(dots)?;
     }
-    let keyed = lines.iter().map(|(name, colour, points)| {
+    let legend_entries = lines.iter().map(|(name, colour, points)| {
         let last = points.last().map_or(0.0, |point| point.1);
         (format!("{name} ({})", axes.y.1(&last)), *colour, last)
     });
-    // In the order in which the curves end.
-    let mut keyed: Vec<_> = keyed.collect();
-    keyed.sort_by(|one, other| other.2.total_cmp(&one.2));
-    keys(
+    // In the order in which the lines end.
+    let mut legend_entries: Vec<_> = legend_entries.collect();
+    legend_entries.sort_by(|one, other| other.2.total_cmp(&one.2));
+    draw_legend(
         &legend,
-        keyed.into_iter().map(|(name, colour, _)| (name, colour)),
+        legend_entries
+            .into_iter()
+            .map(|(name, colour, _)| (name, colour)),
     )?;
     Ok(root.present()?)
 }
 
-/// Room for a plot, and for a legend at its right.
-fn with_legend<'a>(root: &Area<'a>) -> (Area<'a>, Area<'a>) {
+/// Returns the area of a plot, and that of the legend at its right.
+fn split_for_legend<'a>(root: &Area<'a>) -> (Area<'a>, Area<'a>) {
     root.split_horizontally(SIZE.0 - 220)
 }
 
-fn keys(area: &Area, keys: impl Iterator<Item = (String, RGBColor)>) -> Plot {
-    for ((name, colour), place) in keys.zip(0_i32..) {
-        let top = 56 + place * 26;
+fn draw_legend(area: &Area, entries: impl Iterator<Item = (String, RGBColor)>) -> PlotResult {
+    for ((name, colour), row) in entries.zip(0_i32..) {
+        let top = 56 + row * 26;
         area.draw(&Rectangle::new([(4, top), (20, top + 14)], colour.filled()))?;
         area.draw(&Text::new(name, (28, top - 1), (FONT, 15)))?;
     }
@@ -351,8 +365,8 @@ fn centred() -> plotters::style::text_anchor::Pos {
     Pos::new(HPos::Center, VPos::Center)
 }
 
-/// From the power of ten below all values to the one above.
-fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
+/// Returns the power of ten below all values and the one above.
+fn decade_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let mut range = (f64::MAX, f64::MIN_POSITIVE);
     for value in values.filter(|value| *value > 0.0) {
         range = (range.0.min(value), range.1.max(value));
@@ -367,7 +381,7 @@ fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
     )
 }
 
-fn plain(value: f64) -> String {
+fn format_plain(value: f64) -> String {
     if value < 1.0 {
         format!("{value}")
     } else {
@@ -377,21 +391,21 @@ fn plain(value: f64) -> String {
 
 #[expect(
     clippy::trivially_copy_pass_by_ref,
-    reason = "as `plotters` hands it over"
+    reason = "`plotters` passes a reference"
 )]
-fn plain_number(value: &f64) -> String {
-    digits(*value)
+fn format_three_digits(value: &f64) -> String {
+    three_digits(*value)
 }
 
-fn short_number(value: f64) -> String {
+fn format_short(value: f64) -> String {
     match value {
-        1e6.. => format!("{} M", trimmed(value / 1e6)),
-        1e3.. => format!("{} k", trimmed(value / 1e3)),
-        _ => trimmed(value),
+        1e6.. => format!("{} M", format_trimmed(value / 1e6)),
+        1e3.. => format!("{} k", format_trimmed(value / 1e3)),
+        _ => format_trimmed(value),
     }
 }
 
-fn trimmed(value: f64) -> String {
+fn format_trimmed(value: f64) -> String {
     if value >= 10.0 || (value - value.round()).abs() < 1e-9 {
         format!("{value:.0}")
     } else {

@@ -1,65 +1,67 @@
-//! The data as CSV, beside the plots.
+//! The report: the data as CSV, and the plots.
 
 use std::error::Error;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 
 use super::plots;
 use super::results::{Quantity, Results};
 
-/// Writes `bench.csv` and the plots into a folder, which is made if need be.
+/// Writes `bench.csv` and the plots into a folder, which is created if it is missing.
 pub fn write(folder: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
-    let mut csv = String::from("contestant,sessions,quantity,unit,round,value\n");
-    for (name, sessions, quantity, round, value) in results.all() {
-        let (quantity, unit) = words(quantity);
+    let mut csv = String::from("target,sessions,quantity,unit,round,value\n");
+    for (name, sessions, quantity, round, value) in results.iter() {
+        let (quantity, unit) = name_and_unit(quantity);
         writeln!(csv, "{name},{sessions},{quantity},{unit},{round},{value}")?;
     }
     fs::write(folder.join("bench.csv"), csv)?;
     plots::write(folder, results)
 }
 
-/// A quantity's name and its unit.
-fn words(quantity: Quantity) -> (String, &'static str) {
+/// Returns a quantity's name and its unit.
+fn name_and_unit(quantity: Quantity) -> (String, &'static str) {
     match quantity {
-        Quantity::Time(operation) => (name(operation).into(), "ns"),
-        Quantity::Longest => ("longest create".into(), "ns"),
-        Quantity::LongestComputed => ("longest create (computed)".into(), "ns"),
-        Quantity::Figure(figure) => match figure {
-            Figure::Memory => ("memory".into(), "bytes"),
-            Figure::LinearMemory => ("linear memory".into(), "bytes"),
-            Figure::ValidateRate { callers, .. } => {
+        Quantity::Time(operation) => (operation_name(operation).into(), "ns"),
+        Quantity::LongestCreate => ("longest create".into(), "ns"),
+        Quantity::LongestCreateCpu => ("longest create (CPU time)".into(), "ns"),
+        Quantity::Metric(metric) => match metric {
+            Metric::Memory => ("memory".into(), "bytes"),
+            Metric::LinearMemory => ("linear memory".into(), "bytes"),
+            Metric::ValidateRate { callers, .. } => {
                 (format!("validates by {callers} callers"), "1/s")
             }
-            Figure::NothingRate { callers, .. } => {
+            Metric::NoOpRate { callers, .. } => {
                 (format!("no-op calls by {callers} callers"), "1/s")
             }
-            Figure::Start => ("start".into(), "s"),
-            Figure::InFlight { creates } => (format!("{creates} creates under way"), "ratio"),
-            Figure::InstanceTime { instances } => {
-                (format!("making one of {instances} instances"), "s")
+            Metric::StartTime => ("start".into(), "s"),
+            Metric::ConcurrentCreates { creates } => {
+                (format!("{creates} concurrent creates"), "ratio")
             }
-            Figure::InstanceMemory { instances } => {
-                (format!("one of {instances} instances"), "bytes")
+            Metric::InstantiationTime { instances } => {
+                (format!("time per instance of {instances}"), "s")
+            }
+            Metric::InstanceMemory { instances } => {
+                (format!("memory per instance of {instances}"), "bytes")
             }
         },
     }
 }
 
-/// An operation without a comma.
-fn name(operation: Operation) -> &'static str {
+/// Returns an operation's name, without a comma.
+fn operation_name(operation: Operation) -> &'static str {
     match operation {
         Operation::Validate => "validate",
         Operation::ValidateMany => "validate-many",
         Operation::Create => "create",
         Operation::Refresh => "refresh",
         Operation::Revoke => "revoke",
-        Operation::RevokeAgent => "revoke-all-for-agent",
+        Operation::RevokeAllForAgent => "revoke-all-for-agent",
         Operation::Prune => "prune-expired",
-        Operation::Nothing => "no-op",
-        Operation::NothingAsync => "no-op async",
+        Operation::NoOp => "no-op",
+        Operation::NoOpAsync => "no-op async",
     }
 }

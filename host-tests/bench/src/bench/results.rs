@@ -1,69 +1,73 @@
-//! What was measured.
+//! The measured values.
 
 use std::collections::BTreeMap;
 
-use clawdb_session_bench_protocol::harness::median;
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::statistics::median;
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 
-/// What a value is of.
+/// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantity {
     /// The time of a call, in nanoseconds.
     Time(Operation),
-    /// The longest create while filling, in nanoseconds.
-    Longest,
-    /// The longest that its thread computed for one, in nanoseconds.
-    LongestComputed,
-    /// Another figure, in its unit.
-    Figure(Figure),
+    /// The longest time of a create while filling, in nanoseconds.
+    LongestCreate,
+    /// The longest CPU time of a create's thread while filling, in nanoseconds.
+    LongestCreateCpu,
+    /// Another metric, in its unit.
+    Metric(Metric),
 }
 
-/// A contestant with so many sessions.
+/// A target, its number of sessions, and what was measured.
 type Key = (String, u32, Quantity);
 
-/// All values, by the round that they are of.
+/// All values, by round.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// How many sessions there were, rising.
-    pub sessions: Vec<u32>,
-    /// Who was measured, in the order of the tables.
-    pub contestants: Vec<String>,
-    /// How many creates were under way at a time, and how many instances there were.
-    pub many: u32,
-    /// For how many milliseconds callers called.
-    pub calling: u32,
-    /// What to say before the tables.
+    /// The numbers of sessions, in ascending order.
+    pub session_counts: Vec<u32>,
+    /// The targets, in the order of the tables.
+    pub targets: Vec<String>,
+    /// The number of concurrent creates, and the number of instances in one process.
+    pub concurrency: u32,
+    /// The time for which concurrent callers called, in milliseconds.
+    pub caller_milliseconds: u32,
+    /// What is written before the tables.
     pub notes: Vec<String>,
     values: BTreeMap<Key, BTreeMap<u32, f64>>,
 }
 
 impl Results {
-    /// Keeps a value of a round.
+    /// Adds a value of a round.
     pub fn add(&mut self, name: &str, sessions: u32, quantity: Quantity, round: u32, value: f64) {
         let key = (name.to_owned(), sessions, quantity);
         self.values.entry(key).or_default().insert(round, value);
     }
 
-    /// The median of the rounds.
+    /// Returns the median of the rounds.
     pub fn median(&self, name: &str, sessions: u32, quantity: Quantity) -> Option<f64> {
-        let values = self.of(name, sessions, quantity)?;
+        let values = self.rounds(name, sessions, quantity)?;
         median(values.values().copied().collect())
     }
 
-    /// The median of the rounds' ratios: what `one` takes in parts of what `other` takes.
-    pub fn ratio(&self, one: (&str, u32, Quantity), other: (&str, u32, Quantity)) -> Option<f64> {
-        let (ones, others) = (
-            self.of(one.0, one.1, one.2)?,
-            self.of(other.0, other.1, other.2)?,
+    /// Returns the median of the rounds' ratios of `numerator` to `denominator`.
+    pub fn ratio(
+        &self,
+        numerator: (&str, u32, Quantity),
+        denominator: (&str, u32, Quantity),
+    ) -> Option<f64> {
+        let (numerators, denominators) = (
+            self.rounds(numerator.0, numerator.1, numerator.2)?,
+            self.rounds(denominator.0, denominator.1, denominator.2)?,
         );
-        let ratios = ones
+        let ratios = numerators
             .iter()
-            .filter_map(|(round, value)| Some(value / others.get(round)?));
+            .filter_map(|(round, value)| Some(value / denominators.get(round)?));
         median(ratios.collect())
     }
 
-    /// Every value: contestant, sessions, quantity, round, value.
-    pub fn all(&self) -> impl Iterator<Item = (&str, u32, Quantity, u32, f64)> {
+    /// Returns every value: target, sessions, quantity, round, value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32, Quantity, u32, f64)> {
         self.values
             .iter()
             .flat_map(|((name, sessions, quantity), rounds)| {
@@ -72,19 +76,19 @@ impl Results {
             })
     }
 
-    /// The lowest and the highest number of sessions.
-    pub fn ends(&self) -> (u32, u32) {
-        let first = self.sessions.first().copied().unwrap_or(0);
-        (first, self.sessions.last().copied().unwrap_or(first))
+    /// Returns the lowest and the highest number of sessions.
+    pub fn session_range(&self) -> (u32, u32) {
+        let first = self.session_counts.first().copied().unwrap_or(0);
+        (first, self.session_counts.last().copied().unwrap_or(first))
     }
 
-    fn of(&self, name: &str, sessions: u32, quantity: Quantity) -> Option<&BTreeMap<u32, f64>> {
+    fn rounds(&self, name: &str, sessions: u32, quantity: Quantity) -> Option<&BTreeMap<u32, f64>> {
         self.values.get(&(name.to_owned(), sessions, quantity))
     }
 }
 
-/// 1000, 100 k, 1 M.
-pub fn short(number: u32) -> String {
+/// Formats a number as 1000, 100 k, 1 M.
+pub fn short_count(number: u32) -> String {
     match number {
         1_000_000.. if number.is_multiple_of(1_000_000) => format!("{} M", number / 1_000_000),
         1_000.. if number.is_multiple_of(1_000) => format!("{} k", number / 1_000),

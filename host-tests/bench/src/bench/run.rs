@@ -1,147 +1,155 @@
-//! The run: fills the contestants, and measures them in turn.
+//! The run: fills the targets and measures them in turn.
 
 use std::collections::BTreeMap;
 
-use clawdb_session_bench_protocol::message::Filled;
-use clawdb_session_bench_protocol::process::{Process, ProcessError};
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::message::FillReport;
+use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::parameters::{CALLERS, Extent};
-use super::results::{Quantity, Results, short};
-use super::targets::{ANOTHER, CROWD, Contestants, most_sessions};
+use super::parameters::{CALLER_COUNTS, Parameters};
+use super::results::{Quantity, Results, short_count};
+use super::targets::{FRESH_COMPONENT, INSTANCES, Targets, max_sessions};
 
-/// How many calls of an operation are timed at most.
-const MOST_CALLS: f64 = 20_000.0;
-/// How many kill switches: each ends ten sessions that are made for it.
-const MOST_SWITCHES: f64 = 200.0;
+/// The maximum number of timed calls of an operation.
+const MAX_CALLS: f64 = 20_000.0;
+/// The maximum number of timed kill switches: each ends ten sessions that are created for it.
+const MAX_REVOKE_ALL_CALLS: f64 = 200.0;
 
 struct Run<'a> {
-    extent: &'a Extent,
+    parameters: &'a Parameters,
     results: Results,
-    running: Vec<(String, Process)>,
-    /// What a call took the last time, to know how many to ask for.
-    last: BTreeMap<(String, Operation), f64>,
-    bar: ProgressBar,
+    running: Vec<(String, TargetProcess)>,
+    /// The last time of a call in nanoseconds, from which the number of calls follows.
+    last_times: BTreeMap<(String, Operation), f64>,
+    progress: ProgressBar,
 }
 
-/// Measures everything. One that fails is left out from then on, and there is a note of it.
-pub fn run(extent: &Extent, contestants: &Contestants) -> Results {
-    let names = contestants.names();
+/// Measures everything. A target that fails is left out from then on, and a note says so.
+pub fn run(parameters: &Parameters, targets: &Targets) -> Results {
+    let names = targets.names();
     let mut run = Run {
-        extent,
+        parameters,
         results: Results::default(),
         running: Vec::new(),
-        last: BTreeMap::new(),
-        bar: bar(extent, names.len()),
+        last_times: BTreeMap::new(),
+        progress: progress_bar(parameters, names.len()),
     };
-    run.results.sessions.clone_from(&extent.sessions);
-    run.results.contestants.clone_from(&names);
-    run.results.many = extent.many;
-    run.results.calling = u32::try_from(extent.calling.as_millis()).unwrap_or(u32::MAX);
-    run.results.notes.extend(contestants.missing.clone());
+    run.results
+        .session_counts
+        .clone_from(&parameters.session_counts);
+    run.results.targets.clone_from(&names);
+    run.results.concurrency = parameters.concurrency;
+    run.results.caller_milliseconds =
+        u32::try_from(parameters.caller_time.as_millis()).unwrap_or(u32::MAX);
+    run.results.notes.extend(targets.missing.clone());
     for name in names {
-        match contestants.start(&name) {
+        match targets.start(&name) {
             Ok(process) => run.running.push((name, process)),
-            Err(error) => run.note(&name, &error),
+            Err(error) => run.note_left_out(&name, &error),
         }
     }
-    for &sessions in &extent.sessions {
+    for &sessions in &parameters.session_counts {
         run.fill(sessions);
-        for round in 0..extent.rounds {
-            run.round(sessions, round);
+        for round in 0..parameters.rounds {
+            run.operations(sessions, round);
         }
     }
-    for round in 0..extent.rounds {
+    for round in 0..parameters.rounds {
         run.callers(round);
     }
-    // Memory and cores are free for them then.
+    // The next targets get all memory and all cores.
     run.running.clear();
-    for round in 0..extent.rounds {
-        run.growth(contestants, round);
-        run.crowd(contestants, round);
+    for round in 0..parameters.rounds {
+        run.growth(targets, round);
+        run.instances(targets, round);
     }
-    run.bar.finish_and_clear();
+    run.progress.finish_and_clear();
     run.results
 }
 
-fn bar(extent: &Extent, contestants: usize) -> ProgressBar {
+fn progress_bar(parameters: &Parameters, targets: usize) -> ProgressBar {
     let operations =
-        u64::try_from(contestants * (Operation::ALL.len() * extent.sessions.len() + 1));
-    let rounds = operations.unwrap_or(u64::MAX).saturating_add(2) * u64::from(extent.rounds);
-    let fills = u64::try_from(contestants * extent.sessions.len()).unwrap_or(u64::MAX);
+        u64::try_from(targets * (Operation::ALL.len() * parameters.session_counts.len() + 1));
+    let rounds = operations.unwrap_or(u64::MAX).saturating_add(2) * u64::from(parameters.rounds);
+    let fills = u64::try_from(targets * parameters.session_counts.len()).unwrap_or(u64::MAX);
     let style = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg:<36} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(rounds.saturating_add(fills)).with_style(style)
 }
 
-/// What is kept of how sessions were made.
-fn longest(filled: &Filled) -> [(Quantity, f64); 2] {
+/// Returns what the results keep of a report.
+fn longest_creates(report: &FillReport) -> [(Quantity, f64); 2] {
     #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-    let (longest, computed) = (filled.longest as f64, filled.longest_computed as f64);
+    let (longest, longest_cpu) = (
+        report.longest_create as f64,
+        report.longest_create_cpu as f64,
+    );
     [
-        (Quantity::Longest, longest),
-        (Quantity::LongestComputed, computed),
+        (Quantity::LongestCreate, longest),
+        (Quantity::LongestCreateCpu, longest_cpu),
     ]
 }
 
 impl Run<'_> {
-    fn note(&mut self, name: &str, error: &ProcessError) {
+    /// Notes that a target is left out.
+    fn note_left_out(&mut self, name: &str, error: &ProcessError) {
         let note = format!("{name} is left out from here on: {error}");
         self.results.notes.push(note);
     }
 
-    /// Of one that is started anew in each round.
-    fn note_of_round(&mut self, name: &str, error: &ProcessError) {
+    /// Notes that a target, which is started anew in each round, failed in one.
+    fn note_failed_round(&mut self, name: &str, error: &ProcessError) {
         let note = format!("{name} gave nothing in a round: {error}");
         self.results.notes.push(note);
     }
 
-    /// Asks everybody in turn, and leaves out who cannot answer.
-    fn ask_all(
+    /// Measures each target in turn and leaves out those that fail.
+    fn for_each_target(
         &mut self,
-        mut ask: impl FnMut(&mut Self, &str, &mut Process) -> Result<(), ProcessError>,
+        mut measure: impl FnMut(&mut Self, &str, &mut TargetProcess) -> Result<(), ProcessError>,
     ) {
         for (name, mut process) in std::mem::take(&mut self.running) {
-            match ask(self, &name, &mut process) {
+            match measure(self, &name, &mut process) {
                 Ok(()) => self.running.push((name, process)),
-                Err(error) => self.note(&name, &error),
+                Err(error) => self.note_left_out(&name, &error),
             }
-            self.bar.inc(1);
+            self.progress.inc(1);
         }
     }
 
+    /// Fills the targets up to this number of sessions.
     fn fill(&mut self, sessions: u32) {
-        self.ask_all(|run, name, process| {
-            if sessions > most_sessions(name) {
+        self.for_each_target(|run, name, process| {
+            if sessions > max_sessions(name) {
                 return Ok(());
             }
-            run.bar
-                .set_message(format!("{name}: to {} sessions", short(sessions)));
-            run.bar.tick();
-            for (quantity, value) in process.fill(sessions)?.iter().flat_map(longest) {
+            run.progress
+                .set_message(format!("{name}: to {} sessions", short_count(sessions)));
+            run.progress.tick();
+            for (quantity, value) in process.fill(sessions)?.iter().flat_map(longest_creates) {
                 run.results.add(name, sessions, quantity, 0, value);
             }
-            for figure in [Figure::Memory, Figure::LinearMemory] {
-                if let Some(value) = process.figure(figure)? {
+            for metric in [Metric::Memory, Metric::LinearMemory] {
+                if let Some(value) = process.metric(metric)? {
                     run.results
-                        .add(name, sessions, Quantity::Figure(figure), 0, value);
+                        .add(name, sessions, Quantity::Metric(metric), 0, value);
                 }
             }
             Ok(())
         });
     }
 
-    /// One operation after the other, each by everybody in turn.
-    fn round(&mut self, sessions: u32, round: u32) {
+    /// Times one operation after the other, each on all targets in turn.
+    fn operations(&mut self, sessions: u32, round: u32) {
         for operation in Operation::ALL {
-            self.bar.set_message(format!(
+            self.progress.set_message(format!(
                 "{} sessions, round {}: {operation}",
-                short(sessions),
+                short_count(sessions),
                 round + 1
             ));
-            self.ask_all(|run, name, process| {
-                if sessions > most_sessions(name) {
+            self.for_each_target(|run, name, process| {
+                if sessions > max_sessions(name) {
                     return Ok(());
                 }
                 let Some(took) = run.time(name, process, operation)? else {
@@ -151,32 +159,33 @@ impl Run<'_> {
                     .add(name, sessions, Quantity::Time(operation), round, took);
                 Ok(())
             });
-            // Not everybody goes first or after the same one in every round.
+            // The order changes, so that no target is always first or after the same one.
             if !self.running.is_empty() {
                 self.running.rotate_left(1);
             }
         }
     }
 
+    /// Returns the time of a call, over as many calls as fit into the time of an operation.
     fn time(
         &mut self,
         name: &str,
-        process: &mut Process,
+        process: &mut TargetProcess,
         operation: Operation,
     ) -> Result<Option<f64>, ProcessError> {
         let key = (name.to_owned(), operation);
-        let first = self.last.get(&key).copied();
-        let Some(expected) = (match first {
-            Some(last) => Some(last),
+        let Some(expected) = (match self.last_times.get(&key) {
+            Some(&last) => Some(last),
             None => process.time(operation, 1)?,
         }) else {
             return Ok(None);
         };
-        let most = match operation {
-            Operation::RevokeAgent => MOST_SWITCHES,
-            _ => MOST_CALLS,
+        let max_calls = match operation {
+            Operation::RevokeAllForAgent => MAX_REVOKE_ALL_CALLS,
+            _ => MAX_CALLS,
         };
-        let calls = (self.extent.time.as_secs_f64() * 1e9 / expected.max(1.0)).clamp(1.0, most);
+        let time = self.parameters.operation_time.as_secs_f64() * 1e9;
+        let calls = (time / expected.max(1.0)).clamp(1.0, max_calls);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -184,31 +193,32 @@ impl Run<'_> {
         )]
         let took = process.time(operation, calls as u32)?;
         if let Some(took) = took {
-            self.last.insert(key, took);
+            self.last_times.insert(key, took);
         }
         Ok(took)
     }
 
+    /// Measures the rates of concurrent callers.
     fn callers(&mut self, round: u32) {
-        let milliseconds = self.results.calling;
-        let (_, sessions) = self.results.ends();
-        self.bar
+        let milliseconds = self.results.caller_milliseconds;
+        let (_, sessions) = self.results.session_range();
+        self.progress
             .set_message(format!("callers, round {}", round + 1));
-        self.ask_all(|run, name, process| {
-            for callers in CALLERS {
-                for figure in [
-                    Figure::NothingRate {
+        self.for_each_target(|run, name, process| {
+            for callers in CALLER_COUNTS {
+                for metric in [
+                    Metric::NoOpRate {
                         callers,
                         milliseconds,
                     },
-                    Figure::ValidateRate {
+                    Metric::ValidateRate {
                         callers,
                         milliseconds,
                     },
                 ] {
-                    if let Some(rate) = process.figure(figure)? {
+                    if let Some(rate) = process.metric(metric)? {
                         run.results
-                            .add(name, sessions, Quantity::Figure(figure), round, rate);
+                            .add(name, sessions, Quantity::Metric(metric), round, rate);
                     }
                 }
             }
@@ -216,46 +226,48 @@ impl Run<'_> {
         });
     }
 
-    /// Another component goes from no sessions to the most.
-    fn growth(&mut self, contestants: &Contestants, round: u32) {
-        let (_, sessions) = self.results.ends();
-        let message = format!("{ANOTHER}, round {}", round + 1);
-        self.bar.set_message(message);
-        self.bar.inc(1);
-        let process = contestants.start("component");
+    /// Fills a fresh component from no sessions to the most.
+    fn growth(&mut self, targets: &Targets, round: u32) {
+        let (_, sessions) = self.results.session_range();
+        let message = format!("{FRESH_COMPONENT}, round {}", round + 1);
+        self.progress.set_message(message);
+        self.progress.inc(1);
+        let process = targets.start("component");
         match process.and_then(|mut process| process.fill(sessions)) {
-            Ok(filled) => {
-                for (quantity, value) in filled.iter().flat_map(longest) {
-                    self.results.add(ANOTHER, sessions, quantity, round, value);
+            Ok(report) => {
+                for (quantity, value) in report.iter().flat_map(longest_creates) {
+                    self.results
+                        .add(FRESH_COMPONENT, sessions, quantity, round, value);
                 }
             }
-            Err(error) => self.note_of_round(ANOTHER, &error),
+            Err(error) => self.note_failed_round(FRESH_COMPONENT, &error),
         }
     }
 
-    /// Has a process of its own in each round: memory that was used once is not taken again.
-    fn crowd(&mut self, contestants: &Contestants, round: u32) {
-        self.bar
-            .set_message(format!("many at a time, round {}", round + 1));
-        self.bar.inc(1);
-        let many = self.extent.many;
-        let (_, sessions) = self.results.ends();
-        let measured = contestants.start(CROWD).and_then(|mut process| {
-            for figure in [
-                Figure::Start,
-                Figure::InFlight { creates: many },
-                Figure::InstanceTime { instances: many },
-                Figure::InstanceMemory { instances: many },
+    /// Measures instances, in a new process in each round: memory that was used once is not taken
+    /// again.
+    fn instances(&mut self, targets: &Targets, round: u32) {
+        self.progress
+            .set_message(format!("{INSTANCES}, round {}", round + 1));
+        self.progress.inc(1);
+        let count = self.parameters.concurrency;
+        let (_, sessions) = self.results.session_range();
+        let measured = targets.start(INSTANCES).and_then(|mut process| {
+            for metric in [
+                Metric::StartTime,
+                Metric::ConcurrentCreates { creates: count },
+                Metric::InstantiationTime { instances: count },
+                Metric::InstanceMemory { instances: count },
             ] {
-                if let Some(value) = process.figure(figure)? {
+                if let Some(value) = process.metric(metric)? {
                     self.results
-                        .add(CROWD, sessions, Quantity::Figure(figure), round, value);
+                        .add(INSTANCES, sessions, Quantity::Metric(metric), round, value);
                 }
             }
             Ok(())
         });
         if let Err(error) = measured {
-            self.note_of_round(CROWD, &error);
+            self.note_failed_round(INSTANCES, &error);
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use std::io::{self, Write};
 
-use clawdb_session_bench_protocol::target::{Figure, Operation};
+use clawdb_session_bench_protocol::target::{Metric, Operation};
 
-use super::results::{Quantity, Results, short};
+use super::results::{Quantity, Results, short_count};
 
-/// What a call takes in microseconds, and in brackets how many times the component's.
+/// Writes the time of a call in microseconds, and its ratio to the component's.
 pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
     writeln!(
         out,
         "Microseconds for a call, and how many times the component's (medians of the rounds):"
     )?;
-    for &sessions in &results.sessions {
+    for &sessions in &results.session_counts {
         let columns: Vec<_> = results
-            .contestants
+            .targets
             .iter()
             .filter(|name| {
                 let time = |operation| results.median(name, sessions, Quantity::Time(operation));
@@ -23,7 +23,11 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
                     .any(|operation| time(operation).is_some())
             })
             .collect();
-        write!(out, "\n{:<18}", format!("{} sessions", short(sessions)))?;
+        write!(
+            out,
+            "\n{:<18}",
+            format!("{} sessions", short_count(sessions))
+        )?;
         for name in &columns {
             write!(out, " {name:>20}")?;
         }
@@ -33,11 +37,12 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
             write!(out, "{operation:<18}")?;
             for name in &columns {
                 let cell = results.median(name, sessions, time).map(|median| {
-                    let own = ("component", sessions, time);
-                    let ratio = results.ratio((name, sessions, time), own);
+                    let component = ("component", sessions, time);
+                    let ratio = results.ratio((name, sessions, time), component);
                     let ratio = ratio.filter(|_| *name != "component");
-                    let ratio = ratio.map_or(String::new(), |ratio| format!("x{}", digits(ratio)));
-                    format!("{} {ratio:>8}", digits(median / 1e3))
+                    let ratio =
+                        ratio.map_or(String::new(), |ratio| format!("x{}", three_digits(ratio)));
+                    format!("{} {ratio:>8}", three_digits(median / 1e3))
                 });
                 write!(
                     out,
@@ -49,7 +54,7 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
         }
         write!(out, "{:<18}", "bytes a session")?;
         for name in &columns {
-            let memory = results.median(name, sessions, Quantity::Figure(Figure::Memory));
+            let memory = results.median(name, sessions, Quantity::Metric(Metric::Memory));
             let memory =
                 memory.map(|memory| format!("{:.0} {:>8}", memory / f64::from(sessions), ""));
             write!(
@@ -63,8 +68,8 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
     Ok(())
 }
 
-/// Three digits that count.
-pub fn digits(value: f64) -> String {
+/// Formats a value with three significant digits.
+pub fn three_digits(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

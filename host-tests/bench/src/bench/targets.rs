@@ -1,47 +1,52 @@
-//! Who is measured, and how each is started.
+//! The targets, and how each is started.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use clawdb_session_bench_protocol::process::{Process, ProcessError};
+use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
 
-/// How long an answer may take: a million creates of a slow contestant.
-const LIMIT: Duration = Duration::from_mins(15);
+/// The maximum time of a reply: a million creates of a slow target.
+const REPLY_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// Those in this program, in the order of the tables.
-pub const OWN: [&str; 4] = ["component", "original", "floor", "channel"];
-/// The one that is started anew for what it measures.
-pub const CROWD: &str = "crowd";
-/// What a component is called that is started anew, to see how it grows.
-pub const ANOTHER: &str = "another component";
+/// The targets in this program that run from the start to the end, in the order of the tables.
+const BUILT_IN: [&str; 4] = ["component", "original", BASELINE, SESSION_HOST];
+/// The component without work of its own.
+pub const BASELINE: &str = "baseline";
+/// The component in a `SessionHost`, called by many tasks.
+pub const SESSION_HOST: &str = "session-host";
+/// The target with instances of its own, started anew in each round.
+pub const INSTANCES: &str = "instances";
+/// The name of a component that is started anew in each round and filled from no sessions to the
+/// most.
+pub const FRESH_COMPONENT: &str = "fresh component";
 
-/// Who can be started.
-pub struct Contestants {
+/// The targets that can be started.
+pub struct Targets {
     /// This program.
     own: PathBuf,
-    /// The other contestants' program, and those that it has.
+    /// The peers' program, and the targets in it.
     peers: Option<(PathBuf, Vec<String>)>,
-    /// What to say of those that are missing.
+    /// The note about targets that are missing.
     pub missing: Option<String>,
 }
 
-/// Those in this program, and those of the peers' if it is there.
-pub fn find(peers: &Path) -> io::Result<Contestants> {
+/// Returns the targets in this program, and those in the peers' program if there is one.
+pub fn find(peers: &Path) -> io::Result<Targets> {
     let own = std::env::current_exe()?;
     let (peers, missing) = match list(peers) {
         Ok(names) => (Some((peers.to_owned(), names)), None),
         Err(reason) => (None, Some(missing(peers, &reason))),
     };
-    Ok(Contestants {
+    Ok(Targets {
         own,
         peers,
         missing,
     })
 }
 
-/// The names that the peers' program prints, one a line, when it is asked for its `--list`.
+/// Returns the names that the peers' program prints for `--list`, one on each line.
 fn list(peers: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(peers).arg("--list").output();
     let output = output.map_err(|error| error.to_string())?;
@@ -61,27 +66,27 @@ fn missing(peers: &Path, reason: &str) -> String {
     )
 }
 
-impl Contestants {
-    /// All names, in the order of the tables.
+impl Targets {
+    /// Returns all names, in the order of the tables.
     pub fn names(&self) -> Vec<String> {
-        let own = OWN.iter().map(|&name| name.to_owned());
+        let built_in = BUILT_IN.iter().map(|&name| name.to_owned());
         let peers = self.peers.iter().flat_map(|(_, names)| names.clone());
-        own.chain(peers).collect()
+        built_in.chain(peers).collect()
     }
 
-    /// Starts one.
-    pub fn start(&self, name: &str) -> Result<Process, ProcessError> {
+    /// Starts a target.
+    pub fn start(&self, name: &str) -> Result<TargetProcess, ProcessError> {
         match &self.peers {
             Some((program, names)) if names.iter().any(|peer| peer == name) => {
-                Process::start(program, &[name], LIMIT)
+                TargetProcess::start(program, &[name], REPLY_TIMEOUT)
             }
-            _ => Process::start(&self.own, &["contestant", name], LIMIT),
+            _ => TargetProcess::start(&self.own, &["bench-target", name], REPLY_TIMEOUT),
         }
     }
 }
 
-/// How many sessions one gets at most: what is slow would take hours for a million.
-pub fn most_sessions(name: &str) -> u32 {
+/// Returns the maximum number of sessions of a target: a slow one would take hours for a million.
+pub fn max_sessions(name: &str) -> u32 {
     match name {
         // Each of its creates waits for the disk, which takes up to 15 ms.
         "rusqlite-file" => 20_000,

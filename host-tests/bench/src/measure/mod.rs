@@ -1,5 +1,5 @@
-//! `measure`: what a journal costs, and how long it takes to have the sessions again when an instance
-//! has ended.
+//! `measure`: the cost of a journal, and the time to restore the sessions of an instance that has
+//! ended.
 
 use std::error::Error;
 use std::io::Write;
@@ -21,11 +21,12 @@ mod throughput;
 
 use request::request;
 
-/// How many creates are under way at a time.
-const AT_ONCE: usize = 1_000;
+/// The number of concurrent creates while filling.
+const CONCURRENT_CREATES: usize = 1_000;
 
-/// In a folder of its own below `folder`, which is removed again: how many creates a second are
-/// acknowledged, and how long it takes to have so many sessions again. `progress` is told how far each restore is.
+/// Measures the creates that a journal acknowledges a second, and the time to restore each number
+/// of sessions. It works in a new folder below `folder` and removes it. Each restore reports to
+/// `progress`.
 ///
 /// # Errors
 /// When a file cannot be written or a host fails.
@@ -39,12 +40,12 @@ pub async fn run(
     let engine = SessionEngine::new()?;
     let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
     std::fs::create_dir(&folder)?;
-    let measured = in_folder(out, &engine, &folder, counts, time, progress).await;
+    let measured = measure_in(out, &engine, &folder, counts, time, progress).await;
     std::fs::remove_dir_all(&folder)?;
     measured
 }
 
-async fn in_folder(
+async fn measure_in(
     out: &mut impl Write,
     engine: &SessionEngine,
     folder: &Path,
@@ -52,7 +53,7 @@ async fn in_folder(
     time: Duration,
     progress: &ProgressCallback,
 ) -> Result<(), Box<dyn Error>> {
-    let journal = RedbJournal::open(folder.join("rate")).await?;
+    let journal = RedbJournal::open(folder.join("throughput")).await?;
     let host = start(&options(engine, 1_000_000)?, &journal).await?;
     throughput::run(out, folder, &host, time).await?;
     host.shutdown().await;
@@ -61,8 +62,8 @@ async fn in_folder(
         "\n  sessions    creates/s     file MiB   open s  restore s  sessions/s"
     )?;
     for &count in counts {
-        let file = folder.join(format!("recovery-{count}"));
-        let row = measure(engine, &file, count, progress).await?;
+        let file = folder.join(format!("restore-{count}"));
+        let row = measure_restore(engine, &file, count, progress).await?;
         std::fs::remove_file(&file)?;
         writeln!(out, "{row}")?;
     }
@@ -80,7 +81,8 @@ fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, 
     Ok(DurableOptions::new(engine.clone(), host, config))
 }
 
-async fn measure(
+/// Fills a journal, opens it again and returns a row of the table.
+async fn measure_restore(
     engine: &SessionEngine,
     file: &Path,
     count: u32,
@@ -88,10 +90,10 @@ async fn measure(
 ) -> Result<String, Box<dyn Error>> {
     let mut options = options(engine, count)?;
     let journal = RedbJournal::open(file).await?;
-    let filling = start(&options, &journal).await?;
-    let filled = fill(&filling, count).await?;
-    filling.shutdown().await;
-    drop((filling, journal));
+    let first = start(&options, &journal).await?;
+    let filled = fill(&first, count).await?;
+    first.shutdown().await;
+    drop((first, journal));
 
     let size = std::fs::metadata(file)?.len();
     let begun = Instant::now();
@@ -118,7 +120,7 @@ async fn measure(
     ))
 }
 
-/// The file, as soon as who had it before has let go of it.
+/// Opens the file as soon as its previous owner has closed it.
 async fn reopen(file: &Path) -> Result<RedbJournal, Box<dyn Error>> {
     loop {
         match RedbJournal::open(file).await {
@@ -151,7 +153,7 @@ async fn fill(host: &DurableHost, count: u32) -> Result<Duration, Box<dyn Error>
         }
     });
     creates
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT_CREATES)
         .try_collect::<()>()
         .await?;
     bar.finish_and_clear();

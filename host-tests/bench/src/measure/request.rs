@@ -1,8 +1,8 @@
-//! What sessions are asked for.
+//! The requests for sessions.
 
 use clawdb_session_host::CreateRequest;
 
-/// A session as they usually are; 100 to an agent.
+/// Returns a typical request; an agent has 100 sessions.
 pub(super) fn request(number: u32) -> CreateRequest {
     CreateRequest {
         agent_id: format!("0a9e0000-0000-4000-8000-{:012x}", number / 100),

@@ -1,4 +1,4 @@
-//! How many creates a second a journal acknowledges, beside a loop that does nothing but sync.
+//! The creates that a journal acknowledges a second, compared with a loop that only syncs.
 
 use std::error::Error;
 use std::fs::File;
@@ -10,21 +10,21 @@ use clawdb_session_durable::DurableHost;
 
 use super::request::request;
 
-/// How many callers there are.
-const CALLERS: [u32; 3] = [1, 8, 64];
+/// The numbers of concurrent callers.
+const CALLER_COUNTS: [u32; 3] = [1, 8, 64];
 
-/// Measures in `folder`, each for so long, and writes a table.
+/// Measures in `folder`, each number of callers for `time`, and writes a table.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
     host: &DurableHost,
     time: Duration,
 ) -> Result<(), Box<dyn Error>> {
-    let syncs = syncs(&folder.join("sync-only"), time)?;
+    let syncs = sync_rate(&folder.join("sync-only"), time)?;
     writeln!(out, "   callers    creates/s  of the syncs")?;
     writeln!(out, "sync only {syncs:>12.0}          1.00")?;
-    for callers in CALLERS {
-        let creates = creates(host, callers, time).await?;
+    for callers in CALLER_COUNTS {
+        let creates = create_rate(host, callers, time).await?;
         writeln!(
             out,
             "{callers:>10} {creates:>11.0} {:>13.2}",
@@ -34,8 +34,8 @@ pub async fn run(
     Ok(())
 }
 
-/// How often 4 KiB can be written and synced in a second.
-fn syncs(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
+/// Returns how often 4 KiB are written and synced in a second.
+fn sync_rate(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
     let mut file = File::create(path)?;
     let (begun, mut count) = (Instant::now(), 0_u32);
     while begun.elapsed() < time {
@@ -47,15 +47,19 @@ fn syncs(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())
 }
 
-/// How many creates are acknowledged in a second, with so many callers that each wait for their own.
-async fn creates(host: &DurableHost, callers: u32, time: Duration) -> Result<f64, Box<dyn Error>> {
+/// Returns how many creates are acknowledged in a second, with this many concurrent callers.
+async fn create_rate(
+    host: &DurableHost,
+    callers: u32,
+    time: Duration,
+) -> Result<f64, Box<dyn Error>> {
     let begun = Instant::now();
     let callers = (0..callers).map(|caller| {
         let host = host.clone();
         tokio::spawn(async move {
             let mut count = 0_u32;
             while begun.elapsed() < time {
-                // Agents of their own, so that none is at its limit.
+                // Each caller has its own agents, so that none reaches its limit.
                 host.create(request((caller << 20) | count)).await?;
                 count += 1;
             }

@@ -1,10 +1,12 @@
-//! The floor: what it costs to call a component at all, and one that asks its host and returns a
+//! The baseline: the cost of calling a component, and of a call that asks the host and returns a
 //! session.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use clawdb_session_bench_protocol::target::{Contestant, Failure, Granted, Operation, Timed};
+use clawdb_session_bench_protocol::target::{
+    CreatedSession, Operation, Target, TargetError, Timed,
+};
 use clawdb_session_bench_protocol::workload::Request;
 use clawdb_session_component::BASELINE;
 use clawdb_session_host::engine_config;
@@ -18,19 +20,19 @@ use super::guard;
 mod bindings {
     wasmtime::component::bindgen!({
         path: "baseline/wit",
-        world: "floor",
+        world: "baseline",
         exports: { default: async | store },
     });
 }
 
-use bindings::Floor as Calls;
-use bindings::clawdb::floor::host::{Claims, Host, HostWithStore};
+use bindings::Baseline;
+use bindings::clawdb::baseline::guard::{Claims, Host, HostWithStore};
 
 /// An instance and the runtime that its calls run in.
-pub struct Floor {
+pub struct BaselineTarget {
     runtime: Runtime,
     store: Store<State>,
-    calls: Calls,
+    component: Baseline,
 }
 
 struct State;
@@ -38,7 +40,7 @@ struct State;
 impl Host for State {}
 
 impl<T: Send> HostWithStore<T> for HasSelf<State> {
-    async fn check(_: &Accessor<T, Self>, token: String) -> Result<Claims, String> {
+    async fn validate_token(_: &Accessor<T, Self>, token: String) -> Result<Claims, String> {
         Ok(Claims {
             handle: guard::handle(&token),
             expires_at: u64::MAX,
@@ -46,10 +48,10 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
     }
 }
 
-impl Floor {
-    /// An instance in an engine like the session component's.
-    pub fn start() -> Result<Self, Failure> {
-        Self::instantiate().map_err(|error| Failure::Broken(format!("{error:#}")))
+impl BaselineTarget {
+    /// Starts an instance, in an engine with the session component's configuration.
+    pub fn start() -> Result<Self, TargetError> {
+        Self::instantiate().map_err(|error| TargetError::Failed(format!("{error:#}")))
     }
 
     fn instantiate() -> wasmtime::Result<Self> {
@@ -57,47 +59,48 @@ impl Floor {
         let engine = Engine::new(&engine_config())?;
         let component = Component::new(&engine, BASELINE)?;
         let mut linker = Linker::new(&engine);
-        Calls::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+        Baseline::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
         let mut store = Store::new(&engine, State);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
         store.set_epoch_deadline(1);
-        let calls = Calls::instantiate_async(&mut store, &component, &linker);
-        let calls = runtime.block_on(calls)?;
+        let component = Baseline::instantiate_async(&mut store, &component, &linker);
+        let component = runtime.block_on(component)?;
         Ok(Self {
             runtime,
             store,
-            calls,
+            component,
         })
     }
 
+    /// Does `work` and returns its time.
     fn timed(
         &mut self,
-        work: impl AsyncFnOnce(&Accessor<State>, &Calls) -> wasmtime::Result<Result<(), String>>,
+        work: impl AsyncFnOnce(&Accessor<State>, &Baseline) -> wasmtime::Result<Result<(), String>>,
     ) -> Timed<()> {
-        let calls = &self.calls;
+        let component = &self.component;
         let timed = self.store.run_concurrent(async |accessor| {
             let begun = Instant::now();
-            let result = work(accessor, calls).await?;
+            let result = work(accessor, component).await?;
             Ok(result.map(|()| begun.elapsed()))
         });
         let result = self.runtime.block_on(timed).flatten();
-        match result.map_err(|error| Failure::Broken(format!("{error:#}")))? {
+        match result.map_err(|error| TargetError::Failed(format!("{error:#}")))? {
             Ok(took) => Ok(Some(((), took))),
-            Err(reason) => Err(Failure::refused(Operation::Validate)(reason)),
+            Err(reason) => Err(TargetError::refused(Operation::Validate)(reason)),
         }
     }
 }
 
-impl Contestant for Floor {
-    fn create(&mut self, _requests: Vec<Request>) -> Timed<Vec<Granted>> {
+impl Target for BaselineTarget {
+    fn create(&mut self, _requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
         Ok(None)
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
         self.timed(async |accessor, component| {
             for token in tokens {
-                let calls = component.clawdb_floor_calls();
-                match calls.call_echo(accessor, token).await? {
+                let calls = component.clawdb_baseline_calls();
+                match calls.call_validate(accessor, token).await? {
                     Ok(session) => drop(black_box(session)),
                     Err(reason) => return Ok(Err(reason)),
                 }
@@ -106,21 +109,21 @@ impl Contestant for Floor {
         })
     }
 
-    fn nothing(&mut self, calls: u32) -> Timed<()> {
+    fn no_op(&mut self, calls: u32) -> Timed<()> {
         self.timed(async |accessor, component| {
             for _ in 0..calls {
-                let calls = component.clawdb_floor_calls();
-                calls.call_nothing(accessor).await?;
+                let calls = component.clawdb_baseline_calls();
+                calls.call_no_op(accessor).await?;
             }
             Ok(Ok(()))
         })
     }
 
-    fn nothing_async(&mut self, calls: u32) -> Timed<()> {
+    fn no_op_async(&mut self, calls: u32) -> Timed<()> {
         self.timed(async |accessor, component| {
             for _ in 0..calls {
-                let calls = component.clawdb_floor_calls();
-                calls.call_nothing_async(accessor).await?;
+                let calls = component.clawdb_baseline_calls();
+                calls.call_no_op_async(accessor).await?;
             }
             Ok(Ok(()))
         })

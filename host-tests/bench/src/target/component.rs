@@ -1,56 +1,56 @@
-//! The component: all calls from one task, with a guard that answers at once.
+//! The component, called by one task, with a guard that answers at once.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use clawdb_session_bench_protocol::target::{
-    Contestant, Failure, Figure, Granted, Operation, Timed,
+    CreatedSession, Metric, Operation, Target, TargetError, Timed,
 };
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};
 use clawdb_session_host::{
-    Component as Exports, Config, CreateRequest, Grant, HostOptions, Instance, SessionEngine,
-    SessionError, SessionsInterface as Sessions, State,
+    Component, Config, CreateRequest, Grant, HostOptions, Instance, SessionEngine, SessionError,
+    SessionsInterface as Sessions, State,
 };
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 use wasmtime::component::Accessor;
 
-use super::guard::YesGuard;
+use super::guard::AllowAllGuard;
 
-/// What a call gives.
-type Called<R> = wasmtime::Result<Result<R, SessionError>>;
+/// The result of a call.
+type CallResult<R> = wasmtime::Result<Result<R, SessionError>>;
 
 /// An instance and the runtime that its calls run in.
-pub struct Component {
+pub struct ComponentTarget {
     runtime: Runtime,
     instance: Instance,
 }
 
-impl Component {
-    /// An instance with room for ten million sessions.
-    pub fn start() -> Result<Self, Failure> {
+impl ComponentTarget {
+    /// Starts an instance for up to ten million sessions.
+    pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(Failure::broken)?;
-        let engine = SessionEngine::new().map_err(Failure::broken)?;
-        let instance = runtime.block_on(instance(&engine, YesGuard::default()))?;
+            .map_err(TargetError::failed)?;
+        let engine = SessionEngine::new().map_err(TargetError::failed)?;
+        let instance = runtime.block_on(instance(&engine, AllowAllGuard::default()))?;
         Ok(Self { runtime, instance })
     }
 
-    /// A call for each item, and what is done with what it gives.
-    fn each<T, R>(
+    /// Makes a call for each item and passes its result to `keep`.
+    fn for_each<T, R>(
         &mut self,
         operation: Operation,
         items: Vec<T>,
-        call: &impl AsyncFn(&Accessor<State>, &Sessions, T) -> Called<R>,
+        call: &impl AsyncFn(&Accessor<State>, &Sessions, T) -> CallResult<R>,
         mut keep: impl FnMut(R),
     ) -> Timed<()> {
         self.timed(async |accessor, exports| {
             let sessions = exports.clawdb_session_sessions();
             for item in items {
                 match call(accessor, sessions, item).await? {
-                    Ok(given) => keep(given),
+                    Ok(result) => keep(result),
                     Err(error) => return Ok(Err(refused(operation)(error))),
                 }
             }
@@ -58,40 +58,46 @@ impl Component {
         })
     }
 
-    /// Does `work` and takes the time.
+    /// Does `work` and returns its time.
     fn timed(
         &mut self,
-        work: impl AsyncFnOnce(&Accessor<State>, &Exports) -> wasmtime::Result<Result<(), Failure>>,
+        work: impl AsyncFnOnce(
+            &Accessor<State>,
+            &Component,
+        ) -> wasmtime::Result<Result<(), TargetError>>,
     ) -> Timed<()> {
         let timed = self.instance.run(async |accessor, exports| {
             let begun = Instant::now();
             let done = work(accessor, exports).await?;
             Ok(done.map(|()| ((), begun.elapsed())))
         });
-        let result = self.runtime.block_on(timed).map_err(Failure::broken)?;
+        let result = self.runtime.block_on(timed).map_err(TargetError::failed)?;
         result.map(Some)
     }
 }
 
-/// An instance as it is measured: configured for many sessions, and no deadline around a guard that
-/// does not need one.
-pub async fn instance(engine: &SessionEngine, guard: YesGuard) -> Result<Instance, Failure> {
+/// Starts an instance that is configured for many sessions, without a deadline for a guard that
+/// needs none.
+pub async fn instance(
+    engine: &SessionEngine,
+    guard: AllowAllGuard,
+) -> Result<Instance, TargetError> {
     let mut options = HostOptions::new(guard);
     options.guard_deadline = None;
     let instance = Instance::start(engine, options).await;
-    let mut instance = instance.map_err(Failure::broken)?;
+    let mut instance = instance.map_err(TargetError::failed)?;
     let configured = instance.run(async |accessor, exports| {
         let settings = exports.clawdb_session_settings();
         settings.call_configure(accessor, config()).await
     });
     match configured.await {
         Ok(Ok(())) => Ok(instance),
-        Ok(Err(error)) => Err(Failure::Broken(format!("{error:?}"))),
-        Err(error) => Err(Failure::broken(error)),
+        Ok(Err(error)) => Err(TargetError::Failed(format!("{error:?}"))),
+        Err(error) => Err(TargetError::failed(error)),
     }
 }
 
-/// For more sessions than there will be; everything else as it is by default.
+/// Returns a configuration that allows more sessions than are created; the rest are the defaults.
 pub fn config() -> Config {
     Config {
         workspace_id: Some(WORKSPACE.to_string()),
@@ -101,7 +107,7 @@ pub fn config() -> Config {
     }
 }
 
-/// A request of the workload in the component's words.
+/// Converts a request of the workload into the component's.
 pub fn request(request: Request) -> CreateRequest {
     CreateRequest {
         agent_id: request.agent_id.to_string(),
@@ -114,67 +120,67 @@ pub fn request(request: Request) -> CreateRequest {
     }
 }
 
-fn granted(grant: Grant) -> Result<Granted, Failure> {
-    Ok(Granted {
-        id: grant.session.id.parse().map_err(Failure::broken)?,
+fn created(grant: Grant) -> Result<CreatedSession, TargetError> {
+    Ok(CreatedSession {
+        id: grant.session.id.parse().map_err(TargetError::failed)?,
         token: grant.token.into(),
     })
 }
 
-fn refused(operation: Operation) -> impl Fn(SessionError) -> Failure {
-    move |error| Failure::refused(operation)(format!("{error:?}"))
+fn refused(operation: Operation) -> impl Fn(SessionError) -> TargetError {
+    move |error| TargetError::refused(operation)(format!("{error:?}"))
 }
 
-/// What is given is not looked at.
-fn dropped<R>(given: R) {
-    drop(black_box(given));
+/// Drops a result.
+fn discard<R>(result: R) {
+    drop(black_box(result));
 }
 
-fn texts(ids: &[Uuid]) -> Vec<String> {
+fn to_strings(ids: &[Uuid]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }
 
-impl Contestant for Component {
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
+impl Target for ComponentTarget {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
         let requests: Vec<_> = requests.into_iter().map(request).collect();
         let mut grants = Vec::with_capacity(requests.len());
-        let created = self.each(
+        let batch = self.for_each(
             Operation::Create,
             requests,
             &async |accessor, sessions, request| sessions.call_create(accessor, request).await,
             |grant| grants.push(Grant::from(grant)),
         )?;
-        let granted: Result<_, _> = grants.into_iter().map(granted).collect();
-        let granted = granted?;
-        Ok(created.map(|((), took)| (granted, took)))
+        let sessions: Result<_, _> = grants.into_iter().map(created).collect();
+        let sessions = sessions?;
+        Ok(batch.map(|((), took)| (sessions, took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
-        self.each(
+        self.for_each(
             Operation::Validate,
             tokens,
             &async |accessor, sessions, token| sessions.call_validate(accessor, token).await,
-            dropped,
+            discard,
         )
     }
 
     fn validate_many(&mut self, tokens: Vec<Vec<String>>) -> Timed<()> {
-        self.each(
+        self.for_each(
             Operation::ValidateMany,
             tokens,
             &async |accessor, sessions, tokens| {
                 let answers = sessions.call_validate_many(accessor, tokens).await?;
                 Ok(answers.and_then(|answers| answers.into_iter().collect::<Result<Vec<_>, _>>()))
             },
-            dropped,
+            discard,
         )
     }
 
     fn refresh(&mut self, ids: Vec<Uuid>) -> Timed<Vec<String>> {
         let mut tokens = Vec::with_capacity(ids.len());
-        let refreshed = self.each(
+        let refreshed = self.for_each(
             Operation::Refresh,
-            texts(&ids),
+            to_strings(&ids),
             &async |accessor, sessions, id| sessions.call_refresh(accessor, id).await,
             |grant| tokens.push(grant.token),
         )?;
@@ -182,26 +188,26 @@ impl Contestant for Component {
     }
 
     fn revoke(&mut self, ids: Vec<Uuid>) -> Timed<()> {
-        self.each(
+        self.for_each(
             Operation::Revoke,
-            texts(&ids),
+            to_strings(&ids),
             &async |accessor, sessions, id| sessions.call_revoke(accessor, id).await,
-            dropped,
+            discard,
         )
     }
 
-    fn revoke_agents(&mut self, agents: Vec<Uuid>) -> Timed<()> {
-        let mut without = 0;
-        let revoked = self.each(
-            Operation::RevokeAgent,
-            texts(&agents),
+    fn revoke_all_for_agent(&mut self, agents: Vec<Uuid>) -> Timed<()> {
+        let mut agents_without_sessions = 0;
+        let revoked = self.for_each(
+            Operation::RevokeAllForAgent,
+            to_strings(&agents),
             &async |accessor, sessions, agent| {
                 sessions.call_revoke_all_for_agent(accessor, agent).await
             },
-            |ended| without += u32::from(ended == 0),
+            |ended| agents_without_sessions += u32::from(ended == 0),
         )?;
-        if without > 0 {
-            return Err(Failure::refused(Operation::RevokeAgent)(
+        if agents_without_sessions > 0 {
+            return Err(TargetError::refused(Operation::RevokeAllForAgent)(
                 "no session".into(),
             ));
         }
@@ -218,8 +224,8 @@ impl Contestant for Component {
         })
     }
 
-    fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
+    fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
         #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-        Ok((figure == Figure::LinearMemory).then(|| self.instance.memory() as f64))
+        Ok((metric == Metric::LinearMemory).then(|| self.instance.memory() as f64))
     }
 }

@@ -1,4 +1,4 @@
-//! A guard that costs next to nothing, so that what is measured is the component.
+//! A guard that takes almost no time, so that the component is measured.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use async_trait::async_trait;
 use clawdb_session_bench_protocol::workload;
 use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
 
-/// Numbers its tokens, and says yes to all, at once or after a time.
+/// Numbers its tokens and accepts every token, at once or after a delay.
 #[derive(Debug, Default)]
-pub struct YesGuard {
+pub struct AllowAllGuard {
     issued: AtomicU32,
     delay: Option<Duration>,
 }
 
-impl YesGuard {
-    /// One that answers after a time.
-    pub fn after(delay: Duration) -> Self {
+impl AllowAllGuard {
+    /// Returns a guard that answers after a delay.
+    pub fn with_delay(delay: Duration) -> Self {
         Self {
             issued: AtomicU32::default(),
             delay: Some(delay),
@@ -31,7 +31,7 @@ impl YesGuard {
 }
 
 #[async_trait]
-impl Guard for YesGuard {
+impl Guard for AllowAllGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         self.wait().await;
         let token = workload::token(self.issued.fetch_add(1, Ordering::Relaxed));
@@ -56,7 +56,7 @@ impl Guard for YesGuard {
     }
 }
 
-/// A token's first 36 characters.
+/// Returns a token's handle: its first 36 characters.
 pub fn handle(token: &str) -> String {
     token.get(..36).unwrap_or_default().to_owned()
 }

@@ -1,134 +1,142 @@
-//! What is measured of many: creates that are under way at a time, and instances in one process.
+//! Concurrent creates in one instance, many instances in one process, and the start of an instance.
 
 use std::time::{Duration, Instant};
 
-use clawdb_session_bench_protocol::harness::median;
 use clawdb_session_bench_protocol::memory;
-use clawdb_session_bench_protocol::target::{Contestant, Failure, Figure, Granted, Timed};
+use clawdb_session_bench_protocol::statistics::median;
+use clawdb_session_bench_protocol::target::{CreatedSession, Metric, Target, TargetError, Timed};
 use clawdb_session_bench_protocol::workload::{self, Request};
 use clawdb_session_host::{Allocation, COMPONENT, HostOptions, Instance, SessionEngine};
 use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
 use super::component::{instance, request};
-use super::guard::YesGuard;
+use super::guard::AllowAllGuard;
 
-/// How long the guard takes for creates that are under way at a time.
-const DELAY: Duration = Duration::from_millis(10);
+/// The time that the guard takes for concurrent creates.
+const GUARD_DELAY: Duration = Duration::from_millis(10);
 
-/// How often an instance is started from the compiled component.
+/// The number of starts from the compiled component.
 const STARTS: usize = 21;
 
-/// What is measured has instances of its own.
-pub struct Crowd {
+/// Creates the instances for each metric and drops them afterwards.
+pub struct InstancesTarget {
     runtime: Runtime,
-    /// What an instance took, the last time that there were many.
-    memory: Option<f64>,
+    /// The memory of an instance, as of the last [`Metric::InstantiationTime`].
+    instance_memory: Option<f64>,
 }
 
-impl Crowd {
-    /// Nothing at first.
-    pub fn start() -> Result<Self, Failure> {
+impl InstancesTarget {
+    /// Returns a target without instances.
+    pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(Failure::broken)?;
+        let runtime = runtime.map_err(TargetError::failed)?;
         Ok(Self {
             runtime,
-            memory: None,
+            instance_memory: None,
         })
     }
 
-    fn in_flight(&self, creates: u32) -> Result<f64, Failure> {
-        let engine = SessionEngine::new().map_err(Failure::broken)?;
+    fn concurrent_creates(&self, creates: u32) -> Result<f64, TargetError> {
+        let engine = SessionEngine::new().map_err(TargetError::failed)?;
         self.runtime.block_on(async {
-            let mut at_once = instance(&engine, YesGuard::default()).await?;
-            let one_by_one = create(&mut at_once, creates, 1).await?;
-            let mut late = instance(&engine, YesGuard::after(DELAY)).await?;
-            let side_by_side = create(&mut late, creates, creates).await?;
-            let beyond = side_by_side.saturating_sub(DELAY);
-            Ok(beyond.as_secs_f64() / one_by_one.as_secs_f64())
+            let mut prompt = instance(&engine, AllowAllGuard::default()).await?;
+            let one_by_one = create(&mut prompt, creates, 1).await?;
+            let mut delayed = instance(&engine, AllowAllGuard::with_delay(GUARD_DELAY)).await?;
+            let concurrent = create(&mut delayed, creates, creates).await?;
+            let beyond_delay = concurrent.saturating_sub(GUARD_DELAY);
+            Ok(beyond_delay.as_secs_f64() / one_by_one.as_secs_f64())
         })
     }
 
-    fn start_time(&self) -> Result<f64, Failure> {
-        let engine = SessionEngine::new().map_err(Failure::broken)?;
-        let precompiled = engine.precompiled().map_err(Failure::broken)?;
+    fn start_time(&self) -> Result<f64, TargetError> {
+        let engine = SessionEngine::new().map_err(TargetError::failed)?;
+        let precompiled = engine.precompiled().map_err(TargetError::failed)?;
         let mut times = Vec::new();
         for _ in 0..STARTS {
-            let options = HostOptions::new(YesGuard::default());
+            let options = HostOptions::new(AllowAllGuard::default());
             let begun = Instant::now();
             // SAFETY: this process has just compiled it.
-            #[expect(unsafe_code, reason = "what starts fast is not compiled again")]
+            #[expect(unsafe_code, reason = "the component is not compiled again")]
             let engine =
                 unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
-            let engine = engine.map_err(Failure::broken)?;
+            let engine = engine.map_err(TargetError::failed)?;
             let started = Instance::start(&engine, options);
-            let instance = self.runtime.block_on(started).map_err(Failure::broken)?;
+            let instance = self
+                .runtime
+                .block_on(started)
+                .map_err(TargetError::failed)?;
             times.push(begun.elapsed().as_secs_f64());
             drop(instance);
         }
-        median(times).ok_or_else(|| Failure::broken("it was not started"))
+        median(times).ok_or_else(|| TargetError::failed("it was not started"))
     }
 
-    fn instances(&mut self, count: u32) -> Result<f64, Failure> {
+    fn instantiation_time(&mut self, count: u32) -> Result<f64, TargetError> {
         let pool = Allocation::Pool { instances: count };
-        let engine = SessionEngine::with_allocation(COMPONENT, pool).map_err(Failure::broken)?;
-        let options = HostOptions::new(YesGuard::default());
+        let engine =
+            SessionEngine::with_allocation(COMPONENT, pool).map_err(TargetError::failed)?;
+        let options = HostOptions::new(AllowAllGuard::default());
         self.runtime.block_on(async {
             let mut instances: Vec<Instance> =
                 Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-            let before = memory::this_process();
+            let before = memory::resident_bytes();
             let begun = Instant::now();
             for _ in 0..count {
                 let instance = Instance::start(&engine, options.clone()).await;
-                instances.push(instance.map_err(Failure::broken)?);
+                instances.push(instance.map_err(TargetError::failed)?);
             }
             let took = begun.elapsed();
-            // One that was never called has hardly anything yet.
+            // An instance takes most of its memory at its first call.
             for instance in &mut instances {
                 let called = instance.run(async |accessor, exports| {
                     let sessions = exports.clawdb_session_sessions();
                     sessions.call_active_count(accessor).await
                 });
-                called.await.map_err(Failure::broken)?;
+                called.await.map_err(TargetError::failed)?;
             }
-            let after = memory::this_process();
+            let after = memory::resident_bytes();
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-            let grown = before
+            let growth = before
                 .zip(after)
                 .map(|(before, after)| after.saturating_sub(before) as f64);
-            self.memory = grown.map(|grown| grown / f64::from(count));
+            self.instance_memory = growth.map(|growth| growth / f64::from(count));
             drop(instances);
             Ok(took.as_secs_f64() / f64::from(count))
         })
     }
 }
 
-/// The time of creates, so many of them under way at a time.
-async fn create(instance: &mut Instance, count: u32, at_once: u32) -> Result<Duration, Failure> {
+/// Returns the time of `count` creates, `concurrency` of them at a time.
+async fn create(
+    instance: &mut Instance,
+    count: u32,
+    concurrency: u32,
+) -> Result<Duration, TargetError> {
     let requests: Vec<_> = (0..count)
         .map(|number| request(workload::request(number)))
         .collect();
-    let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
+    let concurrency = usize::try_from(concurrency).unwrap_or(usize::MAX);
     let created = instance.run(async |accessor, exports| {
         let sessions = exports.clawdb_session_sessions();
         let begun = Instant::now();
-        for requests in requests.chunks(at_once) {
+        for requests in requests.chunks(concurrency) {
             let creates = requests
                 .iter()
                 .map(|request| sessions.call_create(accessor, request.clone()));
             for grant in try_join_all(creates).await? {
                 if let Err(error) = grant {
-                    return Ok(Err(Failure::Broken(format!("{error:?}"))));
+                    return Ok(Err(TargetError::Failed(format!("{error:?}"))));
                 }
             }
         }
         Ok(Ok(begun.elapsed()))
     });
-    created.await.map_err(Failure::broken)?
+    created.await.map_err(TargetError::failed)?
 }
 
-impl Contestant for Crowd {
-    fn create(&mut self, _requests: Vec<Request>) -> Timed<Vec<Granted>> {
+impl Target for InstancesTarget {
+    fn create(&mut self, _requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
         Ok(None)
     }
 
@@ -136,12 +144,12 @@ impl Contestant for Crowd {
         Ok(None)
     }
 
-    fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
-        match figure {
-            Figure::InFlight { creates } => self.in_flight(creates).map(Some),
-            Figure::InstanceTime { instances } => self.instances(instances).map(Some),
-            Figure::InstanceMemory { .. } => Ok(self.memory),
-            Figure::Start => self.start_time().map(Some),
+    fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
+        match metric {
+            Metric::ConcurrentCreates { creates } => self.concurrent_creates(creates).map(Some),
+            Metric::InstantiationTime { instances } => self.instantiation_time(instances).map(Some),
+            Metric::InstanceMemory { .. } => Ok(self.instance_memory),
+            Metric::StartTime => self.start_time().map(Some),
             _ => Ok(None),
         }
     }

@@ -1,5 +1,5 @@
-//! `contestant`: one of those that `bench` measures, in a process of its own. It answers on standard
-//! input and output.
+//! `bench-target`: a target that `bench` measures, in a process of its own. It reads commands from
+//! standard input and replies on standard output.
 
 mod baseline;
 mod component;
@@ -13,37 +13,37 @@ use std::io::{stdin, stdout};
 use clap::ValueEnum;
 use clawdb_session_bench_protocol::original::Original;
 use clawdb_session_bench_protocol::serve::serve;
-use clawdb_session_bench_protocol::target::Contestant;
+use clawdb_session_bench_protocol::target::Target;
 
-/// Who.
+/// A target of the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Name {
+pub enum TargetName {
     /// The component, called by one task
     Component,
-    /// The component behind the host's channel
-    Channel,
-    /// Many creates under way, many instances
-    Crowd,
-    /// The least that a component can do
-    Floor,
+    /// The component in a `SessionHost`
+    SessionHost,
+    /// Concurrent creates, many instances
+    Instances,
+    /// A component without work of its own
+    Baseline,
     /// The original design, natively
     Original,
 }
 
-/// Answers until standard input ends.
+/// Executes commands until standard input ends.
 ///
 /// # Errors
-/// When it cannot be started, or its answer cannot be written.
-pub fn run(name: Name) -> Result<(), Box<dyn Error>> {
+/// When it cannot be started, or its reply cannot be written.
+pub fn run(name: TargetName) -> Result<(), Box<dyn Error>> {
     match name {
-        Name::Component => answer(component::Component::start()?),
-        Name::Channel => answer(session_host::Channel::start()?),
-        Name::Crowd => answer(instances::Crowd::start()?),
-        Name::Floor => answer(baseline::Floor::start()?),
-        Name::Original => answer(Original::default()),
+        TargetName::Component => serve_stdio(component::ComponentTarget::start()?),
+        TargetName::SessionHost => serve_stdio(session_host::SessionHostTarget::start()?),
+        TargetName::Instances => serve_stdio(instances::InstancesTarget::start()?),
+        TargetName::Baseline => serve_stdio(baseline::BaselineTarget::start()?),
+        TargetName::Original => serve_stdio(Original::default()),
     }
 }
 
-fn answer(contestant: impl Contestant) -> Result<(), Box<dyn Error>> {
-    Ok(serve(contestant, stdin().lock(), stdout().lock())?)
+fn serve_stdio(target: impl Target) -> Result<(), Box<dyn Error>> {
+    Ok(serve(target, stdin().lock(), stdout().lock())?)
 }

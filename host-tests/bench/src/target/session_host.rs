@@ -1,10 +1,10 @@
-//! The component behind the host's channel, with callers in many tasks.
+//! The component in a `SessionHost`, whose handle many tasks share.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use clawdb_session_bench_protocol::target::{
-    Contestant, Failure, Figure, Granted, Operation, Timed,
+    CreatedSession, Metric, Operation, Target, TargetError, Timed,
 };
 use clawdb_session_bench_protocol::workload::{Request, keep_first};
 use clawdb_session_host::{CallError, HostOptions, SessionEngine, SessionHost};
@@ -12,29 +12,31 @@ use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
 use super::component::{config, request};
-use super::guard::YesGuard;
+use super::guard::AllowAllGuard;
 
-/// A host and the runtime of its callers.
-pub struct Channel {
+/// A `SessionHost` and the runtime of its callers.
+pub struct SessionHostTarget {
     runtime: Runtime,
     host: SessionHost,
     tokens: Vec<String>,
 }
 
-impl Channel {
-    /// A host without sessions, on as many threads as the machine has cores.
-    pub fn start() -> Result<Self, Failure> {
+impl SessionHostTarget {
+    /// Starts a host without sessions, on as many threads as the machine has cores.
+    pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_multi_thread()
             .enable_time()
             .build()
-            .map_err(Failure::broken)?;
+            .map_err(TargetError::failed)?;
         let host = runtime.block_on(async {
-            let engine = SessionEngine::new().map_err(Failure::broken)?;
-            let options = HostOptions::new(YesGuard::default());
+            let engine = SessionEngine::new().map_err(TargetError::failed)?;
+            let options = HostOptions::new(AllowAllGuard::default());
             let host = SessionHost::start(&engine, options).await;
-            let host = host.map_err(Failure::broken)?;
-            host.configure(config()).await.map_err(Failure::broken)?;
-            Ok::<_, Failure>(host)
+            let host = host.map_err(TargetError::failed)?;
+            host.configure(config())
+                .await
+                .map_err(TargetError::failed)?;
+            Ok::<_, TargetError>(host)
         })?;
         Ok(Self {
             runtime,
@@ -43,13 +45,13 @@ impl Channel {
         })
     }
 
-    /// How many calls a second so many callers get done that each wait for their own.
+    /// Returns how many calls a second this many callers make; each waits for its own calls.
     fn rate<F>(
         &self,
         callers: u32,
         time: Duration,
         call: impl Fn(SessionHost, String) -> F + Clone + Send + 'static,
-    ) -> Result<f64, Failure>
+    ) -> Result<f64, TargetError>
     where
         F: Future<Output = Result<(), CallError>> + Send,
     {
@@ -71,47 +73,51 @@ impl Channel {
         let calling: Vec<_> = calling.collect();
         let done = self.runtime.block_on(try_join_all(calling));
         let mut total = 0;
-        for calls in done.map_err(Failure::broken)? {
-            total += calls.map_err(Failure::broken)?;
+        for calls in done.map_err(TargetError::failed)? {
+            total += calls.map_err(TargetError::failed)?;
         }
         Ok(f64::from(total) / begun.elapsed().as_secs_f64())
     }
 }
 
-impl Contestant for Channel {
-    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<Granted>> {
+impl Target for SessionHostTarget {
+    fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>> {
         let begun = Instant::now();
-        let mut granted = Vec::new();
+        let mut created = Vec::new();
         for wanted in requests {
             let grant = self.runtime.block_on(self.host.create(request(wanted)));
-            let grant = grant.map_err(Failure::broken)?;
+            let grant = grant.map_err(TargetError::failed)?;
             let token = String::from(grant.token);
-            let id = grant.session.id.parse().map_err(Failure::broken)?;
-            granted.push(Granted { id, token });
+            let id = grant.session.id.parse().map_err(TargetError::failed)?;
+            created.push(CreatedSession { id, token });
         }
         let took = begun.elapsed();
-        keep_first(&mut self.tokens, granted.iter().map(|it| it.token.clone()));
-        Ok(Some((granted, took)))
+        keep_first(
+            &mut self.tokens,
+            created
+                .iter()
+                .map(|session: &CreatedSession| session.token.clone()),
+        );
+        Ok(Some((created, took)))
     }
 
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()> {
         let begun = Instant::now();
         self.runtime.block_on(async {
             for token in tokens {
-                let session =
-                    self.host.validate(token).await.map_err(|error| {
-                        Failure::refused(Operation::Validate)(error.to_string())
-                    })?;
+                let session = self.host.validate(token).await.map_err(|error| {
+                    TargetError::refused(Operation::Validate)(error.to_string())
+                })?;
                 black_box(session);
             }
-            Ok::<_, Failure>(())
+            Ok::<_, TargetError>(())
         })?;
         Ok(Some(((), begun.elapsed())))
     }
 
-    fn figure(&mut self, figure: Figure) -> Result<Option<f64>, Failure> {
-        match figure {
-            Figure::ValidateRate {
+    fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
+        match metric {
+            Metric::ValidateRate {
                 callers,
                 milliseconds,
             } => {
@@ -122,8 +128,8 @@ impl Contestant for Channel {
                 })?;
                 Ok(Some(rate))
             }
-            // The smallest call that there is.
-            Figure::NothingRate {
+            // The smallest call of a `SessionHost`.
+            Metric::NoOpRate {
                 callers,
                 milliseconds,
             } => {
