@@ -26,7 +26,7 @@ impl DurableOptions {
                 settings.call_configure(accessor, config).await
             })
             .await?;
-        configured.map_err(|error| config_error(&self.config, error))?;
+        configured.map_err(|error| config_error(&self.config, error.into()))?;
         if self.config.state_key.is_none() {
             let reason = "is needed: the records of the sessions are sealed with it";
             return Err(InvalidSetting::new("state-key", "none", reason).into());

@@ -1,6 +1,5 @@
 //! What a call on a durable host can end with besides its result.
 
-use clawdb_session_host::names::describe;
 use clawdb_session_host::{CallError, HostError, InvalidSetting, SessionError};
 
 use crate::journal::JournalError;
@@ -8,10 +7,11 @@ use crate::keyring::MissingStateKey;
 
 /// Why a call on a durable host has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DurableError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
-    #[error("the session manager answered: {}", describe(.0))]
-    Session(SessionError),
+    #[error("the session manager answered: {0}")]
+    Session(#[source] SessionError),
     /// The instance or the journal is not available now. Whether the operation was done is not known;
     /// the same call may succeed soon.
     #[error("not available now: {0}")]
@@ -24,7 +24,7 @@ pub enum DurableError {
     Journal(JournalError),
     /// No state key that was given opens the tenant's records. Start the host with the key that they
     /// are sealed with; nothing was overwritten.
-    #[error("{0}")]
+    #[error(transparent)]
     StateKeyMissing(MissingStateKey),
     /// The upgrade was not done. The instance that there was goes on.
     #[error("not upgraded: {0}")]
@@ -63,7 +63,7 @@ impl From<HostError> for DurableError {
             HostError::Trapped { kind, .. } => {
                 format!("the instance trapped ({kind}), and another one takes its place")
             }
-            HostError::Stopped => error.to_string(),
+            error => error.to_string(),
         })
     }
 }

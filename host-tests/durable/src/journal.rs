@@ -132,6 +132,7 @@ pub trait Writer: Send + Sync + 'static {
 
 /// Why a journal did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JournalError {
     /// Somebody else has taken the tenant over, or holds the file.
     #[error("the tenant is somebody else's now: {0}")]

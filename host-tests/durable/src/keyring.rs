@@ -43,6 +43,8 @@ pub struct MissingStateKey {
     pub first: String,
 }
 
+impl std::error::Error for MissingStateKey {}
+
 impl fmt::Display for MissingStateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use clawdb_session_host::names::describe;
 use clawdb_session_host::{CallError, RefusedRecord, SessionEngine, SessionError};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -163,8 +162,7 @@ fn refusal_error(error: CallError) -> DurableError {
             DurableError::Journal(JournalError::Damaged(reason))
         }
         CallError::Session(error) => DurableError::Journal(JournalError::Misconfigured(format!(
-            "the component does not take what is in it: {}",
-            describe(&error)
+            "the component does not take what is in it: {error}"
         ))),
         CallError::Host(error) => error.into(),
     }

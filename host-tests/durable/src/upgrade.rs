@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use clawdb_session_host::CallError;
-use clawdb_session_host::names::describe;
 
 use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
@@ -39,10 +38,7 @@ impl Handover {
                 self.to.host.restore(page.changes).await.map_err(|error| {
                     DurableError::Upgrade(match error {
                         CallError::Session(error) => {
-                            format!(
-                                "the new instance does not take the old one's state: {}",
-                                describe(&error)
-                            )
+                            format!("the new instance does not take the old one's state: {error}")
                         }
                         CallError::Host(error) => format!("the new instance failed: {error}"),
                     })

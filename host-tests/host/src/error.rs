@@ -1,28 +1,151 @@
 //! What a call on the host can end with besides its result.
 
-pub use crate::bindings::exports::clawdb::session::sessions::Error as SessionError;
+use std::convert::Infallible;
+use std::fmt;
 
-use crate::names::describe;
+use crate::bindings::exports::clawdb::session::sessions::{
+    Duplicate, Error as ComponentError, InvalidArgument, Limit, RefusedRecord,
+};
+use crate::guard::GuardError;
 
-/// Why a call has no result.
+/// Why the component did not do what it was asked: `sessions.error` of the WIT. Nothing has changed
+/// unless the case says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// An argument is malformed or outside its bounds (R1, R2).
+    InvalidArgument(InvalidArgument),
+    /// The token is unknown, malformed, superseded, of a session that has ended, or bound to another
+    /// handle. The caller learns no more.
+    InvalidToken,
+    /// No live session has this id.
+    SessionNotFound,
+    /// The session, or one above it, has expired, or ran out of time or uses while the operation was
+    /// in flight. It has ended now, if it existed.
+    SessionExpired,
+    /// The operation lost to a revocation of the session, or of one above it, that took effect while
+    /// the operation was in flight (R12, R13, R26).
+    SessionRevoked,
+    /// Another refresh or rotation of the session won (R14). The token that it returned is the
+    /// current one.
+    Conflict,
+    /// A limit is reached.
+    LimitReached(Limit),
+    /// The session lacks this scope (R25, R30).
+    ScopeDenied(String),
+    /// The guard refused or failed.
+    Guard(GuardError),
+    /// `configure` was called before with success, or there has been a session, or a create is in
+    /// flight.
+    AlreadyConfigured,
+    /// `restore` was called after the first operation on sessions.
+    AlreadyStarted,
+    /// `changes`, `restore` or `close-event-run` was called, and `configure` has set no `state-key`.
+    NoStateKey,
+    /// `restore` refused a record, and took nothing of its part: the record's key and what is wrong
+    /// with it (R24).
+    RefusedRecord(RefusedRecord),
+    /// The random source or the guard repeated a value that has to be unique. No session was
+    /// overwritten (R16).
+    Collision(Duplicate),
+    /// The host gave no random bytes, so no id or key could be made.
+    EntropyUnavailable,
+    /// The host's clock is this many milliseconds before the time inside: the call would grant time
+    /// by a wrong clock, or the session got its end from one (R6).
+    ClockBehind(u64),
+    /// `accept-clock` was called, and the lag is within `clock-tolerance` (R6).
+    ClockNotBehind,
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().kebab)?;
+        match self {
+            Self::InvalidArgument(InvalidArgument { field, reason }) => {
+                write!(f, ": {field}: {reason}")
+            }
+            Self::LimitReached(limit) => write!(f, ": {limit}"),
+            Self::ScopeDenied(scope) => write!(f, ": {scope}"),
+            Self::Guard(error) => write!(f, ": {error}"),
+            Self::RefusedRecord(RefusedRecord { key, reason }) => write!(f, ": {key}: {reason}"),
+            Self::Collision(duplicate) => write!(f, ": {duplicate}"),
+            Self::ClockBehind(lag) => write!(f, ": {lag}"),
+            Self::InvalidToken
+            | Self::SessionNotFound
+            | Self::SessionExpired
+            | Self::SessionRevoked
+            | Self::Conflict
+            | Self::AlreadyConfigured
+            | Self::AlreadyStarted
+            | Self::NoStateKey
+            | Self::EntropyUnavailable
+            | Self::ClockNotBehind => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Guard(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+// wasmtime writes `Display` of the type that it generates with the words of `Debug`, so that type
+// does not leave this crate but for those who drive an `Instance` themselves.
+impl From<ComponentError> for SessionError {
+    fn from(error: ComponentError) -> Self {
+        match error {
+            ComponentError::InvalidArgument(argument) => Self::InvalidArgument(argument),
+            ComponentError::InvalidToken => Self::InvalidToken,
+            ComponentError::SessionNotFound => Self::SessionNotFound,
+            ComponentError::SessionExpired => Self::SessionExpired,
+            ComponentError::SessionRevoked => Self::SessionRevoked,
+            ComponentError::Conflict => Self::Conflict,
+            ComponentError::LimitReached(limit) => Self::LimitReached(limit),
+            ComponentError::ScopeDenied(scope) => Self::ScopeDenied(scope),
+            ComponentError::Guard(error) => Self::Guard(error.into()),
+            ComponentError::AlreadyConfigured => Self::AlreadyConfigured,
+            ComponentError::AlreadyStarted => Self::AlreadyStarted,
+            ComponentError::NoStateKey => Self::NoStateKey,
+            ComponentError::RefusedRecord(reason) => Self::RefusedRecord(reason),
+            ComponentError::Collision(duplicate) => Self::Collision(duplicate),
+            ComponentError::EntropyUnavailable => Self::EntropyUnavailable,
+            ComponentError::ClockBehind(lag) => Self::ClockBehind(lag),
+            ComponentError::ClockNotBehind => Self::ClockNotBehind,
+        }
+    }
+}
+
+/// Why a call has no result: the component has refused it, or there is no instance. There is no third
+/// case; what each of the two holds may have more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
-    #[error("the session manager answered: {}", describe(.0))]
-    Session(SessionError),
+    #[error("the session manager answered: {0}")]
+    Session(#[from] SessionError),
     /// The instance is gone, and this call with it or because of it.
     #[error(transparent)]
     Host(#[from] HostError),
 }
 
-impl From<SessionError> for CallError {
-    fn from(error: SessionError) -> Self {
-        Self::Session(error)
+impl From<ComponentError> for CallError {
+    fn from(error: ComponentError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<Infallible> for CallError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 
 /// Why an instance runs no more. Each later call on its handle gives the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
     /// The instance trapped; its sessions are lost.
     #[error("the instance trapped ({kind}): {message}")]
@@ -38,8 +161,15 @@ pub enum HostError {
     Stopped,
 }
 
+impl From<Infallible> for HostError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// What made an instance trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TrapKind {
     /// One call computed for longer than `HostOptions::interrupt_after` without progress.
     Interrupted,
@@ -51,8 +181,8 @@ pub enum TrapKind {
     Component,
 }
 
-impl std::fmt::Display for TrapKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TrapKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Interrupted => "interrupted",
             Self::OutOfMemory => "out of memory",

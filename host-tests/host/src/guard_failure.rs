@@ -1,22 +1,74 @@
 //! What a guard's functions return, and why they fail.
 
-pub use crate::bindings::clawdb::session::guard::GuardError;
+use std::fmt;
+
+use crate::bindings::clawdb::session::guard as bindings;
 
 /// What a guard's function gives.
 pub type GuardResult<T> = Result<T, GuardFailure>;
 
-/// Why there is no answer.
+/// Why the guard did not do what it was asked: `guard.guard-error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuardFailure {
-    /// The answer is no. The component deals with it.
-    Error(GuardError),
-    /// The guard is broken in a way that no call should go on with. The instance traps, and its
-    /// sessions are lost.
-    Fatal(String),
+#[non_exhaustive]
+pub enum GuardError {
+    /// The token or handle is not one of this guard.
+    InvalidToken,
+    /// The token has expired.
+    Expired,
+    /// The token was revoked.
+    Revoked,
+    /// The guard refuses. The text is a reason for people.
+    Denied(String),
+    /// The guard cannot answer, or its answer is unusable. The text is a reason for people. A retry
+    /// may succeed.
+    Unavailable(String),
 }
 
-impl From<GuardError> for GuardFailure {
-    fn from(error: GuardError) -> Self {
-        Self::Error(error)
+impl fmt::Display for GuardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().kebab)?;
+        match self {
+            Self::Denied(reason) | Self::Unavailable(reason) => write!(f, ": {reason}"),
+            Self::InvalidToken | Self::Expired | Self::Revoked => Ok(()),
+        }
     }
+}
+
+impl std::error::Error for GuardError {}
+
+impl From<bindings::GuardError> for GuardError {
+    fn from(error: bindings::GuardError) -> Self {
+        match error {
+            bindings::GuardError::InvalidToken => Self::InvalidToken,
+            bindings::GuardError::Expired => Self::Expired,
+            bindings::GuardError::Revoked => Self::Revoked,
+            bindings::GuardError::Denied(reason) => Self::Denied(reason),
+            bindings::GuardError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl From<GuardError> for bindings::GuardError {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::InvalidToken => Self::InvalidToken,
+            GuardError::Expired => Self::Expired,
+            GuardError::Revoked => Self::Revoked,
+            GuardError::Denied(reason) => Self::Denied(reason),
+            GuardError::Unavailable(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardFailure {
+    /// The answer is no. The component deals with it.
+    #[error(transparent)]
+    Error(#[from] GuardError),
+    /// The guard is broken in a way that no call should go on with. The instance traps, and its
+    /// sessions are lost.
+    #[error("the guard is broken: {0}")]
+    Fatal(String),
 }

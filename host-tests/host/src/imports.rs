@@ -8,12 +8,12 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{Accessor, HasSelf, Linker};
 
-use crate::bindings::clawdb::session::guard::{self, Host, HostWithStore};
+use crate::bindings::clawdb::session::guard::{self, GuardError, Host, HostWithStore};
 use crate::clock::Clock;
 use crate::deadline::{with_guard_deadline, within_batch};
 use crate::entropy::Entropy;
 use crate::guard::{
-    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+    self as port, Claims, Guard, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
 use crate::poll_monitor::PollMonitor;
 
@@ -118,7 +118,7 @@ async fn answer<R>(
 ) -> wasmtime::Result<Result<R, GuardError>> {
     match with_guard_deadline(deadline, call).await {
         Ok(answer) => Ok(Ok(answer)),
-        Err(GuardFailure::Error(error)) => Ok(Err(error)),
+        Err(GuardFailure::Error(error)) => Ok(Err(error.into())),
         Err(GuardFailure::Fatal(reason)) => Err(GuardBroken(reason).into()),
     }
 }
@@ -127,11 +127,14 @@ async fn answer<R>(
 async fn answer_each<R>(
     items: usize,
     deadline: Option<Duration>,
-    call: impl Future<Output = GuardResult<Vec<Result<R, GuardError>>>>,
+    call: impl Future<Output = GuardResult<Vec<Result<R, port::GuardError>>>>,
 ) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
     // Without a deadline here: `within_batch` has it.
     match answer(None, within_batch(items, deadline, call)).await? {
-        Ok(results) => Ok(results),
+        Ok(results) => Ok(results
+            .into_iter()
+            .map(|result| result.map_err(Into::into))
+            .collect()),
         Err(error) => {
             let results = iter::repeat_with(|| Err(error.clone()));
             Ok(results.take(items).collect())

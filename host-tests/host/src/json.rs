@@ -1,39 +1,31 @@
-//! The component's values as JSON, with the names of the WIT. Times are RFC 3339.
+//! The component's values as JSON. Times are RFC 3339.
 //!
-//! [`ToJson`] writes them. [`fields`] reads JSON objects field by field, and the records that
-//! operations take implement its [`FromFields`](fields::FromFields).
+//! Each record lists its members once. A [`Style`] says how they are named and which are left out:
+//! [`Wit`] is that of `exec`, and the HTTP service has its own. [`fields`] reads JSON objects field by
+//! field, and the records that operations take implement its [`FromFields`](fields::FromFields).
 
 pub mod fields;
+mod members;
 mod records;
+mod style;
 
 use chrono::{DateTime, SecondsFormat};
-use serde_json::{Value, json};
+use serde::ser::SerializeMap;
+use serde_json::Value;
 
-pub use records::revoke_filter;
+pub use members::{Members, Record, write_members};
+pub use records::{create_request, revoke_filter};
+pub use serde::Serializer;
+pub use style::{Style, Styled, ToJson, Wit};
 
-use crate::bindings::clawdb::session::guard::GuardError;
-use crate::bindings::exports::clawdb::session::events::{Event, EventKind, EventPage};
-use crate::bindings::exports::clawdb::session::persistence::{Change, ChangePage};
-use crate::bindings::exports::clawdb::session::sessions::{
-    Error, FlushReport, Revocation, Session, SessionPage,
-};
-use crate::bindings::exports::clawdb::session::settings::Statistics;
-use crate::error::{CallError, HostError};
-use crate::handle::{Grant, Validated};
-use crate::names::{denial, duplicate_name, end_reason, event_run, limit_name};
+use crate::error::{CallError, HostError, SessionError};
+use crate::guard::GuardError;
+use crate::name;
+use crate::names::Name;
 
-/// A value that an operation gives.
-pub trait ToJson {
-    /// Its JSON.
-    fn to_json(&self) -> Value;
-}
-
-/// What an operation answers: `{"ok": ...}` or `{"err": {"kind": ...}}`.
+/// Returns what an operation answers: `{"ok": ...}` or `{"err": {"kind": ...}}`.
 pub fn answer<T: ToJson, E: ToJson>(result: &Result<T, E>) -> Value {
-    match result {
-        Ok(value) => json!({ "ok": value.to_json() }),
-        Err(error) => json!({ "err": error.to_json() }),
-    }
+    result.to_json()
 }
 
 /// A time of the component, in milliseconds since 1970, as RFC 3339 writes it. All times that the
@@ -54,224 +46,134 @@ fn time(millis: u64) -> String {
 }
 
 impl ToJson for () {
-    fn to_json(&self) -> Value {
-        Value::Null
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        serializer.serialize_unit()
     }
 }
 
-impl ToJson for u32 {
-    fn to_json(&self) -> Value {
-        json!(self)
-    }
-}
-
-impl ToJson for Session {
-    fn to_json(&self) -> Value {
-        json!({
-            "id": self.id,
-            "agent-id": self.agent_id,
-            "workspace-id": self.workspace_id,
-            "role": self.role,
-            "scopes": self.scopes,
-            "task-type": self.task_type,
-            "created-at": time(self.created_at),
-            "expires-at": time(self.expires_at),
-            "metadata": self.metadata,
-            "parent": self.parent,
-            "root": self.root,
-            "generation": self.generation,
-            "uses-left": self.uses_left,
-        })
-    }
-}
-
-impl ToJson for Vec<Validated> {
-    fn to_json(&self) -> Value {
-        self.iter().map(answer).collect()
-    }
-}
-
-impl ToJson for Grant {
-    fn to_json(&self) -> Value {
-        json!({ "session": self.session.to_json(), "token": &*self.token })
-    }
-}
-
-impl ToJson for Revocation {
-    fn to_json(&self) -> Value {
-        json!({
-            "session-id": self.session_id,
-            "guard-confirmed": self.guard_confirmed,
-            "guard-error": self.guard_error.as_ref().map(ToJson::to_json),
-            "descendants": self.descendants,
-        })
-    }
-}
-
-impl ToJson for FlushReport {
-    fn to_json(&self) -> Value {
-        json!({ "settled": self.settled, "pending": self.pending })
-    }
-}
-
-impl ToJson for SessionPage {
-    fn to_json(&self) -> Value {
-        let sessions: Vec<Value> = self.sessions.iter().map(ToJson::to_json).collect();
-        json!({ "sessions": sessions, "next": self.next })
-    }
-}
-
-impl ToJson for Event {
-    fn to_json(&self) -> Value {
-        let (kind, reason) = match self.kind {
-            EventKind::Created => ("created", None),
-            EventKind::Refreshed => ("refreshed", None),
-            EventKind::Rotated => ("rotated", None),
-            EventKind::Ended(reason) => ("ended", Some(end_reason(reason))),
-            EventKind::Denied(reason) => ("denied", Some(denial(reason))),
-        };
-        let mut event = json!({
-            "run": event_run(self.run),
-            "sequence": self.sequence,
-            "time": time(self.time),
-            "session-id": self.session_id,
-            "agent-id": self.agent_id,
-            "parent": self.parent,
-            "root": self.root,
-            "generation": self.generation,
-            "kind": kind,
-        });
-        if let Some(reason) = reason {
-            event["reason"] = json!(reason);
+macro_rules! as_serde_writes_it {
+    ($($type:ty),*) => {$(
+        impl ToJson for $type {
+            fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+                serde::Serialize::serialize(self, serializer)
+            }
         }
-        if self.missed > 0 {
-            event["missed"] = json!(self.missed);
+    )*};
+}
+
+as_serde_writes_it!(bool, u32, u64, String);
+
+impl<T: ToJson> ToJson for Option<T> {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        match self {
+            Some(value) => value.write::<S, Z>(serializer),
+            None => serializer.serialize_none(),
         }
-        event
     }
 }
 
-impl ToJson for Vec<Event> {
-    fn to_json(&self) -> Value {
-        self.iter().map(ToJson::to_json).collect()
+impl<T: ToJson> ToJson for Vec<T> {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        serializer.collect_seq(self.iter().map(Styled::<S, T>::new))
     }
 }
 
-impl ToJson for EventPage {
-    fn to_json(&self) -> Value {
-        json!({
-            "events": self.events.to_json(),
-            "next": self.next,
-            "missed": self.missed,
-            "run": event_run(self.run),
-        })
-    }
-}
-
-impl ToJson for ChangePage {
-    fn to_json(&self) -> Value {
-        let change = |change: &Change| {
-            json!({
-                "sequence": change.sequence,
-                "key": change.key,
-                "value": change.value,
-                "forget-at": change.forget_at.map(time),
-            })
-        };
-        json!({
-            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
-            "next": self.next,
-            "more": self.more,
-            "now": time(self.now),
-        })
-    }
-}
-
-impl ToJson for Statistics {
-    fn to_json(&self) -> Value {
-        json!({
-            "version": self.version,
-            "now": time(self.now),
-            "clock-lag": self.clock_lag,
-            "clock-behind": self.clock_behind,
-            "live-sessions": self.live_sessions,
-            "prunable-sessions": self.prunable_sessions,
-            "creates-in-flight": self.creates_in_flight,
-            "tracked-agents": self.tracked_agents,
-            "pending-revocations": self.pending_revocations,
-            "subscribers": self.subscribers,
-            "tombstones": self.tombstones,
-            "last-change": self.last_change,
-            "state-bytes": self.state_bytes,
-            "last-event": self.last_event,
-            "event-run": event_run(self.event_run),
-            "created": self.created,
-            "refreshed": self.refreshed,
-            "rotated": self.rotated,
-            "denied": self.denied,
-            "ended": self.ended,
-        })
+impl<T: ToJson, E: ToJson> ToJson for Result<T, E> {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Ok(value) => map.serialize_entry("ok", &Styled::<S, T>::new(value))?,
+            Err(error) => map.serialize_entry("err", &Styled::<S, E>::new(error))?,
+        }
+        map.end()
     }
 }
 
 impl ToJson for GuardError {
-    fn to_json(&self) -> Value {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", S::case(self.kind()))?;
         match self {
-            Self::InvalidToken => json!({ "kind": "invalid-token" }),
-            Self::Expired => json!({ "kind": "expired" }),
-            Self::Revoked => json!({ "kind": "revoked" }),
-            Self::Denied(reason) => json!({ "kind": "denied", "reason": reason }),
-            Self::Unavailable(reason) => json!({ "kind": "unavailable", "reason": reason }),
+            Self::Denied(reason) | Self::Unavailable(reason) => {
+                map.serialize_entry("reason", reason)?;
+            }
+            Self::InvalidToken | Self::Expired | Self::Revoked => {}
         }
+        map.end()
     }
 }
 
-impl ToJson for Error {
-    fn to_json(&self) -> Value {
+impl ToJson for SessionError {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", S::case(self.kind()))?;
         match self {
             Self::InvalidArgument(argument) => {
-                json!({ "kind": "invalid-argument", "field": argument.field, "reason": argument.reason })
+                map.serialize_entry("field", &argument.field)?;
+                map.serialize_entry("reason", &argument.reason)?;
             }
-            Self::InvalidToken => json!({ "kind": "invalid-token" }),
-            Self::SessionNotFound => json!({ "kind": "session-not-found" }),
-            Self::SessionExpired => json!({ "kind": "session-expired" }),
-            Self::SessionRevoked => json!({ "kind": "session-revoked" }),
-            Self::Conflict => json!({ "kind": "conflict" }),
-            Self::LimitReached(limit) => {
-                json!({ "kind": "limit-reached", "which": limit_name(*limit) })
+            Self::LimitReached(limit) => map.serialize_entry("which", S::case(limit.name()))?,
+            Self::ScopeDenied(scope) => map.serialize_entry("scope", scope)?,
+            Self::Guard(error) => {
+                map.serialize_entry("error", &Styled::<S, _>::new(error))?;
             }
-            Self::ScopeDenied(scope) => json!({ "kind": "scope-denied", "scope": scope }),
-            Self::Guard(error) => json!({ "kind": "guard", "error": error.to_json() }),
-            Self::AlreadyConfigured => json!({ "kind": "already-configured" }),
-            Self::AlreadyStarted => json!({ "kind": "already-started" }),
-            Self::NoStateKey => json!({ "kind": "no-state-key" }),
             Self::RefusedRecord(refused) => {
-                json!({ "kind": "refused-record", "key": refused.key, "reason": refused.reason })
+                map.serialize_entry("key", &refused.key)?;
+                map.serialize_entry("reason", &refused.reason)?;
             }
             Self::Collision(duplicate) => {
-                json!({ "kind": "collision", "which": duplicate_name(*duplicate) })
+                map.serialize_entry("which", S::case(duplicate.name()))?;
             }
-            Self::EntropyUnavailable => json!({ "kind": "entropy-unavailable" }),
-            Self::ClockBehind(lag) => json!({ "kind": "clock-behind", "lag": lag }),
-            Self::ClockNotBehind => json!({ "kind": "clock-not-behind" }),
+            Self::ClockBehind(lag) => map.serialize_entry("lag", lag)?,
+            Self::InvalidToken
+            | Self::SessionNotFound
+            | Self::SessionExpired
+            | Self::SessionRevoked
+            | Self::Conflict
+            | Self::AlreadyConfigured
+            | Self::AlreadyStarted
+            | Self::NoStateKey
+            | Self::EntropyUnavailable
+            | Self::ClockNotBehind => {}
         }
+        map.end()
+    }
+}
+
+/// An error without members of its own: its kind, and what there is to say.
+pub struct Failure {
+    /// The kind.
+    pub kind: Name,
+    /// For people.
+    pub reason: Option<String>,
+}
+
+impl ToJson for Failure {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("kind", S::case(self.kind))?;
+        if let Some(reason) = &self.reason {
+            map.serialize_entry("reason", reason)?;
+        }
+        map.end()
     }
 }
 
 impl ToJson for HostError {
-    fn to_json(&self) -> Value {
-        match self {
-            Self::Trapped { .. } => json!({ "kind": "trap", "reason": self.to_string() }),
-            Self::Stopped => json!({ "kind": "stopped" }),
-        }
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        let (kind, reason) = match self {
+            Self::Trapped { .. } => (name!(trap), Some(self.to_string())),
+            Self::Stopped => (name!(stopped), None),
+        };
+        Failure { kind, reason }.write::<S, Z>(serializer)
     }
 }
 
 impl ToJson for CallError {
-    fn to_json(&self) -> Value {
+    fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
         match self {
-            Self::Session(error) => error.to_json(),
-            Self::Host(error) => error.to_json(),
+            Self::Session(error) => error.write::<S, Z>(serializer),
+            Self::Host(error) => error.write::<S, Z>(serializer),
         }
     }
 }

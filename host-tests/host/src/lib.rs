@@ -26,8 +26,11 @@
 //! |---|---|
 //! | `json` | the module `json`: records as JSON, objects read field by field |
 
+mod answer;
+mod argument;
 mod batch_deadline;
 mod bindings;
+mod calls;
 mod clock;
 mod command;
 mod deadline;
@@ -43,21 +46,27 @@ mod instance;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod names;
+mod operations;
 mod options;
 mod poll_monitor;
 mod requests;
 mod subscription;
 mod token;
 
+pub use answer::{Grant, Revocation, Validated};
+#[doc(hidden)]
+pub use argument::{Argument, Tokens};
 pub use bindings::Session as Component;
 pub use bindings::exports::clawdb::session::events::{
     Denial, EndReason, Event, EventKind, EventPage,
 };
 pub use bindings::exports::clawdb::session::persistence::{Change, ChangePage};
-pub use bindings::exports::clawdb::session::sessions::Guest as SessionsInterface;
 pub use bindings::exports::clawdb::session::sessions::{
-    CreateRequest, Duplicate, FlushReport, InvalidArgument, Limit, Page, RefusedRecord, Revocation,
+    CreateRequest, Duplicate, FlushReport, InvalidArgument, Limit, Page, RefusedRecord,
     RevokeFilter, Session, SessionPage,
+};
+pub use bindings::exports::clawdb::session::sessions::{
+    Error as ComponentError, Guest as SessionsInterface,
 };
 pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
 pub use clawdb_session_component::COMPONENT;
@@ -67,8 +76,9 @@ pub use engine::{Allocation, SessionEngine, config as engine_config};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind};
 pub use guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
-pub use handle::{Grant, SessionHost, Validated};
+pub use handle::SessionHost;
 pub use instance::{Instance, State};
+pub use names::{Name, event_run};
 pub use options::HostOptions;
 pub use subscription::Subscription;
 pub use token::Token;

@@ -1,109 +1,226 @@
-//! The WIT's names of cases, and descriptions of errors for people.
+//! The WIT's names of members and cases. Each is written once, here or where a record is described.
 
-use crate::bindings::clawdb::session::guard::GuardError;
-use crate::bindings::exports::clawdb::session::events::{Denial, EndReason};
-use crate::bindings::exports::clawdb::session::sessions::{
-    Duplicate, Error, InvalidArgument, Limit,
-};
+use std::fmt;
 
-/// A run of events, as 16 hexadecimal digits: many readers of JSON take numbers of its size for others.
+use crate::bindings::exports::clawdb::session::events::{Denial, EndReason, EventKind};
+use crate::bindings::exports::clawdb::session::sessions::{Duplicate, Limit};
+use crate::bindings::exports::clawdb::session::settings::Overflow;
+use crate::error::SessionError;
+use crate::guard::GuardError;
+
+/// A name of the WIT in the two ways in which it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// As the WIT writes it: `agent-id`.
+    pub kebab: &'static str,
+    /// With underscores: `agent_id`.
+    pub snake: &'static str,
+}
+
+/// Returns the bytes of a name with hyphens in place of underscores. `N` is its length.
+#[doc(hidden)]
+#[must_use]
+pub const fn kebab<const N: usize>(snake: &str) -> [u8; N] {
+    let mut bytes = [b'-'; N];
+    let mut at = 0;
+    while at < N {
+        if snake.as_bytes()[at] != b'_' {
+            bytes[at] = snake.as_bytes()[at];
+        }
+        at += 1;
+    }
+    bytes
+}
+
+/// Evaluates to the [`Name`] of an item of the WIT, from its name with underscores.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! name {
+    ($snake:ident) => {{
+        const SNAKE: &str = ::core::stringify!($snake);
+        const BYTES: [u8; SNAKE.len()] = $crate::names::kebab(SNAKE);
+        const KEBAB: &str = match ::core::str::from_utf8(&BYTES) {
+            Ok(kebab) => kebab,
+            Err(_) => ::core::panic!("a name is ASCII"),
+        };
+        $crate::names::Name {
+            kebab: KEBAB,
+            snake: SNAKE,
+        }
+    }};
+}
+
+/// Returns a run of events as 16 hexadecimal digits. Many readers of JSON round numbers of its size.
 #[must_use]
 pub fn event_run(run: u64) -> String {
     format!("{run:016x}")
 }
 
-/// The WIT's name of a reason.
-#[must_use]
-pub fn end_reason(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Revoked => "revoked",
-        EndReason::RevokedAll => "revoked-all",
-        EndReason::Cascade => "cascade",
-        EndReason::Invalidated => "invalidated",
-        EndReason::Expired => "expired",
-        EndReason::Idle => "idle",
-        EndReason::MaxLifetime => "max-lifetime",
-        EndReason::Exhausted => "exhausted",
-        EndReason::Theft => "theft",
-        EndReason::Limit => "limit",
-    }
-}
-
-/// The WIT's name of a denial.
-#[must_use]
-pub fn denial(denial: Denial) -> &'static str {
-    match denial {
-        Denial::Superseded => "superseded",
-        Denial::Guard => "guard",
-        Denial::Handle => "handle",
-        Denial::Scope => "scope",
-        Denial::Delegation => "delegation",
-    }
-}
-
-/// The WIT's name of a limit.
-#[must_use]
-pub fn limit_name(limit: Limit) -> &'static str {
-    match limit {
-        Limit::MaxSessions => "max-sessions",
-        Limit::MaxSessionsPerAgent => "max-sessions-per-agent",
-        Limit::MaxStateBytes => "max-state-bytes",
-        Limit::MaxSessionsPerRoot => "max-sessions-per-root",
-        Limit::MaxDepth => "max-depth",
-        Limit::MaxUses => "max-uses",
-        Limit::Subscribers => "subscribers",
-        Limit::UnconfirmedRevocations => "unconfirmed-revocations",
-    }
-}
-
-/// The WIT's name of what a new session collided with.
-#[must_use]
-pub fn duplicate_name(duplicate: Duplicate) -> &'static str {
-    match duplicate {
-        Duplicate::SessionId => "session-id",
-        Duplicate::Token => "token",
-        Duplicate::Handle => "handle",
-        Duplicate::AgentId => "agent-id",
-        Duplicate::Role => "role",
-    }
-}
-
-/// Describes an error of the component: the case of `sessions.error` in the WIT, and its details.
-#[must_use]
-pub fn describe(error: &Error) -> String {
-    match error {
-        Error::InvalidArgument(InvalidArgument { field, reason }) => {
-            format!("invalid-argument: {field}: {reason}")
+/// Names the cases of types.
+macro_rules! names {
+    (@cases $self:ident { $($case:ident $(($payload:tt))? = $name:ident,)* }) => {
+        match $self { $(Self::$case $(($payload))? => name!($name),)* }
+    };
+    (enum $type:ident $cases:tt) => {
+        impl $type {
+            /// Returns the WIT's name of the case.
+            #[must_use]
+            pub const fn name(self) -> Name {
+                names!(@cases self $cases)
+            }
         }
-        Error::InvalidToken => "invalid-token".into(),
-        Error::SessionNotFound => "session-not-found".into(),
-        Error::SessionExpired => "session-expired".into(),
-        Error::SessionRevoked => "session-revoked".into(),
-        Error::Conflict => "conflict".into(),
-        Error::LimitReached(limit) => format!("limit-reached: {}", limit_name(*limit)),
-        Error::ScopeDenied(scope) => format!("scope-denied: {scope}"),
-        Error::Guard(error) => format!("guard: {}", describe_guard(error)),
-        Error::AlreadyConfigured => "already-configured".into(),
-        Error::AlreadyStarted => "already-started".into(),
-        Error::NoStateKey => "no-state-key".into(),
-        Error::RefusedRecord(refused) => {
-            format!("refused-record: {}: {}", refused.key, refused.reason)
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name().kebab)
+            }
         }
-        Error::Collision(duplicate) => format!("collision: {}", duplicate_name(*duplicate)),
-        Error::EntropyUnavailable => "entropy-unavailable".into(),
-        Error::ClockBehind(lag) => format!("clock-behind: {lag}"),
-        Error::ClockNotBehind => "clock-not-behind".into(),
+    };
+    (variant $type:ident $cases:tt) => {
+        impl $type {
+            /// Returns the WIT's name of the case, without what it carries.
+            #[must_use]
+            pub const fn kind(&self) -> Name {
+                names!(@cases self $cases)
+            }
+        }
+    };
+}
+
+names!(
+    enum EndReason {
+        Revoked = revoked,
+        RevokedAll = revoked_all,
+        Cascade = cascade,
+        Invalidated = invalidated,
+        Expired = expired,
+        Idle = idle,
+        MaxLifetime = max_lifetime,
+        Exhausted = exhausted,
+        Theft = theft,
+        Limit = limit,
+    }
+);
+
+names!(
+    enum Denial {
+        Superseded = superseded,
+        Guard = guard,
+        Handle = handle,
+        Scope = scope,
+        Delegation = delegation,
+    }
+);
+
+names!(
+    enum Limit {
+        MaxSessions = max_sessions,
+        MaxSessionsPerAgent = max_sessions_per_agent,
+        MaxStateBytes = max_state_bytes,
+        MaxSessionsPerRoot = max_sessions_per_root,
+        MaxDepth = max_depth,
+        MaxUses = max_uses,
+        Subscribers = subscribers,
+        UnconfirmedRevocations = unconfirmed_revocations,
+    }
+);
+
+names!(
+    enum Duplicate {
+        SessionId = session_id,
+        Token = token,
+        Handle = handle,
+        AgentId = agent_id,
+        Role = role,
+    }
+);
+
+names!(
+    enum Overflow {
+        Refuse = refuse,
+        EvictOldest = evict_oldest,
+    }
+);
+
+names!(variant EventKind {
+    Created = created,
+    Refreshed = refreshed,
+    Rotated = rotated,
+    Ended(_) = ended,
+    Denied(_) = denied,
+});
+
+names!(variant GuardError {
+    InvalidToken = invalid_token,
+    Expired = expired,
+    Revoked = revoked,
+    Denied(_) = denied,
+    Unavailable(_) = unavailable,
+});
+
+names!(variant SessionError {
+    InvalidArgument(_) = invalid_argument,
+    InvalidToken = invalid_token,
+    SessionNotFound = session_not_found,
+    SessionExpired = session_expired,
+    SessionRevoked = session_revoked,
+    Conflict = conflict,
+    LimitReached(_) = limit_reached,
+    ScopeDenied(_) = scope_denied,
+    Guard(_) = guard,
+    AlreadyConfigured = already_configured,
+    AlreadyStarted = already_started,
+    NoStateKey = no_state_key,
+    RefusedRecord(_) = refused_record,
+    Collision(_) = collision,
+    EntropyUnavailable = entropy_unavailable,
+    ClockBehind(_) = clock_behind,
+    ClockNotBehind = clock_not_behind,
+});
+
+impl EventKind {
+    /// Returns the reason that an end or a denial carries.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Name> {
+        match self {
+            Self::Ended(reason) => Some(reason.name()),
+            Self::Denied(denial) => Some(denial.name()),
+            Self::Created | Self::Refreshed | Self::Rotated => None,
+        }
     }
 }
 
-/// Describes an error of the guard: the case of `guard.guard-error` in the WIT, and its reason.
-#[must_use]
-pub fn describe_guard(error: &GuardError) -> String {
-    match error {
-        GuardError::InvalidToken => "invalid-token".into(),
-        GuardError::Expired => "expired".into(),
-        GuardError::Revoked => "revoked".into(),
-        GuardError::Denied(reason) => format!("denied: {reason}"),
-        GuardError::Unavailable(reason) => format!("unavailable: {reason}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_with_hyphens_and_with_underscores() {
+        let expected = Name {
+            kebab: "max-sessions-per-agent",
+            snake: "max_sessions_per_agent",
+        };
+        assert_eq!(Limit::MaxSessionsPerAgent.name(), expected);
+        assert_eq!(EndReason::MaxLifetime.to_string(), "max-lifetime");
+    }
+
+    #[test]
+    fn an_error_says_its_kind_and_what_it_carries() {
+        let guard = GuardError::Denied("not for you".into());
+        for (error, expected) in [
+            (SessionError::Conflict, "conflict"),
+            (
+                SessionError::LimitReached(Limit::MaxDepth),
+                "limit-reached: max-depth",
+            ),
+            (
+                SessionError::Collision(Duplicate::SessionId),
+                "collision: session-id",
+            ),
+            (SessionError::ClockBehind(61_000), "clock-behind: 61000"),
+            (SessionError::Guard(guard), "guard: denied: not for you"),
+        ] {
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }

@@ -176,9 +176,7 @@ async fn require_guard_approval(service: &Service, token: &Token) -> Result<(), 
             let error = DurableError::Session(SessionError::Guard(error));
             Err(ApiError::of_agent(error))
         }
-        Err(GuardFailure::Fatal(_)) => {
-            Err(ApiError::unavailable("the service cannot answer this now"))
-        }
+        Err(_) => Err(ApiError::unavailable("the service cannot answer this now")),
     }
 }
 

@@ -5,9 +5,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clawdb_session_durable::DurableError;
 use clawdb_session_host::json::fields::{Invalid, shortened};
-use clawdb_session_host::names::{describe, limit_name};
 use clawdb_session_host::{Duplicate, GuardError, InvalidArgument, Limit, SessionError};
 use serde_json::json;
+
+use crate::form::name_of;
 
 /// How long to wait before the same is asked for again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -195,9 +196,8 @@ impl ApiError {
                 "state_key_missing",
                 missing.to_string(),
             ),
-            error @ (DurableError::Upgrade(_) | DurableError::Settings(_)) => {
-                Self::internal(error.to_string())
-            }
+            // No request upgrades the component or changes a setting.
+            error => Self::internal(error.to_string()),
         }
     }
 
@@ -207,7 +207,7 @@ impl ApiError {
         match error {
             DurableError::Session(SessionError::InvalidArgument(argument)) => {
                 let InvalidArgument { field, reason } = argument;
-                Self::invalid_argument(format!("{outer}.{}: {reason}", http_field_name(&field)))
+                Self::invalid_argument(format!("{outer}.{}: {reason}", name_of(&field)))
             }
             error => Self::of_admin(error),
         }
@@ -295,32 +295,32 @@ impl ApiError {
     }
 
     fn of_session(error: SessionError) -> Self {
+        let kind = error.kind().snake;
+        let new = |status, message: &str| Self::new(status, kind, message);
         match error {
             SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
-                Self::invalid_argument(format!("{}: {reason}", http_field_name(&field)))
+                Self::invalid_argument(format!("{}: {reason}", name_of(&field)))
             }
             SessionError::InvalidToken => Self::invalid_token("the token is not good"),
-            SessionError::SessionNotFound => Self::new(
-                StatusCode::NOT_FOUND,
-                "session_not_found",
-                "no live session has this id",
-            ),
-            SessionError::SessionExpired => Self::new(
-                StatusCode::GONE,
-                "session_expired",
-                "the time of the session is over",
-            ),
-            SessionError::SessionRevoked => Self::new(
+            SessionError::SessionNotFound => {
+                new(StatusCode::NOT_FOUND, "no live session has this id")
+            }
+            SessionError::SessionExpired => {
+                new(StatusCode::GONE, "the time of the session is over")
+            }
+            SessionError::SessionRevoked => new(StatusCode::CONFLICT, "a revocation came first"),
+            SessionError::Conflict => new(
                 StatusCode::CONFLICT,
-                "session_revoked",
-                "a revocation came first",
-            ),
-            SessionError::Conflict => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
                 "another refresh or rotation of the session came first",
             ),
-            SessionError::LimitReached(limit) => Self::of_limit(limit),
+            SessionError::LimitReached(limit) => {
+                let status = match limit {
+                    // To wait changes nothing: it is the parent's nature.
+                    Limit::MaxDepth | Limit::MaxUses => StatusCode::CONFLICT,
+                    _ => StatusCode::TOO_MANY_REQUESTS,
+                };
+                new(status, &format!("{limit} is reached"))
+            }
             SessionError::ScopeDenied(scope) => Self::insufficient_scope(&scope),
             SessionError::Guard(error) => Self::of_guard(error),
             SessionError::Collision(Duplicate::Token) => {
@@ -329,27 +329,19 @@ impl ApiError {
             SessionError::Collision(Duplicate::Handle) => {
                 Self::guard_error("the guard issued a handle that is in use")
             }
-            SessionError::ClockBehind(lag) => Self::new(
+            SessionError::ClockBehind(lag) => new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "clock_behind",
-                format!(
+                &format!(
                     "the host's clock is {lag} ms before the time of the sessions; set it right, \
                      or end all sessions with POST /v1/clock/accept"
                 ),
             ),
-            SessionError::ClockNotBehind => Self::new(
+            SessionError::ClockNotBehind => new(
                 StatusCode::CONFLICT,
-                "clock_not_behind",
                 "the host's clock is not behind, so there is nothing to accept",
             ),
-            error @ (SessionError::AlreadyConfigured
-            | SessionError::AlreadyStarted
-            | SessionError::NoStateKey
-            | SessionError::RefusedRecord(_)
-            | SessionError::Collision(
-                Duplicate::SessionId | Duplicate::AgentId | Duplicate::Role,
-            )
-            | SessionError::EntropyUnavailable) => Self::internal(describe(&error)),
+            // Nothing that a request asks for can end so.
+            error => Self::internal(error.to_string()),
         }
     }
 
@@ -364,20 +356,8 @@ impl ApiError {
             }
             GuardError::Expired => Self::guard_error("the guard says that the token has expired"),
             GuardError::Revoked => Self::guard_error("the guard says that the token is revoked"),
+            error => Self::guard_error(error.to_string()),
         }
-    }
-
-    fn of_limit(limit: Limit) -> Self {
-        let status = match limit {
-            // To wait changes nothing: it is the parent's nature.
-            Limit::MaxDepth | Limit::MaxUses => StatusCode::CONFLICT,
-            _ => StatusCode::TOO_MANY_REQUESTS,
-        };
-        Self::new(
-            status,
-            "limit_reached",
-            format!("{} is reached", limit_name(limit)),
-        )
     }
 }
 
@@ -414,13 +394,5 @@ impl IntoResponse for ApiError {
                 .insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
-    }
-}
-
-/// The name that a field of the WIT has here.
-fn http_field_name(field: &str) -> String {
-    match field {
-        "expires-in" => "ttl_secs".into(),
-        field => field.replace('-', "_"),
     }
 }

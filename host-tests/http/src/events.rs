@@ -9,8 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use clawdb_session_durable::{DurableError, DurableHost};
-use clawdb_session_host::names::event_run;
-use clawdb_session_host::{Event, Subscription};
+use clawdb_session_host::{Event, Subscription, event_run};
 use futures::{Stream, StreamExt, stream};
 use serde_json::json;
 

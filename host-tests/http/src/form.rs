@@ -1,162 +1,97 @@
-//! What answers look like.
+//! What answers and bodies look like: the records of the WIT in the style of this service.
 
-use chrono::SecondsFormat;
-use clawdb_session_host::json::rfc3339;
-use clawdb_session_host::names::{denial, end_reason};
-use clawdb_session_host::{Event, EventKind, Grant, Revocation, Session, SessionPage};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use clawdb_session_host::json::{Style, Styled, ToJson, write_members};
+use clawdb_session_host::{Event, Grant, Name, Revocation, Session, SessionPage};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
-/// A session and its token.
-#[derive(Serialize)]
-pub struct GrantForm {
-    session_id: String,
-    token: String,
-    agent_id: String,
-    role: String,
-    scopes: Vec<String>,
-    expires_at: String,
+/// Names with underscores, and fewer members than there are.
+pub enum Http {}
+
+impl Style for Http {
+    const NESTS_JSON: bool = true;
+    const WRITES_EMPTY: bool = true;
+    const REQUIRES_LISTS: bool = true;
+
+    fn member(record: &str, member: Name) -> &'static str {
+        match (record, member.snake) {
+            ("Session", "id") => "session_id",
+            (_, "expires_in") => LIFETIME,
+            (_, snake) => snake,
+        }
+    }
+
+    fn leaves_out(record: &str, member: Name) -> bool {
+        matches!(
+            (record, member.snake),
+            ("Revocation", "guard_error") | ("Event", "run")
+        )
+    }
+
+    fn case(case: Name) -> &'static str {
+        case.snake
+    }
 }
+
+/// What `expires-in` of the WIT is called here.
+const LIFETIME: &str = "ttl_secs";
+
+/// Returns the name that a field of the WIT has here.
+pub fn name_of(field: &str) -> String {
+    match field {
+        "expires-in" => LIFETIME.into(),
+        field => field.replace('-', "_"),
+    }
+}
+
+/// A record.
+pub struct Form<T>(T);
 
 /// A session.
-#[derive(Serialize)]
-pub struct SessionForm {
-    session_id: String,
-    agent_id: String,
-    workspace_id: String,
-    role: String,
-    scopes: Vec<String>,
-    task_type: Option<String>,
-    created_at: String,
-    expires_at: String,
-    /// The JSON text that the session was created with.
-    metadata: Box<RawValue>,
-    parent: Option<String>,
-    root: String,
-    generation: u64,
-    uses_left: Option<u32>,
-}
-
+pub type SessionForm = Form<Session>;
 /// A part of a listing.
-#[derive(Serialize)]
-pub struct PageForm {
-    sessions: Vec<SessionForm>,
-    next: Option<u64>,
+pub type PageForm = Form<SessionPage>;
+/// What became of a revocation.
+pub type RevocationForm = Form<Revocation>;
+/// Something that happened.
+pub type EventForm = Form<Event>;
+
+impl<T> From<T> for Form<T> {
+    fn from(record: T) -> Self {
+        Self(record)
+    }
 }
 
-/// What became of a revocation.
-#[derive(Serialize)]
-pub struct RevocationForm {
-    session_id: String,
-    guard_confirmed: bool,
-    descendants: u32,
+impl<T: ToJson> Serialize for Form<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Styled::<Http, T>::new(&self.0).serialize(serializer)
+    }
+}
+
+/// A token, and a few members of its session beside it.
+pub struct GrantForm(Grant);
+
+impl From<Grant> for GrantForm {
+    fn from(grant: Grant) -> Self {
+        Self(grant)
+    }
+}
+
+impl Serialize for GrantForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Grant { session, token } = &self.0;
+        let mut map = serializer.serialize_map(None)?;
+        write_members::<Http, _, _>(session, &mut map, |member| member.snake == "id")?;
+        map.serialize_entry("token", &**token)?;
+        write_members::<Http, _, _>(session, &mut map, |member| {
+            matches!(member.snake, "agent_id" | "role" | "scopes" | "expires_at")
+        })?;
+        map.end()
+    }
 }
 
 /// What a kill switch did.
 #[derive(Serialize)]
 pub struct RevokedForm {
     pub revoked: u32,
-}
-
-/// Something that happened.
-#[derive(Serialize)]
-pub struct EventForm {
-    sequence: u64,
-    time: String,
-    session_id: String,
-    agent_id: String,
-    parent: Option<String>,
-    root: String,
-    generation: u64,
-    kind: &'static str,
-    reason: Option<String>,
-    missed: u64,
-}
-
-impl From<Grant> for GrantForm {
-    fn from(Grant { session, token }: Grant) -> Self {
-        Self {
-            session_id: session.id,
-            token: token.into(),
-            agent_id: session.agent_id,
-            role: session.role,
-            scopes: session.scopes,
-            expires_at: time(session.expires_at),
-        }
-    }
-}
-
-impl From<Session> for SessionForm {
-    fn from(session: Session) -> Self {
-        Self {
-            session_id: session.id,
-            agent_id: session.agent_id,
-            workspace_id: session.workspace_id,
-            role: session.role,
-            scopes: session.scopes,
-            task_type: session.task_type,
-            created_at: time(session.created_at),
-            expires_at: time(session.expires_at),
-            metadata: json(session.metadata),
-            parent: session.parent,
-            root: session.root,
-            generation: session.generation,
-            uses_left: session.uses_left,
-        }
-    }
-}
-
-impl From<SessionPage> for PageForm {
-    fn from(page: SessionPage) -> Self {
-        Self {
-            sessions: page.sessions.into_iter().map(Into::into).collect(),
-            next: page.next,
-        }
-    }
-}
-
-impl From<Revocation> for RevocationForm {
-    fn from(revocation: Revocation) -> Self {
-        Self {
-            session_id: revocation.session_id,
-            guard_confirmed: revocation.guard_confirmed,
-            descendants: revocation.descendants,
-        }
-    }
-}
-
-impl From<Event> for EventForm {
-    fn from(event: Event) -> Self {
-        let (kind, reason) = match event.kind {
-            EventKind::Created => ("created", None),
-            EventKind::Refreshed => ("refreshed", None),
-            EventKind::Rotated => ("rotated", None),
-            EventKind::Ended(reason) => ("ended", Some(end_reason(reason))),
-            EventKind::Denied(reason) => ("denied", Some(denial(reason))),
-        };
-        Self {
-            sequence: event.sequence,
-            time: time(event.time),
-            session_id: event.session_id,
-            agent_id: event.agent_id,
-            parent: event.parent,
-            root: event.root,
-            generation: event.generation,
-            kind,
-            reason: reason.map(|reason| reason.replace('-', "_")),
-            missed: event.missed,
-        }
-    }
-}
-
-/// Returns the JSON text as it is, without white space around it.
-fn json(text: String) -> Box<RawValue> {
-    RawValue::from_string(text).unwrap_or_else(|_| {
-        debug_assert!(false, "the component takes only JSON as metadata");
-        RawValue::NULL.to_owned()
-    })
-}
-
-fn time(millis: u64) -> String {
-    rfc3339(millis, SecondsFormat::AutoSi)
 }

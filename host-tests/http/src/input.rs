@@ -9,12 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use clawdb_session_host::json::fields;
 use clawdb_session_host::json::fields::{Fields, FromFields, Invalid};
-use clawdb_session_host::json::revoke_filter;
+use clawdb_session_host::json::{create_request, revoke_filter};
 use clawdb_session_host::{CreateRequest, RevokeFilter};
 use serde_json::Value;
 
 use crate::body;
 use crate::error::ApiError;
+use crate::form::Http;
 use crate::headers::single_value;
 use crate::service::Service;
 
@@ -47,16 +48,7 @@ pub struct EventsQuery {
 
 impl<'a> FromFields<'a> for CreateBody {
     fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
-        Ok(Self(CreateRequest {
-            agent_id: fields.required("agent_id")?,
-            role: fields.required("role")?,
-            scopes: fields.required("scopes")?,
-            expires_in: fields.optional("ttl_secs")?,
-            task_type: fields.optional("task_type")?,
-            // Byte for byte, and `null` is a value like any other.
-            metadata: fields.text("metadata").map(Into::into),
-            max_uses: fields.optional("max_uses")?,
-        }))
+        create_request::<Http>(fields).map(Self)
     }
 }
 

@@ -29,4 +29,4 @@ pub use clock::ManualClock;
 pub use control::{BatchCalls, ControlledGuard, GuardCalls, GuardFunction, GuardMode};
 pub use entropy::{ControlledEntropy, EntropyMode};
 pub use exec::{CONTROLLED_START, Conversation};
-pub use vectors::{Head, Mismatch, Vector};
+pub use vectors::{Mismatch, Vector, VectorHeader};

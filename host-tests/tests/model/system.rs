@@ -78,7 +78,7 @@ impl System {
             max_depth: count(limits.max_depth),
             rotation_grace: seconds(limits.grace),
             idle_timeout: limits.idle.and_then(seconds),
-            guard_recheck_interval: limits.recheck.and_then(seconds),
+            guard_recheck_interval: limits.recheck_interval.and_then(seconds),
             clock_tolerance: seconds(limits.tolerance),
             state_key: Some(vec![5; 32]),
             ..Config::default()

@@ -8,8 +8,8 @@ use clawdb_session_bench_protocol::target::{
 };
 use clawdb_session_bench_protocol::workload::{LIFETIME, Request, WORKSPACE};
 use clawdb_session_host::{
-    Component, Config, CreateRequest, Grant, HostOptions, Instance, SessionEngine, SessionError,
-    SessionsInterface as Sessions, State,
+    Component, ComponentError, Config, CreateRequest, Grant, HostOptions, Instance, SessionEngine,
+    SessionError, SessionsInterface as Sessions, State,
 };
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use wasmtime::component::Accessor;
 use super::guard::AllowAllGuard;
 
 /// The result of a call.
-type CallResult<R> = wasmtime::Result<Result<R, SessionError>>;
+type CallResult<R> = wasmtime::Result<Result<R, ComponentError>>;
 
 /// An instance and the runtime that its calls run in.
 pub struct ComponentTarget {
@@ -92,7 +92,7 @@ pub async fn instance(
     });
     match configured.await {
         Ok(Ok(())) => Ok(instance),
-        Ok(Err(error)) => Err(TargetError::Failed(format!("{error:?}"))),
+        Ok(Err(error)) => Err(TargetError::Failed(SessionError::from(error).to_string())),
         Err(error) => Err(TargetError::failed(error)),
     }
 }
@@ -127,8 +127,8 @@ fn created(grant: Grant) -> Result<CreatedSession, TargetError> {
     })
 }
 
-fn refused(operation: Operation) -> impl Fn(SessionError) -> TargetError {
-    move |error| TargetError::refused(operation)(format!("{error:?}"))
+fn refused(operation: Operation) -> impl Fn(ComponentError) -> TargetError {
+    move |error| TargetError::refused(operation)(SessionError::from(error).to_string())
 }
 
 /// Drops a result.

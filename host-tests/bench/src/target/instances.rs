@@ -6,7 +6,9 @@ use clawdb_session_bench_protocol::memory;
 use clawdb_session_bench_protocol::statistics::median;
 use clawdb_session_bench_protocol::target::{CreatedSession, Metric, Target, TargetError, Timed};
 use clawdb_session_bench_protocol::workload::{self, Request};
-use clawdb_session_host::{Allocation, COMPONENT, HostOptions, Instance, SessionEngine};
+use clawdb_session_host::{
+    Allocation, COMPONENT, HostOptions, Instance, SessionEngine, SessionError,
+};
 use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
@@ -126,7 +128,9 @@ async fn create(
                 .map(|request| sessions.call_create(accessor, request.clone()));
             for grant in try_join_all(creates).await? {
                 if let Err(error) = grant {
-                    return Ok(Err(TargetError::Failed(format!("{error:?}"))));
+                    return Ok(Err(TargetError::Failed(
+                        SessionError::from(error).to_string(),
+                    )));
                 }
             }
         }

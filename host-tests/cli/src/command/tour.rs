@@ -5,7 +5,6 @@ use std::io::Write;
 
 use chrono::SecondsFormat;
 use clawdb_session_host::json::rfc3339;
-use clawdb_session_host::names::{denial, describe, end_reason};
 use clawdb_session_host::{
     CallError, CreateRequest, Event, EventKind, Grant, HostOptions, Page, RevokeFilter, Session,
     SessionEngine, SessionHost,
@@ -230,8 +229,8 @@ fn show_event(out: &mut impl Write, event: &Event) -> Result {
         EventKind::Created => "created".into(),
         EventKind::Refreshed => "refreshed".into(),
         EventKind::Rotated => "rotated".into(),
-        EventKind::Ended(reason) => format!("ended: {}", end_reason(reason)),
-        EventKind::Denied(reason) => format!("denied: {}", denial(reason)),
+        EventKind::Ended(reason) => format!("ended: {reason}"),
+        EventKind::Denied(reason) => format!("denied: {reason}"),
     };
     writeln!(
         out,
@@ -286,7 +285,7 @@ fn show_refusal<T>(
 ) -> Result {
     match answer {
         Err(CallError::Session(error)) => {
-            writeln!(out, "  {what} is refused: {}", describe(&error))?;
+            writeln!(out, "  {what} is refused: {error}")?;
             Ok(())
         }
         Err(error) => Err(error.into()),

@@ -3,22 +3,39 @@
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, FromFields, Invalid, Read, invalid, object_by, one_of};
+use super::style::{Style, Wit};
 use crate::bindings::exports::clawdb::session::persistence::Change;
 use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page, RevokeFilter};
 use crate::bindings::exports::clawdb::session::settings::{Config, Overflow};
+use crate::name;
 
 impl<'a> FromFields<'a> for CreateRequest {
     fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
-        Ok(Self {
-            agent_id: fields.required("agent-id")?,
-            role: fields.required("role")?,
-            scopes: fields.optional("scopes")?.unwrap_or_default(),
-            task_type: fields.optional("task-type")?,
-            expires_in: fields.optional("expires-in")?,
-            metadata: fields.optional("metadata")?,
-            max_uses: fields.optional("max-uses")?,
-        })
+        create_request::<Wit>(fields)
     }
+}
+
+/// Reads `sessions.create-request` in a style.
+pub fn create_request<S: Style>(fields: &mut Fields<'_>) -> Result<CreateRequest, Invalid> {
+    let member = |member| S::member("CreateRequest", member);
+    Ok(CreateRequest {
+        agent_id: fields.required(member(name!(agent_id)))?,
+        role: fields.required(member(name!(role)))?,
+        scopes: if S::REQUIRES_LISTS {
+            fields.required(member(name!(scopes)))?
+        } else {
+            fields.optional(member(name!(scopes)))?.unwrap_or_default()
+        },
+        task_type: fields.optional(member(name!(task_type)))?,
+        expires_in: fields.optional(member(name!(expires_in)))?,
+        metadata: if S::NESTS_JSON {
+            // Byte for byte, and `null` is a value like any other.
+            fields.text(member(name!(metadata))).map(Into::into)
+        } else {
+            fields.optional(member(name!(metadata)))?
+        },
+        max_uses: fields.optional(member(name!(max_uses)))?,
+    })
 }
 
 /// Reads `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`.
@@ -57,10 +74,8 @@ impl<'a> FromFields<'a> for Page {
 
 impl<'a> FromFields<'a> for Config {
     fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
-        let overflow = [
-            ("refuse", Overflow::Refuse),
-            ("evict-oldest", Overflow::EvictOldest),
-        ];
+        let overflow = [Overflow::Refuse, Overflow::EvictOldest];
+        let overflow = overflow.map(|overflow| (overflow.name().kebab, overflow));
         let overflow = |path: &str, value| one_of(path, value, &overflow);
         Ok(Self {
             workspace_id: fields.optional("workspace-id")?,

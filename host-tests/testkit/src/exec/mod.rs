@@ -10,6 +10,7 @@
 //! in the hands of whoever speaks, nothing happens by itself, and the answers are the same each
 //! time.
 
+mod operation;
 mod request;
 
 use std::collections::HashMap;
@@ -32,7 +33,8 @@ use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use crate::clock::ManualClock;
 use crate::control::{ControlledGuard, GuardFunction};
 use crate::entropy::{self, ControlledEntropy};
-use request::{Control, EntropyMode, GuardFunctions, Operation, Request};
+use operation::Operation;
+use request::{Control, EntropyMode, GuardFunctions, Request};
 
 /// 2030-01-01T00:00:00Z, where a controlled clock starts.
 pub const CONTROLLED_START: Instant = Instant {
@@ -199,7 +201,11 @@ impl Conversation {
         match control {
             Control::Start { name, call } => {
                 if self.started.contains_key(&name) {
-                    return Err(format!("a call named {name:?} is started and not finished").into());
+                    return Err(format!(
+                        "a call named {} is started and not finished",
+                        json!(name)
+                    )
+                    .into());
                 }
                 let running = call.call(self.sessions.clone());
                 let started = self.settle(running).await;
@@ -215,7 +221,7 @@ impl Conversation {
                 let started = self
                     .started
                     .remove(&name)
-                    .ok_or_else(|| format!("no call named {name:?} is started"))?;
+                    .ok_or_else(|| format!("no call named {} is started", json!(name)))?;
                 let running = match started {
                     Started::Done(answer) => return Ok(answer),
                     Started::Running(running) => running,
@@ -223,8 +229,10 @@ impl Conversation {
                 match self.wait(running).await {
                     Ok(answer) => Ok(answer),
                     Err(running) => {
-                        let reason =
-                            format!("the call {name:?} still waits for the guard, which is held");
+                        let reason = format!(
+                            "the call {} still waits for the guard, which is held",
+                            json!(name)
+                        );
                         self.started.insert(name, Started::Running(running));
                         Err(Refusal::WouldWait(reason))
                     }
@@ -232,7 +240,7 @@ impl Conversation {
             }
             Control::Subscribe { name, since } => {
                 if self.subscriptions.contains_key(&name) {
-                    return Err(format!("there is a subscription named {name:?}").into());
+                    return Err(format!("there is a subscription named {}", json!(name)).into());
                 }
                 let keep = |subscription| drop(self.subscriptions.insert(name, subscription));
                 Ok(match &self.sessions {
@@ -302,7 +310,7 @@ impl Conversation {
 
     fn subscription(&mut self, name: &str) -> Result<&mut Subscription, String> {
         let subscription = self.subscriptions.get_mut(name);
-        subscription.ok_or_else(|| format!("there is no subscription named {name:?}"))
+        subscription.ok_or_else(|| format!("there is no subscription named {}", json!(name)))
     }
 
     fn controls(&self) -> Result<&Controls, String> {
@@ -390,94 +398,6 @@ impl Conversation {
         match self.settle(running).await {
             Started::Done(answer) => Ok(answer),
             Started::Running(running) => Err(running),
-        }
-    }
-}
-
-/// The answer to an operation. What only an instance has, or only a durable host refuses, comes last.
-macro_rules! answer {
-    ($operation:expr, $host:expr, $($own:tt)*) => {
-        match $operation {
-            Operation::Create(request) => json::answer(&$host.create(request).await),
-            Operation::Delegate {
-                parent_session_id,
-                request,
-            } => json::answer(&$host.delegate(parent_session_id, request).await),
-            Operation::Validate { token } => json::answer(&$host.validate(token).await),
-            Operation::ValidateMany { tokens } => json::answer(&$host.validate_many(tokens).await),
-            Operation::Authorize { token, scope } => {
-                json::answer(&$host.authorize(token, scope).await)
-            }
-            Operation::Rotate { token } => json::answer(&$host.rotate(token).await),
-            Operation::Touch { session_id } => json::answer(&$host.touch(session_id).await),
-            Operation::Refresh { session_id } => json::answer(&$host.refresh(session_id).await),
-            Operation::Revoke { session_id } => json::answer(&$host.revoke(session_id).await),
-            Operation::RevokeByToken { token } => {
-                json::answer(&$host.revoke_by_token(token).await)
-            }
-            Operation::RevokeAllForAgent { agent_id } => {
-                json::answer(&$host.revoke_all_for_agent(agent_id).await)
-            }
-            Operation::RevokeAll { filter } => json::answer(&$host.revoke_all(filter).await),
-            Operation::FlushGuardRevocations {} => {
-                json::answer(&$host.flush_guard_revocations().await)
-            }
-            Operation::Get { session_id } => json::answer(&$host.get(session_id).await),
-            Operation::ListForAgent { agent_id, page } => {
-                json::answer(&$host.list_for_agent(agent_id, page).await)
-            }
-            Operation::ActiveCount {} => json::answer(&$host.active_count().await),
-            Operation::PruneExpired { limit } => json::answer(&$host.prune_expired(limit).await),
-            Operation::CreateSession {
-                agent_id,
-                role,
-                scopes,
-                task_type,
-            } => json::answer(
-                &$host
-                    .create_session(agent_id, role, scopes, task_type)
-                    .await,
-            ),
-            Operation::GetSession { id } => json::answer(&$host.get_session(id).await),
-            Operation::Invalidate { id } => json::answer(&$host.invalidate(id).await),
-            Operation::PollEvents { since, limit } => {
-                json::answer(&$host.poll_events(since, limit).await)
-            }
-            Operation::AcceptClock {} => json::answer(&$host.accept_clock().await),
-            Operation::Stats {} => json::answer(&$host.stats().await),
-            $($own)*
-        }
-    };
-}
-
-impl Operation {
-    fn call(self, sessions: Sessions) -> BoxFuture<'static, Value> {
-        match sessions {
-            Sessions::Instance(host) => Box::pin(async move {
-                answer!(
-                    self,
-                    host,
-                    Operation::Changes { since, limit } =>
-                        json::answer(&host.changes(since, limit).await),
-                    Operation::Restore { changes } => json::answer(&host.restore(changes).await),
-                    Operation::CloseEventRun {} => json::answer(&host.close_event_run().await),
-                    Operation::Configure(config) => json::answer(&host.configure(*config).await),
-                )
-            }),
-            Sessions::Durable(host) => Box::pin(async move {
-                answer!(
-                    self,
-                    host,
-                    Operation::Changes { .. }
-                    | Operation::Restore { .. }
-                    | Operation::CloseEventRun {}
-                    | Operation::Configure(_) => {
-                        let reason = "a host that keeps its sessions configures the instance and reads \
-                                      its records itself";
-                        json!({ "err": { "kind": "bad-request", "reason": reason } })
-                    }
-                )
-            }),
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use clawdb_session_host::json::fields;
 use clawdb_session_host::json::fields::{Fields, FromFields, Invalid, Read, object, one_of};
-use clawdb_session_host::json::revoke_filter;
-use clawdb_session_host::{Change, Config, CreateRequest, Page, RevokeFilter};
 use serde_json::value::RawValue;
 
+use super::operation::Operation;
 use crate::control::GuardMode;
 
 /// A line of a conversation.
@@ -88,72 +87,6 @@ pub enum Control {
     },
 }
 
-/// An operation of the component, with the names of the WIT.
-pub enum Operation {
-    /// `sessions.create`
-    Create(CreateRequest),
-    /// `sessions.delegate`
-    Delegate {
-        parent_session_id: String,
-        request: CreateRequest,
-    },
-    /// `sessions.validate`
-    Validate { token: String },
-    /// `sessions.validate-many`
-    ValidateMany { tokens: Vec<String> },
-    /// `sessions.authorize`
-    Authorize { token: String, scope: String },
-    /// `sessions.rotate`
-    Rotate { token: String },
-    /// `sessions.touch`
-    Touch { session_id: String },
-    /// `sessions.refresh`
-    Refresh { session_id: String },
-    /// `sessions.revoke`
-    Revoke { session_id: String },
-    /// `sessions.revoke-by-token`
-    RevokeByToken { token: String },
-    /// `sessions.revoke-all-for-agent`
-    RevokeAllForAgent { agent_id: String },
-    /// `sessions.revoke-all`
-    RevokeAll { filter: RevokeFilter },
-    /// `sessions.flush-guard-revocations`
-    FlushGuardRevocations {},
-    /// `sessions.get`
-    Get { session_id: String },
-    /// `sessions.list-for-agent`
-    ListForAgent { agent_id: String, page: Page },
-    /// `sessions.active-count`
-    ActiveCount {},
-    /// `sessions.prune-expired`
-    PruneExpired { limit: Option<u32> },
-    /// `legacy.create-session`
-    CreateSession {
-        agent_id: String,
-        role: String,
-        scopes: Vec<String>,
-        task_type: Option<String>,
-    },
-    /// `legacy.get-session`
-    GetSession { id: String },
-    /// `legacy.invalidate`
-    Invalidate { id: String },
-    /// `events.poll-events`
-    PollEvents { since: u64, limit: u32 },
-    /// `persistence.changes`
-    Changes { since: u64, limit: u32 },
-    /// `persistence.restore`
-    Restore { changes: Vec<Change> },
-    /// `persistence.close-event-run`
-    CloseEventRun {},
-    /// `settings.configure`
-    Configure(Box<Config>),
-    /// `settings.accept-clock`
-    AcceptClock {},
-    /// `settings.stats`
-    Stats {},
-}
-
 impl<'a> FromFields<'a> for Request {
     fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
         let op: String = fields.required("op")?;
@@ -201,108 +134,6 @@ impl Control {
             },
             _ => return Ok(None),
         }))
-    }
-}
-
-impl<'a> FromFields<'a> for Operation {
-    fn from_fields(fields: &mut Fields<'a>) -> Result<Self, Invalid> {
-        let op: String = fields.required("op")?;
-        Self::read(&op, fields)
-    }
-}
-
-impl Operation {
-    /// Reads the fields of an operation.
-    fn read(op: &str, fields: &mut Fields<'_>) -> Result<Self, Invalid> {
-        Ok(match op {
-            "create" => Self::Create(CreateRequest::from_fields(fields)?),
-            "delegate" => Self::Delegate {
-                parent_session_id: fields.required("parent-session-id")?,
-                request: fields.required_by("request", object)?,
-            },
-            "validate" => Self::Validate {
-                token: fields.required("token")?,
-            },
-            "validate-many" => Self::ValidateMany {
-                tokens: fields.required("tokens")?,
-            },
-            "authorize" => Self::Authorize {
-                token: fields.required("token")?,
-                scope: fields.required("scope")?,
-            },
-            "rotate" => Self::Rotate {
-                token: fields.required("token")?,
-            },
-            "touch" => Self::Touch {
-                session_id: fields.required("session-id")?,
-            },
-            "refresh" => Self::Refresh {
-                session_id: fields.required("session-id")?,
-            },
-            "revoke" => Self::Revoke {
-                session_id: fields.required("session-id")?,
-            },
-            "revoke-by-token" => Self::RevokeByToken {
-                token: fields.required("token")?,
-            },
-            "revoke-all-for-agent" => Self::RevokeAllForAgent {
-                agent_id: fields.required("agent-id")?,
-            },
-            "revoke-all" => Self::RevokeAll {
-                filter: fields.required_by("filter", revoke_filter)?,
-            },
-            "flush-guard-revocations" => Self::FlushGuardRevocations {},
-            "get" => Self::Get {
-                session_id: fields.required("session-id")?,
-            },
-            "list-for-agent" => Self::ListForAgent {
-                agent_id: fields.required("agent-id")?,
-                page: fields.optional_by("page", object)?.unwrap_or(Page {
-                    cursor: None,
-                    limit: None,
-                }),
-            },
-            "active-count" => Self::ActiveCount {},
-            "prune-expired" => Self::PruneExpired {
-                limit: fields.optional("limit")?,
-            },
-            "create-session" => Self::CreateSession {
-                agent_id: fields.required("agent-id")?,
-                role: fields.required("role")?,
-                scopes: fields.optional("scopes")?.unwrap_or_default(),
-                task_type: fields.optional("task-type")?,
-            },
-            "get-session" => Self::GetSession {
-                id: legacy_id(fields)?,
-            },
-            "invalidate" => Self::Invalidate {
-                id: legacy_id(fields)?,
-            },
-            "poll-events" => Self::PollEvents {
-                since: fields.required("since")?,
-                limit: fields.required("limit")?,
-            },
-            "changes" => Self::Changes {
-                since: fields.required("since")?,
-                limit: fields.required("limit")?,
-            },
-            "restore" => Self::Restore {
-                changes: fields.required("changes")?,
-            },
-            "configure" => Self::Configure(Box::new(Config::from_fields(fields)?)),
-            "accept-clock" => Self::AcceptClock {},
-            "close-event-run" => Self::CloseEventRun {},
-            "stats" => Self::Stats {},
-            _ => return Err(fields.invalid("op", "is not an operation")),
-        })
-    }
-}
-
-/// The id of a session, which the legacy operations call `id` and the others `session-id`.
-fn legacy_id(fields: &mut Fields<'_>) -> Result<String, Invalid> {
-    match fields.optional("session-id")? {
-        Some(id) => Ok(id),
-        None => fields.required("id"),
     }
 }
 

@@ -1,0 +1,95 @@
+//! What operations answer, made of what the component returns.
+
+use crate::bindings::exports::clawdb::session::events::EventPage;
+use crate::bindings::exports::clawdb::session::persistence::ChangePage;
+use crate::bindings::exports::clawdb::session::sessions::{
+    self, Error as ComponentError, FlushReport, Session, SessionPage,
+};
+use crate::bindings::exports::clawdb::session::settings::Statistics;
+use crate::error::SessionError;
+use crate::guard::GuardError;
+use crate::token::Token;
+
+/// A session and the bearer token for it, given this one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The session.
+    pub session: Session,
+    /// The token that the agent presents from now on.
+    pub token: Token,
+}
+
+/// What `validate_many` answers for one of the tokens.
+pub type Validated = Result<Session, SessionError>;
+
+/// The result of a revocation. The session has ended in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The session that ended.
+    pub session_id: String,
+    /// Whether the token is invalid with the guard too: the guard has confirmed, or the token has
+    /// expired. If not, the revocation is kept, and `flush_guard_revocations` asks again (R12).
+    pub guard_confirmed: bool,
+    /// What the guard answered instead of confirming.
+    pub guard_error: Option<GuardError>,
+    /// How many live sessions below it ended with it (R26).
+    pub descendants: u32,
+}
+
+impl From<sessions::Grant> for Grant {
+    fn from(grant: sessions::Grant) -> Self {
+        Self {
+            session: grant.session,
+            token: grant.token.into(),
+        }
+    }
+}
+
+impl From<sessions::Revocation> for Revocation {
+    fn from(revocation: sessions::Revocation) -> Self {
+        Self {
+            session_id: revocation.session_id,
+            guard_confirmed: revocation.guard_confirmed,
+            guard_error: revocation.guard_error.map(GuardError::from),
+            descendants: revocation.descendants,
+        }
+    }
+}
+
+/// An answer that is made of what a function of the component returns.
+pub(crate) trait FromComponent<T> {
+    /// Converts a value of the component.
+    fn from_component(value: T) -> Self;
+}
+
+impl FromComponent<Vec<Result<Session, ComponentError>>> for Vec<Validated> {
+    fn from_component(results: Vec<Result<Session, ComponentError>>) -> Self {
+        let results = results.into_iter();
+        results
+            .map(|result| result.map_err(SessionError::from))
+            .collect()
+    }
+}
+
+macro_rules! made_of {
+    ($($answer:ty: $value:ty),* $(,)?) => {$(
+        impl FromComponent<$value> for $answer {
+            fn from_component(value: $value) -> Self {
+                value.into()
+            }
+        }
+    )*};
+}
+
+made_of!(
+    Grant: sessions::Grant,
+    Revocation: sessions::Revocation,
+    Session: Session,
+    SessionPage: SessionPage,
+    FlushReport: FlushReport,
+    EventPage: EventPage,
+    ChangePage: ChangePage,
+    Statistics: Statistics,
+    u32: u32,
+    (): (),
+);

@@ -1,0 +1,156 @@
+//! What operations take, and how large it may be. The component checks its own bounds; a host refuses
+//! what must not even enter the instance's memory, far above those.
+
+use std::convert::Infallible;
+
+use crate::bindings::exports::clawdb::session::persistence::Change;
+use crate::bindings::exports::clawdb::session::sessions::{
+    CreateRequest, InvalidArgument, Page, RevokeFilter,
+};
+use crate::bindings::exports::clawdb::session::settings::Config;
+use crate::error::SessionError;
+
+/// How many bytes most arguments may have.
+const MAX: usize = 1 << 20;
+/// How many bytes of records one `restore` takes. A journal that reads in pages of 1,000 records or
+/// about 1 MiB stays well below.
+const MAX_RESTORED: usize = 16 << 20;
+/// How many bytes of tokens one `validate-many` takes. The component takes 256 of 8 KiB.
+const MAX_TOKENS: usize = 16 << 20;
+
+/// A type of arguments in the table of operations.
+pub trait Argument {
+    /// What a caller gives.
+    type Value;
+    /// Why a value is refused. `Infallible` for one that is of the same size always.
+    type Refusal;
+
+    /// Refuses a value that is too large for the instance.
+    ///
+    /// # Errors
+    /// `invalid-argument` with the name of the field: `field` for a value without fields.
+    fn check(value: &Self::Value, field: &str) -> Result<(), Self::Refusal>;
+}
+
+/// The tokens of `validate-many`: a type of arguments in the table of operations.
+pub enum Tokens {}
+
+impl Argument for String {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, field: &str) -> Result<(), SessionError> {
+        at_most(MAX, field, value.len())
+    }
+}
+
+impl Argument for Option<String> {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, field: &str) -> Result<(), SessionError> {
+        at_most(MAX, field, value.as_ref().map_or(0, String::len))
+    }
+}
+
+impl Argument for Vec<String> {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, field: &str) -> Result<(), SessionError> {
+        at_most(MAX, field, size_of_list(value))
+    }
+}
+
+impl Argument for Tokens {
+    type Value = Vec<String>;
+    type Refusal = SessionError;
+
+    fn check(value: &Vec<String>, field: &str) -> Result<(), SessionError> {
+        at_most(MAX_TOKENS, field, size_of_list(value))
+    }
+}
+
+impl Argument for Vec<Change> {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, field: &str) -> Result<(), SessionError> {
+        let sizes = value
+            .iter()
+            .map(|change| change.value.len().saturating_add(change.key.len()));
+        at_most(MAX_RESTORED, field, sum(sizes))
+    }
+}
+
+impl Argument for CreateRequest {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, _field: &str) -> Result<(), SessionError> {
+        String::check(&value.role, "role")?;
+        Vec::<String>::check(&value.scopes, "scopes")?;
+        Option::<String>::check(&value.task_type, "task-type")?;
+        Option::<String>::check(&value.metadata, "metadata")?;
+        String::check(&value.agent_id, "agent-id")
+    }
+}
+
+impl Argument for RevokeFilter {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, _field: &str) -> Result<(), SessionError> {
+        match value {
+            Self::Everything => Ok(()),
+            Self::Role(role) => String::check(role, "role"),
+            Self::Root(id) => String::check(id, "root"),
+        }
+    }
+}
+
+impl Argument for Config {
+    type Value = Self;
+    type Refusal = SessionError;
+
+    fn check(value: &Self, _field: &str) -> Result<(), SessionError> {
+        Option::<String>::check(&value.workspace_id, "workspace-id")?;
+        let keys = value.previous_state_keys.iter().chain(&value.state_key);
+        at_most(MAX, "state-key", sum(keys.map(Vec::len)))
+    }
+}
+
+macro_rules! of_one_size {
+    ($($type:ty),*) => {$(
+        impl Argument for $type {
+            type Value = Self;
+            type Refusal = Infallible;
+
+            fn check(_value: &Self, _field: &str) -> Result<(), Infallible> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+of_one_size!(u32, u64, Option<u32>, Page);
+
+fn at_most(max: usize, field: &str, bytes: usize) -> Result<(), SessionError> {
+    if bytes <= max {
+        return Ok(());
+    }
+    Err(SessionError::InvalidArgument(InvalidArgument {
+        field: field.into(),
+        reason: format!("must be far below {max} bytes"),
+    }))
+}
+
+/// Returns how many bytes a list takes in the instance: each item has a pointer and a length besides
+/// its text.
+fn size_of_list(items: &[String]) -> usize {
+    sum(items.iter().map(|item| item.len().saturating_add(8)))
+}
+
+fn sum(sizes: impl Iterator<Item = usize>) -> usize {
+    sizes.fold(0, usize::saturating_add)
+}
