@@ -3,8 +3,9 @@
 //! What a call costs by itself is paid once: one reading of the clock and one look at each session
 //! before the guard is asked, one call of the guard, and the same after its answer.
 
+use super::SessionManager;
+use super::authenticate::GuardVerdict;
 use super::in_flight::InFlight;
-use super::{GuardVerdict, SessionManager};
 use crate::domain::error::Error;
 use crate::domain::session::Session;
 use crate::domain::timestamp::Timestamp;
@@ -45,7 +46,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         if tokens.len() > MAX_TOKENS {
             return Err(Error::invalid("tokens", "must be at most 256"));
         }
-        let mut now = self.begin();
+        let mut now = self.begin_operation();
         let mut found = self.find_each(tokens, now);
         // Cached validations may be dropped while the guard is asked about other tokens. It is asked
         // about each token once at most, so this comes to an end.
@@ -73,8 +74,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     fn find_each(&self, tokens: Vec<Result<Token, Error>>, now: Timestamp) -> Found<'_> {
         let find = |token| {
-            let expected = self.find_current(&token, now)?;
-            self.check_end(expected)?;
+            let expected = self.find_usable(&token, now)?;
             Ok(FoundToken {
                 token: Some(token),
                 expected,
@@ -92,7 +92,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         for (at, found) in found.iter_mut().enumerate() {
             if let Ok(found) = found
                 && found.token.is_some()
-                && self.must_ask(found.expected, now)
+                && self.needs_guard(found.expected, now)
             {
                 asked.push(at);
                 tokens.extend(found.token.take());
@@ -117,7 +117,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 _in_flight,
                 ..
             } = found?;
-            let used = self.use_if_good(expected, verdict, None, now)?;
+            let used = self.use_session(expected, verdict, None, now)?;
             exhausted.extend(used.exhausted);
             Ok(used.session)
         });

@@ -1,5 +1,5 @@
-//! What an operation holds in the store while it waits for the guard, given back however the wait
-//! ends: by an answer, or by the call being cancelled.
+//! What an operation holds in the store while it waits for the guard. It is released when the wait
+//! ends, by an answer or by the call being cancelled.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::store::plan::{Reservation, SessionVersion};
 use crate::store::{Cleared, Store};
 
-/// A place for a session that is to be.
+/// The reservation of a session that is being created.
 pub(super) struct ReservationGuard<'a> {
     store: &'a RefCell<Store>,
     pub(super) reservation: Reservation,
@@ -42,7 +42,7 @@ impl Drop for ReservationGuard<'_> {
     }
 }
 
-/// Room for the revocation that a renewal leaves behind.
+/// Bytes for the revocation that a renewal adds.
 pub(super) struct ByteReservation<'a> {
     store: &'a RefCell<Store>,
 }
@@ -61,15 +61,14 @@ impl Drop for ByteReservation<'_> {
     }
 }
 
-/// A kill switch whose sessions are being cleared away. If its call is cancelled, the rest is cleared
-/// away at once.
-pub(super) struct Clearing<'a> {
+/// A kill switch that is ending its sessions. If its call is cancelled, the rest ends at once.
+pub(super) struct KillSwitch<'a> {
     store: &'a RefCell<Store>,
     epoch: Epoch,
     now: Timestamp,
 }
 
-impl<'a> Clearing<'a> {
+impl<'a> KillSwitch<'a> {
     /// See [`Store::revoke_before_now`].
     pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
         let epoch = store.borrow_mut().revoke_before_now(filter, now);
@@ -77,13 +76,13 @@ impl<'a> Clearing<'a> {
     }
 
     /// See [`Store::clear_revoked`].
-    pub(super) fn go_on(&mut self, now: Timestamp) -> Option<Cleared> {
+    pub(super) fn step(&mut self, now: Timestamp) -> Option<Cleared> {
         self.now = now;
         self.store.borrow_mut().clear_revoked(self.epoch, now)
     }
 }
 
-impl Drop for Clearing<'_> {
+impl Drop for KillSwitch<'_> {
     fn drop(&mut self) {
         let mut store = self.store.borrow_mut();
         while store.is_clearing(self.epoch) {
@@ -92,7 +91,7 @@ impl Drop for Clearing<'_> {
     }
 }
 
-/// A renewal that has taken effect and has still to answer.
+/// A renewal that has taken effect and has not been returned to its caller yet.
 pub(super) struct UnacknowledgedRenewal<'a> {
     store: &'a RefCell<Store>,
     renewed: SessionVersion,
@@ -111,7 +110,7 @@ impl Drop for UnacknowledgedRenewal<'_> {
     }
 }
 
-/// Word of how a session ends.
+/// An operation that waits on behalf of a session, and is told how the session ends.
 pub(super) struct InFlight<'a> {
     store: &'a RefCell<Store>,
     expected: SessionVersion,

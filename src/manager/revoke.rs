@@ -1,121 +1,135 @@
-//! The guard's part of ending sessions: asking it to revoke what is pending.
-
-use std::rc::Rc;
+//! Ending sessions: one with its descendants, or all that a kill switch is for.
 
 use super::SessionManager;
-use crate::domain::error::{Error, GuardError};
+use super::in_flight::KillSwitch;
+use super::waiting::yield_now;
+use crate::domain::error::Error;
+use crate::domain::event::EndReason;
+use crate::domain::id::SessionId;
+use crate::domain::session::{Revocation, RevokeFilter};
 use crate::domain::timestamp::Timestamp;
+use crate::domain::token::Token;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
-use crate::ports::guard::{Guard, MAX_BATCH, is_handle, one_for_each};
-use crate::store::MAX_REVOCATIONS;
-use crate::store::revocations::PendingKey;
+use crate::ports::guard::Guard;
+use crate::store::{Cleared, MAX_REVOCATIONS};
 
-/// How many revocations one call asks the guard for at most (R20): a session's own, and
-/// [`MAX_REVOCATIONS`] of sessions that ended with it.
-const MAX_ASKED: usize = MAX_REVOCATIONS + 1;
+/// How many sessions one `prune_expired` ends at most (R20).
+const MAX_PRUNE: u32 = 10_000;
 
-/// What came of asking the guard for revocations.
-#[derive(Default)]
-pub(super) struct GuardRevocations {
-    /// How many this call has settled, and not another call or their expiry.
-    pub(super) settled: usize,
-    /// The guard's error for the first one, if that is still pending.
-    pub(super) first_error: Option<GuardError>,
-    /// The guard was unavailable for at least one.
-    unavailable: bool,
+/// What a flush of revocations achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushReport {
+    /// Revocations that were settled: confirmed by the guard, or their tokens have expired.
+    pub settled: usize,
+    /// Revocations that the guard has still not confirmed.
+    pub pending: usize,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Has the guard revoke a token that was issued in vain because of `error` (R11).
-    pub(super) async fn discard(
-        &self,
-        error: &Error,
-        handle: Rc<str>,
-        token_expires_at: Timestamp,
-    ) {
-        // A token or handle that stands for another session is that session's, which has done
-        // nothing (R16).
-        let is_of_another = matches!(error, Error::Collision(_));
-        if is_of_another || !is_handle(&handle) {
-            return;
-        }
-        let pending = self.store.borrow_mut().discard(handle, token_expires_at);
-        if let Some(pending) = pending {
-            self.revoke_with_guard(vec![pending]).await;
-        }
+    /// Ends a session and all below it, then has the guard revoke their tokens.
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`].
+    pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
+        let now = self.begin_operation();
+        self.revoke_session(id, now).await
     }
 
-    /// Asks the guard for revocations that are pending, at most [`MAX_ASKED`], in batches one after
-    /// the other. Stops after a batch in which the guard is unavailable for any of them. What the
-    /// guard does not confirm stays pending for a flush.
-    pub(super) async fn revoke_with_guard(&self, mut keys: Vec<PendingKey>) -> GuardRevocations {
-        keys.truncate(MAX_ASKED);
-        let mut report = GuardRevocations::default();
-        for batch in keys.chunks(MAX_BATCH) {
-            let (asked, handles) = self.pending_of(batch);
-            let Some(last) = asked.last() else {
-                continue;
-            };
-            self.note_asked(&keys, *last);
-            let results = self.guard.revoke_tokens(&handles).await;
-            let results = one_for_each(asked.len(), results);
-            self.settle_batch(&keys, &asked, results, &mut report);
-            if report.unavailable {
-                break;
+    /// Ends the session whose current token this is, and all below it, then has the guard revoke
+    /// their tokens (R35).
+    ///
+    /// # Errors
+    /// [`Error::InvalidToken`] for every other token; nothing ends for it, unless its session has
+    /// expired.
+    pub async fn revoke_by_token(&self, token: Token) -> Result<Revocation, Error> {
+        let now = self.begin_operation();
+        let current = self.find_current(&token, now).ok();
+        let id = current.and_then(|current| self.store.borrow().id_of(current));
+        // The bearer of a token that is not current learns no more of its session.
+        let id = id.ok_or(Error::InvalidToken)?;
+        self.revoke_session(id, now).await
+    }
+
+    async fn revoke_session(&self, id: SessionId, now: Timestamp) -> Result<Revocation, Error> {
+        let ended = self
+            .store
+            .borrow_mut()
+            .revoke(id, EndReason::Revoked, now)?;
+        let descendants = ended.live.saturating_sub(1);
+        let has_own = ended.own.is_some();
+        let asked = self.revoke_with_guard(ended.revocations().collect()).await;
+        // The session's own token comes first, unless it has expired by itself.
+        let own_error = asked.first_error.filter(|_| has_own);
+        Ok(Revocation {
+            session_id: id,
+            guard: own_error.map_or(Ok(()), Err),
+            descendants,
+        })
+    }
+
+    /// Ends all sessions that the filter names, then has the guard revoke their tokens. Returns how
+    /// many were live.
+    pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
+        let cleared = match filter {
+            RevokeFilter::Root(id) => {
+                let now = self.begin_operation();
+                self.store.borrow_mut().revoke_root(id, now)
             }
-        }
-        report
+            filter => self.end_all(filter).await,
+        };
+        self.revoke_with_guard(cleared.revocations).await;
+        cleared.live
     }
 
-    /// Returns those of the revocations that are pending, and their handles.
-    fn pending_of(&self, keys: &[PendingKey]) -> (Vec<PendingKey>, Vec<Rc<str>>) {
-        let (mut pending, mut handles) = (Vec::new(), Vec::new());
-        let store = self.store.borrow();
-        for key in keys {
-            if let Some(handle) = store.pending_handle(key) {
-                pending.push(*key);
-                handles.push(handle);
+    /// Ends all sessions that the filter names, a part at a time.
+    pub(super) async fn end_all(&self, filter: RevokeFilter) -> Cleared {
+        let mut now = self.begin_operation();
+        let mut switch = KillSwitch::begin(&self.store, filter, now);
+        loop {
+            if let Some(cleared) = switch.step(now) {
+                return cleared;
             }
-        }
-        (pending, handles)
-    }
-
-    /// Records the revocation after which the next flush goes on, so that those that always fail do
-    /// not keep the others from their turn. A revocation that is asked for by itself moves nothing:
-    /// in a busy instance, flushes would begin anew each time.
-    fn note_asked(&self, keys: &[PendingKey], last: PendingKey) {
-        if keys.len() > 1 {
-            self.store.borrow_mut().note_asked(last);
+            yield_now().await;
+            now = self.clock.now();
         }
     }
 
-    /// Settles the revocations of a batch that the guard has confirmed. A guard that is unavailable
-    /// for one may not have looked at those after it, so a flush goes on after that one.
-    fn settle_batch(
-        &self,
-        keys: &[PendingKey],
-        asked: &[PendingKey],
-        results: Vec<Result<(), GuardError>>,
-        report: &mut GuardRevocations,
-    ) {
-        for (key, result) in asked.iter().zip(results) {
-            match result {
-                Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
-                    let by_us = self.store.borrow_mut().settle(key);
-                    report.settled = report.settled.saturating_add(by_us.into());
-                }
-                Err(error) => {
-                    if matches!(error, GuardError::Unavailable(_)) && !report.unavailable {
-                        report.unavailable = true;
-                        self.note_asked(keys, *key);
-                    }
-                    let is_pending = self.store.borrow().pending_handle(key).is_some();
-                    if is_pending && keys.first() == Some(key) {
-                        report.first_error = Some(error);
-                    }
-                }
-            }
+    /// Asks the guard again for revocations that it has not confirmed.
+    pub async fn flush_guard_revocations(&self) -> FlushReport {
+        let now = self.begin_operation();
+        let (expired, keys) = {
+            let mut store = self.store.borrow_mut();
+            let expired = (0..MAX_REVOCATIONS)
+                .take_while(|_| store.drop_expired_revocation(now))
+                .count();
+            (expired, store.next_revocations(MAX_REVOCATIONS))
+        };
+        let asked = self.revoke_with_guard(keys).await;
+        FlushReport {
+            settled: expired.saturating_add(asked.settled),
+            pending: self.store.borrow().pending(),
         }
+    }
+
+    /// Ends a session and all below it without asking the guard. The revocations stay pending.
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`].
+    pub fn invalidate(&self, id: SessionId) -> Result<(), Error> {
+        let now = self.begin_operation();
+        self.store
+            .borrow_mut()
+            .revoke(id, EndReason::Invalidated, now)?;
+        Ok(())
+    }
+
+    /// Ends expired sessions, at most `limit` and at most 10,000. Returns how many it ended.
+    pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
+        let now = self.begin_operation();
+        let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
+        let mut store = self.store.borrow_mut();
+        store.clear_restored_revoked(now);
+        store.prune(max, super::MAX_SCANNED, now)
     }
 }

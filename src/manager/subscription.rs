@@ -1,8 +1,7 @@
-//! Readers that the events are pushed to (R32). A reader is a place in the ring, no more: it holds
-//! nothing back and slows nobody.
+//! Readers that the events are pushed to (R32). A reader is a sequence number: it holds no events
+//! back and slows no operation.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 
 use super::SessionManager;
@@ -19,10 +18,10 @@ const MAX_READERS: usize = 64;
 const MAX_BATCH: usize = 16;
 
 /// A reader of the events.
-pub struct Subscription<G, C, E> {
-    manager: Rc<SessionManager<G, C, E>>,
+pub struct Subscription<'a, G, C, E> {
+    manager: &'a SessionManager<G, C, E>,
     since: u64,
-    /// Which roll-call it has heard last.
+    /// The last liveness check that it has seen.
     liveness_checks: u64,
 }
 
@@ -31,7 +30,8 @@ pub struct Subscription<G, C, E> {
 pub enum Notice {
     /// Events, at least one.
     Events(EventPage),
-    /// Others want to subscribe and there is no room: a reader whose other end is gone should go.
+    /// Another caller wants to subscribe and there are too many readers: a reader whose other end is
+    /// gone should end.
     Probe,
 }
 
@@ -40,7 +40,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// [`Error::LimitReached`] when there are 64.
-    pub async fn subscribe(self: Rc<Self>, since: u64) -> Result<Subscription<G, C, E>, Error> {
+    pub async fn subscribe(&self, since: u64) -> Result<Subscription<'_, G, C, E>, Error> {
         if self.readers.get() >= MAX_READERS {
             self.liveness_checks
                 .set(self.liveness_checks.get().wrapping_add(1));
@@ -65,10 +65,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 }
 
-impl<G: Guard, C: Clock, E: Entropy> Subscription<G, C, E> {
+impl<G: Guard, C: Clock, E: Entropy> Subscription<'_, G, C, E> {
     /// Waits for what comes next.
     pub async fn next(&mut self) -> Notice {
-        let manager = &self.manager;
+        let manager = self.manager;
         poll_fn(|context| {
             if self.liveness_checks != manager.liveness_checks.get() {
                 return Poll::Ready(());
@@ -87,7 +87,7 @@ impl<G: Guard, C: Clock, E: Entropy> Subscription<G, C, E> {
     }
 }
 
-impl<G, C, E> Drop for Subscription<G, C, E> {
+impl<G, C, E> Drop for Subscription<'_, G, C, E> {
     fn drop(&mut self) {
         let readers = &self.manager.readers;
         readers.set(readers.get().saturating_sub(1));

@@ -24,9 +24,9 @@ pub trait Guard {
     ) -> Result<IssuedToken, GuardError>;
     /// Checks a token.
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError>;
-    /// Checks 1 to [`MAX_BATCH`] tokens. The results are in their order.
+    /// Checks 1 to 256 tokens. The results are in their order.
     async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>>;
-    /// Revokes 1 to [`MAX_BATCH`] tokens by their handles. The results are in their order.
+    /// Revokes 1 to 256 tokens by their handles. The results are in their order.
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>>;
 }
 

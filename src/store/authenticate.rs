@@ -154,7 +154,7 @@ impl Store {
     /// Returns whether the guard has to be asked about the token of a session. It need not be where
     /// its validation is cached, nor where the session has ended or has a newer token.
     #[must_use]
-    pub fn must_ask(&self, expected: SessionVersion, now: Timestamp) -> bool {
+    pub fn needs_guard(&self, expected: SessionVersion, now: Timestamp) -> bool {
         let entry = self.sessions.expected(expected);
         entry.is_some_and(|entry| {
             entry.session.generation == expected.generation

@@ -1,0 +1,101 @@
+//! The core's ports over the imports of world `session`.
+
+use std::rc::Rc;
+
+use super::bindings::clawdb::session::guard as wit_guard;
+use super::bindings::wasi::{clocks::system_clock, random::random};
+use crate::{Claims, Clock, Guard, GuardError, IssueRequest, IssuedToken, Timestamp, Token};
+
+/// The host's guard.
+pub(super) struct HostGuard;
+
+impl Guard for HostGuard {
+    async fn issue_session_token(
+        &self,
+        request: IssueRequest<'_>,
+    ) -> Result<IssuedToken, GuardError> {
+        let issued = wit_guard::issue_session_token(wit_guard::IssueRequest {
+            principal: request.principal(),
+            task: request.task().into(),
+            session_id: request.session_id.into(),
+            agent_id: request.agent_id.into(),
+            workspace_id: request.workspace_id.into(),
+            role: request.attributes.role.as_str().into(),
+            scopes: request.attributes.scopes.iter().map(Into::into).collect(),
+            expires_at: request.expires_at.as_millis(),
+        })
+        .await?;
+        Ok(IssuedToken {
+            token: issued.token,
+            handle: issued.handle,
+            expires_at: Timestamp::from_millis(issued.expires_at),
+        })
+    }
+
+    async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
+        Ok(wit_guard::validate_token(token.into_exposed())
+            .await?
+            .into())
+    }
+
+    async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>> {
+        let tokens = tokens.into_iter().map(Token::into_exposed).collect();
+        let results = wit_guard::validate_tokens(tokens).await.into_iter();
+        results.map(|result| Ok(result?.into())).collect()
+    }
+
+    async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
+        let handles = handles.iter().map(|handle| String::from(&**handle));
+        let results = wit_guard::revoke_tokens(handles.collect()).await;
+        let results = results.into_iter();
+        results.map(|result| result.map_err(Into::into)).collect()
+    }
+}
+
+/// The host's clock.
+pub(super) struct HostClock;
+
+impl Clock for HostClock {
+    fn now(&self) -> Option<Timestamp> {
+        let system_clock::Instant {
+            seconds,
+            nanoseconds,
+        } = system_clock::now();
+        Timestamp::from_unix(seconds, nanoseconds)
+    }
+}
+
+/// What `getrandom` calls on this target (`--cfg getrandom_backend="custom"`): fills `len` bytes
+/// from `wasi:random`, which may give fewer than it was asked for at a time.
+///
+/// # Safety
+/// `dest` must be valid for writes of `len` bytes, as `getrandom` promises its backend.
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn __getrandom_v03_custom(
+    dest: *mut u8,
+    len: usize,
+) -> Result<(), getrandom::Error> {
+    // SAFETY: the caller gives `len` writable bytes; zeroing them makes them initialised for the
+    // slice.
+    let mut missing = unsafe {
+        dest.write_bytes(0, len);
+        std::slice::from_raw_parts_mut(dest, len)
+    };
+    while !missing.is_empty() {
+        let given = random::get_random_bytes(missing.len() as u64);
+        // A source that gives nothing will go on giving nothing. One that gives too much is not
+        // trusted for more.
+        let count = given.len().min(missing.len());
+        let (Some(bytes), Some((filled, rest))) =
+            (given.get(..count), missing.split_at_mut_checked(count))
+        else {
+            return Err(getrandom::Error::UNEXPECTED);
+        };
+        if filled.is_empty() {
+            return Err(getrandom::Error::UNEXPECTED);
+        }
+        filled.copy_from_slice(bytes);
+        missing = rest;
+    }
+    Ok(())
+}

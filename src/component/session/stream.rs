@@ -1,0 +1,44 @@
+//! Events that are pushed to a reader.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use wit_bindgen::{StreamResult, StreamWriter};
+
+use super::bindings::exports::clawdb::session::events;
+use super::imports::{HostClock, HostGuard};
+use crate::{Notice, Subscription, SystemEntropy};
+
+/// Pushes events into a stream until its other end is gone.
+pub(super) async fn push(
+    mut subscription: Subscription<'static, HostGuard, HostClock, SystemEntropy>,
+    mut writer: StreamWriter<events::Event>,
+) {
+    loop {
+        match subscription.next().await {
+            Notice::Events(page) => {
+                let mut missed = page.missed;
+                let events = page.events.into_iter().map(|event| events::Event {
+                    missed: std::mem::take(&mut missed),
+                    ..event.into()
+                });
+                if !writer.write_all(events.collect()).await.is_empty() {
+                    return;
+                }
+            }
+            Notice::Probe => {
+                // Writing nothing waits for a reader, or tells that there is none.
+                let mut write = pin!(writer.write(Vec::new()));
+                let answer = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+                let (answer, _) = match answer {
+                    Poll::Ready(answer) => answer,
+                    Poll::Pending => write.as_mut().cancel(),
+                };
+                if answer == StreamResult::Dropped {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Tokens that the guard has issued, before they are a session's.
+
+use std::rc::Rc;
+
+use super::SessionManager;
+use crate::domain::error::{Error, GuardError};
+use crate::domain::timestamp::Timestamp;
+use crate::domain::token::{FingerprintKey, Token};
+use crate::ports::clock::Clock;
+use crate::ports::entropy::Entropy;
+use crate::ports::guard::{Guard, is_handle};
+use crate::store::plan::NewToken;
+
+/// Checks what the guard issued against its bounds: a token that could not be presented, or a
+/// handle that could not be kept, is of no use.
+pub(super) fn check_issued(
+    key: &FingerprintKey,
+    token: String,
+    handle: &Rc<str>,
+    expires_at: Timestamp,
+) -> Result<(Token, NewToken), Error> {
+    let unusable =
+        |what: &str| Error::Guard(GuardError::Unavailable(format!("the guard issued {what}")));
+    if token.is_empty() {
+        return Err(unusable("an empty token"));
+    }
+    let token = Token::parse(token).map_err(|_| unusable("a token of more than 8192 bytes"))?;
+    if !is_handle(handle) {
+        return Err(unusable("a handle that does not have 1 to 512 bytes"));
+    }
+    let kept = NewToken {
+        fingerprint: key.fingerprint(&token),
+        handle: handle.clone(),
+        expires_at,
+    };
+    Ok((token, kept))
+}
+
+impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
+    /// Has the guard revoke a token that it issued for an operation that failed with `error` (R11).
+    pub(super) async fn discard(
+        &self,
+        error: &Error,
+        handle: Rc<str>,
+        token_expires_at: Timestamp,
+    ) {
+        // A token or a handle of another session stays valid: that session did nothing (R16).
+        let is_of_another = matches!(error, Error::Collision(_));
+        if is_of_another || !is_handle(&handle) {
+            return;
+        }
+        let pending = self.store.borrow_mut().discard(handle, token_expires_at);
+        if let Some(pending) = pending {
+            self.revoke_with_guard(vec![pending]).await;
+        }
+    }
+}
