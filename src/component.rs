@@ -11,8 +11,8 @@ const VERSION: &str = if cfg!(feature = "next") {
     env!("CARGO_PKG_VERSION")
 };
 
-/// What is the default too, but through a call less for each allocation. Natively, where only Clippy
-/// reads this, the allocator is the program's to choose.
+/// The same as the default, with one call less for each allocation. Natively, where only Clippy
+/// reads this, the program chooses the allocator.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static ALLOCATOR: std::alloc::System = std::alloc::System;

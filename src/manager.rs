@@ -111,9 +111,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.clock.now()
     }
 
-    /// The fingerprint key. It, the seed of the tables and the run of the events are drawn when the first session is asked
-    /// for: before that there is nothing to recognise, and an instance starts without asking
-    /// its host for anything.
+    /// Returns the fingerprint key. It, the seed of the tables and the run of the events are drawn
+    /// when the first session is asked for: an instance starts without asking its host for
+    /// anything.
     fn fingerprint_key(&self) -> Result<&FingerprintKey, Error> {
         if let Some(key) = self.key.get() {
             return Ok(key);
@@ -128,8 +128,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(self.key.get_or_init(|| key))
     }
 
-    /// Sees to it that the tables have their seed and the events their run, before there is anything in
-    /// them.
+    /// Seeds the tables and begins the run of the events, unless that was done: both come before
+    /// the first entry.
     fn seed(&self) -> Result<(), Error> {
         if !self.seeded.get() {
             let drawn = Seed::random(&self.entropy)

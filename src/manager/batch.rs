@@ -33,9 +33,9 @@ struct FoundToken<'a> {
 type Found<'a> = Vec<Result<FoundToken<'a>, Error>>;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Returns the sessions that tokens stand for. A token that was refused already keeps its error.
-    ///
-    /// Uses are taken when the guard has answered for all tokens: in one step, in their order (R29).
+    /// Returns the sessions that tokens stand for. A token that was refused already keeps its
+    /// error. Uses are taken when the guard has answered for all tokens: in one step, in their
+    /// order (R29).
     ///
     /// # Errors
     /// As `sessions.validate-many` in the WIT: those of the call, and those of each token.
@@ -48,8 +48,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
         let mut now = self.begin_operation();
         let mut found = self.find_each(tokens, now);
-        // Cached validations may be dropped while the guard is asked about other tokens. It is asked
-        // about each token once at most, so this comes to an end.
+        // Cached validations may be dropped while the guard is asked about other tokens. It is
+        // asked about each token once at most, so this comes to an end.
         loop {
             let (asked, tokens) = self.to_validate(&mut found, now);
             if asked.is_empty() {
@@ -101,8 +101,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         (asked, tokens)
     }
 
-    /// Uses the sessions in the order of the tokens. Returns also the revocations of those that this
-    /// was the last use of.
+    /// Uses the sessions in the order of the tokens. Also returns the pending revocations of those
+    /// that this was the last use of.
     fn use_each(
         &self,
         found: Found<'_>,

@@ -44,8 +44,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Closes the run of events, so that the next instance continues it: the record says how far the
-    /// events have got. The next event of this instance begins another run.
+    /// Closes the run of events, so that the next instance continues it: the record has the number
+    /// of the last event. The next event of this instance begins another run.
     ///
     /// # Errors
     /// [`Error::NoStateKey`], [`Error::EntropyUnavailable`].

@@ -69,8 +69,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.renew(plan, now).await
     }
 
-    /// Has the guard issue a new token for a session, which supersedes its current one. `now` is when
-    /// that was planned, without a wait since.
+    /// Has the guard issue a new token for a session, which supersedes its current one. `now` is
+    /// when that was planned, without a wait since.
     async fn renew(&self, plan: RenewalPlan, now: Timestamp) -> Result<Grant, Error> {
         let key = self.fingerprint_key()?;
         let _in_flight = InFlight::new(&self.store, plan.expected);

@@ -30,8 +30,8 @@ pub struct Subscription<'a, G, C, E> {
 pub enum Notice {
     /// Events, at least one.
     Events(EventPage),
-    /// Another caller wants to subscribe and there are too many readers: a reader whose other end is
-    /// gone should end.
+    /// Another caller wants to subscribe and there are too many readers: a reader whose other end
+    /// is gone should end.
     Probe,
 }
 

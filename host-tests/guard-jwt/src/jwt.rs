@@ -39,6 +39,9 @@ const EARLIEST: u64 = 1_577_836_800_000;
 /// expired. The component does not rely on that, since it refuses tokens of its ended sessions
 /// itself.
 ///
+/// It answers at once, also about many tokens: `validate_tokens` and `revoke_tokens` read the clock
+/// once for all of them and wait for nothing.
+///
 /// A token whose `iat` is further ahead of the guard's clock than a tolerance is `denied`: a clock
 /// that was ahead issued it. The tolerance is 60 s unless [`JwtGuard::with_clock_tolerance`] says
 /// otherwise. While the clock fails (it shows a time before 2020), the guard goes by its last good
@@ -199,6 +202,23 @@ impl JwtGuard {
         )))
     }
 
+    /// Returns the claims of a token that is valid; `now` is in milliseconds.
+    fn claims(&self, token: &str, now: u64) -> Result<Claims, GuardError> {
+        let claims: Option<PresentedClaims> = self.keys.verify(token);
+        let PresentedClaims { jti, exp, iat } = claims.ok_or(GuardError::InvalidToken)?;
+        let expires_at = exp.saturating_mul(1_000);
+        if expires_at <= now {
+            return Err(GuardError::Expired);
+        }
+        self.check_issued_at(iat.unwrap_or(0), now)?;
+        let entry = (exp, jti);
+        if self.revoked().contains(&entry) {
+            return Err(GuardError::Revoked);
+        }
+        let (_, handle) = entry;
+        Ok(Claims { handle, expires_at })
+    }
+
     fn revoked(&self) -> MutexGuard<'_, BTreeSet<(u64, String)>> {
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,38 +272,53 @@ impl Guard for JwtGuard {
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        let claims: Option<PresentedClaims> = self.keys.verify(&token);
-        let PresentedClaims { jti, exp, iat } = claims.ok_or(GuardError::InvalidToken)?;
-        let expires_at = exp.saturating_mul(1_000);
-        let now = self.now_millis();
-        if expires_at <= now {
-            return Err(GuardError::Expired.into());
-        }
-        self.check_issued_at(iat.unwrap_or(0), now)?;
-        let entry = (exp, jti);
-        if self.revoked().contains(&entry) {
-            return Err(GuardError::Revoked.into());
-        }
-        let (_, handle) = entry;
-        Ok(Claims { handle, expires_at })
+        Ok(self.claims(&token, self.now_millis())?)
     }
 
     async fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        let exp = handle
-            .rsplit_once('.')
-            .and_then(|(_, exp)| exp.parse().ok());
-        let exp: u64 = exp.ok_or(GuardError::InvalidToken)?;
+        let now = self.now_millis() / 1_000;
+        Ok(revoke(&mut self.revoked(), handle, now)?)
+    }
+
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        let now = self.now_millis();
+        let claims = tokens.iter().map(|token| self.claims(token, now));
+        Ok(claims.collect())
+    }
+
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
         let now = self.now_millis() / 1_000;
         let mut revoked = self.revoked();
-        // What has expired by itself need not be remembered.
-        while revoked.first().is_some_and(|(exp, _)| *exp <= now) {
-            revoked.pop_first();
-        }
-        if exp > now {
-            revoked.insert((exp, handle));
-        }
-        Ok(())
+        let results = handles.into_iter();
+        let results = results.map(|handle| revoke(&mut revoked, handle, now));
+        Ok(results.collect())
     }
+}
+
+/// Revokes a token by its handle; `now` is in seconds. Revocations of tokens that have expired are
+/// dropped.
+fn revoke(
+    revoked: &mut BTreeSet<(u64, String)>,
+    handle: String,
+    now: u64,
+) -> Result<(), GuardError> {
+    let exp = handle
+        .rsplit_once('.')
+        .and_then(|(_, exp)| exp.parse().ok());
+    let exp: u64 = exp.ok_or(GuardError::InvalidToken)?;
+    while revoked.first().is_some_and(|(exp, _)| *exp <= now) {
+        revoked.pop_first();
+    }
+    if exp > now {
+        revoked.insert((exp, handle));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -357,6 +392,48 @@ mod tests {
         assert_eq!(
             *guard.revoked(),
             BTreeSet::from([(after(90_000) / 1_000, second.handle)])
+        );
+    }
+
+    #[tokio::test]
+    async fn of_many_tokens_each_is_answered_as_by_itself_and_in_its_place() {
+        let (guard, clock) = guard();
+        let mut issued = Vec::new();
+        for seconds in [1, 60, 60, 60] {
+            let token = guard.issue_session_token(request(after(seconds * 1_000)));
+            issued.push(token.await.unwrap());
+        }
+        clock.advance(Duration::from_secs(1));
+        let handles = vec![
+            issued[0].handle.clone(),
+            "no handle".into(),
+            issued[2].handle.clone(),
+        ];
+        let revoked = guard.revoke_tokens(handles).await.unwrap();
+        assert_eq!(revoked, [Ok(()), Err(GuardError::InvalidToken), Ok(())]);
+        // The first has expired, so it need not be kept.
+        assert_eq!(guard.revoked().len(), 1);
+
+        let mut tokens: Vec<_> = issued.iter().map(|it| it.token.clone()).collect();
+        tokens.insert(1, "x".into());
+        let answers = guard.validate_tokens(tokens.clone()).await.unwrap();
+        let mut alone = Vec::new();
+        for token in tokens {
+            alone.push(guard.validate_token(token).await);
+        }
+        let each = answers.iter().cloned();
+        let each: Vec<_> = each.map(|it| it.map_err(Into::into)).collect();
+        assert_eq!(each, alone);
+        let handles = answers.into_iter().map(|it| it.map(|it| it.handle));
+        assert_eq!(
+            handles.collect::<Vec<_>>(),
+            [
+                Err(GuardError::Expired),
+                Err(GuardError::InvalidToken),
+                Ok(issued[1].handle.clone()),
+                Err(GuardError::Revoked),
+                Ok(issued[3].handle.clone()),
+            ]
         );
     }
 

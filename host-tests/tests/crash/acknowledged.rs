@@ -20,7 +20,7 @@ pub struct AcknowledgedSession {
 pub enum State {
     Live,
     Revoked,
-    /// A revoke was under way when the host was killed.
+    /// A revoke or a logout was under way when the host was killed.
     MaybeRevoked,
 }
 
@@ -73,12 +73,13 @@ pub struct WorkCounts {
     pub created: u64,
     pub refreshed: u64,
     pub revoked: u64,
+    pub logged_out: u64,
     pub checked: u64,
 }
 
 impl WorkCounts {
     pub fn acknowledged(&self) -> u64 {
-        self.created + self.refreshed + self.revoked
+        self.created + self.refreshed + self.revoked + self.logged_out
     }
 }
 
@@ -87,6 +88,7 @@ impl AddAssign for WorkCounts {
         self.created += other.created;
         self.refreshed += other.refreshed;
         self.revoked += other.revoked;
+        self.logged_out += other.logged_out;
         self.checked += other.checked;
     }
 }
@@ -95,11 +97,13 @@ impl fmt::Display for WorkCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} changes acknowledged ({} creates, {} refreshes, {} revokes), {} checks, 0 lost",
+            "{} changes acknowledged ({} creates, {} refreshes, {} revokes, {} logouts), {} checks, \
+             0 lost",
             self.acknowledged(),
             self.created,
             self.refreshed,
             self.revoked,
+            self.logged_out,
             self.checked
         )
     }

@@ -59,6 +59,7 @@ pub fn work(
         let picked = picked.and_then(|at| sessions.get_mut(at));
         let went_on = match (random.below(10), picked) {
             (0..3, Some(entry)) => refresh(client, entry, counts),
+            (3, Some(entry)) if entry.token.is_some() => log_out(client, entry, counts),
             (3..6, Some(entry)) => revoke(client, entry, counts),
             _ => create(client, sessions, random, counts),
         };
@@ -107,6 +108,15 @@ fn revoke(
     let answer = client.ask(&json!({ "op": "revoke", "session-id": entry.id }))?;
     ok(&answer);
     counts.revoked += 1;
+    entry.state = State::Revoked;
+    Some(())
+}
+
+fn log_out(client: &mut ExecClient, entry: &mut AcknowledgedSession, counts: &mut WorkCounts) -> Option<()> {
+    entry.state = State::MaybeRevoked;
+    let answer = client.ask(&json!({ "op": "revoke-by-token", "token": entry.token }))?;
+    assert_eq!(ok(&answer)["session-id"], *entry.id, "{answer}");
+    counts.logged_out += 1;
     entry.state = State::Revoked;
     Some(())
 }

@@ -94,6 +94,7 @@ pub async fn work(
         let picked = picked.and_then(|at| sessions.get_mut(at));
         let went_on = match (random.below(10), picked) {
             (0..3, Some(entry)) => refresh(service, entry, &mut counts).await,
+            (3, Some(entry)) if entry.token.is_some() => log_out(service, entry, &mut counts).await,
             (3..6, Some(entry)) => revoke(service, entry, &mut counts).await,
             _ => create(service, sessions, &mut random, &mut counts).await,
         };
@@ -146,6 +147,19 @@ pub async fn revoke(
     let (status, revocation) = answer(request).await?;
     assert_eq!(status, StatusCode::OK, "{revocation}");
     counts.revoked += 1;
+    entry.state = State::Revoked;
+    Some(())
+}
+
+async fn log_out(service: &Service, entry: &mut AcknowledgedSession, counts: &mut WorkCounts) -> Option<()> {
+    entry.state = State::MaybeRevoked;
+    let url = format!("{}/v1/sessions/me", service.url);
+    let token = entry.token.as_deref().unwrap_or_default();
+    let request = service.client.delete(url).bearer_auth(token);
+    let (status, revocation) = answer(request).await?;
+    assert_eq!(status, StatusCode::OK, "{revocation}");
+    assert_eq!(revocation["session_id"], *entry.id, "{revocation}");
+    counts.logged_out += 1;
     entry.state = State::Revoked;
     Some(())
 }
