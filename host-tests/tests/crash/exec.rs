@@ -112,7 +112,11 @@ fn revoke(
     Some(())
 }
 
-fn log_out(client: &mut ExecClient, entry: &mut AcknowledgedSession, counts: &mut WorkCounts) -> Option<()> {
+fn log_out(
+    client: &mut ExecClient,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     entry.state = State::MaybeRevoked;
     let answer = client.ask(&json!({ "op": "revoke-by-token", "token": entry.token }))?;
     assert_eq!(ok(&answer)["session-id"], *entry.id, "{answer}");

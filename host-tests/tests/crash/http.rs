@@ -151,7 +151,11 @@ pub async fn revoke(
     Some(())
 }
 
-async fn log_out(service: &Service, entry: &mut AcknowledgedSession, counts: &mut WorkCounts) -> Option<()> {
+async fn log_out(
+    service: &Service,
+    entry: &mut AcknowledgedSession,
+    counts: &mut WorkCounts,
+) -> Option<()> {
     entry.state = State::MaybeRevoked;
     let url = format!("{}/v1/sessions/me", service.url);
     let token = entry.token.as_deref().unwrap_or_default();
