@@ -1,6 +1,7 @@
 //! The WIT worlds: WIT exports to the core, the core's ports to WIT imports. Nothing is decided
 //! here, and nothing else knows `wit-bindgen`.
 
+mod bindings;
 mod convert;
 mod session;
 

@@ -24,6 +24,7 @@
 mod agents;
 mod authenticate;
 mod budget;
+mod capacity;
 mod changes;
 mod clock_history;
 mod clock_lag;
@@ -38,7 +39,6 @@ mod expiry;
 #[cfg(test)]
 mod fixtures;
 mod lifetimes;
-mod make_room;
 pub(crate) mod plan;
 mod query;
 mod recording;

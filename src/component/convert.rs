@@ -1,8 +1,8 @@
 //! Conversions between the records of the WIT and the core's types.
 
 use super::VERSION;
-use super::session::bindings::clawdb::session::guard as wit_guard;
-use super::session::bindings::exports::clawdb::session::{events, persistence, sessions, settings};
+use super::bindings::clawdb::session::guard as wit_guard;
+use super::bindings::exports::clawdb::session::{events, persistence, sessions, settings};
 use crate::{
     AgentId, Attributes, Change, ChangePage, Claims, Config, CreateRequest, Denial, Duplicate,
     EndReason, Error, Event, EventKind, EventPage, FlushReport, GuardError, Limit, MaxUses,

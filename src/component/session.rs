@@ -11,18 +11,9 @@ use crate::{
     AgentId, Change, Error, RevokeFilter, Scope, SessionId, SessionManager, SystemEntropy, Token,
 };
 
-#[allow(clippy::pedantic, reason = "generated")]
-pub(super) mod bindings {
-    wit_bindgen::generate!({
-        world: "session",
-        path: "wit",
-        generate_all,
-    });
-}
+use super::bindings::exports::clawdb::session::{events, legacy, persistence, sessions, settings};
 
-use bindings::exports::clawdb::session::{events, legacy, persistence, sessions, settings};
-
-bindings::export!(Component with_types_in bindings);
+super::bindings::export!(Component with_types_in super::bindings);
 
 /// The component.
 struct Component;
@@ -168,7 +159,7 @@ impl events::Guest for Component {
 
     async fn subscribe(since: u64) -> Result<StreamReader<events::Event>, sessions::Error> {
         let subscription = manager().subscribe(since).await?;
-        let (writer, reader) = bindings::wit_stream::new();
+        let (writer, reader) = super::bindings::wit_stream::new();
         spawn_local(stream::push(subscription, writer));
         Ok(reader)
     }

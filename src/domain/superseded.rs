@@ -40,20 +40,20 @@ pub enum ReplayVerdict {
 pub struct Superseded {
     tokens: Vec<SupersededToken>,
     /// Until when the newest can be presented once more, if it can.
-    grace: Option<Grace>,
+    grace: Option<GraceWindow>,
 }
 
 /// Until when a token can be presented once more. While the host's clock is behind, the time inside
 /// does not advance, so the host's clock counts too (R6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grace {
+pub struct GraceWindow {
     /// By the time inside.
     pub until: Timestamp,
     /// By the host's clock.
     pub until_by_host: Timestamp,
 }
 
-impl Grace {
+impl GraceWindow {
     /// The grace after a rotation whose reply was lost with its instance: it has no end.
     pub const ENDLESS: Self = Self {
         until: Timestamp::MAX,
@@ -79,7 +79,7 @@ impl Superseded {
     /// bearer does not know the new token, and can present the one before it once more, in a grace
     /// that has no end.
     #[must_use]
-    pub fn restored(mut tokens: Vec<SupersededToken>, grace: Option<Grace>) -> Self {
+    pub fn restored(mut tokens: Vec<SupersededToken>, grace: Option<GraceWindow>) -> Self {
         let newest = tokens.last().filter(|token| !token.by_host);
         let lost_reply = newest.is_some_and(|token| token.in_flight);
         for token in &mut tokens {
@@ -88,7 +88,7 @@ impl Superseded {
         Self {
             tokens,
             grace: if lost_reply {
-                Some(Grace::ENDLESS)
+                Some(GraceWindow::ENDLESS)
             } else {
                 grace
             },
@@ -103,7 +103,7 @@ impl Superseded {
 
     /// Returns until when the newest can be presented once more, if it can.
     #[must_use]
-    pub fn grace(&self) -> Option<Grace> {
+    pub fn grace(&self) -> Option<GraceWindow> {
         self.grace
     }
 
@@ -126,7 +126,7 @@ impl Superseded {
         fingerprint: Fingerprint,
         renewal: Renewal,
         replaced_by: u64,
-        grace: Option<Grace>,
+        grace: Option<GraceWindow>,
     ) -> Option<Fingerprint> {
         self.grace = grace.filter(|_| renewal == Renewal::Rotation);
         let dropped = (self.tokens.len() >= MAX_SUPERSEDED).then(|| self.tokens.remove(0));
@@ -147,7 +147,7 @@ impl Superseded {
     }
 
     /// Sets until when the newest can be presented once more, if it was rotated.
-    pub fn begin_grace(&mut self, grace: Option<Grace>) {
+    pub fn begin_grace(&mut self, grace: Option<GraceWindow>) {
         if self.grace.is_some() {
             self.grace = grace;
         }
@@ -183,8 +183,8 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn until(millis: u64) -> Grace {
-        Grace {
+    fn until(millis: u64) -> GraceWindow {
+        GraceWindow {
             until: at(millis),
             until_by_host: at(millis),
         }
@@ -233,7 +233,7 @@ mod tests {
             in_flight: true,
         };
         let by_bearer = Superseded::restored(vec![rotated(false)], None);
-        assert_eq!(by_bearer.grace(), Some(Grace::ENDLESS));
+        assert_eq!(by_bearer.grace(), Some(GraceWindow::ENDLESS));
         let by_host = Superseded::restored(vec![rotated(true)], None);
         assert_eq!(by_host.grace(), None);
         assert!(!by_host.tokens()[0].in_flight);

@@ -9,7 +9,7 @@ use crate::domain::event::Run;
 use crate::domain::id::{AgentId, SessionId, WorkspaceId};
 use crate::domain::scope::Scopes;
 use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
-use crate::domain::superseded::{Grace, MAX_SUPERSEDED, SupersededToken};
+use crate::domain::superseded::{GraceWindow, MAX_SUPERSEDED, SupersededToken};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{Fingerprint, FingerprintKey};
 use crate::persistence::hex;
@@ -237,9 +237,9 @@ fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
     Ok(tokens)
 }
 
-fn read_grace(record: &Object<'_>) -> Option<Grace> {
+fn read_grace(record: &Object<'_>) -> Option<GraceWindow> {
     let time = |name| record.number(name).map(Timestamp::from_millis);
-    time("grace-until").map(|until| Grace {
+    time("grace-until").map(|until| GraceWindow {
         until,
         until_by_host: time("grace-until-by-host").unwrap_or(until),
     })
@@ -387,7 +387,7 @@ mod tests {
                 by_host: false,
                 in_flight: true,
             }],
-            grace: Some(Grace {
+            grace: Some(GraceWindow {
                 until: time(13),
                 until_by_host: time(14),
             }),

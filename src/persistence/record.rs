@@ -33,7 +33,7 @@ use crate::domain::error::{Error, RefusedRecord};
 use crate::domain::event::Run;
 use crate::domain::id::SessionId;
 use crate::domain::session::{RevokeFilter, Session};
-use crate::domain::superseded::{Grace, SupersededToken};
+use crate::domain::superseded::{GraceWindow, SupersededToken};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{Fingerprint, FingerprintKey};
 use crate::persistence::seal::SALT_BYTES;
@@ -136,7 +136,7 @@ pub struct SessionRecord {
     /// The tokens before its current one, oldest first.
     pub superseded: Vec<SupersededToken>,
     /// Until when the newest of them can be presented once more, if it can.
-    pub grace: Option<Grace>,
+    pub grace: Option<GraceWindow>,
     /// Until when an older record of it could restore it.
     pub until: Timestamp,
     /// The revocations of its tokens that the guard has not confirmed.

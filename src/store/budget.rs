@@ -65,7 +65,7 @@ impl ByteBudget {
 
     /// Returns whether this many bytes can be reserved.
     #[must_use]
-    pub fn has_room_for(&self, bytes: u64) -> bool {
+    pub fn fits(&self, bytes: u64) -> bool {
         self.used.saturating_add(bytes) <= self.max
     }
 
@@ -77,7 +77,7 @@ impl ByteBudget {
         self.used.saturating_add(bytes) <= MAX_RESTORED
     }
 
-    /// Counts bytes, whether there is room for them or not.
+    /// Counts bytes, whether they fit or not.
     pub fn add(&mut self, bytes: u64) {
         self.used = self.used.saturating_add(bytes);
     }
@@ -100,10 +100,10 @@ mod tests {
     fn r3_there_is_room_up_to_the_maximum_and_again_after_a_release() {
         let mut budget = ByteBudget::new(100);
         budget.add(60);
-        assert!(budget.has_room_for(40) && !budget.has_room_for(41));
+        assert!(budget.fits(40) && !budget.fits(41));
         budget.release(60);
         assert_eq!(budget.used(), 0);
-        assert!(budget.has_room_for(100) && !budget.has_room_for(u64::MAX));
+        assert!(budget.fits(100) && !budget.fits(u64::MAX));
     }
 
     #[test]
@@ -111,9 +111,9 @@ mod tests {
         let mut budget = ByteBudget::new(100);
         budget.add(150);
         assert_eq!(budget.used(), 150);
-        assert!(!budget.has_room_for(0));
+        assert!(!budget.fits(0));
         budget.set_max(200);
-        assert!(budget.has_room_for(50));
+        assert!(budget.fits(50));
         assert!(budget.can_restore(MAX_RESTORED - 150) && !budget.can_restore(MAX_RESTORED));
     }
 

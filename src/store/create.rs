@@ -79,8 +79,8 @@ impl Store {
             .check_index(&agent_id, &attributes.role)
             .map_err(Error::Collision)?;
         let size = reservation_size(attributes);
-        self.make_room_for_agent(agent_id, parent, now)?;
-        self.make_room(size, now)?;
+        self.free_agent_capacity(agent_id, parent, now)?;
+        self.free_capacity(size, now)?;
         let ancestry = match parent {
             Some(parent) => Some(self.reserve_descendant(parent, now)?),
             None => None,

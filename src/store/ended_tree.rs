@@ -51,7 +51,7 @@ impl Cleared {
     }
 
     fn add_revocations(&mut self, revocations: impl Iterator<Item = PendingKey>) {
-        let room = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
-        self.revocations.extend(revocations.take(room));
+        let left = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
+        self.revocations.extend(revocations.take(left));
     }
 }

@@ -4,7 +4,7 @@ use crate::domain::error::{Error, Limit};
 use crate::domain::event::EventKind;
 use crate::domain::id::SessionId;
 use crate::domain::session::Session;
-use crate::domain::superseded::{Grace, Renewal};
+use crate::domain::superseded::{GraceWindow, Renewal};
 use crate::domain::timestamp::Timestamp;
 use crate::persistence::decode::MAX_UNCONFIRMED;
 use crate::store::entry::Entry;
@@ -157,9 +157,9 @@ impl Store {
     }
 
     /// Returns until when a token that is replaced now can be presented once more, if it can.
-    fn grace(&self, reading: Timestamp, now: Timestamp) -> Option<Grace> {
+    fn grace(&self, reading: Timestamp, now: Timestamp) -> Option<GraceWindow> {
         let seconds = self.limits.rotation_grace;
-        (seconds > 0).then(|| Grace {
+        (seconds > 0).then(|| GraceWindow {
             until: now.after_seconds(seconds),
             until_by_host: reading.after_seconds(seconds),
         })

@@ -157,13 +157,14 @@ impl PendingRevocations {
             let Some(due) = next.or(self.order.first().copied()) else {
                 break;
             };
-            match self.revocations.get(due.1) {
-                Some(Pending { number, .. }) => batch.push(PendingKey {
-                    due,
-                    number: *number,
-                }),
-                None => debug_assert!(false, "the order has only revocations that are pending"),
-            }
+            let Some(Pending { number, .. }) = self.revocations.get(due.1) else {
+                debug_assert!(false, "the order has only revocations that are pending");
+                break;
+            };
+            batch.push(PendingKey {
+                due,
+                number: *number,
+            });
             next = self.order.first_after(|other| *other <= due);
         }
         batch

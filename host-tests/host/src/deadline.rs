@@ -49,12 +49,15 @@ pub(crate) async fn within_batch<R>(
         (Poll::Pending, None) => return call.await,
         (Poll::Pending, Some(deadline)) => deadline,
     };
+    let mut waited = deadline;
     let mut answer = tokio::time::timeout(deadline, call.as_mut()).await;
     if answer.is_err() && batch.is_one_by_one() {
         let rounds = u32::try_from(items.div_ceil(ITEMS_AT_ONCE)).unwrap_or(u32::MAX);
-        answer = tokio::time::timeout(deadline.saturating_mul(rounds), call).await;
+        let rest = deadline.saturating_mul(rounds);
+        waited = waited.saturating_add(rest);
+        answer = tokio::time::timeout(rest, call).await;
     }
-    answer.unwrap_or_else(|_| Err(deadline_exceeded(deadline)))
+    answer.unwrap_or_else(|_| Err(deadline_exceeded(waited)))
 }
 
 /// Returns the error for an answer that did not come within the deadline.

@@ -130,16 +130,20 @@ async fn answer_each<R>(
     call: impl Future<Output = GuardResult<Vec<Result<R, port::GuardError>>>>,
 ) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
     // Without a deadline here: `within_batch` has it.
-    match answer(None, within_batch(items, deadline, call)).await? {
-        Ok(results) => Ok(results
-            .into_iter()
-            .map(|result| result.map_err(Into::into))
-            .collect()),
-        Err(error) => {
-            let results = iter::repeat_with(|| Err(error.clone()));
-            Ok(results.take(items).collect())
+    let error = match answer(None, within_batch(items, deadline, call)).await? {
+        // A list that is far too long would not fit into the component's memory.
+        Ok(results) if results.len() == items => {
+            let results = results.into_iter();
+            return Ok(results.map(|result| result.map_err(Into::into)).collect());
         }
-    }
+        Ok(results) => {
+            let given = results.len();
+            GuardError::Unavailable(format!("the guard gave {given} results for {items} items"))
+        }
+        Err(error) => error,
+    };
+    let results = iter::repeat_with(|| Err(error.clone()));
+    Ok(results.take(items).collect())
 }
 
 impl ResourceLimiter for MemoryLimiter {

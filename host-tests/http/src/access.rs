@@ -168,7 +168,8 @@ pub(super) async fn reject_if_guard_refuses(
     }
 }
 
-/// Lets nobody load a workspace who has no token at all. Whether it is good is the component's to say.
+/// Requires a token that the guard accepts before a workspace is loaded. The component decides whether
+/// it is valid.
 async fn require_guard_approval(service: &Service, token: &Token) -> Result<(), ApiError> {
     match validate(service, token).await {
         Ok(_) => Ok(()),

@@ -305,9 +305,7 @@ impl ApiError {
             SessionError::SessionNotFound => {
                 new(StatusCode::NOT_FOUND, "no live session has this id")
             }
-            SessionError::SessionExpired => {
-                new(StatusCode::GONE, "the time of the session is over")
-            }
+            SessionError::SessionExpired => new(StatusCode::GONE, "the session has expired"),
             SessionError::SessionRevoked => new(StatusCode::CONFLICT, "a revocation came first"),
             SessionError::Conflict => new(
                 StatusCode::CONFLICT,

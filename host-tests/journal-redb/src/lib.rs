@@ -31,7 +31,7 @@
 //! | `journal` | the journal, and the thread that owns its file: [`RedbJournal`] |
 //! | `file`, `tables` | the file's transactions and its tables |
 //! | `opening` | opening the file or making it, and what its errors mean |
-//! | `work` | what the thread is asked to do, and its answers |
+//! | `operation` | what the thread is asked to do, and its answers |
 
 mod file;
 mod journal;

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use super::bindings::clawdb::session::guard as wit_guard;
-use super::bindings::wasi::{clocks::system_clock, random::random};
+use super::super::bindings::clawdb::session::guard as wit_guard;
+use super::super::bindings::wasi::{clocks::system_clock, random::random};
 use crate::{Claims, Clock, Guard, GuardError, IssueRequest, IssuedToken, Timestamp, Token};
 
 /// The host's guard.

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use wit_bindgen::{StreamResult, StreamWriter};
 
-use super::bindings::exports::clawdb::session::events;
+use super::super::bindings::exports::clawdb::session::events;
 use super::imports::{HostClock, HostGuard};
 use crate::{Notice, Subscription, SystemEntropy};
 

@@ -1,4 +1,4 @@
-//! Making room for a new session: sessions that have ended count against no bound, and the
+//! Frees the capacity that a new session needs: sessions that have ended count against no bound, and the
 //! configuration says what happens where that is not enough (R19, R33).
 
 use crate::domain::config::Overflow;
@@ -19,12 +19,12 @@ const MAX_ENDED_OF_AGENT: usize = 64;
 const MAX_REMOVED: u32 = 10_000;
 
 impl Store {
-    /// Makes room for a session of this size, as far as sessions have ended and records and
+    /// Frees the bytes for a session of this size, as far as sessions have ended and records and
     /// revocations are needed no longer.
     ///
     /// # Errors
     /// [`Error::LimitReached`].
-    pub(super) fn make_room(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+    pub(super) fn free_capacity(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let mut budget = MAX_REMOVED;
         if self.has_too_many_sessions() {
             self.clear_restored_revoked(now);
@@ -34,7 +34,7 @@ impl Store {
                 return Err(Error::LimitReached(Limit::Sessions));
             }
         }
-        self.make_room_for_bytes(size, now)
+        self.free_bytes(size, now)
     }
 
     fn has_too_many_sessions(&self) -> bool {
@@ -48,7 +48,7 @@ impl Store {
     /// # Errors
     /// [`Error::LimitReached`].
     pub fn reserve_bytes(&mut self, now: Timestamp) -> Result<(), Error> {
-        self.make_room_for_bytes(RENEWAL_RESERVE, now)?;
+        self.free_bytes(RENEWAL_RESERVE, now)?;
         self.budget.add(RENEWAL_RESERVE);
         Ok(())
     }
@@ -58,9 +58,9 @@ impl Store {
         self.budget.release(RENEWAL_RESERVE);
     }
 
-    fn make_room_for_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
+    fn free_bytes(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let (mut budget, mut removed) = (MAX_REMOVED, 0);
-        while !self.budget.has_room_for(size) {
+        while !self.budget.fits(size) {
             let more = if self.drop_expired_revocation(now) || self.drop_unneeded_record(now) {
                 1
             } else {
@@ -74,12 +74,12 @@ impl Store {
         Ok(())
     }
 
-    /// Makes room for one more session of the agent, as far as its sessions have ended. Otherwise
+    /// Frees the capacity for one more session of the agent, as far as its sessions have ended. Otherwise
     /// the configuration says what happens (R33).
     ///
     /// # Errors
     /// [`Error::LimitReached`].
-    pub(super) fn make_room_for_agent(
+    pub(super) fn free_agent_capacity(
         &mut self,
         agent_id: AgentId,
         parent: Option<SessionVersion>,
@@ -98,15 +98,15 @@ impl Store {
         let Some(agent) = self.sessions.agent(slot) else {
             return Ok(());
         };
-        let has_room = match self.limits.agent_overflow {
+        let has_capacity = match self.limits.agent_overflow {
             Overflow::Refuse => agent.count() < max,
-            // All creates in flight must find room, and no ancestor of the new session is evicted.
+            // All creates in flight must fit, and no ancestor of the new session is evicted.
             Overflow::EvictOldest => {
                 let kept = parent.map_or(0, |parent| self.count_in_ancestry(agent_id, parent));
                 agent.reserved().saturating_add(kept) < max
             }
         };
-        if has_room {
+        if has_capacity {
             Ok(())
         } else {
             Err(Error::LimitReached(Limit::SessionsPerAgent))
@@ -142,7 +142,7 @@ impl Store {
         }
     }
 
-    /// Ends the agent's oldest session, if there is no room for the new one otherwise, but none of
+    /// Ends the agent's oldest session, if the new one does not fit otherwise, but none of
     /// its ancestors. Returns the pending revocations.
     ///
     /// # Errors

@@ -1,0 +1,9 @@
+//! The types and traits that `wit-bindgen` makes of world `session`.
+
+#![allow(clippy::pedantic, reason = "generated")]
+
+wit_bindgen::generate!({
+    world: "session",
+    path: "wit",
+    generate_all,
+});
