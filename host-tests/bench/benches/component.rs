@@ -14,17 +14,11 @@ use tokio::runtime::Builder;
 const SESSIONS: u64 = 1_000;
 
 fn request(number: u64) -> CreateRequest {
-    CreateRequest {
-        agent_id: format!("7b8d4f6e-3c1a-4f52-9e0d-{:012x}", number / 10),
-        role: "researcher".into(),
-        scopes: ["memory:read", "memory:write", "web:search", "tool:*"]
-            .map(Into::into)
-            .into(),
-        task_type: Some("literature-review".into()),
-        expires_in: None,
-        metadata: Some(format!(r#"{{"note":"{number:0>87}"}}"#)),
-        max_uses: None,
-    }
+    let agent_id = format!("7b8d4f6e-3c1a-4f52-9e0d-{:012x}", number / 10);
+    CreateRequest::new(agent_id, "researcher")
+        .with_scopes(["memory:read", "memory:write", "web:search", "tool:*"])
+        .with_task_type("literature-review")
+        .with_metadata(format!(r#"{{"note":"{number:0>87}"}}"#))
 }
 
 fn calls(criterion: &mut Criterion) {

@@ -22,8 +22,8 @@ use uuid::Uuid;
 /// translated to and from the component's clock, and a lifetime is rounded up: the session ends when
 /// the component wants it to, and the token up to a second later.
 ///
-/// `claw-guard` has no batches: each token is an operation of its own, 16 at a time, as in the default
-/// implementation of [`Guard`].
+/// `claw-guard` has no batches: each token is an operation of its own, 16 at a time, as in the
+/// default implementation of [`Guard`].
 ///
 /// It keeps neither principal nor task: agent, workspace, role and scopes are what its tokens say.
 pub struct ClawGuard {

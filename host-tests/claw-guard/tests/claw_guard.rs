@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use claw_guard::{Guard as Authority, GuardConfig};
 use clawdb_session_claw_guard::ClawGuard;
@@ -40,15 +41,9 @@ fn in_memory() -> PathBuf {
 }
 
 fn request() -> CreateRequest {
-    CreateRequest {
-        agent_id: AGENT.into(),
-        role: "worker".into(),
-        scopes: vec!["memory:read".into()],
-        task_type: None,
-        expires_in: Some(60),
-        metadata: None,
-        max_uses: None,
-    }
+    CreateRequest::new(AGENT, "worker")
+        .with_scopes(["memory:read"])
+        .with_lifetime(Duration::from_mins(1))
 }
 
 async fn replay_vectors(db_path: impl Fn() -> PathBuf) {

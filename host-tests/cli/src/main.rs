@@ -74,7 +74,7 @@ enum Command {
         ///   {"op":"clock","set":"TIME"}
         ///   {"op":"guard","mode":MODE,"on":"issue|validate|revoke|all"}
         ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|short|trap"
-        ///   {"op":"guard","calls":true} counts the calls of the guard, and the items of its batches
+        ///   {"op":"guard","calls":true} counts the guard's calls and the items of its batches
         ///   {"op":"entropy","mode":"ok|repeat"}
         ///   {"op":"restart"} goes on with another instance, without sessions
         /// A line whose call would have to wait for a held guard gets "would-wait".

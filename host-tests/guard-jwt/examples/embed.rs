@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{CreateRequest, HostOptions, SessionEngine, SessionHost};
 
@@ -9,14 +11,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Who is this agent, what may it do, until when?
     let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
-    let grant = host
-        .create(CreateRequest {
-            scopes: vec!["memory:read".into(), "web:search".into()],
-            task_type: Some("literature-review".into()),
-            expires_in: Some(900),
-            ..CreateRequest::new(agent, "researcher")
-        })
-        .await?;
+    let request = CreateRequest::new(agent, "researcher")
+        .with_scopes(["memory:read", "web:search"])
+        .with_task_type("literature-review")
+        .with_lifetime(Duration::from_mins(15));
+    let grant = host.create(request).await?;
 
     // The handle is cheap to clone, and calls from many tasks overlap in the one instance.
     let gateway = host.clone();
@@ -26,9 +25,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // How do I cut it off now?
     let ended = host.revoke_all_for_agent(agent).await?;
-    println!(
-        "{ended} session ended; its token now: {:?}",
-        host.validate(grant.token).await
-    );
+    if let Err(refusal) = host.validate(grant.token).await {
+        println!("{ended} session ended; its token now: {refusal}");
+    }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What operations take, and how large it may be. The component checks its own bounds; a host refuses
-//! what must not even enter the instance's memory, far above those.
+//! What operations take, and how large it may be. The component checks its own bounds; a host
+//! refuses what must not even enter the instance's memory, far above those.
 
 use std::convert::Infallible;
 
@@ -145,8 +145,8 @@ fn at_most(max: usize, field: &str, bytes: usize) -> Result<(), SessionError> {
     }))
 }
 
-/// Returns how many bytes a list takes in the instance: each item has a pointer and a length besides
-/// its text.
+/// Returns how many bytes a list takes in the instance: each item has a pointer and a length
+/// besides its text.
 fn size_of_list(items: &[String]) -> usize {
     sum(items.iter().map(|item| item.len().saturating_add(8)))
 }

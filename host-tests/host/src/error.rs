@@ -15,16 +15,16 @@ use crate::guard::GuardError;
 pub enum SessionError {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
-    /// The token is unknown, malformed, superseded, of a session that has ended, or bound to another
-    /// handle. The caller learns no more.
+    /// The token is unknown, malformed, superseded, of a session that has ended, or bound to
+    /// another handle. The caller learns no more.
     InvalidToken,
     /// No live session has this id.
     SessionNotFound,
-    /// The session, or one above it, has expired, or ran out of time or uses while the operation was
-    /// in flight. It has ended now, if it existed.
+    /// The session, or one above it, has expired, or ran out of time or uses while the operation
+    /// was in flight. It has ended now, if it existed.
     SessionExpired,
-    /// The operation lost to a revocation of the session, or of one above it, that took effect while
-    /// the operation was in flight (R12, R13, R26).
+    /// The operation lost to a revocation of the session, or of one above it, that took effect
+    /// while the operation was in flight (R12, R13, R26).
     SessionRevoked,
     /// Another refresh or rotation of the session won (R14). The token that it returned is the
     /// current one.
@@ -40,7 +40,8 @@ pub enum SessionError {
     AlreadyConfigured,
     /// `restore` was called after the first operation on sessions.
     AlreadyStarted,
-    /// `changes`, `restore` or `close-event-run` was called, and `configure` has set no `state-key`.
+    /// `changes`, `restore` or `close-event-run` was called, and `configure` has set no
+    /// `state-key`.
     NoStateKey,
     /// `restore` refused a record, and took nothing of its part: the record's key and what is wrong
     /// with it (R24).
@@ -119,8 +120,8 @@ impl From<ComponentError> for SessionError {
     }
 }
 
-/// Why a call has no result: the component has refused it, or there is no instance. There is no third
-/// case; what each of the two holds may have more.
+/// Why a call has no result: the component has refused it, or there is no instance. There is no
+/// third case; what each of the two holds may have more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.

@@ -1,8 +1,8 @@
 //! The component's values as JSON. Times are RFC 3339.
 //!
 //! Each record lists its members once. A [`Style`] says how they are named and which are left out:
-//! [`Wit`] is that of `exec`, and the HTTP service has its own. [`fields`] reads JSON objects field by
-//! field, and the records that operations take implement its [`FromFields`](fields::FromFields).
+//! [`Wit`] is that of `exec`, and the HTTP service has its own. [`fields`] reads JSON objects field
+//! by field, and the records that operations take implement its [`FromFields`](fields::FromFields).
 
 pub mod fields;
 mod members;
@@ -13,7 +13,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde::ser::SerializeMap;
 use serde_json::Value;
 
-pub use members::{Members, Record, write_members};
+pub use members::{MemberWriter, Record, write_members};
 pub use records::{create_request, revoke_filter};
 pub use serde::Serializer;
 pub use style::{Style, Styled, ToJson, Wit};

@@ -10,15 +10,17 @@
 //! | `engine` | the compiled component: [`SessionEngine`] |
 //! | `options` | what an instance is given, and its bounds: [`HostOptions`] |
 //! | `handle` | a running instance and its handle: [`SessionHost`] |
+//! | `operations`, `calls` | the table of the operations, and the handle's methods that are made from it |
+//! | `argument`, `answer` | what operations take and how large it may be, and what they answer |
 //! | `instance` | a running instance in the hands of one, without a handle: [`Instance`] |
 //! | `command`, `driver`, `imports`, `poll_monitor` | calls on their way, the task that drives them, what the component imports, what happens before and after each poll |
-//! | `error` | what a call can end with besides its result: [`CallError`] |
+//! | `error` | what a call can end with besides its result: [`CallError`], [`SessionError`] |
 //! | `guard`, `guard_failure`, `deadline`, `batch_deadline` | the token authority: [`Guard`], and how long it may take |
 //! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
 //! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |
 //! | `subscription` | the events, pushed: [`Subscription`] |
 //! | `token` | a bearer token that `Debug` does not show: [`Token`] |
-//! | [`names`] | the WIT's names of cases, and descriptions of errors |
+//! | [`names`] | the WIT's names of members and cases: [`Name`] |
 //! | `json` (feature) | the records as JSON |
 //! | `bindings` | the types that wasmtime makes of the WIT |
 //!

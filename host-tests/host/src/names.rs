@@ -50,7 +50,8 @@ macro_rules! name {
     }};
 }
 
-/// Returns a run of events as 16 hexadecimal digits. Many readers of JSON round numbers of its size.
+/// Returns a run of events as 16 hexadecimal digits. Many readers of JSON round numbers of its
+/// size.
 #[must_use]
 pub fn event_run(run: u64) -> String {
     format!("{run:016x}")

@@ -1,5 +1,5 @@
-//! The table of the component's operations. The methods of [`SessionHost`](crate::SessionHost), those
-//! of the durable host and the lines of `exec` are made from it.
+//! The table of the component's operations. The methods of [`SessionHost`](crate::SessionHost),
+//! those of the durable host and the lines of `exec` are made from it.
 
 /// Calls a macro with each operation of the component, one after the other.
 ///
@@ -13,15 +13,17 @@
 /// fn name(argument: Type, ...) -> Result<Answer, CallError> = interface.call_name
 /// ```
 ///
-/// - `errors` is there if the component can refuse the operation. Without it, the error is `HostError`.
-/// - `turns` says how many of `HostOptions::max_in_flight` it takes: `none`, or a number. An operation
-///   that waits for the guard to issue or check a token takes one for each token. What ends sessions
-///   takes none.
-/// - `durable` says what a host with a journal does before it answers. `run`: it waits until all that
-///   has changed is durable. `used`: it does so if a use was counted, or if the answer says that a
-///   session has expired. `read`: nothing. `none`: a durable host does not have the operation.
-/// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size. `String`
-///   is `impl Into<String>` for callers, and `Tokens` is `Vec<String>`.
+/// - `errors` is there if the component can refuse the operation. Without it, the error is
+///   `HostError`.
+/// - `turns` says how many of `HostOptions::max_in_flight` it takes: `none`, or a number. An
+///   operation that waits for the guard to issue or check a token takes one for each token. What
+///   ends sessions takes none.
+/// - `durable` says what a host with a journal does before it answers. `run`: it waits until all
+///   that has changed is durable. `used`: it does so if a use was counted, or if the answer says
+///   that a session has expired. `read`: nothing. `none`: a durable host does not have the
+///   operation.
+/// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
+///   `String` is `impl Into<String>` for callers, and `Tokens` is `Vec<String>`.
 /// - The types of answers implement `FromComponent`.
 #[doc(hidden)]
 #[macro_export]
@@ -70,8 +72,8 @@ macro_rules! for_each_operation {
             /// their order.
             ///
             /// Each result is as `validate` gives it; a token that is refused does not affect the
-            /// others. The guard is asked once. The call waits for a turn for each token, or for all
-            /// that there are.
+            /// others. The guard is asked once. The call waits for a turn for each token, or for
+            /// all that there are.
             #[errors = "`InvalidArgument` for more than 256 tokens"]
             #[turns(tokens.len())]
             #[durable(used)]
@@ -90,11 +92,12 @@ macro_rules! for_each_operation {
                 sessions.call_authorize
         }
         $row! {
-            /// Returns a new token of the session in place of the one that its bearer presents (R27).
+            /// Returns a new token of the session in place of the one that its bearer presents
+            /// (R27).
             ///
-            /// The session's end stays. A superseded token that is presented was stolen or copied: the
-            /// session and all below it end, unless `rotation-grace` of the configuration allows one
-            /// repetition.
+            /// The session's end stays. A superseded token that is presented was stolen or copied:
+            /// the session and all below it end, unless `rotation-grace` of the configuration
+            /// allows one repetition.
             #[errors = "those of `validate`; `Conflict` if another rotation or refresh won; \
                         `LimitReached`, `Collision`"]
             #[turns(1)]
@@ -113,8 +116,8 @@ macro_rules! for_each_operation {
         $row! {
             /// Returns a new token of a session, which has its own lifetime again from now (R5).
             ///
-            /// It ends no later than `max-lifetime` after its creation (R7) and than its parent. The
-            /// old token is invalid at once, and the guard is asked to revoke it.
+            /// It ends no later than `max-lifetime` after its creation (R7) and than its parent.
+            /// The old token is invalid at once, and the guard is asked to revoke it.
             #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `SessionRevoked`, \
                         `Conflict` if another refresh or rotation won, `Collision`, `ClockBehind`, \
                         `Guard`, `LimitReached`"]
@@ -125,7 +128,8 @@ macro_rules! for_each_operation {
         $row! {
             /// Ends a session and all below it (R12, R26). Returns whether the guard has confirmed.
             ///
-            /// It takes effect before the guard is asked to revoke the tokens, whatever that answers.
+            /// It takes effect before the guard is asked to revoke the tokens, whatever that
+            /// answers.
             #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
             #[turns(none)]
             #[durable(run)]
@@ -147,8 +151,8 @@ macro_rules! for_each_operation {
             /// Ends all sessions of an agent and all below them: the kill switch (R13). Returns how
             /// many live sessions it ended.
             ///
-            /// Creates, delegations, refreshes and rotations of the agent that are in flight fail. The
-            /// guard is asked to revoke at most 1,000 tokens; the others wait for
+            /// Creates, delegations, refreshes and rotations of the agent that are in flight fail.
+            /// The guard is asked to revoke at most 1,000 tokens; the others wait for
             /// `flush_guard_revocations`.
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
@@ -157,8 +161,8 @@ macro_rules! for_each_operation {
                 sessions.call_revoke_all_for_agent
         }
         $row! {
-            /// Ends all sessions that the filter names and all below them (R31). Returns how many live
-            /// sessions it ended.
+            /// Ends all sessions that the filter names and all below them (R31). Returns how many
+            /// live sessions it ended.
             ///
             /// It works as `revoke_all_for_agent` does.
             #[errors = "`InvalidArgument`"]
@@ -183,8 +187,8 @@ macro_rules! for_each_operation {
             fn get(session_id: String) -> Result<Session, CallError> = sessions.call_get
         }
         $row! {
-            /// Returns a page of the live sessions of an agent, oldest first: 1 to 1,000 of them, 100
-            /// by default.
+            /// Returns a page of the live sessions of an agent, oldest first: 1 to 1,000 of them,
+            /// 100 by default.
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
             #[durable(read)]
@@ -200,16 +204,16 @@ macro_rules! for_each_operation {
         $row! {
             /// Ends sessions that have expired, the earliest first. Returns how many it ended.
             ///
-            /// It ends at most `limit` sessions, at most 10,000, and besides those all below the last
-            /// one.
+            /// It ends at most `limit` sessions, at most 10,000, and besides those all below the
+            /// last one.
             #[turns(none)]
             #[durable(run)]
             fn prune_expired(limit: Option<u32>) -> Result<u32, HostError> =
                 sessions.call_prune_expired
         }
         $row! {
-            /// Returns a new session of an agent with the default lifetime, and its token, as `create`
-            /// does: ClawDB's original signature.
+            /// Returns a new session of an agent with the default lifetime, and its token, as
+            /// `create` does: `ClawDB`'s original signature.
             #[errors = "those of `create`"]
             #[turns(1)]
             #[durable(run)]
@@ -221,14 +225,15 @@ macro_rules! for_each_operation {
             ) -> Result<Grant, CallError> = legacy.call_create_session
         }
         $row! {
-            /// Returns a live session as `get` does: ClawDB's original signature.
+            /// Returns a live session as `get` does: `ClawDB`'s original signature.
             #[errors = "those of `get`"]
             #[turns(none)]
             #[durable(used)]
             fn get_session(id: String) -> Result<Session, CallError> = legacy.call_get_session
         }
         $row! {
-            /// Ends a session and all below it without asking the guard: ClawDB's original signature.
+            /// Ends a session and all below it without asking the guard: `ClawDB`'s original
+            /// signature.
             ///
             /// The guard's revocations are kept for `flush_guard_revocations`.
             #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
@@ -272,7 +277,8 @@ macro_rules! for_each_operation {
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
         }
         $row! {
-            /// Sets the limits, once and before the first session. [`Config`] has the bounds of each.
+            /// Sets the limits, once and before the first session. [`Config`] has the bounds of
+            /// each.
             #[errors = "`InvalidArgument`, `AlreadyConfigured`"]
             #[turns(none)]
             #[durable(none)]

@@ -1,10 +1,13 @@
 //! Defaults and constructors of the records that operations take.
 
+use std::time::Duration;
+
 use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
 use crate::bindings::exports::clawdb::session::settings::Config;
 
 impl Default for Config {
-    /// Returns a configuration that sets nothing: each field has the default that the WIT documents.
+    /// Returns a configuration that sets nothing: each field has the default that the WIT
+    /// documents.
     fn default() -> Self {
         Self {
             workspace_id: None,
@@ -63,6 +66,43 @@ impl CreateRequest {
             ..self
         }
     }
+
+    /// Returns the same request with what the agent is about to do.
+    #[must_use]
+    pub fn with_task_type(self, task_type: impl Into<String>) -> Self {
+        Self {
+            task_type: Some(task_type.into()),
+            ..self
+        }
+    }
+
+    /// Returns the same request with this lifetime, rounded up to whole seconds.
+    #[must_use]
+    pub fn with_lifetime(self, lifetime: Duration) -> Self {
+        let begun = u64::from(lifetime.subsec_nanos() > 0);
+        Self {
+            expires_in: Some(lifetime.as_secs().saturating_add(begun)),
+            ..self
+        }
+    }
+
+    /// Returns the same request with this JSON text as metadata.
+    #[must_use]
+    pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
+        Self {
+            metadata: Some(metadata.into()),
+            ..self
+        }
+    }
+
+    /// Returns the same request for a session that can be used this often.
+    #[must_use]
+    pub fn with_max_uses(self, max_uses: u32) -> Self {
+        Self {
+            max_uses: Some(max_uses),
+            ..self
+        }
+    }
 }
 
 impl Default for Page {
@@ -72,5 +112,32 @@ impl Default for Page {
             cursor: None,
             limit: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_made_step_by_step_and_its_lifetime_is_rounded_up() {
+        let request = CreateRequest::new("an agent", "a role")
+            .with_scopes(["a:*"])
+            .with_task_type("a task")
+            .with_lifetime(Duration::from_millis(1_001))
+            .with_metadata("{}")
+            .with_max_uses(3);
+        let expected = CreateRequest {
+            agent_id: "an agent".into(),
+            role: "a role".into(),
+            scopes: vec!["a:*".into()],
+            task_type: Some("a task".into()),
+            expires_in: Some(2),
+            metadata: Some("{}".into()),
+            max_uses: Some(3),
+        };
+        assert_eq!(request, expected);
+        let longest = CreateRequest::default().with_lifetime(Duration::MAX);
+        assert_eq!(longest.expires_in, Some(u64::MAX));
     }
 }

@@ -370,6 +370,7 @@ impl From<Invalid> for ApiError {
         match error {
             Invalid::Syntax(reason) => Self::invalid_json(reason),
             Invalid::Field(reason) => Self::invalid_argument(reason),
+            error => Self::invalid_argument(error.to_string()),
         }
     }
 }

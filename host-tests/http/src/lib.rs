@@ -50,11 +50,11 @@
 //!
 //! # Logout
 //!
-//! `DELETE /v1/sessions/me` is `revoke-by-token` of the WIT (R35): it ends the session whose current
-//! token is presented, and all below it, and takes no use. The token alone identifies the session in
-//! the workspace that `X-Workspace-Id` names. The guard is not asked about the token, only told to
-//! revoke it, so a logout works while the guard is down; `guard_confirmed` is false then, and the
-//! guard is asked again in the background. The answer comes when the end is durable.
+//! `DELETE /v1/sessions/me` is `revoke-by-token` of the WIT (R35): it ends the session whose
+//! current token is presented, and all below it, and takes no use. The token alone identifies the
+//! session in the workspace that `X-Workspace-Id` names. The guard is not asked about the token,
+//! only told to revoke it, so a logout works while the guard is down; `guard_confirmed` is false
+//! then, and the guard is asked again in the background. The answer comes when the end is durable.
 //!
 //! Any other token is 401 `invalid_token` and ends nothing. RFC 7009 answers 200 for such a token,
 //! because it authenticates the client by other means; here the token is the credential, and RFC
@@ -80,7 +80,7 @@
 //! | `POST /v1/sessions/me/rotate` | the same | rotate again with the old token, which succeeds once within `rotation-grace`; without that, it ends the session as theft |
 //! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | ask again, which takes another one |
 //! | `DELETE /v1/sessions/{id}` | the session has ended | ask again; 404 says that it has ended |
-//! | `DELETE /v1/sessions/me` | the same | ask again; 401 says that the token ends nothing any more |
+//! | `DELETE /v1/sessions/me` | the same | ask again; 401 says that the token ends nothing now |
 //! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | ask again; `revoked` counts only those that were live by then |
 //! | `POST /v1/clock/accept` | the clock is accepted, and the sessions have ended | ask again; 409 `clock_not_behind` says that it took effect |
 //! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | ask again; for events, with `Last-Event-ID` |

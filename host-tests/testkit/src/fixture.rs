@@ -246,13 +246,9 @@ impl Fixture {
     }
 
     pub async fn ids_of(&self, agent: &str) -> Vec<String> {
-        let page = Page {
-            cursor: None,
-            limit: None,
-        };
         let page = self
             .host
-            .list_for_agent(agent, page)
+            .list_for_agent(agent, Page::default())
             .await
             .expect("a page is given");
         page.sessions
@@ -265,15 +261,9 @@ impl Fixture {
 pub type InFlight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pub fn request(agent: &str) -> CreateRequest {
-    CreateRequest {
-        agent_id: agent.into(),
-        role: "worker".into(),
-        scopes: vec!["memory:read".into(), "tool:search".into()],
-        task_type: None,
-        expires_in: Some(60),
-        metadata: None,
-        max_uses: None,
-    }
+    CreateRequest::new(agent, "worker")
+        .with_scopes(["memory:read", "tool:search"])
+        .with_lifetime(Duration::from_mins(1))
 }
 
 pub fn at(seconds: i64) -> Instant {

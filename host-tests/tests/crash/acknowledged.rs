@@ -97,8 +97,8 @@ impl fmt::Display for WorkCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} changes acknowledged ({} creates, {} refreshes, {} revokes, {} logouts), {} checks, \
-             0 lost",
+            "{} changes acknowledged ({} creates, {} refreshes, {} revokes, {} logouts), \
+             {} checks, 0 lost",
             self.acknowledged(),
             self.created,
             self.refreshed,

@@ -90,7 +90,8 @@ async fn r35_a_bearer_ends_its_session_and_all_below_it() {
     assert_eq!(service.me(&other["token"]).await.status, 200);
 
     let metrics = service.metrics().await;
-    let line = r#"clawdb_session_http_requests_total{method="DELETE",route="/v1/sessions/me",status="200"} 1"#;
+    let labels = r#"{method="DELETE",route="/v1/sessions/me",status="200"}"#;
+    let line = format!("clawdb_session_http_requests_total{labels} 1");
     assert!(metrics.lines().any(|it| it == line), "{metrics}");
 }
 

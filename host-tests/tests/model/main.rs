@@ -7,10 +7,11 @@
 //! Now and then another instance takes over, from the records that were read on the way: those that
 //! count, and older ones, in any order. Nobody but the readers of events may notice.
 //!
-//! Calls overlap while they wait for a token, for a word about one, or for the end of one that they
-//! replaced. The host's clock is set back and forth, by up to years. The guard answers other
-//! revocations at once here, ids do not collide, the state is not full and no reader lags: the rules'
-//! own tests see to these.
+//! Calls overlap while they wait for the guard: to issue a token, to validate one or several, or to
+//! revoke several. Of several the guard can refuse some, or give one result too few. The host's
+//! clock is set back and forth, by up to years. Here no call needs more than one batch of the
+//! guard, ids do not collide, the state is not full and no reader lags: the rules' own tests see to
+//! these.
 
 mod model;
 mod system;
@@ -30,8 +31,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use tokio::runtime::{Builder, Runtime};
 
 use model::{
-    Call, CallResult, Check, Filter, Issue, Limits, Model, ModelEvent, SessionSpec, Step,
-    TokenNumber, Waiting,
+    Answers, Asked, Call, CallResult, Check, Confirm, Filter, Issue, Limits, Many, Model,
+    ModelEvent, SessionSpec, Step, TokenNumber, Waiting,
 };
 use system::{Running, System};
 
@@ -47,14 +48,12 @@ enum Action {
         operation: Operation,
         /// Whether the guard lets it wait.
         waits: bool,
-        issue: Issue,
-        check: Check,
+        answers: Answers,
     },
     Release {
         which: Index,
         waits: bool,
-        issue: Issue,
-        check: Check,
+        answers: Answers,
     },
     Advance(u64),
     /// The host's clock is set to this many milliseconds after its start, before it if negative.
@@ -65,6 +64,7 @@ enum Action {
     Correct,
     /// The host's clock shows this, as `SetClock` has it, for one reading.
     Misread(i64),
+    /// Whether the guard revokes; it is unavailable for that otherwise.
     GuardRevokes(bool),
     /// Another instance takes the records over, if no call is under way. The number says in which
     /// order, and which older ones come with them.
@@ -85,6 +85,7 @@ enum Operation {
     Touch(Pick),
     Get(Pick),
     Revoke(Pick),
+    LogOut(Pick),
     Invalidate(Pick),
     RevokeAll(RevokeTarget),
     Flush,
@@ -153,13 +154,14 @@ fn operation() -> impl Strategy<Value = Operation> {
         16 => spec().prop_map(Operation::Make),
         16 => (spec(), pick()).prop_map(|(spec, pick)| Operation::Delegate(spec, pick)),
         18 => pick().prop_map(Operation::Validate),
-        4 => prop::collection::vec(pick(), 0..6).prop_map(Operation::ValidateMany),
+        6 => prop::collection::vec(pick(), 0..10).prop_map(Operation::ValidateMany),
         8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Operation::Authorize(pick, scope)),
         14 => pick().prop_map(Operation::Rotate),
         8 => pick().prop_map(Operation::Refresh),
         4 => pick().prop_map(Operation::Touch),
         4 => pick().prop_map(Operation::Get),
         3 => pick().prop_map(Operation::Revoke),
+        3 => pick().prop_map(Operation::LogOut),
         2 => pick().prop_map(Operation::Invalidate),
         2 => revoke_target().prop_map(Operation::RevokeAll),
         2 => Just(Operation::Flush),
@@ -191,22 +193,59 @@ fn issue() -> impl Strategy<Value = Issue> {
 }
 
 fn check() -> impl Strategy<Value = Check> {
+    prop_oneof![5 => Just(Check::Truth), 1 => no_truth()]
+}
+
+fn no_truth() -> impl Strategy<Value = Check> {
+    select(
+        &[
+            Check::Revoked,
+            Check::WrongHandle,
+            Check::Deny,
+            Check::Unavailable,
+        ][..],
+    )
+}
+
+fn confirm() -> impl Strategy<Value = Confirm> {
+    prop_oneof![4 => Just(Confirm::Done), 1 => not_done()]
+}
+
+fn not_done() -> impl Strategy<Value = Confirm> {
     prop_oneof![
-        20 => Just(Check::Truth),
-        1 => Just(Check::Revoked),
-        1 => Just(Check::WrongHandle),
-        1 => Just(Check::Deny),
-        1 => Just(Check::Unavailable),
+        1 => Just(Confirm::Revoked),
+        1 => Just(Confirm::Expired),
+        1 => Just(Confirm::Deny),
+        3 => Just(Confirm::Unavailable),
     ]
+}
+
+fn many() -> impl Strategy<Value = Many> {
+    let third = (0_usize..3, no_truth(), not_done());
+    let third = third.prop_map(|(rest, check, confirm)| Many::Third {
+        rest,
+        check,
+        confirm,
+    });
+    prop_oneof![6 => Just(Many::Each), 3 => third, 1 => Just(Many::Short)]
+}
+
+fn answers() -> impl Strategy<Value = Answers> {
+    (issue(), check(), confirm(), many()).prop_map(|(issue, check, confirm, many)| Answers {
+        issue,
+        check,
+        confirm,
+        many,
+    })
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        20 => (operation(), prop::bool::weighted(0.3), issue(), check()).prop_map(
-            |(operation, waits, issue, check)| Action::Begin { operation, waits, issue, check }
+        20 => (operation(), prop::bool::weighted(0.3), answers()).prop_map(
+            |(operation, waits, answers)| Action::Begin { operation, waits, answers }
         ),
-        6 => (any::<Index>(), prop::bool::weighted(0.3), issue(), check()).prop_map(
-            |(which, waits, issue, check)| Action::Release { which, waits, issue, check }
+        6 => (any::<Index>(), prop::bool::weighted(0.3), answers()).prop_map(
+            |(which, waits, answers)| Action::Release { which, waits, answers }
         ),
         4 => prop_oneof![3 => 1_u64..3_000, 1 => 1_u64..40_000].prop_map(Action::Advance),
         1 => clock(),
@@ -273,6 +312,8 @@ struct Run {
     system: System,
     /// Calls that wait for the guard, in the order in which they came to wait.
     waiting: Vec<(Waiting, Running)>,
+    /// Whether the guard revokes.
+    guard_revokes: bool,
     /// Tokens that somebody holds.
     granted: Vec<TokenNumber>,
     /// What the host's clock showed at the start.
@@ -281,7 +322,7 @@ struct Run {
     pruned: Option<usize>,
     /// How many calls there were.
     calls: usize,
-    /// What has come to pass: kinds of events, and errors.
+    /// What has come to pass: kinds of events, errors, and what the guard has done with many items.
     seen: BTreeSet<String>,
 }
 
@@ -297,6 +338,7 @@ impl Run {
             cutoffs_before: system.now(),
             system,
             waiting: Vec::new(),
+            guard_revokes: true,
             granted: Vec::new(),
             pruned: None,
             calls: 0,
@@ -319,8 +361,7 @@ impl Run {
             Action::Begin {
                 operation,
                 waits,
-                issue,
-                check,
+                answers,
             } => {
                 let Some(call) = self.call(operation) else {
                     return;
@@ -328,19 +369,18 @@ impl Run {
                 self.calls += 1;
                 let expected = self.model.begin(&call);
                 let outcome = self.system.begin(&call).await;
-                self.follow(expected, outcome, *waits, *issue, *check).await;
+                self.follow(expected, outcome, *waits, *answers).await;
             }
             Action::Release {
                 which,
                 waits,
-                issue,
-                check,
+                answers,
             } => {
                 if self.waiting.is_empty() {
                     return;
                 }
                 let place = which.index(self.waiting.len());
-                self.release(place, *waits, *issue, *check).await;
+                self.release(place, *waits, *answers).await;
             }
             Action::Advance(millis) => self.set_clock(self.system.now() + millis).await,
             Action::SetClock(offset) => {
@@ -358,10 +398,7 @@ impl Run {
                 self.set_clock(millis).await;
                 self.set_clock(right).await;
             }
-            Action::GuardRevokes(revokes) => {
-                self.model.guard_revokes = *revokes;
-                self.system.guard.set_revokes(*revokes);
-            }
+            Action::GuardRevokes(revokes) => self.guard_revokes = *revokes,
             Action::Restart(order) => {
                 if !self.waiting.is_empty() {
                     return;
@@ -403,6 +440,7 @@ impl Run {
             Operation::Touch(pick) => Call::Touch(session(pick)?),
             Operation::Get(pick) => Call::Get(session(pick)?),
             Operation::Revoke(pick) => Call::Revoke(session(pick)?),
+            Operation::LogOut(pick) => Call::LogOut(token(pick)?),
             Operation::Invalidate(pick) => Call::Invalidate(session(pick)?),
             Operation::RevokeAll(switch) => Call::RevokeAll(match switch {
                 RevokeTarget::Everything => Filter::Everything,
@@ -412,7 +450,7 @@ impl Run {
             }),
             Operation::Flush => Call::Flush,
             Operation::List(agent) => Call::List(*agent),
-            Operation::Prune(limit) => Call::Prune(*limit),
+            Operation::Prune(limit) => Call::Prune(self.model.limit_without_choice(*limit)),
             Operation::AcceptClock => Call::AcceptClock,
         })
     }
@@ -424,8 +462,7 @@ impl Run {
         mut expected: Step,
         mut outcome: Result<system::Outcome, Running>,
         waits: bool,
-        issue: Issue,
-        check: Check,
+        answers: Answers,
     ) {
         loop {
             match (expected, outcome) {
@@ -443,13 +480,20 @@ impl Run {
                     return self.agree_on_answer(&expected, &answer);
                 }
                 (Step::Waits(waiting), Err(running)) => {
+                    let asked = waiting.asked(&self.model);
+                    self.see_overlap(&asked);
+                    let place = self.waiting.len();
                     self.waiting.push((waiting, running));
                     assert_eq!(self.system.guard.waiting(), self.waiting.len());
+                    assert_eq!(
+                        self.system.guard.asked(place),
+                        asked,
+                        "the question (right)"
+                    );
                     if waits {
                         return;
                     }
-                    let place = self.waiting.len() - 1;
-                    (expected, outcome) = self.go_on(place, waits, issue, check).await;
+                    (expected, outcome) = self.go_on(place, answers).await;
                 }
                 (Step::Done(expected), Err(_)) => {
                     panic!("the call waits, and was to answer {expected:?}")
@@ -462,36 +506,66 @@ impl Run {
         }
     }
 
-    async fn release(&mut self, place: usize, waits: bool, issue: Issue, check: Check) {
-        let (expected, outcome) = self.go_on(place, waits, issue, check).await;
-        self.follow(expected, outcome, waits, issue, check).await;
+    async fn release(&mut self, place: usize, waits: bool, answers: Answers) {
+        let (expected, outcome) = self.go_on(place, answers).await;
+        self.follow(expected, outcome, waits, answers).await;
     }
 
     async fn go_on(
         &mut self,
         place: usize,
-        waits: bool,
-        issue: Issue,
-        check: Check,
+        mut answers: Answers,
     ) -> (Step, Result<system::Outcome, Running>) {
         let (waiting, running) = self.waiting.remove(place);
-        let issue = self.model.possible(issue);
-        let is_renewal = matches!(waiting, Waiting::Renew { .. });
-        self.model.guard_lets_wait = waits && is_renewal;
-        self.system.guard.let_wait(waits && is_renewal);
-        self.system.guard.release(place, issue, check);
-        let expected = match waiting {
-            Waiting::Make { .. } | Waiting::Renew { .. } => {
-                self.model.resume_issued(&waiting, issue)
-            }
-            Waiting::Use { .. } | Waiting::Rotate { .. } => {
-                self.model.resume_checked(&waiting, check)
-            }
-            Waiting::UnacknowledgedRenewal { .. } => self.model.resume_answer(&waiting),
+        answers.issue = self.model.possible(answers.issue);
+        let asked = waiting.asked(&self.model);
+        if matches!(asked, Asked::Revoke(_)) && !self.guard_revokes {
+            (answers.confirm, answers.many) = (Confirm::Unavailable, Many::Each);
+        }
+        self.see_many(&asked, answers);
+        self.system.guard.release(place, answers);
+        let expected = self.model.resume(&waiting, answers);
+        (expected, self.system.go_on(running).await)
+    }
+
+    /// Notes that two calls have the guard revoke the same token at the same time.
+    fn see_overlap(&mut self, asked: &Asked) {
+        let Asked::Revoke(handles) = asked else {
+            return;
         };
-        let outcome = self.system.go_on(running).await;
-        self.system.guard.let_wait(false);
-        (expected, outcome)
+        let mut others = self.waiting.iter();
+        let overlaps = others.any(|(waiting, _)| match waiting.asked(&self.model) {
+            Asked::Revoke(others) => others.iter().any(|other| handles.contains(other)),
+            _ => false,
+        });
+        if overlaps {
+            self.seen.insert("revocations that overlap".into());
+        }
+    }
+
+    /// Notes how the guard answers about many items.
+    fn see_many(&mut self, asked: &Asked, answers: Answers) {
+        let (kind, are_wrong): (_, Vec<bool>) = match asked {
+            Asked::Tokens(tokens) => {
+                let is_wrong = |token| !matches!(answers.check_of(token), Check::Truth);
+                ("tokens", tokens.iter().copied().map(is_wrong).collect())
+            }
+            Asked::Revoke(handles) => {
+                let is_wrong = |handle| answers.confirm_of(handle) == Confirm::Unavailable;
+                let are_wrong = handles.iter().copied().map(is_wrong);
+                ("revocations", are_wrong.collect())
+            }
+            _ => return,
+        };
+        let wrong = are_wrong.iter().filter(|is_wrong| **is_wrong).count();
+        let what = match wrong {
+            _ if are_wrong.len() < 2 => return,
+            _ if answers.is_short() => "short",
+            0 => "right",
+            wrong if wrong == are_wrong.len() => "all wrong",
+            _ => "some wrong",
+        };
+        self.seen.insert(format!("{kind}: {what}"));
     }
 
     fn agree_on_answer(&mut self, expected: &CallResult, answer: &CallResult) {
@@ -563,7 +637,7 @@ impl Run {
             let time = self.model.now;
             self.model.events.clear();
             self.model.may_end = false;
-            self.release(0, false, Issue::Grant(0), Check::Truth).await;
+            self.release(0, false, Answers::RIGHT).await;
             self.agree_on_what_happened(time).await;
         }
         self.step(&Action::GuardRevokes(true)).await;
@@ -573,8 +647,7 @@ impl Run {
             let begin = Action::Begin {
                 operation,
                 waits: false,
-                issue: Issue::Grant(0),
-                check: Check::Truth,
+                answers: Answers::RIGHT,
             };
             self.step(&begin).await;
         }
@@ -647,8 +720,8 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     }
 }
 
-/// What can come to pass: each kind of event, and each error but those of arguments and limits that
-/// the model has no part in.
+/// What can come to pass: each kind of event, each error but those of arguments and limits that
+/// the model has no part in, and each way of the guard to deal with many items.
 fn all_there_is() -> BTreeSet<String> {
     let reasons = [
         EndReason::Revoked,
@@ -701,6 +774,12 @@ fn all_there_is() -> BTreeSet<String> {
     let errors = errors.chain(guards.map(SessionError::Guard));
     let kinds = kinds.map(|kind| format!("{kind:?}"));
     let kinds = kinds.chain(["Restart".into(), "ClockBehind".into()]);
+    let many = ["tokens", "revocations"].into_iter().flat_map(|kind| {
+        let whats = ["short", "right", "all wrong", "some wrong"];
+        whats.map(|what| format!("{kind}: {what}"))
+    });
+    let kinds = kinds.chain(many);
+    let kinds = kinds.chain(["revocations that overlap".into()]);
     kinds
         .chain(errors.map(|error| format!("{error:?}")))
         .collect()

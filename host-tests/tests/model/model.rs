@@ -49,13 +49,13 @@ pub struct SessionSpec {
 pub enum Call {
     Make(SessionSpec, Option<Number>),
     Use(Option<TokenNumber>, Option<&'static str>),
-    /// The guard answers at once here.
     UseMany(Vec<Option<TokenNumber>>),
     Rotate(Option<TokenNumber>),
     Refresh(Number),
     Touch(Number),
     Get(Number),
     Revoke(Number),
+    LogOut(Option<TokenNumber>),
     Invalidate(Number),
     RevokeAll(Filter),
     Flush,
@@ -99,6 +99,88 @@ pub enum Check {
     Unavailable,
 }
 
+/// How the guard answers when it is told to revoke a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Confirm {
+    /// It has revoked it.
+    Done,
+    /// That the token was revoked before, or has expired: both count as done.
+    Revoked,
+    Expired,
+    Deny,
+    Unavailable,
+}
+
+/// How the guard answers about many items.
+#[derive(Clone, Copy, Debug)]
+pub enum Many {
+    /// As about each by itself.
+    Each,
+    /// These answers about each whose number leaves this rest when it is divided by 3, and the
+    /// truth about the others.
+    Third {
+        rest: usize,
+        check: Check,
+        confirm: Confirm,
+    },
+    /// The truth about each, but one result too few.
+    Short,
+}
+
+/// How the guard answers, whatever it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers {
+    pub issue: Issue,
+    pub check: Check,
+    pub confirm: Confirm,
+    pub many: Many,
+}
+
+impl Answers {
+    /// The guard does what it is asked.
+    pub const RIGHT: Self = Self {
+        issue: Issue::Grant(0),
+        check: Check::Truth,
+        confirm: Confirm::Done,
+        many: Many::Each,
+    };
+
+    pub fn is_short(&self) -> bool {
+        matches!(self.many, Many::Short)
+    }
+
+    /// The answer about this one of many tokens.
+    pub fn check_of(&self, token: TokenNumber) -> Check {
+        match self.many {
+            Many::Each => self.check,
+            Many::Third { rest, check, .. } if token % 3 == rest => check,
+            _ => Check::Truth,
+        }
+    }
+
+    /// The answer about the revocation of this one of many handles.
+    pub fn confirm_of(&self, handle: TokenNumber) -> Confirm {
+        match self.many {
+            Many::Each => self.confirm,
+            Many::Third { rest, confirm, .. } if handle % 3 == rest => confirm,
+            _ => Confirm::Done,
+        }
+    }
+}
+
+/// What the guard is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// For a token.
+    Issue,
+    /// About one token.
+    Token(TokenNumber),
+    /// About many tokens, in this order.
+    Tokens(Vec<TokenNumber>),
+    /// To revoke the tokens with these handles, in the order of their numbers.
+    Revoke(Vec<TokenNumber>),
+}
+
 /// What a call answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallResult {
@@ -107,8 +189,16 @@ pub enum CallResult {
     Grant(View, TokenNumber),
     Nothing,
     Count(u32),
-    Revocation { confirmed: bool, descendants: u32 },
-    Flush { settled: u32, pending: u32 },
+    Revocation {
+        number: Number,
+        /// Why the guard has not revoked the session's own token.
+        error: Option<GuardError>,
+        descendants: u32,
+    },
+    Flush {
+        settled: u32,
+        pending: u32,
+    },
     Sessions(Vec<Number>),
     Error(SessionError),
 }
@@ -158,6 +248,13 @@ pub enum Waiting {
         scope: Option<&'static str>,
         asked_at: u64,
     },
+    /// For the validation of some of many tokens.
+    UseMany {
+        items: Vec<Result<Item, SessionError>>,
+        /// Which of them.
+        asked: Vec<usize>,
+        asked_at: u64,
+    },
     Rotate {
         number: Number,
         token: TokenNumber,
@@ -170,8 +267,35 @@ pub enum Waiting {
         replacement: Replacement,
         wanted: u64,
     },
-    /// For the end of the token that was replaced, before it gives the new one.
-    UnacknowledgedRenewal {
+    /// For the revocation of tokens, all in one call of the guard.
+    Revoke {
+        tokens: Vec<TokenNumber>,
+        then: Then,
+    },
+}
+
+/// One of many tokens that were presented.
+#[derive(Clone, Debug)]
+pub struct Item {
+    number: Number,
+    token: TokenNumber,
+    /// When the guard was asked about it, and its answer. None: it was not asked.
+    verdict: Option<(u64, Result<Check, GuardError>)>,
+}
+
+/// What a call does when the guard has answered about revocations.
+#[derive(Clone, Debug)]
+pub enum Then {
+    /// It answers this, whatever the guard has said.
+    CallResult(CallResult),
+    /// It answers whether the first token is revoked, which is the session's own.
+    Revocation { number: Number, descendants: u32 },
+    /// It answers how many revocations are done, those included whose tokens had expired.
+    Flush { expired: u32 },
+    /// It gives the new session, if that is still what it was.
+    Make { token: TokenNumber, view: View },
+    /// It gives the new token, if that still counts.
+    Renewal {
         number: Number,
         old: TokenNumber,
         new: TokenNumber,
@@ -225,10 +349,6 @@ pub struct Token {
 }
 
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each stands for one thing that is so or is not"
-)]
 pub struct Model {
     limits: Limits,
     /// The time inside.
@@ -245,10 +365,6 @@ pub struct Model {
     pub tokens: Vec<Token>,
     /// What the guard has not confirmed to be revoked.
     pending: BTreeSet<TokenNumber>,
-    /// Whether the guard revokes.
-    pub guard_revokes: bool,
-    /// Whether it lets a renewal wait for the end of the token that it replaced.
-    pub guard_lets_wait: bool,
     /// When every yes of the guard was forgotten.
     cache_cleared_at: Option<u64>,
     cutoffs: Vec<Filter>,
@@ -288,8 +404,6 @@ impl Model {
             sessions: Vec::new(),
             tokens: Vec::new(),
             pending: BTreeSet::new(),
-            guard_revokes: true,
-            guard_lets_wait: false,
             cache_cleared_at: None,
             cutoffs: Vec::new(),
             current_cutoff: None,
@@ -366,15 +480,15 @@ impl Model {
         )
     }
 
-    fn accept_clock(&mut self) -> Result<u32, SessionError> {
+    fn accept_clock(&mut self) -> Result<Step, SessionError> {
         if self.check_lag().is_ok() {
             return Err(SessionError::ClockNotBehind);
         }
-        let ended = self.revoke_all(Filter::Everything);
+        let (live, tokens) = self.end_all_of(Filter::Everything);
         self.now = self.reading;
         self.cache_cleared_at = Some(self.now);
         self.reading_failed = false;
-        Ok(ended)
+        Ok(self.ask_to_revoke(tokens, Then::CallResult(CallResult::Count(live))))
     }
 
     /// Another instance goes on, with this time: it counts from the beginning, and has recorded no
@@ -572,14 +686,82 @@ impl Model {
         }
     }
 
-    fn ask_guard_to_revoke(&mut self, tokens: &[TokenNumber]) -> bool {
-        if self.guard_revokes {
-            for token in tokens {
-                self.tokens[*token].revoked = true;
-                self.pending.remove(token);
+    /// Has the guard revoke tokens, in one call, and then continues. Without tokens the guard is
+    /// not asked.
+    fn ask_to_revoke(&mut self, tokens: Vec<TokenNumber>, then: Then) -> Step {
+        if tokens.is_empty() {
+            return Step::Done(self.go_on_after(then, &[]));
+        }
+        Step::Waits(Waiting::Revoke { tokens, then })
+    }
+
+    /// What a call of the guard achieves for each token: whether it has settled a revocation that
+    /// was pending, or the guard's error if the revocation is still pending.
+    fn confirmed(
+        &mut self,
+        tokens: &[TokenNumber],
+        answers: Answers,
+    ) -> Vec<Result<bool, GuardError>> {
+        let short = answers.is_short().then(|| too_few(tokens.len()));
+        let each = tokens.iter().map(|token| {
+            let known = &mut self.tokens[*token];
+            let confirm = answers.confirm_of(known.handle);
+            known.revoked |= confirm == Confirm::Done;
+            let error = match confirm {
+                Confirm::Done | Confirm::Revoked | Confirm::Expired => None,
+                Confirm::Deny => Some(denied()),
+                Confirm::Unavailable => Some(unavailable()),
+            };
+            match short.clone().or(error) {
+                None => Ok(self.pending.remove(token)),
+                Some(error) if self.pending.contains(token) => Err(error),
+                Some(_) => Ok(false),
+            }
+        });
+        each.collect()
+    }
+
+    fn go_on_after(&mut self, then: Then, outcomes: &[Result<bool, GuardError>]) -> CallResult {
+        match then {
+            Then::CallResult(answer) => answer,
+            Then::Revocation {
+                number,
+                descendants,
+            } => CallResult::Revocation {
+                number,
+                error: outcomes[0].clone().err(),
+                descendants,
+            },
+            Then::Flush { expired } => {
+                let settled = outcomes.iter().filter(|it| **it == Ok(true)).count();
+                CallResult::Flush {
+                    settled: expired + count(settled),
+                    pending: self.pending(),
+                }
+            }
+            Then::Make { token, view } => match self.unchanged(view.number, token) {
+                Ok(()) => CallResult::Grant(view, token),
+                Err(error) => CallResult::Error(error),
+            },
+            Then::Renewal {
+                number,
+                old,
+                new,
+                view,
+            } => {
+                let ends = self.grace_ends();
+                let unchanged = self.unchanged(number, new);
+                let session = &mut self.sessions[number];
+                session.unanswered.retain(|token| *token != old);
+                if let Err(error) = unchanged {
+                    return CallResult::Error(error);
+                }
+                if let Some((_, until, by_host)) = &mut session.grace {
+                    (*until, *by_host) = ends;
+                }
+                CallResult::Grant(view, new)
             }
         }
-        self.guard_revokes
     }
 
     /// The session, if it is live; what a caller hears otherwise. It is ended then.
@@ -630,34 +812,21 @@ impl Model {
                     }));
                 }
                 let (view, revoke) = self.take_use(number, *scope)?;
-                self.ask_guard_to_revoke(&revoke);
-                CallResult::Session(view)
+                let then = Then::CallResult(CallResult::Session(view));
+                return Ok(self.ask_to_revoke(revoke, then));
             }
             Call::UseMany(tokens) => {
                 let mut present = |token: &Option<_>| {
                     let (number, token) = self.present_current(*token)?;
                     self.check_end(number)?;
-                    Ok((number, token))
+                    Ok(Item {
+                        number,
+                        token,
+                        verdict: None,
+                    })
                 };
-                let presented: Vec<_> = tokens.iter().map(&mut present).collect();
-                if presented.iter().any(Result::is_ok) {
-                    self.forget_after_error();
-                }
-                let asked_at = |number| (!self.is_cached(number)).then_some(self.now);
-                let with_time = |(number, token)| (number, token, asked_at(number));
-                let presented = presented.into_iter();
-                let presented: Vec<_> = presented.map(|it| it.map(with_time)).collect();
-                let mut revoke = Vec::new();
-                let mut used = |(number, token, asked_at)| {
-                    self.checked_for_use(number, token, Check::Truth, asked_at)?;
-                    let (view, more) = self.take_use(number, None)?;
-                    revoke.extend(more);
-                    Ok(view)
-                };
-                let answers = presented.into_iter();
-                let answers = answers.map(|it| it.and_then(&mut used)).collect();
-                self.ask_guard_to_revoke(&revoke);
-                CallResult::Many(answers)
+                let items = tokens.iter().map(&mut present).collect();
+                return Ok(self.use_many(items));
             }
             Call::Rotate(token) => return self.begin_rotate(*token),
             Call::Refresh(number) => {
@@ -682,12 +851,13 @@ impl Model {
             }
             Call::Revoke(number) => {
                 self.must_be_live(*number)?;
-                self.cache_cleared_at = Some(self.now);
-                let (live, revoke) = self.end(*number, EndReason::Revoked);
-                CallResult::Revocation {
-                    confirmed: self.ask_guard_to_revoke(&revoke),
-                    descendants: live - 1,
-                }
+                return Ok(self.revoke(*number));
+            }
+            Call::LogOut(token) => {
+                // The bearer of any other token learns nothing of the session.
+                let current = self.present_current(*token);
+                let (number, _) = current.map_err(|_| SessionError::InvalidToken)?;
+                return Ok(self.revoke(number));
             }
             Call::Invalidate(number) => {
                 self.must_be_live(*number)?;
@@ -695,17 +865,17 @@ impl Model {
                 self.end(*number, EndReason::Invalidated);
                 CallResult::Nothing
             }
-            Call::RevokeAll(filter) => CallResult::Count(self.revoke_all(*filter)),
-            Call::AcceptClock => CallResult::Count(self.accept_clock()?),
+            Call::RevokeAll(filter) => {
+                let (live, tokens) = self.end_all_of(*filter);
+                return Ok(self.ask_to_revoke(tokens, Then::CallResult(CallResult::Count(live))));
+            }
+            Call::AcceptClock => return self.accept_clock(),
             Call::Flush => {
                 let before = self.pending();
                 self.forget_over_revocations(usize::MAX);
-                let all: Vec<_> = self.pending.iter().copied().collect();
-                self.ask_guard_to_revoke(&all);
-                CallResult::Flush {
-                    settled: before - self.pending(),
-                    pending: self.pending(),
-                }
+                let expired = before - self.pending();
+                let all = self.pending.iter().copied().collect();
+                return Ok(self.ask_to_revoke(all, Then::Flush { expired }));
             }
             Call::List(agent) => {
                 let of_agent = |number: &Number| self.sessions[*number].spec.agent == *agent;
@@ -743,15 +913,44 @@ impl Model {
     }
 
     fn forget_over_revocations(&mut self, max: usize) {
-        let mut over: Vec<_> = self.pending.iter().copied().collect();
-        over.retain(|token| self.tokens[*token].expires_at <= self.now);
-        over.sort_by_key(|token| self.tokens[*token].expires_at);
-        for token in over.into_iter().take(max) {
+        for token in self.over_revocations().into_iter().take(max) {
             self.pending.remove(&token);
         }
     }
 
-    fn revoke_all(&mut self, filter: Filter) -> u32 {
+    /// Pending revocations whose tokens have expired, the earliest first.
+    fn over_revocations(&self) -> Vec<TokenNumber> {
+        let mut over: Vec<_> = self.pending.iter().copied().collect();
+        over.retain(|token| self.tokens[*token].expires_at <= self.now);
+        over.sort_by_key(|token| self.tokens[*token].expires_at);
+        over
+    }
+
+    /// The smallest limit of a prune, from this one on, with which the component has no choice: of
+    /// revocations whose tokens expired in the same millisecond it drops all or none.
+    pub fn limit_without_choice(&self, limit: u32) -> u32 {
+        let over = self.over_revocations();
+        let ends: Vec<_> = over.iter().map(|it| self.tokens[*it].expires_at).collect();
+        let mut limit = limit as usize;
+        while (1..ends.len()).contains(&limit) && ends[limit - 1] == ends[limit] {
+            limit += 1;
+        }
+        count(limit)
+    }
+
+    fn revoke(&mut self, number: Number) -> Step {
+        self.cache_cleared_at = Some(self.now);
+        let (live, tokens) = self.end(number, EndReason::Revoked);
+        let descendants = live - 1;
+        let then = Then::Revocation {
+            number,
+            descendants,
+        };
+        self.ask_to_revoke(tokens, then)
+    }
+
+    /// A kill switch. Gives how many live sessions it has ended, and the tokens to revoke.
+    fn end_all_of(&mut self, filter: Filter) -> (u32, Vec<TokenNumber>) {
         self.cache_cleared_at = Some(self.now);
         self.cutoffs.push(filter);
         self.current_cutoff = Some(filter);
@@ -777,8 +976,7 @@ impl Model {
             revoke.extend(tokens);
         }
         self.current_cutoff = None;
-        self.ask_guard_to_revoke(&revoke);
-        live
+        (live, revoke)
     }
 
     fn parents_end(&self, parent: Option<Number>) -> u64 {
@@ -861,8 +1059,8 @@ impl Model {
             Some(_) => {
                 self.cache_cleared_at = Some(self.now);
                 let (_, revoke) = self.end(number, EndReason::Theft);
-                self.ask_guard_to_revoke(&revoke);
-                Err(SessionError::InvalidToken)
+                let then = Then::CallResult(CallResult::Error(SessionError::InvalidToken));
+                Ok(self.ask_to_revoke(revoke, then))
             }
         }
     }
@@ -876,54 +1074,124 @@ impl Model {
         })
     }
 
+    /// The guard has answered a call that waits.
+    pub fn resume(&mut self, waiting: &Waiting, answers: Answers) -> Step {
+        match waiting {
+            Waiting::Make { .. } | Waiting::Renew { .. } => {
+                self.resume_issued(waiting, answers.issue)
+            }
+            Waiting::Use { .. } | Waiting::Rotate { .. } => {
+                let step = self.resume_checked(waiting, answers.check);
+                step.unwrap_or_else(|error| Step::Done(CallResult::Error(error)))
+            }
+            Waiting::UseMany {
+                items,
+                asked,
+                asked_at,
+            } => {
+                let mut items = items.clone();
+                for at in asked {
+                    let item = items[*at].as_mut().expect("it was asked about");
+                    let answer = if answers.is_short() {
+                        Err(too_few(asked.len()))
+                    } else {
+                        Ok(answers.check_of(item.token))
+                    };
+                    item.verdict = Some((*asked_at, answer));
+                }
+                self.use_many(items)
+            }
+            Waiting::Revoke { tokens, then } => {
+                let outcomes = self.confirmed(tokens, answers);
+                Step::Done(self.go_on_after(then.clone(), &outcomes))
+            }
+        }
+    }
+
     /// The guard has said something about a token.
-    pub fn resume_checked(&mut self, waiting: &Waiting, check: Check) -> Step {
-        let answer = match *waiting {
+    fn resume_checked(&mut self, waiting: &Waiting, check: Check) -> Result<Step, SessionError> {
+        match *waiting {
             Waiting::Use {
                 number,
                 token,
                 scope,
                 asked_at,
-            } => self
-                .checked_for_use(number, token, check, Some(asked_at))
-                .and_then(|()| self.take_use(number, scope))
-                .map(|(view, revoke)| {
-                    self.ask_guard_to_revoke(&revoke);
-                    CallResult::Session(view)
-                }),
+            } => {
+                self.checked_for_use(number, token, Some((asked_at, Ok(check))))?;
+                let (view, revoke) = self.take_use(number, scope)?;
+                let then = Then::CallResult(CallResult::Session(view));
+                Ok(self.ask_to_revoke(revoke, then))
+            }
             Waiting::Rotate {
                 number,
                 token,
                 asked_at,
-            } => match self
-                .checked(number, token, check, Some(asked_at))
-                .and_then(|()| self.check_end(number))
-            {
-                Ok(()) => {
-                    let wanted = self.sessions[number].expires_at;
-                    return self.renew(number, Replacement::Rotate, wanted);
-                }
-                Err(error) => Err(error),
-            },
+            } => {
+                self.unchanged(number, token)?;
+                self.checked(number, check, asked_at)?;
+                self.check_end(number)?;
+                let wanted = self.sessions[number].expires_at;
+                Ok(self.renew(number, Replacement::Rotate, wanted))
+            }
             ref other => unreachable!("{other:?} waits for a token"),
-        };
-        Step::Done(answer.unwrap_or_else(CallResult::Error))
+        }
     }
 
-    /// What the guard's word about a token comes to for a use.
+    /// Has the guard validate those of many tokens that it has to validate and has not yet. Uses
+    /// the sessions when there are none.
+    fn use_many(&mut self, items: Vec<Result<Item, SessionError>>) -> Step {
+        let is_unasked = |item: &Item| item.verdict.is_none();
+        if items.iter().flatten().any(is_unasked) {
+            self.forget_after_error();
+        }
+        let must_ask = |item: &Item| {
+            let session = &self.sessions[item.number];
+            let still_counts = session.ended.is_none() && session.token == item.token;
+            is_unasked(item) && still_counts && !self.is_cached(item.number)
+        };
+        let asked = items.iter().enumerate();
+        let asked = asked.filter(|(_, item)| item.as_ref().is_ok_and(must_ask));
+        let asked: Vec<usize> = asked.map(|(at, _)| at).collect();
+        if !asked.is_empty() {
+            return Step::Waits(Waiting::UseMany {
+                items,
+                asked,
+                asked_at: self.now,
+            });
+        }
+        let mut revoke = Vec::new();
+        let mut used = |item: Item| {
+            self.checked_for_use(item.number, item.token, item.verdict)?;
+            let (view, more) = self.take_use(item.number, None)?;
+            revoke.extend(more);
+            Ok(view)
+        };
+        let answers = items.into_iter();
+        let answers = answers.map(|it| it.and_then(&mut used)).collect();
+        self.ask_to_revoke(revoke, Then::CallResult(CallResult::Many(answers)))
+    }
+
+    /// What the guard's answer about a token means for a use. Without an answer its validation is
+    /// cached.
     fn checked_for_use(
         &mut self,
         number: Number,
         token: TokenNumber,
-        check: Check,
-        asked_at: Option<u64>,
+        verdict: Option<(u64, Result<Check, GuardError>)>,
     ) -> Result<(), SessionError> {
-        let answer = self.checked(number, token, check, asked_at);
-        if answer == Err(SessionError::Conflict) {
+        if let Err(error) = self.unchanged(number, token) {
+            if error != SessionError::Conflict {
+                return Err(error);
+            }
             self.deny(number, Denial::Superseded);
             return Err(SessionError::InvalidToken);
         }
-        answer.and_then(|()| self.check_end(number))
+        match verdict {
+            None => {}
+            Some((asked_at, Ok(check))) => self.checked(number, check, asked_at)?,
+            Some((_, Err(error))) => return Err(SessionError::Guard(error)),
+        }
+        self.check_end(number)
     }
 
     /// Every yes of the guard is forgotten where the host's clock was off since the last question.
@@ -935,11 +1203,9 @@ impl Model {
         self.reading_failed = self.is_off();
     }
 
-    /// A yes of the guard is remembered, if it was asked and there was no reason to forget since.
-    fn cache_success(&mut self, number: Number, asked_at: Option<u64>) {
-        if let Some(asked_at) = asked_at
-            && self.cache_cleared_at.is_none_or(|since| since < asked_at)
-        {
+    /// A yes of the guard is remembered, if there was no reason to forget since it was asked.
+    fn cache_success(&mut self, number: Number, asked_at: u64) {
+        if self.cache_cleared_at.is_none_or(|since| since < asked_at) {
             let session = &mut self.sessions[number];
             let until = self.now + self.limits.recheck_interval.unwrap_or(0);
             let until = until.min(self.tokens[session.token].expires_at);
@@ -985,18 +1251,19 @@ impl Model {
         Ok((view, revoke))
     }
 
-    fn checked(
-        &mut self,
-        number: Number,
-        token: TokenNumber,
-        check: Check,
-        asked_at: Option<u64>,
-    ) -> Result<(), SessionError> {
+    /// Whether a session still lives and has this token; otherwise the error of a call that has
+    /// waited.
+    fn unchanged(&mut self, number: Number, token: TokenNumber) -> Result<(), SessionError> {
         self.still(number)?;
         if self.sessions[number].token != token {
             return Err(SessionError::Conflict);
         }
-        let known = &self.tokens[token];
+        Ok(())
+    }
+
+    /// What the guard's answer about the token of a session means.
+    fn checked(&mut self, number: Number, check: Check, asked_at: u64) -> Result<(), SessionError> {
+        let known = &self.tokens[self.sessions[number].token];
         let (denial, error) = match check {
             Check::Unavailable => return Err(SessionError::Guard(unavailable())),
             Check::Deny => (Denial::Guard, SessionError::Guard(denied())),
@@ -1143,7 +1410,7 @@ impl Model {
     }
 
     /// The guard has answered with a token, or has not.
-    pub fn resume_issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
+    fn resume_issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
         if matches!(waiting, Waiting::Make { .. }) {
             let place = self
                 .pending_creates
@@ -1151,69 +1418,23 @@ impl Model {
                 .position(|other| other.is(waiting));
             self.pending_creates.remove(place.expect("it was begun"));
         }
-        let answer = match issue {
+        match issue {
             Issue::Deny => self.issue_refused(waiting, denied()),
             Issue::Unavailable => self.issue_refused(waiting, unavailable()),
             _ => self.issued(waiting, issue),
-        };
-        match (waiting, answer) {
-            (&Waiting::Renew { number, token, .. }, Ok(CallResult::Grant(view, new)))
-                if self.guard_lets_wait =>
-            {
-                Step::Waits(Waiting::UnacknowledgedRenewal {
-                    number,
-                    old: token,
-                    new,
-                    view,
-                })
-            }
-            (_, answer) => Step::Done(answer.unwrap_or_else(CallResult::Error)),
         }
     }
 
-    /// The guard has said whether the token that was replaced is revoked.
-    pub fn resume_answer(&mut self, waiting: &Waiting) -> Step {
-        let Waiting::UnacknowledgedRenewal {
-            number,
-            old,
-            new,
-            view,
-        } = waiting
-        else {
-            unreachable!("it has replaced a token")
+    fn issue_refused(&mut self, waiting: &Waiting, error: GuardError) -> Step {
+        let unchanged = match *waiting {
+            Waiting::Renew { number, token, .. } => self.unchanged(number, token),
+            _ => Ok(()),
         };
-        self.ask_guard_to_revoke(&[*old]);
-        let ends = self.grace_ends();
-        let answer = self.still(*number).and_then(|()| {
-            let session = &mut self.sessions[*number];
-            if session.token != *new {
-                return Err(SessionError::Conflict);
-            }
-            if let Some((_, until, by_host)) = &mut session.grace {
-                (*until, *by_host) = ends;
-            }
-            Ok(CallResult::Grant(view.clone(), *new))
-        });
-        let session = &mut self.sessions[*number];
-        session.unanswered.retain(|token| token != old);
-        Step::Done(answer.unwrap_or_else(CallResult::Error))
+        let error = unchanged.err().unwrap_or(SessionError::Guard(error));
+        Step::Done(CallResult::Error(error))
     }
 
-    fn issue_refused(
-        &mut self,
-        waiting: &Waiting,
-        error: GuardError,
-    ) -> Result<CallResult, SessionError> {
-        if let Waiting::Renew { number, token, .. } = *waiting {
-            self.still(number)?;
-            if self.sessions[number].token != token {
-                return Err(SessionError::Conflict);
-            }
-        }
-        Err(SessionError::Guard(error))
-    }
-
-    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Result<CallResult, SessionError> {
+    fn issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
         let number = self.tokens.len();
         let wanted = waiting.wanted();
         let (expires_at, handle) = match issue {
@@ -1227,20 +1448,23 @@ impl Model {
             expires_at,
             revoked: false,
         });
-        let answer = match waiting {
+        let step = match waiting {
             Waiting::Make { .. } => self.make(waiting, number, issue),
             _ => self.replace(waiting, number, issue),
         };
-        if let Err(error) = &answer {
-            // In vain: the guard is to forget it, unless somebody else has its name.
-            let is_of_another =
-                matches!(error, SessionError::Collision(_)) || self.handle_is_used(number);
-            if !is_of_another {
-                self.pending.insert(number);
-                self.ask_guard_to_revoke(&[number]);
-            }
+        let error = match step {
+            Ok(step) => return step,
+            Err(error) => error,
+        };
+        // In vain: the guard is to forget it, unless somebody else has its name.
+        let is_of_another =
+            matches!(error, SessionError::Collision(_)) || self.handle_is_used(number);
+        let mut in_vain = Vec::new();
+        if !is_of_another {
+            self.pending.insert(number);
+            in_vain.push(number);
         }
-        answer
+        self.ask_to_revoke(in_vain, Then::CallResult(CallResult::Error(error)))
     }
 
     /// Whether a kept session or a pending revocation has the handle of this token.
@@ -1303,7 +1527,7 @@ impl Model {
         waiting: &Waiting,
         token: TokenNumber,
         issue: Issue,
-    ) -> Result<CallResult, SessionError> {
+    ) -> Result<Step, SessionError> {
         let Waiting::Make {
             spec,
             parent,
@@ -1354,8 +1578,8 @@ impl Model {
         });
         self.totals.created += 1;
         self.tell(number, EventKind::Created);
-        self.ask_guard_to_revoke(&evicted);
-        Ok(CallResult::Grant(self.view(number), token))
+        let view = self.view(number);
+        Ok(self.ask_to_revoke(evicted, Then::Make { token, view }))
     }
 
     fn replace(
@@ -1363,7 +1587,7 @@ impl Model {
         waiting: &Waiting,
         new: TokenNumber,
         issue: Issue,
-    ) -> Result<CallResult, SessionError> {
+    ) -> Result<Step, SessionError> {
         let Waiting::Renew {
             number,
             token,
@@ -1377,11 +1601,8 @@ impl Model {
             Replacement::Refresh => self.check_lag()?,
             Replacement::Rotate | Replacement::Retry => self.check_end(number)?,
         }
-        self.still(number)?;
+        self.unchanged(number, token)?;
         let session = &self.sessions[number];
-        if session.token != token {
-            return Err(SessionError::Conflict);
-        }
         let mut wanted = wanted.min(self.parents_end(session.parent));
         if replacement != Replacement::Refresh {
             wanted = wanted.min(session.expires_at);
@@ -1410,12 +1631,14 @@ impl Model {
             self.tell(number, EventKind::Rotated);
         }
         self.pending.insert(token);
-        if self.guard_lets_wait {
-            self.sessions[number].unanswered.push(token);
-        } else {
-            self.ask_guard_to_revoke(&[token]);
-        }
-        Ok(CallResult::Grant(self.view(number), new))
+        self.sessions[number].unanswered.push(token);
+        let then = Then::Renewal {
+            number,
+            old: token,
+            new,
+            view: self.view(number),
+        };
+        Ok(self.ask_to_revoke(vec![token], then))
     }
 
     /// The component has ended a session that was over, because it needed its place.
@@ -1458,7 +1681,27 @@ impl Waiting {
         }
     }
 
-    pub fn wanted(&self) -> u64 {
+    /// What the guard is asked.
+    pub fn asked(&self, model: &Model) -> Asked {
+        match self {
+            Self::Make { .. } | Self::Renew { .. } => Asked::Issue,
+            Self::Use { token, .. } | Self::Rotate { token, .. } => Asked::Token(*token),
+            Self::UseMany { items, asked, .. } => {
+                let tokens = asked.iter().filter_map(|at| items[*at].as_ref().ok());
+                Asked::Tokens(tokens.map(|item| item.token).collect())
+            }
+            Self::Revoke { tokens, .. } => {
+                let mut handles: Vec<_> = tokens
+                    .iter()
+                    .map(|token| model.tokens[*token].handle)
+                    .collect();
+                handles.sort_unstable();
+                Asked::Revoke(handles)
+            }
+        }
+    }
+
+    fn wanted(&self) -> u64 {
         match self {
             Self::Make { wanted, .. } | Self::Renew { wanted, .. } => *wanted,
             other => unreachable!("{other:?} wants no token"),
@@ -1476,6 +1719,12 @@ pub fn denied() -> GuardError {
 
 pub fn unavailable() -> GuardError {
     GuardError::Unavailable("away".into())
+}
+
+/// The error of each of that many items if the guard gives one result too few.
+fn too_few(items: usize) -> GuardError {
+    let given = items - 1;
+    GuardError::Unavailable(format!("the guard gave {given} results for {items} items"))
 }
 
 /// Whether all that `wanted` stands for is among what `granted` stands for.

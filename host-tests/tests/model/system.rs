@@ -7,17 +7,18 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    CallError, Change, Claims, Clock, Config, CreateRequest, Event, Grant, Guard, GuardError,
-    GuardResult, HostOptions, Instant, IssueRequest, IssuedToken, Overflow, Page, RevokeFilter,
-    Session, SessionEngine, SessionHost, Statistics, Subscription, Validated,
+    CallError, Change, Claims, Clock, Config, CreateRequest, Event, EventKind, Grant, Guard,
+    GuardError, GuardResult, HostOptions, Instant, IssueRequest, IssuedToken, Overflow, Page,
+    Revocation, RevokeFilter, Session, SessionEngine, SessionHost, Statistics, Subscription,
+    Validated,
 };
 use clawdb_session_testkit::{CONTROLLED_START, ManualClock};
 use futures::poll;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Call, CallResult, Check, Filter, Issue, Limits, ModelEvent, Number, SessionSpec, TokenNumber,
-    View, denied, unavailable,
+    Answers, Asked, Call, CallResult, Check, Confirm, Filter, Issue, Limits, ModelEvent, Number,
+    SessionSpec, TokenNumber, View, denied, unavailable,
 };
 
 /// A call under way.
@@ -30,7 +31,7 @@ pub enum Outcome {
     Grant(Result<Grant, CallError>),
     Nothing(Result<(), CallError>),
     Count(Result<u32, CallError>),
-    Revocation(Result<(bool, u32), CallError>),
+    Revocation(Result<Revocation, CallError>),
     Flush(u32, u32),
     Sessions(Result<Vec<Session>, CallError>),
 }
@@ -200,12 +201,7 @@ impl System {
 
     /// Begins a call and lets it come as far as it can.
     pub async fn begin(&self, call: &Call) -> Result<Outcome, Running> {
-        let running = self.run(call.clone());
-        let at_once = matches!(call, Call::UseMany(_));
-        self.guard.script().answers_at_once = at_once;
-        let outcome = self.go_on(running).await;
-        self.guard.script().answers_at_once = false;
-        outcome
+        self.go_on(self.run(call.clone())).await
     }
 
     /// Lets a call come as far as it can: to its answer, or to where it waits for the guard.
@@ -280,10 +276,11 @@ impl System {
             }
             Call::Revoke(number) => {
                 let id = id(number);
-                Box::pin(async move {
-                    let revocation = host.revoke(id).await;
-                    Outcome::Revocation(revocation.map(|it| (it.guard_confirmed, it.descendants)))
-                })
+                Box::pin(async move { Outcome::Revocation(host.revoke(id).await) })
+            }
+            Call::LogOut(token) => {
+                let token = text(token);
+                Box::pin(async move { Outcome::Revocation(host.revoke_by_token(token).await) })
             }
             Call::Invalidate(number) => {
                 let id = id(number);
@@ -329,19 +326,19 @@ impl System {
                 CallResult::Many(views.collect())
             }),
             Outcome::Grant(grant) => grant.map(|grant| {
-                let next = self.numbers.len();
-                let id = grant.session.id.clone();
-                self.numbers.entry(id).or_insert(next);
+                self.see_session(&grant.session.id);
                 CallResult::Grant(self.view(&grant.session), number_of(&grant.token))
             }),
             Outcome::Nothing(nothing) => nothing.map(|()| CallResult::Nothing),
             Outcome::Count(count) => count.map(CallResult::Count),
-            Outcome::Revocation(revocation) => {
-                revocation.map(|(confirmed, descendants)| CallResult::Revocation {
-                    confirmed,
-                    descendants,
-                })
-            }
+            Outcome::Revocation(revocation) => revocation.map(|revocation| {
+                assert_eq!(revocation.guard_confirmed, revocation.guard_error.is_none());
+                CallResult::Revocation {
+                    number: self.number(&revocation.session_id),
+                    error: revocation.guard_error,
+                    descendants: revocation.descendants,
+                }
+            }),
             Outcome::Flush(settled, pending) => Ok(CallResult::Flush { settled, pending }),
             Outcome::Sessions(sessions) => sessions.map(|sessions| {
                 let numbers = sessions.iter().map(|session| self.view(session).number);
@@ -370,6 +367,12 @@ impl System {
         }
     }
 
+    /// Numbers a new session, when its event or its grant is seen first.
+    fn see_session(&mut self, id: &str) {
+        let next = self.numbers.len();
+        self.numbers.entry(id.into()).or_insert(next);
+    }
+
     fn number(&self, id: &str) -> Number {
         *self.numbers.get(id).expect("the session is known")
     }
@@ -391,6 +394,9 @@ impl System {
             }
             self.see_run(event.run);
             assert_eq!(event.time, time);
+            if event.kind == EventKind::Created {
+                self.see_session(&event.session_id);
+            }
             events.push(ModelEvent {
                 number: self.number(&event.session_id),
                 agent: event.agent_id.as_bytes().last().unwrap() - b'0',
@@ -471,15 +477,9 @@ pub struct ScriptedGuard {
 }
 
 struct Script {
-    /// Calls come to wait here, in the order in which they began.
-    waiting: Vec<oneshot::Sender<()>>,
-    issue: Issue,
-    check: Check,
-    revokes: bool,
-    /// Revocations wait too, but for that of the token that was issued last: it was in vain.
-    revocations_wait: bool,
-    /// Questions about tokens do not wait, and the answer is the truth.
-    answers_at_once: bool,
+    /// Calls come to wait here, in the order in which they began, with what they ask.
+    waiting: Vec<(Asked, oneshot::Sender<()>)>,
+    answers: Answers,
     tokens: Vec<Issued>,
 }
 
@@ -495,23 +495,10 @@ impl ScriptedGuard {
             clock,
             script: Mutex::new(Script {
                 waiting: Vec::new(),
-                issue: Issue::Grant(0),
-                check: Check::Truth,
-                revokes: true,
-                revocations_wait: false,
-                answers_at_once: false,
+                answers: Answers::RIGHT,
                 tokens: Vec::new(),
             }),
         }
-    }
-
-    pub fn set_revokes(&self, revokes: bool) {
-        self.script().revokes = revokes;
-    }
-
-    /// Whether a renewal waits for the end of the token that it replaced.
-    pub fn let_wait(&self, wait: bool) {
-        self.script().revocations_wait = wait;
     }
 
     /// How many calls wait.
@@ -519,20 +506,22 @@ impl ScriptedGuard {
         self.script().waiting.len()
     }
 
-    /// Lets the call that waits in this place go on, and get these answers.
-    pub fn release(&self, place: usize, issue: Issue, check: Check) {
-        let mut script = self.script();
-        (script.issue, script.check) = (issue, check);
-        script
-            .waiting
-            .remove(place)
-            .send(())
-            .expect("the call waits");
+    /// What the call asks that waits in this place.
+    pub fn asked(&self, place: usize) -> Asked {
+        self.script().waiting[place].0.clone()
     }
 
-    async fn wait(&self) {
+    /// Lets the call that waits in this place go on, and get these answers.
+    pub fn release(&self, place: usize, answers: Answers) {
+        let mut script = self.script();
+        script.answers = answers;
+        let (_, go) = script.waiting.remove(place);
+        go.send(()).expect("the call waits");
+    }
+
+    async fn wait(&self, asked: Asked) {
         let (go, waits) = oneshot::channel();
-        self.script().waiting.push(go);
+        self.script().waiting.push((asked, go));
         waits.await.expect("the guard lives as long as the call");
     }
 
@@ -541,10 +530,54 @@ impl ScriptedGuard {
     }
 }
 
+impl Script {
+    fn claims(&self, number: TokenNumber, check: Check) -> Result<Claims, GuardError> {
+        let issued = &self.tokens[number];
+        match check {
+            Check::Deny => return Err(denied()),
+            Check::Unavailable => return Err(unavailable()),
+            Check::Revoked => return Err(GuardError::Revoked),
+            Check::WrongHandle | Check::Truth if issued.revoked => {
+                return Err(GuardError::Revoked);
+            }
+            Check::WrongHandle | Check::Truth => {}
+        }
+        Ok(Claims {
+            handle: match check {
+                Check::WrongHandle => "another handle".into(),
+                _ => issued.handle.clone(),
+            },
+            expires_at: issued.expires_at,
+        })
+    }
+
+    fn revoke(&mut self, handle: &str, confirm: Confirm) -> Result<(), GuardError> {
+        match confirm {
+            Confirm::Done => {}
+            Confirm::Revoked => return Err(GuardError::Revoked),
+            Confirm::Expired => return Err(GuardError::Expired),
+            Confirm::Deny => return Err(denied()),
+            Confirm::Unavailable => return Err(unavailable()),
+        }
+        for token in &mut self.tokens {
+            token.revoked |= token.handle == handle;
+        }
+        Ok(())
+    }
+
+    /// The results for many items, one too few if the guard was told so.
+    fn listed<T>(&self, mut results: Vec<T>) -> Vec<T> {
+        if self.answers.is_short() {
+            results.pop();
+        }
+        results
+    }
+}
+
 #[async_trait]
 impl Guard for ScriptedGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        self.wait().await;
+        self.wait(Asked::Issue).await;
         let mut script = self.script();
         let number = script.tokens.len();
         let mut issued = IssuedToken {
@@ -552,7 +585,7 @@ impl Guard for ScriptedGuard {
             handle: format!("handle-{number}"),
             expires_at: request.expires_at,
         };
-        match script.issue {
+        match script.answers.issue {
             Issue::Deny => return Err(denied().into()),
             Issue::Unavailable => return Err(unavailable().into()),
             Issue::Grant(more) => issued.expires_at = issued.expires_at.saturating_add_signed(more),
@@ -569,47 +602,46 @@ impl Guard for ScriptedGuard {
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        let at_once = self.script().answers_at_once;
-        if !at_once {
-            self.wait().await;
-        }
+        let number = number_of(&token);
+        self.wait(Asked::Token(number)).await;
         let script = self.script();
-        let issued = &script.tokens[number_of(&token)];
-        let check = if at_once { Check::Truth } else { script.check };
-        match check {
-            Check::Deny => return Err(denied().into()),
-            Check::Unavailable => return Err(unavailable().into()),
-            Check::Revoked => return Err(GuardError::Revoked.into()),
-            Check::WrongHandle | Check::Truth if issued.revoked => {
-                return Err(GuardError::Revoked.into());
-            }
-            Check::WrongHandle | Check::Truth => {}
-        }
-        Ok(Claims {
-            handle: match check {
-                Check::WrongHandle => "another handle".into(),
-                _ => issued.handle.clone(),
-            },
-            expires_at: issued.expires_at,
-        })
+        Ok(script.claims(number, script.answers.check)?)
     }
 
-    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        let waits = {
-            let script = self.script();
-            let is_last = script.tokens.last().is_some_and(|it| it.handle == handle);
-            script.revocations_wait && !is_last
-        };
-        if waits {
-            self.wait().await;
-        }
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        let numbers: Vec<_> = tokens.iter().map(|token| number_of(token)).collect();
+        self.wait(Asked::Tokens(numbers.clone())).await;
+        let script = self.script();
+        let answers = script.answers;
+        let claims = numbers.into_iter().map(|number| {
+            let check = answers.check_of(number);
+            script.claims(number, check)
+        });
+        Ok(script.listed(claims.collect()))
+    }
+
+    async fn revoke_token(&self, _: String) -> GuardResult<()> {
+        panic!("the component revokes many at a time")
+    }
+
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        let number = |handle: &String| handle.strip_prefix("handle-").unwrap().parse().unwrap();
+        let numbers: Vec<TokenNumber> = handles.iter().map(number).collect();
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        self.wait(Asked::Revoke(sorted)).await;
         let mut script = self.script();
-        if !script.revokes {
-            return Err(unavailable().into());
-        }
-        for token in &mut script.tokens {
-            token.revoked |= token.handle == handle;
-        }
-        Ok(())
+        let answers = script.answers;
+        let revoked = handles.iter().zip(numbers);
+        let revoked =
+            revoked.map(|(handle, number)| script.revoke(handle, answers.confirm_of(number)));
+        let revoked = revoked.collect();
+        Ok(script.listed(revoked))
     }
 }

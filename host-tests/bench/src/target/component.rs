@@ -110,13 +110,11 @@ pub fn config() -> Config {
 /// Converts a request of the workload into the component's.
 pub fn request(request: Request) -> CreateRequest {
     CreateRequest {
-        agent_id: request.agent_id.to_string(),
-        role: request.role,
         scopes: request.scopes,
         task_type: Some(request.task_type),
         expires_in: Some(LIFETIME),
         metadata: Some(request.metadata),
-        max_uses: None,
+        ..CreateRequest::new(request.agent_id, request.role)
     }
 }
 

@@ -158,6 +158,7 @@ fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> Durab
 pub struct OpenError {
     argument: &'static str,
     /// Why.
+    #[source]
     pub error: JournalError,
 }
 

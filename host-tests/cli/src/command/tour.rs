@@ -2,6 +2,7 @@
 //! and random source.
 
 use std::io::Write;
+use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clawdb_session_host::json::rfc3339;
@@ -125,18 +126,15 @@ pub async fn run(out: &mut impl Write) -> Result {
 
     heading(out, 7, "list: what an agent has open")?;
     for task in ["plan", "build", "test"] {
-        let task = CreateRequest {
-            task_type: Some(task.into()),
-            ..request(&coder, "coder", &["repo:write"])
-        };
-        host.create(task).await?;
+        let request = request(&coder, "coder", &["repo:write"]);
+        host.create(request.with_task_type(task)).await?;
     }
     let page = host
         .list_for_agent(
             &*coder,
             Page {
-                cursor: None,
                 limit: Some(10),
+                ..Page::default()
             },
         )
         .await?;
@@ -178,10 +176,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         10,
         "create with max-uses: a session for two uses, and no more",
     )?;
-    let limited = CreateRequest {
-        max_uses: Some(2),
-        ..request(&coder, "coder", &["repo:write"])
-    };
+    let limited = request(&coder, "coder", &["repo:write"]).with_max_uses(2);
     let limited = host.create(limited).await?;
     for _ in 0..2 {
         let session = host.validate(&*limited.token).await?;
@@ -250,10 +245,9 @@ fn heading(out: &mut impl Write, number: u32, title: &str) -> Result {
 }
 
 fn request(agent: &str, role: &str, scopes: &[&str]) -> CreateRequest {
-    CreateRequest {
-        expires_in: Some(900),
-        ..CreateRequest::new(agent, role).with_scopes(scopes.iter().copied())
-    }
+    CreateRequest::new(agent, role)
+        .with_scopes(scopes.iter().copied())
+        .with_lifetime(Duration::from_mins(15))
 }
 
 fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {

@@ -17,6 +17,7 @@ const MAX_NAME: usize = 64;
 
 /// The reason why a text is not accepted. The message has at most 256 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Invalid {
     /// The text is not JSON.
     #[error("{0}")]
@@ -116,7 +117,7 @@ impl<'a> Fields<'a> {
             return Err(invalid(path, "must be an object"));
         }
         // All of it was found to be JSON before, so only a name can be wrong.
-        let Members(members) = serde_json::from_str(value.get())
+        let ObjectMembers(members) = serde_json::from_str(value.get())
             .map_err(|_| invalid(path, "a name in it has a lone surrogate"))?;
         let mut fields = Self {
             prefix,
@@ -209,14 +210,14 @@ impl<'a> Fields<'a> {
 }
 
 /// The members of an object in their order, also those whose name is there twice.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+struct ObjectMembers<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for ObjectMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Collect;
 
         impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
+            type Value = ObjectMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -227,7 +228,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(ObjectMembers(members))
             }
         }
 

@@ -27,19 +27,19 @@ pub trait Record {
     /// Those of the map.
     fn write_members<S: Style, M: SerializeMap>(
         &self,
-        to: &mut Members<'_, S, M>,
+        to: &mut MemberWriter<'_, S, M>,
     ) -> Result<(), M::Error>;
 }
 
 /// Where the members of a record are written to.
-pub struct Members<'a, S, M> {
+pub struct MemberWriter<'a, S, M> {
     record: &'static str,
     map: &'a mut M,
     keep: fn(Name) -> bool,
     style: PhantomData<S>,
 }
 
-impl<S: Style, M: SerializeMap> Members<'_, S, M> {
+impl<S: Style, M: SerializeMap> MemberWriter<'_, S, M> {
     /// Writes a member, unless the style leaves it out.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ pub fn write_members<S: Style, M: SerializeMap, R: Record>(
     map: &mut M,
     keep: fn(Name) -> bool,
 ) -> Result<(), M::Error> {
-    record.write_members::<S, M>(&mut Members {
+    record.write_members::<S, M>(&mut MemberWriter {
         record: R::NAME,
         map,
         keep,
@@ -78,7 +78,7 @@ macro_rules! records {
 
             fn write_members<S: Style, M: SerializeMap>(
                 &self,
-                to: &mut Members<'_, S, M>,
+                to: &mut MemberWriter<'_, S, M>,
             ) -> Result<(), M::Error> {
                 $(to.write(name!($member), records!(@form self.$member $($form)?))?;)*
                 Ok(())
@@ -152,7 +152,7 @@ impl Record for Event {
 
     fn write_members<S: Style, M: SerializeMap>(
         &self,
-        to: &mut Members<'_, S, M>,
+        to: &mut MemberWriter<'_, S, M>,
     ) -> Result<(), M::Error> {
         to.write(name!(run), &Run(&self.run))?;
         to.write(name!(sequence), &self.sequence)?;
@@ -221,13 +221,11 @@ impl ToJson for JsonText<'_> {
             return serializer.serialize_str(self.0);
         }
         // The text as it is, without white space around it.
-        match serde_json::from_str::<&RawValue>(self.0) {
-            Ok(value) => serde::Serialize::serialize(value, serializer),
-            Err(_) => {
-                debug_assert!(false, "the component takes only JSON as metadata");
-                serializer.serialize_unit()
-            }
+        if let Ok(value) = serde_json::from_str::<&RawValue>(self.0) {
+            return serde::Serialize::serialize(value, serializer);
         }
+        debug_assert!(false, "the component takes only JSON as metadata");
+        serializer.serialize_unit()
     }
 }
 

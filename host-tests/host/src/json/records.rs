@@ -16,6 +16,9 @@ impl<'a> FromFields<'a> for CreateRequest {
 }
 
 /// Reads `sessions.create-request` in a style.
+///
+/// # Errors
+/// [`Invalid`].
 pub fn create_request<S: Style>(fields: &mut Fields<'_>) -> Result<CreateRequest, Invalid> {
     let member = |member| S::member("CreateRequest", member);
     Ok(CreateRequest {

@@ -10,8 +10,8 @@ use crate::names::Name;
 pub trait Style {
     /// Whether a JSON text is a value of its own (`metadata`). Otherwise it is a string.
     const NESTS_JSON: bool;
-    /// Whether a member is written also where it says nothing: a reason of what has none, and that no
-    /// event was missed.
+    /// Whether a member is written also where it says nothing: a reason of what has none, and that
+    /// no event was missed.
     const WRITES_EMPTY: bool;
     /// Whether a list that may be empty has to be given: `scopes` of a request.
     const REQUIRES_LISTS: bool;

@@ -12,6 +12,7 @@
 
 mod operation;
 mod request;
+mod sessions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::control::{ControlledGuard, GuardFunction};
 use crate::entropy::{self, ControlledEntropy};
 use operation::Operation;
 use request::{Control, EntropyMode, GuardFunctions, Request};
+use sessions::Sessions;
 
 /// 2030-01-01T00:00:00Z, where a controlled clock starts.
 pub const CONTROLLED_START: Instant = Instant {
@@ -48,15 +50,6 @@ pub struct Conversation {
     controls: Option<Controls>,
     started: HashMap<String, Started>,
     subscriptions: HashMap<String, Subscription>,
-}
-
-/// Whom the conversation is with.
-#[derive(Clone)]
-enum Sessions {
-    /// An instance: what it knows ends with it.
-    Instance(SessionHost),
-    /// A host that answers when what has changed is durable.
-    Durable(DurableHost),
 }
 
 /// What `--controls` puts into the hands of whoever speaks.

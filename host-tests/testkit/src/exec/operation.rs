@@ -8,7 +8,7 @@ use clawdb_session_host::{
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::Sessions;
+use super::sessions::Sessions;
 
 /// An operation of the component with its arguments.
 pub struct Operation(Box<dyn FnOnce(Sessions) -> BoxFuture<'static, Value> + Send>);

@@ -23,7 +23,7 @@ impl Request {
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         fields::read("line", line).map_err(|error| match error {
             Invalid::Syntax(reason) => fields::shortened(&format!("not JSON: {reason}")),
-            Invalid::Field(reason) => reason,
+            error => error.to_string(),
         })
     }
 }
