@@ -214,7 +214,7 @@ impl ApiError {
     }
 
     /// What an agent is told: that its token is good for nothing any more is all that there is to know,
-    /// and what is wrong in the house is the house's business.
+    /// and what is wrong in the service is not the agent's concern.
     pub fn of_agent(error: DurableError) -> Self {
         let error = match error {
             DurableError::Session(

@@ -128,7 +128,7 @@ impl TenantTotals {
             ),
             (
                 "prunable_sessions",
-                "Sessions whose time is over and that nothing has ended yet",
+                "Sessions that have expired and that nothing has ended yet",
                 self.prunable_sessions,
             ),
             (

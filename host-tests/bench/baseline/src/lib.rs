@@ -1,6 +1,6 @@
 //! The baseline: a component without work of its own.
 
-// As the component's edge: only clippy reads it natively.
+// As `src/component/` of the guest: only clippy reads it natively.
 #![cfg(any(target_arch = "wasm32", clippy))]
 
 #[allow(clippy::pedantic, reason = "generated")]
