@@ -479,10 +479,11 @@ impl Run {
                     }
                     return self.agree_on_answer(&expected, &answer);
                 }
-                (Step::Waits(waiting), Err(running)) => {
+                (Step::Waits(mut waiting), Err(running)) => {
+                    let place = self.waiting.len();
+                    waiting.leave_expired(&self.system.guard.asked(place), &self.model);
                     let asked = waiting.asked(&self.model);
                     self.see_overlap(&asked);
-                    let place = self.waiting.len();
                     self.waiting.push((waiting, running));
                     assert_eq!(self.system.guard.waiting(), self.waiting.len());
                     assert_eq!(

@@ -567,6 +567,13 @@ impl Model {
         }
     }
 
+    /// Returns whether the session whose current token this is has expired, whatever ended it.
+    fn has_expired_by_itself(&self, token: TokenNumber) -> bool {
+        let mut numbers = 0..self.sessions.len();
+        let session = numbers.find(|number| self.sessions[*number].token == token);
+        session.is_some_and(|number| self.own_end(number).is_some())
+    }
+
     /// The first of its chain that is over, and why.
     fn over(&self, number: Number) -> Option<(Number, EndReason)> {
         let mut chain = self.chain(number).into_iter();
@@ -1699,6 +1706,20 @@ impl Waiting {
                 Asked::Revoke(handles)
             }
         }
+    }
+
+    /// Leaves out the tokens of sessions that expired by themselves and that the component does not
+    /// ask for. A kill switch asks for them if it finds a live session above them first, and
+    /// otherwise leaves them to a flush. Which it finds first depends on the order of the records
+    /// that were restored.
+    pub fn leave_expired(&mut self, asked: &Asked, model: &Model) {
+        let (Self::Revoke { tokens, .. }, Asked::Revoke(handles)) = (self, asked) else {
+            return;
+        };
+        tokens.retain(|token| {
+            let is_asked_for = handles.contains(&model.tokens[*token].handle);
+            is_asked_for || !model.has_expired_by_itself(*token)
+        });
     }
 
     fn wanted(&self) -> u64 {
