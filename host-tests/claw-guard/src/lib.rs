@@ -29,18 +29,18 @@ use uuid::Uuid;
 pub struct ClawGuard {
     authority: Authority,
     clock: Arc<dyn Clock>,
-    /// The latest that the clock has shown.
-    latest: AtomicI64,
+    /// The latest time that the clock has shown, in milliseconds since 1970.
+    latest_reading: AtomicI64,
 }
 
 /// The largest token that the component accepts, in bytes.
-const MAX_TOKEN: usize = 8_192;
+const MAX_TOKEN_LENGTH: usize = 8_192;
 
 /// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
-const EARLIEST: i64 = 1_577_836_800_000;
+const EARLIEST_TIME: i64 = 1_577_836_800_000;
 
 /// The last millisecond that the component's clock can show: of the year 9999.
-const LAST: i64 = 253_402_300_799_999;
+const LATEST_TIME: i64 = 253_402_300_799_999;
 
 impl ClawGuard {
     /// The guard over an authority, by the machine's clock.
@@ -49,7 +49,7 @@ impl ClawGuard {
         Self {
             authority,
             clock: Arc::new(SystemClock),
-            latest: AtomicI64::new(0),
+            latest_reading: AtomicI64::new(0),
         }
     }
 
@@ -65,7 +65,9 @@ impl ClawGuard {
         let reading = self.clock.now();
         let time = DateTime::from_timestamp(reading.seconds, reading.nanoseconds)?;
         let millis = time.timestamp_millis();
-        (EARLIEST..=LAST).contains(&millis).then_some(millis)
+        (EARLIEST_TIME..=LATEST_TIME)
+            .contains(&millis)
+            .then_some(millis)
     }
 
     /// The component's time, in milliseconds since 1970: as there, the latest that the clock has shown
@@ -73,7 +75,7 @@ impl ClawGuard {
     /// than the component's where that has accepted an earlier time.
     fn now(&self) -> i64 {
         let reading = self.reading().unwrap_or_default();
-        let latest = self.latest.fetch_max(reading, Ordering::Relaxed);
+        let latest = self.latest_reading.fetch_max(reading, Ordering::Relaxed);
         latest.max(reading)
     }
 }
@@ -81,8 +83,8 @@ impl ClawGuard {
 #[async_trait]
 impl Guard for ClawGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        let agent_id = parse("agent-id", &request.agent_id)?;
-        let workspace_id = parse("workspace-id", &request.workspace_id)?;
+        let agent_id = parse_uuid("agent-id", &request.agent_id)?;
+        let workspace_id = parse_uuid("workspace-id", &request.workspace_id)?;
         // The component may have accepted an earlier time than the latest.
         let latest = self.now();
         let now = self.reading().unwrap_or(latest);
@@ -96,13 +98,13 @@ impl Guard for ClawGuard {
         let session = sessions
             .create_session(agent_id, workspace_id, role, scopes, seconds)
             .await
-            .map_err(|error| translated(&error))?;
-        if session.token.len() > MAX_TOKEN {
+            .map_err(|error| to_guard_error(&error))?;
+        if session.token.len() > MAX_TOKEN_LENGTH {
             // Nobody has the token, so it does no harm where that fails.
             let _ = sessions.revoke_session(session.id).await;
             return Err(GuardError::Denied(format!(
                 "a token of claw-guard carries the scopes: it would have {} bytes, and at most \
-                 {MAX_TOKEN} are allowed; ask for fewer or shorter ones",
+                 {MAX_TOKEN_LENGTH} are allowed; ask for fewer or shorter ones",
                 session.token.len()
             ))
             .into());
@@ -120,7 +122,7 @@ impl Guard for ClawGuard {
         let session = sessions
             .validate_session(&token)
             .await
-            .map_err(|error| translated(&error))?;
+            .map_err(|error| to_guard_error(&error))?;
         let left = session.expires_at.signed_duration_since(Utc::now());
         let expires_at = self.now().saturating_add(left.num_milliseconds());
         Ok(Claims {
@@ -133,17 +135,17 @@ impl Guard for ClawGuard {
         let id = Uuid::parse_str(&handle).map_err(|_| GuardError::InvalidToken)?;
         let sessions = self.authority.sessions();
         let revoked = sessions.revoke_session(id).await;
-        revoked.map_err(|error| translated(&error).into())
+        revoked.map_err(|error| to_guard_error(&error).into())
     }
 }
 
-fn parse(field: &str, id: &str) -> Result<Uuid, GuardError> {
+fn parse_uuid(field: &str, id: &str) -> Result<Uuid, GuardError> {
     Uuid::parse_str(id).map_err(|error| GuardError::Denied(format!("{field}: {error}")))
 }
 
-/// The component's word for an error. What is not about the token is a failure of the authority, and
-/// asking again may help.
-fn translated(error: &AuthorityError) -> GuardError {
+/// Returns the guard's error for an error of the authority. An error that is not about the token is a
+/// failure of the authority, and a retry may succeed.
+fn to_guard_error(error: &AuthorityError) -> GuardError {
     match error {
         AuthorityError::InvalidToken => GuardError::InvalidToken,
         AuthorityError::SessionExpired => GuardError::Expired,

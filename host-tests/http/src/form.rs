@@ -12,6 +12,7 @@ impl Style for Http {
     const NESTS_JSON: bool = true;
     const WRITES_EMPTY: bool = true;
     const REQUIRES_LISTS: bool = true;
+    const LIFETIME_FIRST: bool = true;
 
     fn member(record: &str, member: Name) -> &'static str {
         match (record, member.snake) {

@@ -21,7 +21,7 @@ impl<'a> FromFields<'a> for CreateRequest {
 /// [`Invalid`].
 pub fn create_request<S: Style>(fields: &mut Fields<'_>) -> Result<CreateRequest, Invalid> {
     let member = |member| S::member("CreateRequest", member);
-    Ok(CreateRequest {
+    let mut request = CreateRequest {
         agent_id: fields.required(member(name!(agent_id)))?,
         role: fields.required(member(name!(role)))?,
         scopes: if S::REQUIRES_LISTS {
@@ -29,16 +29,23 @@ pub fn create_request<S: Style>(fields: &mut Fields<'_>) -> Result<CreateRequest
         } else {
             fields.optional(member(name!(scopes)))?.unwrap_or_default()
         },
-        task_type: fields.optional(member(name!(task_type)))?,
-        expires_in: fields.optional(member(name!(expires_in)))?,
-        metadata: if S::NESTS_JSON {
-            // Byte for byte, and `null` is a value like any other.
-            fields.text(member(name!(metadata))).map(Into::into)
-        } else {
-            fields.optional(member(name!(metadata)))?
-        },
-        max_uses: fields.optional(member(name!(max_uses)))?,
-    })
+        ..CreateRequest::default()
+    };
+    if S::LIFETIME_FIRST {
+        request.expires_in = fields.optional(member(name!(expires_in)))?;
+    }
+    request.task_type = fields.optional(member(name!(task_type)))?;
+    if !S::LIFETIME_FIRST {
+        request.expires_in = fields.optional(member(name!(expires_in)))?;
+    }
+    request.metadata = if S::NESTS_JSON {
+        // Byte for byte, and `null` is a value like any other.
+        fields.text(member(name!(metadata))).map(Into::into)
+    } else {
+        fields.optional(member(name!(metadata)))?
+    };
+    request.max_uses = fields.optional(member(name!(max_uses)))?;
+    Ok(request)
 }
 
 /// Reads `sessions.revoke-filter`: `"everything"`, `{"role":...}` or `{"root":...}`.

@@ -15,6 +15,8 @@ pub trait Style {
     const WRITES_EMPTY: bool;
     /// Whether a list that may be empty has to be given: `scopes` of a request.
     const REQUIRES_LISTS: bool;
+    /// Whether the lifetime of a request is read before its task type. Errors show the order.
+    const LIFETIME_FIRST: bool;
 
     /// Returns the name of a member. `record` is the name of the record's type.
     fn member(record: &str, member: Name) -> &'static str;
@@ -33,6 +35,7 @@ impl Style for Wit {
     const NESTS_JSON: bool = false;
     const WRITES_EMPTY: bool = false;
     const REQUIRES_LISTS: bool = false;
+    const LIFETIME_FIRST: bool = false;
 
     fn member(_record: &str, member: Name) -> &'static str {
         member.kebab
