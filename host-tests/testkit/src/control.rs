@@ -1,8 +1,8 @@
 //! A guard under control: it can be made to wait, refuse and lie, and tells how often it was
 //! called.
 //!
-//! Part of the library's API, because whoever builds on the component wants to see how their
-//! platform behaves when the token authority is slow or down.
+//! A platform that embeds the component can use it to test how it behaves when the token authority
+//! is slow or down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,11 @@ use async_trait::async_trait;
 use clawdb_session_host::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::watch;
 
 /// How the guard answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GuardMode {
     /// As the guard underneath does.
     #[default]
@@ -75,8 +74,8 @@ pub struct BatchCalls {
 
 /// A guard over another one, with a mode for each function.
 ///
-/// It works on a batch as the default implementation of [`Guard`] does, one item after the other or
-/// 16 at a time, and the mode is that of each item.
+/// It works on a batch as the default implementation of [`Guard`] does, 16 items at a time, and the
+/// mode is that of each item.
 pub struct ControlledGuard {
     functions: Functions,
     validate_tokens: BatchCounter,

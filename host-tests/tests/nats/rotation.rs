@@ -69,6 +69,15 @@ async fn assert_lives(tenants: &Tenants, id: TenantId, grant: &Grant) {
     assert_eq!(session.id, grant.session.id);
 }
 
+/// Each of the sessions lives where this is the only state key.
+async fn assert_all_live_under(key: u8, server: &NatsServer, grants: &[(TenantId, Grant)]) {
+    let after = tenants(server, key, &[]).await;
+    for (id, grant) in grants {
+        assert_lives(&after, *id, grant).await;
+    }
+    after.shutdown().await;
+}
+
 async fn rotated(tenants: &Tenants) {
     until("all is resealed", async || {
         tenants.keys().can_drop_previous_keys()
@@ -132,11 +141,7 @@ async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives
     rotated(&rotating).await;
     rotating.shutdown().await;
 
-    let after = tenants(&server, B, &[]).await;
-    for (id, grant) in &grants {
-        assert_lives(&after, *id, grant).await;
-    }
-    after.shutdown().await;
+    assert_all_live_under(B, &server, &grants).await;
 }
 
 #[cfg_attr(
@@ -168,11 +173,7 @@ async fn rekey_reseals_what_nobody_has_and_says_who_is_to_reseal_the_rest() {
     assert!(done.status.success(), "{done:?}");
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(said.contains("may be dropped"), "{said}");
-    let after = tenants(&server, B, &[]).await;
-    for (id, grant) in &grants {
-        assert_lives(&after, *id, grant).await;
-    }
-    after.shutdown().await;
+    assert_all_live_under(B, &server, &grants).await;
 }
 
 #[cfg_attr(
@@ -207,11 +208,7 @@ async fn rekey_reseals_the_workspaces_of_a_host_that_died_in_one_run() {
         err.contains("another host has") && !err.contains("lease to run out"),
         "{err}"
     );
-    let after = tenants(&server, B, &[]).await;
-    for (id, grant) in &grants {
-        assert_lives(&after, *id, grant).await;
-    }
-    after.shutdown().await;
+    assert_all_live_under(B, &server, &grants).await;
 }
 
 #[cfg_attr(

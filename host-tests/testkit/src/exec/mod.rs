@@ -32,10 +32,10 @@ use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::clock::ManualClock;
-use crate::control::{ControlledGuard, GuardFunction};
-use crate::entropy::{self, ControlledEntropy};
+use crate::control::ControlledGuard;
+use crate::entropy::ControlledEntropy;
 use operation::Operation;
-use request::{Control, EntropyMode, GuardFunctions, Request};
+use request::{Control, Request};
 use sessions::Sessions;
 
 /// 2030-01-01T00:00:00Z, where a controlled clock starts.
@@ -278,10 +278,8 @@ impl Conversation {
                 let guard = &self.controls()?.guard;
                 if let Some(mode) = mode {
                     match on {
-                        GuardFunctions::All => guard.set_all(mode),
-                        GuardFunctions::Issue => guard.set(GuardFunction::Issue, mode),
-                        GuardFunctions::Validate => guard.set(GuardFunction::Validate, mode),
-                        GuardFunctions::Revoke => guard.set(GuardFunction::Revoke, mode),
+                        Some(function) => guard.set(function, mode),
+                        None => guard.set_all(mode),
                     }
                     // Calls that were held go on before the next line. If they trap, it is they
                     // that tell.
@@ -292,10 +290,7 @@ impl Conversation {
                 Ok(json!({ "ok": calls.then(|| guard.calls()) }))
             }
             Control::Entropy { mode } => {
-                self.controls()?.entropy.set(match mode {
-                    EntropyMode::Ok => entropy::EntropyMode::Random,
-                    EntropyMode::Repeat => entropy::EntropyMode::Repeat,
-                });
+                self.controls()?.entropy.set(mode);
                 Ok(json!({ "ok": null }))
             }
         }

@@ -5,7 +5,8 @@ use clawdb_session_host::json::fields::{Fields, FromFields, Invalid, Read, objec
 use serde_json::value::RawValue;
 
 use super::operation::Operation;
-use crate::control::GuardMode;
+use crate::control::{GuardFunction, GuardMode};
+use crate::entropy::EntropyMode;
 
 /// A line of a conversation.
 pub enum Request {
@@ -75,8 +76,8 @@ pub enum Control {
     Guard {
         /// How it answers.
         mode: Option<GuardMode>,
-        /// Which of its functions.
-        on: GuardFunctions,
+        /// Which of its functions; none for all.
+        on: Option<GuardFunction>,
         /// Whether to tell.
         calls: bool,
     },
@@ -126,7 +127,7 @@ impl Control {
             },
             "guard" => Self::Guard {
                 mode: fields.optional("mode")?,
-                on: fields.optional("on")?.unwrap_or_default(),
+                on: fields.optional_by("on", guard_function)?.flatten(),
                 calls: fields.optional("calls")?.unwrap_or_default(),
             },
             "entropy" => Self::Entropy {
@@ -137,26 +138,15 @@ impl Control {
     }
 }
 
-/// One function of the guard, or all.
-#[derive(Clone, Copy, Default)]
-pub enum GuardFunctions {
-    #[default]
-    All,
-    Issue,
-    Validate,
-    Revoke,
-}
-
-impl<'a> Read<'a> for GuardFunctions {
-    fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
-        let functions = [
-            ("all", Self::All),
-            ("issue", Self::Issue),
-            ("validate", Self::Validate),
-            ("revoke", Self::Revoke),
-        ];
-        one_of(path, value, &functions)
-    }
+/// Reads one function of the guard; none for `all`.
+fn guard_function(path: &str, value: &RawValue) -> Result<Option<GuardFunction>, Invalid> {
+    let functions = [
+        ("all", None),
+        ("issue", Some(GuardFunction::Issue)),
+        ("validate", Some(GuardFunction::Validate)),
+        ("revoke", Some(GuardFunction::Revoke)),
+    ];
+    one_of(path, value, &functions)
 }
 
 impl<'a> Read<'a> for GuardMode {
@@ -175,17 +165,9 @@ impl<'a> Read<'a> for GuardMode {
     }
 }
 
-/// How the random source answers.
-#[derive(Clone, Copy)]
-pub enum EntropyMode {
-    /// Random bytes.
-    Ok,
-    /// The same bytes at each call.
-    Repeat,
-}
-
 impl<'a> Read<'a> for EntropyMode {
     fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
-        one_of(path, value, &[("ok", Self::Ok), ("repeat", Self::Repeat)])
+        let modes = [("ok", Self::Random), ("repeat", Self::Repeat)];
+        one_of(path, value, &modes)
     }
 }
