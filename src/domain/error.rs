@@ -11,7 +11,7 @@ use crate::ports::entropy::EntropyUnavailable;
 pub enum Error {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
-    /// The token is unknown, malformed, superseded, of a session that is over, or bound to
+    /// The token is unknown, malformed, superseded, of a session that has ended, or bound to
     /// something else.
     InvalidToken,
     /// No live session has this id.

@@ -110,7 +110,7 @@ impl Drop for UnacknowledgedRenewal<'_> {
     }
 }
 
-/// An operation that waits on behalf of a session, and is told how the session ends.
+/// An operation that waits on behalf of a session, and learns how the session ends.
 pub(super) struct InFlight<'a> {
     store: &'a RefCell<Store>,
     expected: SessionVersion,

@@ -20,7 +20,7 @@ pub struct Statistics {
     pub now: Timestamp,
     /// Sessions that are live.
     pub live_sessions: usize,
-    /// Sessions whose time is over and that no call has ended yet.
+    /// Sessions that have expired and that no call has ended yet.
     pub prunable_sessions: usize,
     /// Creates that wait for the guard.
     pub creates_in_flight: usize,

@@ -188,7 +188,7 @@ impl RecordBody {
     }
 }
 
-/// An [`Error::RefusedRecord`]. The record's key is told as far as it can be one.
+/// An [`Error::RefusedRecord`]. It carries at most 64 printable characters of the record's key.
 pub fn refused(key: &str, why: &str) -> Error {
     let key: String = key
         .chars()

@@ -46,7 +46,7 @@ impl Store {
                 superseded,
             }),
             (Err(error), None) => Err(error),
-            // The bearer of a superseded token is told nothing else of the session.
+            // The bearer of a superseded token learns nothing else of the session.
             (Ok(None), _) | (Err(_), Some(_)) => Err(self.refuse_unknown()),
         }
     }

@@ -129,7 +129,7 @@ impl Store {
         Ok((session, superseded))
     }
 
-    /// Acknowledges a renewal: its caller is told the new token, if that is still the current one.
+    /// Acknowledges a renewal: its caller receives the new token, if that is still the current one.
     /// The time in which the token before can be presented once more begins.
     ///
     /// # Errors

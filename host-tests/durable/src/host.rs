@@ -15,7 +15,7 @@ use crate::tenant_host::TenantHost;
 /// A handle on a durable host. Clones are handles on the same.
 ///
 /// The host ends when it is [shut down](DurableHost::shutdown), or when the last handle is dropped; then
-/// it gives the tenant back too, but nobody is told when.
+/// it gives the tenant back too, but does not report when.
 ///
 /// A handle that [`Tenants`](crate::Tenants) gave stays good when the tenant is unloaded: the
 /// next call loads it again.
@@ -116,7 +116,7 @@ impl DurableHost {
         let admitted = self.0.admit().await?;
         let subscribing = admitted.active.instance.host.subscribe(since);
         let subscription = admitted.active.answer(subscribing, |_| false).await?;
-        // Whoever reads events needs the instance, even if nobody calls it.
+        // A reader of events needs the instance, even if nobody calls it.
         Ok(subscription.holding(admitted.keep_loaded))
     }
 

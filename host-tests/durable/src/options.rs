@@ -8,11 +8,11 @@ use clawdb_session_host::{Config, HostOptions, SessionEngine};
 use crate::journal::TenantId;
 use crate::key_report::KeyReport;
 
-/// Is told how far a restore is.
+/// Receives the progress of a restore.
 pub type ProgressCallback = Arc<dyn Fn(RestoreProgress) + Send + Sync>;
-/// Is told, in a line, what happens to a tenant's host.
+/// Receives a line about each change of a tenant's host.
 pub type LogCallback = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
-/// Is told how far the check of the state keys is.
+/// Receives the progress of the check of the state keys.
 pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 
 /// What a durable host is given, and its bounds.
@@ -31,13 +31,13 @@ pub struct DurableOptions {
     /// several hosts share a journal, give each of them the new key among its `previous-state-keys`
     /// before the first one has it as its `state-key`: they read each other's records.
     pub config: Config,
-    /// Is told how far a restore is, after each page of it.
+    /// Receives the progress of a restore, after each page.
     pub progress: Option<ProgressCallback>,
-    /// Is told, in a line, when the host restores, serves no more, waits or is upgraded: for a log.
+    /// Receives a line for a log when the host restores, stops serving, waits or is upgraded.
     pub report: Option<LogCallback>,
-    /// Is told how far [`Tenants`](crate::Tenants) are with the check of the state keys: when
-    /// all `meta` records were looked at, when all records were, every 10 s while records are resealed,
-    /// and when a round is over. Only where there is a previous key, or something is wrong.
+    /// Receives the progress of the check of the state keys by [`Tenants`](crate::Tenants): when all
+    /// `meta` records were read, when all records were, every 10 s while records are resealed, and
+    /// when a round ends. Called only where there is a previous key, or something is wrong.
     pub key_progress: Option<KeyProgressCallback>,
     /// How long a call waits for an instance; 10 s by default, and not zero.
     pub patience: Duration,

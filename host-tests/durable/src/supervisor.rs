@@ -21,7 +21,7 @@ const MAX_BATCH: usize = 1_024;
 /// After how many instances in a row that answered nothing there is a pause before the next.
 const FAILURES_BEFORE_BACKOFF: u32 = 5;
 
-/// What the supervisor is told.
+/// A command to the supervisor.
 pub(super) enum Command {
     SwitchOver(Box<SwitchOver>),
     /// To end, with the guard where all calls have ended.
@@ -49,7 +49,7 @@ pub(super) struct Supervisor {
     pub consecutive_failures: u32,
 }
 
-/// Nobody wants the host any more; whoever waits until it has ended.
+/// No handle is left. The callers wait until the host has ended.
 struct CloseRequest(Option<(Option<DrainGuard>, oneshot::Sender<()>)>);
 
 impl CloseRequest {
@@ -193,7 +193,7 @@ impl Supervisor {
         }
     }
 
-    /// Errors end the term; that the upgrade was not done is told to who wanted it.
+    /// Errors end the term. An upgrade that was not done is reported to its caller.
     async fn switch_over(
         &mut self,
         term: &mut Term,

@@ -26,7 +26,7 @@ pub(crate) struct TenantHost {
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
     upgrading: Mutex<()>,
-    /// Held by whoever needs the instance without a call being under way.
+    /// Held by users that need the instance while no call is in flight.
     keep_loaded: Arc<()>,
 }
 

@@ -144,7 +144,7 @@ impl From<Infallible> for CallError {
     }
 }
 
-/// Why an instance runs no more. Each later call on its handle gives the same.
+/// Why an instance has ended. Each later call on its handle returns the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {

@@ -59,7 +59,7 @@ pub trait Guard: Send + Sync + 'static {
     /// Checks 1 to 256 tokens. The results are in their order.
     ///
     /// By default it calls `validate_token` for 16 of them at a time. After the first that is
-    /// `unavailable` it begins no more, and the rest are `unavailable` for the same reason.
+    /// `unavailable` it starts no further call, and the rest are `unavailable` for the same reason.
     async fn validate_tokens(
         &self,
         tokens: Vec<String>,
@@ -70,7 +70,7 @@ pub trait Guard: Send + Sync + 'static {
     /// Revokes 1 to 256 tokens, by their handles. The results are in their order.
     ///
     /// By default it calls `revoke_token` for 16 of them at a time. After the first that is
-    /// `unavailable` it begins no more, and the rest are `unavailable` for the same reason.
+    /// `unavailable` it starts no further call, and the rest are `unavailable` for the same reason.
     async fn revoke_tokens(
         &self,
         handles: Vec<String>,

@@ -30,7 +30,7 @@ pub struct HostOptions {
     /// calls wait for it.
     pub interrupt_after: Duration,
     /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
-    /// default; one that is about many tokens counts as so many. Further ones wait for their turn. What is
+    /// default; a call about many tokens counts once for each. Further ones wait for their turn. What is
     /// there to end sessions never waits. At least 1.
     pub max_in_flight: usize,
 }

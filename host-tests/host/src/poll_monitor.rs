@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Gives a call's answer to whoever waits for it.
+/// Sends a call's answer to its caller.
 pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
 /// How many answers wait for each other at most.
@@ -62,9 +62,9 @@ impl PollMonitor {
             .store(progress.wrapping_add(1).max(1), Ordering::Relaxed);
     }
 
-    /// A call has ended. Its answer is given when the poll is over, when enough wait for that, or when the
-    /// component computes for long: each that is given by itself wakes another thread, which takes about as
-    /// long as a call.
+    /// Records that a call has ended. Its answer is sent when the poll ends, when enough answers
+    /// wait, or when the component computes for long. An answer that is sent by itself wakes another
+    /// thread, which takes about as long as a call.
     pub(crate) fn queue_reply(&self, reply: Reply) {
         let mut inner = self.lock();
         inner.replies.push(reply);
@@ -82,7 +82,7 @@ impl PollMonitor {
         }
     }
 
-    /// The poll is over, and the instance waits.
+    /// Records that the poll has ended and the instance waits.
     pub(crate) fn end_poll(&self) {
         self.send_replies();
         if self.woken.load(Ordering::SeqCst) || self.lock().idle_waiters.is_empty() {

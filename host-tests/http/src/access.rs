@@ -1,4 +1,4 @@
-//! Who asks, and for whose sessions.
+//! Authentication of requests, and the workspace that they name.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a client is told when the machine's clock shows a time that hyper cannot write.
+//! The response where the machine's clock shows a time that hyper cannot write.
 //!
 //! hyper prepares its `Date` header whenever it looks after a connection, also where the header is
 //! turned off, and panics at a time before 1970 or after 9999.

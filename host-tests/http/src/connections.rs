@@ -64,7 +64,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
         }
     }
-    // Whoever comes now is told at once that nobody listens.
+    // New connections are refused at once.
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(options.drain, ended).await;

@@ -170,7 +170,7 @@ impl EventReader {
         SseEvent::default().id(self.last.to_string()).data(data)
     }
 
-    /// It has no id, so that a reader that comes back before the next event is told again.
+    /// It has no id, so that a reader that reconnects before the next event receives it again.
     fn gap_event(&self) -> SseEvent {
         let last = (self.last.run != 0).then(|| self.last.to_string());
         let current = self.subscription.run();

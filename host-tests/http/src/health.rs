@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::{ApiError, NotReady};
 use crate::service::Service;
 
-/// Who asks does not wait long, so neither does this.
+/// Probes have short timeouts, so this does not wait long either.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether the default workspace answers, each workspace can be read, and the clock is not behind in

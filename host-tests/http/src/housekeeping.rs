@@ -1,4 +1,4 @@
-//! What nobody calls for: ending sessions whose time is over, and asking the guard again.
+//! Periodic work: ends expired sessions and asks the guard again for unconfirmed revocations.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PRUNE_LIMIT: u32 = 10_000;
 /// How often a tenant is asked in one round at most, so that one with very many does not hold up all.
 const MAX_CALLS_PER_ROUND: usize = 100;
 
-/// Goes round the tenants that are loaded, for ever: ends their sessions whose time is over, has the
+/// Visits the loaded tenants again and again: ends their expired sessions, has the
 /// guard asked again for revocations that it has not confirmed, and reports once a minute those whose
 /// clock is behind. The first round begins at once, and loads the default tenant, so that it is there
 /// when the first request comes.

@@ -1,4 +1,4 @@
-//! Every workspace is resealed when the state key changes, and a missing key is told.
+//! Every workspace is resealed when the state key changes, and a missing key is reported.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! What goes wrong while a request is under way, or in the house, and how it is told.
+//! Failures during a request and in the service, and how they are reported.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -43,7 +43,7 @@ async fn me_in_workspace(service: &TestService, token: &Value) -> Reply {
     answer(request.bearer_auth(text(token))).await
 }
 
-/// What an agent is told of every token that ends nothing.
+/// The answer to every token that ends nothing.
 fn assert_ends_nothing(refused: &Reply) {
     let message = refused.assert_refused(401, "invalid_token");
     assert_eq!(message, "the token is not, or no longer, good");

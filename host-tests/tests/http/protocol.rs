@@ -327,7 +327,7 @@ async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
         "it was waited for"
     );
 
-    // Nor is told what is wrong with a body that has come.
+    // Nor does it learn what is wrong with a body that has arrived.
     let revoked = service.session().await;
     let path = format!("/v1/sessions/{}", text(&revoked["session_id"]));
     let revocation = answer(service.admin(Method::DELETE, &path)).await;

@@ -99,7 +99,7 @@ pub enum Check {
     Unavailable,
 }
 
-/// How the guard answers when it is told to revoke a token.
+/// The answer of the guard to a revocation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Confirm {
     /// It has revoked it.
@@ -1210,7 +1210,7 @@ impl Model {
         self.reading_failed = self.is_off();
     }
 
-    /// A yes of the guard is remembered, if there was no reason to forget since it was asked.
+    /// Caches a validation of the guard, unless the cache was cleared since it was asked.
     fn cache_success(&mut self, number: Number, asked_at: u64) {
         if self.cache_cleared_at.is_none_or(|since| since < asked_at) {
             let session = &mut self.sessions[number];
@@ -1463,7 +1463,7 @@ impl Model {
             Ok(step) => return step,
             Err(error) => error,
         };
-        // In vain: the guard is to forget it, unless somebody else has its name.
+        // The token is not used: the guard is to revoke it, unless another session has its handle.
         let is_of_another =
             matches!(error, SessionError::Collision(_)) || self.handle_is_used(number);
         let mut in_vain = Vec::new();

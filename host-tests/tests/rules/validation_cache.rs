@@ -1,4 +1,4 @@
-//! R34: a yes of the guard that is remembered.
+//! R34: validations of the guard that are cached.
 
 use clawdb_session_host::{Config, CreateRequest, Grant, GuardError, RevokeFilter, SessionError};
 use clawdb_session_testkit::fixture::{
@@ -257,7 +257,7 @@ async fn r34_a_clock_that_goes_back_or_fails_lengthens_no_yes() {
     assert_eq!(asked(&fixture, &grant).await, 0);
     let now = i64::try_from(fixture.now() / 1_000).unwrap();
     fixture.clock.set(at(-1));
-    // Whoever notices: it need not be a validate.
+    // Any call can notice it, not only a validate.
     fixture.stats().await;
     fixture.clock.set(at(now + 1));
     assert_eq!(asked(&fixture, &grant).await, 1);

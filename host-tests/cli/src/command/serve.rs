@@ -83,10 +83,10 @@ pub struct ServeArgs {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    // What is wrong with the settings is told before anything is opened.
+    // Settings are checked before anything is opened.
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);
-    // A taken address is told before files are made. Nobody can connect before it is listened on.
+    // An address in use is reported before files are created. Nobody can connect before `listen`.
     let address_error = |error| format!("--listen {}: {error}", args.listen);
     let socket = bind(args.listen).map_err(address_error)?;
     // A journal can take long to open, and one that is far away for ever.
@@ -103,7 +103,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         None => random_admin_key()?,
     };
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
-    // A journal that is damaged or set up wrongly is told here, and not to the first caller.
+    // A damaged or misconfigured journal is reported here, and not to the first caller.
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async {
         // In the log it stands before the first request, unless the journal is far away.
@@ -201,7 +201,7 @@ fn random_admin_key() -> Result<AdminKey, Box<dyn Error>> {
     Ok(key)
 }
 
-/// The one line of the output, for whoever started this and waits for it.
+/// The only line of output, for the process that started this one and waits for it.
 fn announce(address: SocketAddr) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{address}")?;
