@@ -1,16 +1,15 @@
 //! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
-//!
-//! All profiles of the host share one target folder for the guest. Where the target's standard
-//! library is missing, this runs `rustup target add`; it installs nothing else.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::{env, fs};
 
+use wasmparser::{Parser, Payload::CustomSection};
+
 const TARGET: &str = "wasm32-unknown-unknown";
+const NAMES: &str = "component-name";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
-const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml \
-                      host-tests/component/build.rs";
+const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml";
 /// The host's: its flags would replace the guest's, and clippy would check instead of building.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
@@ -30,13 +29,12 @@ fn build() -> Result {
     for input in INPUTS.split_whitespace().chain(baseline) {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
-    install_target(&root)?;
-    // `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+    install_target()?;
+    // All profiles share `<target>/guest`; `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let dir = out.ancestors().nth(4).unwrap_or(&out).join("guest");
-    fs::create_dir_all(&dir)?;
     // One build at a time: both builds of the guest write the same file.
-    let turn = fs::File::create(dir.join("one-at-a-time"))?;
+    let turn = fs::File::create(dir.with_extension("lock"))?;
     turn.lock()?;
     let guest = "-pclawdb-session";
     let baseline_package = baseline.map(|_| "-pclawdb-session-baseline");
@@ -53,20 +51,19 @@ fn build() -> Result {
     Ok(())
 }
 
-/// Installs the target's standard library where it is missing, unless that is forbidden.
-fn install_target(root: &Path) -> Result {
+/// Runs `rustup target add` where the target's standard library is missing, unless it is forbidden.
+fn install_target() -> Result {
     let libdir = rustc("--print=target-libdir --target wasm32-unknown-unknown")?;
     let is_missing = || !Path::new(&libdir).is_dir();
     if is_missing() && env::var("CLAWDB_SESSION_NO_INSTALL").as_deref() != Ok("1") {
         println!("cargo::warning=running `{INSTALL}`, which the component needs");
         let mut rustup = Command::new("rustup");
-        rustup.args(INSTALL.split(' ').skip(1)).current_dir(root);
+        rustup.args(INSTALL.split(' ').skip(1));
         // Cargo reads instructions from this program's standard output.
         rustup.stdout(Stdio::null()).status().ok();
     }
     if is_missing() {
-        let needed = format!("the component needs the standard library of {TARGET}");
-        return Err(format!("{needed}; install it with `{INSTALL}`").into());
+        return Err(format!("{TARGET} is not installed; run `{INSTALL}`").into());
     }
     Ok(())
 }
@@ -74,9 +71,8 @@ fn install_target(root: &Path) -> Result {
 /// Builds modules of packages of the workspace.
 fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a str>) -> Result {
     let mut cargo = Command::new(env::var("CARGO")?);
-    let options = "build --locked --lib --profile=component --target-dir";
+    let options = "build --locked --profile=component --target=wasm32-unknown-unknown --target-dir";
     cargo.args(options.split(' ')).arg(dir).args(packages);
-    cargo.args(["--target", TARGET]).current_dir(root);
     // Keeps the paths of this machine out of the component, so that its bytes are the same elsewhere.
     let sources = Path::new(&rustc("--print=sysroot")?).join("lib/rustlib/src/rust");
     let version = rustc("-vV")?;
@@ -98,23 +94,26 @@ fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a s
         }
     }
     let failed = "the component cannot be built; cargo's messages are above";
-    let built = cargo.status()?.success();
-    built.then_some(()).ok_or(failed.into())
+    (cargo.status()?.success().then_some(())).ok_or(failed.into())
 }
 
 /// Makes a module a component, and names its file in an environment variable of the crate.
 fn encode(module: &Path, name: &str) -> Result {
     let mut encoder = wit_component::ComponentEncoder::default();
-    encoder.validate(true).debug_names(false);
+    let component = encoder.module(&fs::read(module)?)?.encode()?;
+    // The last section has names for tools that print components.
+    let sections = Parser::new(0).parse_all(&component).flatten();
+    let kept = sections.take_while(|it| !matches!(it, CustomSection(it) if it.name() == NAMES));
+    let ends = kept.filter_map(|it| it.as_section()).map(|it| it.1.end);
+    let end = usize::try_from(ends.last().unwrap_or_default())?;
     let file = Path::new(&env::var("OUT_DIR")?).join(name);
-    fs::write(&file, encoder.module(&fs::read(module)?)?.encode()?)?;
+    fs::write(&file, &component[..end])?;
     println!("cargo::rustc-env={name}={}", file.display());
     Ok(())
 }
 
 fn rustc(args: &str) -> Result<String> {
-    let output = Command::new(env::var("RUSTC")?)
-        .args(args.split(' '))
-        .output()?;
+    let mut rustc = Command::new(env::var("RUSTC")?);
+    let output = rustc.args(args.split(' ')).output()?;
     Ok(String::from_utf8(output.stdout)?.trim().into())
 }

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::marker::PhantomData;
 
+use super::slot::Slot;
 use crate::ports::entropy::{Entropy, EntropyUnavailable};
 
 /// How many parts a table has. A part that doubles moves only its own entries: at a million, some
@@ -37,19 +39,79 @@ impl BuildHasher for Seed {
     }
 }
 
-/// A table from 64-bit keys that are hashes already: from a [`Seed`], or a part of a keyed
-/// fingerprint.
+/// A table from 64-bit keys to slots. The keys are hashes already: from a [`Seed`], or a part of a
+/// keyed fingerprint.
 ///
 /// Two different things have the same key once in some 2^64 pairs. Whoever looks something up
 /// compares the thing itself; whoever adds something and finds its key taken refuses it like a
 /// duplicate.
-///
-/// The table is made of parts, each made when its first entry comes, so that a small instance stays
-/// small.
 #[derive(Debug)]
-pub struct Table<V> {
-    shards: Vec<Option<Shard<V>>>,
+pub struct Table<S> {
+    shards: Shards<u32>,
+    slots: PhantomData<S>,
 }
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self {
+            shards: Shards::default(),
+            slots: PhantomData,
+        }
+    }
+}
+
+impl<S: Slot> Table<S> {
+    /// Returns the slot of a key.
+    #[must_use]
+    pub fn get(&self, key: u64) -> Option<S> {
+        self.shards.get(key).map(S::from_index)
+    }
+
+    /// Returns whether there is an entry for a key.
+    #[must_use]
+    pub fn contains(&self, key: u64) -> bool {
+        self.shards.get(key).is_some()
+    }
+
+    /// Sets the slot of a key.
+    pub fn insert(&mut self, key: u64, slot: S) {
+        self.shards.insert(key, slot.index());
+    }
+
+    /// Removes a key and returns its slot.
+    pub fn remove(&mut self, key: u64) -> Option<S> {
+        self.shards.remove(key).map(S::from_index)
+    }
+}
+
+/// A set of keys like those of a [`Table`].
+#[derive(Debug, Default)]
+pub struct KeySet {
+    shards: Shards<()>,
+}
+
+impl KeySet {
+    /// Returns whether the key is in the set.
+    #[must_use]
+    pub fn contains(&self, key: u64) -> bool {
+        self.shards.get(key).is_some()
+    }
+
+    /// Adds a key.
+    pub fn insert(&mut self, key: u64) {
+        self.shards.insert(key, ());
+    }
+
+    /// Removes a key. Returns whether it was in the set.
+    pub fn remove(&mut self, key: u64) -> bool {
+        self.shards.remove(key).is_some()
+    }
+}
+
+/// The parts of a table. Each is made when its first entry comes, so that a small instance stays
+/// small. `V` is one of two types, because each one adds the code of a hash table to the component.
+#[derive(Debug)]
+struct Shards<V>(Vec<Option<Shard<V>>>);
 
 type Shard<V> = HashMap<Key, V, BuildHasherDefault<KeyAsHash>>;
 
@@ -69,54 +131,32 @@ impl Hash for Key {
     }
 }
 
-impl<V> Default for Table<V> {
+impl<V> Default for Shards<V> {
     fn default() -> Self {
-        Self { shards: Vec::new() }
+        Self(Vec::new())
     }
 }
 
-impl<V> Table<V> {
-    /// How many entries there are.
-    #[cfg(test)]
-    pub fn count(&self) -> usize {
-        self.shards.iter().flatten().map(HashMap::len).sum()
+impl<V: Copy> Shards<V> {
+    fn get(&self, key: u64) -> Option<V> {
+        let shard = self.0.get(shard_of(key))?.as_ref()?;
+        shard.get(&key.into()).copied()
     }
 
-    /// The value of a key.
-    #[must_use]
-    pub fn get(&self, key: u64) -> Option<&V> {
-        self.shards.get(shard_of(key))?.as_ref()?.get(&key.into())
-    }
-
-    /// The value of a key, to change.
-    pub fn get_mut(&mut self, key: u64) -> Option<&mut V> {
-        self.shards
-            .get_mut(shard_of(key))?
-            .as_mut()?
-            .get_mut(&key.into())
-    }
-
-    /// Whether there is an entry for a key.
-    #[must_use]
-    pub fn contains(&self, key: u64) -> bool {
-        self.get(key).is_some()
-    }
-
-    /// Sets the value of a key.
-    pub fn insert(&mut self, key: u64, value: V) {
-        if self.shards.is_empty() {
-            self.shards.resize_with(SHARDS, || None);
+    fn insert(&mut self, key: u64, value: V) {
+        if self.0.is_empty() {
+            self.0.resize_with(SHARDS, || None);
         }
-        let Some(shard) = self.shards.get_mut(shard_of(key)) else {
+        let Some(shard) = self.0.get_mut(shard_of(key)) else {
             debug_assert!(false, "a shard's index is below SHARDS");
             return;
         };
         shard.get_or_insert_default().insert(key.into(), value);
     }
 
-    /// Takes the entry of a key out. A part that became empty gives its memory back (R21).
-    pub fn remove(&mut self, key: u64) -> Option<V> {
-        let shard = self.shards.get_mut(shard_of(key))?;
+    /// Removes an entry. A part that became empty gives its memory back (R21).
+    fn remove(&mut self, key: u64) -> Option<V> {
+        let shard = self.0.get_mut(shard_of(key))?;
         let map = shard.as_mut()?;
         let value = map.remove(&key.into())?;
         if map.is_empty() {
@@ -163,22 +203,23 @@ impl Hasher for KeyAsHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::slot::RawSlot;
 
     #[test]
     fn entries_are_found_until_they_are_removed() {
         let seed = Seed::random(&crate::SystemEntropy).unwrap();
         let mut table = Table::default();
-        for n in 0..5_000_u32 {
-            table.insert(seed.hash_one(n), n);
+        for n in 0..5_000 {
+            table.insert(seed.hash_one(n), RawSlot::from_index(n));
         }
-        for n in 0..5_000_u32 {
-            let key = seed.hash_one(n);
-            assert_eq!(table.get(key), Some(&n));
-            assert_eq!(table.remove(key), Some(n));
+        for n in 0..5_000 {
+            let (key, slot) = (seed.hash_one(n), RawSlot::from_index(n));
+            assert_eq!(table.get(key), Some(slot));
+            assert_eq!(table.remove(key), Some(slot));
             assert!(!table.contains(key) && table.remove(key).is_none());
         }
         assert!(
-            table.shards.iter().all(Option::is_none),
+            table.shards.0.iter().all(Option::is_none),
             "r21: an emptied table keeps no part"
         );
     }

@@ -200,7 +200,11 @@ impl Metadata {
         }
         match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Self(text.into())),
-            Err(error) => Err(Error::invalid(FIELD, format!("must be JSON: {error}"))),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let reason = format!("must be JSON, but is not at line {line}, column {column}");
+                Err(Error::invalid(FIELD, reason))
+            }
         }
     }
 

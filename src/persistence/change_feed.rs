@@ -247,7 +247,7 @@ impl<S, P> Feed<S, P> {
     /// Returns the record of a session that has ended.
     #[must_use]
     pub fn tombstone(&self, id: SessionId) -> Option<(FeedSlot, &Tombstone<P>)> {
-        let slot = *self.tombstones.get(id.key())?;
+        let slot = self.tombstones.get(id.key())?;
         match &self.entries.get(slot)?.kind {
             RecordKind::Tombstone(tombstone) if tombstone.id == id => Some((slot, tombstone)),
             _ => None,
@@ -338,7 +338,7 @@ impl<S, P> Feed<S, P> {
     /// Returns the record of a revocation that belongs to no session.
     #[must_use]
     pub fn revocation(&self, number: u64) -> Option<(FeedSlot, &FeedEntry<S, P>)> {
-        let slot = *self.revocations.get(number_key(number))?;
+        let slot = self.revocations.get(number_key(number))?;
         Some((slot, self.entries.get(slot)?))
     }
 

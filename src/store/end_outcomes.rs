@@ -1,12 +1,15 @@
 //! How sessions ended, kept while operations in flight still want to know it (R21).
 
+use crate::collections::slab::Slab;
 use crate::collections::table::{Table, number_key};
 use crate::domain::error::Error;
+use crate::store::slots::OutcomeSlot;
 
 /// The outcomes, by the sessions' serial numbers.
 #[derive(Debug, Default)]
 pub struct EndOutcomes {
-    outcomes: Table<EndOutcome>,
+    by_serial: Table<OutcomeSlot>,
+    outcomes: Slab<OutcomeSlot, EndOutcome>,
 }
 
 #[derive(Debug)]
@@ -20,25 +23,29 @@ impl EndOutcomes {
     /// Keeps how a session ended for this many operations in flight.
     pub fn add(&mut self, serial: u64, error: Error, watchers: u32) {
         if watchers > 0 {
-            let outcome = EndOutcome { error, watchers };
-            self.outcomes.insert(number_key(serial), outcome);
+            let slot = self.outcomes.insert(EndOutcome { error, watchers });
+            self.by_serial.insert(number_key(serial), slot);
         }
     }
 
     /// Returns the error for an operation in flight whose session has ended.
     #[must_use]
     pub fn error(&self, serial: u64) -> Error {
-        let outcome = self.outcomes.get(number_key(serial));
+        let slot = self.by_serial.get(number_key(serial));
+        let outcome = slot.and_then(|slot| self.outcomes.get(slot));
         outcome.map_or(Error::SessionRevoked, |outcome| outcome.error.clone())
     }
 
     /// Drops the outcome when the last operation that wants to know it has ended.
     pub fn unwatch(&mut self, serial: u64) {
         let key = number_key(serial);
-        if let Some(outcome) = self.outcomes.get_mut(key) {
+        if let Some(slot) = self.by_serial.get(key)
+            && let Some(outcome) = self.outcomes.get_mut(slot)
+        {
             outcome.watchers = outcome.watchers.saturating_sub(1);
             if outcome.watchers == 0 {
-                self.outcomes.remove(key);
+                self.outcomes.remove(slot);
+                self.by_serial.remove(key);
             }
         }
     }
@@ -46,7 +53,7 @@ impl EndOutcomes {
     /// Returns how many outcomes are kept.
     #[cfg(test)]
     pub fn count(&self) -> usize {
-        self.outcomes.count()
+        self.outcomes.len()
     }
 }
 

@@ -68,7 +68,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     /// Returns the slot of the bucket with this key.
     #[must_use]
     pub fn find(&self, key: &K) -> Option<S> {
-        let slot = *self.by_key.get(self.seed.hash_one(key))?;
+        let slot = self.by_key.get(self.seed.hash_one(key))?;
         self.get(slot).filter(|bucket| bucket.key == *key)?;
         Some(slot)
     }
@@ -89,7 +89,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
         let slot = self.by_key.get(self.seed.hash_one(key));
-        let bucket = slot.and_then(|slot| self.buckets.get(*slot));
+        let bucket = slot.and_then(|slot| self.buckets.get(slot));
         bucket.is_none_or(|bucket| bucket.key == *key)
     }
 
@@ -97,7 +97,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     pub fn reserve(&mut self, key: &K) -> S {
         let hash = self.seed.hash_one(key);
         let slot = if let Some(slot) = self.by_key.get(hash) {
-            *slot
+            slot
         } else {
             let slot = self.buckets.insert(Bucket {
                 key: key.clone(),

@@ -5,7 +5,7 @@ mod delegations;
 use std::hash::BuildHasher;
 
 use crate::collections::slab::Slab;
-use crate::collections::table::{Seed, Table};
+use crate::collections::table::{KeySet, Seed, Table};
 use crate::domain::epoch::Epoch;
 use crate::domain::error::Duplicate;
 use crate::domain::id::{AgentId, SessionId};
@@ -17,32 +17,26 @@ use crate::store::entry::Entry;
 use crate::store::plan::{Reservation, SessionVersion};
 use crate::store::roles::Roles;
 use crate::store::session_index::Bucket;
-use crate::store::slots::{AgentSlot, RoleSlot, SessionSlot};
-
-/// What an id stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IdState {
-    /// A create in flight.
-    Reserved,
-    /// The session in this slot.
-    Created(SessionSlot),
-}
+use crate::store::slots::{AgentSlot, OrphansSlot, RoleSlot, SessionSlot};
 
 /// The sessions and their indexes. How sessions are delegated from each other is in `delegations`.
 #[derive(Debug, Default)]
 pub struct SessionTable {
     entries: Slab<SessionSlot, Entry>,
-    by_id: Table<IdState>,
+    by_id: Table<SessionSlot>,
+    /// The ids of creates in flight.
+    reserved_ids: KeySet,
     /// The session that has, or had, a token with this fingerprint.
     by_fingerprint: Table<SessionSlot>,
     /// The handles of live sessions and of pending revocations. None of them can be issued again
     /// (R16).
-    handles: Table<()>,
+    handles: KeySet,
     seed: Seed,
     agents: Agents,
     roles: Roles,
     /// Children that were restored before their parents, by the parents' ids.
-    orphans: Table<Vec<SessionSlot>>,
+    orphans_by_parent: Table<OrphansSlot>,
+    orphans: Slab<OrphansSlot, Vec<SessionSlot>>,
     /// How many creates are in flight.
     reserved: usize,
     /// The serial number of the newest session.
@@ -95,9 +89,7 @@ impl SessionTable {
     /// Returns the slot of the session with this id.
     #[must_use]
     pub fn slot_of(&self, id: SessionId) -> Option<SessionSlot> {
-        let Some(IdState::Created(slot)) = self.by_id.get(id.key()).copied() else {
-            return None;
-        };
+        let slot = self.by_id.get(id.key())?;
         let entry = self.entries.get(slot)?;
         (entry.session.id == id).then_some(slot)
     }
@@ -136,7 +128,7 @@ impl SessionTable {
     /// compares the fingerprint itself.
     #[must_use]
     pub fn by_fingerprint(&self, fingerprint: &Fingerprint) -> Option<(SessionSlot, &Entry)> {
-        let slot = *self.by_fingerprint.get(fingerprint.key())?;
+        let slot = self.by_fingerprint.get(fingerprint.key())?;
         Some((slot, self.entries.get(slot)?))
     }
 
@@ -168,7 +160,7 @@ impl SessionTable {
     /// Finds the session in this slot by a token no longer.
     pub fn remove_fingerprint(&mut self, fingerprint: &Fingerprint, slot: SessionSlot) {
         let key = fingerprint.key();
-        if self.by_fingerprint.get(key) == Some(&slot) {
+        if self.by_fingerprint.get(key) == Some(slot) {
             self.by_fingerprint.remove(key);
         }
     }
@@ -181,7 +173,7 @@ impl SessionTable {
 
     /// Adds a handle that cannot be issued again.
     pub fn add_handle(&mut self, handle: &str) {
-        self.handles.insert(self.seed.hash_one(handle), ());
+        self.handles.insert(self.seed.hash_one(handle));
     }
 
     /// Removes a handle: it is neither a live session's nor pending any longer.
@@ -192,7 +184,7 @@ impl SessionTable {
     /// Returns whether a session has this id or is being created with it.
     #[must_use]
     pub fn has_id(&self, id: SessionId) -> bool {
-        self.by_id.contains(id.key())
+        self.by_id.contains(id.key()) || self.reserved_ids.contains(id.key())
     }
 
     /// Checks that the indexes can hold a session of this agent and role; see
@@ -217,18 +209,14 @@ impl SessionTable {
         agent: &AgentId,
         role: &Role,
     ) -> (AgentSlot, RoleSlot) {
-        self.by_id.insert(id.key(), IdState::Reserved);
+        self.reserved_ids.insert(id.key());
         self.reserved = self.reserved.saturating_add(1);
         self.reserve_buckets(agent, role)
     }
 
     /// Ends a reservation. Returns whether no session came of it.
     pub fn release(&mut self, reservation: &Reservation) -> bool {
-        let key = reservation.id.key();
-        let is_unused = self.by_id.get(key) == Some(&IdState::Reserved);
-        if is_unused {
-            self.by_id.remove(key);
-        }
+        let is_unused = self.reserved_ids.remove(reservation.id.key());
         self.reserved = self.reserved.saturating_sub(1);
         self.release_buckets(reservation.agent, reservation.role);
         is_unused
@@ -251,9 +239,10 @@ impl SessionTable {
         let (agent, role, parent) = (entry.agent, entry.role, entry.parent);
         let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&*entry.handle));
         let slot = self.entries.insert(entry);
-        self.by_id.insert(id.key(), IdState::Created(slot));
+        self.reserved_ids.remove(id.key());
+        self.by_id.insert(id.key(), slot);
         self.by_fingerprint.insert(fingerprint, slot);
-        self.handles.insert(handle, ());
+        self.handles.insert(handle);
         if let Some(parent) = parent {
             self.add_child(parent, slot);
         }

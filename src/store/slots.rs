@@ -19,3 +19,11 @@ slot_type! {
     /// The slot of a pending revocation.
     PendingSlot
 }
+slot_type! {
+    /// The slot of the children of one parent that were restored before it.
+    OrphansSlot
+}
+slot_type! {
+    /// The slot of how a session ended.
+    OutcomeSlot
+}

@@ -1,6 +1,7 @@
 //! How sessions are delegated from each other: a tree whose links are in the entries (R25, R26).
 
 use crate::collections::list::Links;
+use crate::collections::slab::Slab;
 use crate::collections::table::Table;
 use crate::domain::config::MAX_DEPTH;
 use crate::domain::id::SessionId;
@@ -96,16 +97,21 @@ impl SessionTable {
 
     /// Keeps a child that was restored before its parent.
     pub fn add_orphan(&mut self, parent: SessionId, child: SessionSlot) {
-        match self.orphans.get_mut(parent.key()) {
-            Some(children) => children.push(child),
-            None => self.orphans.insert(parent.key(), vec![child]),
+        let known = self.orphans_by_parent.get(parent.key());
+        if let Some(children) = known.and_then(|slot| self.orphans.get_mut(slot)) {
+            children.push(child);
+        } else {
+            let slot = self.orphans.insert(vec![child]);
+            self.orphans_by_parent.insert(parent.key(), slot);
         }
     }
 
     /// Returns the slots of children that were restored before this parent. A slot may have another
     /// session by now, and may come twice: see [`SessionTable::is_orphan_of`].
     pub fn take_orphans(&mut self, parent: SessionId) -> Vec<SessionSlot> {
-        self.orphans.remove(parent.key()).unwrap_or_default()
+        let known = self.orphans_by_parent.remove(parent.key());
+        let orphans = known.and_then(|slot| self.orphans.remove(slot));
+        orphans.unwrap_or_default()
     }
 
     /// Returns whether there is a session in this slot that waits for this parent.
@@ -117,7 +123,8 @@ impl SessionTable {
 
     /// Drops the list of orphans: no parent is restored any more.
     pub fn drop_orphans(&mut self) {
-        self.orphans = Table::default();
+        self.orphans_by_parent = Table::default();
+        self.orphans = Slab::new();
     }
 
     /// Attaches a session with all its descendants to its parent.
