@@ -61,6 +61,8 @@ pub struct SessionManager<G, C, E> {
     configured: Cell<bool>,
     /// Whether there was an operation on sessions: nothing can be restored after it.
     started: Cell<bool>,
+    /// The guard was unavailable for all of the last batch of a flush.
+    flush_failed: Cell<bool>,
     /// How many readers subscribe to the events.
     readers: Cell<usize>,
     /// How many times the readers were checked for being alive.
@@ -79,6 +81,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             seeded: Cell::new(false),
             configured: Cell::new(false),
             started: Cell::new(false),
+            flush_failed: Cell::new(false),
             readers: Cell::new(0),
             liveness_checks: Cell::new(0),
         }

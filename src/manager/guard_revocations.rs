@@ -1,4 +1,5 @@
-//! Asking the guard for revocations that are pending.
+//! Asking the guard for revocations that are pending, in batches one after the other. What the
+//! guard does not confirm stays pending.
 
 use std::rc::Rc;
 
@@ -14,88 +15,112 @@ use crate::store::revocations::PendingKey;
 /// [`MAX_REVOCATIONS`] of sessions that ended with it.
 const MAX_ASKED: usize = MAX_REVOCATIONS + 1;
 
-/// What came of asking the guard for revocations.
+/// What came of asking the guard for a batch.
 #[derive(Default)]
-pub(super) struct GuardRevocations {
+struct BatchReport {
     /// How many this call has settled, and not another call or their expiry.
-    pub(super) settled: usize,
-    /// The guard's error for the first one, if that is still pending.
-    pub(super) first_error: Option<GuardError>,
-    /// The guard was unavailable for at least one.
-    unavailable: bool,
+    settled: usize,
+    /// The guard's error for the first one of the batch, if that is still pending.
+    first_error: Option<GuardError>,
+    /// The first one for which the guard was unavailable.
+    unavailable: Option<PendingKey>,
+    /// The guard was unavailable for all of them.
+    failed: bool,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Asks the guard for revocations that are pending, at most [`MAX_ASKED`], in batches one after
-    /// the other. Stops after a batch in which the guard is unavailable for any of them. What the
-    /// guard does not confirm stays pending for a flush.
-    pub(super) async fn revoke_with_guard(&self, mut keys: Vec<PendingKey>) -> GuardRevocations {
+    /// Asks the guard for revocations, at most [`MAX_ASKED`]. Stops after a batch in which the guard
+    /// is unavailable for any of them. Returns the guard's error for the first one, if that is still
+    /// pending.
+    pub(super) async fn revoke_with_guard(&self, mut keys: Vec<PendingKey>) -> Option<GuardError> {
         keys.truncate(MAX_ASKED);
-        let mut report = GuardRevocations::default();
-        for batch in keys.chunks(MAX_BATCH) {
-            let (asked, handles) = self.pending_of(batch);
-            let Some(last) = asked.last() else {
-                continue;
-            };
-            self.note_asked(&keys, *last);
-            let results = self.guard.revoke_tokens(&handles).await;
-            let results = one_for_each(asked.len(), results);
-            self.settle_batch(&keys, &asked, results, &mut report);
-            if report.unavailable {
+        let mut first_error = None;
+        for (number, batch) in keys.chunks(MAX_BATCH).enumerate() {
+            let report = self.revoke_batch(batch).await;
+            if number == 0 {
+                first_error = report.first_error;
+            }
+            if report.unavailable.is_some() {
                 break;
             }
         }
-        report
+        first_error
     }
 
-    /// Returns those of the revocations that are pending, and their handles.
-    fn pending_of(&self, keys: &[PendingKey]) -> (Vec<PendingKey>, Vec<Rc<str>>) {
-        let (mut pending, mut handles) = (Vec::new(), Vec::new());
-        let store = self.store.borrow();
-        for key in keys {
-            if let Some(handle) = store.pending_handle(key) {
-                pending.push(*key);
-                handles.push(handle);
+    /// Asks the guard again for at most [`MAX_REVOCATIONS`] that are pending. Returns how many that
+    /// settled. Stops after a batch in which the guard is unavailable for any of them, and the next
+    /// flush goes on after that one: those that always fail do not keep the others from their turn.
+    ///
+    /// Some guards fail a whole batch because of one token in it. After such a batch the next flush
+    /// begins with one revocation, and each further batch has four times as many, so that all but
+    /// that token's are settled in the end. A guard that is down is asked for one in each flush.
+    pub(super) async fn flush_revocations(&self) -> usize {
+        let mut keys = self.store.borrow().next_revocations(MAX_REVOCATIONS);
+        let mut size = if self.flush_failed.get() {
+            1
+        } else {
+            MAX_BATCH
+        };
+        let mut settled: usize = 0;
+        loop {
+            keys.retain(|key| self.is_pending(key));
+            let batch: Vec<PendingKey> = keys.drain(..size.min(keys.len())).collect();
+            let Some(last) = batch.last() else {
+                break;
+            };
+            // Before the guard is asked: a flush that overlaps goes on with others.
+            self.store.borrow_mut().set_last_flushed(*last);
+            let report = self.revoke_batch(&batch).await;
+            settled = settled.saturating_add(report.settled);
+            self.flush_failed.set(report.failed);
+            if let Some(unavailable) = report.unavailable {
+                self.store.borrow_mut().set_last_flushed(unavailable);
+                break;
             }
+            size = size.saturating_mul(4).min(MAX_BATCH);
         }
-        (pending, handles)
+        settled
     }
 
-    /// Records the revocation after which the next flush goes on, so that those that always fail do
-    /// not keep the others from their turn. A revocation that is asked for by itself moves nothing:
-    /// in a busy instance, flushes would begin anew each time.
-    fn note_asked(&self, keys: &[PendingKey], last: PendingKey) {
-        if keys.len() > 1 {
-            self.store.borrow_mut().note_asked(last);
+    /// Asks the guard in one call for those of the revocations that are pending, and settles what it
+    /// confirms.
+    async fn revoke_batch(&self, batch: &[PendingKey]) -> BatchReport {
+        let (asked, handles) = self.pending_of(batch);
+        if asked.is_empty() {
+            return BatchReport::default();
         }
-    }
-
-    /// Settles the revocations of a batch that the guard has confirmed. A guard that is unavailable
-    /// for one may not have looked at those after it, so a flush goes on after that one.
-    fn settle_batch(
-        &self,
-        keys: &[PendingKey],
-        asked: &[PendingKey],
-        results: Vec<Result<(), GuardError>>,
-        report: &mut GuardRevocations,
-    ) {
-        for (key, result) in asked.iter().zip(results) {
+        let results = self.guard.revoke_tokens(&handles).await;
+        let mut report = BatchReport::default();
+        let mut unavailable: usize = 0;
+        for (key, result) in asked.iter().zip(one_for_each(asked.len(), results)) {
             match result {
                 Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
                     let by_us = self.store.borrow_mut().settle(key);
                     report.settled = report.settled.saturating_add(by_us.into());
                 }
                 Err(error) => {
-                    if matches!(error, GuardError::Unavailable(_)) && !report.unavailable {
-                        report.unavailable = true;
-                        self.note_asked(keys, *key);
+                    if matches!(error, GuardError::Unavailable(_)) {
+                        unavailable = unavailable.saturating_add(1);
+                        report.unavailable.get_or_insert(*key);
                     }
-                    let is_pending = self.store.borrow().pending_handle(key).is_some();
-                    if is_pending && keys.first() == Some(key) {
+                    if batch.first() == Some(key) && self.is_pending(key) {
                         report.first_error = Some(error);
                     }
                 }
             }
         }
+        report.failed = unavailable == asked.len();
+        report
+    }
+
+    /// Returns those of the revocations that are pending, and their handles.
+    fn pending_of(&self, keys: &[PendingKey]) -> (Vec<PendingKey>, Vec<Rc<str>>) {
+        let store = self.store.borrow();
+        let with_handle = |key: &PendingKey| Some((*key, store.pending_handle(key)?));
+        keys.iter().filter_map(with_handle).unzip()
+    }
+
+    fn is_pending(&self, key: &PendingKey) -> bool {
+        self.store.borrow().pending_handle(key).is_some()
     }
 }

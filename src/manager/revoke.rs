@@ -58,9 +58,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .revoke(id, EndReason::Revoked, now)?;
         let descendants = ended.live.saturating_sub(1);
         let has_own = ended.own.is_some();
-        let asked = self.revoke_with_guard(ended.revocations().collect()).await;
+        let error = self.revoke_with_guard(ended.revocations().collect()).await;
         // The session's own token comes first, unless it has expired by itself.
-        let own_error = asked.first_error.filter(|_| has_own);
+        let own_error = error.filter(|_| has_own);
         Ok(Revocation {
             session_id: id,
             guard: own_error.map_or(Ok(()), Err),
@@ -98,16 +98,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Asks the guard again for revocations that it has not confirmed.
     pub async fn flush_guard_revocations(&self) -> FlushReport {
         let now = self.begin_operation();
-        let (expired, keys) = {
-            let mut store = self.store.borrow_mut();
-            let expired = (0..MAX_REVOCATIONS)
-                .take_while(|_| store.drop_expired_revocation(now))
-                .count();
-            (expired, store.next_revocations(MAX_REVOCATIONS))
-        };
-        let asked = self.revoke_with_guard(keys).await;
+        let drop_expired = |_: &usize| self.store.borrow_mut().drop_expired_revocation(now);
+        let expired = (0..MAX_REVOCATIONS).take_while(drop_expired).count();
+        let confirmed = self.flush_revocations().await;
         FlushReport {
-            settled: expired.saturating_add(asked.settled),
+            settled: expired.saturating_add(confirmed),
             pending: self.store.borrow().pending(),
         }
     }

@@ -30,8 +30,8 @@ pub struct PendingRevocations {
     revocations: Slab<PendingSlot, Pending>,
     /// In the order in which their tokens expire by themselves.
     order: Ordered<Due>,
-    /// The last one that the guard was asked for; the next batch begins after it.
-    last_asked: Option<Due>,
+    /// The next flush goes on after this one.
+    last_flushed: Option<Due>,
     numbers: u64,
 }
 
@@ -84,7 +84,7 @@ impl Default for PendingRevocations {
         Self {
             revocations: Slab::new(),
             order: Ordered::default(),
-            last_asked: None,
+            last_flushed: None,
             numbers: 0,
         }
     }
@@ -147,12 +147,14 @@ impl PendingRevocations {
         self.remove(due)
     }
 
-    /// Returns the next ones to try, at most `max`: first those after the last that was asked for.
+    /// Returns the next ones for a flush, at most `max`: first those after the last flushed one.
     #[must_use]
     pub fn next_batch(&self, max: usize) -> Vec<PendingKey> {
         let max = max.min(self.len());
         let mut batch = Vec::with_capacity(max);
-        let mut next = self.order.first_after(|due| Some(*due) <= self.last_asked);
+        let mut next = self
+            .order
+            .first_after(|due| Some(*due) <= self.last_flushed);
         while batch.len() < max {
             let Some(due) = next.or(self.order.first().copied()) else {
                 break;
@@ -170,9 +172,9 @@ impl PendingRevocations {
         batch
     }
 
-    /// Records that the guard is asked for this one, so that it comes last the next time.
-    pub fn mark_asked(&mut self, key: PendingKey) {
-        self.last_asked = Some(key.due);
+    /// Sets the one after which the next flush goes on.
+    pub fn set_last_flushed(&mut self, key: PendingKey) {
+        self.last_flushed = Some(key.due);
     }
 
     fn remove(&mut self, due: Due) -> Option<Settled> {
@@ -230,7 +232,7 @@ mod tests {
         let mut pending = PendingRevocations::default();
         let keys = [10, 20, 30].map(|end| add(&mut pending, end));
         assert_eq!(pending.next_batch(2), keys[..2]);
-        pending.mark_asked(keys[1]);
+        pending.set_last_flushed(keys[1]);
         assert_eq!(pending.next_batch(9), [keys[2], keys[0], keys[1]]);
     }
 }

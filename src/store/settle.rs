@@ -39,15 +39,15 @@ impl Store {
         expired.is_some_and(|settled| self.remove_settled(&settled))
     }
 
-    /// Returns the next revocations to try.
+    /// Returns the next revocations for a flush, at most `max`.
     #[must_use]
     pub fn next_revocations(&self, max: usize) -> Vec<PendingKey> {
         self.pending.next_batch(max)
     }
 
-    /// Records that the guard is asked for a revocation.
-    pub fn note_asked(&mut self, key: PendingKey) {
-        self.pending.mark_asked(key);
+    /// Sets the revocation after which the next flush goes on.
+    pub fn set_last_flushed(&mut self, key: PendingKey) {
+        self.pending.set_last_flushed(key);
     }
 
     /// Adds a revocation. Its handle is already one that cannot be issued again.

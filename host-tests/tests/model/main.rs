@@ -481,16 +481,16 @@ impl Run {
                 }
                 (Step::Waits(mut waiting), Err(running)) => {
                     let place = self.waiting.len();
-                    waiting.leave_expired(&self.system.guard.asked(place), &self.model);
+                    let question = self.system.guard.asked(place);
+                    if waiting.choose(&question, &self.model) {
+                        self.seen.insert("a flush of a part".into());
+                    }
+                    waiting.leave_expired(&question, &self.model);
                     let asked = waiting.asked(&self.model);
                     self.see_overlap(&asked);
                     self.waiting.push((waiting, running));
                     assert_eq!(self.system.guard.waiting(), self.waiting.len());
-                    assert_eq!(
-                        self.system.guard.asked(place),
-                        asked,
-                        "the question (right)"
-                    );
+                    assert_eq!(question, asked, "the question (right)");
                     if waits {
                         return;
                     }
@@ -780,7 +780,10 @@ fn all_there_is() -> BTreeSet<String> {
         whats.map(|what| format!("{kind}: {what}"))
     });
     let kinds = kinds.chain(many);
-    let kinds = kinds.chain(["revocations that overlap".into()]);
+    let kinds = kinds.chain([
+        "revocations that overlap".into(),
+        "a flush of a part".into(),
+    ]);
     kinds
         .chain(errors.map(|error| format!("{error:?}")))
         .collect()

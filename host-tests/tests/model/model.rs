@@ -290,8 +290,13 @@ pub enum Then {
     CallResult(CallResult),
     /// It answers whether the first token is revoked, which is the session's own.
     Revocation { number: Number, descendants: u32 },
-    /// It answers how many revocations are done, those included whose tokens had expired.
-    Flush { expired: u32 },
+    /// It asks for these too, and answers how many revocations are done, those included whose tokens
+    /// had expired.
+    Flush {
+        settled: u32,
+        size: usize,
+        others: Vec<TokenNumber>,
+    },
     /// It gives the new session, if that is still what it was.
     Make { token: TokenNumber, view: View },
     /// It gives the new token, if that still counts.
@@ -365,6 +370,8 @@ pub struct Model {
     pub tokens: Vec<Token>,
     /// What the guard has not confirmed to be revoked.
     pending: BTreeSet<TokenNumber>,
+    /// The guard was unavailable for the last batch of a flush as a whole.
+    flush_failed: bool,
     /// When every yes of the guard was forgotten.
     cache_cleared_at: Option<u64>,
     cutoffs: Vec<Filter>,
@@ -404,6 +411,7 @@ impl Model {
             sessions: Vec::new(),
             tokens: Vec::new(),
             pending: BTreeSet::new(),
+            flush_failed: false,
             cache_cleared_at: None,
             cutoffs: Vec::new(),
             current_cutoff: None,
@@ -499,6 +507,7 @@ impl Model {
         self.reading_failed = false;
         self.read_clock(self.host);
         self.totals = Totals::default();
+        self.flush_failed = false;
         self.cache_cleared_at = None;
         for session in &mut self.sessions {
             session.denials = (0, Vec::new());
@@ -702,6 +711,46 @@ impl Model {
         Step::Waits(Waiting::Revoke { tokens, then })
     }
 
+    /// Asks for some of these revocations, at most `size`. Which ones is the component's choice: see
+    /// `Waiting::choose`.
+    fn flush(&mut self, tokens: Vec<TokenNumber>, size: usize, settled: u32) -> Step {
+        let others = Vec::new();
+        let then = Then::Flush {
+            settled,
+            size,
+            others,
+        };
+        self.ask_to_revoke(tokens, then)
+    }
+
+    /// The guard has answered about a batch of a flush. The flush goes on unless the guard was
+    /// unavailable for one of them.
+    fn resume_flush(&mut self, waiting: &Waiting, answers: Answers) -> Option<Step> {
+        let Waiting::Revoke {
+            tokens,
+            then:
+                Then::Flush {
+                    settled,
+                    size,
+                    others,
+                },
+        } = waiting
+        else {
+            return None;
+        };
+        let is_unavailable = |token: &&TokenNumber| {
+            let handle = self.tokens[**token].handle;
+            answers.is_short() || answers.confirm_of(handle) == Confirm::Unavailable
+        };
+        let unavailable = tokens.iter().filter(is_unavailable).count();
+        self.flush_failed = unavailable == tokens.len();
+        let outcomes = self.confirmed(tokens, answers);
+        let confirmed = outcomes.iter().filter(|it| **it == Ok(true)).count();
+        let mut others = others.clone();
+        others.retain(|token| unavailable == 0 && self.pending.contains(token));
+        Some(self.flush(others, (size * 4).min(256), settled + count(confirmed)))
+    }
+
     /// What a call of the guard achieves for each token: whether it has settled a revocation that
     /// was pending, or the guard's error if the revocation is still pending.
     fn confirmed(
@@ -739,13 +788,10 @@ impl Model {
                 error: outcomes[0].clone().err(),
                 descendants,
             },
-            Then::Flush { expired } => {
-                let settled = outcomes.iter().filter(|it| **it == Ok(true)).count();
-                CallResult::Flush {
-                    settled: expired + count(settled),
-                    pending: self.pending(),
-                }
-            }
+            Then::Flush { settled, .. } => CallResult::Flush {
+                settled,
+                pending: self.pending(),
+            },
             Then::Make { token, view } => match self.unchanged(view.number, token) {
                 Ok(()) => CallResult::Grant(view, token),
                 Err(error) => CallResult::Error(error),
@@ -882,7 +928,8 @@ impl Model {
                 self.forget_over_revocations(usize::MAX);
                 let expired = before - self.pending();
                 let all = self.pending.iter().copied().collect();
-                return Ok(self.ask_to_revoke(all, Then::Flush { expired }));
+                let size = if self.flush_failed { 1 } else { 256 };
+                return Ok(self.flush(all, size, expired));
             }
             Call::List(agent) => {
                 let of_agent = |number: &Number| self.sessions[*number].spec.agent == *agent;
@@ -1109,6 +1156,9 @@ impl Model {
                 self.use_many(items)
             }
             Waiting::Revoke { tokens, then } => {
+                if let Some(step) = self.resume_flush(waiting, answers) {
+                    return step;
+                }
                 let outcomes = self.confirmed(tokens, answers);
                 Step::Done(self.go_on_after(then.clone(), &outcomes))
             }
@@ -1706,6 +1756,27 @@ impl Waiting {
                 Asked::Revoke(handles)
             }
         }
+    }
+
+    /// Takes those tokens that the component chose, where a flush asks for fewer than are pending.
+    /// Returns whether it does.
+    pub fn choose(&mut self, asked: &Asked, model: &Model) -> bool {
+        let Self::Revoke {
+            tokens,
+            then: Then::Flush { size, others, .. },
+        } = self
+        else {
+            return false;
+        };
+        let is_part = *size < tokens.len();
+        if let Asked::Revoke(handles) = asked
+            && handles.len() == *size
+            && is_part
+        {
+            let is_asked = |token: &TokenNumber| handles.contains(&model.tokens[*token].handle);
+            (*tokens, *others) = tokens.iter().partition(|token| is_asked(token));
+        }
+        is_part
     }
 
     /// Leaves out the tokens of sessions that expired by themselves and that the component does not

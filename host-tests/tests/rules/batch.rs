@@ -341,25 +341,28 @@ async fn tokens_of_many_megabytes_are_refused_before_they_enter_the_instance() {
 #[derive(Default)]
 struct BatchGuard {
     inner: PlainGuard,
-    /// How many items each call was about.
+    /// How many tokens each `validate_tokens` was about.
     validated: Mutex<Vec<usize>>,
-    revoked: Mutex<Vec<usize>>,
+    /// The handles of each `revoke_tokens`.
+    revoked: Mutex<Vec<Vec<String>>>,
     /// How many results a call has too many; too few where it is negative.
     surplus: AtomicIsize,
     /// From this call on, counted from 0, the guard is unavailable for the third item.
     unavailable_from: Option<usize>,
     /// What it says of a revocation that succeeds.
     done: Option<GuardError>,
+    /// It denies to revoke these.
+    denied: Mutex<Vec<String>>,
+    /// `revoke_tokens` fails as a whole if one of these is in it.
+    fatal: Mutex<Vec<String>>,
 }
 
 impl BatchGuard {
     fn list<T>(
         &self,
         items: usize,
-        sizes: &Mutex<Vec<usize>>,
         each: impl Fn(usize) -> Result<T, GuardError>,
     ) -> Vec<Result<T, GuardError>> {
-        sizes.lock().unwrap().push(items);
         let surplus = self.surplus.load(Ordering::SeqCst);
         let mut results: Vec<_> = (0..items).map(each).collect();
         results.truncate(items.saturating_add_signed(surplus));
@@ -369,8 +372,22 @@ impl BatchGuard {
         results
     }
 
+    /// How many handles each `revoke_tokens` was about.
     fn revoked(&self) -> Vec<usize> {
-        self.revoked.lock().unwrap().clone()
+        let calls = self.revoked.lock().unwrap();
+        calls.iter().map(Vec::len).collect()
+    }
+
+    /// The sizes of the calls since the last look.
+    fn take_revoked(&self) -> Vec<usize> {
+        let sizes = self.revoked();
+        self.revoked.lock().unwrap().clear();
+        sizes
+    }
+
+    fn set(handles: &Mutex<Vec<String>>, numbers: impl IntoIterator<Item = u32>) {
+        let numbers = numbers.into_iter();
+        *handles.lock().unwrap() = numbers.map(|n| format!("handle-{n}")).collect();
     }
 }
 
@@ -389,21 +406,29 @@ impl Guard for BatchGuard {
         &self,
         tokens: Vec<String>,
     ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        self.validated.lock().unwrap().push(tokens.len());
         let claims = |at: usize| self.inner.claims_of(&tokens[at]);
-        Ok(self.list(tokens.len(), &self.validated, claims))
+        Ok(self.list(tokens.len(), claims))
     }
     async fn revoke_tokens(
         &self,
         handles: Vec<String>,
     ) -> GuardResult<Vec<Result<(), GuardError>>> {
         let call = self.revoked().len();
+        self.revoked.lock().unwrap().push(handles.clone());
+        let fatal = self.fatal.lock().unwrap();
+        if handles.iter().any(|handle| fatal.contains(handle)) {
+            return Err(GuardError::Unavailable("one of these is fatal".into()).into());
+        }
         let fails = self.unavailable_from.is_some_and(|first| call >= first);
-        let revoke = |at| match &self.done {
+        let denied = self.denied.lock().unwrap();
+        let revoke = |at: usize| match &self.done {
             _ if fails && at == 2 => Err(GuardError::Unavailable("not this one".into())),
+            _ if denied.contains(&handles[at]) => Err(GuardError::Denied("not this one".into())),
             Some(done) => Err(done.clone()),
             None => Ok(()),
         };
-        Ok(self.list(handles.len(), &self.revoked, revoke))
+        Ok(self.list(handles.len(), revoke))
     }
 }
 
@@ -512,6 +537,120 @@ async fn r12_the_first_batch_in_which_the_guard_is_unavailable_is_the_last() {
     let report = host.flush_guard_revocations().await.unwrap();
     assert_eq!((report.settled, report.pending), (255, 1_000 - 511 - 255));
     assert_eq!(guard.revoked(), [256; 3]);
+}
+
+/// Creates sessions and ends them without asking the guard.
+async fn invalidate(host: &SessionHost, count: usize) {
+    for grant in sessions(host, count).await {
+        host.invalidate(grant.session.id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn r12_a_token_that_fails_the_guards_whole_batch_does_not_keep_the_others_from_their_turn() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    invalidate(&host, 10).await;
+    BatchGuard::set(&guard.fatal, [2]);
+    let mut flushes = Vec::new();
+    while pending(&host).await > 1 {
+        host.flush_guard_revocations().await.unwrap();
+        flushes.push(guard.take_revoked());
+    }
+    // A flush begins with one after a batch that failed, and the next goes on after its first one:
+    // first with 1, then with 3, then with 0.
+    assert_eq!(flushes[0], [10]);
+    assert_eq!(flushes[1], [1, 4]);
+    assert_eq!(flushes[2], [1, 4, 4]);
+    assert!(flushes.len() < 12, "{flushes:?}");
+    BatchGuard::set(&guard.fatal, []);
+    let report = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((report.settled, report.pending), (1, 0));
+}
+
+#[tokio::test]
+async fn r12_of_300_revocations_with_three_fatal_ones_the_others_are_confirmed_in_a_few_flushes() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    invalidate(&host, 300).await;
+    BatchGuard::set(&guard.fatal, [0, 150, 299]);
+    for _ in 0..40 {
+        host.flush_guard_revocations().await.unwrap();
+    }
+    assert_eq!(pending(&host).await, 3);
+}
+
+#[tokio::test]
+async fn r12_a_flush_asks_a_guard_that_is_down_for_one_revocation_and_for_more_when_it_answers() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    invalidate(&host, 300).await;
+    BatchGuard::set(&guard.fatal, 0..300);
+    for expected in [vec![256], vec![1], vec![1]] {
+        let report = host.flush_guard_revocations().await.unwrap();
+        assert_eq!((report.settled, report.pending), (0, 300));
+        assert_eq!(guard.take_revoked(), expected);
+    }
+    BatchGuard::set(&guard.fatal, []);
+    let report = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((report.settled, report.pending), (300, 0));
+    assert_eq!(guard.take_revoked(), [1, 4, 16, 64, 215]);
+    invalidate(&host, 300).await;
+    host.flush_guard_revocations().await.unwrap();
+    assert_eq!(guard.take_revoked(), [256, 44]);
+}
+
+#[tokio::test]
+async fn r12_only_a_flush_moves_the_place_where_the_next_flush_goes_on() {
+    let (host, guard) = over(BatchGuard::default()).await;
+    BatchGuard::set(&guard.denied, 0..10);
+    invalidate(&host, 4).await;
+    BatchGuard::set(&guard.fatal, [0]);
+    host.flush_guard_revocations().await.unwrap();
+    // The next flush goes on with the second one. A revocation of two sessions changes nothing.
+    let root = &sessions(&host, 1).await[0].session;
+    host.delegate(&*root.id, request(OTHER_AGENT))
+        .await
+        .unwrap();
+    host.revoke(&*root.id).await.unwrap();
+    guard.take_revoked();
+    host.flush_guard_revocations().await.unwrap();
+    let asked = guard.revoked.lock().unwrap().concat();
+    assert_eq!(asked[..3], ["handle-1", "handle-2", "handle-3"]);
+}
+
+#[tokio::test]
+async fn r26_the_answer_of_a_revocation_is_about_the_sessions_own_token_alone() {
+    for (denied, confirmed) in [(1, true), (0, false)] {
+        let (host, guard) = over(BatchGuard::default()).await;
+        BatchGuard::set(&guard.denied, [denied]);
+        let root = &sessions(&host, 1).await[0].session;
+        host.delegate(&*root.id, request(OTHER_AGENT))
+            .await
+            .unwrap();
+        let revocation = host.revoke(&*root.id).await.unwrap();
+        assert_eq!(revocation.guard_confirmed, confirmed);
+        assert_eq!(pending(&host).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn r12_what_was_confirmed_meanwhile_is_in_no_later_batch_of_a_kill_switch() {
+    let fixture = Fixture::new().await;
+    for _ in 0..300 {
+        fixture.session().await;
+    }
+    fixture.hold(GuardFunction::Revoke);
+    let host = fixture.host.clone();
+    let switch = fixture
+        .start(async move { host.revoke_all_for_agent(AGENT).await })
+        .await;
+    let first = fixture.guard.calls().revoke_tokens;
+    assert_eq!((first.calls, first.items), (1, 256));
+    // The second batch has 44 others. All tokens expire before it is asked for.
+    fixture.advance(60.0);
+    let report = fixture.host.flush_guard_revocations().await.unwrap();
+    assert_eq!((report.settled, report.pending), (300, 0));
+    fixture.release();
+    assert_eq!(switch.await, Ok(300));
+    assert_eq!(fixture.guard.calls().revoke_tokens, first);
 }
 
 #[tokio::test]
