@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod id;
 pub(crate) mod scope;
 pub(crate) mod session;
+pub(crate) mod state_key;
 pub(crate) mod superseded;
 pub(crate) mod timestamp;
 pub(crate) mod token;

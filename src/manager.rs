@@ -34,11 +34,11 @@ use crate::collections::table::Seed;
 use crate::domain::config::{Config, Limits};
 use crate::domain::error::Error;
 use crate::domain::event::Run;
+use crate::domain::state_key::SALT_BYTES;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::FingerprintKey;
-use crate::persistence::seal::SALT_BYTES;
 use crate::ports::clock::{Clock, MonotonicClock};
-use crate::ports::entropy::Entropy;
+use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::Guard;
 use crate::store::Store;
 
@@ -122,10 +122,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             return Ok(key);
         }
         self.seed()?;
-        let mut salt = [0; SALT_BYTES];
-        let drawn = FingerprintKey::random(&self.entropy)
-            .and_then(|key| self.entropy.fill(&mut salt).map(|()| Rc::new(key)));
-        let key = drawn.map_err(|_| Error::EntropyUnavailable)?;
+        let key = FingerprintKey::from_secret(random(&self.entropy)?);
+        let key = Rc::new(key.ok_or(Error::EntropyUnavailable)?);
+        let salt: [u8; SALT_BYTES] = random(&self.entropy)?;
         let mut store = self.store.borrow_mut();
         store.set_fingerprint_key(Rc::clone(&key), salt);
         Ok(self.key.get_or_init(|| key))
@@ -135,9 +134,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// the first entry.
     fn seed(&self) -> Result<(), Error> {
         if !self.seeded.get() {
-            let drawn = Seed::random(&self.entropy)
-                .and_then(|seed| Ok((seed, Run::random(&self.entropy)?)));
-            let (seed, run) = drawn.map_err(|_| Error::EntropyUnavailable)?;
+            let seed = Seed::from_random(random(&self.entropy)?);
+            let run = Run::from_random(random(&self.entropy)?);
             let mut store = self.store.borrow_mut();
             store.seed(&seed);
             store.events_mut().begin_run(run);

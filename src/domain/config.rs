@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::domain::error::Error;
 use crate::domain::id::WorkspaceId;
-use crate::persistence::seal::{StateKey, StateKeys};
+use crate::domain::state_key::{StateKey, StateKeys};
 
 /// What the host asks for. A field without a value keeps its default.
 #[derive(Clone, Default)]

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::ports::entropy::EntropyUnavailable;
-
 /// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its
 /// text says so, nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +145,7 @@ impl fmt::Display for Error {
             Self::NoStateKey => f.write_str("no state-key is configured"),
             Self::RefusedRecord(refused) => refused.fmt(f),
             Self::Collision(duplicate) => duplicate.fmt(f),
-            Self::EntropyUnavailable => EntropyUnavailable.fmt(f),
+            Self::EntropyUnavailable => f.write_str("the host gave no random bytes"),
             Self::ClockBehind(lag) => {
                 write!(f, "the host's clock is {lag} ms before the time inside")
             }

@@ -5,7 +5,6 @@ use std::num::NonZeroU64;
 use crate::domain::error::Error;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::timestamp::Timestamp;
-use crate::ports::entropy::{Entropy, EntropyUnavailable};
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +92,11 @@ impl Run {
         }
     }
 
-    /// A run that no other instance has.
-    ///
-    /// # Errors
-    /// [`EntropyUnavailable`].
-    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
-        let mut bytes = [0; 8];
-        entropy.fill(&mut bytes)?;
+    /// Returns a run with a random number, which no other instance has.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 8]) -> Self {
         let number = NonZeroU64::new(u64::from_le_bytes(bytes));
-        Ok(Self(number.unwrap_or(NonZeroU64::MIN)))
+        Self(number.unwrap_or(NonZeroU64::MIN))
     }
 
     /// Its number.

@@ -5,7 +5,6 @@ use std::fmt;
 use uuid::{Builder, Uuid};
 
 use crate::domain::error::Error;
-use crate::ports::entropy::{Entropy, EntropyUnavailable};
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -60,14 +59,10 @@ uuid_id! {
 }
 
 impl SessionId {
-    /// A new id: UUID version 4.
-    ///
-    /// # Errors
-    /// [`EntropyUnavailable`] when there are no random bytes.
-    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
-        let mut bytes = [0; 16];
-        entropy.fill(&mut bytes)?;
-        Ok(Self(Builder::from_random_bytes(bytes).into_uuid()))
+    /// Returns an id of random bytes: UUID version 4 (RFC 9562).
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(Builder::from_random_bytes(bytes).into_uuid())
     }
 
     /// The id as the key of a table. The instance draws its ids at random, so nobody can choose where

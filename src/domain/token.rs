@@ -7,7 +7,6 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::domain::error::Error;
-use crate::ports::entropy::{Entropy, EntropyUnavailable};
 
 /// How long a token can be, in bytes.
 const MAX_TOKEN: usize = 8 * 1_024;
@@ -61,17 +60,8 @@ pub struct FingerprintKey {
 }
 
 impl FingerprintKey {
-    /// A new random key.
-    ///
-    /// # Errors
-    /// [`EntropyUnavailable`] when there are no random bytes.
-    pub fn random(entropy: &impl Entropy) -> Result<Self, EntropyUnavailable> {
-        let mut secret = [0; 32];
-        entropy.fill(&mut secret)?;
-        Self::from_secret(secret).ok_or(EntropyUnavailable)
-    }
-
-    /// The key of another instance. There is always one: HMAC takes keys of any length.
+    /// Returns the key with this secret: random bytes, or the secret of another instance's key.
+    /// There is always one: HMAC takes keys of any length.
     #[must_use]
     pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
         let mac = Hmac::new_from_slice(&secret).ok()?;
@@ -129,4 +119,13 @@ impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint(..)")
     }
+}
+
+/// How long a handle can be, in bytes.
+const MAX_HANDLE: usize = 512;
+
+/// Returns whether a handle has a length that can be kept.
+#[must_use]
+pub fn is_handle(handle: &str) -> bool {
+    (1..=MAX_HANDLE).contains(&handle.len())
 }

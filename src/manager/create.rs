@@ -9,7 +9,7 @@ use crate::domain::error::Error;
 use crate::domain::id::SessionId;
 use crate::domain::session::{CreateRequest, Grant};
 use crate::ports::clock::Clock;
-use crate::ports::entropy::Entropy;
+use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::{Guard, IssueRequest};
 use crate::store::plan::NewSession;
 
@@ -64,7 +64,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             return Err(Error::SessionExpired);
         }
         let key = self.fingerprint_key()?;
-        let id = SessionId::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
+        let id = SessionId::from_random(random(&self.entropy)?);
         let agent_id = request.agent_id;
         let reservation =
             ReservationGuard::reserve(&self.store, id, agent_id, &attributes, parent, created_at)?;

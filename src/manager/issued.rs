@@ -5,10 +5,10 @@ use std::rc::Rc;
 use super::SessionManager;
 use crate::domain::error::{Error, GuardError};
 use crate::domain::timestamp::Timestamp;
-use crate::domain::token::{FingerprintKey, Token};
+use crate::domain::token::{FingerprintKey, Token, is_handle};
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
-use crate::ports::guard::{Guard, is_handle};
+use crate::ports::guard::Guard;
 use crate::store::plan::NewToken;
 
 /// Checks what the guard issued against its bounds: a token that could not be presented, or a

@@ -6,7 +6,7 @@ use crate::domain::error::Error;
 use crate::domain::event::Run;
 use crate::persistence::record::{Change, ChangePage};
 use crate::ports::clock::Clock;
-use crate::ports::entropy::Entropy;
+use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::Guard;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -50,7 +50,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// # Errors
     /// [`Error::NoStateKey`], [`Error::EntropyUnavailable`].
     pub fn close_event_run(&self) -> Result<(), Error> {
-        let next = Run::random(&self.entropy).map_err(|_| Error::EntropyUnavailable)?;
+        let next = Run::from_random(random(&self.entropy)?);
         self.store.borrow_mut().close_event_run(next)
     }
 }

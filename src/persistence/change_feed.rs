@@ -15,9 +15,9 @@ use crate::collections::slot::slot_type;
 use crate::collections::table::{Table, number_key};
 use crate::domain::epoch::Epoch;
 use crate::domain::id::SessionId;
+use crate::domain::state_key::StateKeys;
 use crate::domain::timestamp::Timestamp;
 use crate::persistence::record::CutoffRecord;
-use crate::persistence::seal::StateKeys;
 
 slot_type! {
     /// The slot of a record in the feed.
@@ -466,7 +466,7 @@ impl<S, P> Feed<S, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persistence::seal::StateKey;
+    use crate::domain::state_key::StateKey;
 
     type TestFeed = Feed<u32, u32>;
 

@@ -9,17 +9,16 @@ use crate::domain::event::Run;
 use crate::domain::id::{AgentId, SessionId, WorkspaceId};
 use crate::domain::scope::Scopes;
 use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
+use crate::domain::state_key::{StateKey, StateKeys};
 use crate::domain::superseded::{GraceWindow, MAX_SUPERSEDED, SupersededToken};
 use crate::domain::timestamp::Timestamp;
-use crate::domain::token::{Fingerprint, FingerprintKey};
+use crate::domain::token::{Fingerprint, FingerprintKey, is_handle};
 use crate::persistence::hex;
 use crate::persistence::json::Object;
 use crate::persistence::record::{
     Change, CutoffRecord, EndedRecord, FORMAT, Header, MetaRecord, RecordBody, SessionRecord,
     UnconfirmedRevocation, refused,
 };
-use crate::persistence::seal::{StateKey, StateKeys};
-use crate::ports::guard::is_handle;
 
 /// How many unconfirmed revocations a session can have: as many as fit into its record.
 pub const MAX_UNCONFIRMED: usize = 64;

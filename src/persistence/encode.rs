@@ -2,6 +2,7 @@
 
 use crate::domain::id::WorkspaceId;
 use crate::domain::session::RevokeFilter;
+use crate::domain::state_key::StateKeys;
 use crate::domain::superseded::SupersededToken;
 use crate::persistence::hex;
 use crate::persistence::json::Writer;
@@ -9,7 +10,6 @@ use crate::persistence::record::{
     CutoffRecord, EndedRecord, FORMAT, Header, MetaRecord, RecordBody, SessionRecord,
     UnconfirmedRevocation,
 };
-use crate::persistence::seal::StateKeys;
 
 /// Returns a sealed record under the key `key`.
 #[must_use]

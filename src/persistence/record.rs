@@ -33,10 +33,10 @@ use crate::domain::error::{Error, RefusedRecord};
 use crate::domain::event::Run;
 use crate::domain::id::SessionId;
 use crate::domain::session::{RevokeFilter, Session};
+use crate::domain::state_key::SALT_BYTES;
 use crate::domain::superseded::{GraceWindow, SupersededToken};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{Fingerprint, FingerprintKey};
-use crate::persistence::seal::SALT_BYTES;
 
 /// The format that is written.
 pub(super) const FORMAT: u64 = 2;

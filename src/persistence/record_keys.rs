@@ -4,8 +4,9 @@
 //! missing from a record that is damaged. The component itself does not call it.
 
 use crate::domain::error::Error;
+use crate::domain::state_key::{StateKey, StateKeys};
 use crate::persistence::json::Object;
-use crate::persistence::seal::{StateKey, StateKeys, unchecked};
+use crate::persistence::seal::unchecked;
 
 /// The keys that a host gives, to look at records with.
 #[derive(Clone, Debug)]

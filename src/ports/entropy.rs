@@ -2,17 +2,25 @@
 
 use std::fmt;
 
+use crate::domain::error::Error;
+
 /// The host gave no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyUnavailable;
 
 impl fmt::Display for EntropyUnavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the host gave no random bytes")
+        Error::EntropyUnavailable.fmt(f)
     }
 }
 
 impl std::error::Error for EntropyUnavailable {}
+
+impl From<EntropyUnavailable> for Error {
+    fn from(EntropyUnavailable: EntropyUnavailable) -> Self {
+        Self::EntropyUnavailable
+    }
+}
 
 /// The port: a source of random bytes fit for keys.
 pub trait Entropy {
@@ -21,6 +29,18 @@ pub trait Entropy {
     /// # Errors
     /// [`EntropyUnavailable`] when it cannot; what stands in `bytes` then must not be used.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable>;
+}
+
+/// Returns random bytes.
+///
+/// # Errors
+/// [`EntropyUnavailable`].
+pub(crate) fn random<const N: usize>(
+    entropy: &impl Entropy,
+) -> Result<[u8; N], EntropyUnavailable> {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The platform's source: the operating system's natively, `wasi:random` in the component (see

@@ -106,12 +106,3 @@ fn wrong_number(items: usize, results: usize) -> GuardError {
         "the guard gave {results} results for {items} items"
     ))
 }
-
-/// How long a handle can be, in bytes.
-const MAX_HANDLE: usize = 512;
-
-/// Whether a handle can be kept.
-#[must_use]
-pub(crate) fn is_handle(handle: &str) -> bool {
-    (1..=MAX_HANDLE).contains(&handle.len())
-}
