@@ -23,7 +23,7 @@ fn next() -> SessionEngine {
 }
 
 /// Records of format 1, kept.
-const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
+const FORMAT_1: &str = include_str!("../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_build() {

@@ -269,7 +269,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
 }
 
 /// Records of format 1, kept.
-const FORMAT_1: &str = include_str!("../../fixtures/records-of-format-1.jsonl");
+const FORMAT_1: &str = include_str!("../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test]
 async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today() {
