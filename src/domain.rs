@@ -1,4 +1,5 @@
-//! What callers say and are told, in types that are within their bounds once built.
+//! The values of the core: sessions, ids, scopes, tokens, limits, events and errors. A value that
+//! has been built is within its bounds.
 
 pub(crate) mod config;
 pub(crate) mod epoch;

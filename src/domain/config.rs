@@ -1,4 +1,4 @@
-//! The limits of an instance: what a host may ask for, and what holds.
+//! The configuration that a host gives, and the limits of an instance that follow from it.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
@@ -7,67 +7,68 @@ use crate::domain::error::Error;
 use crate::domain::id::WorkspaceId;
 use crate::domain::state_key::{StateKey, StateKeys};
 
-/// What the host asks for. A field without a value keeps its default.
+/// The configuration that a host gives. A field without a value keeps its default.
 #[derive(Clone, Default)]
 pub struct Config {
     /// The workspace of the sessions.
     pub workspace_id: Option<WorkspaceId>,
-    /// The lifetime of a session that asks for none, in seconds.
+    /// The lifetime of a session whose request has none, in seconds (R5).
     pub default_ttl: Option<u64>,
-    /// How long a session can live in all, in seconds (R7).
+    /// The longest life of a session from its creation, in seconds (R7).
     pub max_lifetime: Option<u64>,
-    /// How many sessions there can be (R19).
+    /// The most sessions (R19).
     pub max_sessions: Option<u32>,
-    /// How many sessions one agent can have (R19).
+    /// The most sessions of one agent (R19).
     pub max_sessions_per_agent: Option<u32>,
-    /// What a create does at `max_sessions_per_agent` (R33).
+    /// The policy for a create at `max_sessions_per_agent` (R33).
     pub agent_overflow: Option<Overflow>,
-    /// How many sessions there can be below one that was created (R26).
+    /// The most sessions below one that `create` made (R19, R26).
     pub max_sessions_per_root: Option<u32>,
-    /// How deep delegations can go (R25).
+    /// The greatest depth of delegation (R25).
     pub max_depth: Option<u32>,
-    /// How long a superseded token can be presented once more, in seconds (R27).
+    /// How long a rotated token can be presented for another rotation, in seconds (R27).
     pub rotation_grace: Option<u64>,
-    /// After how many seconds without use a session is over (R28).
+    /// After how many seconds without use a session expires (R28).
     pub idle_timeout: Option<u64>,
-    /// For how many seconds the guard is not asked again about a token that it said yes to (R34).
+    /// How long a validation by the guard is cached, in seconds (R34).
     pub guard_recheck_interval: Option<u64>,
-    /// How many seconds the host's clock can be before the time inside (R6).
+    /// How far the host's clock can be behind the time inside before calls are refused, in seconds
+    /// (R6).
     pub clock_tolerance: Option<u64>,
     /// How many events are kept (R18).
     pub event_capacity: Option<u32>,
-    /// How many bytes the state can take (R3).
+    /// The most bytes that the state can take (R3).
     pub max_state_bytes: Option<u64>,
-    /// What records of the state are sealed with (R24).
+    /// The key that records are sealed with (R24).
     pub state_key: Option<Vec<u8>>,
-    /// What they may have been sealed with before.
+    /// Earlier keys that restored records may be sealed with (R24).
     pub previous_state_keys: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for Config {
-    /// Without the keys.
+    /// Writes the name of the type only: the fields include keys (R22).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config").finish_non_exhaustive()
     }
 }
 
-/// What a create does that finds its agent at `max-sessions-per-agent` (R33).
+/// The policy for a create whose agent has `max-sessions-per-agent` already (R33).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is refused.
+    /// The create is refused.
     #[default]
     Refuse,
     /// The agent's oldest session ends when the new one is made.
     EvictOldest,
 }
 
-/// How deep delegations can be allowed to go (R25).
+/// The greatest `max-depth` (R25).
 pub(crate) const MAX_DEPTH: u32 = 16;
 
 /// A year of 365 days, in seconds.
 const YEAR: u64 = 31_536_000;
 
-/// The limits that hold, each within its documented range.
+/// The limits of an instance, each within the range that the WIT states. Times are in seconds.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub(crate) workspace_id: WorkspaceId,
@@ -88,10 +89,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Checks a configuration.
+    /// Checks a configuration and fills in the defaults.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for the first field outside its range.
+    /// [`Error::InvalidArgument`] for the first field that is outside its range.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let mut limits = Self::default();
         if let Some(id) = config.workspace_id {
@@ -150,10 +151,10 @@ impl Limits {
         Ok(limits)
     }
 
-    /// The lifetime in seconds of a session that asked for `expires_in` (R2, R5).
+    /// Returns the lifetime in seconds of a session whose request has this `expires_in` (R2, R5).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] outside 1 to `max-lifetime`.
+    /// [`Error::InvalidArgument`] if it is not 1 to `max-lifetime`.
     pub fn lifetime(&self, expires_in: Option<u64>) -> Result<u64, Error> {
         match expires_in {
             Some(seconds) => within("expires-in", seconds, 1..=self.max_lifetime),
@@ -184,7 +185,10 @@ impl Default for Limits {
     }
 }
 
-/// The value, if it is in its range.
+/// Returns the value if it is in its range.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with the range otherwise.
 pub(crate) fn within<N: PartialOrd + Display>(
     field: &'static str,
     value: N,

@@ -1,6 +1,7 @@
-//! Epochs: how a session or a create is ordered with the cut-offs of kill switches (R31).
+//! Epochs: the order of sessions, creates in flight and the cut-offs of kill switches (R31).
 
-/// How many cut-offs there had been. A cut-off revokes what began in an epoch before its own.
+/// The number of cut-offs before a point in time. A cut-off begins an epoch and revokes the
+/// sessions and creates that began in an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
@@ -11,7 +12,7 @@ impl Epoch {
         Self(number)
     }
 
-    /// Returns its number.
+    /// Returns the number of the epoch.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

@@ -1,70 +1,72 @@
-//! What can go wrong, as values. Nothing in the core panics (R3).
+//! The errors of the core. Failures are values, because a panic would lose every session (R3).
 
 use std::fmt;
 
-/// Why an operation was not done. The cases are those of `sessions.error` in the WIT; unless its
-/// text says so, nothing has changed.
+/// Why an operation failed. The cases are those of `sessions.error` in the WIT. Nothing has changed
+/// unless the case says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
     /// The token is unknown, malformed, superseded, of a session that has ended, or bound to
-    /// something else.
+    /// another handle.
     InvalidToken,
     /// No live session has this id.
     SessionNotFound,
-    /// The session's time was over, or its time or its uses ran out while the operation was under
-    /// way; or that of a session above it. It is ended now.
+    /// The session, or one above it, has expired, or ran out of time or uses while the operation
+    /// was in flight. It has ended now.
     SessionExpired,
-    /// The operation lost to a revocation that took effect while it was under way.
+    /// The session, or one above it, was revoked while the operation was in flight.
     SessionRevoked,
     /// Another refresh or rotation of the same session won.
     Conflict,
-    /// A bound is reached.
+    /// A limit is reached.
     LimitReached(Limit),
     /// The session lacks this scope (R25, R30).
     ScopeDenied(String),
     /// The guard refused or failed.
     Guard(GuardError),
-    /// `configure` came a second time, or when there had been a session or one was being made.
+    /// `configure` was called before with success, or there has been a session, or a create is in
+    /// flight.
     AlreadyConfigured,
-    /// `restore` came after the first operation on sessions.
+    /// `restore` was called after the first operation on sessions.
     AlreadyStarted,
-    /// `changes` or `restore` without a `state-key`.
+    /// An operation on records was called without a `state-key`.
     NoStateKey,
-    /// A record was not accepted, and nothing of its part was (R24).
+    /// `restore` refused a record, and took nothing of its part (R24).
     RefusedRecord(RefusedRecord),
-    /// A bad random source, a bad guard or a hash repeated what has to be unique (R16).
+    /// The random source, the guard or a hash repeated a value that has to be unique (R16).
     Collision(Duplicate),
     /// The host gave no random bytes.
     EntropyUnavailable,
-    /// The host's clock is this many milliseconds before the time inside, and granting time, or
-    /// accepting a session whose end is from that time, would let it live too long (R6).
+    /// The host's clock is this many milliseconds before the time inside. The operation would grant
+    /// time by a wrong clock, or the session has its expiry from one (R6).
     ClockBehind(u64),
-    /// `accept_clock` was called while the host's clock is not behind.
+    /// `accept_clock` was called, and the lag is within `clock-tolerance` (R6).
     ClockNotBehind,
 }
 
-/// An argument that was not accepted.
+/// An argument that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidArgument {
     /// The argument's name in the WIT.
     pub field: &'static str,
-    /// The rule that it broke, for people.
+    /// The requirement on the argument, for people, such as "must be at least 1". It never repeats a
+    /// token (R22).
     pub reason: String,
 }
 
-/// A record that was not accepted.
+/// A record that `restore` refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRecord {
-    /// Its key, as far as it can be one.
+    /// The record's key: at most 64 visible ASCII characters.
     pub key: String,
-    /// What is wrong with it, for people.
+    /// The fault of the record, for people.
     pub reason: String,
 }
 
-/// A bound that was reached.
+/// A limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
@@ -78,25 +80,25 @@ pub enum Limit {
     SessionsPerRoot,
     /// `max-depth`.
     Depth,
-    /// `max-uses` of a session that was to delegate.
+    /// `max-uses` of the parent: a session with a use limit cannot delegate.
     Uses,
-    /// Readers of the events.
+    /// The readers of the events.
     Subscribers,
-    /// Revocations of one session's tokens that the guard has not confirmed.
+    /// The unconfirmed revocations of one session's earlier tokens.
     UnconfirmedRevocations,
 }
 
-/// Something that has to be unique and was not.
+/// A value that has to be unique and was repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Duplicate {
     /// The random source repeated a session id.
     SessionId,
-    /// The guard returned a token that stands for another session.
+    /// The guard returned a token that it has issued before.
     Token,
     /// The guard returned a handle that is in use.
     Handle,
-    /// The agent's id has the same hash as that of another agent.
+    /// The agent's id has the same hash as the id of another agent.
     AgentId,
     /// The role has the same hash as another role.
     Role,
@@ -106,20 +108,20 @@ pub enum Duplicate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardError {
-    /// Not a token, or not a handle, of this guard.
+    /// The token or handle is not one of this guard.
     InvalidToken,
     /// The token has expired.
     Expired,
     /// The token was revoked.
     Revoked,
-    /// The guard will not do this.
+    /// The guard refuses. The text is its reason, for people.
     Denied(String),
-    /// The guard could not answer, or answered nothing usable.
+    /// The guard could not answer, or its answer is unusable. The text is a reason, for people.
     Unavailable(String),
 }
 
 impl Error {
-    /// An [`Error::InvalidArgument`].
+    /// Returns an [`Error::InvalidArgument`].
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
         Self::InvalidArgument(InvalidArgument {
             field,
@@ -135,13 +137,17 @@ impl fmt::Display for Error {
             Self::InvalidToken => f.write_str("the token is invalid"),
             Self::SessionNotFound => f.write_str("no live session has this id"),
             Self::SessionExpired => f.write_str("the session has expired"),
-            Self::SessionRevoked => f.write_str("the session was revoked in the meantime"),
+            Self::SessionRevoked => f.write_str("the session was revoked during the operation"),
             Self::Conflict => f.write_str("another refresh or rotation of the session won"),
-            Self::LimitReached(limit) => write!(f, "a limit is reached: {limit}"),
+            Self::LimitReached(limit) => write!(f, "the limit {limit} is reached"),
             Self::ScopeDenied(scope) => write!(f, "the session lacks the scope {scope}"),
-            Self::Guard(error) => write!(f, "the guard: {error}"),
-            Self::AlreadyConfigured => f.write_str("the instance is configured already"),
-            Self::AlreadyStarted => f.write_str("an operation on sessions came before"),
+            Self::Guard(error) => write!(f, "the guard failed: {error}"),
+            Self::AlreadyConfigured => {
+                f.write_str("the instance is already configured or has had a session")
+            }
+            Self::AlreadyStarted => {
+                f.write_str("records can be restored only before the first operation on sessions")
+            }
             Self::NoStateKey => f.write_str("no state-key is configured"),
             Self::RefusedRecord(refused) => refused.fmt(f),
             Self::Collision(duplicate) => duplicate.fmt(f),
@@ -149,7 +155,9 @@ impl fmt::Display for Error {
             Self::ClockBehind(lag) => {
                 write!(f, "the host's clock is {lag} ms before the time inside")
             }
-            Self::ClockNotBehind => f.write_str("the host's clock is not behind"),
+            Self::ClockNotBehind => f.write_str(
+                "the host's clock is not behind the time inside by more than clock-tolerance",
+            ),
         }
     }
 }
@@ -198,10 +206,10 @@ impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SessionId => "the random source repeated a session id",
-            Self::Token => "the guard returned the token of another session",
+            Self::Token => "the guard returned a token that it has issued before",
             Self::Handle => "the guard returned a handle that is in use",
-            Self::AgentId => "the agent's id has the hash of another agent's",
-            Self::Role => "the role has the hash of another role",
+            Self::AgentId => "the agent's id has the same hash as the id of another agent",
+            Self::Role => "the role has the same hash as another role",
         })
     }
 }
@@ -233,21 +241,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_they_are_about_and_keep_their_source() {
+    fn errors_name_their_subject_and_keep_their_source() {
         let guard = GuardError::Denied("no such agent".into());
         let error = Error::from(guard.clone());
-        assert_eq!(error.to_string(), "the guard: denied: no such agent");
+        assert_eq!(error.to_string(), "the guard failed: denied: no such agent");
         assert_eq!(
             error.source().map(ToString::to_string),
             Some(guard.to_string())
         );
         let refused = Error::RefusedRecord(RefusedRecord {
             key: "meta".into(),
-            reason: "says no time".into(),
+            reason: "it has no time".into(),
         });
         assert_eq!(
             refused.to_string(),
-            "the record meta is refused: says no time"
+            "the record meta is refused: it has no time"
         );
         assert_eq!(
             Error::invalid("role", "must have 1 to 64 bytes").to_string(),
@@ -255,7 +263,7 @@ mod tests {
         );
         assert_eq!(
             Error::LimitReached(Limit::Depth).to_string(),
-            "a limit is reached: max-depth"
+            "the limit max-depth is reached"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Events: what happened to a session, and why (R17, R32).
+//! Events: each change of a session and each refused attempt, with its reason (R17, R32).
 
 use std::num::NonZeroU64;
 
@@ -12,28 +12,29 @@ use crate::domain::timestamp::Timestamp;
 pub enum EndReason {
     /// `sessions.revoke`.
     Revoked,
-    /// A kill switch was for it.
+    /// A kill switch ended it (R13, R31).
     RevokedAll,
     /// The session that it was delegated from ended (R26).
     Cascade,
     /// `legacy.invalidate`.
     Invalidated,
-    /// Its time was over.
+    /// Its `expires-at` passed (R5).
     Expired,
-    /// It was not used for too long (R28).
+    /// It was not used for the `idle-timeout` (R28).
     Idle,
-    /// Its time was over, and it could not have been given more (R7).
+    /// Its `expires-at` passed, and `max-lifetime` allowed no later one (R7).
     MaxLifetime,
     /// Its last use was taken (R29).
     Exhausted,
     /// A superseded token was presented for rotation (R27).
     Theft,
-    /// It made room for a newer one (R33).
+    /// A newer session of the agent took its place (R33).
     Limit,
 }
 
 impl EndReason {
-    /// What an operation answers that waited for the guard when its session ended so.
+    /// Returns the error of an operation that waited for the guard while its session ended for this
+    /// reason.
     #[must_use]
     pub fn into_error(self) -> Error {
         match self {
@@ -51,39 +52,38 @@ impl EndReason {
 pub enum Denial {
     /// The token was superseded.
     Superseded,
-    /// The guard said no.
+    /// The guard refused the token.
     Guard,
     /// The guard's claims name another handle.
     Handle,
     /// The session lacks the scope.
     Scope,
-    /// The session may not delegate that.
+    /// The session may not delegate what was requested.
     Delegation,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// The session was made.
+    /// The session was created.
     Created,
     /// The session got a new token and a new expiry.
     Refreshed,
     /// The bearer replaced the session's token.
     Rotated,
-    /// The session ended: its last event.
+    /// The session ended. It has no later event.
     Ended(EndReason),
     /// An attempt was refused.
     Denied(Denial),
 }
 
-/// One unbroken numbering of events (R17): no other event of the run has the same sequence number, and
-/// no number is left out between two of them.
+/// A run of events: sequence numbers without a gap or a repetition (R17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run(NonZeroU64);
 
 impl Run {
-    /// The run with this number; none for 0.
+    /// Returns the run with this number, or `None` for 0.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         match NonZeroU64::new(number) {
@@ -92,52 +92,52 @@ impl Run {
         }
     }
 
-    /// Returns a run with a random number, which no other instance has.
+    /// Returns a run with a random number, which differs from those of other instances.
     #[must_use]
     pub fn from_random(bytes: [u8; 8]) -> Self {
         let number = NonZeroU64::new(u64::from_le_bytes(bytes));
         Self(number.unwrap_or(NonZeroU64::MIN))
     }
 
-    /// Its number.
+    /// Returns the number of the run.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0.get()
     }
 }
 
-/// One thing that happened to one session.
+/// A change of a session, or a refused attempt with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The run that the sequence number is of.
+    /// The run of the sequence number.
     pub run: Option<Run>,
-    /// Rises by one with each event, from 1.
+    /// The sequence number: one higher for each event of the run, from 1.
     pub sequence: u64,
-    /// When it was recorded.
+    /// When the event was recorded.
     pub time: Timestamp,
     /// The session.
     pub session_id: SessionId,
     /// The session's agent.
     pub agent_id: AgentId,
-    /// The session that it was delegated from.
+    /// The session that the session was delegated from.
     pub parent: Option<SessionId>,
     /// The session at the top of the delegations.
     pub root: SessionId,
-    /// Which of its tokens counted.
+    /// The number of the token that was current.
     pub generation: u64,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
 }
 
 /// A part of the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPage {
-    /// In order of their sequence.
+    /// The events in the order of their sequence numbers.
     pub events: Vec<Event>,
-    /// What to read after the next time.
+    /// The `since` of the next page.
     pub next: u64,
-    /// How many events the reader has lost.
+    /// How many events the reader has missed.
     pub missed: u64,
-    /// The current run; none before the first session was asked for.
+    /// The current run; `None` before the first session is requested.
     pub run: Option<Run>,
 }

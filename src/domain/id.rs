@@ -13,17 +13,17 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Reads the hyphenated form, letters of either case.
+            /// Parses the hyphenated form, in either letter case.
             ///
             /// # Errors
-            /// [`Error::InvalidArgument`] for `field` where it is anything else.
+            /// [`Error::InvalidArgument`] with the name `field` for any other text.
             pub fn parse(field: &'static str, text: &str) -> Result<Self, Error> {
                 parse_hyphenated(field, text).map(Self)
             }
         }
 
         impl From<$name> for String {
-            /// Lower case with hyphens.
+            /// Returns the hyphenated form in lower case.
             fn from(id: $name) -> Self {
                 let mut buffer = Uuid::encode_buffer();
                 (&*id.0.as_hyphenated().encode_lower(&mut buffer)).into()
@@ -31,7 +31,7 @@ macro_rules! uuid_id {
         }
 
         impl fmt::Display for $name {
-            /// Lower case with hyphens.
+            /// Writes the hyphenated form in lower case.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(&self.0.as_hyphenated(), f)
             }
@@ -59,14 +59,14 @@ uuid_id! {
 }
 
 impl SessionId {
-    /// Returns an id of random bytes: UUID version 4 (RFC 9562).
+    /// Returns an id made of random bytes: a UUID of version 4 (RFC 9562).
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    /// The id as the key of a table. The instance draws its ids at random, so nobody can choose where
-    /// they fall (R20).
+    /// Returns the id as the key of a hash table. Ids are random, so a caller cannot make them
+    /// collide (R20).
     #[must_use]
     pub fn key(self) -> u64 {
         let (high, low) = self.0.as_u64_pair();
@@ -75,12 +75,12 @@ impl SessionId {
 }
 
 impl WorkspaceId {
-    /// The workspace of an instance that was given none.
+    /// The workspace of an instance for which none is configured.
     pub const NIL: Self = Self(Uuid::nil());
 }
 
-/// `uuid` also reads braces, URNs and bare digits; one form for one id keeps logs and keys
-/// comparable.
+/// Parses a UUID in the hyphenated form only. The crate `uuid` also accepts braces, URNs and bare
+/// digits, but with one form for each id, logs and keys can be compared.
 fn parse_hyphenated(field: &'static str, text: &str) -> Result<Uuid, Error> {
     const HYPHENATED: usize = uuid::fmt::Hyphenated::LENGTH;
     if text.len() == HYPHENATED
@@ -90,6 +90,7 @@ fn parse_hyphenated(field: &'static str, text: &str) -> Result<Uuid, Error> {
     }
     Err(Error::invalid(
         field,
-        "must be a UUID of 36 characters with hyphens, such as 00000000-0000-4000-8000-000000000000",
+        "must be a UUID of 36 characters with hyphens, such as \
+         00000000-0000-4000-8000-000000000000",
     ))
 }

@@ -1,54 +1,60 @@
-//! Scopes: what an agent may do, and which scope covers which (R25, R30).
+//! Scopes: the permissions of an agent, and which scope covers which other one (R25, R30).
 
 use crate::domain::error::Error;
 
-/// How many scopes a session can have.
+/// The most scopes of a session.
 const MAX_SCOPES: usize = 128;
-/// How long a scope can be, in bytes.
+/// The longest scope, in bytes.
 const MAX_SCOPE: usize = 256;
 
-/// A scope of 1-256 bytes, each of RFC 6749's scope-token characters.
+/// A scope: 1-256 of RFC 6749's scope-token characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope(String);
 
 impl Scope {
-    /// Checks a scope.
+    /// Checks the length and the characters.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a wrong length or character.
+    /// [`Error::InvalidArgument`] if the length is not 1 to 256 bytes, or a character is not one of
+    /// a scope token.
     pub fn parse(text: String) -> Result<Self, Error> {
-        match fault_of(&text) {
+        match violated_rule(&text) {
             None => Ok(Self(text)),
-            Some(fault) => Err(Error::invalid("scope", format!("must {fault}"))),
+            Some(rule) => Err(Error::invalid("scope", format!("must {rule}"))),
         }
     }
 
-    /// The scope.
+    /// Returns the text of the scope.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// At most 128 different scopes. Kept as RFC 6749 (section 3.3) writes them: one text with spaces
-/// between.
+/// At most 128 different scopes. They are stored in the form of RFC 6749 (section 3.3): one text,
+/// with a space between two scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes(Box<str>);
 
 impl Scopes {
-    /// Checks scopes and drops duplicates; the first of equal ones keeps its place.
+    /// Checks scopes and drops duplicates. The first of equal scopes keeps its place.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for too many scopes (duplicates counted), or a wrong one.
+    /// [`Error::InvalidArgument`] for more than 128 scopes, duplicates included, or for a scope
+    /// that [`Scope::parse`] refuses.
     pub fn parse(scopes: &[String]) -> Result<Self, Error> {
         const FIELD: &str = "scopes";
         if scopes.len() > MAX_SCOPES {
-            return Err(Error::invalid(FIELD, "must be at most 128"));
+            let given = scopes.len();
+            return Err(Error::invalid(
+                FIELD,
+                format!("must be at most {MAX_SCOPES}, not {given}"),
+            ));
         }
         let mut distinct: Vec<&str> = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            if let Some(fault) = fault_of(scope) {
-                return Err(Error::invalid(FIELD, format!("must each {fault}")));
+            if let Some(rule) = violated_rule(scope) {
+                return Err(Error::invalid(FIELD, format!("must each {rule}")));
             }
             if !distinct.contains(&scope.as_str()) {
                 distinct.push(scope);
@@ -57,28 +63,28 @@ impl Scopes {
         Ok(Self(distinct.join(" ").into()))
     }
 
-    /// The scopes in their order.
+    /// Returns the scopes in the order of the request.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
-            // They are short: looking at each byte beats what `split` prepares.
+            // Scopes are short: a scan over the bytes is faster than setting up `split`.
             let end = rest.bytes().position(|byte| byte == b' ');
-            let (scope, behind) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-            rest = behind.get(1..).unwrap_or_default();
+            let (scope, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+            rest = after.get(1..).unwrap_or_default();
             (!scope.is_empty()).then_some(scope)
         })
     }
 
-    /// With spaces between.
+    /// Returns all scopes in one text, with a space between two scopes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Scopes with spaces between, as [`Scopes::as_str`] gives them.
+    /// Parses the form that [`Scopes::as_str`] returns.
     ///
     /// # Errors
-    /// As [`Scopes::parse`].
+    /// Those of [`Scopes::parse`].
     pub fn parse_joined(scopes: &str) -> Result<Self, Error> {
         let scopes: Vec<String> = scopes
             .split(' ')
@@ -88,20 +94,21 @@ impl Scopes {
         Self::parse(&scopes)
     }
 
-    /// Whether one of them covers this scope.
+    /// Returns whether one of the scopes covers the wanted one.
     #[must_use]
     pub fn cover(&self, wanted: &str) -> bool {
         self.iter().any(|granted| covers(granted, wanted))
     }
 
-    /// How many bytes the texts take.
+    /// Returns how many bytes the text takes.
     pub(crate) fn size(&self) -> usize {
         self.0.len()
     }
 }
 
-/// Whether who has `granted` has `wanted`; the WIT has the truth table. What is wanted may be a
-/// pattern too: a pattern is covered by the same prefixes as all that it stands for.
+/// Returns whether the granted scope covers the wanted one, as the truth table of the WIT interface
+/// `sessions` says. The wanted scope may be a pattern: a prefix covers a pattern if it covers
+/// everything that the pattern stands for.
 fn covers(granted: &str, wanted: &str) -> bool {
     if granted == "*" || granted == wanted {
         return true;
@@ -115,20 +122,21 @@ fn covers(granted: &str, wanted: &str) -> bool {
             .is_some_and(|rest| !rest.is_empty())
 }
 
-/// What is wrong with a scope.
-fn fault_of(scope: &str) -> Option<&'static str> {
+/// Returns the rule that a scope violates, worded to follow "must", or `None` for a valid scope.
+fn violated_rule(scope: &str) -> Option<&'static str> {
     if scope.is_empty() || scope.len() > MAX_SCOPE {
         return Some("have 1 to 256 bytes");
     }
     if !scope.bytes().all(is_scope_token_char) {
         return Some(
-            "be printable ASCII without space, quotation mark and backslash (RFC 6749, section 3.3)",
+            "be printable ASCII without space, quotation mark and backslash \
+             (RFC 6749, section 3.3)",
         );
     }
     None
 }
 
-/// RFC 6749, section 3.3: `%x21 / %x23-5B / %x5D-7E`.
+/// Returns whether a scope token may contain this byte (RFC 6749, section 3.3).
 fn is_scope_token_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }

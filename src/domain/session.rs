@@ -1,5 +1,5 @@
-//! Sessions and what they are asked for with. A value of these types is within its bounds (R2), so
-//! nothing checks again.
+//! Sessions and the requests for them. The values of these types are within their bounds (R2) and
+//! are not checked again.
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -15,43 +15,43 @@ use crate::domain::token::Token;
 /// A live session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its id.
+    /// The session's id.
     pub id: SessionId,
-    /// The agent that it belongs to.
+    /// The agent of the session.
     pub agent_id: AgentId,
     /// The workspace of the instance.
     pub workspace_id: WorkspaceId,
-    /// What it was created with. Shared, so that handing out a session copies no text.
+    /// The attributes of the request. They are shared, so returning a session copies no text.
     pub attributes: Rc<Attributes>,
-    /// When it was asked for.
+    /// When the session was requested.
     pub created_at: Timestamp,
-    /// When it is dead: it is live while the time is before (R5).
+    /// When the session expires: it is live while the time is earlier (R5).
     pub expires_at: Timestamp,
-    /// The session that it was delegated from (R25).
+    /// The session that it was delegated from; `None` for one that `create` made (R25).
     pub parent: Option<SessionId>,
-    /// The session at the top of the delegations; itself where it was not delegated.
+    /// The session at the top of the delegations; its own id for one that `create` made.
     pub root: SessionId,
-    /// How many tokens it had before its current one (R14).
+    /// The number of its current token, from 0 (R14).
     pub generation: u64,
-    /// How many uses are left; none where they have no end (R29).
+    /// How many uses are left; `None` if there is no limit (R29).
     pub uses_left: Option<u32>,
 }
 
-/// What a session is created with and keeps for life.
+/// The part of a request that the session keeps unchanged until it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
     /// The agent's role.
     pub role: Role,
-    /// What the agent may do.
+    /// The permissions of the agent.
     pub scopes: Scopes,
-    /// What the agent is about to do.
+    /// The kind of task that the agent is about to do.
     pub task_type: Option<TaskType>,
-    /// The creator's own JSON.
+    /// A JSON text of the creator.
     pub metadata: Metadata,
 }
 
 impl Attributes {
-    /// How many bytes its texts take.
+    /// Returns how many bytes the texts take.
     pub(crate) fn size(&self) -> u64 {
         let texts = [
             self.role.as_str().len(),
@@ -67,20 +67,20 @@ impl Attributes {
     }
 }
 
-/// What `create` is asked for.
+/// A request for a session.
 #[derive(Clone, Debug)]
 pub struct CreateRequest {
     /// The agent.
     pub agent_id: AgentId,
-    /// What the session keeps for life.
+    /// The attributes of the new session.
     pub attributes: Attributes,
-    /// The lifetime in seconds; checked against the configuration by `create`.
+    /// The lifetime in seconds. `create` checks it against the configuration.
     pub expires_in: Option<u64>,
-    /// How often the session can be used, if that has an end (R29).
+    /// How often the session can be used; `None` for no limit (R29).
     pub max_uses: Option<MaxUses>,
 }
 
-/// A session and its token: the only place where a token leaves the core.
+/// A session and its token. Tokens leave the core only in this type.
 #[derive(Debug)]
 pub struct Grant {
     /// The session.
@@ -89,27 +89,27 @@ pub struct Grant {
     pub token: Token,
 }
 
-/// What became of a revocation. The session is dead in any case.
+/// The result of a revocation. The session has ended in any case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// The session that was ended.
+    /// The session that ended.
     pub session_id: SessionId,
-    /// What the guard said.
+    /// The guard's answer to the request to revoke the token.
     pub guard: Result<(), GuardError>,
     /// How many live sessions below it ended with it (R26).
     pub descendants: usize,
 }
 
-/// Which sessions a kill switch is for (R13, R31).
+/// The sessions that a kill switch ends (R13, R31).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevokeFilter {
-    /// All of the instance.
+    /// All sessions of the instance.
     Everything,
-    /// Those of an agent.
+    /// The sessions of an agent.
     Agent(AgentId),
-    /// Those with a role.
+    /// The sessions with a role.
     Role(Role),
-    /// One that was created, and all below it.
+    /// A session that `create` made, and all below it.
     Root(SessionId),
 }
 
@@ -118,7 +118,7 @@ pub enum RevokeFilter {
 pub struct SessionPage {
     /// The rows, oldest session first.
     pub sessions: Vec<Session>,
-    /// Where the next page begins; none when no live session follows.
+    /// The cursor of the next page; `None` if no live session follows.
     pub next: Option<u64>,
 }
 
@@ -127,7 +127,7 @@ pub struct SessionPage {
 pub struct MaxUses(NonZeroU32);
 
 impl MaxUses {
-    /// Checks the number.
+    /// Checks that the number is not 0.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for 0.
@@ -137,7 +137,7 @@ impl MaxUses {
             .ok_or_else(|| Error::invalid("max-uses", "must be at least 1"))
     }
 
-    /// The number.
+    /// Returns the number of uses.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0.get()
@@ -149,15 +149,15 @@ impl MaxUses {
 pub struct Role(Box<str>);
 
 impl Role {
-    /// Checks a role.
+    /// Checks the length of a role.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] outside the bounds.
+    /// [`Error::InvalidArgument`] if it is not 1 to 64 bytes.
     pub fn parse(text: String) -> Result<Self, Error> {
         bounded("role", text, 64).map(Self)
     }
 
-    /// The role.
+    /// Returns the text of the role.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -169,46 +169,49 @@ impl Role {
 pub struct TaskType(Box<str>);
 
 impl TaskType {
-    /// Checks a task type.
+    /// Checks the length of a task type.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] outside the bounds.
+    /// [`Error::InvalidArgument`] if it is not 1 to 128 bytes.
     pub fn parse(text: String) -> Result<Self, Error> {
         bounded("task-type", text, 128).map(Self)
     }
 
-    /// The task type.
+    /// Returns the text of the task type.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A JSON text of up to 16 KiB, kept as it was given.
+/// A JSON text of at most 16 KiB. It is kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata(Box<str>);
 
 impl Metadata {
-    /// Checks that it is JSON and not too long.
+    /// Checks that the text is JSON and not too long.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] otherwise.
+    /// [`Error::InvalidArgument`] for more than 16,384 bytes, or for a text that is not JSON.
     pub fn parse(text: String) -> Result<Self, Error> {
         const FIELD: &str = "metadata";
         if text.len() > 16 * 1_024 {
-            return Err(Error::invalid(FIELD, "must have at most 16384 bytes"));
+            return Err(Error::invalid(
+                FIELD,
+                format!("must have at most 16384 bytes, not {}", text.len()),
+            ));
         }
         match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Self(text.into())),
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
-                let reason = format!("must be JSON, but is not at line {line}, column {column}");
+                let reason = format!("must be JSON; the error is at line {line}, column {column}");
                 Err(Error::invalid(FIELD, reason))
             }
         }
     }
 
-    /// The text.
+    /// Returns the JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -216,7 +219,7 @@ impl Metadata {
 }
 
 impl Default for Metadata {
-    /// An empty object.
+    /// Returns an empty JSON object.
     fn default() -> Self {
         Self("{}".into())
     }
@@ -224,7 +227,11 @@ impl Default for Metadata {
 
 fn bounded(field: &'static str, text: String, max: usize) -> Result<Box<str>, Error> {
     if text.is_empty() || text.len() > max {
-        return Err(Error::invalid(field, format!("must have 1 to {max} bytes")));
+        let given = text.len();
+        return Err(Error::invalid(
+            field,
+            format!("must have 1 to {max} bytes, not {given}"),
+        ));
     }
     Ok(text.into())
 }

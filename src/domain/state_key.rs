@@ -1,7 +1,7 @@
-//! Keys that the host gives: what keeps records from being made or changed outside (R24), and the one
-//! secret in them from being read.
+//! The keys that the host gives for records (R24). They seal records, so that these cannot be made
+//! or changed outside, and they wrap the one secret in them.
 //!
-//! Each key that a host gives is used only to make two others, one for each purpose.
+//! A key of the host is used only to derive two others, one for each purpose.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use sha2::Sha256;
 
 use crate::domain::error::Error;
 
-/// How long a key can be, in bytes: what HMAC-SHA256 takes without hashing it first, and no less
-/// than its strength (RFC 2104, section 3).
+/// The length of a key in bytes: at least the strength of HMAC-SHA256, and at most what it takes
+/// without hashing the key first (RFC 2104, section 3).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
-/// How many previous keys there can be.
+/// The most previous keys.
 const MAX_PREVIOUS: usize = 8;
 
-/// How many bytes the salt of a wrapped key has.
+/// The length of the salt of a wrapped key, in bytes.
 pub const SALT_BYTES: usize = 16;
 
 /// A key that the host gives.
@@ -28,16 +28,16 @@ pub struct StateKey {
 }
 
 impl StateKey {
-    /// Checks the length.
+    /// Checks the length and derives the two keys.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `field` outside 32 to 64 bytes.
+    /// [`Error::InvalidArgument`] with the name `field` if the length is not 32 to 64 bytes.
     pub fn parse(field: &'static str, key: &[u8]) -> Result<Self, Error> {
         if !KEY_BYTES.contains(&key.len()) {
             return Err(Error::invalid(field, "must have 32 to 64 bytes"));
         }
         let derived = |purpose: &str| {
-            // HMAC takes keys of any length; the error that its interface has cannot come.
+            // HMAC accepts keys of any length, so this error never occurs.
             let invalid = |_| Error::invalid(field, "cannot be used");
             let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(invalid)?;
             mac.update(purpose.as_bytes());
@@ -57,8 +57,8 @@ impl StateKey {
         mac.finalize()
     }
 
-    /// Hides 32 bytes, or shows them again: they are combined with what nobody without the key can
-    /// compute. One salt must never be used for two different secrets.
+    /// Encrypts a secret of 32 bytes, or decrypts it again: the bytes are XORed with an HMAC of the
+    /// salt under the key. A salt must not be used for two different secrets.
     #[must_use]
     pub fn wrap(&self, secret: &[u8; 32], salt: &[u8; SALT_BYTES]) -> [u8; 32] {
         let mut mac = self.wrap.clone();
@@ -78,7 +78,8 @@ impl fmt::Debug for StateKey {
     }
 }
 
-/// The key that records are sealed with, and those that they may have been sealed with before.
+/// The key that records are sealed with, and the earlier ones that restored records may be sealed
+/// with.
 #[derive(Clone, Debug)]
 pub struct StateKeys {
     current: StateKey,
@@ -86,10 +87,10 @@ pub struct StateKeys {
 }
 
 impl StateKeys {
-    /// Keys that are used from here on, the current one first.
+    /// Returns the keys. New records are sealed with the current one.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for more than 8 previous ones.
+    /// [`Error::InvalidArgument`] for more than 8 previous keys.
     pub fn new(current: StateKey, previous: Vec<StateKey>) -> Result<Self, Error> {
         if previous.len() > MAX_PREVIOUS {
             return Err(Error::invalid("previous-state-keys", "must be at most 8"));
@@ -97,7 +98,7 @@ impl StateKeys {
         Ok(Self { current, previous })
     }
 
-    /// The current one.
+    /// Returns the current key.
     #[must_use]
     pub fn current(&self) -> &StateKey {
         &self.current
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_secret_is_hidden_and_comes_back_with_its_key_and_salt_only() {
+    fn a_wrapped_secret_is_restored_only_with_its_key_and_salt() {
         let (secret, salt) = ([7; 32], [1; SALT_BYTES]);
         let wrapped = key(1).wrap(&secret, &salt);
         assert_ne!(wrapped, secret);

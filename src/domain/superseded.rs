@@ -1,37 +1,37 @@
-//! The tokens that a session had before its current one, as far as they are kept (R27).
+//! The superseded tokens of a session: the last 8 that it had before its current one (R27).
 
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Fingerprint;
 
 /// How many superseded tokens of each session are kept: enough to detect the reuse of a token that
-/// was stolen some rotations ago, and few enough that rotating does not fill the memory.
+/// was stolen some rotations ago, and few enough that rotations do not fill the memory.
 pub const MAX_SUPERSEDED: usize = 8;
 
-/// What one of them counts; see `max-state-bytes` in the WIT.
+/// The bytes that a superseded token counts; see `max-state-bytes` in the WIT.
 pub const SUPERSEDED_TOKEN_SIZE: u64 = 128;
 
-/// How a token was superseded.
+/// How a token is superseded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
     /// By the host's `refresh`.
     Refresh,
-    /// By the bearer who held it.
+    /// By its bearer's `rotate`.
     Rotation,
-    /// By a bearer who presented the token before it once more.
+    /// By a `rotate` with the token before it, within the grace.
     Retry,
 }
 
-/// What follows when a superseded token is presented.
+/// How a superseded token is treated that is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayVerdict {
-    /// It can be presented for rotation once more.
+    /// A rotation with it succeeds.
     WithinGrace,
-    /// Presenting it for rotation is theft.
+    /// A rotation with it ends the session, because two parties hold copies of the token.
     ReuseDetected,
     /// It is refused.
     Revoked,
-    /// It is refused. It was current until a renewal that is still in flight, so its bearer cannot
-    /// know that it was superseded.
+    /// It is refused. The renewal that superseded it is still in flight, so its bearer cannot know
+    /// yet that it is superseded.
     RotationInFlight,
 }
 
@@ -39,45 +39,45 @@ pub enum ReplayVerdict {
 #[derive(Debug, Default)]
 pub struct Superseded {
     tokens: Vec<SupersededToken>,
-    /// Until when the newest can be presented once more, if it can.
+    /// The grace of the newest token, if it has one.
     grace: Option<GraceWindow>,
 }
 
-/// Until when a token can be presented once more. While the host's clock is behind, the time inside
-/// does not advance, so the host's clock counts too (R6).
+/// The time until which a superseded token can be rotated again. While the host's clock is behind
+/// the time inside, the time inside does not advance, so the host's clock is compared too (R6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GraceWindow {
-    /// By the time inside.
+    /// The end by the time inside.
     pub until: Timestamp,
-    /// By the host's clock.
+    /// The end by the host's clock.
     pub until_by_host: Timestamp,
 }
 
 impl GraceWindow {
-    /// The grace after a rotation whose reply was lost with its instance: it has no end.
+    /// The grace after a rotation whose reply was lost with its instance. It never ends.
     pub const ENDLESS: Self = Self {
         until: Timestamp::MAX,
         until_by_host: Timestamp::MAX,
     };
 }
 
-/// A token that was superseded.
+/// A superseded token.
 #[derive(Clone, Debug)]
 pub struct SupersededToken {
-    /// Its fingerprint.
+    /// The token's fingerprint.
     pub fingerprint: Fingerprint,
     /// The generation of the token that replaced it.
     pub replaced_by: u64,
-    /// Whether the host replaced it.
+    /// Whether the host's `refresh` replaced it.
     pub by_host: bool,
     /// Whether the renewal that replaced it is still in flight.
     pub in_flight: bool,
 }
 
 impl Superseded {
-    /// Returns those of a restored session. The reply of a renewal that was in flight is lost: its
-    /// bearer does not know the new token, and can present the one before it once more, in a grace
-    /// that has no end.
+    /// Returns the superseded tokens of a restored session. If its last rotation was in flight, the
+    /// reply is lost and the bearer does not know the new token. So the token before it can be
+    /// rotated again, in a grace that never ends.
     #[must_use]
     pub fn restored(mut tokens: Vec<SupersededToken>, grace: Option<GraceWindow>) -> Self {
         let newest = tokens.last().filter(|token| !token.by_host);
@@ -101,13 +101,13 @@ impl Superseded {
         &self.tokens
     }
 
-    /// Returns until when the newest can be presented once more, if it can.
+    /// Returns the grace of the newest token, if it has one.
     #[must_use]
     pub fn grace(&self) -> Option<GraceWindow> {
         self.grace
     }
 
-    /// Returns how many bytes they count.
+    /// Returns how many bytes the tokens count.
     #[must_use]
     pub fn size(&self) -> u64 {
         Self::size_of(self.tokens.len())
@@ -119,8 +119,8 @@ impl Superseded {
         SUPERSEDED_TOKEN_SIZE.saturating_mul(tokens as u64)
     }
 
-    /// Adds a token that a renewal has replaced; the renewal is in flight. Returns the fingerprint
-    /// of the token that is dropped for it, if there are too many.
+    /// Adds a token that a renewal in flight replaces. Returns the fingerprint of the token that is
+    /// dropped for it, if there are too many.
     pub fn add(
         &mut self,
         fingerprint: Fingerprint,
@@ -139,21 +139,22 @@ impl Superseded {
         dropped.map(|token| token.fingerprint)
     }
 
-    /// Ends the flight of the renewal that gave the session its token of this generation.
+    /// Marks the renewal that gave the session its token of this generation as answered.
     pub fn end_renewal(&mut self, generation: u64) {
         for token in &mut self.tokens {
             token.in_flight &= token.replaced_by != generation;
         }
     }
 
-    /// Sets until when the newest can be presented once more, if it was rotated.
+    /// Replaces the grace of the newest token, if it has one. The grace begins when the rotation is
+    /// answered.
     pub fn begin_grace(&mut self, grace: Option<GraceWindow>) {
         if self.grace.is_some() {
             self.grace = grace;
         }
     }
 
-    /// Returns what follows when this token is presented, if it is one of them.
+    /// Returns the verdict on a token that is presented, if it is one of these.
     #[must_use]
     pub fn verdict(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<ReplayVerdict> {
         let mut newest_first = self.tokens.iter().rev().enumerate();
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn r27_a_token_is_in_flight_then_in_grace_then_stolen() {
+    fn r27_a_rotated_token_is_first_in_flight_then_within_its_grace_then_reused() {
         let mut superseded = Superseded::default();
         superseded.add(token(1), Renewal::Rotation, 1, Some(until(10)));
         let verdict = |superseded: &Superseded, now| superseded.verdict(&token(1), at(now));
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_is_dropped_when_there_are_too_many() {
+    fn the_oldest_superseded_token_is_dropped_when_there_are_too_many() {
         let mut superseded = Superseded::default();
         for number in 0..MAX_SUPERSEDED {
             let number = u8::try_from(number).unwrap();
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn r27_a_restored_rotation_that_was_in_flight_has_a_grace_without_end() {
+    fn r27_a_restored_rotation_that_was_in_flight_has_a_grace_that_never_ends() {
         let rotated = |by_host| SupersededToken {
             fingerprint: token(1),
             replaced_by: 1,

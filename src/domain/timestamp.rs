@@ -1,11 +1,11 @@
-//! Points in time (R3).
+//! Points in time, with arithmetic that saturates (R3).
 
 use std::fmt;
 
 use chrono::DateTime;
 
-/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999
-/// (the last that RFC 3339 can write). Arithmetic stops at that end (R3).
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z, up to the end of the year 9999,
+/// the last year that RFC 3339 can express. Arithmetic saturates at that end (R3).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -13,16 +13,16 @@ impl Timestamp {
     /// 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// 2020-01-01T00:00:00Z. A clock that shows an earlier time has not been set.
+    /// 2020-01-01T00:00:00Z. A clock with an earlier reading has not been set.
     pub const EARLIEST: Self = Self(1_577_836_800_000);
 
-    /// The given milliseconds since 1970, or [`Timestamp::MAX`] where they lie beyond it.
+    /// Returns the time at this many milliseconds since 1970, at most [`Timestamp::MAX`].
     #[must_use]
     pub fn from_millis(millis: u64) -> Self {
         Self(millis).min(Self::MAX)
     }
 
-    /// A reading in seconds and nanoseconds; nothing where it is no time from 1970 to 9999.
+    /// Returns the time of a clock's reading, or `None` if it is not a time from 1970 to 9999.
     #[must_use]
     pub fn from_unix(seconds: i64, nanoseconds: u32) -> Option<Self> {
         if nanoseconds >= 1_000_000_000 {
@@ -33,13 +33,13 @@ impl Timestamp {
         (timestamp <= Self::MAX).then_some(timestamp)
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     #[must_use]
     pub fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// This many seconds later, or [`Timestamp::MAX`].
+    /// Returns the time this many seconds later, at most [`Timestamp::MAX`].
     #[must_use]
     pub fn after_seconds(self, seconds: u64) -> Self {
         Self::from_millis(self.0.saturating_add(seconds.saturating_mul(1_000)))
@@ -47,7 +47,7 @@ impl Timestamp {
 }
 
 impl fmt::Debug for Timestamp {
-    /// RFC 3339.
+    /// Writes the time in the form of RFC 3339.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match i64::try_from(self.0)
             .ok()

@@ -1,4 +1,5 @@
-//! Bearer tokens, and the only thing that is kept of them: a keyed fingerprint (R9, R22).
+//! Bearer tokens and their keyed fingerprints. Of a token the component keeps only the fingerprint
+//! (R9, R22).
 
 use std::fmt;
 
@@ -8,36 +9,37 @@ use sha2::Sha256;
 
 use crate::domain::error::Error;
 
-/// How long a token can be, in bytes.
+/// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1_024;
 
-/// A token of at most 8 KiB, as somebody presents it or the guard issues it. `Debug` does not show
-/// it.
+/// A token that a caller presents or that the guard issues: at most 8 KiB. Its `Debug` output does
+/// not contain the token.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Checks the length. An empty token is no malformed argument but one that no session has.
+    /// Checks the length. An empty token is accepted here; it is refused later, because no session
+    /// has it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] above the bound.
+    /// [`Error::InvalidArgument`] for more than 8,192 bytes.
     pub fn parse(text: String) -> Result<Self, Error> {
         if text.len() > MAX_TOKEN {
             return Err(Error::invalid(
                 "token",
-                format!("must have at most {MAX_TOKEN} bytes"),
+                format!("must have at most {MAX_TOKEN} bytes, not {}", text.len()),
             ));
         }
         Ok(Self(text))
     }
 
-    /// The token itself.
+    /// Returns the secret text of the token.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The token itself, to hand over.
+    /// Returns the secret text of the token without copying it.
     #[must_use]
     pub fn into_exposed(self) -> String {
         self.0
@@ -50,9 +52,9 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The key that fingerprints are made with. It leaves the instance only hidden by a key of the
-/// host's (`seal`), so that a fingerprint tells nothing about a token and cannot be made for one
-/// elsewhere.
+/// The key that tokens are fingerprinted with. It leaves the instance only wrapped with the host's
+/// state key (`StateKey::wrap`). Without it, a fingerprint reveals nothing about its token, and no
+/// fingerprint can be computed for a token.
 #[derive(Clone)]
 pub struct FingerprintKey {
     secret: [u8; 32],
@@ -60,21 +62,21 @@ pub struct FingerprintKey {
 }
 
 impl FingerprintKey {
-    /// Returns the key with this secret: random bytes, or the secret of another instance's key.
-    /// There is always one: HMAC takes keys of any length.
+    /// Returns the key with this secret: random bytes, or the secret of an earlier instance's key.
+    /// The result is never `None`, because HMAC accepts keys of any length.
     #[must_use]
     pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
         let mac = Hmac::new_from_slice(&secret).ok()?;
         Some(Self { secret, mac })
     }
 
-    /// The key itself, to be wrapped.
+    /// Returns the secret of the key, for wrapping.
     #[must_use]
     pub fn secret(&self) -> &[u8; 32] {
         &self.secret
     }
 
-    /// The fingerprint of a token: its HMAC-SHA256 under this key.
+    /// Returns the fingerprint of a token: its HMAC-SHA256 under this key.
     #[must_use]
     pub fn fingerprint(&self, token: &Token) -> Fingerprint {
         let mut mac = self.mac.clone();
@@ -89,25 +91,26 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
-/// What is kept of a token. Comparison takes constant time (R22).
+/// The keyed fingerprint of a token. Comparison takes constant time (R22).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fingerprint(CtOutput<Hmac<Sha256>>);
 
 impl Fingerprint {
-    /// One that was kept elsewhere.
+    /// Returns the fingerprint with these bytes, which come from a record.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(CtOutput::new(bytes.into()))
     }
 
-    /// Its bytes, to keep. Compare fingerprints, not these.
+    /// Returns the bytes, for a record. Do not compare them: only comparing fingerprints takes
+    /// constant time.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Its first bytes, as the key of a table. Fingerprints are keyed, so nobody can make two with
-    /// the same key on purpose.
+    /// Returns the first 8 bytes as the key of a hash table. Fingerprints are keyed, so a caller
+    /// cannot choose tokens that collide (R20).
     #[must_use]
     pub fn key(&self) -> u64 {
         let (chunks, _) = self.0.as_bytes().as_chunks();
@@ -121,10 +124,10 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// How long a handle can be, in bytes.
+/// The longest handle, in bytes.
 const MAX_HANDLE: usize = 512;
 
-/// Returns whether a handle has a length that can be kept.
+/// Returns whether the length of a handle is within its bounds: 1 to 512 bytes.
 #[must_use]
 pub fn is_handle(handle: &str) -> bool {
     (1..=MAX_HANDLE).contains(&handle.len())
