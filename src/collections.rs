@@ -1,4 +1,4 @@
-//! Collections that grow without copying what they hold (R20).
+//! Collections that grow without copying all their entries (R20).
 
 pub(crate) mod list;
 pub(crate) mod ordered;

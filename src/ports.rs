@@ -1,4 +1,4 @@
-//! What the core needs from outside: the token authority, the time and random bytes.
+//! The ports: traits that the host implements, for tokens (the guard), the time and random bytes.
 
 pub(crate) mod clock;
 pub(crate) mod entropy;

@@ -1,10 +1,10 @@
-//! Lists whose links lie in the values themselves: a value joins and leaves in the same short time
-//! however long the list is, and the list has no memory of its own (R20).
+//! Intrusive linked lists: the links are fields of the values. Adding or removing a value takes
+//! constant time and allocates nothing (R20).
 
 use crate::collections::slab::Slab;
 use crate::collections::slot::Slot;
 
-/// A value's neighbours in a list.
+/// The neighbours of a value in a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Links<K> {
     before: Option<K>,
@@ -27,7 +27,7 @@ impl<K: Slot> Links<K> {
     }
 }
 
-/// A list of values in a slab, in the order in which they joined.
+/// A list of values in a slab, in the order in which they were added.
 #[derive(Clone, Copy, Debug)]
 pub struct List<K> {
     first: Option<K>,
@@ -65,7 +65,7 @@ impl<K: Slot> List<K> {
         }
     }
 
-    /// Removes the value that had these links. It need not be in the slab any longer.
+    /// Removes the value with these links. The value may have been removed from the slab already.
     pub fn remove<T>(
         &mut self,
         slab: &mut Slab<K, T>,
@@ -97,21 +97,21 @@ mod tests {
     }
 
     #[test]
-    fn values_are_in_the_order_in_which_they_joined_whoever_leaves() {
+    fn values_stay_in_the_order_of_their_insertion_when_others_are_removed() {
         let mut slab = Values::new();
         let mut list = List::default();
         for _ in 0..5 {
             let slot = slab.insert(Links::NONE);
             list.push(&mut slab, slot, |links| links);
         }
-        for (leaves, left) in [
+        for (index, left) in [
             (2, vec![0, 1, 3, 4]),
             (0, vec![1, 3, 4]),
             (4, vec![1, 3]),
             (3, vec![1]),
             (1, vec![]),
         ] {
-            let removed = slab.remove(RawSlot::from_index(leaves)).unwrap();
+            let removed = slab.remove(RawSlot::from_index(index)).unwrap();
             list.remove(&mut slab, removed, |links| links);
             assert_eq!(slots(list, &slab), left);
         }

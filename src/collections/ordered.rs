@@ -1,24 +1,27 @@
-//! An ordered set, for sessions by when they end and for records by when they changed.
+//! An ordered set: for sessions by the time at which they end, and for records by their sequence
+//! numbers.
 //!
-//! It is a sorted list in chunks: the first entry is found at once, and an entry is inserted with
-//! two binary searches and one short move. Growth adds chunks and never copies what is there (R20).
-//! How many entries come before a point is a sum over chunks, not over entries.
+//! It is a sorted list in chunks. Reading the first entry takes constant time. An insertion takes
+//! two binary searches and moves at most one chunk's entries. Growth adds chunks and does not copy
+//! the others (R20). Counting the entries before a point adds up the lengths of chunks.
 
 use std::collections::VecDeque;
 
-/// A chunk splits above this many entries. 512 of 16 bytes are moved in well under a microsecond.
+/// A chunk with more entries than this is split. Moving 512 entries of 16 bytes takes well under a
+/// microsecond.
 const MAX_CHUNK: usize = 512;
 
-/// An emptied chunk is kept if its capacity is at most this.
+/// An emptied chunk is kept for reuse if its capacity is at most this.
 const MAX_SPARE: usize = 4;
 
 /// An ordered set.
 #[derive(Debug)]
 pub struct Ordered<T> {
-    /// Each chunk is sorted and not empty, and lies wholly before the next.
+    /// The chunks. Each is sorted and not empty, and its last entry is less than the first of the
+    /// next chunk.
     chunks: VecDeque<Vec<T>>,
-    /// A small chunk that was emptied, for the next first entry: a set that has an entry now and
-    /// then does not allocate each time.
+    /// A small emptied chunk for the next first entry, so that a set that often becomes empty does
+    /// not allocate each time.
     spare: Vec<T>,
     len: usize,
 }
@@ -40,11 +43,11 @@ impl<T: Copy + Ord> Ordered<T> {
         self.len
     }
 
-    /// Adds an entry that is not in it.
+    /// Adds an entry that is not in the set.
     pub fn insert(&mut self, entry: T) {
         self.len = self.len.saturating_add(1);
         let at = self.chunk_for(&entry);
-        // An entry after all others joins the last chunk.
+        // An entry after all others is added to the last chunk.
         let at = at.min(self.chunks.len().saturating_sub(1));
         let Some(chunk) = self.chunks.get_mut(at) else {
             let mut first = std::mem::take(&mut self.spare);
@@ -55,8 +58,8 @@ impl<T: Copy + Ord> Ordered<T> {
         let index = chunk.partition_point(|other| other < &entry);
         chunk.insert(index, entry);
         if chunk.len() > MAX_CHUNK {
-            // Entries mostly come in order: a full last chunk is left as it
-            // is then.
+            // Entries are mostly added in order: then the full chunk stays as it is, and the new
+            // entry begins the next one.
             let half = if index == MAX_CHUNK {
                 MAX_CHUNK
             } else {
@@ -85,8 +88,8 @@ impl<T: Copy + Ord> Ordered<T> {
         self.chunks.front()?.first()
     }
 
-    /// Returns the first entry after all those for which `is_before` is true. They must be the
-    /// first ones of the order.
+    /// Returns the first entry for which `is_before` is false. It must be true for a prefix of the
+    /// order and false for all later entries.
     #[must_use]
     pub fn first_after(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
         let is_chunk_before = |chunk: &Vec<T>| chunk.last().is_none_or(&is_before);
@@ -96,7 +99,8 @@ impl<T: Copy + Ord> Ordered<T> {
         chunk.get(chunk.partition_point(is_before)).copied()
     }
 
-    /// Returns for how many entries `is_before` is true. They must be the first ones of the order.
+    /// Returns for how many entries `is_before` is true. It must be true for a prefix of the order
+    /// and false for all later entries.
     #[must_use]
     pub fn count_before(&self, is_before: impl Fn(&T) -> bool) -> usize {
         let mut count: usize = 0;
@@ -113,14 +117,14 @@ impl<T: Copy + Ord> Ordered<T> {
         count
     }
 
-    /// The first chunk that does not lie wholly before the entry.
+    /// Returns the index of the first chunk whose last entry is not less than this entry.
     fn chunk_for(&self, entry: &T) -> usize {
         self.chunks
             .partition_point(|chunk| chunk.last() < Some(entry))
     }
 
-    /// Joins a chunk that has become small with a neighbour, so that what is left of many chunks
-    /// does not keep the memory of all (R21).
+    /// Merges a chunk that has become small with a neighbour, so that many chunks with few entries
+    /// do not keep their memory (R21).
     fn merge(&mut self, at: usize) {
         if self.chunks.get(at).is_some_and(Vec::is_empty) {
             let emptied = self.chunks.remove(at);
@@ -157,9 +161,8 @@ mod tests {
     use super::*;
     use crate::domain::timestamp::Timestamp;
 
-    /// The index agrees with a sorted set over a long run of mixed operations.
     #[test]
-    fn it_orders_and_counts_like_a_sorted_set() {
+    fn it_orders_and_counts_like_a_btree_set_over_60_000_mixed_operations() {
         let mut index = Ordered::default();
         let mut model = std::collections::BTreeSet::new();
         let mut random: u64 = 42;
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn r21_an_emptied_index_keeps_a_small_chunk_and_no_large_one() {
+    fn r21_an_emptied_set_keeps_a_small_chunk_and_no_large_one() {
         let at = |n: u32| (Timestamp::from_millis(u64::from(n)), n);
         let mut index = Ordered::default();
         for (entries, kept) in [(1, true), (100, false), (2, true)] {
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn r21_chunks_that_lost_most_entries_are_joined() {
+    fn r21_chunks_that_lost_most_entries_are_merged() {
         let mut index = Ordered::default();
         let at = |n: u32| (Timestamp::from_millis(u64::from(n)), n);
         for n in 0..100_000 {

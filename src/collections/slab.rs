@@ -1,13 +1,13 @@
-//! Values in numbered slots that are reused. The slots lie in chunks, so growth copies nothing
-//! (R20).
+//! Values in numbered slots that are reused. The slots are stored in chunks, so growth copies no
+//! value (R20).
 
 use super::slot::Slot;
 
-/// How many slots a chunk has.
+/// The number of slots in a chunk.
 const CHUNK: usize = 256;
 
-/// The capacity of the first chunk at first. An emptied slab keeps that much, so that a slab that
-/// has a value now and then does not allocate each time.
+/// The initial capacity of the first chunk. An emptied slab keeps this capacity, so that a slab
+/// that often becomes empty does not allocate each time.
 const FIRST: usize = 4;
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl<K: Slot, T> Slab<K, T> {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(Cell::Used(value)),
             first_or_full => {
-                // The first chunk grows as it needs, so that a small instance stays small.
+                // The first chunk starts small, so that a small instance needs little memory.
                 let mut chunk = Vec::with_capacity(if first_or_full.is_none() {
                     FIRST
                 } else {
@@ -85,7 +85,7 @@ impl<K: Slot, T> Slab<K, T> {
         }
     }
 
-    /// Returns the value in a slot, to change.
+    /// Returns the value in a slot, for changing it.
     pub fn get_mut(&mut self, slot: K) -> Option<&mut T> {
         match self.cell_mut(slot)? {
             Cell::Used(value) => Some(value),
@@ -93,7 +93,7 @@ impl<K: Slot, T> Slab<K, T> {
         }
     }
 
-    /// Takes the value out of a slot.
+    /// Removes and returns the value in a slot.
     pub fn remove(&mut self, slot: K) -> Option<T> {
         let next = self.free;
         let cell = self.cell_mut(slot)?;
@@ -101,7 +101,7 @@ impl<K: Slot, T> Slab<K, T> {
             return None;
         }
         let Cell::Used(value) = std::mem::replace(cell, Cell::Free { next }) else {
-            debug_assert!(false, "a slot that is not free has a value");
+            debug_assert!(false, "a slot that is not free must have a value");
             return None;
         };
         self.free = Some(slot);
@@ -112,15 +112,15 @@ impl<K: Slot, T> Slab<K, T> {
         Some(value)
     }
 
-    /// Returns the slot after `last`, or the first one: free slots included, in the order of their
-    /// numbers.
+    /// Returns the slot after `last`, or the first slot for `None`. Slots are in the order of their
+    /// numbers, free ones included.
     #[must_use]
     pub fn slot_after(&self, last: Option<K>) -> Option<K> {
         let next = last.map_or(0, |slot| slot.index().saturating_add(1));
         (next < self.slots()).then(|| K::from_index(next))
     }
 
-    /// How many slots there are, free ones included.
+    /// Returns how many slots there are, free ones included.
     fn slots(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1).saturating_mul(CHUNK);
         let slots = self
@@ -130,7 +130,7 @@ impl<K: Slot, T> Slab<K, T> {
         u32::try_from(slots).unwrap_or(u32::MAX)
     }
 
-    /// Frees the memory of an empty slab (R21), except that of the first slots.
+    /// Frees the memory of an empty slab, except that of the first slots (R21).
     fn clear(&mut self) {
         self.free = None;
         match self.chunks.as_mut_slice() {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_used_again_and_hold_their_values() {
+    fn freed_slots_are_reused_and_keep_their_values() {
         let mut slab = Slab::new();
         for value in 0..1_000_u32 {
             assert_eq!(slab.insert(value), at(value));
@@ -170,7 +170,7 @@ mod tests {
             let slot = slab.insert(0);
             assert!(
                 slot < at(1_000),
-                "slot {slot:?} is new though others are free"
+                "slot {slot:?} is new although others are free"
             );
             assert_eq!(slab.get(slot), Some(&0));
             *slab.get_mut(slot).unwrap() = slot.index();
@@ -180,24 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn all_slots_are_passed_in_order_the_free_ones_too() {
+    fn slot_after_returns_all_slots_in_order_free_ones_included() {
         let mut slab = Slab::new();
         assert_eq!(slab.slot_after(None), None);
         for value in 0..300_u32 {
             slab.insert(value);
         }
         slab.remove(at(7));
-        let mut passed = Vec::new();
+        let mut returned = Vec::new();
         let mut last: Option<RawSlot> = None;
         while let Some(slot) = slab.slot_after(last) {
-            passed.push(slot.index());
+            returned.push(slot.index());
             last = Some(slot);
         }
-        assert!(passed.into_iter().eq(0..300));
+        assert!(returned.into_iter().eq(0..300));
     }
 
     #[test]
-    fn r21_an_emptied_slab_keeps_no_more_than_its_first_slots() {
+    fn r21_an_emptied_slab_keeps_at_most_its_first_slots() {
         let mut slab = Slab::new();
         (0..4).for_each(|value| assert_eq!(slab.insert(value), at(value)));
         (0..4).for_each(|slot| assert_eq!(slab.remove(at(slot)), Some(slot)));

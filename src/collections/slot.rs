@@ -1,5 +1,5 @@
-//! Typed slots: the number of a value in a [`Slab`](super::slab::Slab), as a type of its own for
-//! each kind of values, so that the slot of one kind cannot index a slab of another.
+//! Typed slots: the number of a value in a [`Slab`](super::slab::Slab). Each kind of value has its
+//! own slot type, so that the slot of one kind cannot index the slab of another.
 
 use std::num::NonZeroU32;
 
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_has_the_number_that_it_was_made_from_and_the_order_of_the_numbers() {
+    fn a_slot_keeps_its_number_and_slots_are_ordered_by_number() {
         for index in [0, 1, 255, u32::MAX - 1] {
             assert_eq!(TestSlot::from_index(index).index(), index);
         }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_slot_takes_no_more_memory_than_a_slot() {
+    fn an_option_of_a_slot_takes_no_more_memory_than_a_slot() {
         assert_eq!(size_of::<TestSlot>(), 4);
         assert_eq!(size_of::<Option<TestSlot>>(), 4);
     }

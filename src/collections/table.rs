@@ -1,5 +1,4 @@
-//! Hash tables that grow without stopping the instance and that nobody can fill with collisions on
-//! purpose (R20).
+//! Hash tables that grow in small steps, and for which a caller cannot construct collisions (R20).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -7,12 +6,12 @@ use std::marker::PhantomData;
 
 use super::slot::Slot;
 
-/// How many parts a table has. A part that doubles moves only its own entries: at a million, some
-/// 4,000 at a time.
+/// The number of parts (shards) of a table. When a part doubles, only its entries move: about 4,000
+/// in a table with a million.
 const SHARDS: usize = 256;
 
-/// Makes keys for tables: a hash under a random seed, so that a caller who chooses what is hashed
-/// cannot know where it falls. (`std`'s own `RandomState` has no randomness on this target.)
+/// A random seed for the keys of tables. A caller that chooses what is hashed cannot predict the
+/// hash. (`std`'s `RandomState` is not random on this target.)
 #[derive(Clone, Debug, Default)]
 pub struct Seed(DefaultHasher);
 
@@ -34,12 +33,11 @@ impl BuildHasher for Seed {
     }
 }
 
-/// A table from 64-bit keys to slots. The keys are hashes already: from a [`Seed`], or a part of a
-/// keyed fingerprint.
+/// A table from 64-bit keys to slots. The keys are hashes already: made with a [`Seed`], or a part
+/// of a keyed fingerprint.
 ///
-/// Two different things have the same key once in some 2^64 pairs. Whoever looks something up
-/// compares the thing itself; whoever adds something and finds its key taken refuses it like a
-/// duplicate.
+/// Two different values have the same key once in about 2^64 pairs. So a lookup has to compare the
+/// value that it finds, and an insertion whose key is taken has to be refused as a duplicate.
 #[derive(Debug)]
 pub struct Table<S> {
     shards: Shards<u32>,
@@ -103,14 +101,15 @@ impl KeySet {
     }
 }
 
-/// The parts of a table. Each is made when its first entry comes, so that a small instance stays
-/// small. `V` is one of two types, because each one adds the code of a hash table to the component.
+/// The parts of a table. A part is allocated with its first entry, so that a small instance needs
+/// little memory. `V` is one of two types only, because each one adds the code of a hash table to
+/// the component.
 #[derive(Debug)]
 struct Shards<V>(Vec<Option<Shard<V>>>);
 
 type Shard<V> = HashMap<Key, V, BuildHasherDefault<KeyAsHash>>;
 
-/// A key as its bytes: beside a value of 32 bits it takes 12 bytes, and not 16.
+/// A key as bytes, without alignment: together with a value of 32 bits it takes 12 bytes, not 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Key([u8; 8]);
 
@@ -143,13 +142,13 @@ impl<V: Copy> Shards<V> {
             self.0.resize_with(SHARDS, || None);
         }
         let Some(shard) = self.0.get_mut(shard_of(key)) else {
-            debug_assert!(false, "a shard's index is below SHARDS");
+            debug_assert!(false, "the index of a shard must be below SHARDS");
             return;
         };
         shard.get_or_insert_default().insert(key.into(), value);
     }
 
-    /// Removes an entry. A part that became empty gives its memory back (R21).
+    /// Removes an entry. A part that becomes empty is freed (R21).
     fn remove(&mut self, key: u64) -> Option<V> {
         let shard = self.0.get_mut(shard_of(key))?;
         let map = shard.as_mut()?;
@@ -161,15 +160,15 @@ impl<V: Copy> Shards<V> {
     }
 }
 
-/// Returns the key of a number that no caller can choose: consecutive numbers fall into different
-/// parts.
+/// Returns the key of a number that callers cannot choose. Consecutive numbers get keys in
+/// different parts.
 #[must_use]
 pub fn number_key(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The bits in the middle: the map in a part places by the low ones and tags by the high ones of
-/// the 32 that it sees.
+/// Returns the part of a key. It is chosen by bits from the middle of the key, because the hash map
+/// in the part uses the low bits for the bucket and the high bits for the tag.
 fn shard_of(key: u64) -> usize {
     (key >> 32) as usize % SHARDS
 }
@@ -188,7 +187,7 @@ impl Hasher for KeyAsHash {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Not used for `u64` keys; a hash all the same.
+        // Keys are `u64` and do not get here; any other value is hashed.
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         self.0 = hasher.finish();
@@ -201,7 +200,7 @@ mod tests {
     use crate::collections::slot::RawSlot;
 
     #[test]
-    fn entries_are_found_until_they_are_removed() {
+    fn an_entry_is_found_until_it_is_removed() {
         let seed = Seed::from_random([7; 16]);
         let mut table = Table::default();
         for n in 0..5_000 {
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn r20_the_same_things_fall_elsewhere_under_another_seed() {
+    fn r20_equal_values_have_different_keys_under_different_seeds() {
         let [one, other] = [1, 2].map(|byte| Seed::from_random([byte; 16]));
         assert_ne!(one.hash_one("agent"), other.hash_one("agent"));
         assert_eq!(one.hash_one("agent"), one.clone().hash_one("agent"));

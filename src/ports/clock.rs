@@ -1,34 +1,37 @@
-//! Time: a port that may misbehave, and a clock inside that does not.
+//! Time: the port to the host's clock, which can fail or go back, and the time inside, which
+//! cannot.
 
 use std::cell::Cell;
 
 use crate::domain::timestamp::Timestamp;
 
-/// The port: the host's clock.
+/// The host's clock.
 pub trait Clock {
-    /// Returns what it shows, or nothing where it fails. It may be set back.
+    /// Returns the reading, or `None` if the clock fails. A reading may be earlier than the one
+    /// before it.
     fn now(&self) -> Option<Timestamp>;
 }
 
-/// The time inside: the latest reading of the host's clock. It never goes back (R6), but for
-/// [`MonotonicClock::accept`].
+/// The time inside: the latest reading of the host's clock. It never goes back, except in
+/// [`MonotonicClock::accept`] (R6).
 ///
-/// A reading that fails or is before 2020 changes nothing. A reading before the time inside is a
-/// *lag*: the time stands still until the host's clock has caught up.
+/// A reading that fails or is before 2020 changes nothing. If a reading is before the time inside,
+/// the difference is the *lag*, and the time inside stands still until the host's clock has caught
+/// up.
 #[derive(Debug)]
 pub struct MonotonicClock<C> {
     host: C,
     latest: Cell<Timestamp>,
-    /// The last usable reading; none until there is one, and none after a restore.
+    /// The last usable reading; `None` before the first one, and after a restore.
     reading: Cell<Option<Timestamp>>,
-    /// A reading has failed or lagged since [`MonotonicClock::take_error`] was called last.
+    /// Whether a reading has failed or lagged since the last [`MonotonicClock::take_error`].
     erred: Cell<bool>,
-    /// Records were restored and nothing has read the clock since.
+    /// Whether records were restored and the clock has not been read since.
     restoring: Cell<bool>,
 }
 
 impl<C: Clock> MonotonicClock<C> {
-    /// A clock over the host's.
+    /// Returns a clock that reads the host's clock.
     pub fn new(host: C) -> Self {
         Self {
             host,
@@ -53,8 +56,8 @@ impl<C: Clock> MonotonicClock<C> {
         self.latest.get()
     }
 
-    /// Returns the time inside; reads the host's clock only outside a restore, in which no reading
-    /// is compared.
+    /// Returns the time inside. It reads the host's clock, except during a restore, in which no
+    /// reading is compared.
     pub fn now_unless_restoring(&self) -> Timestamp {
         if self.restoring.get() {
             self.latest.get()
@@ -68,32 +71,33 @@ impl<C: Clock> MonotonicClock<C> {
         self.latest.get()
     }
 
-    /// Returns the last usable reading of the host's clock, or the time inside where there is none.
+    /// Returns the last usable reading of the host's clock, or the time inside without such a
+    /// reading.
     pub fn reading(&self) -> Timestamp {
         self.reading.get().unwrap_or(self.latest.get())
     }
 
-    /// Returns how far the last reading is before the time inside, in milliseconds.
+    /// Returns the lag: how far the last reading is before the time inside, in milliseconds.
     pub fn lag(&self) -> u64 {
         let (latest, reading) = (self.latest.get(), self.reading());
         latest.as_millis().saturating_sub(reading.as_millis())
     }
 
-    /// Whether a reading has failed, or was before the time inside, since the last call: then more
-    /// time may have passed than the time inside shows.
+    /// Returns whether a reading has failed or lagged since the last call of this method. If so,
+    /// more time may have passed than the time inside shows.
     pub fn take_error(&self) -> bool {
         self.erred.take()
     }
 
-    /// Sets the time inside to that of restored records, before any operation.
+    /// Sets the time inside to that of restored records. It is called before any operation.
     pub fn restore(&self, time: Timestamp) {
         self.latest.set(time);
         self.reading.set(None);
         self.restoring.set(true);
     }
 
-    /// Sets the time inside to the last reading of the host's clock and returns it. Whatever was
-    /// granted by the time before must have ended.
+    /// Sets the time inside to the last reading of the host's clock and returns it. All sessions
+    /// that were granted before must have ended.
     pub fn accept(&self) -> Timestamp {
         self.latest.set(self.reading());
         self.erred.set(false);

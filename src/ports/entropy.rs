@@ -1,10 +1,10 @@
-//! Randomness: for session ids, for the key of the fingerprints and for the seed of the tables.
+//! Random bytes: for session ids, the key of the fingerprints and the seed of the hash tables.
 
 use std::fmt;
 
 use crate::domain::error::Error;
 
-/// The host gave no random bytes.
+/// The error of a source that gives no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyUnavailable;
 
@@ -22,19 +22,19 @@ impl From<EntropyUnavailable> for Error {
     }
 }
 
-/// The port: a source of random bytes fit for keys.
+/// A source of random bytes that are fit for keys.
 pub trait Entropy {
-    /// Fills the whole of `bytes`.
+    /// Fills all of `bytes`.
     ///
     /// # Errors
-    /// [`EntropyUnavailable`] when it cannot; what stands in `bytes` then must not be used.
+    /// [`EntropyUnavailable`] if the source fails. The content of `bytes` must not be used then.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable>;
 }
 
-/// Returns random bytes.
+/// Returns `N` random bytes.
 ///
 /// # Errors
-/// [`EntropyUnavailable`].
+/// [`EntropyUnavailable`] if the source fails.
 pub(crate) fn random<const N: usize>(
     entropy: &impl Entropy,
 ) -> Result<[u8; N], EntropyUnavailable> {
@@ -43,8 +43,8 @@ pub(crate) fn random<const N: usize>(
     Ok(bytes)
 }
 
-/// The platform's source: the operating system's natively, `wasi:random` in the component (see
-/// `component`).
+/// The random source of the platform: the operating system's natively, `wasi:random` in the
+/// component (see `component`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 

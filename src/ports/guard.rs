@@ -1,4 +1,4 @@
-//! The token authority, as the core sees it.
+//! The guard: the token authority that the host provides.
 
 use std::rc::Rc;
 
@@ -8,48 +8,49 @@ use crate::domain::session::Attributes;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Token;
 
-/// The port: issues, checks and revokes bearer tokens. The WIT's `guard` interface says what each
-/// answer means.
+/// The guard: issues, validates and revokes bearer tokens. The WIT interface `guard` documents each
+/// answer.
 ///
-/// A future of it may stay pending for long. Nothing that was learnt before it is trusted after it.
+/// A call may stay pending for long, and other calls change the state meanwhile. So an operation
+/// does not rely after such a call on what it read before it.
 #[expect(
     async_fn_in_trait,
     reason = "the component has one thread, so no future needs to be Send"
 )]
 pub trait Guard {
-    /// Makes a token.
+    /// Issues a token.
     async fn issue_session_token(
         &self,
         request: IssueRequest<'_>,
     ) -> Result<IssuedToken, GuardError>;
-    /// Checks a token.
+    /// Validates a token.
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError>;
-    /// Checks 1 to 256 tokens. The results are in their order.
+    /// Validates 1 to 256 tokens. The results are in the order of the tokens.
     async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>>;
-    /// Revokes 1 to 256 tokens by their handles. The results are in their order.
+    /// Revokes 1 to 256 tokens by their handles. The results are in the order of the handles.
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>>;
 }
 
-/// How many tokens or handles one call of the guard is about at most.
+/// The most tokens or handles in one call of the guard.
 pub const MAX_BATCH: usize = 256;
 
-/// What a token is wanted for.
+/// A request for a token.
 #[derive(Clone, Debug)]
 pub struct IssueRequest<'a> {
-    /// The session that the token will stand for.
+    /// The session of the token.
     pub session_id: SessionId,
     /// The session's agent.
     pub agent_id: AgentId,
     /// The workspace of the instance.
     pub workspace_id: WorkspaceId,
-    /// Role, scopes and task type.
+    /// The attributes of the session. The guard gets the role, the scopes and the task type.
     pub attributes: &'a Attributes,
-    /// When the token should expire.
+    /// When the token should expire (R8).
     pub expires_at: Timestamp,
 }
 
 impl IssueRequest<'_> {
-    /// On whose behalf (R4).
+    /// Returns the principal of the token: `agent:<agent-id>` (R4).
     #[must_use]
     pub fn principal(&self) -> String {
         let mut principal = String::from("agent:");
@@ -57,7 +58,7 @@ impl IssueRequest<'_> {
         principal
     }
 
-    /// For which task (R4).
+    /// Returns the task type of the session, or `default` if it has none (R4).
     #[must_use]
     pub fn task(&self) -> &str {
         self.attributes
@@ -67,28 +68,29 @@ impl IssueRequest<'_> {
     }
 }
 
-/// A token as the guard returned it: not checked yet.
+/// A token that the guard issued. Nothing in it has been checked.
 #[derive(Clone)]
 pub struct IssuedToken {
     /// The bearer token.
     pub token: String,
-    /// The guard's own name for it.
+    /// The guard's name for the token.
     pub handle: String,
-    /// When it expires.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// What a valid token says.
+/// The claims of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
-    /// The handle that the token was issued under.
+    /// The handle that the token was issued with.
     pub handle: String,
-    /// When it expires.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// Returns the guard's results for a batch of `items`. If their number differs, nothing tells which
-/// result belongs to which item, and each item gets `unavailable`.
+/// Returns the guard's results for a batch of this many items, one result for each. If the guard
+/// returned another number of results, they cannot be matched to the items, and each item gets
+/// `unavailable`.
 pub(crate) fn one_for_each<T>(
     items: usize,
     mut results: Vec<Result<T, GuardError>>,
