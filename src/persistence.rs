@@ -1,4 +1,4 @@
-//! The state as records (R23, R24): which have changed, what each says, and its seal.
+//! The state as records: the feed of changes, the JSON of each record, and its seal (R23, R24).
 
 pub(crate) mod change_feed;
 pub(crate) mod decode;

@@ -1,11 +1,11 @@
-//! The records of the state, in the order in which they changed last (R23).
+//! The feed: the records of the state, ordered by their last change (R23).
 //!
-//! What a record says is taken from the store when it is read. Only what the store keeps nowhere
-//! else is here: which sessions have ended and could otherwise be restored, and the cut-offs of
-//! kill switches. A change moves a record after all others, so it costs the same whether anybody
-//! reads or not.
+//! The content of a record is taken from the store when the record is read. The feed itself has
+//! only what the store keeps nowhere else: the tombstones of sessions that could be restored
+//! otherwise, and the cut-offs of kill switches. A change moves a record after all others, which
+//! costs the same whether the feed is read or not.
 //!
-//! `S` is how the store identifies a session, `P` how it identifies a pending revocation.
+//! `S` is the type with which the store identifies a session, `P` that for a pending revocation.
 
 use std::collections::VecDeque;
 
@@ -24,102 +24,103 @@ slot_type! {
     FeedSlot
 }
 
-/// How many sequence numbers of events are reserved at a time. The record that reserves them
-/// changes no more often than that.
+/// How many sequence numbers of events are reserved at a time. The meta record, which has the
+/// reserved number, changes for that at most once in half as many events.
 const EVENTS_AT_A_TIME: u64 = 1_024;
 
-/// How often the time alone is a change, in seconds, so that the time inside is recorded also where
+/// After how many seconds the time alone is a change. So the time inside is recorded even if
 /// nothing else changes.
 const TIME_RECORDED: u64 = 60;
 
-/// How many outdated records one call marks as changed (R20).
-const MAX_RENEWED: usize = 1_000;
+/// The most outdated records that one call marks as changed (R20).
+const MAX_REWRITTEN: usize = 1_000;
 
-/// How many acceptances of an earlier time are kept. What changed before all of these is taken to
-/// have been read.
+/// How many acceptances of an earlier time are kept. A record that changed before all of them is
+/// assumed to have been read.
 const MAX_ACCEPTANCES: usize = 64;
 
-/// An earlier time was accepted (R6).
+/// An acceptance of an earlier time (R6).
 #[derive(Clone, Copy, Debug)]
 struct Acceptance {
-    /// The sequence number of its cut-off.
+    /// The sequence number of the cut-off that was recorded with it.
     cutoff_sequence: u64,
-    /// The time until then.
+    /// The time inside before it.
     before: Timestamp,
 }
 
-/// The records.
+/// The feed.
 #[derive(Debug)]
 pub struct Feed<S, P> {
-    /// What the records are sealed with.
+    /// The keys of the seals.
     pub keys: StateKeys,
     entries: Slab<FeedSlot, FeedEntry<S, P>>,
-    /// When each changed, and its slot.
+    /// The records, ordered by the sequence numbers of their last changes.
     order: Ordered<(u64, FeedSlot)>,
+    /// The sequence number of the newest change.
     last: u64,
-    /// The tombstones, by the sessions' ids.
+    /// The tombstones by the ids of their sessions.
     tombstones: Table<FeedSlot>,
-    /// Until when records are needed that are kept after their subject has ended.
+    /// The records that are kept after their subject has ended, ordered by the time until which
+    /// they are needed.
     by_needed_until: Ordered<(Timestamp, FeedSlot)>,
     meta: Option<FeedSlot>,
-    /// The records of revocations that belong to no session, by their numbers.
+    /// The records of revocations without a session, by their numbers.
     revocations: Table<FeedSlot>,
-    /// The cut-offs that have records, in order.
+    /// The epochs of the cut-offs that have records, in order.
     cutoffs: VecDeque<Epoch>,
-    /// The time that the newest records have.
+    /// The time that was written into the newest records.
     recorded_at: Timestamp,
-    /// No event has a higher sequence number.
+    /// A sequence number that no event has exceeded.
     events: u64,
-    /// When earlier times were accepted.
+    /// The acceptances of earlier times.
     acceptances: Vec<Acceptance>,
-    /// Restored records of an older format or under a previous key: when they changed, and their
-    /// slots.
+    /// Restored records of an older format or under a previous key: the sequence numbers of their
+    /// changes, and their slots.
     outdated: Vec<(u64, FeedSlot)>,
 }
 
-/// A record.
+/// A record in the feed.
 #[derive(Debug)]
 pub struct FeedEntry<S, P> {
-    /// The sequence number of its last change.
+    /// The sequence number of the last change.
     pub changed: u64,
-    /// What it is about.
+    /// The subject of the record.
     pub kind: RecordKind<S, P>,
 }
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Debug)]
 pub enum RecordKind<S, P> {
-    /// What belongs to no session.
+    /// The instance: the key of the fingerprints and the run of events.
     Meta,
-    /// A live session.
+    /// A session.
     Session(S),
     /// A session that has ended.
     Tombstone(Box<Tombstone<P>>),
     /// The cut-off of a kill switch.
     Cutoff(Box<CutoffRecord>),
-    /// The pending revocation of a token that belongs to no session. The number is in the record's
-    /// key.
+    /// The pending revocation of a token without a session. The number is in the record's key.
     Revocation(u64, P),
-    /// The same when it is pending no longer: the record is to be dropped, by the host too.
+    /// A revocation without a session that is no longer pending. The host can drop the record.
     Revoked(u64),
 }
 
 /// The record of a session that has ended.
 #[derive(Debug)]
 pub struct Tombstone<P> {
-    /// The session.
+    /// The id of the session.
     pub id: SessionId,
-    /// Until when an older record of the session could restore it.
+    /// Until when an older record could restore the session.
     pub session_until: Timestamp,
-    /// Until when the record is needed: the same, or as long as one of its revocations is pending.
+    /// Until when the tombstone is needed: until `session_until`, and while a revocation is
+    /// pending.
     pub until: Timestamp,
-    /// The revocations of its tokens that the guard has not confirmed.
+    /// The unconfirmed revocations of the session's tokens.
     pub unconfirmed: Vec<P>,
 }
 
 impl<S, P> RecordKind<S, P> {
-    /// Returns until when the record is needed, for those that are kept after their subject has
-    /// ended.
+    /// Returns until when the record is needed, if it is kept after its subject has ended.
     fn needed_until(&self) -> Option<Timestamp> {
         match self {
             Self::Tombstone(tombstone) => Some(tombstone.until),
@@ -169,12 +170,12 @@ impl<S, P> Feed<S, P> {
         self.by_needed_until.len()
     }
 
-    /// Adds a record.
+    /// Adds a record as the newest change.
     pub fn add(&mut self, kind: RecordKind<S, P>) -> FeedSlot {
         self.restore(self.next(), kind)
     }
 
-    /// Adds a record that changed then.
+    /// Adds a restored record with the sequence number of its last change.
     pub fn restore(&mut self, changed: u64, kind: RecordKind<S, P>) -> FeedSlot {
         let slot = self.entries.insert(FeedEntry { changed, kind });
         self.order.insert((changed, slot));
@@ -187,7 +188,7 @@ impl<S, P> Feed<S, P> {
     pub fn mark(&mut self, slot: FeedSlot) {
         let next = self.next();
         let Some(entry) = self.entries.get_mut(slot) else {
-            debug_assert!(false, "a record that changes is in the feed");
+            debug_assert!(false, "a record that changes must exist");
             return;
         };
         self.order.remove(&(entry.changed, slot));
@@ -196,7 +197,7 @@ impl<S, P> Feed<S, P> {
         self.last = next;
     }
 
-    /// Replaces what a record is about, which is a change.
+    /// Replaces the subject of a record. This is a change.
     pub fn replace(&mut self, slot: FeedSlot, kind: RecordKind<S, P>) {
         self.unindex(slot);
         if let Some(entry) = self.entries.get_mut(slot) {
@@ -206,7 +207,7 @@ impl<S, P> Feed<S, P> {
         self.mark(slot);
     }
 
-    /// Sets until when a record is needed. That is not a change: a host may keep it longer.
+    /// Sets until when a record is needed. This is not a change: a host may keep the record longer.
     pub fn set_until(&mut self, slot: FeedSlot, until: Timestamp) {
         self.unindex(slot);
         match self.get_mut(slot) {
@@ -217,15 +218,15 @@ impl<S, P> Feed<S, P> {
         self.index(slot);
     }
 
-    /// Drops a record that is needed no longer, because time has passed or the guard has confirmed.
-    /// That is a change of the meta record: the time is recorded with it, so that the time inside
-    /// does not go back before it, and the sequence continues from here after a restore.
+    /// Drops a record that is no longer needed. This is a change of the meta record, which records
+    /// the time: after a restore, the time inside and the sequence do not go back to before the
+    /// drop.
     pub fn drop_record(&mut self, slot: FeedSlot) {
         self.remove(slot);
         self.mark_meta();
     }
 
-    /// Removes a record. That is not a change.
+    /// Removes a record. This is not a change.
     pub fn remove(&mut self, slot: FeedSlot) {
         self.unindex(slot);
         if let Some(entry) = self.entries.remove(slot) {
@@ -233,18 +234,18 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Returns a record.
+    /// Returns the record in a slot.
     #[must_use]
     pub fn get(&self, slot: FeedSlot) -> Option<&FeedEntry<S, P>> {
         self.entries.get(slot)
     }
 
-    /// Returns what a record is about, to change. Call [`Feed::mark`] then.
+    /// Returns the subject of a record, for changing it. The caller must call [`Feed::mark`] then.
     pub fn get_mut(&mut self, slot: FeedSlot) -> Option<&mut RecordKind<S, P>> {
         self.entries.get_mut(slot).map(|entry| &mut entry.kind)
     }
 
-    /// Returns the record of a session that has ended.
+    /// Returns the tombstone of a session, if there is one.
     #[must_use]
     pub fn tombstone(&self, id: SessionId) -> Option<(FeedSlot, &Tombstone<P>)> {
         let slot = self.tombstones.get(id.key())?;
@@ -254,7 +255,7 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Marks the meta record as changed, which has what belongs to no session.
+    /// Marks the meta record as changed, or adds it.
     pub fn mark_meta(&mut self) {
         match self.meta {
             Some(slot) => self.mark(slot),
@@ -262,26 +263,26 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Marks the meta record as changed if the time alone is a change: when the records are older
-    /// than a minute, and at once while the host's clock is behind, because no reading would tell
-    /// the time after a restart.
+    /// Marks the meta record as changed if the time alone is a change: if the newest records are
+    /// older than a minute. While the host's clock is behind, it is at once, because no reading of
+    /// that clock would restore the time inside after a restart.
     pub fn mark_time(&mut self, now: Timestamp, is_behind: bool) {
         let due_at = self.recorded_at.after_seconds(TIME_RECORDED);
         let is_due = now >= due_at || (is_behind && now > self.recorded_at);
-        // Before the first record is read, all records have to be read anyway.
+        // Before the first page is read, all records are still to be read anyway.
         let is_recorded = self.recorded_at > Timestamp::default();
         if self.meta.is_some() && is_recorded && is_due {
             self.mark_meta();
         }
     }
 
-    /// Sets the time that the newest records have: they were read then, or restored.
+    /// Sets the time of the newest records, after they were read or restored.
     pub fn set_recorded_at(&mut self, at: Timestamp) {
         self.recorded_at = at;
     }
 
-    /// Records that the time inside continues from `now`, which is earlier than it was, `before`.
-    /// The newest record is the cut-off that makes that safe. That is a change.
+    /// Records that the time inside continues from `now`, which is earlier than the time `before`.
+    /// The newest record must be the cut-off of this acceptance. This is a change.
     pub fn accept_time(&mut self, before: Timestamp, now: Timestamp) {
         if self.acceptances.len() >= MAX_ACCEPTANCES {
             self.acceptances.remove(0);
@@ -294,7 +295,7 @@ impl<S, P> Feed<S, P> {
         self.mark_meta();
     }
 
-    /// Sets the last acceptance according to restored records.
+    /// Sets the last acceptance that restored records contain.
     pub fn restore_acceptance(&mut self, cutoff_sequence: u64, before: Timestamp) {
         self.acceptances = vec![Acceptance {
             cutoff_sequence,
@@ -302,9 +303,10 @@ impl<S, P> Feed<S, P> {
         }];
     }
 
-    /// Returns the time to write into a record that changed then, and how many acceptances there
-    /// were after that. A host may keep this record and lose the cut-off after it: the earlier time
-    /// must not be restored without the cut-off.
+    /// Returns the time to write into a record with this last change, and how many acceptances came
+    /// after the change. If there were any, it is the time before the first of them: a host may
+    /// store this record and lose the cut-off after it, and the earlier time must not be restored
+    /// without the cut-off.
     #[must_use]
     pub fn time_of(&self, changed: u64, now: Timestamp) -> (Timestamp, u64) {
         let mut later = self
@@ -317,12 +319,12 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Continues the sequence after this number, if it has not got that far.
+    /// Raises the last sequence number to at least this one.
     pub fn raise_sequence_to(&mut self, sequence: u64) {
         self.last = self.last.max(sequence);
     }
 
-    /// Restores the meta record, unless there is one that changed later.
+    /// Restores the meta record, unless a newer one was restored.
     pub fn restore_meta(&mut self, changed: u64) -> Option<FeedSlot> {
         if let Some(slot) = self.meta {
             let meta = self.entries.get(slot);
@@ -335,7 +337,7 @@ impl<S, P> Feed<S, P> {
         self.meta
     }
 
-    /// Returns the record of a revocation that belongs to no session.
+    /// Returns the record of the revocation without a session that has this number.
     #[must_use]
     pub fn revocation(&self, number: u64) -> Option<(FeedSlot, &FeedEntry<S, P>)> {
         let slot = self.revocations.get(number_key(number))?;
@@ -348,8 +350,8 @@ impl<S, P> Feed<S, P> {
         self.cutoffs.binary_search(&epoch).is_ok()
     }
 
-    /// Reserves sequence numbers well above that of the newest event, so that none of them is used
-    /// again after a restore.
+    /// Reserves sequence numbers above that of the newest event, so that a restored instance does
+    /// not use a number again.
     pub fn reserve_events_after(&mut self, newest: u64) {
         if newest > 0 && newest.saturating_add(EVENTS_AT_A_TIME / 2) > self.events {
             self.events = newest.saturating_add(EVENTS_AT_A_TIME);
@@ -357,20 +359,21 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Returns a sequence number that no event has passed.
+    /// Returns a sequence number that no event has exceeded.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.events
     }
 
-    /// Records that `last` is the exact sequence number of the last event, where a run is closed.
+    /// Records the exact sequence number of the last event of a closed run.
     pub fn close_events_at(&mut self, last: u64) {
         self.events = last;
         self.mark_meta();
     }
 
-    /// Continues the events after those of another instance. Where that has closed its run, `last`
-    /// is exact, and the restored meta record is outdated: it says that the run is closed.
+    /// Continues the events after those of an earlier instance. If that instance closed its run,
+    /// `last` is exact. The restored meta record is outdated then, because it states that the run
+    /// is closed.
     pub fn restore_events(&mut self, last: u64, is_closed: bool) {
         self.events = last;
         if let Some(slot) = self.meta.filter(|_| is_closed) {
@@ -379,7 +382,7 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Returns a record that was kept after its subject has ended and is needed no longer.
+    /// Returns a record of an ended subject that is no longer needed, if there is one.
     #[must_use]
     pub fn first_unneeded(&self, now: Timestamp) -> Option<FeedSlot> {
         let (until, slot) = *self.by_needed_until.first()?;
@@ -390,23 +393,23 @@ impl<S, P> Feed<S, P> {
         (until <= now && !is_pending).then_some(slot)
     }
 
-    /// Returns the record that changed first after `since`.
+    /// Returns the first record that changed after `since`.
     #[must_use]
     pub fn first_after(&self, since: u64) -> Option<FeedSlot> {
         let (_, slot) = self.order.first_after(|(changed, _)| *changed <= since)?;
         Some(slot)
     }
 
-    /// Adds a restored record to those that are to be written again.
+    /// Adds a restored record to the outdated ones, which are written again.
     pub fn mark_outdated(&mut self, slot: FeedSlot) {
         if let Some(entry) = self.entries.get(slot) {
             self.outdated.push((entry.changed, slot));
         }
     }
 
-    /// Marks outdated records as changed, some at a time. Returns whether there are more.
+    /// Marks a batch of outdated records as changed. Returns whether more are left.
     pub fn mark_some_outdated(&mut self) -> bool {
-        for _ in 0..MAX_RENEWED {
+        for _ in 0..MAX_REWRITTEN {
             let Some((changed, slot)) = self.outdated.pop() else {
                 return false;
             };
@@ -498,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_is_needed_until_its_time_and_until_the_guard_has_confirmed() {
+    fn a_tombstone_is_needed_until_its_time_and_until_its_revocations_are_confirmed() {
         let mut feed = feed();
         let id = SessionId::parse("id", "0a9e0000-0000-4000-8000-000000000001").unwrap();
         let until = Timestamp::from_millis(10);
@@ -522,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn r6_a_record_from_before_an_acceptance_keeps_the_time_before_it() {
+    fn r6_a_record_that_changed_before_an_acceptance_keeps_the_time_before_it() {
         let mut feed = feed();
         let before = Timestamp::from_millis(90);
         let now = Timestamp::from_millis(50);
@@ -534,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn r17_numbers_of_events_are_reserved_ahead() {
+    fn r17_sequence_numbers_of_events_are_reserved_in_advance() {
         let mut feed = feed();
         feed.reserve_events_after(0);
         assert_eq!((feed.events, feed.last()), (0, 0));

@@ -1,5 +1,5 @@
-//! Reads records into types that cannot hold what no state can have. A record that says anything
-//! else is refused (R24).
+//! Decoding records into values that are within their bounds. A record with any other value is
+//! refused (R24).
 
 use std::rc::Rc;
 
@@ -20,24 +20,24 @@ use crate::persistence::record::{
     UnconfirmedRevocation, refused,
 };
 
-/// How many unconfirmed revocations a session can have: as many as fit into its record.
+/// The most unconfirmed revocations of a session, which bounds the size of its record.
 pub const MAX_UNCONFIRMED: usize = 64;
 
-/// A record that was opened and read.
+/// A record that was opened and decoded.
 #[derive(Debug)]
 pub struct DecodedRecord {
     /// The members that all records have.
     pub header: Header,
-    /// Whether it is to be written again, in the current format and under the current key.
+    /// Whether the record must be written again, in the current format and under the current key.
     pub is_outdated: bool,
-    /// What it says.
+    /// The content of the record.
     pub body: RecordBody,
 }
 
-/// Reads a record of an instance of this workspace.
+/// Decodes a record of an instance of this workspace.
 ///
 /// # Errors
-/// [`Error::RefusedRecord`].
+/// [`Error::RefusedRecord`] with the fault of the record.
 pub fn decode(
     change: &Change,
     keys: &StateKeys,
@@ -45,21 +45,27 @@ pub fn decode(
 ) -> Result<DecodedRecord, Error> {
     let refuse = |why: &str| refused(&change.key, why);
     let opened = keys.open(&change.value).ok_or_else(|| {
-        refuse("is damaged, or not sealed with state-key or one of previous-state-keys")
+        refuse(
+            "it is damaged, or sealed with a key that is neither state-key nor one of \
+             previous-state-keys",
+        )
     })?;
-    let record = Object::parse(&opened.object).ok_or_else(|| refuse("is not JSON"))?;
+    let record = Object::parse(&opened.object).ok_or_else(|| refuse("it is not JSON"))?;
     let (format, header) = read_header(change, &record, workspace)?;
     let body = read_body(&change.key, &record, opened.key, workspace);
     let body = body.map_err(|error| refuse(&reason_of(error)))?;
     Ok(DecodedRecord {
         header,
         is_outdated: format < FORMAT || !opened.is_current,
-        body: body.ok_or_else(|| refuse("does not say what its key is about"))?,
+        body: body.ok_or_else(|| refuse("it has no object that fits its key"))?,
     })
 }
 
-/// Returns the format and the header of a record whose seal was verified. It must be the record of
-/// its key and sequence number, and of a known format.
+/// Returns the format and the header of a record whose seal was verified.
+///
+/// # Errors
+/// [`Error::RefusedRecord`] if the format is not known, or if the key, the sequence number or the
+/// workspace is another one.
 fn read_header(
     change: &Change,
     record: &Object<'_>,
@@ -68,28 +74,28 @@ fn read_header(
     let refuse = |why: &str| refused(&change.key, why);
     let format = record.number("format").unwrap_or_default();
     if !(1..=FORMAT).contains(&format) {
-        let why = format!("is of format {format}, and this component reads 1 to {FORMAT}");
+        let why = format!("it has format {format}; this component reads formats 1 to {FORMAT}");
         return Err(refuse(&why));
     }
     let key = record.text("key").unwrap_or_default();
     let sequence = record.number("sequence").unwrap_or_default();
     if key != change.key || sequence != change.sequence {
         return Err(refuse(&format!(
-            "is the one of {key} with sequence {sequence}"
+            "it is the record of key {key} and sequence {sequence}"
         )));
     }
-    // Format 1 had it in its sessions only.
+    // In format 1 only the object of a session has the workspace.
     let session = record.object("session");
-    let said = record.text("workspace");
-    let said = said.or_else(|| session?.text("workspace"));
-    let is_ours = said.map_or(format == 1, |said| said == workspace.to_string());
-    if !is_ours {
-        return Err(refuse("is of another workspace"));
+    let recorded = record.text("workspace");
+    let recorded = recorded.or_else(|| session?.text("workspace"));
+    let is_same = recorded.map_or(format == 1, |recorded| recorded == workspace.to_string());
+    if !is_same {
+        return Err(refuse("it belongs to another workspace"));
     }
     let at = record.number("at").map(Timestamp::from_millis);
     let header = Header {
         sequence,
-        at: at.ok_or_else(|| refuse("says no time"))?,
+        at: at.ok_or_else(|| refuse("it has no time"))?,
         clocks_accepted: record.number("clocks-accepted").unwrap_or_default(),
         last_serial: record.number("last-serial").unwrap_or_default(),
         last_epoch: Epoch::new(record.number("last-era").unwrap_or_default()),
@@ -97,7 +103,7 @@ fn read_header(
     Ok((format, header))
 }
 
-/// Returns what a record says; none if it does not say what its key is about.
+/// Returns the content of a record, or `None` if the record has no object that fits its key.
 fn read_body(
     key: &str,
     record: &Object<'_>,
@@ -180,7 +186,7 @@ fn read_session(
     if parent.is_some() != root.is_some() || parent == Some(id) {
         return Err(Error::invalid(
             "parent",
-            "must be another session, with its root",
+            "must be another session, and its root must be given",
         ));
     }
     let uses_left = record.number("uses-left").map(|uses| {
@@ -255,7 +261,7 @@ fn read_ended(id: SessionId, record: &Object<'_>) -> Result<EndedRecord, Error> 
 fn read_unconfirmed(record: &Object<'_>) -> Result<Vec<UnconfirmedRevocation>, Error> {
     let revocations = record.list("owed").map(read_revocation);
     let revocations: Vec<UnconfirmedRevocation> = revocations.collect::<Result<_, Error>>()?;
-    // One more than a live session can have: that of its own token, when it has ended.
+    // An ended session can have one more than a live one: that of its last token.
     if revocations.len() > MAX_UNCONFIRMED.saturating_add(1) {
         return Err(Error::invalid("owed", "must be at most 65"));
     }
@@ -274,7 +280,8 @@ fn read_handle(record: &Object<'_>) -> Result<Rc<str>, Error> {
     if is_handle(handle) {
         return Ok(handle.into());
     }
-    Err(Error::invalid("handle", "must have 1 to 512 bytes"))
+    let reason = format!("must have 1 to 512 bytes, not {}", handle.len());
+    Err(Error::invalid("handle", reason))
 }
 
 fn read_cutoff(record: &Object<'_>) -> Result<CutoffRecord, Error> {
@@ -307,15 +314,15 @@ fn bytes<const N: usize>(record: &Object<'_>, name: &'static str) -> Result<[u8;
 }
 
 fn missing(name: &'static str) -> Error {
-    Error::invalid(name, "is missing or not what it must be")
+    Error::invalid(name, "is missing or malformed")
 }
 
-/// Returns what is wrong with a part of a record, for people.
+/// Returns the reason of a refused record with this faulty member, for people.
 #[must_use]
 pub fn reason_of(error: Error) -> String {
     match error {
         Error::InvalidArgument(argument) => format!("{} {}", argument.field, argument.reason),
-        _ => "has a part that is not valid".into(),
+        _ => "a member of it is not valid".into(),
     }
 }
 
@@ -432,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn r23_what_is_written_of_each_kind_reads_the_same() {
+    fn r23_an_encoded_record_of_each_kind_decodes_to_the_same_values() {
         for body in bodies() {
             let change = change(&body);
             let decoded = decode(&change, &keys(), WorkspaceId::NIL).unwrap();
@@ -443,7 +450,7 @@ mod tests {
             );
             assert_eq!(decoded.header.last_epoch, Epoch::new(4));
             assert_eq!(decoded.header.clocks_accepted, 2);
-            // `Debug` has all but secrets; writing it again has them too.
+            // `Debug` compares everything except secrets. Encoding the record again compares these.
             assert_eq!(format!("{:?}", decoded.body), format!("{body:?}"));
             assert_eq!(self::change(&decoded.body), change);
         }

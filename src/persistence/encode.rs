@@ -1,4 +1,4 @@
-//! Writes records: the members of each kind, and the seal (R23, R24).
+//! Encoding records: the members of each kind, and the seal (R23, R24).
 
 use crate::domain::id::WorkspaceId;
 use crate::domain::session::RevokeFilter;
@@ -11,7 +11,7 @@ use crate::persistence::record::{
     UnconfirmedRevocation,
 };
 
-/// Returns a sealed record under the key `key`.
+/// Returns the sealed record with this key, header and body.
 #[must_use]
 pub fn encode(
     keys: &StateKeys,

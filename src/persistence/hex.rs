@@ -1,6 +1,6 @@
-//! Bytes as lower-case hexadecimal digits, as records have them.
+//! The hexadecimal form of bytes in records.
 
-/// The digits of these bytes.
+/// Returns the bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
@@ -8,7 +8,8 @@ pub fn encode(bytes: &[u8]) -> String {
     bytes.iter().flat_map(digits).collect()
 }
 
-/// The bytes that these digits are; none where they are not just so many.
+/// Returns the bytes of a hexadecimal text, or `None` if it does not consist of exactly 2 × `N`
+/// digits.
 #[must_use]
 pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     let (pairs, odd) = text.as_bytes().as_chunks::<2>();
@@ -28,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_and_other_texts_are_none() {
+    fn encoded_bytes_decode_to_the_same_and_other_texts_to_none() {
         let bytes = [0x00, 0x1f, 0xa0, 0xff];
         assert_eq!(encode(&bytes), "001fa0ff");
         assert_eq!(decode(&encode(&bytes)), Some(bytes));

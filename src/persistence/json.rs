@@ -1,31 +1,31 @@
-//! The JSON of records: objects of texts, whole numbers, `true`, objects and lists of them (RFC
-//! 8259).
+//! The JSON of records (RFC 8259): objects of texts, whole numbers, `true`, objects, and lists of
+//! objects.
 //!
-//! It is read without being copied and written without being built first. What `serde` makes of the
-//! same records is some 100 kB larger, numbers with a fraction included, which no record has. A
-//! record's seal is checked before it is read.
+//! Reading copies no text without escapes, and writing builds no tree. The same with `serde` makes
+//! the component about 100 kB larger, because it includes numbers with a fraction, which no record
+//! has. The component checks the seal of a record before it parses the record.
 
 use std::borrow::Cow;
 
 use crate::persistence::hex;
 
-/// How deep values can lie in each other.
+/// The greatest depth of nested values.
 const MAX_DEPTH: u32 = 8;
 
-/// An object that is being written. Names are those of a record's members, which need no escapes.
+/// A writer of an object. The names of members are written without escapes.
 #[derive(Debug)]
 pub struct Writer {
     text: String,
 }
 
 impl Writer {
-    /// An object without members.
+    /// Returns a writer of an object without members.
     #[must_use]
     pub fn new() -> Self {
         Self { text: "{".into() }
     }
 
-    /// A member that is a text.
+    /// Adds a member that is a text.
     pub fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         self.text.push('"');
@@ -42,13 +42,13 @@ impl Writer {
         self.text.push('"');
     }
 
-    /// A member that is a number.
+    /// Adds a member that is a number.
     pub fn number(&mut self, name: &str, number: u64) {
         self.name(name);
         self.text.push_str(&number.to_string());
     }
 
-    /// A member that is true, or is not there.
+    /// Adds a member that is true, or nothing if the flag is false.
     pub fn flag(&mut self, name: &str, flag: bool) {
         if flag {
             self.name(name);
@@ -56,13 +56,13 @@ impl Writer {
         }
     }
 
-    /// A member that is an object.
+    /// Adds a member that is an object.
     pub fn object(&mut self, name: &str, object: Self) {
         self.name(name);
         self.text.push_str(&object.finish());
     }
 
-    /// A member that is a list of objects; it is not there where they are none.
+    /// Adds a member that is a list of objects, or nothing if the list is empty.
     pub fn list(&mut self, name: &str, objects: impl Iterator<Item = Self>) {
         let objects: Vec<String> = objects.map(Self::finish).collect();
         if !objects.is_empty() {
@@ -73,7 +73,7 @@ impl Writer {
         }
     }
 
-    /// The object.
+    /// Returns the JSON text of the object.
     #[must_use]
     pub fn finish(mut self) -> String {
         self.text.push('}');
@@ -101,12 +101,12 @@ enum Value<'a> {
     True,
     Object(Object<'a>),
     List(Vec<Value<'a>>),
-    /// What no member of a record is.
+    /// A value that no member of a record has.
     Other,
 }
 
 impl<'a> Object<'a> {
-    /// Reads an object; none where the text is not just that.
+    /// Parses a text that is one object, or returns `None`.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let mut rest = text;
@@ -116,7 +116,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The member of this name that is a text.
+    /// Returns the member with this name, if it is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
@@ -125,7 +125,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The member of this name that is a number.
+    /// Returns the member with this name, if it is a number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.get(name)? {
@@ -134,13 +134,13 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Whether the member of this name is true.
+    /// Returns whether the member with this name is true.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {
         matches!(self.get(name), Some(Value::True))
     }
 
-    /// The member of this name that is an object.
+    /// Returns the member with this name, if it is an object.
     #[must_use]
     pub fn object(&self, name: &str) -> Option<&Self> {
         match self.get(name)? {
@@ -149,7 +149,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The objects in the member of this name that is a list.
+    /// Returns the objects in the member with this name, if it is a list.
     pub fn list(&self, name: &str) -> impl Iterator<Item = &Self> {
         let list = match self.get(name) {
             Some(Value::List(list)) => list.as_slice(),
@@ -176,7 +176,7 @@ fn value<'a>(rest: &mut &'a str, depth: u32) -> Option<Value<'a>> {
             if !members.is_empty() && !take(rest, ",") {
                 return None;
             }
-            take_space(rest);
+            skip_space(rest);
             let name = quoted(rest)?;
             if !take(rest, ":") {
                 return None;
@@ -216,7 +216,7 @@ fn value<'a>(rest: &mut &'a str, depth: u32) -> Option<Value<'a>> {
     }
 }
 
-/// A string with its quotation marks.
+/// Takes a string with its quotation marks from the beginning of the text.
 fn quoted<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let mut escaped = false;
     let inside = rest.strip_prefix('"')?;
@@ -230,12 +230,12 @@ fn quoted<'a>(rest: &mut &'a str) -> Option<&'a str> {
     Some(text)
 }
 
-/// What stands between the quotation marks.
+/// Returns the text between the quotation marks.
 fn inside(quoted: &str) -> Option<&str> {
     quoted.strip_prefix('"')?.strip_suffix('"')
 }
 
-/// A string with what its escapes stand for (RFC 8259, section 7).
+/// Returns a string with its escapes replaced (RFC 8259, section 7).
 fn unescaped(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -253,7 +253,7 @@ fn unescaped(text: &str) -> Option<String> {
                 let unit = code_unit(&mut chars)?;
                 match char::from_u32(unit) {
                     Some(char) => char,
-                    // Half of a character beyond 16 bits: the other half follows.
+                    // The first half of a surrogate pair: the second half must follow.
                     None if chars.next()? == '\\' && chars.next()? == 'u' => {
                         let pair = [unit, code_unit(&mut chars)?];
                         let pair = pair.map(|unit| u16::try_from(unit).unwrap_or_default());
@@ -270,7 +270,7 @@ fn unescaped(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Four hexadecimal digits.
+/// Takes four hexadecimal digits and returns their value.
 fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {
     let digits = chars.as_str().get(..4)?;
     *chars = chars.as_str().get(4..)?.chars();
@@ -278,10 +278,10 @@ fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-/// Skips white space, and this text if it comes next. Returns whether it did.
-fn take(rest: &mut &str, what: &str) -> bool {
-    take_space(rest);
-    match rest.strip_prefix(what) {
+/// Skips white space, and then this text if it comes next. Returns whether it did.
+fn take(rest: &mut &str, text: &str) -> bool {
+    skip_space(rest);
+    match rest.strip_prefix(text) {
         Some(tail) => {
             *rest = tail;
             true
@@ -290,7 +290,7 @@ fn take(rest: &mut &str, what: &str) -> bool {
     }
 }
 
-fn take_space(rest: &mut &str) {
+fn skip_space(rest: &mut &str) {
     *rest = rest.trim_ascii_start();
 }
 
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_json_and_reads_the_same() {
+    fn written_objects_are_json_and_parse_to_the_same_members() {
         let texts = [
             "",
             "plain",
@@ -340,8 +340,9 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_read_and_what_is_not_json_is_none() {
-        let text = " { \"a\" : 1 , \"b\":[ ], \"c\":null,\"d\":-1,\"e\":1.5e3,\"f\":\"\\u00e4\\ud83d\\ude00\" ,\"g\":false}\n";
+    fn any_json_object_is_parsed_and_other_texts_are_none() {
+        let text = " { \"a\" : 1 , \"b\":[ ], \"c\":null,\"d\":-1,\"e\":1.5e3,\
+                    \"f\":\"\\u00e4\\ud83d\\ude00\" ,\"g\":false}\n";
         let read = Object::parse(text).unwrap();
         assert_eq!((read.number("a"), read.text("f")), (Some(1), Some("ä😀")));
         for name in ["c", "d", "e", "g", "h"] {

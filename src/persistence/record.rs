@@ -1,30 +1,77 @@
-//! Records of the state: what each says, and the members of its JSON (R23, R24).
+//! The records of the state and the members of their JSON (R23, R24).
 //!
-//! # Members
+//! Times are in milliseconds since 1970, and bytes are hexadecimal. A member without a value, an
+//! empty list and a flag that is false are omitted.
 //!
-//! After the seal, each has `format`, `key`, `sequence`, `at` (when it was written), `workspace`,
-//! `last-serial` and `last-era` (which no session and no cut-off had passed), `clocks-accepted`
-//! (how often an earlier time had been accepted, if ever), and one object for what it is about.
-//! Times are in milliseconds since 1970, bytes are hexadecimal.
+//! # Members of every record
 //!
-//! | object | of the key | members |
-//! |---|---|---|
-//! | `meta` | `meta` | `fingerprint-key` (wrapped) and its `salt`; `events`, which no event has passed; `closed-run`, the run of the events that was closed at `events`, where that was so |
-//! | `session` | `session/<id>` | `agent`, `role`, `scopes`, `task-type`, `metadata`, `created-at`, `expires-at`, `lifetime` (seconds), `serial`, `used-at`, `fingerprint`, `handle`, `token-expires-at`, `parent`, `root`, `generation`, `uses-left`, `superseded` (each `fingerprint`, `replaced-by`, `by-host`, `unanswered`), `grace-until`, `grace-until-by-host` (where it is another), `until`, `began` (the epoch in which its create began), `owed` (the revocations that the guard has not confirmed, each `handle`, `expires-at`) |
-//! | `ended` | `session/<id>` | `until`, `owed` |
-//! | `cut-off` | `cut-off/<epoch>` | `era` (the epoch), `until`, and `agent` or `role` unless it was for everything |
-//! | `revocation` | `revocation/<number>` | `handle`, `expires-at`: a token that belongs to no session and is to be revoked; or `done`, when it was |
+//! | member | value |
+//! |---|---|
+//! | `seal` | the seal of all other members |
+//! | `format` | the format |
+//! | `key`, `sequence` | the key of the record and the sequence number of its last change |
+//! | `at` | the time inside when the record was written |
+//! | `clocks-accepted` | how often an earlier time had been accepted, if ever |
+//! | `workspace` | the workspace of the instance |
+//! | `last-serial` | the highest serial number of a session so far |
+//! | `last-era` | the latest epoch so far |
+//!
+//! Besides these, each record has one object. Its name depends on the subject of the record.
+//!
+//! # `meta`, with the key `meta`
+//!
+//! | member | value |
+//! |---|---|
+//! | `fingerprint-key`, `salt` | the key of the fingerprints, wrapped, and the salt |
+//! | `events` | a sequence number that no event has exceeded |
+//! | `closed-run` | the run of events that was closed at `events`, if it was |
+//!
+//! # `session`, with the key `session/<id>`
+//!
+//! | member | value |
+//! |---|---|
+//! | `agent`, `role`, `scopes`, `task-type`, `metadata` | those of the request |
+//! | `created-at`, `expires-at` | those of the session |
+//! | `parent`, `root` | the ids of both, for a session that was delegated |
+//! | `generation`, `uses-left` | those of the session |
+//! | `lifetime` | the lifetime in seconds, which each refresh grants again |
+//! | `serial` | the serial number |
+//! | `used-at` | when the session was last used |
+//! | `fingerprint`, `handle`, `token-expires-at` | those of the current token |
+//! | `superseded` | earlier tokens: each `fingerprint`, `replaced-by`, `by-host`, `unanswered` |
+//! | `grace-until`, `grace-until-by-host` | the grace of the newest; the second if it differs |
+//! | `until` | until when an older record could restore the session |
+//! | `began` | the epoch in which the create began |
+//! | `owed` | the unconfirmed revocations: each `handle`, `expires-at` |
+//!
+//! # `ended`, with the key `session/<id>`
+//!
+//! `until` and `owed`, as in `session`.
+//!
+//! # `cut-off`, with the key `cut-off/<epoch>`
+//!
+//! | member | value |
+//! |---|---|
+//! | `era` | the epoch |
+//! | `agent`, `role` | the one that the cut-off is for; neither if it is for everything |
+//! | `until` | until when an older record could restore a session that it revokes |
+//!
+//! # `revocation`, with the key `revocation/<number>`
+//!
+//! The revocation of a token without a session: `handle` and `expires-at` while it is pending, and
+//! only the flag `done` when it is not.
 //!
 //! # Formats
 //!
-//! | format | what came with it |
-//! |---|---|
-//! | 1 | sessions, their ends, the key of the fingerprints |
-//! | 2 | delegation, rotation, uses and kill switches (R25-R33): `parent`, `root`, `generation`, `uses-left`, `superseded`, `grace-until`, `grace-until-by-host`, `until`, `began`, `owed`; records `cut-off` and `revocation`; `workspace`, `last-serial`, `last-era` and `clocks-accepted` in all; `closed-run` in `meta` |
+//! - Format 1 has sessions, their ends and the key of the fingerprints.
+//! - Format 2 adds delegation, rotation, uses and kill switches (R25-R33). New are the records
+//!   `cut-off` and `revocation`; in every record `workspace`, `last-serial`, `last-era` and
+//!   `clocks-accepted`; in `meta` `closed-run`; in `session` `parent`, `root`, `generation`,
+//!   `uses-left`, `superseded`, `grace-until`, `grace-until-by-host`, `until`, `began` and `owed`.
 //!
-//! A member that a format added has a default in records of earlier formats: a session of format 1
-//! is a root with its first token. Unknown members are ignored. A format gets a new number when a
-//! component that does not know it would misread its records.
+//! A member that a format adds has a default in records of earlier formats: a session of format 1
+//! is a root with its first token. Unknown members are ignored. A new format number is needed if an
+//! older component would misread the records.
 
 use std::rc::Rc;
 
@@ -44,133 +91,133 @@ pub(super) const FORMAT: u64 = 2;
 /// A record and its position in the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// When it changed last, counted in changes.
+    /// The sequence number of the record's last change.
     pub sequence: u64,
-    /// What it is about.
+    /// The key of the record.
     pub key: String,
-    /// The record, sealed.
+    /// The sealed record.
     pub value: String,
-    /// From when on it is needed no longer.
+    /// From when the record is not needed; `None` if it is always needed.
     pub forget_at: Option<Timestamp>,
 }
 
 /// A part of the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangePage {
-    /// In order of their sequence.
+    /// The records in the order of their sequence numbers.
     pub changes: Vec<Change>,
-    /// What to read after the next time.
+    /// The `since` of the next page.
     pub next: u64,
-    /// Whether there is more.
+    /// Whether more records have changed.
     pub more: bool,
-    /// The time.
+    /// The time inside.
     pub now: Timestamp,
 }
 
 /// The members that all records have, besides their keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
-    /// When it changed last, counted in changes.
+    /// The sequence number of the record's last change.
     pub sequence: u64,
-    /// The time inside when it was written; or, if an earlier time was accepted between its change
-    /// and that, the last time before the first such acceptance. The time inside is not before it
-    /// (R6), unless an earlier time was accepted since.
+    /// The time inside when the record was written. If an earlier time was accepted between the
+    /// record's change and then, it is the time before the first such acceptance. A restored time
+    /// inside is not earlier (R6), unless an earlier time was accepted since.
     pub at: Timestamp,
-    /// How often an earlier time had been accepted by then.
+    /// How often an earlier time had been accepted at that time.
     pub clocks_accepted: u64,
-    /// No session had a higher serial number when it was written.
+    /// The highest serial number of a session when the record was written.
     pub last_serial: u64,
-    /// No cut-off had a later epoch when it was written.
+    /// The latest epoch when the record was written.
     pub last_epoch: Epoch,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug)]
 pub enum RecordBody {
-    /// What belongs to no session.
+    /// The key of the fingerprints and the run of events.
     Meta(MetaRecord),
-    /// A live session.
+    /// A session.
     Session(Box<SessionRecord>),
     /// A session that has ended.
     Ended(EndedRecord),
     /// The cut-off of a kill switch.
     Cutoff(CutoffRecord),
-    /// The pending revocation with this number, of a token that belongs to no session.
+    /// The pending revocation with this number, of a token without a session.
     Revocation(u64, UnconfirmedRevocation),
-    /// The revocation with this number is pending no longer.
+    /// The revocation with this number, which is no longer pending.
     Revoked(u64),
 }
 
-/// What belongs to no session.
+/// The record of what does not belong to one session.
 #[derive(Debug)]
 pub struct MetaRecord {
     /// The key of the fingerprints.
     pub key: Rc<FingerprintKey>,
-    /// The salt that it is wrapped with.
+    /// The salt that the key is wrapped with.
     pub salt: [u8; SALT_BYTES],
-    /// No event has a higher sequence number.
+    /// A sequence number that no event has exceeded.
     pub events: u64,
-    /// The run whose last event has that number, if it was closed.
+    /// The closed run, if there is one. The number of its last event is `events`.
     pub closed_run: Option<Run>,
 }
 
-/// A live session.
+/// The record of a session.
 #[derive(Debug)]
 pub struct SessionRecord {
     /// The session.
     pub session: Session,
-    /// Its serial number.
+    /// The serial number.
     pub serial: u64,
-    /// The epoch in which its create began.
+    /// The epoch in which the create began.
     pub created_epoch: Epoch,
-    /// In seconds.
+    /// The lifetime in seconds.
     pub lifetime: u64,
-    /// When it was last used.
+    /// When the session was last used.
     pub used_at: Timestamp,
-    /// The fingerprint of its current token.
+    /// The fingerprint of the current token.
     pub fingerprint: Fingerprint,
-    /// The guard's handle of its current token.
+    /// The guard's handle of the current token.
     pub handle: Rc<str>,
-    /// When its current token expires by itself.
+    /// When the current token expires.
     pub token_expires_at: Timestamp,
-    /// The tokens before its current one, oldest first.
+    /// The tokens before the current one, oldest first.
     pub superseded: Vec<SupersededToken>,
-    /// Until when the newest of them can be presented once more, if it can.
+    /// The grace of the newest superseded token, if it has one.
     pub grace: Option<GraceWindow>,
-    /// Until when an older record of it could restore it.
+    /// Until when an older record could restore the session.
     pub until: Timestamp,
-    /// The revocations of its tokens that the guard has not confirmed.
+    /// The unconfirmed revocations of earlier tokens.
     pub unconfirmed: Vec<UnconfirmedRevocation>,
 }
 
-/// A session that has ended.
+/// The record of a session that has ended.
 #[derive(Debug)]
 pub struct EndedRecord {
-    /// The session.
+    /// The id of the session.
     pub id: SessionId,
-    /// Until when an older record of it could restore it.
+    /// Until when an older record could restore the session.
     pub until: Timestamp,
-    /// The revocations of its tokens that the guard has not confirmed.
+    /// The unconfirmed revocations of its tokens.
     pub unconfirmed: Vec<UnconfirmedRevocation>,
 }
 
-/// The cut-off of a kill switch.
+/// The record of the cut-off of a kill switch.
 #[derive(Clone, Debug)]
 pub struct CutoffRecord {
-    /// Which sessions it revokes.
+    /// The sessions that the cut-off revokes.
     pub filter: RevokeFilter,
-    /// It revokes what began before this epoch.
+    /// The epoch that the cut-off began. It revokes sessions and creates of earlier epochs.
     pub epoch: Epoch,
-    /// Until when a session that it revokes could be restored.
+    /// Until when an older record could restore a session that it revokes.
     pub until: Timestamp,
 }
 
-/// A token that the guard is still to revoke.
+/// A token whose revocation the guard has not confirmed.
 #[derive(Debug)]
 pub struct UnconfirmedRevocation {
-    /// The guard's handle of it.
+    /// The guard's handle of the token.
     pub handle: Rc<str>,
-    /// When it expires by itself.
+    /// When the token expires.
     pub token_expires_at: Timestamp,
 }
 
@@ -188,7 +235,7 @@ impl RecordBody {
     }
 }
 
-/// An [`Error::RefusedRecord`]. It carries at most 64 printable characters of the record's key.
+/// Returns an [`Error::RefusedRecord`] with at most 64 visible characters of the record's key.
 pub fn refused(key: &str, why: &str) -> Error {
     let key: String = key
         .chars()

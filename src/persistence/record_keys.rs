@@ -1,27 +1,28 @@
-//! Tells a host which key a record is sealed with, without an instance (R24).
+//! Finding the key that a record is sealed with, without an instance (R24).
 //!
-//! A host uses it to find records that are still under a previous key, and to tell a key that is
-//! missing from a record that is damaged. The component itself does not call it.
+//! A host uses it to find records under a previous key, and to distinguish a missing key from a
+//! damaged record. The component itself does not use it.
 
 use crate::domain::error::Error;
 use crate::domain::state_key::{StateKey, StateKeys};
 use crate::persistence::json::Object;
 use crate::persistence::seal::unchecked;
 
-/// The keys that a host gives, to look at records with.
+/// The keys of a host, for finding the one that a record is sealed with.
 #[derive(Clone, Debug)]
 pub struct RecordKeys(StateKeys);
 
-/// Which key a record is sealed with.
+/// The key that a record is sealed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealedWith {
-    /// `state-key`.
+    /// The `state-key`.
     Current,
-    /// One of `previous-state-keys`.
+    /// One of the `previous-state-keys`.
     Previous,
-    /// A key that was not given. A record of which a value was changed outside looks the same.
+    /// None of the given keys. A record with a changed value gives the same result.
     Unknown,
-    /// Nothing: this is not the sealed record of its key and sequence number. No key would open it.
+    /// No key at all: the text is not a sealed record, or is the record of another key or sequence
+    /// number.
     Nothing,
 }
 
@@ -29,7 +30,8 @@ impl RecordKeys {
     /// Checks the keys, as `settings.configure` does.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a key outside 32 to 64 bytes, or more than 8 previous ones.
+    /// [`Error::InvalidArgument`] for a key that does not have 32 to 64 bytes, or for more than 8
+    /// previous keys.
     pub fn new(state_key: &[u8], previous_state_keys: &[Vec<u8>]) -> Result<Self, Error> {
         let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
         let previous = previous_state_keys.iter().map(parse);
@@ -38,7 +40,8 @@ impl RecordKeys {
         StateKeys::new(current, previous).map(Self)
     }
 
-    /// Returns which key a record is sealed with; `key` and `sequence` are those that it is kept with.
+    /// Returns the key that a record is sealed with. `key` and `sequence` are those under which the
+    /// host keeps the record.
     #[must_use]
     pub fn sealed_with(&self, key: &str, sequence: u64, record: &str) -> SealedWith {
         match self.0.open(record) {
@@ -50,8 +53,8 @@ impl RecordKeys {
     }
 }
 
-/// Whether the record is that of the key and the sequence number, as far as can be seen without its
-/// seal.
+/// Returns whether the record is complete and has this key and sequence number. Its seal is not
+/// checked.
 fn is_whole(key: &str, sequence: u64, record: &str) -> bool {
     let Some(object) = unchecked(record) else {
         return false;
@@ -71,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn r24_a_missing_key_is_told_from_a_record_that_is_cut_or_is_anothers() {
+    fn r24_a_missing_key_is_distinguished_from_a_cut_record_and_from_one_of_another_key() {
         let object = "{\"format\":2,\"key\":\"meta\",\"sequence\":7}";
         let record = keys(1, &[]).0.seal(object);
         let sealed_with = |keys: &RecordKeys| keys.sealed_with("meta", 7, &record);
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_another_length_are_refused_by_name() {
+    fn keys_outside_their_bounds_are_refused_by_name() {
         let field = |result: Result<RecordKeys, Error>| match result {
             Err(Error::InvalidArgument(argument)) => argument.field,
             other => panic!("{other:?}"),

@@ -1,19 +1,20 @@
-//! Seals on records (R24): a record that was made or changed outside opens under no key.
+//! The seals of records (R24). No key opens a record that was made or changed outside the
+//! component.
 
 use hmac::digest::CtOutput;
 
 use crate::domain::state_key::{StateKey, StateKeys};
 use crate::persistence::hex;
 
-/// A record begins so; its seal follows.
+/// The text of a record before its seal.
 const BEFORE_SEAL: &str = "{\"seal\":\"";
-/// How long a seal is, in digits.
+/// The number of hexadecimal digits of a seal.
 const SEAL_DIGITS: usize = 64;
-/// What stands between the seal and what it is for.
+/// The text between the seal and the members that it covers.
 const AFTER_SEAL: &str = "\",";
 
 impl StateKeys {
-    /// Seals a JSON object that is not empty.
+    /// Returns a JSON object with its seal as the first member. The object must have members.
     #[must_use]
     pub fn seal(&self, object: &str) -> String {
         let members = object.strip_prefix('{').unwrap_or(object);
@@ -21,8 +22,8 @@ impl StateKeys {
         [BEFORE_SEAL, &seal, AFTER_SEAL, members].concat()
     }
 
-    /// The JSON object in a sealed record, and the key that it was sealed with; none where no key
-    /// fits.
+    /// Returns the JSON object in a sealed record and the key that it is sealed with, or `None` if
+    /// no key fits.
     #[must_use]
     pub fn open(&self, record: &str) -> Option<Opened<'_>> {
         let (seal, members) = split(record)?;
@@ -36,13 +37,14 @@ impl StateKeys {
     }
 }
 
-/// Returns the JSON object of a record without checking its seal. None: this is no sealed record.
+/// Returns the JSON object in a record without checking the seal, or `None` if the text is not a
+/// sealed record.
 #[must_use]
 pub fn unchecked(record: &str) -> Option<String> {
     split(record).map(|(_, members)| ["{", members].concat())
 }
 
-/// The seal of a record, and what it is for.
+/// Returns the seal of a record and the members that it covers.
 fn split(record: &str) -> Option<([u8; 32], &str)> {
     let rest = record.strip_prefix(BEFORE_SEAL)?;
     let (seal, rest) = rest.split_at_checked(SEAL_DIGITS)?;
@@ -50,14 +52,14 @@ fn split(record: &str) -> Option<([u8; 32], &str)> {
     Some((hex::decode::<32>(seal)?, members))
 }
 
-/// A record whose seal was found good.
+/// A record with a valid seal.
 #[derive(Debug)]
 pub struct Opened<'a> {
-    /// The JSON object.
+    /// The JSON object, without the seal.
     pub object: String,
-    /// The key that it was sealed with.
+    /// The key that the record is sealed with.
     pub key: &'a StateKey,
-    /// Whether that is the current one.
+    /// Whether that is the current key.
     pub is_current: bool,
 }
 
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn r24_a_sealed_object_opens_under_its_key_and_not_when_any_byte_is_changed() {
+    fn r24_a_sealed_object_opens_with_its_key_and_not_if_a_byte_is_changed() {
         let keys = StateKeys::new(key(1), vec![]).unwrap();
         let record = keys.seal("{\"format\":2,\"key\":\"meta\"}");
         let opened = keys.open(&record).unwrap();
