@@ -1,25 +1,29 @@
 //! The sessions of an instance and every index over them.
 //!
-//! [`Store`] does no I/O and never waits. Each of its methods is one step: no other call sees a
-//! part of it. An operation that waits for the guard takes a plan with it (`plan`). The commit
-//! compares the plan with the state and changes the state in the same step (R12-R14, R19).
+//! [`Store`] does no I/O and never waits. Each of its methods is one step, so no other call sees an
+//! intermediate state. An operation that waits for the guard keeps a plan meanwhile (`plan`). Its
+//! commit compares the plan with the state and changes the state in the same step (R12-R14, R19).
 //!
-//! `state` declares the store. Its fields are types that own their data and have the rules over it:
+//! A session is *due* from the moment at which it, or a session above it, expires or is revoked by
+//! a cut-off, until a call finds it and ends it. A restored child without its parent is due too.
+//! Every call treats a due session as ended.
 //!
-//! | file | what it owns |
+//! `state` declares the store. Its fields are types that own their data and keep the rules for it:
+//!
+//! | file | contents |
 //! |---|---|
 //! | `session_table` | the sessions, and their indexes by id, token, agent, role and delegation |
-//! | `lifetimes` | when sessions end by themselves, and why |
-//! | `expiry` | the order in which sessions end |
+//! | `lifetimes` | the rules for when a session expires, and with which reason |
+//! | `expiry` | the sessions in the order in which they expire |
 //! | `epochs`, `restored_cutoffs` | the cut-offs of kill switches |
 //! | `budget` | the bytes that count against `max-state-bytes` |
-//! | `validation_cache` | which of the guard's validations are cached |
+//! | `validation_cache` | the rules for which of the guard's validations are cached |
 //! | `revocations` | the revocations that the guard has not confirmed |
-//! | `end_outcomes` | how sessions ended, for operations in flight |
-//! | `clock_history` | how often an earlier time was accepted |
+//! | `end_outcomes` | the errors for operations in flight whose session has ended |
+//! | `clock_history` | the number of accepted earlier times, and the time in restored records |
 //! | `event_log` | the newest events |
 //!
-//! The other files have the store's steps.
+//! The other files have the steps of the store, by operation.
 
 mod agents;
 mod authenticate;

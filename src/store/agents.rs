@@ -13,17 +13,17 @@ pub type Agents = SessionIndex<AgentSlot, AgentId, AgentSessions>;
 /// The sessions of an agent.
 #[derive(Debug)]
 pub struct AgentSessions {
-    /// Serial number and slot of each, oldest first.
+    /// The serial numbers and slots of the sessions, oldest first.
     list: VecDeque<(u64, SessionSlot)>,
-    /// None of them ends before this.
-    end_from: Timestamp,
+    /// A time before which no session expires.
+    earliest_end: Timestamp,
 }
 
 impl Default for AgentSessions {
     fn default() -> Self {
         Self {
             list: VecDeque::new(),
-            end_from: Timestamp::MAX,
+            earliest_end: Timestamp::MAX,
         }
     }
 }
@@ -43,38 +43,38 @@ impl Bucket<AgentId, AgentSessions> {
 }
 
 impl AgentSessions {
-    /// Returns how many there are.
+    /// Returns how many sessions there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Returns whether one of them may have expired.
+    /// Returns whether one of the sessions may have expired.
     #[must_use]
     pub fn may_have_expired(&self, now: Timestamp) -> bool {
-        now >= self.end_from
+        now >= self.earliest_end
     }
 
-    /// Returns serial number and slot of each, oldest first.
+    /// Returns the serial numbers and slots of the sessions, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, SessionSlot)> {
         self.list.iter().copied()
     }
 
-    /// Returns serial number and slot of each with a serial number above `after`, oldest first.
+    /// Returns the serial numbers above `after` and the slots of their sessions, oldest first.
     pub fn iter_after(&self, after: u64) -> impl Iterator<Item = (u64, SessionSlot)> {
         let from = self.list.partition_point(|(serial, _)| *serial <= after);
         self.list.range(from..).copied()
     }
 
-    /// Adds a session: the newest one, or one that is restored.
+    /// Adds a session. It is the newest one, except during a restore.
     pub fn add(&mut self, serial: u64, slot: SessionSlot) {
         let index = self.list.partition_point(|(other, _)| *other <= serial);
         self.list.insert(index, (serial, slot));
     }
 
-    /// Records that one of them ends at this time.
+    /// Records that one of the sessions expires at this time.
     pub fn add_end(&mut self, ends_at: Timestamp) {
-        self.end_from = self.end_from.min(ends_at);
+        self.earliest_end = self.earliest_end.min(ends_at);
     }
 
     /// Removes a session.
@@ -87,29 +87,29 @@ impl AgentSessions {
         }
     }
 
-    /// Returns the slots of sessions that have ended by now, at most `max`. All sessions are looked
-    /// at, but not again before the next one ends.
-    pub fn find_ended(
+    /// Returns the slots of sessions that are due, at most `max`. It checks all sessions, and sets
+    /// the time from which that is worth repeating.
+    pub fn find_due(
         &mut self,
         max: usize,
         now: Timestamp,
         ends_at: impl Fn(SessionSlot) -> Timestamp,
     ) -> Vec<SessionSlot> {
-        let mut ended = Vec::new();
+        let mut due = Vec::new();
         let mut next = Timestamp::MAX;
         for (_, slot) in &self.list {
             let at = ends_at(*slot);
-            if at <= now && ended.len() < max {
-                ended.push(*slot);
+            if at <= now && due.len() < max {
+                due.push(*slot);
             } else {
                 next = next.min(at);
             }
         }
-        self.end_from = next;
-        ended
+        self.earliest_end = next;
+        due
     }
 
-    /// Frees memory that more sessions have taken before (R21).
+    /// Frees memory if the list has become much shorter (R21).
     fn shrink(&mut self) {
         let len = self.list.len();
         if len < self.list.capacity() / 4 {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_oldest_first_also_when_they_are_restored_in_another_order() {
+    fn sessions_are_ordered_by_age_even_if_they_are_restored_in_another_order() {
         let mut sessions = AgentSessions::default();
         for (serial, index) in [(3, 0), (1, 1), (2, 2), (1, 3)] {
             sessions.add(serial, slot(index));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn r20_all_sessions_are_looked_at_again_only_when_one_may_have_ended() {
+    fn r20_all_sessions_are_checked_again_only_when_one_may_have_expired() {
         let at = |index: u32| Timestamp::from_millis(u64::from(index) * 10);
         let ends_at = |slot: SessionSlot| at(slot.index());
         let mut sessions = AgentSessions::default();
@@ -153,12 +153,12 @@ mod tests {
         assert!(!sessions.may_have_expired(Timestamp::from_millis(9)));
         let now = Timestamp::from_millis(30);
         assert!(sessions.may_have_expired(now));
-        assert_eq!(sessions.find_ended(2, now, ends_at), [slot(1), slot(2)]);
+        assert_eq!(sessions.find_due(2, now, ends_at), [slot(1), slot(2)]);
         assert!(sessions.may_have_expired(now), "the third is left");
         for serial in 1..=3 {
             sessions.remove(serial, slot(u32::try_from(serial).unwrap()));
         }
-        assert!(sessions.find_ended(2, now, ends_at).is_empty());
+        assert!(sessions.find_due(2, now, ends_at).is_empty());
         assert!(!sessions.may_have_expired(Timestamp::from_millis(39)));
     }
 }

@@ -1,4 +1,4 @@
-//! Finding a session by its token or its id, checking it after a wait, and using it.
+//! Finding a session by its token or id, checking it after a wait, and using it.
 
 use crate::domain::error::Error;
 use crate::domain::event::{Denial, EndReason};
@@ -13,12 +13,12 @@ use crate::store::revocations::PendingKey;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
-/// A use of a session.
+/// The result of a use.
 #[derive(Debug)]
 pub struct Used {
-    /// The session after it.
+    /// The session after the use.
     pub session: Session,
-    /// The pending revocation, if it was the last use (R29).
+    /// The pending revocation of its token, if this was the last use (R29).
     pub exhausted: Option<PendingKey>,
 }
 
@@ -26,7 +26,8 @@ impl Store {
     /// Returns the session that has, or had, the token with this fingerprint.
     ///
     /// # Errors
-    /// [`Error::InvalidToken`], [`Error::SessionExpired`].
+    /// [`Error::InvalidToken`] if no live session has or had it, [`Error::SessionExpired`] if it is
+    /// the current token of a session that has expired.
     pub fn find_by_token(
         &mut self,
         fingerprint: &Fingerprint,
@@ -46,55 +47,56 @@ impl Store {
                 superseded,
             }),
             (Err(error), None) => Err(error),
-            // The bearer of a superseded token learns nothing else of the session.
+            // The bearer of a superseded token gets no information about an ended session.
             (Ok(None), _) | (Err(_), Some(_)) => Err(self.refuse_unknown()),
         }
     }
 
-    /// Refuses a token that no session has or had.
+    /// Counts the refusal of a token that no session has or had, and returns the error.
     pub fn refuse_unknown(&mut self) -> Error {
         self.totals.denied = self.totals.denied.saturating_add(1);
         Error::InvalidToken
     }
 
-    /// Refuses a token that was superseded.
+    /// Records the refusal of a superseded token, and returns the error.
     pub fn refuse_superseded(&mut self, expected: SessionVersion, now: Timestamp) -> Error {
         self.refuse(expected, Denial::Superseded, now);
         Error::InvalidToken
     }
 
-    /// Records that an attempt with this session was refused.
+    /// Records a refused attempt with this session, if it has not ended.
     pub fn refuse(&mut self, expected: SessionVersion, denial: Denial, now: Timestamp) {
         if self.sessions.expected(expected).is_some() {
             self.deny(expected.slot, denial, now);
         }
     }
 
-    /// Returns the session with this id.
+    /// Returns the live session with this id.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`].
+    /// [`Error::SessionNotFound`] if it is unknown or has ended, [`Error::SessionExpired`] if it
+    /// has expired and this call has ended it.
     pub fn find(&mut self, id: SessionId, now: Timestamp) -> Result<SessionVersion, Error> {
         let slot = self.slot_of(id)?;
         self.expect_live(slot, now)?.ok_or(Error::SessionNotFound)
     }
 
-    /// Returns a session that was found.
+    /// Returns a session that was found before.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`] when it has ended since.
+    /// [`Error::SessionNotFound`] if it has ended since.
     pub fn session(&self, expected: SessionVersion) -> Result<Session, Error> {
         self.expected(expected).map(|entry| entry.session.clone())
     }
 
-    /// Returns the id of a session that was found, unless it has ended since.
+    /// Returns the id of a session that was found before, or `None` if it has ended since.
     #[must_use]
     pub fn id_of(&self, expected: SessionVersion) -> Option<SessionId> {
         let entry = self.sessions.expected(expected);
         entry.map(|entry| entry.session.id)
     }
 
-    /// Begins the idle time of a session that was found anew (R28).
+    /// Restarts the idle time of a session that was found before (R28).
     pub fn touch(&mut self, expected: SessionVersion, now: Timestamp) {
         if let Some(entry) = self.sessions.expected_mut(expected) {
             entry.used_at = now;
@@ -102,21 +104,22 @@ impl Store {
         }
     }
 
-    /// Returns the handle of the session's token, if the session is live and still has that token.
+    /// Returns the handle of the session's token, if the session is live and has the expected
+    /// token.
     ///
     /// # Errors
-    /// [`Stale`] otherwise. A session that is found expired is ended.
+    /// [`Stale`] otherwise. A session that has expired is ended.
     pub fn check(&mut self, expected: SessionVersion, now: Timestamp) -> Result<&str, Stale> {
         let entry = self.check_current(expected, now)?;
         Ok(&entry.handle)
     }
 
-    /// Uses a session: its idle time begins anew (R28), and where its uses are limited there is one
-    /// less (R29). The last use ends the session.
+    /// Uses a session: restarts its idle time (R28) and takes one of its limited uses (R29). The
+    /// last use ends the session.
     ///
     /// # Errors
-    /// [`Error::ScopeDenied`] if a scope is wanted that the session lacks; that is no use (R30). As
-    /// [`Store::check`] otherwise.
+    /// [`Error::ScopeDenied`] if the session lacks the wanted scope; it is not used then (R30). If
+    /// the session is stale, [`Error::InvalidToken`] or the error for how it ended.
     pub fn take_use(
         &mut self,
         expected: SessionVersion,
@@ -133,7 +136,7 @@ impl Store {
             return Err(Error::ScopeDenied(scope.as_str().into()));
         }
         let Some(entry) = self.sessions.expected_mut(expected) else {
-            debug_assert!(false, "a session that was found live is there");
+            debug_assert!(false, "a session that was just checked must exist");
             return Err(Error::InvalidToken);
         };
         entry.used_at = now;
@@ -151,8 +154,8 @@ impl Store {
         Ok(Used { session, exhausted })
     }
 
-    /// Returns whether the guard has to be asked about the token of a session. It need not be where
-    /// its validation is cached, nor where the session has ended or has a newer token.
+    /// Returns whether the guard has to validate the token of a session: not if the validation is
+    /// cached, and not if the session has ended or has a newer token.
     #[must_use]
     pub fn needs_guard(&self, expected: SessionVersion, now: Timestamp) -> bool {
         let entry = self.sessions.expected(expected);
@@ -162,9 +165,9 @@ impl Store {
         })
     }
 
-    /// Caches that the guard has validated the token of a session, which expires at
-    /// `token_expires_at` (R34). `asked_at` is not after the guard was asked: if all validations
-    /// were dropped since, this one is not cached.
+    /// Caches the guard's validation of a session's token, which expires at `token_expires_at`
+    /// (R34). It is not cached if all validations were dropped at or after `asked_at`, the time at
+    /// which the guard was asked or an earlier one.
     pub fn cache_success(
         &mut self,
         expected: SessionVersion,
@@ -180,27 +183,27 @@ impl Store {
         }
     }
 
-    /// Drops the cached validation of a session's token, which the guard has refused.
+    /// Drops the cached validation of a session's token, because the guard refuses the token.
     pub fn drop_cached_validation(&mut self, expected: SessionVersion) {
         if let Some(entry) = self.sessions.expected_mut(expected) {
             entry.cached_until = Timestamp::default();
         }
     }
 
-    /// Drops all cached validations: the guard is asked again about every token.
+    /// Drops all cached validations, so that the guard has to validate every token again.
     pub fn drop_cached_validations(&mut self, now: Timestamp) {
         self.validation_cache.clear(now);
     }
 
-    /// Keeps how this session ends, if it does, for an operation in flight. Goes with
-    /// [`Store::unwatch`].
+    /// Registers an operation in flight that needs the error if this session ends. Each call needs
+    /// one of [`Store::unwatch`].
     pub fn watch(&mut self, expected: SessionVersion) {
         if let Some(entry) = self.sessions.expected_mut(expected) {
             entry.watchers = entry.watchers.saturating_add(1);
         }
     }
 
-    /// Keeps how this session ends no longer for an operation that was in flight.
+    /// Unregisters an operation that was in flight.
     pub fn unwatch(&mut self, expected: SessionVersion) {
         match self.sessions.expected_mut(expected) {
             Some(entry) => entry.watchers = entry.watchers.saturating_sub(1),
@@ -208,6 +211,11 @@ impl Store {
         }
     }
 
+    /// Returns the version of the session in this slot, or `None` if a kill switch has revoked it
+    /// or the slot is free.
+    ///
+    /// # Errors
+    /// The error for how it ended, if it is due for another reason. This call ends it.
     fn expect_live(
         &mut self,
         slot: SessionSlot,
@@ -217,14 +225,14 @@ impl Store {
             return Ok(None);
         };
         match self.end_if_due(slot, now) {
-            // A session that a kill switch revokes is not there, though it was not ended before.
+            // A revoked session is treated as unknown, also if it was still in the store.
             Some(EndReason::RevokedAll) => Ok(None),
             Some(reason) => Err(reason.into_error()),
             None => Ok(Some(expected)),
         }
     }
 
-    /// Returns the session, if it is live and still has the token that was expected.
+    /// Returns the session, if it is live and has the expected token.
     ///
     /// # Errors
     /// [`Stale`] otherwise.
@@ -241,10 +249,10 @@ impl Store {
         }
     }
 
-    /// Returns the session, whatever its token, if it is live.
+    /// Returns the session with any token, if it is live.
     ///
     /// # Errors
-    /// How it ended otherwise.
+    /// The error for how it ended.
     pub(super) fn check_live(
         &mut self,
         expected: SessionVersion,
@@ -257,7 +265,7 @@ impl Store {
         entry.ok_or_else(|| self.end_outcomes.error(expected.serial))
     }
 
-    /// Returns the session, whatever its token, if it was not ended.
+    /// Returns the session with any token, if it is in the store.
     ///
     /// # Errors
     /// [`Error::SessionNotFound`] otherwise.

@@ -1,35 +1,35 @@
-//! What the state counts against `max-state-bytes` (R3).
+//! The bytes that count against `max-state-bytes` (R3).
 
 use crate::domain::session::Attributes;
 use crate::domain::superseded::SUPERSEDED_TOKEN_SIZE;
 
-/// What a session, a reservation or a pending revocation counts besides its texts; see
+/// The bytes that a session, a reservation or a pending revocation counts besides its texts; see
 /// `max-state-bytes` in the WIT.
 const OVERHEAD: u64 = 1_024;
 
-/// What a renewal in flight reserves: the revocation that it leaves pending, with a handle of up to
-/// 512 bytes, and the token that it supersedes.
+/// The bytes that a renewal in flight reserves: for a pending revocation with a handle of 512
+/// bytes, and for a superseded token.
 pub const RENEWAL_RESERVE: u64 = OVERHEAD + 512 + SUPERSEDED_TOKEN_SIZE;
 
-/// What a record counts that is kept after its subject has ended.
+/// The bytes that a record counts that is kept after its subject has ended.
 pub const TOMBSTONE_SIZE: u64 = 256;
 
-/// How many bytes can be restored: the largest `max-state-bytes` that can be configured.
+/// The most bytes after a restore: the greatest `max-state-bytes`.
 const MAX_RESTORED: u64 = 3 << 30;
 
-/// Returns what a create in flight reserves.
+/// Returns the bytes that a create in flight reserves.
 #[must_use]
 pub fn reservation_size(attributes: &Attributes) -> u64 {
     RENEWAL_RESERVE.saturating_add(attributes.size())
 }
 
-/// Returns what a pending revocation of the token with this handle counts.
+/// Returns the bytes that a pending revocation of the token with this handle counts.
 #[must_use]
 pub fn pending_size(handle: &str) -> u64 {
     OVERHEAD.saturating_add(handle.len() as u64)
 }
 
-/// Returns what a session counts.
+/// Returns the bytes that a session counts. `superseded` are those of its superseded tokens.
 #[must_use]
 pub fn session_size(attributes: &Attributes, handle: &str, superseded: u64) -> u64 {
     attributes
@@ -38,7 +38,7 @@ pub fn session_size(attributes: &Attributes, handle: &str, superseded: u64) -> u
         .saturating_add(superseded)
 }
 
-/// The bytes that the state counts, and how many it may count.
+/// The bytes that the state counts, and their maximum.
 #[derive(Debug)]
 pub struct ByteBudget {
     used: u64,
@@ -52,7 +52,7 @@ impl ByteBudget {
         Self { used: 0, max }
     }
 
-    /// Sets how many bytes the state may count.
+    /// Sets the maximum.
     pub fn set_max(&mut self, max: u64) {
         self.max = max;
     }
@@ -69,24 +69,24 @@ impl ByteBudget {
         self.used.saturating_add(bytes) <= self.max
     }
 
-    /// Returns whether records of this size can be restored. The state may count more than
-    /// `max-state-bytes` then: what ending a session leaves behind is never refused, and some
-    /// records may come twice.
+    /// Returns whether records of this size can be restored. A restore may exceed
+    /// `max-state-bytes`: tombstones and revocations are kept without a limit, and a record may be
+    /// given twice.
     #[must_use]
     pub fn can_restore(&self, bytes: u64) -> bool {
         self.used.saturating_add(bytes) <= MAX_RESTORED
     }
 
-    /// Counts bytes, whether they fit or not.
+    /// Adds bytes, even above the maximum.
     pub fn add(&mut self, bytes: u64) {
         self.used = self.used.saturating_add(bytes);
     }
 
-    /// Counts bytes no longer.
+    /// Subtracts bytes that were added.
     pub fn release(&mut self, bytes: u64) {
         debug_assert!(
             bytes <= self.used,
-            "only bytes that were added are released"
+            "bytes must be added before they are released"
         );
         self.used = self.used.saturating_sub(bytes);
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r3_there_is_room_up_to_the_maximum_and_again_after_a_release() {
+    fn r3_bytes_fit_up_to_the_maximum_and_again_after_a_release() {
         let mut budget = ByteBudget::new(100);
         budget.add(60);
         assert!(budget.fits(40) && !budget.fits(41));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_kept_is_counted_above_the_maximum() {
+    fn bytes_can_be_added_above_the_maximum() {
         let mut budget = ByteBudget::new(100);
         budget.add(150);
         assert_eq!(budget.used(), 150);
@@ -118,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_reserves_all_that_it_can_leave_behind() {
+    fn a_renewal_reserves_the_most_bytes_that_it_can_add() {
         let longest_handle = "h".repeat(512);
-        let left_behind = pending_size(&longest_handle) + SUPERSEDED_TOKEN_SIZE;
-        assert_eq!(RENEWAL_RESERVE, left_behind);
+        let most = pending_size(&longest_handle) + SUPERSEDED_TOKEN_SIZE;
+        assert_eq!(RENEWAL_RESERVE, most);
     }
 }

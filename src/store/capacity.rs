@@ -1,5 +1,6 @@
-//! Frees the capacity that a new session needs: sessions that have ended count against no bound, and the
-//! configuration says what happens where that is not enough (R19, R33).
+//! Freeing capacity for a new session (R19). Due sessions take no capacity, so they are ended
+//! first. If that is not enough, the configuration decides whether the create is refused or a
+//! session is evicted (R33).
 
 use crate::domain::config::Overflow;
 use crate::domain::error::{Error, Limit};
@@ -12,25 +13,25 @@ use crate::store::revocations::PendingKey;
 use crate::store::slots::{AgentSlot, SessionSlot};
 use crate::store::state::Store;
 
-/// How many of an agent's sessions that have ended one create removes at most (R20).
-const MAX_ENDED_OF_AGENT: usize = 64;
+/// The most due sessions of an agent that one create ends (R20).
+const MAX_DUE_OF_AGENT: usize = 64;
 
-/// How much that is needed no longer one call removes at most to make room (R20).
+/// The most sessions, records and revocations that one call removes to free capacity (R20).
 const MAX_REMOVED: u32 = 10_000;
 
 impl Store {
-    /// Frees the bytes for a session of this size, as far as sessions have ended and records and
-    /// revocations are needed no longer.
+    /// Frees a place and the bytes for a session of this size, by removing due sessions, expired
+    /// revocations and unneeded records.
     ///
     /// # Errors
-    /// [`Error::LimitReached`].
+    /// [`Error::LimitReached`] if that is not enough.
     pub(super) fn free_capacity(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let mut budget = MAX_REMOVED;
         if self.has_too_many_sessions() {
             self.clear_restored_revoked(now);
         }
         while self.has_too_many_sessions() {
-            if self.end_first_ended(now, &mut budget) == 0 {
+            if self.end_first_due(now, &mut budget) == 0 {
                 return Err(Error::LimitReached(Limit::Sessions));
             }
         }
@@ -42,11 +43,11 @@ impl Store {
         count >= self.limits.max_sessions as usize
     }
 
-    /// Reserves bytes for what a renewal leaves behind until the guard confirms it: the revocation
-    /// of a token. Release them with [`Store::release_bytes`].
+    /// Reserves bytes for a renewal: for the token that it supersedes and for the revocation of
+    /// that token. [`Store::release_bytes`] releases them.
     ///
     /// # Errors
-    /// [`Error::LimitReached`].
+    /// [`Error::LimitReached`] if the state leaves too few bytes.
     pub fn reserve_bytes(&mut self, now: Timestamp) -> Result<(), Error> {
         self.free_bytes(RENEWAL_RESERVE, now)?;
         self.budget.add(RENEWAL_RESERVE);
@@ -64,7 +65,7 @@ impl Store {
             let more = if self.drop_expired_revocation(now) || self.drop_unneeded_record(now) {
                 1
             } else {
-                self.end_first_ended(now, &mut budget)
+                self.end_first_due(now, &mut budget)
             };
             if more == 0 || removed >= MAX_REMOVED {
                 return Err(Error::LimitReached(Limit::StateBytes));
@@ -74,11 +75,11 @@ impl Store {
         Ok(())
     }
 
-    /// Frees the capacity for one more session of the agent, as far as its sessions have ended. Otherwise
-    /// the configuration says what happens (R33).
+    /// Frees a place for another session of the agent, by ending due sessions of it. If that is not
+    /// enough, it succeeds only if the commit can evict a session (R33).
     ///
     /// # Errors
-    /// [`Error::LimitReached`].
+    /// [`Error::LimitReached`] if there is no place.
     pub(super) fn free_agent_capacity(
         &mut self,
         agent_id: AgentId,
@@ -93,14 +94,15 @@ impl Store {
         if agent.is_none_or(|agent| agent.count() < max) {
             return Ok(());
         }
-        self.end_ended_of_agent(slot, now);
-        // It is dropped if all its sessions have ended.
+        self.end_due_of_agent(slot, now);
+        // The agent is dropped when its last session ends.
         let Some(agent) = self.sessions.agent(slot) else {
             return Ok(());
         };
         let has_capacity = match self.limits.agent_overflow {
             Overflow::Refuse => agent.count() < max,
-            // All creates in flight must fit, and no ancestor of the new session is evicted.
+            // All creates in flight must have a place, and an ancestor of the new session cannot be
+            // evicted.
             Overflow::EvictOldest => {
                 let kept = parent.map_or(0, |parent| self.count_in_ancestry(agent_id, parent));
                 agent.reserved().saturating_add(kept) < max
@@ -113,7 +115,7 @@ impl Store {
         }
     }
 
-    /// Returns how many sessions in this ancestry are the agent's.
+    /// Returns how many sessions in this ancestry belong to the agent.
     fn count_in_ancestry(&self, agent_id: AgentId, session: SessionVersion) -> usize {
         let ancestry = self.sessions.ancestry(session.slot);
         ancestry
@@ -121,7 +123,7 @@ impl Store {
             .count()
     }
 
-    fn end_ended_of_agent(&mut self, slot: AgentSlot, now: Timestamp) {
+    fn end_due_of_agent(&mut self, slot: AgentSlot, now: Timestamp) {
         let Some(agent) = self.sessions.agent(slot) else {
             return;
         };
@@ -129,24 +131,24 @@ impl Store {
             return;
         }
         let (lifetimes, epochs) = (&self.lifetimes, &self.epochs);
-        let ended =
+        let due =
             self.sessions
-                .find_ended_of_agent(slot, MAX_ENDED_OF_AGENT, now, |sessions, slot| {
+                .find_due_of_agent(slot, MAX_DUE_OF_AGENT, now, |sessions, slot| {
                     match Self::ending_in(sessions, lifetimes, epochs, slot, now) {
                         Some(_) => now,
                         None => lifetimes.ends_at(sessions, slot),
                     }
                 });
-        for slot in ended {
+        for slot in due {
             self.end_if_due(slot, now);
         }
     }
 
-    /// Ends the agent's oldest session, if the new one does not fit otherwise, but none of
-    /// its ancestors. Returns the pending revocations.
+    /// Evicts the agent's oldest session that is no ancestor of the new one, if the agent has no
+    /// place left. Returns the pending revocations.
     ///
     /// # Errors
-    /// [`Error::LimitReached`] if there is no session to end.
+    /// [`Error::LimitReached`] if there is no session to evict.
     pub(super) fn evict(
         &mut self,
         reservation: &Reservation,
@@ -158,18 +160,18 @@ impl Store {
             agent.is_some_and(|agent| agent.sessions.len() >= max)
         };
         if is_full(self) {
-            self.end_ended_of_agent(reservation.agent, now);
+            self.end_due_of_agent(reservation.agent, now);
         }
         if !is_full(self) {
             return Ok(Vec::new());
         }
-        let oldest = self.oldest_but_ancestors(reservation);
+        let oldest = self.oldest_except_ancestors(reservation);
         let slot = oldest.ok_or(Error::LimitReached(Limit::SessionsPerAgent))?;
         let ended = self.end_tree(slot, EndReason::Limit, now);
         Ok(ended.revocations().collect())
     }
 
-    fn oldest_but_ancestors(&self, reservation: &Reservation) -> Option<SessionSlot> {
+    fn oldest_except_ancestors(&self, reservation: &Reservation) -> Option<SessionSlot> {
         let parent = reservation.ancestry.map(|ancestry| ancestry.parent.slot);
         let is_ancestor = |slot: SessionSlot| {
             parent.is_some_and(|parent| {
@@ -182,10 +184,10 @@ impl Store {
         oldest.find(|slot| !is_ancestor(*slot))
     }
 
-    /// Counts a descendant that is to be created below this session.
+    /// Reserves a place for a new descendant below the root of this session.
     ///
     /// # Errors
-    /// [`Error::LimitReached`].
+    /// [`Error::LimitReached`] if the root has `max-sessions-per-root` descendants.
     pub(super) fn reserve_descendant(
         &mut self,
         parent: SessionVersion,
@@ -195,8 +197,8 @@ impl Store {
         let (slot, entry) = top.ok_or(Error::SessionNotFound)?;
         let root = entry.version(slot);
         let max = self.limits.max_sessions_per_root;
-        if entry.descendants >= max && entry.descendants_end_from <= now {
-            self.end_ended_descendants(slot, now);
+        if entry.descendants >= max && entry.descendants_earliest_end <= now {
+            self.end_due_descendants(slot, now);
         }
         match self.sessions.expected_mut(root) {
             Some(entry) if entry.descendants < max => {
@@ -207,19 +209,19 @@ impl Store {
         }
     }
 
-    /// Ends the descendants of a root that have ended by time. All are looked at, but not again
-    /// before the next one ends.
-    fn end_ended_descendants(&mut self, root: SessionSlot, now: Timestamp) {
+    /// Ends the due descendants of a root. It checks all descendants, and sets the time from which
+    /// that is worth repeating.
+    fn end_due_descendants(&mut self, root: SessionSlot, now: Timestamp) {
         let mut next = Timestamp::MAX;
         for slot in self.sessions.descendants_of(root) {
-            // It may have ended with an ancestor just now.
+            // The session may have ended in this loop, with an ancestor.
             let ends_at = self.lifetimes.ends_at(&self.sessions, slot);
             if self.end_if_due(slot, now).is_none() && self.sessions.get(slot).is_some() {
                 next = next.min(ends_at);
             }
         }
         if let Some(entry) = self.sessions.get_mut(root) {
-            entry.descendants_end_from = next;
+            entry.descendants_earliest_end = next;
         }
     }
 }

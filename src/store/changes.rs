@@ -13,14 +13,15 @@ use crate::store::revocations::{PendingKey, needed_until};
 use crate::store::slots::SessionSlot;
 use crate::store::state::{Feed, RecordKind, Store};
 
-/// How many bytes of records a page has at least before it ends.
+/// A page ends after the record with which it has at least this many bytes.
 const PAGE_BYTES: usize = 1 << 20;
 
 impl Store {
-    /// Returns the records that changed after `since`, at most `max` of them.
+    /// Returns the records that changed after `since`, at most `max`. `is_behind` is whether the
+    /// host's clock is behind the time inside.
     ///
     /// # Errors
-    /// [`Error::NoStateKey`].
+    /// [`Error::NoStateKey`] without a feed.
     pub fn changes(
         &mut self,
         since: u64,
@@ -31,7 +32,7 @@ impl Store {
         let newest_event = self.events.newest();
         let is_closed = self.events.closed_run().is_some();
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
-        // The number of the last event of a closed run is exact.
+        // The meta record of a closed run has the exact number of its last event.
         if !is_closed {
             feed.reserve_events_after(newest_event);
         }
@@ -51,7 +52,7 @@ impl Store {
                 break;
             }
             let Some(entry) = feed.get(slot) else {
-                debug_assert!(false, "the order of the feed has only its records");
+                debug_assert!(false, "a record in the order of the feed must exist");
                 break;
             };
             page.next = entry.changed;
@@ -78,6 +79,7 @@ impl Store {
         self.feed.as_ref().map_or(0, Feed::tombstones)
     }
 
+    /// Returns a record, sealed.
     fn change(
         &self,
         feed: &Feed,
@@ -104,7 +106,7 @@ impl Store {
         })
     }
 
-    /// Returns what a record says now, and from when on it is needed no longer.
+    /// Returns the present content of a record, and the time from which it is not needed.
     fn body(&self, feed: &Feed, kind: &RecordKind) -> Option<(RecordBody, Option<Timestamp>)> {
         Some(match kind {
             RecordKind::Meta => {
@@ -119,7 +121,7 @@ impl Store {
             }
             RecordKind::Session(slot) => {
                 let Some(entry) = self.sessions.get(*slot) else {
-                    debug_assert!(false, "a session that has ended has another record");
+                    debug_assert!(false, "the session of a session record must exist");
                     return None;
                 };
                 let until = needed_until(entry.latest_end, &entry.unconfirmed);

@@ -1,13 +1,13 @@
-//! How often an earlier time was accepted, and the time inside according to restored records (R6).
+//! The acceptances of an earlier time, and the time inside according to restored records (R6).
 
 use std::cmp::Ordering;
 
 use crate::domain::timestamp::Timestamp;
 
-/// What is known of the time inside before this instance.
+/// The acceptances of an earlier time, and what restored records state about the time inside.
 #[derive(Debug, Default)]
 pub struct ClockHistory {
-    /// How often an earlier time was accepted. A record with a lower number does not tell the time.
+    /// How often an earlier time was accepted. The time in a record with a lower number is ignored.
     accepted: u64,
     /// The latest time of the restored records since the last acceptance.
     time: Timestamp,
@@ -20,9 +20,9 @@ pub struct ClockHistory {
 /// The last acceptance of an earlier time, according to restored records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoredAcceptance {
-    /// The lowest sequence number of a record that was written after it.
+    /// The lowest sequence number of a record that was written after the acceptance.
     pub sequence: u64,
-    /// The time before it.
+    /// The time inside before the acceptance.
     pub before: Timestamp,
 }
 
@@ -38,9 +38,9 @@ impl ClockHistory {
         self.accepted = self.accepted.saturating_add(1);
     }
 
-    /// Adds what a restored record says of the time. The time inside is the latest of the records
-    /// that were written since the last acceptance. What changed before that acceptance has the
-    /// time before it, also when this instance writes its record again.
+    /// Adds the time in a restored record. The time inside is the latest one in the records that
+    /// were written since the last acceptance. Records that changed before that acceptance keep the
+    /// time before it, also when this instance writes them again.
     pub fn restore(&mut self, sequence: u64, at: Timestamp, accepted: u64) {
         match accepted.cmp(&self.accepted) {
             Ordering::Less => self.time_before = self.time_before.max(at),
@@ -66,7 +66,7 @@ impl ClockHistory {
         self.time
     }
 
-    /// Returns the last acceptance, if the restored records tell of one.
+    /// Returns the last acceptance, if the restored records contain one.
     #[must_use]
     pub fn restored_acceptance(&self) -> Option<RestoredAcceptance> {
         let sequence = self.first_sequence.filter(|_| self.accepted > 0)?;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn r6_the_time_is_the_latest_since_the_last_acceptance_in_whatever_order_records_come() {
+    fn r6_the_time_is_the_latest_since_the_last_acceptance_in_any_order_of_the_records() {
         let records = [(7, 100, 1), (3, 900, 0), (9, 120, 1), (8, 110, 1)];
         for skip in 0..records.len() {
             let mut history = ClockHistory::default();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_acceptance_the_records_tell_only_the_time() {
+    fn without_an_acceptance_the_records_contain_only_the_time() {
         let mut history = ClockHistory::default();
         history.restore(1, at(100), 0);
         assert_eq!(history.restored_time(), at(100));

@@ -1,5 +1,6 @@
-//! Checks of times that were recorded while the host's clock was ahead: sessions that have more
-//! time left than they were granted, and times in the future (R6).
+//! Checks for a host's clock that is behind the time inside (R6). They find times that were
+//! recorded while the clock was ahead: sessions with more time left than they were granted, and
+//! times in the future.
 
 use crate::domain::error::Error;
 use crate::domain::session::RevokeFilter;
@@ -11,12 +12,12 @@ use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
 impl Store {
-    /// Refuses a session whose end is from a wrong clock, by the host's reading: it, or an
-    /// ancestor, has more time left than its own lifetime and the tolerance, or was created later
-    /// than the tolerance allows. Nothing changes.
+    /// Checks that the expiry of a session is not from a wrong clock. It is if, by the host's
+    /// reading, the session or an ancestor has more time left than its lifetime plus the tolerance,
+    /// or was created later than the reading plus the tolerance.
     ///
     /// # Errors
-    /// [`Error::ClockBehind`].
+    /// [`Error::ClockBehind`] if it is.
     pub fn check_end(
         &self,
         expected: SessionVersion,
@@ -32,12 +33,12 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses to repeat a rotation while the host's clock is behind, if by its reading the grace
-    /// has ended, or the rotation is in the future: how long ago that was is not known. Nothing
-    /// ends.
+    /// Checks that the host's clock confirms the grace of a session, if the clock is behind. It
+    /// does not if, by its reading, the grace has ended or the rotation is in the future, so that
+    /// its age is unknown.
     ///
     /// # Errors
-    /// [`Error::ClockBehind`].
+    /// [`Error::ClockBehind`] if it does not.
     pub fn check_grace(
         &self,
         expected: SessionVersion,
@@ -58,11 +59,10 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses to grant time while the host's reading is before the time inside by more than the
-    /// tolerance.
+    /// Checks that the lag is within the tolerance, so that time can be granted.
     ///
     /// # Errors
-    /// [`Error::ClockBehind`].
+    /// [`Error::ClockBehind`] if it is not.
     pub fn check_lag(&self, reading: Timestamp, now: Timestamp) -> Result<(), Error> {
         if reading.after_seconds(self.limits.clock_tolerance) < now {
             return Err(clock_behind(reading, now));
@@ -70,14 +70,15 @@ impl Store {
         Ok(())
     }
 
-    /// Returns whether there are no sessions, live or not.
+    /// Returns whether the store has no sessions, live or due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.len() == 0
     }
 
-    /// Continues from `now`, which is earlier than the time inside was, `before`. There is no
-    /// session; creates in flight fail. No earlier record restores a session or the later time.
+    /// Continues from `now`, which is earlier than `before`, the time inside until then. The store
+    /// must have no sessions. Creates in flight fail, and no earlier record can restore a session
+    /// or the later time.
     pub fn accept_clock(&mut self, before: Timestamp, now: Timestamp) {
         self.clock_history.accept();
         self.epochs.advance();
@@ -94,9 +95,9 @@ impl Store {
         self.drop_cached_validations(now);
     }
 
-    /// Returns whether the session's end is from a wrong clock. The time of its creation counts
-    /// too: the end of a child, or of a session whose guard grants less, is nearer than its
-    /// lifetime.
+    /// Returns whether the session's expiry is from a wrong clock. The creation time is checked
+    /// too, because the expiry of a child, or of a session that the guard granted less, can be
+    /// earlier than its lifetime allows.
     fn has_wrong_end(&self, entry: &Entry, reading: Timestamp) -> bool {
         let (session, tolerance) = (&entry.session, self.limits.clock_tolerance);
         let granted = entry.lifetime.saturating_add(tolerance);

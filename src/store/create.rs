@@ -1,4 +1,4 @@
-//! Creating a session: reserve it, wait for the guard, commit, release the reservation.
+//! Creating a session: reserve it, wait for the guard, commit it, release the reservation.
 
 use std::rc::Rc;
 
@@ -13,10 +13,10 @@ use crate::store::plan::{Ancestry, NewSession, NewToken, Reservation, SessionVer
 use crate::store::revocations::PendingKey;
 use crate::store::state::Store;
 
-/// A session that was created.
+/// The result of a create.
 #[derive(Debug)]
 pub struct Created {
-    /// The session as an operation in flight expects it.
+    /// The version of the new session.
     pub expected: SessionVersion,
     /// The session.
     pub session: Session,
@@ -25,11 +25,12 @@ pub struct Created {
 }
 
 impl Store {
-    /// Returns the session to delegate from and its expiry, if it may delegate these scopes (R25).
+    /// Returns the parent and its expiry, if it may delegate these scopes (R25).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ScopeDenied`],
-    /// [`Error::LimitReached`].
+    /// [`Error::SessionNotFound`] or [`Error::SessionExpired`] if the parent is not live,
+    /// [`Error::ScopeDenied`] for the first scope that it lacks, [`Error::LimitReached`] if its
+    /// uses are limited or it is at the greatest depth.
     pub fn plan_delegation(
         &mut self,
         parent: SessionId,
@@ -44,7 +45,7 @@ impl Store {
             .scopes
             .iter()
             .find(|wanted| !granted.cover(wanted));
-        // The depth of the child: its parent's ancestry includes the parent.
+        // The depth of the child: the ancestry of its parent includes the parent.
         let depth = self.sessions.ancestry(expected.slot).count();
         let refusal = if let Some(scope) = missing {
             Error::ScopeDenied(scope.into())
@@ -59,11 +60,12 @@ impl Store {
         Err(refusal)
     }
 
-    /// Reserves a session, so that overlapping creates cannot pass a bound together (R19) or take
+    /// Reserves a session, so that overlapping creates cannot exceed a limit together (R19) or take
     /// the same id (R16).
     ///
     /// # Errors
-    /// [`Error::Collision`], [`Error::LimitReached`].
+    /// [`Error::Collision`] if the id, or the hash of the agent or the role, is taken,
+    /// [`Error::LimitReached`] if a limit leaves no capacity.
     pub fn reserve(
         &mut self,
         id: SessionId,
@@ -100,7 +102,8 @@ impl Store {
         })
     }
 
-    /// Releases a reservation.
+    /// Releases a reservation. If no session was created with it, its id and its place below the
+    /// root are free again.
     pub fn release(&mut self, reservation: &Reservation) {
         if self.sessions.release(reservation)
             && let Some(ancestry) = reservation.ancestry
@@ -111,14 +114,15 @@ impl Store {
         self.budget.release(reservation.size);
     }
 
-    /// Creates a session that was reserved. The reservation is to be released afterwards in any
-    /// case.
+    /// Creates a session that was reserved. The caller must release the reservation afterwards in
+    /// any case.
     ///
     /// # Errors
-    /// [`Error::SessionRevoked`] when a kill switch has revoked it since (R13, R31), or the parent
-    /// was revoked (R26), [`Error::SessionExpired`] when the parent has expired,
-    /// [`Error::LimitReached`] when no session can be evicted for it (R33), [`Error::Guard`] for a
-    /// token that has expired, [`Error::Collision`] for one that is not new (R16).
+    /// [`Error::SessionRevoked`] if a kill switch has revoked the create since (R13, R31) or the
+    /// parent was revoked (R26), [`Error::SessionExpired`] if the wanted expiry has passed or the
+    /// parent has expired, [`Error::LimitReached`] if no session can be evicted for it (R33),
+    /// [`Error::Guard`] if the token has expired, [`Error::Collision`] if the token or its handle
+    /// is in use (R16).
     pub fn commit_create(
         &mut self,
         reservation: &Reservation,

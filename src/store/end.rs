@@ -20,7 +20,7 @@ impl Store {
     /// Ends a live session and all its descendants (R26).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`] when it is unknown or has ended; nothing changes then (R15).
+    /// [`Error::SessionNotFound`] if it is unknown or has ended; nothing has changed (R15).
     pub fn revoke(
         &mut self,
         id: SessionId,
@@ -35,8 +35,9 @@ impl Store {
         Ok(self.end_tree(slot, reason, now))
     }
 
-    /// Ends a session because a superseded token was presented for rotation: which of the two
-    /// bearers is the thief is not known (R27). Returns the pending revocations.
+    /// Ends a session because a superseded token was presented for rotation. Two parties hold the
+    /// token, and the component cannot know which one is the thief (R27). Returns the pending
+    /// revocations.
     pub fn end_stolen(&mut self, expected: SessionVersion, now: Timestamp) -> Vec<PendingKey> {
         if self.sessions.expected(expected).is_none() {
             return Vec::new();
@@ -46,17 +47,16 @@ impl Store {
         ended.revocations().collect()
     }
 
-    /// Ends sessions that have expired, at most `max` and the descendants of the last, and returns
-    /// how many.
+    /// Ends due sessions until it has ended `max` or more, and returns how many. It moves at most
+    /// `budget` sessions in the expiry index. It also drops expired revocations and unneeded
+    /// records, at most `max` of each.
     pub fn prune(&mut self, max: u32, budget: u32, now: Timestamp) -> u32 {
         let (mut pruned, mut budget) = (0_u32, budget);
         while pruned < max
-            && let Some(slot) = self.first_ended(now, &mut budget)
+            && let Some(slot) = self.first_due(now, &mut budget)
         {
-            pruned = pruned.saturating_add(self.end_found(slot, now));
+            pruned = pruned.saturating_add(self.end_due(slot, now));
         }
-        // Revocations whose tokens have expired, and records that are needed no longer, go with
-        // them.
         for _ in 0..max {
             if !self.drop_expired_revocation(now) {
                 break;
@@ -70,27 +70,27 @@ impl Store {
         pruned
     }
 
-    /// Ends the session that expired first, and its descendants; returns how many that were.
-    pub(super) fn end_first_ended(&mut self, now: Timestamp, budget: &mut u32) -> u32 {
-        let slot = self.first_ended(now, budget);
-        slot.map_or(0, |slot| self.end_found(slot, now))
+    /// Ends the session that expired first, and its descendants. Returns how many it ended.
+    pub(super) fn end_first_due(&mut self, now: Timestamp, budget: &mut u32) -> u32 {
+        let slot = self.first_due(now, budget);
+        slot.map_or(0, |slot| self.end_due(slot, now))
     }
 
-    fn first_ended(&mut self, now: Timestamp, budget: &mut u32) -> Option<SessionSlot> {
+    fn first_due(&mut self, now: Timestamp, budget: &mut u32) -> Option<SessionSlot> {
         let lifetimes = &self.lifetimes;
         self.expiry
-            .first_ended(&mut self.sessions, lifetimes, now, budget)
+            .first_due(&mut self.sessions, lifetimes, now, budget)
     }
 
-    fn end_found(&mut self, slot: SessionSlot, now: Timestamp) -> u32 {
+    fn end_due(&mut self, slot: SessionSlot, now: Timestamp) -> u32 {
         match self.ending(slot, now) {
             Some((slot, reason)) => self.end_tree(slot, reason, now).all,
             None => 0,
         }
     }
 
-    /// Returns which session of its ancestry, itself included, has expired or was revoked by a kill
-    /// switch, and why this one has ended therefore.
+    /// Returns whether the session is due: the session in its ancestry, itself included, that has
+    /// expired or was revoked by a kill switch, and the reason with which that one ends.
     pub(super) fn ending(
         &self,
         slot: SessionSlot,
@@ -99,7 +99,7 @@ impl Store {
         Self::ending_in(&self.sessions, &self.lifetimes, &self.epochs, slot, now)
     }
 
-    /// Returns the same as [`Store::ending`], while another part of the store is borrowed.
+    /// Returns the result of [`Store::ending`] while another field of the store is borrowed.
     pub(super) fn ending_in(
         sessions: &SessionTable,
         lifetimes: &Lifetimes,
@@ -116,8 +116,7 @@ impl Store {
         revoked.map(|(slot, _)| (slot, EndReason::RevokedAll))
     }
 
-    /// Ends the session if it, or an ancestor, has expired or was revoked by a kill switch, and
-    /// returns why.
+    /// Ends the session if it is due, and returns the reason.
     pub(super) fn end_if_due(&mut self, slot: SessionSlot, now: Timestamp) -> Option<EndReason> {
         let (slot, reason) = self.ending(slot, now)?;
         if reason == EndReason::RevokedAll {
@@ -129,10 +128,10 @@ impl Store {
     }
 
     /// Ends a session and all its descendants in one step (R26), parents before their children. A
-    /// descendant that has expired by itself has its own reason.
+    /// descendant that has expired itself keeps that reason.
     ///
-    /// A session leaves its slot before its children are looked at, so this ends whatever the links
-    /// say.
+    /// A session is removed from its slot before its children are processed, so this terminates
+    /// even if the links form a cycle.
     pub(super) fn end_tree(
         &mut self,
         slot: SessionSlot,
@@ -142,16 +141,13 @@ impl Store {
         let mut ended = EndedTree::default();
         let cause = reason.into_error();
         let root = self.sessions.remove_from_parent(slot);
-        // Its ancestors are live: where one of them has ended, the tree of that one is ended.
+        // No ancestor of the first session is due: callers pass the topmost session that is.
         let mut first = Some((slot, false));
         let mut queue = VecDeque::new();
         while let Some((slot, parent_had_ended)) = first.take().or_else(|| queue.pop_front()) {
             let is_first = ended.all == 0;
             let Some(entry) = self.sessions.get(slot) else {
-                debug_assert!(
-                    false,
-                    "only sessions that there are have parents and are ended"
-                );
+                debug_assert!(false, "a session that is linked or ended must exist");
                 continue;
             };
             let own = self.lifetimes.expiry_reason(entry, now);
@@ -182,9 +178,11 @@ impl Store {
         ended
     }
 
-    /// Ends one session, the only way in which a session ends (R17): it leaves every index (R21),
-    /// its last event is recorded, its revocation is pending if its token has not expired, and its
-    /// record says that it has ended for as long as it could be restored otherwise (R12).
+    /// Ends one session. Every session ends in this function (R17).
+    ///
+    /// The session is removed from every index (R21) and its last event is recorded. Unless its
+    /// token has expired, the revocation is pending. While an older record could restore the
+    /// session, a tombstone replaces its record (R12).
     fn end(
         &mut self,
         slot: SessionSlot,
@@ -207,7 +205,7 @@ impl Store {
         pending
     }
 
-    /// Removes a session from every index, but keeps the handle of its token and its record.
+    /// Removes a session from every index, except the handle of its token and its record.
     pub(super) fn remove(&mut self, slot: SessionSlot) -> Option<Entry> {
         let removed = self.sessions.remove(slot);
         if let Some(entry) = &removed {

@@ -1,11 +1,12 @@
-//! How sessions ended, kept while operations in flight still want to know it (R21).
+//! The errors for operations in flight whose session has ended. Each is kept until the last of them
+//! has returned (R21).
 
 use crate::collections::slab::Slab;
 use crate::collections::table::{Table, number_key};
 use crate::domain::error::Error;
 use crate::store::slots::OutcomeSlot;
 
-/// The outcomes, by the sessions' serial numbers.
+/// The outcomes by the serial numbers of the sessions.
 #[derive(Debug, Default)]
 pub struct EndOutcomes {
     by_serial: Table<OutcomeSlot>,
@@ -15,12 +16,12 @@ pub struct EndOutcomes {
 #[derive(Debug)]
 struct EndOutcome {
     error: Error,
-    /// How many operations in flight want to know it.
+    /// How many operations in flight need the error.
     watchers: u32,
 }
 
 impl EndOutcomes {
-    /// Keeps how a session ended for this many operations in flight.
+    /// Keeps the error of an ended session for this many operations in flight.
     pub fn add(&mut self, serial: u64, error: Error, watchers: u32) {
         if watchers > 0 {
             let slot = self.outcomes.insert(EndOutcome { error, watchers });
@@ -36,7 +37,7 @@ impl EndOutcomes {
         outcome.map_or(Error::SessionRevoked, |outcome| outcome.error.clone())
     }
 
-    /// Drops the outcome when the last operation that wants to know it has ended.
+    /// Unregisters one operation. With the last one the outcome is dropped.
     pub fn unwatch(&mut self, serial: u64) {
         let key = number_key(serial);
         if let Some(slot) = self.by_serial.get(key)
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r21_an_outcome_is_kept_until_the_last_watcher_has_ended() {
+    fn r21_an_outcome_is_kept_until_its_last_watcher_is_unregistered() {
         let mut outcomes = EndOutcomes::default();
         outcomes.add(1, Error::SessionExpired, 2);
         outcomes.add(2, Error::SessionExpired, 0);

@@ -1,39 +1,39 @@
-//! What ending sessions returns.
+//! The results of ending sessions.
 
 use crate::domain::timestamp::Timestamp;
 use crate::store::revocations::PendingKey;
 
-/// How many revocations one call asks the guard for at most (R20). The others are left to a flush.
+/// The most revocations that one call asks the guard for (R20). The others are left to a flush.
 pub const MAX_REVOCATIONS: usize = 1_000;
 
-/// What ended in one step: a session and all its descendants.
+/// A session and all its descendants, which ended in one step.
 #[derive(Debug, Default)]
 pub struct EndedTree {
-    /// How many were live until then.
+    /// How many of them were live before the step.
     pub live: usize,
-    /// How many there were in all.
+    /// How many they are.
     pub all: u32,
-    /// Until when one of them could be restored; none if nothing ended.
+    /// Until when an older record could restore one of them; `None` if no session ended.
     pub latest_end: Option<Timestamp>,
     /// The pending revocation of the session's own token, if the token has not expired.
     pub own: Option<PendingKey>,
-    /// The same for its descendants.
+    /// The pending revocations of the descendants' tokens.
     pub below: Vec<PendingKey>,
 }
 
 impl EndedTree {
-    /// Returns the pending revocations of all of them, the session's own first.
+    /// Returns all pending revocations, that of the session's own token first.
     pub fn revocations(self) -> impl Iterator<Item = PendingKey> {
         self.own.into_iter().chain(self.below)
     }
 }
 
-/// What a kill switch has ended.
+/// The sessions that a kill switch has ended.
 #[derive(Debug, Default)]
 pub struct Cleared {
-    /// How many live sessions.
+    /// How many live sessions ended.
     pub live: usize,
-    /// Their pending revocations, as far as the guard is to be asked for them.
+    /// Their pending revocations, at most [`MAX_REVOCATIONS`].
     pub revocations: Vec<PendingKey>,
 }
 
@@ -44,7 +44,7 @@ impl Cleared {
         self.add_revocations(ended.revocations());
     }
 
-    /// Adds what another kill switch has ended.
+    /// Adds the sessions that another kill switch has ended.
     pub fn merge(&mut self, other: Self) {
         self.live = self.live.saturating_add(other.live);
         self.add_revocations(other.revocations.into_iter());

@@ -1,4 +1,4 @@
-//! What is kept of a session.
+//! The entry of a session in the store.
 
 use std::rc::Rc;
 
@@ -15,87 +15,88 @@ use crate::store::plan::{NewToken, SessionVersion};
 use crate::store::revocations::PendingKey;
 use crate::store::slots::{AgentSlot, RoleSlot, SessionSlot};
 
-/// A session and what the store keeps of it.
+/// A session, with the data that the store keeps for it.
 #[derive(Debug)]
 pub struct Entry {
-    /// Its generation counts the tokens that the session has had. Only the newest is valid (R14).
+    /// The session. Only its newest token is valid (R14).
     pub session: Session,
-    /// Distinguishes the session from every other that was ever in its slot; rises with each
-    /// session.
+    /// The serial number: higher than those of all sessions before. It distinguishes the session
+    /// from others that have had its slot.
     pub serial: u64,
-    /// The agent's slot.
+    /// The slot of the agent.
     pub agent: AgentSlot,
-    /// The role's slot.
+    /// The slot of the role.
     pub role: RoleSlot,
-    /// The epoch in which its create began.
+    /// The epoch in which the create began.
     pub created_epoch: Epoch,
-    /// In seconds; each refresh grants it again (R5).
+    /// The lifetime in seconds, which each refresh grants again (R5).
     pub lifetime: u64,
-    /// When it was last used (R28).
+    /// When the session was last used (R28).
     pub used_at: Timestamp,
-    /// When it was last used according to its record.
+    /// The `used_at` in the session's record.
     pub recorded_use: Timestamp,
-    /// Under which time it is in the expiry index.
+    /// The time under which the session is in the expiry index.
     pub indexed_at: Timestamp,
-    /// The fingerprint of its current token.
+    /// The fingerprint of the current token.
     pub fingerprint: Fingerprint,
-    /// The guard's handle of its current token.
+    /// The guard's handle of the current token.
     pub handle: Rc<str>,
-    /// When its current token expires by itself.
+    /// When the current token expires.
     pub token_expires_at: Timestamp,
-    /// Until when the guard's validation of its token is cached (R34). It is in no record.
+    /// Until when the guard's validation of the current token is cached (R34). It is in no record.
     pub cached_until: Timestamp,
-    /// The tokens before its current one.
+    /// The tokens before the current one.
     pub superseded: Superseded,
-    /// The tokens that it had whose revocation the guard has not confirmed.
+    /// The unconfirmed revocations of earlier tokens.
     pub unconfirmed: Vec<PendingKey>,
-    /// The latest end that it ever had. An older record of it could restore it until then.
+    /// The latest `expires-at` that the session ever had. Until then an older record could restore
+    /// it.
     pub latest_end: Timestamp,
-    /// Its record in the feed.
+    /// The session's record in the feed.
     pub record: Option<FeedSlot>,
-    /// Which denials were recorded lately.
+    /// The denials that were recorded in the last second.
     pub denials: DenialWindow,
-    /// How many operations in flight want to know how it ends.
+    /// The number of operations in flight that need the error if the session ends.
     pub watchers: u32,
-    /// The session that it was delegated from, which lives as long as it does (R26).
+    /// The parent, which does not end before its child (R26).
     pub parent: Option<SessionSlot>,
-    /// The sessions that were delegated from it.
+    /// The children.
     pub children: List<SessionSlot>,
-    /// Its neighbours among the children of its parent.
+    /// The neighbours among the children of the parent.
     pub siblings: Links<SessionSlot>,
-    /// Its neighbours among the sessions of its role.
+    /// The neighbours among the sessions of the role.
     pub same_role: Links<SessionSlot>,
-    /// How many descendants it has, creates in flight included. Counted for roots only.
+    /// The number of descendants, creates in flight included. It is counted for roots only.
     pub descendants: u32,
-    /// None of its descendants ends before this. Kept for roots only.
-    pub descendants_end_from: Timestamp,
+    /// A time before which no descendant expires. It is kept for roots only.
+    pub descendants_earliest_end: Timestamp,
 }
 
-/// What an [`Entry`] is made of.
+/// The values of an [`Entry`] that are not defaults.
 #[derive(Debug)]
 pub struct NewEntry {
     /// The session.
     pub session: Session,
-    /// Its serial number.
+    /// The serial number.
     pub serial: u64,
-    /// The agent's slot.
+    /// The slot of the agent.
     pub agent: AgentSlot,
-    /// The role's slot.
+    /// The slot of the role.
     pub role: RoleSlot,
-    /// The session that it was delegated from.
+    /// The parent.
     pub parent: Option<SessionSlot>,
-    /// The epoch in which its create began.
+    /// The epoch in which the create began.
     pub created_epoch: Epoch,
-    /// In seconds.
+    /// The lifetime in seconds.
     pub lifetime: u64,
-    /// When it was last used.
+    /// When the session was last used.
     pub used_at: Timestamp,
-    /// Its token.
+    /// The current token.
     pub token: NewToken,
 }
 
 impl From<NewEntry> for Entry {
-    /// Returns a session that is in no index yet.
+    /// Returns an entry that is in no index yet.
     fn from(new: NewEntry) -> Self {
         Self {
             serial: new.serial,
@@ -121,21 +122,21 @@ impl From<NewEntry> for Entry {
             siblings: Links::NONE,
             same_role: Links::NONE,
             descendants: 0,
-            descendants_end_from: Timestamp::MAX,
+            descendants_earliest_end: Timestamp::MAX,
             session: new.session,
         }
     }
 }
 
 impl Entry {
-    /// Returns what it counts against `max-state-bytes`.
+    /// Returns the bytes that the session counts against `max-state-bytes`.
     #[must_use]
     pub fn size(&self) -> u64 {
         let attributes = &self.session.attributes;
         session_size(attributes, &self.handle, self.superseded.size())
     }
 
-    /// Returns the session in `slot` at its current token, as an operation in flight expects it.
+    /// Returns the version of this session, which is in `slot`, with its current token.
     #[must_use]
     pub fn version(&self, slot: SessionSlot) -> SessionVersion {
         SessionVersion {
@@ -145,39 +146,38 @@ impl Entry {
         }
     }
 
-    /// Returns whether it was delegated from a session that is not there: one that was not
-    /// restored with it.
+    /// Returns whether the session has a parent that was not restored.
     #[must_use]
     pub fn is_orphan(&self) -> bool {
         self.parent.is_none() && self.session.parent.is_some()
     }
 
-    /// Returns its links among its siblings.
+    /// Returns the links in the list of siblings.
     pub fn siblings(&mut self) -> &mut Links<SessionSlot> {
         &mut self.siblings
     }
 
-    /// Returns its links among the sessions of its role.
+    /// Returns the links in the list of the role's sessions.
     pub fn same_role(&mut self) -> &mut Links<SessionSlot> {
         &mut self.same_role
     }
 }
 
-/// Which denials of a session were recorded in the last window, so that repeated attempts do not
-/// fill the events.
+/// The denials of a session that were recorded in the current window. Each reason is recorded once
+/// in a window, so that repeated attempts do not fill the events.
 #[derive(Debug, Default)]
 pub struct DenialWindow {
-    /// When the first of them was, which began the window.
+    /// When the window began: the time of its first denial.
     since: Timestamp,
-    /// A bit for each reason.
+    /// The recorded reasons, one bit for each.
     recorded: u8,
 }
 
 impl DenialWindow {
-    /// How long a window is. Each reason is recorded once in it.
+    /// The length of a window.
     const SECONDS: u64 = 1;
 
-    /// Returns whether this denial is to be recorded, and counts it as recorded.
+    /// Returns whether this denial must be recorded, and marks it as recorded.
     pub fn admit(&mut self, denial: Denial, now: Timestamp) -> bool {
         if now >= self.since.after_seconds(Self::SECONDS) {
             *self = Self {
@@ -206,9 +206,8 @@ mod tests {
         assert!(window.admit(Denial::Scope, at(6_000)));
     }
 
-    /// There can be millions of sessions.
     #[test]
-    fn r21_what_is_kept_of_a_session_stays_small() {
+    fn r21_an_entry_takes_at_most_392_bytes() {
         assert!(size_of::<Entry>() <= 392, "{}", size_of::<Entry>());
     }
 }

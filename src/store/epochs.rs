@@ -1,8 +1,7 @@
 //! Epochs and the cut-offs of kill switches (R13, R31).
 //!
-//! A cut-off takes effect in one step, however many sessions it revokes: each session that began
-//! before it has ended from then on. The sessions are ended one after the other, a part at a time,
-//! so that other calls get their turn.
+//! A cut-off takes effect in one step, however many sessions it revokes: from then on, each of them
+//! is due. The sessions are ended afterwards in batches, so that other calls can run in between.
 
 use crate::domain::epoch::Epoch;
 use crate::domain::session::RevokeFilter;
@@ -19,37 +18,37 @@ use crate::store::slots::SessionSlot;
 #[derive(Debug, Default)]
 pub struct Epochs {
     current: Epoch,
-    /// What began before this epoch is revoked, creates in flight included.
+    /// Creates in flight that began before this epoch are revoked by a cut-off for everything.
     revoked_before: Epoch,
     /// The cut-offs that have not ended all their sessions yet.
     active: Vec<ActiveCutoff>,
-    /// The cut-offs of instances before this one, while they may revoke sessions.
+    /// The cut-offs of earlier instances, while they may revoke sessions.
     restored: Option<RestoredCutoffs>,
 }
 
-/// A cut-off, and how far it has ended its sessions.
+/// A cut-off that ends its sessions.
 #[derive(Debug)]
 pub struct ActiveCutoff {
     filter: RevokeFilter,
     epoch: Epoch,
-    /// The last slot that was checked, where the cut-off is for everything.
+    /// The last slot that was checked, if the cut-off is for everything.
     checked: Option<SessionSlot>,
-    /// Its record in the feed.
+    /// The cut-off's record in the feed.
     pub record: Option<FeedSlot>,
-    /// Until when one of the sessions that it has ended could be restored.
+    /// Until when an older record could restore one of the sessions that it has ended.
     pub latest_end: Option<Timestamp>,
-    /// What it has ended.
+    /// The sessions that it has ended.
     pub cleared: Cleared,
 }
 
-/// The next session that a cut-off is to end.
+/// The result of a search for the next session that a cut-off revokes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NextRevoked {
-    /// The session in this slot.
+    /// The session in this slot is revoked.
     Session(SessionSlot),
-    /// Not the one in the slot that was checked.
+    /// The slot that was checked has no revoked session. The search continues with the next slot.
     NotThis,
-    /// There is none left.
+    /// No revoked session is left.
     None,
 }
 
@@ -78,8 +77,8 @@ impl ActiveCutoff {
                     None => NextRevoked::NotThis,
                 };
             }
-            // Sessions are ordered by creation, so the first one that is newer than the cut-off
-            // ends the scan. Creates that were in flight fail.
+            // Sessions are ordered by creation, so the first one newer than the cut-off ends the
+            // scan. No older one is added: creates that were in flight at the cut-off fail.
             RevokeFilter::Agent(agent) => sessions.oldest_of_agent(agent),
             RevokeFilter::Role(role) => sessions.first_of_role(role),
             RevokeFilter::Root(_) => None,
@@ -99,24 +98,23 @@ impl Epochs {
         self.current
     }
 
-    /// Begins the next epoch.
+    /// Begins the next epoch and returns it.
     pub fn advance(&mut self) -> Epoch {
         self.current = self.current.next();
         self.current
     }
 
-    /// Continues the epochs from this one, if they have not got that far.
+    /// Raises the current epoch to at least this one.
     pub fn raise_to(&mut self, epoch: Epoch) {
         self.current = self.current.max(epoch);
     }
 
-    /// Revokes everything that began before the current epoch.
+    /// Revokes all creates in flight that began before the current epoch.
     pub fn revoke_everything(&mut self) {
         self.revoked_before = self.current;
     }
 
-    /// Returns whether a create in flight that began in this epoch is revoked by a cut-off for
-    /// everything.
+    /// Returns whether a cut-off for everything revokes a create that began in this epoch.
     #[must_use]
     pub fn is_revoked(&self, created_epoch: Epoch) -> bool {
         created_epoch < self.revoked_before
@@ -140,7 +138,7 @@ impl Epochs {
         self.active.iter().any(|cutoff| cutoff.epoch == epoch)
     }
 
-    /// Returns whether there is a cut-off that may revoke a session.
+    /// Returns whether a cut-off may revoke a session.
     #[must_use]
     pub fn may_revoke(&self) -> bool {
         !self.active.is_empty() || self.restored.is_some()
@@ -152,14 +150,14 @@ impl Epochs {
         self.active.iter().any(|cutoff| cutoff.revokes(entry)) || self.restored_revokes(entry)
     }
 
-    /// Returns the epoch of the cut-off of this instance that revokes the session.
+    /// Returns the epoch of this instance's cut-off that revokes the session.
     #[must_use]
     pub fn revoked_by(&self, entry: &Entry) -> Option<Epoch> {
         let cutoff = self.active.iter().find(|cutoff| cutoff.revokes(entry));
         cutoff.map(|cutoff| cutoff.epoch)
     }
 
-    /// Adds sessions that ended to what the cut-off of this epoch has ended.
+    /// Adds sessions to those that the cut-off of this epoch has ended.
     pub fn add_ended(&mut self, epoch: Epoch, ended: EndedTree) {
         if let Some(cutoff) = self.active.iter_mut().find(|it| it.epoch == epoch) {
             cutoff.latest_end = cutoff.latest_end.max(ended.latest_end);
@@ -167,7 +165,7 @@ impl Epochs {
         }
     }
 
-    /// Returns the next session that the cut-off of this epoch is to end.
+    /// Searches for the next session that the cut-off of this epoch revokes.
     pub fn next_revoked(&mut self, epoch: Epoch, sessions: &SessionTable) -> NextRevoked {
         let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
         cutoff.map_or(NextRevoked::None, |cutoff| cutoff.next_revoked(sessions))
@@ -179,14 +177,14 @@ impl Epochs {
         Some(self.active.remove(index))
     }
 
-    /// Adds a cut-off of an instance before this one.
+    /// Adds a cut-off of an earlier instance.
     pub fn restore(&mut self, cutoff: &CutoffRecord) {
         self.restored.get_or_insert_default().add(cutoff);
         self.raise_to(cutoff.epoch);
     }
 
-    /// Checks the next slot for a session that a restored cut-off revokes. When all were checked,
-    /// the restored cut-offs are dropped.
+    /// Checks the next slot for a session that a restored cut-off revokes. After the last slot, the
+    /// restored cut-offs are dropped.
     pub fn next_revoked_by_restored(&mut self, sessions: &SessionTable) -> NextRevoked {
         let Some(restored) = &mut self.restored else {
             return NextRevoked::None;
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_is_active_until_it_has_ended_its_sessions_and_tells_which() {
+    fn a_cut_off_is_active_until_it_is_removed_and_counts_the_sessions_that_it_ended() {
         let mut epochs = Epochs::default();
         let epoch = epochs.advance();
         epochs.add(RevokeFilter::Everything, None);
@@ -246,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_cut_off_is_dropped_when_all_slots_were_checked() {
+    fn restored_cut_offs_are_dropped_after_the_last_slot_is_checked() {
         let mut epochs = Epochs::default();
         epochs.restore(&CutoffRecord {
             filter: RevokeFilter::Everything,

@@ -12,19 +12,20 @@ use crate::domain::timestamp::Timestamp;
 pub struct EventLog {
     ring: VecDeque<Event>,
     capacity: usize,
+    /// The sequence number of the newest event.
     last: u64,
-    /// The run that this instance drew for itself.
+    /// The run that this instance drew at random.
     own_run: Option<Run>,
-    /// The run of `last`.
+    /// The run of the newest event.
     run: Option<Run>,
-    /// The run of the next event, where `run` is closed.
+    /// The run of the next event, if `run` is closed.
     next_run: Option<Run>,
     /// The readers that wait for the next event.
     waiting: Vec<Waker>,
 }
 
 impl EventLog {
-    /// Returns an empty log that keeps this many events.
+    /// Returns an empty log that keeps at most this many events.
     #[must_use]
     pub fn new(capacity: u32) -> Self {
         Self {
@@ -38,24 +39,25 @@ impl EventLog {
         }
     }
 
-    /// Sets how many events are kept.
+    /// Sets the most events that are kept.
     pub fn set_capacity(&mut self, capacity: u32) {
         self.capacity = capacity as usize;
     }
 
-    /// Begins the instance's own run. Call it before the first event.
+    /// Sets the run that this instance drew. It is the current run unless a restored one is
+    /// continued. It must be called before the first event.
     pub fn begin_run(&mut self, run: Run) {
         self.own_run = Some(run);
         self.run = self.run.or(self.own_run);
     }
 
-    /// Closes the run: it gets no further event, so that another instance can continue it. The next
-    /// event of this instance begins the run `next`.
+    /// Closes the run, so that another instance can continue it. The next event of this instance
+    /// begins the run `next`.
     pub fn close_run(&mut self, next: Run) {
         self.next_run = Some(next);
     }
 
-    /// Returns the current run; none before there is one.
+    /// Returns the current run; `None` before there is one.
     #[must_use]
     pub fn run(&self) -> Option<Run> {
         self.run
@@ -88,9 +90,11 @@ impl EventLog {
         self.wake();
     }
 
-    /// Ready when there is an event after `since`.
+    /// Returns `Ready` if the log has an event after `since`. Otherwise the next event wakes the
+    /// task.
     pub fn poll_after(&mut self, since: u64, context: &mut Context<'_>) -> Poll<()> {
-        // After a restore there are numbers without events: the next event reports them as missed.
+        // After a restore the log is empty and `last` is not 0. The numbers up to it have no event
+        // here, and the page with the next event reports them as missed.
         if self.last > since && !self.ring.is_empty() {
             return Poll::Ready(());
         }
@@ -106,9 +110,9 @@ impl EventLog {
         self.waiting.drain(..).for_each(Waker::wake);
     }
 
-    /// Continues after the events of an instance before this one, which had numbers up to `last`.
-    /// They are lost to all readers. Where that instance closed its run, this one continues it;
-    /// otherwise there may have been events that are not counted, and this one uses its own run.
+    /// Continues after the events of an earlier instance, which had numbers up to `last`. Those
+    /// events are lost. If that instance closed its run, this one continues it. Otherwise some
+    /// events may not be counted in `last`, and this instance uses its own run.
     pub fn continue_after(&mut self, last: u64, closed: Option<Run>) {
         if self.ring.is_empty() {
             self.last = last;
@@ -116,31 +120,32 @@ impl EventLog {
         }
     }
 
-    /// Returns the sequence number of the newest event that is kept; 0 if there is none.
+    /// Returns the sequence number of the newest event of this instance; 0 before its first one.
     #[must_use]
     pub fn newest(&self) -> u64 {
         self.ring.back().map_or(0, |event| event.sequence)
     }
 
-    /// Returns the newest event's sequence number; 0 before the first.
+    /// Returns the sequence number of the newest event, those of earlier instances included; 0
+    /// before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// Returns at most `max` events after `since`. A reader from another instance, ahead of the
-    /// newest event, is set back to it.
+    /// Returns the events after `since`, at most `max`. A `since` above the newest event, which is
+    /// from another instance, counts as the newest event.
     #[must_use]
     pub fn read(&self, since: u64, max: usize) -> EventPage {
         let since = since.min(self.last);
-        // The sequence number before the oldest event that is kept.
-        let gone = self.last.saturating_sub(self.ring.len() as u64);
-        let missed = gone.saturating_sub(since);
-        let skip = usize::try_from(since.saturating_sub(gone)).unwrap_or(usize::MAX);
+        // The sequence number before that of the oldest event in the ring.
+        let dropped = self.last.saturating_sub(self.ring.len() as u64);
+        let missed = dropped.saturating_sub(since);
+        let skip = usize::try_from(since.saturating_sub(dropped)).unwrap_or(usize::MAX);
         let events: Vec<Event> = self.ring.iter().skip(skip).take(max).cloned().collect();
         let next = events
             .last()
-            .map_or(since.max(gone), |event| event.sequence);
+            .map_or(since.max(dropped), |event| event.sequence);
         EventPage {
             events,
             next,

@@ -1,8 +1,8 @@
-//! The expiry index: sessions in the order in which they end.
+//! The expiry index: sessions in the order in which they expire.
 //!
-//! It has the earliest time at which a session can end. Using a session makes that later and
-//! changes nothing in the index (R28). A scan of the index looks again at each session whose time
-//! has passed, and moves those that were used.
+//! Each session is in the index under the earliest time at which it can expire. With an idle
+//! timeout, each use makes a session expire later, but does not change the index (R28). Instead, a
+//! scan checks each session whose time in the index has passed, and moves those that were used.
 
 use crate::collections::ordered::Ordered;
 use crate::domain::timestamp::Timestamp;
@@ -11,25 +11,26 @@ use crate::store::lifetimes::Lifetimes;
 use crate::store::session_table::SessionTable;
 use crate::store::slots::SessionSlot;
 
-/// When a session ends at the earliest, and its slot. Ordered by both.
+/// The earliest time at which a session can expire, and its slot. Entries are ordered by both.
 type Due = (Timestamp, SessionSlot);
 
 /// The expiry index.
 #[derive(Debug, Default)]
 pub struct Expiry {
     order: Ordered<Due>,
-    /// Up to here the index has only sessions that have ended, and no session is added.
+    /// How far the index was scanned. Up to here it has only due sessions, and no other session is
+    /// added.
     scanned_to: ScannedTo,
-    /// No session ever had a later end.
+    /// The latest `expires-at` that a session ever had.
     latest_end: Timestamp,
 }
 
-/// How far the index was scanned.
+/// The end of the part of the index that was scanned.
 #[derive(Clone, Copy, Debug)]
 enum ScannedTo {
-    /// All that ends by this time.
+    /// All sessions up to this time.
     Time(Timestamp),
-    /// All up to this session.
+    /// All sessions up to this one.
     Session(Due),
 }
 
@@ -49,32 +50,33 @@ impl ScannedTo {
 }
 
 impl Expiry {
-    /// Sets when a session ends at the earliest.
+    /// Sets the earliest time at which a session can expire.
     pub fn set(&mut self, slot: SessionSlot, entry: &mut Entry, ends_at: Timestamp) {
         self.order.remove(&(entry.indexed_at, slot));
         entry.indexed_at = ends_at;
         self.order.insert((ends_at, slot));
     }
 
-    /// Removes a session that was in this slot.
+    /// Removes the session that was in this slot.
     pub fn remove(&mut self, slot: SessionSlot, entry: &Entry) {
         self.order.remove(&(entry.indexed_at, slot));
     }
 
-    /// Returns the latest end that a session ever had.
+    /// Returns the latest `expires-at` that a session ever had.
     #[must_use]
     pub fn latest_end(&self) -> Timestamp {
         self.latest_end
     }
 
-    /// Records an end that a session has, or could be restored with.
+    /// Records an `expires-at` that a session has or could be restored with.
     pub fn add_latest_end(&mut self, end: Timestamp) {
         self.latest_end = self.latest_end.max(end);
     }
 
-    /// Returns the session that ended first. Sessions that were used since they were indexed are
-    /// moved on the way, at most as many as the budget allows.
-    pub fn first_ended(
+    /// Returns the session that expired first. On the way it moves sessions that were used since
+    /// they were indexed. Each one takes 1 of the budget; when that is used up, the result is
+    /// `None`.
+    pub fn first_due(
         &mut self,
         sessions: &mut SessionTable,
         lifetimes: &Lifetimes,
@@ -95,7 +97,7 @@ impl Expiry {
         }
     }
 
-    /// Scans sessions that may have ended, at most `max` of them, and moves those that have not.
+    /// Scans sessions that may have expired, at most `max`, and moves those that have not.
     pub fn scan(
         &mut self,
         sessions: &mut SessionTable,
@@ -116,7 +118,7 @@ impl Expiry {
                 } else if let Some(entry) = sessions.get_mut(slot) {
                     self.set(slot, entry, ends_at);
                 } else {
-                    debug_assert!(false, "the expiry index has only sessions that there are");
+                    debug_assert!(false, "a session in the expiry index must exist");
                     return;
                 }
             }
@@ -125,13 +127,13 @@ impl Expiry {
         }
     }
 
-    /// Returns how many sessions have ended, of those that were scanned.
+    /// Returns how many of the scanned sessions are due.
     #[must_use]
-    pub fn ended(&self) -> usize {
+    pub fn count_due(&self) -> usize {
         self.order.count_before(|due| self.scanned_to.covers(due))
     }
 
-    /// Begins the scan again: the time inside goes back.
+    /// Restarts the scan, because the time inside goes back.
     pub fn restart_scan(&mut self) {
         self.scanned_to = ScannedTo::default();
     }
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
     use crate::store::fixtures::{add, at, lifetimes};
 
-    /// Sessions that expire at 1,000 and, unused, end at 50, 51, ... by their idle time.
+    /// Returns sessions that expire at 1,000 s, and at 50, 51, ... s by the idle timeout.
     fn fixture(count: u8) -> (SessionTable, Expiry, Lifetimes, Vec<SessionSlot>) {
         let (mut sessions, mut expiry) = (SessionTable::default(), Expiry::default());
         let rules = lifetimes(Some(50));
@@ -163,15 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn r28_sessions_that_were_used_are_moved_on_the_way_to_the_first_that_has_ended() {
+    fn r28_used_sessions_are_moved_before_the_first_due_one_is_returned() {
         let (mut sessions, mut expiry, rules, slots) = fixture(4);
         for slot in &slots[..2] {
             use_at(&mut sessions, *slot, 40);
         }
-        let mut first =
-            |budget: &mut u32| expiry.first_ended(&mut sessions, &rules, at(60), budget);
+        let mut first = |budget: &mut u32| expiry.first_due(&mut sessions, &rules, at(60), budget);
         let mut budget = 1;
-        assert_eq!(first(&mut budget), None, "it moves no more than one");
+        assert_eq!(first(&mut budget), None, "the budget allows one move");
         let mut budget = 1;
         assert_eq!(first(&mut budget), Some(slots[2]));
         assert_eq!(budget, 0);
@@ -181,22 +182,22 @@ mod tests {
     fn r20_a_scan_continues_where_the_last_one_stopped() {
         let (mut sessions, mut expiry, rules, slots) = fixture(6);
         use_at(&mut sessions, slots[0], 40);
-        for (max, ended) in [(3, 2), (2, 4), (9, 5), (9, 5)] {
+        for (max, due) in [(3, 2), (2, 4), (9, 5), (9, 5)] {
             expiry.scan(&mut sessions, &rules, max, at(60));
-            assert_eq!(expiry.ended(), ended);
+            assert_eq!(expiry.count_due(), due);
         }
         expiry.scan(&mut sessions, &rules, 9, at(90));
-        assert_eq!(expiry.ended(), 6);
+        assert_eq!(expiry.count_due(), 6);
         expiry.restart_scan();
-        assert_eq!(expiry.ended(), 0);
+        assert_eq!(expiry.count_due(), 0);
     }
 
     #[test]
-    fn a_session_that_was_removed_is_not_found() {
+    fn a_removed_session_is_not_found() {
         let (mut sessions, mut expiry, rules, slots) = fixture(2);
         let removed = sessions.remove(slots[0]).unwrap();
         expiry.remove(slots[0], &removed);
-        let first = expiry.first_ended(&mut sessions, &rules, at(60), &mut 9);
+        let first = expiry.first_due(&mut sessions, &rules, at(60), &mut 9);
         assert_eq!(first, Some(slots[1]));
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions for the tests of the types that the store is made of.
+//! Sessions for the unit tests of the store's parts.
 
 use std::rc::Rc;
 
@@ -41,8 +41,8 @@ pub fn role() -> Role {
     Role::parse("worker".into()).unwrap()
 }
 
-/// Adds a session that was created and used at 0 and expires at `expires_at`. `parent` is the
-/// number of the session that it was delegated from.
+/// Adds a session that was created and last used at 0 s, and expires at `expires_at`. `parent` is
+/// the number of its parent.
 pub fn add(
     sessions: &mut SessionTable,
     number: u8,

@@ -1,5 +1,5 @@
-//! When sessions end by themselves, and why: at their expiry, after their idle time, or because of
-//! an ancestor.
+//! The rules for when sessions expire, and with which reason: at their expiry, after their idle
+//! timeout, or with an ancestor.
 
 use crate::domain::config::Limits;
 use crate::domain::event::EndReason;
@@ -8,12 +8,12 @@ use crate::store::entry::Entry;
 use crate::store::session_table::SessionTable;
 use crate::store::slots::SessionSlot;
 
-/// The rules of how long sessions live.
+/// The rules for how long sessions live.
 #[derive(Debug)]
 pub struct Lifetimes {
-    /// In seconds (R28).
+    /// The idle timeout in seconds (R28).
     idle_timeout: Option<u64>,
-    /// In seconds (R7).
+    /// The longest life in seconds (R7).
     max_lifetime: u64,
     /// Whether sessions were restored.
     restored: bool,
@@ -35,19 +35,19 @@ impl Lifetimes {
         self.restored = true;
     }
 
-    /// Returns after how many seconds without use a session ends (R28).
+    /// Returns after how many seconds without use a session expires (R28).
     #[must_use]
     pub fn idle_timeout(&self) -> Option<u64> {
         self.idle_timeout
     }
 
-    /// Returns the latest time at which a session that was created then can end (R7).
+    /// Returns the latest `expires-at` of a session that was created at this time (R7).
     #[must_use]
     pub fn latest_end(&self, created_at: Timestamp) -> Timestamp {
         created_at.after_seconds(self.max_lifetime)
     }
 
-    /// Returns why the session itself has expired, if it has.
+    /// Returns the reason if the session itself has expired. Its ancestors are not checked.
     #[must_use]
     pub fn expiry_reason(&self, entry: &Entry, now: Timestamp) -> Option<EndReason> {
         let session = &entry.session;
@@ -67,8 +67,8 @@ impl Lifetimes {
         )
     }
 
-    /// Returns which session of its ancestry, itself included, has expired or lacks its parent, and
-    /// why the session has ended therefore.
+    /// Returns whether the session has expired: the session in its ancestry, itself included, that
+    /// has expired or lacks its parent, and the reason with which that one ends.
     #[must_use]
     pub fn expired(
         &self,
@@ -93,8 +93,8 @@ impl Lifetimes {
         })
     }
 
-    /// Returns when the session ends if neither it nor an ancestor is used or refreshed: never
-    /// later than it will end. An orphan has ended.
+    /// Returns when the session expires if neither it nor an ancestor is used or refreshed. This is
+    /// the earliest time at which it can expire. An orphan has expired already.
     #[must_use]
     pub fn ends_at(&self, sessions: &SessionTable, slot: SessionSlot) -> Timestamp {
         let own = |(_, entry): (SessionSlot, &Entry)| {
@@ -112,8 +112,9 @@ impl Lifetimes {
         ends.min().unwrap_or_default()
     }
 
-    /// A child is never granted more time than its parent. So a parent can end before its children
-    /// only by its idle time, or if it was restored as it was before its last refresh.
+    /// Returns whether a parent can expire before its children. A child is never granted more time
+    /// than its parent. So this is possible only with an idle timeout, or if a parent was restored
+    /// from a record that is older than its last refresh.
     fn parents_can_end_first(&self) -> bool {
         self.idle_timeout.is_some() || self.restored
     }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn r5_r28_r7_a_session_ends_at_its_expiry_its_idle_time_or_its_longest_lifetime() {
+    fn r5_r28_r7_a_session_expires_at_its_expiry_its_idle_timeout_or_its_longest_lifetime() {
         let mut sessions = SessionTable::default();
         let short = add(&mut sessions, 1, None, 100);
         let longest = add(&mut sessions, 2, None, 10_000);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn r26_a_session_ends_with_an_ancestor_that_was_not_used() {
+    fn r26_a_session_expires_with_an_ancestor_that_was_not_used() {
         let mut sessions = SessionTable::default();
         let parent = add(&mut sessions, 1, None, 100);
         let child = add(&mut sessions, 2, Some(1), 100);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn r26_an_orphan_has_ended() {
+    fn r26_an_orphan_has_expired() {
         let mut sessions = SessionTable::default();
         let orphan = add(&mut sessions, 2, Some(1), 100);
         let mut rules = lifetimes(None);

@@ -1,4 +1,4 @@
-//! What an operation in flight holds while it waits for the guard, and returns to the store with.
+//! The values that an operation keeps while it waits for the guard, and passes to its commit.
 
 use std::rc::Rc;
 
@@ -27,13 +27,13 @@ pub struct Reservation {
 /// The ancestors of a session that is being created.
 #[derive(Clone, Copy, Debug)]
 pub struct Ancestry {
-    /// The session that it is delegated from.
+    /// The parent.
     pub(crate) parent: SessionVersion,
-    /// The session at the top.
+    /// The root of the tree.
     pub(crate) root: SessionVersion,
 }
 
-/// A session at one of its tokens, as an operation in flight expects it.
+/// A session with one of its tokens: what an operation found before its wait, and expects after it.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionVersion {
     pub(crate) slot: SessionSlot,
@@ -42,7 +42,7 @@ pub struct SessionVersion {
 }
 
 impl SessionVersion {
-    /// Returns the session at the token that a renewal has just given it.
+    /// Returns the same session with the token that a renewal has just given it.
     #[must_use]
     pub fn renewed(self) -> Self {
         Self {
@@ -52,45 +52,45 @@ impl SessionVersion {
     }
 }
 
-/// A session that is being created, besides its reservation.
+/// The values of a session that is being created, besides its reservation.
 #[derive(Clone, Copy, Debug)]
 pub struct NewSession {
-    /// In seconds.
+    /// The lifetime in seconds.
     pub lifetime: u64,
-    /// How often it can be used.
+    /// How often the session can be used; `None` for no limit.
     pub max_uses: Option<MaxUses>,
-    /// When it was asked for.
+    /// When the session was requested.
     pub created_at: Timestamp,
-    /// When it is to end, unless the guard grants less.
+    /// The wanted expiry. The guard can grant an earlier one.
     pub expires_at: Timestamp,
 }
 
-/// The session of a token that somebody presents.
+/// The session of a token that a caller presents.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenMatch {
     /// The session.
     pub expected: SessionVersion,
-    /// What follows from presenting the token, if it was superseded.
+    /// The verdict on the token if it is superseded; `None` if it is the current one.
     pub superseded: Option<ReplayVerdict>,
 }
 
-/// A token that the guard issued, as the store keeps it.
+/// The part of an issued token that the store keeps.
 #[derive(Clone, Debug)]
 pub struct NewToken {
     /// The fingerprint of the token.
     pub fingerprint: Fingerprint,
-    /// The guard's handle of it.
+    /// The guard's handle of the token.
     pub handle: Rc<str>,
-    /// When it expires by itself.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// What an operation finds after its wait instead of the session that it expected.
+/// Why an operation does not find the [`SessionVersion`] that it expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stale {
-    /// The session has ended; the error says how.
+    /// The session has ended, with this error for the operation.
     Ended(Error),
-    /// The session lives on with a newer token.
+    /// The session is live and has a newer token.
     Superseded,
 }
 
@@ -105,15 +105,15 @@ impl Stale {
     }
 }
 
-/// What a renewal asks of the guard.
+/// A renewal for which the guard issues a token.
 #[derive(Debug)]
 pub struct RenewalPlan {
     /// How the current token is superseded.
     pub renewal: Renewal,
-    /// What the commit expects.
+    /// The version of the session that the commit expects.
     pub expected: SessionVersion,
-    /// The session as it is.
+    /// The session before the renewal.
     pub session: Session,
-    /// When it is to end.
+    /// The wanted expiry.
     pub expires_at: Timestamp,
 }

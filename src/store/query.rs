@@ -1,4 +1,4 @@
-//! Reading what there is.
+//! Reading sessions, events and counts.
 
 use crate::domain::id::AgentId;
 use crate::domain::session::SessionPage;
@@ -8,8 +8,8 @@ use crate::store::state::Store;
 use crate::store::totals::Totals;
 
 impl Store {
-    /// Returns a page of the live sessions of an agent, after the session with serial number
-    /// `after`.
+    /// Returns a page of the live sessions of an agent with serial numbers above `after`, at most
+    /// `limit`.
     #[must_use]
     pub fn list(&self, agent_id: AgentId, after: u64, limit: usize, now: Timestamp) -> SessionPage {
         let mut page = SessionPage {
@@ -23,7 +23,7 @@ impl Store {
         let mut last = after;
         for (serial, slot) in agent.sessions.iter_after(after) {
             let Some(entry) = self.sessions.get(slot) else {
-                debug_assert!(false, "an agent has only sessions that there are");
+                debug_assert!(false, "a session in the list of an agent must exist");
                 continue;
             };
             if self.ending(slot, now).is_some() {
@@ -39,22 +39,22 @@ impl Store {
         page
     }
 
-    /// Returns how many sessions are live, and how many have ended and were not removed yet.
-    /// Sessions that may have been idle for too long are looked at, at most `max` of them.
+    /// Returns how many sessions are live, and how many have expired and were not ended yet. It
+    /// checks at most `max` sessions for the idle timeout.
     pub fn counts(&mut self, max: u32, now: Timestamp) -> (usize, usize) {
         let lifetimes = &self.lifetimes;
         self.expiry.scan(&mut self.sessions, lifetimes, max, now);
-        let ended = self.expiry.ended();
-        (self.sessions.len().saturating_sub(ended), ended)
+        let due = self.expiry.count_due();
+        (self.sessions.len().saturating_sub(due), due)
     }
 
-    /// Returns the events.
+    /// Returns the log of events.
     #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.events
     }
 
-    /// Returns the events, to wait for them.
+    /// Returns the log of events, for waiting or for a new run.
     pub fn events_mut(&mut self) -> &mut EventLog {
         &mut self.events
     }
@@ -71,19 +71,19 @@ impl Store {
         self.sessions.agent_count()
     }
 
-    /// Returns how many revocations the guard has not confirmed.
+    /// Returns how many revocations are pending.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Returns what counts against `max-state-bytes`.
+    /// Returns the bytes that count against `max-state-bytes`.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.budget.used()
     }
 
-    /// Returns counts since the start.
+    /// Returns the counts since the instance started.
     #[must_use]
     pub fn totals(&self) -> Totals {
         self.totals

@@ -1,6 +1,6 @@
-//! What each step records in the feed (R23).
+//! Recording the changes of each step in the feed (R23).
 //!
-//! Without a `state-key` there is no feed, and nothing is kept of what has ended.
+//! Without a `state-key` the store has no feed, and keeps nothing of a session that has ended.
 
 use std::rc::Rc;
 
@@ -19,17 +19,19 @@ use crate::store::revocations::{Owner, PendingKey, Settled, needed_until};
 use crate::store::slots::SessionSlot;
 use crate::store::state::{RecordKind, Store};
 
-/// How often the use of a session is recorded in its idle time, if nothing else changes (R28).
-const USES_RECORDED: u64 = 10;
+/// A use is recorded if at least the idle timeout divided by this number has passed since the use
+/// that was recorded last (R28).
+const USES_PER_TIMEOUT: u64 = 10;
 
 impl Store {
-    /// Closes the run of events, and records its last event; the next event begins the run `next`.
+    /// Closes the run of events and records the number of its last event. The next event begins the
+    /// run `next`.
     ///
     /// # Errors
-    /// [`Error::NoStateKey`].
+    /// [`Error::NoStateKey`] without a feed.
     pub fn close_event_run(&mut self, next: Run) -> Result<(), Error> {
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
-        // Before the first session there is neither a run nor a record.
+        // Before the first session neither a run nor a record exists.
         if self.events.run().is_some() && self.fingerprint_key.is_some() {
             self.events.close_run(next);
             feed.close_events_at(self.events.last());
@@ -37,7 +39,7 @@ impl Store {
         Ok(())
     }
 
-    /// Sets the key of the fingerprints.
+    /// Sets the key of the fingerprints and the salt that it is wrapped with, and records them.
     pub fn set_fingerprint_key(&mut self, key: Rc<FingerprintKey>, salt: [u8; SALT_BYTES]) {
         self.fingerprint_key = Some((key, salt));
         if let Some(feed) = &mut self.feed {
@@ -45,7 +47,7 @@ impl Store {
         }
     }
 
-    /// Returns the record of a session that has ended.
+    /// Returns the record of a session that has ended, if there is one.
     pub(super) fn tombstone(&self, id: SessionId) -> Option<FeedSlot> {
         let feed = self.feed.as_ref()?;
         feed.tombstone(id).map(|(slot, _)| slot)
@@ -71,8 +73,8 @@ impl Store {
         }
     }
 
-    /// Records that a session was used, if that was not recorded for a while. Nothing else of it
-    /// has changed.
+    /// Records the use of a session of which nothing else has changed, unless a use was recorded
+    /// recently.
     pub(super) fn record_use(&mut self, slot: SessionSlot) {
         let Some(idle_timeout) = self.lifetimes.idle_timeout() else {
             return;
@@ -82,14 +84,16 @@ impl Store {
         };
         let recorded = entry.recorded_use.as_millis();
         let since = entry.used_at.as_millis().saturating_sub(recorded);
-        if since >= idle_timeout.saturating_mul(1_000) / USES_RECORDED {
+        if since >= idle_timeout.saturating_mul(1_000) / USES_PER_TIMEOUT {
             self.record_change(slot);
         }
     }
 
-    /// Records that a session has ended; `revocation` is pending if its token has not expired.
-    /// Nothing is kept of a session that has expired and has no unconfirmed revocation: no record
-    /// of it could restore it while the clock does not go back.
+    /// Records that a session has ended. `revocation` is the pending one of its current token.
+    ///
+    /// The session's record becomes a tombstone. If the session has expired and has no unconfirmed
+    /// revocation, the record is dropped instead: an older record cannot restore a session that has
+    /// expired, because the time inside does not go back.
     pub(super) fn record_end(
         &mut self,
         mut entry: Entry,
@@ -100,7 +104,7 @@ impl Store {
             return;
         };
         let Some(record) = entry.record else {
-            debug_assert!(false, "where there is a feed, each session has a record");
+            debug_assert!(false, "with a feed, each session must have a record");
             return;
         };
         entry.unconfirmed.extend(revocation);
@@ -119,7 +123,7 @@ impl Store {
         self.budget.add(TOMBSTONE_SIZE);
     }
 
-    /// Records the pending revocation of a token that belongs to no session.
+    /// Records the pending revocation of a token without a session.
     pub(super) fn record_revocation(&mut self, key: PendingKey) {
         if let Some(feed) = &mut self.feed {
             let record = feed.add(RecordKind::Revocation(feed.next(), key));
@@ -127,7 +131,7 @@ impl Store {
         }
     }
 
-    /// Records that a revocation is pending no longer.
+    /// Records that a revocation is no longer pending.
     pub(super) fn record_settled(&mut self, settled: &Settled) {
         let is_other = |key: &PendingKey| *key != settled.key;
         match settled.owner {
@@ -162,8 +166,8 @@ impl Store {
         }
     }
 
-    /// Records the cut-off of a kill switch. From then on its record revokes all that it is for,
-    /// before that have records of their own which say so.
+    /// Records the cut-off of a kill switch. From then on, this one record revokes all its
+    /// sessions, also those whose own records do not say so yet.
     pub(super) fn record_cutoff(&mut self, filter: &RevokeFilter) -> Option<FeedSlot> {
         let feed = self.feed.as_mut()?;
         self.budget.add(TOMBSTONE_SIZE);
@@ -175,8 +179,8 @@ impl Store {
         Some(feed.add(RecordKind::Cutoff(Box::new(cutoff))))
     }
 
-    /// Records that a cut-off has ended all its sessions, which could be restored until
-    /// `latest_end`; none if it has ended none.
+    /// Records that a cut-off has ended all its sessions. Older records could restore them until
+    /// `latest_end`, which is `None` if it has ended none: then its record is dropped.
     pub(super) fn record_cleared(
         &mut self,
         record: Option<FeedSlot>,
@@ -191,8 +195,7 @@ impl Store {
         }
     }
 
-    /// Drops a record that was kept after its subject has ended and is needed no longer; returns
-    /// whether there was one. Its revocations were dropped before.
+    /// Drops a record of an ended subject that is no longer needed. Returns whether there was one.
     pub fn drop_unneeded_record(&mut self, now: Timestamp) -> bool {
         let unneeded = self.feed.as_ref().and_then(|feed| feed.first_unneeded(now));
         unneeded.is_some_and(|record| {

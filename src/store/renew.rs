@@ -1,4 +1,5 @@
-//! Giving a session a new token: plan it, wait for the guard, commit, acknowledge (R5, R14, R27).
+//! Giving a session a new token: plan it, wait for the guard, commit it, acknowledge it (R5, R14,
+//! R27).
 
 use crate::domain::error::{Error, Limit};
 use crate::domain::event::EventKind;
@@ -14,11 +15,12 @@ use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
 impl Store {
-    /// Returns what a refresh of this session grants: its own lifetime again (R5), up to
-    /// `max-lifetime` from its creation (R7), and no more than its parent has (R25).
+    /// Returns the plan of a refresh. It grants the session's lifetime again (R5), up to
+    /// `max-lifetime` from its creation (R7) and the expiry of its parent (R25).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::LimitReached`].
+    /// [`Error::SessionNotFound`] or [`Error::SessionExpired`] if the session is not live,
+    /// [`Error::LimitReached`] if it has too many unconfirmed revocations.
     pub fn plan_refresh(&mut self, id: SessionId, now: Timestamp) -> Result<RenewalPlan, Error> {
         let expected = self.find(id, now)?;
         let entry = self.expected(expected)?;
@@ -34,10 +36,11 @@ impl Store {
         })
     }
 
-    /// Returns what a rotation of this session's token grants: what the session has (R27).
+    /// Returns the plan of a rotation. It keeps the session's expiry (R27).
     ///
     /// # Errors
-    /// As [`Store::check`], and [`Error::LimitReached`].
+    /// [`Error::Conflict`] if the session has a newer token, the error for how it ended, or
+    /// [`Error::LimitReached`] if it has too many unconfirmed revocations.
     pub fn plan_rotation(
         &mut self,
         expected: SessionVersion,
@@ -57,12 +60,13 @@ impl Store {
     }
 
     /// Gives the session its new token and expiry. The token before it is superseded from then on
-    /// (R14, R27) and its revocation pending.
+    /// (R14, R27), and its revocation is pending.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another renewal won, [`Error::SessionRevoked`] or
-    /// [`Error::SessionExpired`] when the session has ended, [`Error::Guard`] for a token that has
-    /// expired, [`Error::Collision`] for one that is not new.
+    /// [`Error::Conflict`] if another renewal won, [`Error::SessionRevoked`] or
+    /// [`Error::SessionExpired`] if the session has ended, [`Error::LimitReached`] if it has too
+    /// many unconfirmed revocations, [`Error::Guard`] if the token has expired,
+    /// [`Error::Collision`] if the token or its handle is in use.
     pub fn commit_renewal(
         &mut self,
         plan: &RenewalPlan,
@@ -83,7 +87,7 @@ impl Store {
         let expires_at = self.check_token(&token, wanted, now)?;
         let grace = self.grace(reading, now);
         let Some(entry) = self.sessions.expected_mut(expected) else {
-            debug_assert!(false, "a session that was found live is there");
+            debug_assert!(false, "a session that was just checked must exist");
             return Err(Error::SessionNotFound);
         };
 
@@ -129,11 +133,11 @@ impl Store {
         Ok((session, superseded))
     }
 
-    /// Acknowledges a renewal: its caller receives the new token, if that is still the current one.
-    /// The time in which the token before can be presented once more begins.
+    /// Checks before a renewal is answered that its token is still the current one, and begins the
+    /// grace of the token before it.
     ///
     /// # Errors
-    /// As [`Store::check`].
+    /// [`Stale`] if the session has ended or has a newer token.
     pub fn acknowledge_renewal(
         &mut self,
         renewed: SessionVersion,
@@ -148,7 +152,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a renewal that took effect: it was acknowledged, or its call was cancelled.
+    /// Marks a renewal that took effect as no longer in flight: it was answered, or its call was
+    /// cancelled.
     pub fn end_renewal(&mut self, renewed: SessionVersion) {
         if let Some(entry) = self.sessions.expected_mut(renewed) {
             entry.superseded.end_renewal(renewed.generation);
@@ -156,7 +161,7 @@ impl Store {
         }
     }
 
-    /// Returns until when a token that is replaced now can be presented once more, if it can.
+    /// Returns the grace of a token that is superseded now; `None` if no grace is configured.
     fn grace(&self, reading: Timestamp, now: Timestamp) -> Option<GraceWindow> {
         let seconds = self.limits.rotation_grace;
         (seconds > 0).then(|| GraceWindow {
@@ -165,14 +170,15 @@ impl Store {
         })
     }
 
-    /// Returns when the session's parent expires; the end of time if it has none.
+    /// Returns when the session's parent expires; [`Timestamp::MAX`] if it has none.
     fn parent_expires_at(&self, entry: &Entry) -> Timestamp {
         let parent = entry.parent.and_then(|slot| self.sessions.get(slot));
         parent.map_or(Timestamp::MAX, |parent| parent.session.expires_at)
     }
 
-    /// Shortens the descendants of a session that has less time than before, because the guard
-    /// grants less (R8): no session has more time than its parent (R25).
+    /// Moves the expiry of all descendants to at most this time. It is called when the guard
+    /// granted the session less time than before (R8), because no session expires after its parent
+    /// (R25).
     fn shorten_descendants(&mut self, slot: SessionSlot, expires_at: Timestamp) {
         for descendant in self.sessions.descendants_of(slot) {
             if let Some(entry) = self.sessions.get_mut(descendant)
@@ -186,10 +192,10 @@ impl Store {
     }
 }
 
-/// Checks that the session can have one more token whose revocation the guard has not confirmed.
+/// Checks that the session can have another unconfirmed revocation.
 ///
 /// # Errors
-/// [`Error::LimitReached`].
+/// [`Error::LimitReached`] if it has 64.
 fn check_unconfirmed(entry: &Entry) -> Result<(), Error> {
     if entry.unconfirmed.len() < MAX_UNCONFIRMED {
         return Ok(());

@@ -1,10 +1,12 @@
-//! Restoring records (R23): in any order, each as often as it comes.
+//! Restoring records (R23): in any order, and each one any number of times.
 //!
-//! Of two records with one key the newer counts, and the end of a session counts before all others
-//! (R12). Records that belong together may come apart: a child without its parent has ended until
-//! the parent is restored, and a session that a restored cut-off revokes has ended as soon as both
-//! are there. So there is no last step that repairs the state: such sessions are ended by the calls
-//! that find them, as any other that has expired.
+//! Of two records with the same key the newer one counts. The record of a session's end takes
+//! precedence over all other records of the session (R12).
+//!
+//! Records that belong together can be restored at different times. A child is due while its parent
+//! is not restored. A session is due as soon as it and a cut-off that revokes it are restored. Due
+//! sessions are ended by the calls that find them, like those that have expired, so no last step
+//! has to repair the state.
 
 use std::rc::Rc;
 
@@ -26,11 +28,12 @@ use crate::store::slots::SessionSlot;
 use crate::store::state::{RecordKind, Store};
 
 impl Store {
-    /// Restores records, all or none of them. Returns the time inside according to all restored
-    /// records, and the key of the fingerprints if it was among them.
+    /// Restores records, all or none of them. Returns the time inside according to all records
+    /// restored so far, and the key of the fingerprints if one of them had it.
     ///
     /// # Errors
-    /// [`Error::NoStateKey`], [`Error::RefusedRecord`], [`Error::LimitReached`].
+    /// [`Error::NoStateKey`] without a feed, [`Error::RefusedRecord`] for the first record that
+    /// cannot be restored, [`Error::LimitReached`] if the records are too large.
     pub fn restore(
         &mut self,
         changes: &[Change],
@@ -59,12 +62,12 @@ impl Store {
         Ok((time, key))
     }
 
-    /// Ends the restore: orphans whose parents were not restored have ended.
+    /// Ends the restore. Children whose parents were not restored stay due.
     pub fn end_restoring(&mut self) {
         self.sessions.drop_orphans();
     }
 
-    /// Reads a record, and checks that this instance can hold it.
+    /// Decodes a record and checks that it fits into this instance.
     fn read(&self, change: &Change) -> Result<DecodedRecord, Error> {
         let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
         let record = decode(change, &feed.keys, self.limits.workspace_id)?;
@@ -72,7 +75,7 @@ impl Store {
             RecordBody::Meta(meta) => {
                 let known = self.fingerprint_key.as_ref();
                 if known.is_some_and(|(known, _)| known.secret() != meta.key.secret()) {
-                    let why = "fingerprint-key is that of other sessions";
+                    let why = "its fingerprint-key differs from that of an earlier record";
                     return Err(refused(&change.key, why));
                 }
             }
@@ -80,8 +83,8 @@ impl Store {
                 let session = &it.session;
                 let role = &session.attributes.role;
                 if self.sessions.check_index(&session.agent_id, role).is_err() {
-                    // Once in some 2^64 pairs; another instance draws another seed.
-                    let why = "agent or role has the same hash as another in this instance";
+                    // This happens once in about 2^64 pairs. Another instance draws another seed.
+                    let why = "its agent or role has the same hash as another one";
                     return Err(refused(&change.key, why));
                 }
             }
@@ -120,8 +123,8 @@ impl Store {
 
     fn restore_meta(&mut self, sequence: u64, meta: MetaRecord) -> Option<FeedSlot> {
         let feed = self.feed.as_mut()?;
-        // Only the newest one says how far the events have got: one that closes a run counts them
-        // exactly, those before it have reserved numbers.
+        // Only the newest meta record counts the events. If it closes a run, the count is exact;
+        // earlier ones contain reserved numbers.
         let slot = feed.restore_meta(sequence)?;
         feed.restore_events(meta.events, meta.closed_run.is_some());
         self.events.continue_after(meta.events, meta.closed_run);
@@ -233,8 +236,8 @@ impl Store {
             return None;
         }
         if self.sessions.has_handle(&revocation.handle) {
-            // The token is a session's, whose end has it revoked. The record is not needed, and is
-            // written again as such: otherwise the host would keep it for ever.
+            // The token belongs to a session and is revoked when that ends, so the record is not
+            // needed. It is written again as done, because the host would keep it otherwise.
             return self.restore_revoked(sequence, number);
         }
         let owner = Owner::Discarded(None);
@@ -254,7 +257,7 @@ impl Store {
         Some(self.feed.as_mut()?.restore(sequence, kind))
     }
 
-    /// Removes the record of this revocation if it is older. Returns whether there is none left.
+    /// Removes the record of this revocation if it is older. Returns false if there is a newer one.
     fn remove_older_revocation(&mut self, sequence: u64, number: u64) -> bool {
         let Some(feed) = &mut self.feed else {
             return false;
@@ -277,21 +280,21 @@ impl Store {
         true
     }
 
-    /// Returns the sequence number of the last change of the session's record.
+    /// Returns the sequence number of the last change of a session's record.
     fn changed_at(&self, slot: SessionSlot) -> u64 {
         let record = self.sessions.get(slot).and_then(|entry| entry.record);
         let entry = record.and_then(|record| self.feed.as_ref()?.get(record));
         entry.map_or(0, |entry| entry.changed)
     }
 
-    /// Removes a session that a newer record replaces. It does not end: there is no event, and its
-    /// children wait for it as orphans.
+    /// Removes a session that a newer record replaces. This is not an end: no event is recorded,
+    /// and the children become orphans until that record is restored.
     fn remove_older(&mut self, slot: SessionSlot) {
         for child in self.sessions.separate(slot) {
             self.update_end(child);
         }
         let Some(entry) = self.remove(slot) else {
-            debug_assert!(false, "only a session that is there is replaced");
+            debug_assert!(false, "a session that is replaced must exist");
             return;
         };
         self.sessions.remove_handle(&entry.handle);
@@ -303,7 +306,7 @@ impl Store {
         }
     }
 
-    /// Attaches a session to its parent, now that both are there.
+    /// Links a session to its parent, after both are restored.
     fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
         self.sessions.attach(parent, child);
         self.update_end(child);
@@ -312,7 +315,7 @@ impl Store {
         }
     }
 
-    /// Adds revocations that the guard had not confirmed.
+    /// Adds the unconfirmed revocations of a record.
     fn add_unconfirmed(
         &mut self,
         owner: Owner,
@@ -326,7 +329,7 @@ impl Store {
     }
 }
 
-/// Returns what a restored record counts against `max-state-bytes`.
+/// Returns the bytes that a restored record counts against `max-state-bytes`.
 fn restored_size(body: &RecordBody) -> u64 {
     let pending = |revocations: &[UnconfirmedRevocation]| {
         let sizes = revocations.iter().map(|it| pending_size(&it.handle));

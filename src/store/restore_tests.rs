@@ -1,4 +1,4 @@
-//! Long mixes of steps whose records are restored in any order.
+//! A test that restores the records of many random steps in any order.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -18,15 +18,16 @@ use crate::store::state::Store;
 const AGENTS: u64 = 5;
 const ROLES: [&str; 3] = ["reader", "worker", "admin"];
 
-/// A store, its time and what was read of its feed.
+/// A store, its time and the records that were read from its feed.
 struct Fixture {
     store: Store,
     key: FingerprintKey,
     now: Timestamp,
     random: u64,
-    made: u64,
+    /// The number of tokens that were issued.
+    issued: u64,
     live: Vec<SessionId>,
-    /// All versions of each record that is still in the feed, the newest last.
+    /// All versions of each record that was read, by key, the newest last.
     records: BTreeMap<String, Vec<Change>>,
     read_to: u64,
 }
@@ -57,7 +58,7 @@ impl Fixture {
             key: FingerprintKey::from_secret(secret).unwrap(),
             now: Timestamp::from_millis(1_893_456_000_000),
             random: seed,
-            made: 0,
+            issued: 0,
             live: Vec::new(),
             records: BTreeMap::new(),
             read_to: 0,
@@ -79,11 +80,11 @@ impl Fixture {
     }
 
     fn token(&mut self) -> NewToken {
-        self.made += 1;
-        let token = Token::parse(format!("token-{}", self.made)).unwrap();
+        self.issued += 1;
+        let token = Token::parse(format!("token-{}", self.issued)).unwrap();
         NewToken {
             fingerprint: self.key.fingerprint(&token),
-            handle: format!("handle-{}", self.made).into(),
+            handle: format!("handle-{}", self.issued).into(),
             expires_at: self.now.after_seconds(400),
         }
     }
@@ -100,8 +101,8 @@ impl Fixture {
         let mut expires_at = now.after_seconds(100 + self.next(200));
         let parent = match parent {
             Some(parent) => match self.store.plan_delegation(parent, &attributes, now) {
-                Ok((parent, its_end)) => {
-                    expires_at = expires_at.min(its_end);
+                Ok((parent, parent_end)) => {
+                    expires_at = expires_at.min(parent_end);
                     Some(parent)
                 }
                 Err(_) => return,
@@ -109,7 +110,7 @@ impl Fixture {
             None => None,
         };
         let token = self.token();
-        let number = self.made;
+        let number = self.issued;
         let id = format!("5e550000-0000-4000-8000-{number:012x}");
         let id = SessionId::parse("id", &id).unwrap();
         let agent = agent(self.next(AGENTS));
@@ -125,7 +126,7 @@ impl Fixture {
         };
         let handle = token.handle.clone();
         let token_expires_at = token.expires_at;
-        // Some creates fail, and leave a revocation that belongs to no session.
+        // Some creates fail and add a revocation without a session.
         let fails = self.next(6) == 0;
         if !fails
             && self
@@ -199,7 +200,7 @@ impl Fixture {
         self.live.retain(|id| store.find(*id, now).is_ok());
     }
 
-    /// Reads the feed, as a host does that keeps every version of each record.
+    /// Reads the feed to its end, and keeps every version of each record.
     fn read(&mut self) {
         loop {
             let page = self.store.changes(self.read_to, 50, self.now, false);
@@ -215,7 +216,7 @@ impl Fixture {
         }
     }
 
-    /// Restores the newest version of each record, and older ones too, in some order.
+    /// Returns a store into which all versions of all records were restored, in a random order.
     fn restored(&mut self) -> Store {
         let now = self.now;
         let needed = |change: &Change| change.forget_at.is_none_or(|at| at > now);
@@ -246,7 +247,7 @@ fn version(store: &mut Store, session: &Session, now: Timestamp) -> SessionVersi
     store.find(session.id, now).unwrap()
 }
 
-/// Ends everything, and has the guard confirm it.
+/// Ends all sessions, settles all revocations, and checks that nothing is kept.
 fn empty(mut store: Store, now: Timestamp) {
     let later = now.after_seconds(100_000);
     store.clear_restored_revoked(later);

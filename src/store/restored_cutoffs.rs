@@ -1,5 +1,4 @@
-//! The cut-offs of instances before this one (R31). They also revoke sessions that are restored
-//! after them.
+//! The cut-offs of earlier instances (R31). They also revoke sessions that are restored after them.
 
 use crate::domain::epoch::Epoch;
 use crate::domain::id::AgentId;
@@ -8,7 +7,7 @@ use crate::persistence::record::CutoffRecord;
 use crate::store::entry::Entry;
 use crate::store::slots::SessionSlot;
 
-/// The cut-offs of instances before this one: the newest of each kind.
+/// The cut-offs of earlier instances: the newest for everything, for each agent and for each role.
 #[derive(Debug, Default)]
 pub struct RestoredCutoffs {
     everything: Epoch,
@@ -40,8 +39,7 @@ impl<K: Ord> NewestEpochs<K> {
         }
     }
 
-    /// Returns the newest epoch of this key; the first epoch, which revokes nothing, if there is
-    /// none.
+    /// Returns the newest epoch of this key, or the first epoch, which revokes nothing.
     fn get(&self, key: &K) -> Epoch {
         let index = self.0.binary_search_by(|(other, _)| other.cmp(key));
         let entry = index.ok().and_then(|index| self.0.get(index));
@@ -62,7 +60,7 @@ impl RestoredCutoffs {
         }
     }
 
-    /// Returns whether one of them revokes the session.
+    /// Returns whether one of the cut-offs revokes the session.
     #[must_use]
     pub fn revokes(&self, entry: &Entry) -> bool {
         let session = &entry.session;
@@ -78,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r31_the_newest_cut_off_of_each_key_counts() {
+    fn r31_the_newest_cut_off_of_each_key_is_kept() {
         let mut newest = NewestEpochs::default();
         for (key, epoch) in [("b", 2), ("a", 5), ("b", 7), ("b", 3)] {
             newest.add(key, Epoch::new(epoch));

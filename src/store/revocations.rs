@@ -1,7 +1,7 @@
 //! The revocations that the guard has not confirmed (R12).
 //!
-//! A revocation is pending from before the guard is asked until it has confirmed, so that nothing
-//! is lost when the guard fails or the call is cancelled; or until the token expires by itself.
+//! A revocation is pending before the guard is asked, so that it is not lost if the guard fails or
+//! the call is cancelled. It stays pending until the guard confirms it or the token expires.
 
 use std::rc::Rc;
 
@@ -12,27 +12,28 @@ use crate::domain::timestamp::Timestamp;
 use crate::persistence::change_feed::FeedSlot;
 use crate::store::slots::PendingSlot;
 
-/// When a token expires by itself, and the slot of its revocation. Ordered by both.
+/// When a token expires, and the slot of its revocation. Entries are ordered by both.
 type Due = (Timestamp, PendingSlot);
 
-/// Identifies a pending revocation.
+/// The key of a pending revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingKey {
-    /// Where it is in the order.
+    /// The position in the order.
     due: Due,
-    /// Distinguishes it from every other that was ever there.
+    /// A number that distinguishes the revocation from others that have had its slot.
     number: u64,
 }
 
-/// The revocations that are not confirmed.
+/// The pending revocations.
 #[derive(Debug)]
 pub struct PendingRevocations {
     revocations: Slab<PendingSlot, Pending>,
-    /// In the order in which their tokens expire by themselves.
+    /// The revocations in the order in which their tokens expire.
     order: Ordered<Due>,
-    /// The next flush goes on after this one.
+    /// The revocation after which the next flush begins.
     last_flushed: Option<Due>,
-    numbers: u64,
+    /// The number of the newest revocation.
+    last_number: u64,
 }
 
 #[derive(Debug)]
@@ -42,37 +43,37 @@ struct Pending {
     handle: Rc<str>,
 }
 
-/// Whose token it was.
+/// The owner of a token that is to be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A session's, live or ended.
+    /// A session, live or ended.
     Session(SessionId),
-    /// No session's: it was issued for a create or a renewal that failed. Its record in the feed,
-    /// if it has one.
+    /// None: the token was issued for a create or a renewal that failed. The slot is that of the
+    /// revocation's own record in the feed.
     Discarded(Option<FeedSlot>),
 }
 
-/// A revocation that is pending no longer.
+/// A revocation that is no longer pending.
 #[derive(Debug)]
 pub struct Settled {
-    /// Which one it was.
+    /// The key that it had.
     pub key: PendingKey,
-    /// Whose token it was.
+    /// The owner of the token.
     pub owner: Owner,
     /// The guard's handle of the token.
     pub handle: Rc<str>,
 }
 
 impl PendingKey {
-    /// Returns when the token expires by itself.
+    /// Returns when the token expires.
     #[must_use]
     pub fn token_expires_at(&self) -> Timestamp {
         self.due.0
     }
 }
 
-/// Returns until when a record is needed: as long as its subject could be restored, and as long as
-/// one of its revocations is pending.
+/// Returns until when a record is needed: until `until`, the time until which its session could be
+/// restored, and until the last of its unconfirmed tokens expires.
 #[must_use]
 pub fn needed_until(until: Timestamp, unconfirmed: &[PendingKey]) -> Timestamp {
     let unconfirmed = unconfirmed.iter().map(PendingKey::token_expires_at);
@@ -85,27 +86,27 @@ impl Default for PendingRevocations {
             revocations: Slab::new(),
             order: Ordered::default(),
             last_flushed: None,
-            numbers: 0,
+            last_number: 0,
         }
     }
 }
 
 impl PendingRevocations {
-    /// Returns how many there are.
+    /// Returns how many revocations are pending.
     #[must_use]
     pub fn len(&self) -> usize {
         self.revocations.len()
     }
 
-    /// Adds one.
+    /// Adds a revocation.
     pub fn add(
         &mut self,
         owner: Owner,
         handle: Rc<str>,
         token_expires_at: Timestamp,
     ) -> PendingKey {
-        self.numbers = self.numbers.wrapping_add(1);
-        let number = self.numbers;
+        self.last_number = self.last_number.wrapping_add(1);
+        let number = self.last_number;
         let slot = self.revocations.insert(Pending {
             number,
             owner,
@@ -116,14 +117,14 @@ impl PendingRevocations {
         PendingKey { due, number }
     }
 
-    /// Returns the handle of one, while it is pending.
+    /// Returns the handle of a revocation, if it is still pending.
     #[must_use]
     pub fn handle(&self, key: &PendingKey) -> Option<Rc<str>> {
         let pending = self.revocations.get(key.due.1)?;
         (pending.number == key.number).then(|| Rc::clone(&pending.handle))
     }
 
-    /// Sets the record of one that belongs to no session.
+    /// Sets the record of a revocation without a session.
     pub fn set_record(&mut self, key: &PendingKey, record: FeedSlot) {
         if let Some(pending) = self.revocations.get_mut(key.due.1)
             && pending.number == key.number
@@ -132,13 +133,13 @@ impl PendingRevocations {
         }
     }
 
-    /// Removes one.
+    /// Removes a revocation, if it is still pending.
     pub fn settle(&mut self, key: &PendingKey) -> Option<Settled> {
         self.handle(key)?;
         self.remove(key.due)
     }
 
-    /// Removes one whose token has expired.
+    /// Removes a revocation whose token has expired, if there is one.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Settled> {
         let due = *self.order.first()?;
         if due.0 > now {
@@ -147,7 +148,8 @@ impl PendingRevocations {
         self.remove(due)
     }
 
-    /// Returns the next ones for a flush, at most `max`: first those after the last flushed one.
+    /// Returns the next revocations for a flush, at most `max`, beginning after the last flushed
+    /// one. After the last revocation it continues with the first.
     #[must_use]
     pub fn next_batch(&self, max: usize) -> Vec<PendingKey> {
         let max = max.min(self.len());
@@ -160,7 +162,7 @@ impl PendingRevocations {
                 break;
             };
             let Some(Pending { number, .. }) = self.revocations.get(due.1) else {
-                debug_assert!(false, "the order has only revocations that are pending");
+                debug_assert!(false, "a revocation in the order must be pending");
                 break;
             };
             batch.push(PendingKey {
@@ -172,7 +174,7 @@ impl PendingRevocations {
         batch
     }
 
-    /// Sets the one after which the next flush goes on.
+    /// Sets the revocation after which the next flush begins.
     pub fn set_last_flushed(&mut self, key: PendingKey) {
         self.last_flushed = Some(key.due);
     }
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn r12_a_revocation_is_pending_until_it_is_settled_once_or_its_token_has_expired() {
+    fn r12_a_revocation_is_pending_until_it_is_settled_or_its_token_has_expired() {
         let mut pending = PendingRevocations::default();
         let [first, second] = [10, 20].map(|end| add(&mut pending, end));
         assert_eq!(pending.handle(&first).as_deref(), Some("handle-10"));
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_does_not_find_another_revocation_in_its_slot() {
+    fn the_key_of_a_settled_revocation_does_not_find_another_one_in_its_slot() {
         let mut pending = PendingRevocations::default();
         let before = add(&mut pending, 10);
         pending.settle(&before).unwrap();
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn r20_batches_go_round_through_all_revocations() {
+    fn r20_batches_cycle_through_all_revocations() {
         let mut pending = PendingRevocations::default();
         let keys = [10, 20, 30].map(|end| add(&mut pending, end));
         assert_eq!(pending.next_batch(2), keys[..2]);

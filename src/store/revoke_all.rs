@@ -10,15 +10,15 @@ use crate::store::epochs::NextRevoked;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
-/// How many sessions one step ends, besides the descendants of the last of them, and how many slots
-/// it checks (R20).
+/// The most sessions that one step ends, without the descendants of the last one, and the most
+/// slots that it checks (R20).
 const MAX_STEP: usize = 1_000;
 
-/// How many slots one call checks for sessions that restored cut-offs revoke (R20).
+/// The most slots that one call checks for sessions that restored cut-offs revoke (R20).
 const MAX_CHECKED: u32 = 10_000;
 
 impl Store {
-    /// Ends a session that was created, not delegated, and all its descendants, as a kill switch.
+    /// Ends a session and all its descendants as a kill switch, if the session has no parent.
     pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
         self.drop_cached_validations(now);
         let mut cleared = Cleared::default();
@@ -32,8 +32,8 @@ impl Store {
         cleared
     }
 
-    /// Revokes all that the filter names and that began before now. [`Store::clear_revoked`] is to
-    /// follow until it is done.
+    /// Revokes the sessions and the creates in flight that the filter names. Returns the epoch of
+    /// the cut-off. The caller must repeat [`Store::clear_revoked`] until that is done.
     pub fn revoke_before_now(&mut self, filter: RevokeFilter, now: Timestamp) -> Epoch {
         self.drop_cached_validations(now);
         let epoch = self.epochs.advance();
@@ -52,8 +52,8 @@ impl Store {
         self.epochs.is_active(epoch)
     }
 
-    /// Ends a session that a kill switch has revoked. It counts as ended by the kill switch, by
-    /// whichever call it is found.
+    /// Ends a session that a kill switch has revoked. The session counts for the kill switch,
+    /// whichever call finds it.
     pub(super) fn end_revoked(&mut self, slot: SessionSlot, now: Timestamp) {
         let entry = self.sessions.get(slot);
         let epoch = entry.and_then(|entry| self.epochs.revoked_by(entry));
@@ -63,8 +63,8 @@ impl Store {
         }
     }
 
-    /// Ends a part of the sessions that the cut-off of this epoch revokes. Returns what it has
-    /// ended when none is left.
+    /// Ends a batch of the sessions that the cut-off of this epoch revokes. When none is left, it
+    /// returns all that the cut-off has ended.
     pub fn clear_revoked(&mut self, epoch: Epoch, now: Timestamp) -> Option<Cleared> {
         let mut steps = MAX_STEP;
         while let Some(left) = steps.checked_sub(1) {
@@ -87,7 +87,7 @@ impl Store {
         None
     }
 
-    /// Ends a part of the restored sessions that a restored cut-off revokes. Their revocations are
+    /// Ends a batch of the restored sessions that restored cut-offs revoke. Their revocations stay
     /// pending.
     pub fn clear_restored_revoked(&mut self, now: Timestamp) {
         for _ in 0..MAX_CHECKED {

@@ -1,4 +1,4 @@
-//! The sessions of each role, which a kill switch by role ends (R31).
+//! The sessions of each role, for kill switches by role (R31).
 
 use crate::collections::list::List;
 use crate::domain::session::Role;

@@ -1,5 +1,5 @@
-//! Sessions by agent and by role. Each agent and role has the cut-off that revokes its creates in
-//! flight (R13, R31).
+//! The index of sessions by agent, and that by role. A bucket also has the newest cut-off of its
+//! agent or role, which revokes creates in flight (R13, R31).
 
 use std::hash::{BuildHasher, Hash};
 
@@ -8,7 +8,7 @@ use crate::collections::slot::Slot;
 use crate::collections::table::{Seed, Table};
 use crate::domain::epoch::Epoch;
 
-/// The buckets of one kind of keys. A bucket is kept while it has sessions or creates in flight.
+/// The buckets by key. A bucket exists while it has sessions or creates in flight.
 #[derive(Debug)]
 pub struct SessionIndex<S, K, M> {
     buckets: Slab<S, Bucket<K, M>>,
@@ -16,22 +16,22 @@ pub struct SessionIndex<S, K, M> {
     seed: Seed,
 }
 
-/// What is kept of a key: while it has sessions, or creates that its cut-off must still be able to
-/// revoke (R21).
+/// The sessions of one key. A bucket exists while it has sessions, or creates in flight that a
+/// cut-off must be able to revoke (R21).
 #[derive(Debug)]
 pub struct Bucket<K, M> {
     key: K,
-    /// What began before this epoch is revoked.
+    /// Creates that began before this epoch are revoked.
     revoked_before: Epoch,
-    /// How many creates are in flight.
+    /// The number of creates in flight.
     reserved: usize,
-    /// Its sessions.
+    /// The sessions of the key.
     pub sessions: M,
 }
 
 /// The sessions of a bucket.
 pub trait SessionSet: Default {
-    /// Returns whether there are none.
+    /// Returns whether the set has no sessions.
     fn is_empty(&self) -> bool;
 }
 
@@ -54,7 +54,7 @@ impl<S: Slot, K, M> Default for SessionIndex<S, K, M> {
 }
 
 impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
-    /// Sets the seed of the table (R20). Call it while there is nothing in it.
+    /// Sets the seed of the table (R20). The index must be empty.
     pub fn seed(&mut self, seed: &Seed) {
         self.seed = seed.clone();
     }
@@ -73,19 +73,19 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         Some(slot)
     }
 
-    /// Returns a bucket.
+    /// Returns the bucket in a slot.
     #[must_use]
     pub fn get(&self, slot: S) -> Option<&Bucket<K, M>> {
         self.buckets.get(slot)
     }
 
-    /// Returns a bucket, to change.
+    /// Returns the bucket in a slot, for changing it.
     pub fn get_mut(&mut self, slot: S) -> Option<&mut Bucket<K, M>> {
         self.buckets.get_mut(slot)
     }
 
-    /// Returns whether a create of this key can be reserved. It cannot where another key has the
-    /// same hash, which happens once in some 2^64 pairs.
+    /// Returns whether a create with this key can be reserved: not if another key has the same
+    /// hash, which happens once in about 2^64 pairs.
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
         let slot = self.by_key.get(self.seed.hash_one(key));
@@ -93,7 +93,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         bucket.is_none_or(|bucket| bucket.key == *key)
     }
 
-    /// Counts a create in flight.
+    /// Counts a create in flight with this key, and returns the slot of its bucket.
     pub fn reserve(&mut self, key: &K) -> S {
         let hash = self.seed.hash_one(key);
         let slot = if let Some(slot) = self.by_key.get(hash) {
@@ -110,21 +110,21 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         };
         match self.buckets.get_mut(slot) {
             Some(bucket) => bucket.reserved = bucket.reserved.saturating_add(1),
-            None => debug_assert!(false, "the table has only slots of buckets"),
+            None => debug_assert!(false, "each slot in the table must have a bucket"),
         }
         slot
     }
 
-    /// Counts a create in flight no longer.
+    /// Stops counting a create in flight.
     pub fn release(&mut self, slot: S) {
         match self.get_mut(slot) {
             Some(bucket) => bucket.reserved = bucket.reserved.saturating_sub(1),
-            None => debug_assert!(false, "a bucket with creates in flight is kept"),
+            None => debug_assert!(false, "a bucket with creates in flight must exist"),
         }
         self.drop_if_unused(slot);
     }
 
-    /// Revokes what began before this epoch.
+    /// Revokes the creates with this key that began before this epoch.
     pub fn revoke_before(&mut self, key: &K, epoch: Epoch) {
         if let Some(slot) = self.find(key)
             && let Some(bucket) = self.get_mut(slot)
@@ -133,7 +133,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         }
     }
 
-    /// Returns whether the bucket's cut-off revokes what began in this epoch.
+    /// Returns whether the bucket's cut-off revokes a create that began in this epoch.
     #[must_use]
     pub fn is_revoked(&self, slot: S, created_epoch: Epoch) -> bool {
         self.get(slot)
@@ -150,7 +150,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         }
     }
 
-    /// Gives a key the hash of another bucket's key.
+    /// Makes a key collide: its hash leads to the bucket of another key.
     #[cfg(test)]
     pub fn collide(&mut self, key: &K, with: S) {
         self.by_key.insert(self.seed.hash_one(key), with);
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn r13_a_cut_off_revokes_what_began_before_it() {
+    fn r13_a_cut_off_revokes_creates_that_began_before_it() {
         let mut index = Index::default();
         let slot = index.reserve(&"a");
         let other = index.reserve(&"b");
         let epoch = Epoch::default().next();
         index.revoke_before(&"a", epoch);
-        index.revoke_before(&"nobody", epoch);
+        index.revoke_before(&"unknown", epoch);
         assert!(index.is_revoked(slot, Epoch::default()));
         assert!(!index.is_revoked(slot, epoch));
         assert!(!index.is_revoked(other, Epoch::default()));

@@ -19,32 +19,33 @@ use crate::store::roles::Roles;
 use crate::store::session_index::Bucket;
 use crate::store::slots::{AgentSlot, OrphansSlot, RoleSlot, SessionSlot};
 
-/// The sessions and their indexes. How sessions are delegated from each other is in `delegations`.
+/// The sessions and their indexes. The trees of delegation are in `delegations`.
 #[derive(Debug, Default)]
 pub struct SessionTable {
     entries: Slab<SessionSlot, Entry>,
     by_id: Table<SessionSlot>,
     /// The ids of creates in flight.
     reserved_ids: KeySet,
-    /// The session that has, or had, a token with this fingerprint.
+    /// The sessions by the fingerprints of their current and superseded tokens.
     by_fingerprint: Table<SessionSlot>,
-    /// The handles of live sessions and of pending revocations. None of them can be issued again
-    /// (R16).
+    /// The handles of sessions and of pending revocations. The guard must not issue one of them
+    /// again (R16).
     handles: KeySet,
     seed: Seed,
     agents: Agents,
     roles: Roles,
-    /// Children that were restored before their parents, by the parents' ids.
+    /// The lists in `orphans` by the ids of the parents.
     orphans_by_parent: Table<OrphansSlot>,
+    /// Children that were restored before their parents.
     orphans: Slab<OrphansSlot, Vec<SessionSlot>>,
-    /// How many creates are in flight.
+    /// The number of creates in flight.
     reserved: usize,
     /// The serial number of the newest session.
     last_serial: u64,
 }
 
 impl SessionTable {
-    /// Sets the seed of the tables (R20). Call it while there is nothing in them.
+    /// Sets the seed of the tables (R20). They must be empty.
     pub fn seed(&mut self, seed: &Seed) {
         self.seed = seed.clone();
         self.agents.seed(seed);
@@ -75,13 +76,13 @@ impl SessionTable {
         self.last_serial
     }
 
-    /// Returns the serial number of the next session.
+    /// Takes the serial number of the next session.
     pub fn next_serial(&mut self) -> u64 {
         self.last_serial = self.last_serial.saturating_add(1);
         self.last_serial
     }
 
-    /// Continues the serial numbers after this one, if they have not got that far.
+    /// Raises the last serial number to at least this one.
     pub fn raise_serial_to(&mut self, serial: u64) {
         self.last_serial = self.last_serial.max(serial);
     }
@@ -100,51 +101,52 @@ impl SessionTable {
         self.entries.get(slot)
     }
 
-    /// Returns the session in this slot, to change.
+    /// Returns the session in this slot, for changing it.
     pub fn get_mut(&mut self, slot: SessionSlot) -> Option<&mut Entry> {
         self.entries.get_mut(slot)
     }
 
-    /// Returns the session, whatever its token, if it has not ended.
+    /// Returns the session with any token, if it is in the table.
     #[must_use]
     pub fn expected(&self, expected: SessionVersion) -> Option<&Entry> {
         let entry = self.entries.get(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
 
-    /// Returns the session, whatever its token, if it has not ended, to change.
+    /// Returns the session with any token, if it is in the table, for changing it.
     pub fn expected_mut(&mut self, expected: SessionVersion) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(expected.slot);
         entry.filter(|entry| entry.serial == expected.serial)
     }
 
-    /// Returns the slot after `last`, or the first one. There need not be a session in it.
+    /// Returns the slot after `last`, or the first slot for `None`. It may be free.
     #[must_use]
     pub fn slot_after(&self, last: Option<SessionSlot>) -> Option<SessionSlot> {
         self.entries.slot_after(last)
     }
 
-    /// Returns the session whose token has, or had, a fingerprint with the same key. The caller
-    /// compares the fingerprint itself.
+    /// Returns the session with a current or superseded token whose fingerprint has the same key.
+    /// The caller must compare the fingerprint.
     #[must_use]
     pub fn by_fingerprint(&self, fingerprint: &Fingerprint) -> Option<(SessionSlot, &Entry)> {
         let slot = self.by_fingerprint.get(fingerprint.key())?;
         Some((slot, self.entries.get(slot)?))
     }
 
-    /// Returns whether a session has, or had, a token with a fingerprint of the same key.
+    /// Returns whether a session has a current or superseded token whose fingerprint has the same
+    /// key.
     #[must_use]
     pub fn has_fingerprint(&self, fingerprint: &Fingerprint) -> bool {
         self.by_fingerprint.contains(fingerprint.key())
     }
 
-    /// Finds the session in this slot by a token.
+    /// Adds a token of the session in this slot to the index.
     pub fn add_fingerprint(&mut self, fingerprint: &Fingerprint, slot: SessionSlot) {
         self.by_fingerprint.insert(fingerprint.key(), slot);
     }
 
-    /// Finds a restored session by its superseded tokens too, unless another session has one of
-    /// them.
+    /// Adds the superseded tokens of a restored session to the index, except those that another
+    /// session has.
     pub fn add_superseded(&mut self, slot: SessionSlot) {
         let Some(entry) = self.entries.get(slot) else {
             return;
@@ -157,7 +159,7 @@ impl SessionTable {
         }
     }
 
-    /// Finds the session in this slot by a token no longer.
+    /// Removes a token of the session in this slot from the index.
     pub fn remove_fingerprint(&mut self, fingerprint: &Fingerprint, slot: SessionSlot) {
         let key = fingerprint.key();
         if self.by_fingerprint.get(key) == Some(slot) {
@@ -165,33 +167,33 @@ impl SessionTable {
         }
     }
 
-    /// Returns whether the handle is that of a live session or of a pending revocation.
+    /// Returns whether a session or a pending revocation has this handle.
     #[must_use]
     pub fn has_handle(&self, handle: &str) -> bool {
         self.handles.contains(self.seed.hash_one(handle))
     }
 
-    /// Adds a handle that cannot be issued again.
+    /// Adds a handle that the guard must not issue again.
     pub fn add_handle(&mut self, handle: &str) {
         self.handles.insert(self.seed.hash_one(handle));
     }
 
-    /// Removes a handle: it is neither a live session's nor pending any longer.
+    /// Removes a handle that neither a session nor a pending revocation has.
     pub fn remove_handle(&mut self, handle: &str) {
         self.handles.remove(self.seed.hash_one(handle));
     }
 
-    /// Returns whether a session has this id or is being created with it.
+    /// Returns whether a session or a create in flight has this id.
     #[must_use]
     pub fn has_id(&self, id: SessionId) -> bool {
         self.by_id.contains(id.key()) || self.reserved_ids.contains(id.key())
     }
 
-    /// Checks that the indexes can hold a session of this agent and role; see
+    /// Checks that the hashes of this agent and role do not collide with those of others; see
     /// `SessionIndex::can_reserve`.
     ///
     /// # Errors
-    /// The one whose hash another one has.
+    /// [`Duplicate::AgentId`] or [`Duplicate::Role`], whichever collides.
     pub fn check_index(&self, agent: &AgentId, role: &Role) -> Result<(), Duplicate> {
         if !self.agents.can_reserve(agent) {
             return Err(Duplicate::AgentId);
@@ -202,7 +204,7 @@ impl SessionTable {
         Ok(())
     }
 
-    /// Reserves an id, and counts a create in flight with its agent and its role.
+    /// Reserves an id, and counts a create in flight in the buckets of its agent and role.
     pub fn reserve(
         &mut self,
         id: SessionId,
@@ -214,7 +216,7 @@ impl SessionTable {
         self.reserve_buckets(agent, role)
     }
 
-    /// Ends a reservation. Returns whether no session came of it.
+    /// Releases a reservation. Returns whether no session was created with it.
     pub fn release(&mut self, reservation: &Reservation) -> bool {
         let is_unused = self.reserved_ids.remove(reservation.id.key());
         self.reserved = self.reserved.saturating_sub(1);
@@ -222,18 +224,18 @@ impl SessionTable {
         is_unused
     }
 
-    /// Counts a create in flight with its agent and its role, which keeps their buckets.
+    /// Counts a create in flight in the buckets of its agent and role, so that they are kept.
     pub fn reserve_buckets(&mut self, agent: &AgentId, role: &Role) -> (AgentSlot, RoleSlot) {
         (self.agents.reserve(agent), self.roles.reserve(role))
     }
 
-    /// Counts a create in flight no longer.
+    /// Stops counting a create in flight in the buckets of its agent and role.
     pub fn release_buckets(&mut self, agent: AgentSlot, role: RoleSlot) {
         self.agents.release(agent);
         self.roles.release(role);
     }
 
-    /// Adds a session to every index. The buckets of its agent and its role must be reserved.
+    /// Adds a session to every index. The buckets of its agent and role must be reserved.
     pub fn insert(&mut self, entry: Entry) -> SessionSlot {
         let (id, serial) = (entry.session.id, entry.serial);
         let (agent, role, parent) = (entry.agent, entry.role, entry.parent);
@@ -248,21 +250,21 @@ impl SessionTable {
         }
         match self.agents.get_mut(agent) {
             Some(agent) => agent.sessions.add(serial, slot),
-            None => debug_assert!(false, "the bucket of the agent is reserved"),
+            None => debug_assert!(false, "the bucket of the agent must be reserved"),
         }
         match self.roles.get_mut(role) {
             Some(role) => role
                 .sessions
                 .push(&mut self.entries, slot, Entry::same_role),
-            None => debug_assert!(false, "the bucket of the role is reserved"),
+            None => debug_assert!(false, "the bucket of the role must be reserved"),
         }
         slot
     }
 
-    /// Removes a session from every index, but keeps the handle of its token. The links to its
-    /// relatives are the caller's to remove.
+    /// Removes a session from every index, except the handle of its token. The caller removes the
+    /// links to its parent and its children.
     pub fn remove(&mut self, slot: SessionSlot) -> Option<Entry> {
-        // An entry is large: it is returned without being moved again.
+        // An entry is large, so it stays in the result and is not moved again.
         let removed = self.entries.remove(slot);
         if let Some(entry) = &removed {
             self.by_id.remove(entry.session.id.key());
@@ -284,20 +286,21 @@ impl SessionTable {
         removed
     }
 
-    /// Returns the slot of an agent that has sessions or creates in flight.
+    /// Returns the slot of an agent, if it has sessions or creates in flight.
     #[must_use]
     pub fn find_agent(&self, agent: &AgentId) -> Option<AgentSlot> {
         self.agents.find(agent)
     }
 
-    /// Returns an agent that has sessions or creates in flight.
+    /// Returns the bucket of an agent.
     #[must_use]
     pub fn agent(&self, agent: AgentSlot) -> Option<&Bucket<AgentId, AgentSessions>> {
         self.agents.get(agent)
     }
 
-    /// Returns the same as [`AgentSessions::find_ended`]; `ends_at` may look at all sessions.
-    pub fn find_ended_of_agent(
+    /// Returns the result of [`AgentSessions::find_due`] for an agent. `ends_at` gets the table,
+    /// which the sessions of the agent are taken out of meanwhile.
+    pub fn find_due_of_agent(
         &mut self,
         agent: AgentSlot,
         max: usize,
@@ -308,14 +311,14 @@ impl SessionTable {
             return Vec::new();
         };
         let mut sessions = std::mem::take(&mut bucket.sessions);
-        let ended = sessions.find_ended(max, now, |slot| ends_at(self, slot));
+        let due = sessions.find_due(max, now, |slot| ends_at(self, slot));
         if let Some(bucket) = self.agents.get_mut(agent) {
             bucket.sessions = sessions;
         }
-        ended
+        due
     }
 
-    /// Records with the session's agent and its root that it ends at this time.
+    /// Records with the session's agent and its root that the session expires at this time.
     pub fn add_end(&mut self, slot: SessionSlot, ends_at: Timestamp) {
         let Some(entry) = self.entries.get(slot) else {
             return;
@@ -326,12 +329,11 @@ impl SessionTable {
         if let Some(root) = self.root_of(slot).filter(|root| *root != slot)
             && let Some(root) = self.entries.get_mut(root)
         {
-            root.descendants_end_from = root.descendants_end_from.min(ends_at);
+            root.descendants_earliest_end = root.descendants_earliest_end.min(ends_at);
         }
     }
 
-    /// Revokes creates in flight that began before this epoch, if they are of the filter's agent or
-    /// role.
+    /// Revokes creates in flight of the filter's agent or role that began before this epoch.
     pub fn revoke_before(&mut self, filter: &RevokeFilter, epoch: Epoch) {
         match filter {
             RevokeFilter::Agent(agent) => self.agents.revoke_before(agent, epoch),
@@ -340,7 +342,7 @@ impl SessionTable {
         }
     }
 
-    /// Returns whether a cut-off of its agent or its role revokes the create in flight.
+    /// Returns whether a cut-off for its agent or its role revokes the create in flight.
     #[must_use]
     pub fn is_revoked(&self, reservation: &Reservation) -> bool {
         let epoch = reservation.created_epoch;
@@ -355,7 +357,7 @@ impl SessionTable {
         agent.sessions.iter().next().map(|(_, slot)| slot)
     }
 
-    /// Returns the role's session that was added first.
+    /// Returns the session of the role that was added first.
     #[must_use]
     pub fn first_of_role(&self, role: &Role) -> Option<SessionSlot> {
         self.roles.get(self.roles.find(role)?)?.sessions.first()
@@ -368,7 +370,7 @@ mod tests {
     use crate::store::fixtures::{add, agent, role, session_id};
 
     #[test]
-    fn r21_a_removed_session_is_in_no_index_but_its_handle_is_kept() {
+    fn r21_a_removed_session_is_in_no_index_and_its_handle_is_kept() {
         let mut sessions = SessionTable::default();
         let slot = add(&mut sessions, 1, None, 100);
         let entry = sessions.get(slot).unwrap();
@@ -388,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn r12_a_session_is_told_from_the_one_that_was_in_its_slot_before() {
+    fn r12_a_session_is_not_found_by_the_version_of_an_earlier_one_in_its_slot() {
         let mut sessions = SessionTable::default();
         let slot = add(&mut sessions, 1, None, 100);
         let before = sessions.get(slot).unwrap().version(slot);
@@ -396,8 +398,9 @@ mod tests {
         assert_eq!(add(&mut sessions, 2, None, 100), slot);
         assert!(sessions.expected(before).is_none());
     }
+
     #[test]
-    fn r16_an_agent_or_a_role_with_the_hash_of_another_is_named() {
+    fn r16_an_agent_or_a_role_with_the_hash_of_another_is_refused_by_name() {
         let mut sessions = SessionTable::default();
         let (first, worker) = (agent(), role());
         let (agent_slot, role_slot) = sessions.reserve_buckets(&first, &worker);

@@ -1,4 +1,4 @@
-//! The revocations that the guard has not confirmed: adding, asking and settling them (R12).
+//! Adding pending revocations and settling them (R12).
 
 use std::rc::Rc;
 
@@ -9,7 +9,8 @@ use crate::store::state::Store;
 
 impl Store {
     /// Adds the revocation of a token that was issued for a create or a renewal that failed.
-    /// Returns none for a handle that is in use: to revoke it would end the session that has it.
+    /// Returns `None` for a handle that is in use, because revoking it would invalidate the token
+    /// of another session.
     pub fn discard(&mut self, handle: Rc<str>, token_expires_at: Timestamp) -> Option<PendingKey> {
         if self.sessions.has_handle(&handle) {
             return None;
@@ -20,20 +21,19 @@ impl Store {
         Some(pending)
     }
 
-    /// Returns the handle to revoke, while that is pending.
+    /// Returns the handle of a revocation, if it is still pending.
     #[must_use]
     pub fn pending_handle(&self, key: &PendingKey) -> Option<Rc<str>> {
         self.pending.handle(key)
     }
 
-    /// Settles a revocation that the guard has confirmed; returns whether it was pending until
-    /// then.
+    /// Settles a revocation that the guard has confirmed. Returns whether it was still pending.
     pub fn settle(&mut self, key: &PendingKey) -> bool {
         let settled = self.pending.settle(key);
         settled.is_some_and(|settled| self.remove_settled(&settled))
     }
 
-    /// Drops one revocation whose token has expired; returns whether there was one.
+    /// Drops a revocation whose token has expired. Returns whether there was one.
     pub fn drop_expired_revocation(&mut self, now: Timestamp) -> bool {
         let expired = self.pending.pop_expired(now);
         expired.is_some_and(|settled| self.remove_settled(&settled))
@@ -45,12 +45,12 @@ impl Store {
         self.pending.next_batch(max)
     }
 
-    /// Sets the revocation after which the next flush goes on.
+    /// Sets the revocation after which the next flush begins.
     pub fn set_last_flushed(&mut self, key: PendingKey) {
         self.pending.set_last_flushed(key);
     }
 
-    /// Adds a revocation. Its handle is already one that cannot be issued again.
+    /// Adds a revocation. The caller has added its handle to the table of sessions.
     pub(super) fn add_pending(
         &mut self,
         owner: Owner,
@@ -61,7 +61,7 @@ impl Store {
         self.pending.add(owner, handle, token_expires_at)
     }
 
-    /// Drops revocations of a record that a newer one replaces.
+    /// Drops the revocations of a record that a newer one replaces.
     pub(super) fn drop_unconfirmed(&mut self, unconfirmed: &[PendingKey]) {
         for key in unconfirmed {
             if let Some(settled) = self.pending.settle(key) {

@@ -1,5 +1,5 @@
-//! The types of the store's slots. They are declared together so that files whose values refer to
-//! each other do not import each other.
+//! The slot types of the store. They are declared in one file, so that files whose values refer to
+//! each other need not import each other.
 
 use crate::collections::slot::slot_type;
 
@@ -20,10 +20,10 @@ slot_type! {
     PendingSlot
 }
 slot_type! {
-    /// The slot of the children of one parent that were restored before it.
+    /// The slot of a list of children that were restored before their parent.
     OrphansSlot
 }
 slot_type! {
-    /// The slot of how a session ended.
+    /// The slot of the outcome of an ended session.
     OutcomeSlot
 }

@@ -1,4 +1,4 @@
-//! The state of an instance, and the parts of steps that several steps share.
+//! The state of an instance, and functions that several steps share.
 
 use std::rc::Rc;
 
@@ -28,7 +28,7 @@ use crate::store::validation_cache::ValidationCache;
 
 /// The records of the store.
 pub type Feed = change_feed::Feed<SessionSlot, PendingKey>;
-/// What a record of the store is about.
+/// The subject of a record of the store.
 pub type RecordKind = change_feed::RecordKind<SessionSlot, PendingKey>;
 
 /// The state of an instance.
@@ -45,9 +45,10 @@ pub struct Store {
     pub(super) clock_history: ClockHistory,
     pub(super) pending: PendingRevocations,
     pub(super) events: EventLog,
-    /// The records of the state, where there is a `state-key`.
+    /// The records of the state; `None` without a `state-key`.
     pub(super) feed: Option<Feed>,
-    /// The key of the fingerprints and the salt that it is wrapped with, once there is a key.
+    /// The key of the fingerprints and the salt that it is wrapped with; `None` before the first
+    /// session is requested or the key is restored.
     pub(super) fingerprint_key: Option<(Rc<FingerprintKey>, [u8; SALT_BYTES])>,
     pub(super) totals: Totals,
 }
@@ -74,7 +75,7 @@ impl Store {
         }
     }
 
-    /// Sets the seed of the tables (R20). Call it while there is nothing in them.
+    /// Sets the seed of the tables (R20). They must be empty.
     pub fn seed(&mut self, seed: &Seed) {
         self.sessions.seed(seed);
     }
@@ -82,7 +83,7 @@ impl Store {
     /// Sets the limits, before the first session.
     ///
     /// # Errors
-    /// [`Error::AlreadyConfigured`] when there has been one, or one is being created.
+    /// [`Error::AlreadyConfigured`] if there has been a session or a create is in flight.
     pub fn configure(&mut self, limits: Limits) -> Result<(), Error> {
         if self.sessions.last_serial() > 0 || self.sessions.reserved() > 0 {
             return Err(Error::AlreadyConfigured);
@@ -105,7 +106,7 @@ impl Store {
         &self.limits
     }
 
-    /// Returns how many outcomes of ended sessions are kept for operations in flight.
+    /// Returns how many outcomes of ended sessions are kept.
     #[cfg(test)]
     pub fn end_outcomes(&self) -> usize {
         self.end_outcomes.count()
@@ -114,12 +115,13 @@ impl Store {
     /// Returns the slot of the session with this id.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`].
+    /// [`Error::SessionNotFound`] if no session has it.
     pub(super) fn slot_of(&self, id: SessionId) -> Result<SessionSlot, Error> {
         self.sessions.slot_of(id).ok_or(Error::SessionNotFound)
     }
 
-    /// Records that an attempt with this session was refused (R32).
+    /// Counts a refused attempt with this session, and records an event for it at most once in a
+    /// second for each reason (R32).
     pub(super) fn deny(&mut self, slot: SessionSlot, denial: Denial, now: Timestamp) {
         self.totals.denied = self.totals.denied.saturating_add(1);
         if let Some(entry) = self.sessions.get_mut(slot)
@@ -130,12 +132,12 @@ impl Store {
         }
     }
 
-    /// Returns until when a session with this token can live: as long as is wanted, or less if the
+    /// Returns the expiry of a session with this token: the wanted one, or that of the token if the
     /// guard granted less (R8).
     ///
     /// # Errors
-    /// [`Error::SessionExpired`], [`Error::Guard`] for a token that has expired,
-    /// [`Error::Collision`] for one that is not new (R16).
+    /// [`Error::SessionExpired`] if the wanted expiry has passed, [`Error::Guard`] if the token has
+    /// expired, [`Error::Collision`] if the token or its handle is in use (R16).
     pub(super) fn check_token(
         &self,
         token: &NewToken,
@@ -166,12 +168,12 @@ impl Store {
         slot
     }
 
-    /// Updates what is kept of when the session ends, because that is new or has become earlier: in
-    /// the expiry index, with its agent and with its root.
+    /// Updates the time at which the session expires in the expiry index, and in the lower bounds
+    /// of its agent and its root. It is called when that time is new or has become earlier.
     pub(super) fn update_end(&mut self, slot: SessionSlot) {
         let ends_at = self.lifetimes.ends_at(&self.sessions, slot);
         let Some(entry) = self.sessions.get_mut(slot) else {
-            debug_assert!(false, "only a session that is there gets another end");
+            debug_assert!(false, "the session whose end changes must exist");
             return;
         };
         self.expiry.set(slot, entry, ends_at);

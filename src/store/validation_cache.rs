@@ -1,15 +1,15 @@
-//! The guard's validations of tokens, cached for a while where the configuration asks for it (R34).
+//! The cache of the guard's validations (R34).
 //!
-//! Each session has the time until when the validation of its token is cached. To drop all of them
-//! is one step: each of them ends within the interval from now, so those that end by then are
-//! ignored from now on.
+//! Each session has the time until which the validation of its token is cached. Dropping all cached
+//! validations is one step: none of them is cached for longer than the interval from now, so all
+//! validations that are cached until that time or an earlier one are ignored from then on.
 
 use crate::domain::timestamp::Timestamp;
 
 /// The rules of the cache.
 #[derive(Debug)]
 pub struct ValidationCache {
-    /// How long a validation is cached, in seconds; none where the guard is always asked.
+    /// How long a validation is cached, in seconds; `None` if validations are not cached.
     interval: Option<u64>,
     /// Validations that are cached until this time or an earlier one are ignored.
     ignored_until: Timestamp,
@@ -25,14 +25,15 @@ impl ValidationCache {
         }
     }
 
-    /// Returns whether a validation that is cached until then is valid now.
+    /// Returns whether a validation that is cached until `cached_until` is valid now.
     #[must_use]
     pub fn is_valid(&self, cached_until: Timestamp, now: Timestamp) -> bool {
         now < cached_until && cached_until > self.ignored_until
     }
 
-    /// Returns until when a validation is to be cached. `asked_at` is not after the guard was
-    /// asked: if all validations were dropped since, this one is not cached.
+    /// Returns until when a validation is cached. The result is `None` if nothing is cached, or if
+    /// all validations were dropped at or after `asked_at`, the time at which the guard was asked
+    /// or an earlier one.
     #[must_use]
     pub fn cached_until(
         &self,
@@ -45,7 +46,7 @@ impl ValidationCache {
         is_current.then(|| now.after_seconds(interval).min(token_expires_at))
     }
 
-    /// Drops all cached validations: the guard is asked again about every token.
+    /// Drops all cached validations, and those that the guard was asked for before now.
     pub fn clear(&mut self, now: Timestamp) {
         if let Some(interval) = self.interval {
             self.ignored_until = now.after_seconds(interval);
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn r34_clearing_drops_those_that_are_cached_and_those_that_were_asked_for() {
+    fn r34_clearing_drops_cached_validations_and_those_in_flight() {
         let mut cache = ValidationCache::new(Some(10));
         let before = cache.cached_until(at(100), at(1_000), at(100)).unwrap();
         cache.clear(at(102));

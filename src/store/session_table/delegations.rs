@@ -1,4 +1,4 @@
-//! How sessions are delegated from each other: a tree whose links are in the entries (R25, R26).
+//! The trees of delegation: parents and children, linked in the entries (R25, R26).
 
 use crate::collections::list::Links;
 use crate::collections::slab::Slab;
@@ -14,11 +14,11 @@ impl SessionTable {
     pub fn ancestry(&self, slot: SessionSlot) -> impl Iterator<Item = (SessionSlot, &Entry)> {
         let entry = |slot| Some((slot, self.entries.get(slot)?));
         let parent = move |(_, child): &(SessionSlot, &Entry)| entry(child.parent?);
-        // No longer than an ancestry can be, whatever the links say.
+        // The length is bounded even if the links form a cycle.
         std::iter::successors(entry(slot), parent).take((MAX_DEPTH as usize).saturating_add(1))
     }
 
-    /// Returns the root of the session's tree: itself if it has no parent.
+    /// Returns the root of the session's tree: the session itself if it has no parent.
     #[must_use]
     pub fn root_of(&self, slot: SessionSlot) -> Option<SessionSlot> {
         self.ancestry(slot).last().map(|(root, _)| root)
@@ -46,7 +46,7 @@ impl SessionTable {
     /// Appends a session to the children of another.
     pub fn add_child(&mut self, parent: SessionSlot, child: SessionSlot) {
         let Some(mut children) = self.entries.get(parent).map(|entry| entry.children) else {
-            debug_assert!(false, "a child is added to a session that is there");
+            debug_assert!(false, "the parent of a child must exist");
             return;
         };
         children.push(&mut self.entries, child, Entry::siblings);
@@ -55,8 +55,8 @@ impl SessionTable {
         }
     }
 
-    /// Removes a session from the children of its parent. Returns the root that it had, unless it
-    /// was one.
+    /// Removes a session from the children of its parent. Returns the root of the tree that it was
+    /// in, or `None` if it was the root.
     pub fn remove_from_parent(&mut self, slot: SessionSlot) -> Option<SessionSlot> {
         let entry = self.entries.get_mut(slot)?;
         let siblings = entry.siblings;
@@ -67,15 +67,15 @@ impl SessionTable {
         self.root_of(parent)
     }
 
-    /// Counts descendants of a root that have ended, or are not to be created after all.
+    /// Subtracts descendants of a root that have ended or were separated from it.
     pub fn subtract_descendants(&mut self, root: Option<SessionSlot>, count: u32) {
         if let Some(root) = root.and_then(|root| self.entries.get_mut(root)) {
             root.descendants = root.descendants.saturating_sub(count);
         }
     }
 
-    /// Separates the session from its relatives, because a newer record of it is to be restored:
-    /// its children become orphans that wait for it. Returns the children.
+    /// Unlinks the session from its parent and its children, because a newer record replaces it.
+    /// The children become orphans until that record is restored. Returns the children.
     pub fn separate(&mut self, slot: SessionSlot) -> Vec<SessionSlot> {
         let Some(id) = self.entries.get(slot).map(|entry| entry.session.id) else {
             return Vec::new();
@@ -95,7 +95,7 @@ impl SessionTable {
         children
     }
 
-    /// Keeps a child that was restored before its parent.
+    /// Adds a child that was restored before its parent.
     pub fn add_orphan(&mut self, parent: SessionId, child: SessionSlot) {
         let known = self.orphans_by_parent.get(parent.key());
         if let Some(children) = known.and_then(|slot| self.orphans.get_mut(slot)) {
@@ -106,28 +106,28 @@ impl SessionTable {
         }
     }
 
-    /// Returns the slots of children that were restored before this parent. A slot may have another
-    /// session by now, and may come twice: see [`SessionTable::is_orphan_of`].
+    /// Takes the slots of children that were restored before this parent. A slot may have another
+    /// session by now, and may be in the list twice; see [`SessionTable::is_orphan_of`].
     pub fn take_orphans(&mut self, parent: SessionId) -> Vec<SessionSlot> {
         let known = self.orphans_by_parent.remove(parent.key());
         let orphans = known.and_then(|slot| self.orphans.remove(slot));
         orphans.unwrap_or_default()
     }
 
-    /// Returns whether there is a session in this slot that waits for this parent.
+    /// Returns whether the session in this slot is an orphan of this parent.
     #[must_use]
     pub fn is_orphan_of(&self, slot: SessionSlot, parent: SessionId) -> bool {
         let entry = self.entries.get(slot);
         entry.is_some_and(|entry| entry.is_orphan() && entry.session.parent == Some(parent))
     }
 
-    /// Drops the list of orphans: no parent is restored any more.
+    /// Drops the lists of orphans at the end of a restore. Their parents were not restored.
     pub fn drop_orphans(&mut self) {
         self.orphans_by_parent = Table::default();
         self.orphans = Slab::new();
     }
 
-    /// Attaches a session with all its descendants to its parent.
+    /// Links a session, with all its descendants, to its parent.
     pub fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
         let size = self.tree_size(child);
         if let Some(entry) = self.entries.get_mut(child) {
@@ -142,7 +142,7 @@ impl SessionTable {
         }
     }
 
-    /// Returns how many sessions there are in the tree below this one, itself included.
+    /// Returns how many sessions the tree below this one has, this one included.
     fn tree_size(&self, slot: SessionSlot) -> u32 {
         let size = self.descendants_of(slot).len().saturating_add(1);
         u32::try_from(size).unwrap_or(u32::MAX)
@@ -155,7 +155,7 @@ mod tests {
     use crate::store::fixtures::{add, session_id};
 
     #[test]
-    fn r26_descendants_are_found_parents_first_and_ancestors_up_to_the_root() {
+    fn r26_descendants_are_listed_parents_first_and_ancestors_up_to_the_root() {
         let mut sessions = SessionTable::default();
         let root = add(&mut sessions, 1, None, 100);
         let first = add(&mut sessions, 2, Some(1), 100);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn r23_the_children_of_a_session_that_is_replaced_wait_for_its_newer_record() {
+    fn r23_the_children_of_a_replaced_session_are_orphans_until_its_newer_record_is_restored() {
         let mut sessions = SessionTable::default();
         let root = add(&mut sessions, 1, None, 100);
         let child = add(&mut sessions, 2, Some(1), 100);
