@@ -1,13 +1,12 @@
-//! The operations: what is checked, asked and done, in which order.
+//! The operations: in which order each one checks, asks the guard and commits.
 //!
-//! Each operation runs to its first wait in one go, and from there to the next. Before a wait it
-//! leaves the store in a state that any other call may find; after it, it trusts nothing that it
-//! learnt before, but has the store check and change in one step. No borrow of the store lives
-//! across a wait.
+//! An operation runs without interruption from one wait to the next. Before a wait it leaves the
+//! store in a state that other calls can use. After a wait it does not rely on what it read before
+//! it: the store compares and changes in one step. No borrow of the store is held across a wait.
 //!
-//! A call may also be cancelled while it waits (its future is dropped). Then a create that has made
-//! nothing releases its reservation, a kill switch ends at once what it has not ended yet, and
-//! revocations that were not confirmed stay pending.
+//! A call can also be cancelled while it waits: its future is dropped. A cancelled create releases
+//! its reservation, a cancelled kill switch ends its remaining sessions at once, and revocations
+//! that are not confirmed stay pending.
 
 mod authenticate;
 mod batch;
@@ -42,35 +41,36 @@ use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::Guard;
 use crate::store::Store;
 
-/// How many sessions one call checks at most that may have been idle for too long (R20).
+/// The most sessions that one call checks for the idle timeout (R20).
 const MAX_SCANNED: u32 = 10_000;
-/// How many rows a page has at most (R2).
+/// The most rows of a page (R2).
 const MAX_ROWS: u32 = 1_000;
 
-/// The session manager over its three ports.
+/// The session manager, generic over its three ports.
 #[derive(Debug)]
 pub struct SessionManager<G, C, E> {
     guard: G,
     clock: MonotonicClock<C>,
     entropy: E,
     store: RefCell<Store>,
-    /// Drawn when the first session is asked for.
+    /// The key of the fingerprints; empty until the first session is requested or the key is
+    /// restored.
     key: OnceCell<Rc<FingerprintKey>>,
-    /// Whether the tables have their seed, and the events their run.
+    /// Whether the tables have their seed and the events have their run.
     seeded: Cell<bool>,
     configured: Cell<bool>,
-    /// Whether there was an operation on sessions: nothing can be restored after it.
+    /// Whether an operation on sessions has begun. After it, nothing can be restored.
     started: Cell<bool>,
-    /// The guard was unavailable for all of the last batch of a flush.
+    /// Whether the guard was unavailable for all tokens in the last batch of a flush.
     flush_failed: Cell<bool>,
-    /// How many readers subscribe to the events.
+    /// The number of readers that subscribe to the events.
     readers: Cell<usize>,
-    /// How many times the readers were checked for being alive.
+    /// How often the readers were asked to check whether they are still in use.
     liveness_checks: Cell<u64>,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// A manager without sessions, with the default limits.
+    /// Returns a manager without sessions, with the default limits.
     pub fn new(guard: G, clock: C, entropy: E) -> Self {
         Self {
             guard,
@@ -87,10 +87,12 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Sets the limits, once, before there has been a session or one is being made.
+    /// Sets the limits. It succeeds once, and only before the first session.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`], [`Error::AlreadyConfigured`].
+    /// [`Error::InvalidArgument`] for a field outside its range (nothing is set),
+    /// [`Error::AlreadyConfigured`] if the limits were set before, there has been a session, or a
+    /// create is in flight.
     pub fn configure(&self, config: &Config) -> Result<(), Error> {
         let limits = Limits::new(config)?;
         if self.configured.get() {
@@ -106,7 +108,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.store.borrow().end_outcomes()
     }
 
-    /// Begins an operation on sessions and returns the time. Nothing can be restored after it.
+    /// Begins an operation on sessions and returns the time inside. After it, nothing can be
+    /// restored.
     fn begin_operation(&self) -> Timestamp {
         if !self.started.replace(true) {
             self.store.borrow_mut().end_restoring();
@@ -114,9 +117,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.clock.now()
     }
 
-    /// Returns the fingerprint key. It, the seed of the tables and the run of the events are drawn
-    /// when the first session is asked for: an instance starts without asking its host for
-    /// anything.
+    /// Returns the fingerprint key. The first call draws it at random, with the seed of the tables
+    /// and the run of the events. So an instance starts without calling its host.
     fn fingerprint_key(&self) -> Result<&FingerprintKey, Error> {
         if let Some(key) = self.key.get() {
             return Ok(key);
@@ -130,8 +132,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(self.key.get_or_init(|| key))
     }
 
-    /// Seeds the tables and begins the run of the events, unless that was done: both come before
-    /// the first entry.
+    /// Seeds the tables and begins the run of the events, unless that was done. Both must happen
+    /// before the first entry.
     fn seed(&self) -> Result<(), Error> {
         if !self.seeded.get() {
             let seed = Seed::from_random(random(&self.entropy)?);

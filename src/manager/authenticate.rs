@@ -1,5 +1,5 @@
-//! Tokens that are presented: which session each stands for, what the guard says of it, and the use
-//! of the session.
+//! Operations with a token: finding its session, validating it with the guard, and using the
+//! session.
 
 use super::SessionManager;
 use super::in_flight::InFlight;
@@ -18,24 +18,24 @@ use crate::store::plan::{SessionVersion, TokenMatch};
 
 /// The guard's answer about a token.
 pub(super) struct GuardVerdict {
-    /// A time that is not after the guard was asked.
+    /// The time at which the guard was asked, or an earlier one.
     pub(super) asked_at: Timestamp,
     pub(super) answer: Result<Claims, GuardError>,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Returns the session that a token stands for.
+    /// Returns the session that a token stands for, and counts a use of it.
     ///
     /// # Errors
-    /// As `sessions.validate` in the WIT.
+    /// Those of `sessions.validate` in the WIT.
     pub async fn validate(&self, token: Token) -> Result<Session, Error> {
         self.use_token(token, None).await
     }
 
-    /// Returns the session that a token stands for, if it has a scope.
+    /// Returns the session that a token stands for, if it has the scope, and counts a use of it.
     ///
     /// # Errors
-    /// As `sessions.authorize` in the WIT.
+    /// Those of `sessions.authorize` in the WIT.
     pub async fn authorize(&self, token: Token, scope: &Scope) -> Result<Session, Error> {
         self.use_token(token, Some(scope)).await
     }
@@ -51,13 +51,13 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             self.use_session(expected, None, scope, now)?
         };
         if let Some(pending) = used.exhausted {
-            // The use was taken, whatever happens from here on.
+            // The use is taken, even if this call is cancelled from here on.
             self.revoke_with_guard(vec![pending]).await;
         }
         Ok(used.session)
     }
 
-    /// Returns the session whose current token this is, if its end can be trusted (R6).
+    /// Returns the session with this current token, if its expiry can be trusted (R6).
     pub(super) fn find_usable(
         &self,
         token: &Token,
@@ -68,7 +68,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(expected)
     }
 
-    /// Returns the session whose current token this is.
+    /// Returns the session with this current token. Refuses a superseded token, which is recorded
+    /// as a denial.
     pub(super) fn find_current(
         &self,
         token: &Token,
@@ -84,18 +85,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Err(self.store.borrow_mut().refuse_superseded(expected, now))
     }
 
-    /// Returns the session whose current token this is, or was.
+    /// Returns the session that has, or had, this token.
     pub(super) fn find_token(&self, token: &Token, now: Timestamp) -> Result<TokenMatch, Error> {
         let mut store = self.store.borrow_mut();
         match self.key.get() {
             Some(key) => store.find_by_token(&key.fingerprint(token), now),
-            // There is no key before the first session is asked for.
+            // Without a key no session has been requested or restored.
             None => Err(store.refuse_unknown()),
         }
     }
 
-    /// Returns whether the guard has to be asked about the token of a session: it has not, while a
-    /// validation is cached (R34).
+    /// Returns whether the guard has to validate the token of a session: not while a validation is
+    /// cached (R34).
     pub(super) fn needs_guard(&self, expected: SessionVersion, now: Timestamp) -> bool {
         let mut store = self.store.borrow_mut();
         if self.clock.take_error() {
@@ -104,7 +105,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         store.needs_guard(expected, now)
     }
 
-    /// Asks the guard about a token.
+    /// Asks the guard to validate a token.
     pub(super) async fn validate_with_guard(
         &self,
         token: Token,
@@ -116,8 +117,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Uses a session, unless the guard refused its token, or the session or the token has changed.
-    /// `verdict` is none where a validation is cached.
+    /// Uses a session, if the guard validated its token and the token is still the current one of a
+    /// live session. `verdict` is `None` if the validation is cached.
     pub(super) fn use_session(
         &self,
         expected: SessionVersion,
@@ -134,11 +135,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Checks that the session is live and its token the current one, and that the guard has
+    /// Checks that the session is live, that the token is its current one, and that the guard
     /// validated it (R9).
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the session has another token by now.
+    /// [`Error::Conflict`] if the session has a newer token; otherwise the error for the caller.
     pub(super) fn check_validated(
         &self,
         expected: SessionVersion,
@@ -149,7 +150,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.check_end(expected)
     }
 
-    /// Caches a validation, and records a refusal.
+    /// Caches a success of the guard and records a refusal as a denial.
     fn record_verdict(
         &self,
         expected: SessionVersion,
@@ -179,10 +180,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Err(error)
     }
 
-    /// Begins a session's idle time anew (R28).
+    /// Restarts the idle time of a session (R28).
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ClockBehind`].
+    /// [`Error::SessionNotFound`] or [`Error::SessionExpired`] if it is not live,
+    /// [`Error::ClockBehind`] if its expiry is from a wrong clock.
     pub fn touch(&self, id: SessionId) -> Result<(), Error> {
         let now = self.begin_operation();
         let expected = self.find_live(id, now)?;

@@ -1,7 +1,7 @@
-//! Many tokens in one call.
+//! Validating many tokens in one call.
 //!
-//! What a call costs by itself is paid once: one reading of the clock and one look at each session
-//! before the guard is asked, one call of the guard, and the same after its answer.
+//! The fixed costs of a call are paid once for all tokens: the call itself, the call of the guard,
+//! and one reading of the clock before and after that.
 
 use super::SessionManager;
 use super::authenticate::GuardVerdict;
@@ -16,16 +16,16 @@ use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::plan::SessionVersion;
 use crate::store::revocations::PendingKey;
 
-/// How many tokens one call takes at most: their number is what the call keeps others waiting by
-/// (R20), and the guard is asked about all of them in one call.
+/// The most tokens in one call. It bounds for how long the call delays others (R20), and it is the
+/// most that one call of the guard takes.
 const MAX_TOKENS: usize = MAX_BATCH;
 
-/// A token that was found, until it is used.
+/// A token whose session was found and not used yet.
 struct FoundToken<'a> {
-    /// Until the guard is asked about it.
+    /// The token; `None` once the guard is asked about it.
     token: Option<Token>,
     expected: SessionVersion,
-    /// None where the guard need not be asked.
+    /// The guard's answer; `None` if the validation is cached.
     verdict: Option<GuardVerdict>,
     _in_flight: InFlight<'a>,
 }
@@ -33,25 +33,30 @@ struct FoundToken<'a> {
 type Found<'a> = Vec<Result<FoundToken<'a>, Error>>;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Returns the sessions that tokens stand for. A token that was refused already keeps its
-    /// error. Uses are taken when the guard has answered for all tokens: in one step, in their
-    /// order (R29).
+    /// Returns one result for each token: its session or the error. A token that is refused already
+    /// keeps its error. When the guard has answered for all tokens, uses are taken in one step, in
+    /// the order of the tokens (R29).
     ///
     /// # Errors
-    /// As `sessions.validate-many` in the WIT: those of the call, and those of each token.
+    /// [`Error::InvalidArgument`] for more than 256 tokens. The errors of a token are those of
+    /// `sessions.validate` in the WIT.
     pub async fn validate_many(
         &self,
         tokens: Vec<Result<Token, Error>>,
     ) -> Result<Vec<Result<Session, Error>>, Error> {
         if tokens.len() > MAX_TOKENS {
-            return Err(Error::invalid("tokens", "must be at most 256"));
+            let given = tokens.len();
+            return Err(Error::invalid(
+                "tokens",
+                format!("must be at most {MAX_TOKENS}, not {given}"),
+            ));
         }
         let mut now = self.begin_operation();
         let mut found = self.find_each(tokens, now);
-        // Cached validations may be dropped while the guard is asked about other tokens. It is
-        // asked about each token once at most, so this comes to an end.
+        // Cached validations can be dropped while the guard validates other tokens, so this is
+        // repeated. It ends, because the guard is asked about each token at most once.
         loop {
-            let (asked, tokens) = self.to_validate(&mut found, now);
+            let (asked, tokens) = self.take_uncached(&mut found, now);
             if asked.is_empty() {
                 break;
             }
@@ -67,7 +72,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             now = self.clock.now();
         }
         let (sessions, exhausted) = self.use_each(found, now);
-        // The uses were taken, whatever happens from here on.
+        // The uses are taken, even if this call is cancelled from here on.
         self.revoke_with_guard(exhausted).await;
         Ok(sessions)
     }
@@ -86,8 +91,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         tokens.map(|token| token.and_then(find)).collect()
     }
 
-    /// Takes the tokens that the guard has to be asked about now, and tells where they were.
-    fn to_validate(&self, found: &mut Found<'_>, now: Timestamp) -> (Vec<usize>, Vec<Token>) {
+    /// Takes the tokens that the guard has to validate now. Returns their indexes in `found`, and
+    /// the tokens.
+    fn take_uncached(&self, found: &mut Found<'_>, now: Timestamp) -> (Vec<usize>, Vec<Token>) {
         let (mut asked, mut tokens) = (Vec::new(), Vec::new());
         for (at, found) in found.iter_mut().enumerate() {
             if let Ok(found) = found
@@ -101,8 +107,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         (asked, tokens)
     }
 
-    /// Uses the sessions in the order of the tokens. Also returns the pending revocations of those
-    /// that this was the last use of.
+    /// Uses the sessions in the order of the tokens. Also returns the pending revocations of the
+    /// sessions that a last use ended.
     fn use_each(
         &self,
         found: Found<'_>,
@@ -110,7 +116,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ) -> (Vec<Result<Session, Error>>, Vec<PendingKey>) {
         let mut exhausted = Vec::new();
         let used = found.into_iter().map(|found| {
-            // In flight until its use is taken.
+            // `_in_flight` is dropped after the use is taken.
             let FoundToken {
                 expected,
                 verdict,

@@ -1,4 +1,4 @@
-//! A host's clock that is behind the time inside (R6).
+//! The checks and the way out for a host's clock that is behind the time inside (R6).
 
 use super::SessionManager;
 use crate::domain::error::Error;
@@ -10,29 +10,30 @@ use crate::store::Cleared;
 use crate::store::plan::SessionVersion;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Refuses to grant time while the lag is above the tolerance.
+    /// Returns an error while the lag is above the tolerance, so that no time is granted.
     pub(super) fn check_lag(&self) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_lag(self.clock.reading(), self.clock.latest())
     }
 
-    /// Refuses to repeat a rotation whose time is from a clock that was ahead.
+    /// Returns an error if the host's clock does not confirm that the grace of a rotation has not
+    /// ended.
     pub(super) fn check_grace(&self, expected: SessionVersion) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_grace(expected, self.clock.reading(), self.clock.latest())
     }
 
-    /// Refuses a session whose end is from a clock that was ahead.
+    /// Returns an error if the session's expiry was granted by a clock that was ahead.
     pub(super) fn check_end(&self, expected: SessionVersion) -> Result<(), Error> {
         let store = self.store.borrow();
         store.check_end(expected, self.clock.reading(), self.clock.latest())
     }
 
-    /// Ends all sessions and sets the time inside to the host's, which is before it. Returns how
-    /// many live sessions it ended.
+    /// Ends all sessions and sets the time inside to the host's reading, which is earlier. Returns
+    /// how many live sessions it ended.
     ///
     /// # Errors
-    /// [`Error::ClockNotBehind`] when the lag is within the tolerance; nothing has changed then.
+    /// [`Error::ClockNotBehind`] if the lag is within the tolerance (nothing has changed).
     pub async fn accept_clock(&self) -> Result<usize, Error> {
         self.begin_operation();
         if self.check_lag().is_ok() {
@@ -42,8 +43,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         loop {
             ended.merge(self.end_all(RevokeFilter::Everything).await);
             let before = self.clock.now();
-            // While other calls ran, the host's clock may have caught up, and they may have created
-            // sessions.
+            // Other calls ran meanwhile. The host's clock may have caught up, and sessions may have
+            // been created since.
             if self.check_lag().is_ok() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Creating sessions, by themselves or delegated from others (R25).
+//! Creating sessions, with or without a parent (R25).
 
 use std::rc::Rc;
 
@@ -17,15 +17,15 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Creates a session and has the guard issue a token for it.
     ///
     /// # Errors
-    /// As `sessions.create` in the WIT.
+    /// Those of `sessions.create` in the WIT.
     pub async fn create(&self, request: CreateRequest) -> Result<Grant, Error> {
         self.create_session(None, request).await
     }
 
-    /// Creates a session that is delegated from another one, with less (R25).
+    /// Creates a child of a session, which has at most the scopes and the time of its parent (R25).
     ///
     /// # Errors
-    /// As `sessions.delegate` in the WIT.
+    /// Those of `sessions.delegate` in the WIT.
     pub async fn delegate(
         &self,
         parent: SessionId,
@@ -53,14 +53,14 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let parent = match parent {
             Some(id) => {
                 let mut store = self.store.borrow_mut();
-                let (parent, its_end) = store.plan_delegation(id, &attributes, created_at)?;
-                expires_at = expires_at.min(its_end);
+                let (parent, parent_end) = store.plan_delegation(id, &attributes, created_at)?;
+                expires_at = expires_at.min(parent_end);
                 Some(parent)
             }
             None => None,
         };
         if expires_at <= created_at {
-            // The latest time that there is has come: no session can begin.
+            // The time inside is `Timestamp::MAX`, so no session can live.
             return Err(Error::SessionExpired);
         }
         let key = self.fingerprint_key()?;

@@ -1,5 +1,5 @@
-//! Asking the guard for revocations that are pending, in batches one after the other. What the
-//! guard does not confirm stays pending.
+//! Asking the guard to revoke tokens, in batches one after the other. A revocation that it does not
+//! confirm stays pending.
 
 use std::rc::Rc;
 
@@ -11,27 +11,28 @@ use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::MAX_REVOCATIONS;
 use crate::store::revocations::PendingKey;
 
-/// How many revocations one call asks the guard for at most (R20): a session's own, and
+/// The most revocations that one call asks the guard for (R20): that of a session's own token, and
 /// [`MAX_REVOCATIONS`] of sessions that ended with it.
 const MAX_ASKED: usize = MAX_REVOCATIONS + 1;
 
-/// What came of asking the guard for a batch.
+/// The result of a batch of revocations.
 #[derive(Default)]
 struct BatchReport {
-    /// How many this call has settled, and not another call or their expiry.
+    /// How many revocations the batch settled. Those that another call or an expiry settled in the
+    /// meantime are not counted.
     settled: usize,
-    /// The guard's error for the first one of the batch, if that is still pending.
+    /// The guard's error for the first revocation of the batch, if that is still pending.
     first_error: Option<GuardError>,
-    /// The first one for which the guard was unavailable.
+    /// The first revocation for which the guard was unavailable.
     unavailable: Option<PendingKey>,
-    /// The guard was unavailable for all of them.
+    /// Whether the guard was unavailable for all of them.
     failed: bool,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Asks the guard for revocations, at most [`MAX_ASKED`]. Stops after a batch in which the guard
-    /// is unavailable for any of them. Returns the guard's error for the first one, if that is still
-    /// pending.
+    /// Asks the guard for revocations, at most [`MAX_ASKED`], and stops after a batch in which the
+    /// guard is unavailable for any token. Returns the guard's error for the first revocation, if
+    /// that is still pending.
     pub(super) async fn revoke_with_guard(&self, mut keys: Vec<PendingKey>) -> Option<GuardError> {
         keys.truncate(MAX_ASKED);
         let mut first_error = None;
@@ -47,13 +48,17 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         first_error
     }
 
-    /// Asks the guard again for at most [`MAX_REVOCATIONS`] that are pending. Returns how many that
-    /// settled. Stops after a batch in which the guard is unavailable for any of them, and the next
-    /// flush goes on after that one: those that always fail do not keep the others from their turn.
+    /// Asks the guard again for at most [`MAX_REVOCATIONS`] pending revocations. Returns how many
+    /// were settled.
     ///
-    /// Some guards fail a whole batch because of one token in it. After such a batch the next flush
-    /// begins with one revocation, and each further batch has four times as many, so that all but
-    /// that token's are settled in the end. A guard that is down is asked for one in each flush.
+    /// It stops after a batch in which the guard is unavailable for any token. The next flush
+    /// continues after the first such token, so that tokens that always fail do not keep the others
+    /// pending.
+    ///
+    /// Some guards fail a whole batch because of one token. After such a batch the next flush
+    /// begins with one revocation, and each further batch is four times as large. So all
+    /// revocations except that token's are settled in the end, and a guard that is down is asked
+    /// for one revocation in each flush.
     pub(super) async fn flush_revocations(&self) -> usize {
         let mut keys = self.store.borrow().next_revocations(MAX_REVOCATIONS);
         let mut size = if self.flush_failed.get() {
@@ -68,7 +73,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             let Some(last) = batch.last() else {
                 break;
             };
-            // Before the guard is asked: a flush that overlaps goes on with others.
+            // This is set before the guard is asked, so that an overlapping flush continues with
+            // other revocations.
             self.store.borrow_mut().set_last_flushed(*last);
             let report = self.revoke_batch(&batch).await;
             settled = settled.saturating_add(report.settled);
@@ -82,8 +88,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         settled
     }
 
-    /// Asks the guard in one call for those of the revocations that are pending, and settles what it
-    /// confirms.
+    /// Asks the guard in one call for the revocations of the batch that are still pending, and
+    /// settles those that it confirms.
     async fn revoke_batch(&self, batch: &[PendingKey]) -> BatchReport {
         let (asked, handles) = self.pending_of(batch);
         if asked.is_empty() {
@@ -95,8 +101,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         for (key, result) in asked.iter().zip(one_for_each(asked.len(), results)) {
             match result {
                 Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => {
-                    let by_us = self.store.borrow_mut().settle(key);
-                    report.settled = report.settled.saturating_add(by_us.into());
+                    let was_pending = self.store.borrow_mut().settle(key);
+                    report.settled = report.settled.saturating_add(was_pending.into());
                 }
                 Err(error) => {
                     if matches!(error, GuardError::Unavailable(_)) {
@@ -113,7 +119,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         report
     }
 
-    /// Returns those of the revocations that are pending, and their handles.
+    /// Returns the revocations that are still pending, and their handles.
     fn pending_of(&self, keys: &[PendingKey]) -> (Vec<PendingKey>, Vec<Rc<str>>) {
         let store = self.store.borrow();
         let with_handle = |key: &PendingKey| Some((*key, store.pending_handle(key)?));

@@ -1,5 +1,5 @@
-//! What an operation holds in the store while it waits for the guard. It is released when the wait
-//! ends, by an answer or by the call being cancelled.
+//! RAII guards for what an operation reserves in the store while it waits for the guard. They
+//! release it when the operation ends or is cancelled.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub(super) struct ReservationGuard<'a> {
 }
 
 impl<'a> ReservationGuard<'a> {
-    /// See [`Store::reserve`].
+    /// Reserves a session; see [`Store::reserve`].
     pub(super) fn reserve(
         store: &'a RefCell<Store>,
         id: SessionId,
@@ -42,13 +42,13 @@ impl Drop for ReservationGuard<'_> {
     }
 }
 
-/// Bytes for the revocation that a renewal adds.
+/// The bytes that are reserved for the revocation that a renewal adds.
 pub(super) struct ByteReservation<'a> {
     store: &'a RefCell<Store>,
 }
 
 impl<'a> ByteReservation<'a> {
-    /// See [`Store::reserve_bytes`].
+    /// Reserves the bytes; see [`Store::reserve_bytes`].
     pub(super) fn reserve_bytes(store: &'a RefCell<Store>, now: Timestamp) -> Result<Self, Error> {
         store.borrow_mut().reserve_bytes(now)?;
         Ok(Self { store })
@@ -61,7 +61,8 @@ impl Drop for ByteReservation<'_> {
     }
 }
 
-/// A kill switch that is ending its sessions. If its call is cancelled, the rest ends at once.
+/// A kill switch that ends its sessions step by step. If its call is cancelled, the remaining
+/// sessions end at once.
 pub(super) struct KillSwitch<'a> {
     store: &'a RefCell<Store>,
     epoch: Epoch,
@@ -69,13 +70,13 @@ pub(super) struct KillSwitch<'a> {
 }
 
 impl<'a> KillSwitch<'a> {
-    /// See [`Store::revoke_before_now`].
+    /// Revokes the sessions in one step; see [`Store::revoke_before_now`].
     pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
         let epoch = store.borrow_mut().revoke_before_now(filter, now);
         Self { store, epoch, now }
     }
 
-    /// See [`Store::clear_revoked`].
+    /// Ends a batch of the revoked sessions; see [`Store::clear_revoked`].
     pub(super) fn step(&mut self, now: Timestamp) -> Option<Cleared> {
         self.now = now;
         self.store.borrow_mut().clear_revoked(self.epoch, now)
@@ -91,14 +92,14 @@ impl Drop for KillSwitch<'_> {
     }
 }
 
-/// A renewal that has taken effect and has not been returned to its caller yet.
+/// A renewal that has taken effect and whose reply has not been returned yet.
 pub(super) struct UnacknowledgedRenewal<'a> {
     store: &'a RefCell<Store>,
     renewed: SessionVersion,
 }
 
 impl<'a> UnacknowledgedRenewal<'a> {
-    /// See [`Store::end_renewal`].
+    /// Returns the guard of a renewal that was committed. Dropping it calls [`Store::end_renewal`].
     pub(super) fn new(store: &'a RefCell<Store>, renewed: SessionVersion) -> Self {
         Self { store, renewed }
     }
@@ -110,14 +111,15 @@ impl Drop for UnacknowledgedRenewal<'_> {
     }
 }
 
-/// An operation that waits on behalf of a session, and learns how the session ends.
+/// An operation in flight for a session. While it exists, the store keeps the reason if the session
+/// ends.
 pub(super) struct InFlight<'a> {
     store: &'a RefCell<Store>,
     expected: SessionVersion,
 }
 
 impl<'a> InFlight<'a> {
-    /// See [`Store::watch`].
+    /// Begins to watch the session; see [`Store::watch`].
     pub(super) fn new(store: &'a RefCell<Store>, expected: SessionVersion) -> Self {
         store.borrow_mut().watch(expected);
         Self { store, expected }

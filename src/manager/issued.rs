@@ -1,4 +1,4 @@
-//! Tokens that the guard has issued, before they are a session's.
+//! Tokens that the guard has issued and that no session has yet.
 
 use std::rc::Rc;
 
@@ -11,8 +11,12 @@ use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 use crate::store::plan::NewToken;
 
-/// Checks what the guard issued against its bounds: a token that could not be presented, or a
-/// handle that could not be kept, is of no use.
+/// Checks the bounds of a token and a handle that the guard issued. Returns the token, and the part
+/// of it that the store keeps.
+///
+/// # Errors
+/// [`GuardError::Unavailable`] if the token does not have 1 to 8,192 bytes, or the handle does not
+/// have 1 to 512.
 pub(super) fn check_issued(
     key: &FingerprintKey,
     token: String,
@@ -37,16 +41,17 @@ pub(super) fn check_issued(
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Has the guard revoke a token that it issued for an operation that failed with `error` (R11).
+    /// Discards a token that was issued for an operation that failed with `error`: asks the guard
+    /// to revoke it (R11).
     pub(super) async fn discard(
         &self,
         error: &Error,
         handle: Rc<str>,
         token_expires_at: Timestamp,
     ) {
-        // A token or a handle of another session stays valid: that session did nothing (R16).
-        let is_of_another = matches!(error, Error::Collision(_));
-        if is_of_another || !is_handle(&handle) {
+        // After a collision the token belongs to another session, and stays valid for it (R16).
+        let belongs_to_another = matches!(error, Error::Collision(_));
+        if belongs_to_another || !is_handle(&handle) {
             return;
         }
         let pending = self.store.borrow_mut().discard(handle, token_expires_at);

@@ -1,4 +1,4 @@
-//! The records of the state: giving them to a host to keep, and restoring them (R23).
+//! Returning the records of the state to the host, and restoring them (R23).
 
 use super::{MAX_ROWS, SessionManager};
 use crate::domain::config::within;
@@ -10,10 +10,11 @@ use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::Guard;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Records that changed after `since`.
+    /// Returns the records that changed after `since`, at most `limit`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `limit` outside 1-1,000, [`Error::NoStateKey`].
+    /// [`Error::InvalidArgument`] if `limit` is not 1 to 1,000, [`Error::NoStateKey`] if no key is
+    /// configured.
     pub fn changes(&self, since: u64, limit: u32) -> Result<ChangePage, Error> {
         let limit = within("limit", limit, 1..=MAX_ROWS)? as usize;
         let now = self.clock.now_unless_restoring();
@@ -22,15 +23,21 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         store.changes(since, limit, now, is_behind)
     }
 
-    /// Takes records back, before the first operation on sessions.
+    /// Restores records: all or none of them. It must be called before the first operation on
+    /// sessions.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for more than 1,000 records, [`Error::NoStateKey`],
-    /// [`Error::AlreadyStarted`], [`Error::RefusedRecord`], [`Error::LimitReached`],
-    /// [`Error::EntropyUnavailable`].
+    /// [`Error::InvalidArgument`] for more than 1,000 records, [`Error::NoStateKey`] if no key is
+    /// configured, [`Error::AlreadyStarted`] after an operation on sessions,
+    /// [`Error::RefusedRecord`] for the first record that cannot be restored,
+    /// [`Error::LimitReached`] if the records need more than 3 GiB, [`Error::EntropyUnavailable`].
     pub fn restore(&self, changes: &[Change]) -> Result<(), Error> {
         if changes.len() > MAX_ROWS as usize {
-            return Err(Error::invalid("changes", "must be at most 1000"));
+            let given = changes.len();
+            return Err(Error::invalid(
+                "changes",
+                format!("must be at most {MAX_ROWS}, not {given}"),
+            ));
         }
         if self.started.get() {
             return Err(Error::AlreadyStarted);
@@ -44,11 +51,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Closes the run of events, so that the next instance continues it: the record has the number
-    /// of the last event. The next event of this instance begins another run.
+    /// Closes the run of events, so that the next instance continues it: the number of the last
+    /// event is recorded. The next event of this instance begins another run.
     ///
     /// # Errors
-    /// [`Error::NoStateKey`], [`Error::EntropyUnavailable`].
+    /// [`Error::NoStateKey`] if no key is configured, [`Error::EntropyUnavailable`].
     pub fn close_event_run(&self) -> Result<(), Error> {
         let next = Run::from_random(random(&self.entropy)?);
         self.store.borrow_mut().close_event_run(next)

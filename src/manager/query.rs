@@ -1,4 +1,4 @@
-//! Reading sessions, events and figures.
+//! Reading sessions, events and statistics.
 
 use super::{MAX_ROWS, MAX_SCANNED, SessionManager};
 use crate::domain::config::within;
@@ -13,63 +13,64 @@ use crate::ports::guard::Guard;
 use crate::store::Totals;
 use crate::store::plan::SessionVersion;
 
-/// Figures of a moment.
+/// Figures for monitoring, at one point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statistics {
-    /// The time as the manager sees it (R6).
+    /// The time inside (R6).
     pub now: Timestamp,
-    /// Sessions that are live.
+    /// Live sessions.
     pub live_sessions: usize,
     /// Sessions that have expired and that no call has ended yet.
     pub prunable_sessions: usize,
-    /// Creates that wait for the guard.
+    /// Creates and delegations that wait for the guard.
     pub creates_in_flight: usize,
-    /// Agents of which anything is kept.
+    /// Agents with sessions or creates in flight.
     pub tracked_agents: usize,
     /// Revocations that the guard has not confirmed.
     pub pending_revocations: usize,
     /// Readers of the events.
     pub subscribers: usize,
-    /// Records that outlive what they are about.
+    /// Records that are kept after their subject has ended.
     pub tombstones: usize,
-    /// The newest change's sequence number.
+    /// The sequence number of the newest change.
     pub last_change: u64,
-    /// What counts against `max-state-bytes`.
+    /// The bytes that count against `max-state-bytes`.
     pub state_bytes: u64,
-    /// The newest event's sequence number.
+    /// The sequence number of the newest event.
     pub last_event: u64,
     /// How many milliseconds the host's clock is before the time inside (R6).
     pub clock_lag: u64,
-    /// Whether that is above the tolerance.
+    /// Whether the lag is above the tolerance.
     pub clock_behind: bool,
-    /// The run that it is of; none before there is one.
+    /// The current run of events; `None` before there is one.
     pub event_run: Option<Run>,
     /// Counts since the start.
     pub totals: Totals,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// A live session.
+    /// Returns the live session with this id.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`], [`Error::SessionExpired`], [`Error::ClockBehind`].
+    /// [`Error::SessionNotFound`] or [`Error::SessionExpired`] if it is not live,
+    /// [`Error::ClockBehind`] if its expiry is from a wrong clock.
     pub fn get(&self, id: SessionId) -> Result<Session, Error> {
         let now = self.begin_operation();
         let expected = self.find_live(id, now)?;
         self.store.borrow().session(expected)
     }
 
-    /// Returns the session with this id, if it is live and its end can be trusted (R6).
+    /// Returns the session with this id, if it is live and its expiry can be trusted (R6).
     pub(super) fn find_live(&self, id: SessionId, now: Timestamp) -> Result<SessionVersion, Error> {
         let expected = self.store.borrow_mut().find(id, now)?;
         self.check_end(expected)?;
         Ok(expected)
     }
 
-    /// A page of an agent's live sessions.
+    /// Returns a page of an agent's live sessions, oldest first: at most `limit`, 100 by default.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a limit outside 1-1,000.
+    /// [`Error::InvalidArgument`] if `limit` is not 1 to 1,000.
     pub fn list_for_agent(
         &self,
         agent_id: AgentId,
@@ -84,23 +85,23 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             .list(agent_id, cursor.unwrap_or(0), limit, now))
     }
 
-    /// How many sessions are live.
+    /// Returns how many sessions are live.
     pub fn active_count(&self) -> usize {
         let now = self.clock.now();
         let (live, _) = self.store.borrow_mut().counts(MAX_SCANNED, now);
         live
     }
 
-    /// Events after `since`.
+    /// Returns the events after `since`, at most `limit`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a `limit` outside 1-1,000.
+    /// [`Error::InvalidArgument`] if `limit` is not 1 to 1,000.
     pub fn poll_events(&self, since: u64, limit: u32) -> Result<EventPage, Error> {
         let limit = within("limit", limit, 1..=MAX_ROWS)? as usize;
         Ok(self.store.borrow().events().read(since, limit))
     }
 
-    /// Figures of this moment.
+    /// Returns figures for monitoring.
     pub fn stats(&self) -> Statistics {
         let now = self.clock.now_unless_restoring();
         let mut store = self.store.borrow_mut();

@@ -1,4 +1,4 @@
-//! New tokens for sessions: `refresh` by the host, `rotate` by the bearer (R14, R27).
+//! Giving sessions new tokens: `refresh` by the host, `rotate` by the bearer (R14, R27).
 
 use std::rc::Rc;
 
@@ -17,10 +17,10 @@ use crate::ports::guard::{Guard, IssueRequest};
 use crate::store::plan::{RenewalPlan, SessionVersion, TokenMatch};
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// Gives a session a new token and its own lifetime again.
+    /// Gives a session a new token and grants its lifetime again (R5).
     ///
     /// # Errors
-    /// As `sessions.refresh` in the WIT.
+    /// Those of `sessions.refresh` in the WIT.
     pub async fn refresh(&self, id: SessionId) -> Result<Grant, Error> {
         let now = self.begin_operation();
         self.check_lag()?;
@@ -28,10 +28,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.renew(plan, now).await
     }
 
-    /// Replaces the token that a bearer holds (R27).
+    /// Replaces the token of a bearer. A superseded token that is presented outside its grace ends
+    /// the session (R27).
     ///
     /// # Errors
-    /// As `sessions.rotate` in the WIT.
+    /// Those of `sessions.rotate` in the WIT.
     pub async fn rotate(&self, token: Token) -> Result<Grant, Error> {
         let now = self.begin_operation();
         let TokenMatch {
@@ -69,8 +70,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.renew(plan, now).await
     }
 
-    /// Has the guard issue a new token for a session, which supersedes its current one. `now` is
-    /// when that was planned, without a wait since.
+    /// Gives a session a new token that the guard issues. It supersedes the current one. `now` is
+    /// the time of the plan, and the operation has not waited since.
     async fn renew(&self, plan: RenewalPlan, now: Timestamp) -> Result<Grant, Error> {
         let key = self.fingerprint_key()?;
         let _in_flight = InFlight::new(&self.store, plan.expected);
@@ -110,10 +111,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             Ok((grant, superseded)) => {
                 let renewed = plan.expected.renewed();
                 let _unacknowledged = UnacknowledgedRenewal::new(&self.store, renewed);
-                // The old token is refused here already. If the guard does not confirm its
+                // The component refuses the old token already. If the guard does not confirm its
                 // revocation, that stays pending.
                 self.revoke_with_guard(vec![superseded]).await;
-                // After the wait, the new token may have been superseded or revoked as well.
+                // During the wait, the new token may have been superseded or revoked as well.
                 let now = self.clock.now();
                 let acknowledged = {
                     let mut store = self.store.borrow_mut();
@@ -129,10 +130,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Checks after a wait that the session is live and has the same token.
+    /// Checks after a wait that the session is live and still has the same token.
     ///
     /// # Errors
-    /// How the session ended; [`Error::Conflict`] when it has another token.
+    /// [`Error::Conflict`] if it has a newer token; otherwise the error for how it ended.
     pub(super) fn check_current(&self, expected: SessionVersion) -> Result<(), Error> {
         let now = self.clock.now();
         let mut store = self.store.borrow_mut();

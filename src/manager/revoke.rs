@@ -1,4 +1,4 @@
-//! Ending sessions: one with its descendants, or all that a kill switch is for.
+//! Ending sessions: one with its descendants, all of a kill switch, or those that have expired.
 
 use super::SessionManager;
 use super::in_flight::KillSwitch;
@@ -14,13 +14,13 @@ use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 use crate::store::{Cleared, MAX_REVOCATIONS};
 
-/// How many sessions one `prune_expired` ends at most (R20).
+/// The most sessions that one `prune_expired` ends (R20).
 const MAX_PRUNE: u32 = 10_000;
 
-/// What a flush of revocations achieved.
+/// The result of a flush of revocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlushReport {
-    /// Revocations that were settled: confirmed by the guard, or their tokens have expired.
+    /// Revocations that the flush settled: the guard confirmed, or the token has expired.
     pub settled: usize,
     /// Revocations that the guard has still not confirmed.
     pub pending: usize,
@@ -30,23 +30,23 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// Ends a session and all below it, then has the guard revoke their tokens.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`].
+    /// [`Error::SessionNotFound`] if it is unknown or has ended.
     pub async fn revoke(&self, id: SessionId) -> Result<Revocation, Error> {
         let now = self.begin_operation();
         self.revoke_session(id, now).await
     }
 
-    /// Ends the session whose current token this is, and all below it, then has the guard revoke
-    /// their tokens (R35).
+    /// Ends the session with this current token and all below it, then has the guard revoke their
+    /// tokens (R35).
     ///
     /// # Errors
-    /// [`Error::InvalidToken`] for every other token; nothing ends for it, unless its session has
-    /// expired.
+    /// [`Error::InvalidToken`] for any other token. It ends nothing, unless the session of the
+    /// token has expired.
     pub async fn revoke_by_token(&self, token: Token) -> Result<Revocation, Error> {
         let now = self.begin_operation();
         let current = self.find_current(&token, now).ok();
         let id = current.and_then(|current| self.store.borrow().id_of(current));
-        // The bearer of a token that is not current learns no more of its session.
+        // The bearer of a token that is not current gets no other information about its session.
         let id = id.ok_or(Error::InvalidToken)?;
         self.revoke_session(id, now).await
     }
@@ -59,7 +59,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let descendants = ended.live.saturating_sub(1);
         let has_own = ended.own.is_some();
         let error = self.revoke_with_guard(ended.revocations().collect()).await;
-        // The session's own token comes first, unless it has expired by itself.
+        // The first revocation is that of the session's own token, unless that token has expired.
         let own_error = error.filter(|_| has_own);
         Ok(Revocation {
             session_id: id,
@@ -69,7 +69,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Ends all sessions that the filter names, then has the guard revoke their tokens. Returns how
-    /// many were live.
+    /// many live sessions it ended.
     pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
         let cleared = match filter {
             RevokeFilter::Root(id) => {
@@ -82,7 +82,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         cleared.live
     }
 
-    /// Ends all sessions that the filter names, a part at a time.
+    /// Ends all sessions that the filter names, in steps between which other calls run.
     pub(super) async fn end_all(&self, filter: RevokeFilter) -> Cleared {
         let mut now = self.begin_operation();
         let mut switch = KillSwitch::begin(&self.store, filter, now);
@@ -95,7 +95,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Asks the guard again for revocations that it has not confirmed.
+    /// Asks the guard again for revocations that it has not confirmed, at most 1,000.
     pub async fn flush_guard_revocations(&self) -> FlushReport {
         let now = self.begin_operation();
         let drop_expired = |_: &usize| self.store.borrow_mut().drop_expired_revocation(now);
@@ -107,10 +107,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         }
     }
 
-    /// Ends a session and all below it without asking the guard. The revocations stay pending.
+    /// Ends a session and all below it without asking the guard. Their revocations stay pending.
     ///
     /// # Errors
-    /// [`Error::SessionNotFound`].
+    /// [`Error::SessionNotFound`] if it is unknown or has ended.
     pub fn invalidate(&self, id: SessionId) -> Result<(), Error> {
         let now = self.begin_operation();
         self.store
@@ -119,7 +119,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Ends expired sessions, at most `limit` and at most 10,000. Returns how many it ended.
+    /// Ends expired sessions until it has ended `limit` or none is left: 10,000 at most and by
+    /// default. Returns how many it ended. The descendants of the last one are counted and can
+    /// exceed the limit.
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
         let now = self.begin_operation();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);

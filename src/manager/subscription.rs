@@ -1,5 +1,5 @@
-//! Readers that the events are pushed to (R32). A reader is a sequence number: it holds no events
-//! back and slows no operation.
+//! Readers that the events are pushed to (R32). A reader is a position in the log of events: it
+//! keeps no event from being dropped and delays no operation.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -12,34 +12,35 @@ use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 
-/// How many readers there can be.
+/// The most readers.
 const MAX_READERS: usize = 64;
-/// How many events a reader takes at a time.
+/// The most events that a reader takes at a time.
 const MAX_BATCH: usize = 16;
 
 /// A reader of the events.
 pub struct Subscription<'a, G, C, E> {
     manager: &'a SessionManager<G, C, E>,
     since: u64,
-    /// The last liveness check that it has seen.
+    /// The number of the last liveness check that the reader has taken part in.
     liveness_checks: u64,
 }
 
-/// What a reader waits for.
+/// The result of [`Subscription::next`].
 #[derive(Debug)]
 pub enum Notice {
-    /// Events, at least one.
+    /// One or more events.
     Events(EventPage),
-    /// Another caller wants to subscribe and there are too many readers: a reader whose other end
-    /// is gone should end.
+    /// A liveness check: another caller wants to subscribe, and all 64 readers are in use. A reader
+    /// whose consumer has closed its end must be dropped.
     Probe,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
-    /// A reader of the events after `since`.
+    /// Adds a reader of the events after `since`. If all 64 readers are in use, it first runs a
+    /// liveness check, which drops those without a consumer.
     ///
     /// # Errors
-    /// [`Error::LimitReached`] when there are 64.
+    /// [`Error::LimitReached`] if 64 readers are still in use.
     pub async fn subscribe(&self, since: u64) -> Result<Subscription<'_, G, C, E>, Error> {
         if self.readers.get() >= MAX_READERS {
             self.liveness_checks
@@ -66,7 +67,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 }
 
 impl<G: Guard, C: Clock, E: Entropy> Subscription<'_, G, C, E> {
-    /// Waits for what comes next.
+    /// Waits for events after the last ones, or for a liveness check.
     pub async fn next(&mut self) -> Notice {
         let manager = self.manager;
         poll_fn(|context| {

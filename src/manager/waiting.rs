@@ -1,9 +1,9 @@
-//! Waiting without a runtime: letting other calls run first.
+//! Yielding to other calls, without a runtime.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
-/// Lets other calls run first.
+/// Yields once, so that other calls can run.
 pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {
