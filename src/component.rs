@@ -1,19 +1,19 @@
-//! The WIT worlds: WIT exports to the core, the core's ports to WIT imports. Nothing is decided
-//! here, and nothing else knows `wit-bindgen`.
+//! The world `session`: it maps WIT exports to the core, and the ports of the core to WIT imports.
+//! It has no logic, and it is the only module that depends on `wit-bindgen`.
 
 mod bindings;
 mod convert;
 mod session;
 
-/// What the component says to be.
+/// The version that the component reports.
 const VERSION: &str = if cfg!(feature = "next") {
     concat!(env!("CARGO_PKG_VERSION"), "-next")
 } else {
     env!("CARGO_PKG_VERSION")
 };
 
-/// The same as the default, with one call less for each allocation. Natively, where only Clippy
-/// reads this, the program chooses the allocator.
+/// The default allocator. Naming it saves one call for each allocation. It is not set in a native
+/// build, which only Clippy makes.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static ALLOCATOR: std::alloc::System = std::alloc::System;

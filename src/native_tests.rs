@@ -1,7 +1,7 @@
-//! The core without wasm: what only a Rust caller can do (drop a call that waits), and long runs
-//! with an eye on what is kept.
+//! Native tests of the core: calls that are dropped while they wait, which only a Rust caller can
+//! do, and long runs that check what is kept.
 //!
-//! The rules are tested through the built component, in `host-tests`.
+//! The tests of the rules are in `host-tests` and use the built component.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -15,14 +15,15 @@ use crate::{
     Statistics, SystemEntropy, Timestamp, Token,
 };
 
-/// Numbers its tokens; while it is held, it does not answer.
+/// A guard that numbers its tokens, and does not answer while it is held.
 #[derive(Clone, Debug, Default)]
 struct TestGuard(Rc<GuardState>);
 
 #[derive(Debug, Default)]
 struct GuardState {
-    in_flight: Cell<bool>,
-    /// Only for revocations.
+    /// Whether no call is answered.
+    held: Cell<bool>,
+    /// Whether no revocation is answered.
     revokes_held: Cell<bool>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
@@ -30,13 +31,13 @@ struct GuardState {
 
 impl TestGuard {
     async fn answer(&self) {
-        wait_while(&self.0.in_flight).await;
+        wait_while(&self.0.held).await;
     }
 }
 
-async fn wait_while(in_flight: &Cell<bool>) {
+async fn wait_while(held: &Cell<bool>) {
     poll_fn(|_| {
-        if in_flight.get() {
+        if held.get() {
             Poll::Pending
         } else {
             Poll::Ready(())
@@ -89,7 +90,7 @@ impl Guard for TestGuard {
 struct TestClock(Rc<Cell<u64>>);
 
 impl Default for TestClock {
-    /// 2030-01-01T00:00:00Z.
+    /// Returns a clock at 2030-01-01T00:00:00Z.
     fn default() -> Self {
         Self(Rc::new(Cell::new(1_893_456_000_000)))
     }
@@ -131,27 +132,27 @@ fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// The result of a call that need not wait.
+/// Returns the result of a call that does not wait.
 fn now<T>(call: impl Future<Output = T>) -> T {
     match poll(pin!(call)) {
         Poll::Ready(result) => result,
-        Poll::Pending => panic!("the call waits"),
+        Poll::Pending => panic!("the call must not wait"),
     }
 }
 
-/// A call that comes to wait for the guard and is dropped there.
+/// Drops a call while it waits for the guard.
 fn drop_waiting<T>(guard: &TestGuard, call: impl Future<Output = T>) {
-    guard.0.in_flight.set(true);
-    assert!(poll(pin!(call)).is_pending(), "the call was to wait");
-    guard.0.in_flight.set(false);
+    guard.0.held.set(true);
+    assert!(poll(pin!(call)).is_pending(), "the call must wait");
+    guard.0.held.set(false);
 }
 
 #[test]
-fn a_create_that_is_dropped_while_it_waits_gives_its_place_up() {
+fn a_create_that_is_dropped_while_it_waits_releases_its_reservation() {
     let (manager, guard, _) = manager();
     let before = manager.stats();
     drop_waiting(&guard, manager.create(request(1, 60)));
-    // The run of events is drawn with the first session that is asked for.
+    // The run of events is drawn when the first session is requested.
     let event_run = manager.stats().event_run;
     assert!(event_run.is_some());
     let before = Statistics {
@@ -204,7 +205,7 @@ fn a_refresh_or_validate_that_is_dropped_while_it_waits_changes_nothing() {
 }
 
 #[test]
-fn r28_being_used_moves_nothing_in_the_order_of_expiry() {
+fn r28_a_use_does_not_change_the_expiry_index() {
     let (manager, _, clock) = manager();
     let idle = Config {
         idle_timeout: Some(10),
@@ -228,14 +229,14 @@ fn r28_being_used_moves_nothing_in_the_order_of_expiry() {
         manager.touch(grant.session.id).unwrap();
     }
     assert_eq!(order(), before);
-    // Who asks for the order has it sorted out.
+    // A call that reads the index updates it.
     clock.0.set(clock.0.get() + 9_000);
     assert_eq!(manager.active_count(), 100);
     assert_ne!(order(), before);
 }
 
 #[test]
-fn r31_a_kill_switch_that_is_dropped_between_its_steps_is_thrown_all_the_same() {
+fn r31_a_kill_switch_that_is_dropped_between_its_steps_ends_all_its_sessions() {
     let (manager, guard, _) = manager();
     let mut grants = Vec::new();
     for agent in 0..3_000 {
@@ -245,7 +246,7 @@ fn r31_a_kill_switch_that_is_dropped_between_its_steps_is_thrown_all_the_same() 
     assert!(poll(switch.as_mut()).is_pending());
     assert!(
         manager.stats().live_sessions > 0,
-        "it has more than one step"
+        "the kill switch must need more than one step"
     );
     for grant in grants.iter().rev().take(5) {
         assert_eq!(
@@ -263,11 +264,11 @@ fn r31_a_kill_switch_that_is_dropped_between_its_steps_is_thrown_all_the_same() 
 }
 
 #[test]
-fn r27_a_rotation_that_is_dropped_after_it_took_effect_owes_no_answer_any_more() {
+fn r27_after_a_committed_rotation_is_dropped_its_superseded_token_counts_as_reused() {
     let (manager, guard, _) = manager();
     let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
     let mut rotate = Box::pin(manager.rotate(token.clone()));
-    // Its token is replaced before the guard is asked to revoke it.
+    // The rotation is committed before the guard is asked to revoke the old token.
     guard.0.revokes_held.set(true);
     assert!(poll(rotate.as_mut()).is_pending());
     assert_eq!(
@@ -284,18 +285,18 @@ fn r27_a_rotation_that_is_dropped_after_it_took_effect_owes_no_answer_any_more()
 }
 
 #[test]
-fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
+fn r21_an_end_outcome_is_kept_only_while_operations_in_flight_need_it() {
     let (manager, guard, _) = manager();
     for finish in [true, false] {
         let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
-        guard.0.in_flight.set(true);
+        guard.0.held.set(true);
         let mut refresh = Box::pin(manager.refresh(session.id));
         let mut validate = Box::pin(manager.validate(token.clone()));
         let twice = vec![Ok(token.clone()), Ok(token)];
         let mut many = Box::pin(manager.validate_many(twice));
         assert!(poll(refresh.as_mut()).is_pending() && poll(validate.as_mut()).is_pending());
         assert!(poll(many.as_mut()).is_pending());
-        guard.0.in_flight.set(false);
+        guard.0.held.set(false);
         now(manager.revoke(session.id)).unwrap();
         assert_eq!(manager.end_outcomes(), 1);
         if finish {
@@ -308,23 +309,23 @@ fn r21_how_a_session_ended_is_kept_only_for_those_who_wait_to_hear_of_it() {
         }
         assert_eq!(manager.end_outcomes(), 0);
     }
-    // A session for which nobody waits leaves nothing of the kind.
+    // The outcome of a session without an operation in flight is not kept.
     let id = now(manager.create(request(1, 60))).unwrap().session.id;
     now(manager.revoke(id)).unwrap();
     assert_eq!(manager.end_outcomes(), 0);
 }
 
 #[test]
-fn r22_all_that_the_manager_keeps_holds_no_token() {
+fn r22_the_state_of_the_manager_contains_no_token() {
     let (manager, guard, _) = manager();
     let first = now(manager.create(request(1, 60))).unwrap();
     let second = now(manager.refresh(first.session.id)).unwrap();
     let third = now(manager.create(request(2, 60))).unwrap();
     manager.invalidate(third.session.id).unwrap();
-    guard.0.in_flight.set(true);
+    guard.0.held.set(true);
     let mut waiting = Box::pin(manager.validate(second.token.clone()));
     assert!(poll(waiting.as_mut()).is_pending());
-    // `Debug` of the manager is derived all the way down, but for the fingerprints and their key.
+    // The `Debug` output contains all fields, except the fingerprints and the keys.
     let kept = format!("{manager:?}");
     assert!(
         kept.contains("handle-2") && kept.contains("handle-3"),
@@ -333,10 +334,10 @@ fn r22_all_that_the_manager_keeps_holds_no_token() {
     assert!(!kept.contains("token-"), "{kept}");
 }
 
-/// Any mix of calls, some of them dropped while they wait: what is counted is what there is, and
-/// when all is over nothing is left.
+/// Runs a long mix of calls, some of which are dropped while they wait. The counts are checked
+/// after each call. At the end, when all sessions have ended, nothing must be left.
 #[test]
-fn r21_a_long_mix_of_calls_keeps_the_books_and_leaves_nothing() {
+fn r21_after_a_long_mix_of_calls_the_counts_are_exact_and_nothing_is_kept() {
     let (manager, guard, clock) = manager();
     let empty = manager.stats();
     let mut random: u64 = 7;

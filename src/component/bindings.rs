@@ -1,4 +1,4 @@
-//! The types and traits that `wit-bindgen` makes of world `session`.
+//! The types and traits that `wit-bindgen` generates for the world `session`.
 
 #![allow(clippy::pedantic, reason = "generated")]
 

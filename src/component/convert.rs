@@ -1,4 +1,4 @@
-//! Conversions between the records of the WIT and the core's types.
+//! Conversions between the WIT types and the types of the core.
 
 use super::VERSION;
 use super::bindings::clawdb::session::guard as wit_guard;
@@ -10,12 +10,12 @@ use crate::{
     TaskType, Timestamp, WorkspaceId,
 };
 
-/// The number of a run; 0 where there is none.
+/// Returns the number of a run, or 0 for none.
 fn number_of(run: Option<Run>) -> u64 {
     run.map_or(0, Run::get)
 }
 
-/// Counts are bounded by `max-sessions`, far below the end of `u32`.
+/// Returns a count as `u32`. Counts are bounded by `max-sessions`, far below `u32::MAX`.
 pub(super) fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

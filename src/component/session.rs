@@ -1,4 +1,4 @@
-//! World `session`: its exports, over the one manager of the instance.
+//! The exports of the world `session`. They call the one manager of the instance.
 
 mod imports;
 mod stream;
@@ -15,12 +15,12 @@ use super::bindings::exports::clawdb::session::{events, legacy, persistence, ses
 
 super::bindings::export!(Component with_types_in super::bindings);
 
-/// The component.
+/// The type that implements the exported interfaces.
 struct Component;
 
 type Manager = SessionManager<HostGuard, HostClock, SystemEntropy>;
 
-/// Returns the one manager of this instance. It lives as long as the instance.
+/// Returns the manager of this instance. It is created with the first call and never dropped.
 fn manager() -> &'static Manager {
     thread_local! {
         static MANAGER: &'static Manager =

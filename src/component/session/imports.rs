@@ -1,4 +1,4 @@
-//! The core's ports over the imports of world `session`.
+//! The ports of the core, implemented with the imports of the world `session`.
 
 use std::rc::Rc;
 
@@ -65,8 +65,8 @@ impl Clock for HostClock {
     }
 }
 
-/// What `getrandom` calls on this target (`--cfg getrandom_backend="custom"`): fills `len` bytes
-/// from `wasi:random`, which may give fewer than it was asked for at a time.
+/// Fills `len` bytes from `wasi:random`, which may return fewer bytes than requested. `getrandom`
+/// calls this function on this target, because of `--cfg getrandom_backend="custom"`.
 ///
 /// # Safety
 /// `dest` must be valid for writes of `len` bytes, as `getrandom` promises its backend.
@@ -75,7 +75,7 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
     dest: *mut u8,
     len: usize,
 ) -> Result<(), getrandom::Error> {
-    // SAFETY: the caller gives `len` writable bytes; zeroing them makes them initialised for the
+    // SAFETY: the caller guarantees that `len` bytes are writable. Zeroing initialises them for the
     // slice.
     let mut missing = unsafe {
         dest.write_bytes(0, len);
@@ -83,8 +83,8 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
     };
     while !missing.is_empty() {
         let given = random::get_random_bytes(missing.len() as u64);
-        // A source that gives nothing will go on giving nothing. One that gives too much is not
-        // trusted for more.
+        // If the source returns too many bytes, the excess is ignored. If it returns none, this
+        // fails, because a repetition might not end.
         let count = given.len().min(missing.len());
         let (Some(bytes), Some((filled, rest))) =
             (given.get(..count), missing.split_at_mut_checked(count))

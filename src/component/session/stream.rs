@@ -1,4 +1,4 @@
-//! Events that are pushed to a reader.
+//! Pushing events to a reader.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,7 +10,7 @@ use super::super::bindings::exports::clawdb::session::events;
 use super::imports::{HostClock, HostGuard};
 use crate::{Notice, Subscription, SystemEntropy};
 
-/// Pushes events into a stream until its other end is gone.
+/// Pushes events into a stream until its reader has closed it.
 pub(super) async fn push(
     mut subscription: Subscription<'static, HostGuard, HostClock, SystemEntropy>,
     mut writer: StreamWriter<events::Event>,
@@ -28,7 +28,8 @@ pub(super) async fn push(
                 }
             }
             Notice::Probe => {
-                // Writing nothing waits for a reader, or tells that there is none.
+                // A write of no events is answered with `Dropped` if the reader has closed the
+                // stream. If it stays pending, the reader still exists.
                 let mut write = pin!(writer.write(Vec::new()));
                 let answer = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
                 let (answer, _) = match answer {
