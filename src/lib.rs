@@ -1,76 +1,115 @@
 //! Session management for AI agents, as a WebAssembly component.
 //!
 //! The contract is the WIT package in `wit/`. Its rules have numbers (R1 to R35). A comment that
-//! names a rule says that the code beside it keeps the rule.
+//! names a rule marks the code that keeps it.
 //!
 //! # Modules
 //!
-//! | module | what it has |
+//! | module | contents |
 //! |---|---|
-//! | `domain` | sessions, scopes, ids, tokens, limits, events, errors: only valid values |
-//! | `ports` | the guard, the clock and the entropy that a host provides |
-//! | `manager` | the operations: what each checks, asks the guard and commits |
+//! | `domain` | sessions, scopes, ids, tokens, limits, events and errors: valid values only |
+//! | `ports` | traits for the guard, the clock and random bytes, which the host provides |
+//! | `manager` | the operations: in which order each one checks, asks the guard and commits |
 //! | `store` | the sessions and every index over them; each change is one step |
-//! | `persistence` | the state as sealed records, for a host to keep |
-//! | `collections` | typed slots, lists, hash tables and ordered sets that grow without copying |
-//! | `component` | WIT world `session`, compiled for wasm32 only |
-//! | `native_tests` | dropped calls and long runs; the rules' tests are in `host-tests` |
+//! | `persistence` | the records of the state, which the host keeps: their feed, JSON and seals |
+//! | `collections` | typed slots, lists, hash tables and ordered sets that grow in small steps |
+//! | `component` | the WIT world `session`; it is compiled for wasm32 only |
+//! | `native_tests` | cancelled calls and long runs; the tests of the rules are in `host-tests` |
 //!
-//! # One `validate`
+//! # Layers
 //!
-//! 1. `component` takes the string and parses it into a [`Token`], whose length is bounded.
-//! 2. `manager` computes its fingerprint and asks `store` which live session has it as its current
-//!    token. If none has, the token is refused, and the guard is not asked (R10). A superseded
+//! An arrow between modules is an import. A module imports only modules to which arrows lead from
+//! it, directly or through others: `manager`, for example, also imports `domain`. `domain` and
+//! `collections` import no other module.
+//!
+//! ```text
+//!     WIT exports                                WIT imports
+//!     (sessions, events, ...)                    (guard, clock, random bytes)
+//!          |                                          ^
+//!          v                                          |
+//! +----------------------------------------------------------------+
+//! | component     converts WIT types, implements the ports         |
+//! +----------------------------------------------------------------+
+//!          |                                          |
+//!          v                                          v
+//! +--------------------------------+    +--------------------------+
+//! | manager       operations       |--->| ports                    |
+//! +--------------------------------+    |   Guard, Clock, Entropy  |
+//!          |                            +--------------------------+
+//!          v                                          |
+//! +--------------------------------+                  |
+//! | store         state, steps     |                  |
+//! +--------------------------------+                  |
+//!          |                                          |
+//!          v                                          |
+//! +--------------------------------+                  |
+//! | persistence   records          |                  |
+//! +--------------------------------+                  |
+//!     |              |                                |
+//!     v              v                                v
+//! +-------------+  +-----------------------------------------------+
+//! | collections |  | domain        values within their bounds      |
+//! +-------------+  +-----------------------------------------------+
+//! ```
+//!
+//! # One `validate`, step by step
+//!
+//! 1. `component` parses the text into a [`Token`], whose length is bounded.
+//! 2. `manager` computes the fingerprint of the token, and `store` looks up the session that has
+//!    it. If no session has it, the token is refused and the guard is not asked (R10). A superseded
 //!    token is refused and recorded as a denial (R32).
-//! 3. The guard is asked, unless its validation is cached (R34). Other calls run meanwhile; the
-//!    store is not borrowed.
-//! 4. `manager` returns to `store` with what it expected (slot, serial number, generation). If the
-//!    session has ended or has a newer token, the token is refused. If the guard refused it or
-//!    named another handle, it is refused too (R9). Otherwise the session is used: its idle time
-//!    begins anew (R28), and where uses are limited there is one less (R29).
-//! 5. `component` converts the [`Session`] into the WIT's record.
+//! 3. The guard validates the token, unless a validation is cached (R34). Other calls run
+//!    meanwhile, because the store is not borrowed.
+//! 4. `manager` passes the session that it expects to `store`: slot, serial number and generation.
+//!    The token is refused if the session has ended or has a newer token, or if the guard refused
+//!    the token or named another handle (R9). Otherwise `store` counts a use: it restarts the idle
+//!    time (R28) and takes one of the uses if they are limited (R29).
+//! 5. `component` converts the [`Session`] into the WIT record.
 //!
 //! # Design decisions
 //!
-//! - **The core has no `wit-bindgen`, and no I/O except through its ports.** It is generic over
-//!   three small ones, so it compiles and is tested natively, and another world needs only another
-//!   file beside `component`.
-//! - **Check and change are one call on the store.** An operation waits for the guard between
-//!   reading and changing, and what it read may have changed by then. So it returns with what it
-//!   expected, and the store compares and changes in one step. That makes a kill switch final (R12,
-//!   R13).
-//! - **A kill switch is one step, whatever it is for** (R31). It begins an epoch, and all that
-//!   began in an earlier epoch is revoked. The sessions are ended afterwards, a part at a time.
-//! - **A child lives inside its parent** (R26). It is granted no more time, so ending a session
-//!   ends its subtree, which `max-sessions-per-root` bounds.
-//! - **Use moves nothing** (R28). It only writes a time. The expiry index has the earliest time at
-//!   which a session can end, and a call that reads the index looks again at each session whose
-//!   time has passed.
-//! - **The session ends first, the guard is asked second.** Ending a session takes effect here
-//!   before the guard is asked to revoke its token. Revocations that the guard does not confirm are
-//!   kept, and the caller can have it asked again.
-//! - **The feed is an order, not a log** (R23). A change moves the record of what has changed after
-//!   all others, and what a record says is taken from the store when it is read. So a change costs
-//!   the same whether anybody reads or not, and readers need not keep up.
-//! - **Records can be restored in any order**, because each says enough. A session whose parent is
-//!   missing has ended, a session that a cut-off revokes has ended, and the record of an end counts
-//!   before all records of the session (R12). There is no last step that repairs the state.
-//! - **Persistence does not know the store.** The feed refers to sessions and revocations by type
-//!   parameters. Records are encoded from values and decoded into values, and the store applies
+//! - **The core does not depend on `wit-bindgen`, and does I/O only through its ports.** It is
+//!   generic over three small traits. So it is compiled and tested natively, and another WIT world
+//!   needs only another file beside `component`.
+//! - **Check and change are one call of the store.** An operation waits for the guard between
+//!   reading and changing, and other calls can change the state meanwhile. So it passes the session
+//!   that it expects to the store, which compares and changes in one step. This makes kill switches
+//!   final (R12, R13).
+//! - **A kill switch takes effect in one step, however many sessions it ends** (R31). It begins an
+//!   epoch, and revokes all its sessions and creates that began in an earlier epoch. The sessions
+//!   are ended afterwards, in batches.
+//! - **A child does not outlive its parent** (R26). It is never granted more time, and ending a
+//!   session ends its subtree. `max-sessions-per-root` bounds the size of a subtree.
+//! - **A use does not change an index** (R28). It only writes a time. The expiry index has the
+//!   earliest time at which a session can expire. A call that reads the index checks the sessions
+//!   whose time has passed, and moves those that were used.
+//! - **A session ends before the guard is asked to revoke its token.** A revocation that the guard
+//!   does not confirm stays pending, and a flush asks again.
+//! - **The feed is an order of records, not a log** (R23). A change moves the record after all
+//!   others. The content of a record is taken from the store when the record is read. So a change
+//!   costs the same whether the feed is read or not, and a slow reader costs nothing.
+//! - **Records can be restored in any order**, because each one is complete in itself. A session
+//!   whose parent is missing counts as ended, and so does a session that a cut-off revokes. The
+//!   record of an end takes precedence over all other records of the session (R12). So no last step
+//!   has to repair the state.
+//! - **Persistence does not depend on the store.** The feed refers to sessions and revocations by
+//!   type parameters. Records are encoded from values and decoded into values, which the store
+//!   applies.
+//! - **The store coordinates types that own their fields.** The session table, the expiry index,
+//!   the epochs, the byte budget and others keep their own rules, and the steps of the store call
 //!   them.
-//! - **The store coordinates types that own their fields**: the session table, the expiry index,
-//!   the epochs, the byte budget and others have their own rules, and the store's steps call them.
-//! - **Nothing panics on input** (R3). A trap would lose every session, so the lints below forbid
-//!   what can trap, every bound is checked where a value enters, and memory has a budget
-//!   (`max-state-bytes`) that large requests cannot pass. A branch that cannot be reached does
-//!   nothing in production and fails in debug builds (`debug_assert!`).
-//! - **No call pays for growth** (R20). Slots come in chunks, hash tables in parts, and the expiry
-//!   index is a list of chunks; none of them ever copies all that it holds.
-//! - **Memory is reused.** Tables, slots and lists free it when they are empty; the capacity that
-//!   they had at their fullest they keep for new values (R21).
-//! - **An ended session leaves nothing** but its event and, until the guard has confirmed, its
-//!   handle (R21). An expired session is ended by the call that finds it, or by `prune-expired`;
-//!   nothing runs in the background.
+//! - **No input causes a panic** (R3). A trap would lose every session. So the lints below forbid
+//!   operations that can trap, every bound is checked where a value enters, and `max-state-bytes`
+//!   limits the memory. An unreachable branch does nothing in production and fails in debug builds
+//!   (`debug_assert!`).
+//! - **No call pays for growth** (R20). Slots and the expiry index are stored in chunks, hash
+//!   tables in parts. None of them copies all its entries at once.
+//! - **Memory is reused.** Tables, slots and lists keep their greatest capacity for new values, and
+//!   free it when they become empty (R21).
+//! - **An ended session leaves only its event**, and its handle until the guard has confirmed the
+//!   revocation (R21). With a `state-key` it also leaves a tombstone while an older record could
+//!   restore it. An expired session is ended by the call that finds it or by `prune-expired`.
+//!   Nothing runs in the background.
 
 #![cfg_attr(
     not(test),
@@ -90,7 +129,7 @@ mod persistence;
 mod ports;
 mod store;
 
-// Clippy reads it natively too: the lints above hold there as well.
+// Clippy checks it natively too, with the lints above.
 #[cfg(any(target_arch = "wasm32", clippy))]
 mod component;
 #[cfg(test)]
