@@ -1,4 +1,4 @@
-//! What the repository says of itself: documented WIT, a test for each rule, a README that is true.
+//! The WIT is documented, each rule has a test, and the README matches the code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,9 +28,9 @@ fn wit_files() -> Vec<PathBuf> {
     found
 }
 
-/// Whether a line of WIT begins an item, which needs `@since` and a text, or is a field or case,
-/// which needs a text.
-fn what_is(line: &str) -> Option<bool> {
+/// Returns `Some(true)` if a line of WIT begins an item, which needs `@since` and documentation,
+/// `Some(false)` if it is a field or a case, which needs documentation, and `None` otherwise.
+fn begins_item(line: &str) -> Option<bool> {
     let item = [
         "interface ",
         "world ",
@@ -48,7 +48,7 @@ fn what_is(line: &str) -> Option<bool> {
 }
 
 #[test]
-fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
+fn every_item_of_the_wit_has_documentation_and_since() {
     let mut items = 0;
     for path in wit_files() {
         let text = fs::read_to_string(&path).unwrap();
@@ -61,7 +61,7 @@ fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
                 continue;
             }
             in_signature = line.contains("func(") && !line.ends_with(';');
-            let Some(is_item) = what_is(line) else {
+            let Some(is_item) = begins_item(line) else {
                 continue;
             };
             let place = format!("{}:{}: {line}", path.display(), number + 1);
@@ -77,7 +77,7 @@ fn every_item_of_the_wit_has_a_text_and_says_since_when_it_is() {
             }
             assert!(
                 above.is_some_and(|line| line.starts_with("///")),
-                "{place} has no text"
+                "{place} has no documentation"
             );
         }
     }
@@ -91,7 +91,7 @@ fn the_wit_is_within_80_columns() {
         for (number, line) in text.lines().enumerate() {
             assert!(
                 line.chars().count() <= 80,
-                "{}:{} is wider",
+                "{}:{} is wider than 80 columns",
                 path.display(),
                 number + 1
             );
@@ -100,7 +100,7 @@ fn the_wit_is_within_80_columns() {
 }
 
 #[test]
-fn each_wasi_package_is_there_in_full_and_of_the_version_that_is_imported() {
+fn each_imported_wasi_package_is_complete_and_of_the_imported_version() {
     let world = fs::read_to_string(root().join("wit/world.wit")).unwrap();
     for (name, imported, interfaces) in [
         (
@@ -135,11 +135,11 @@ fn each_wasi_package_is_there_in_full_and_of_the_version_that_is_imported() {
 }
 
 #[test]
-fn every_rule_from_1_to_35_has_a_test_that_names_it_and_drives_the_component() {
+fn each_of_the_35_rules_has_a_test_that_names_it_and_calls_the_component() {
     let mut named = BTreeSet::new();
     for path in files(&root().join("host-tests/tests/rules"), "rs") {
         let text = fs::read_to_string(path).unwrap();
-        // Each test but the last ends where the next begins.
+        // A test ends where the next one begins.
         for test in text.split("#[tokio::test]\n").skip(1) {
             let name = test
                 .strip_prefix("async fn r")
@@ -158,7 +158,7 @@ fn the_host_in_the_readme_is_the_example_and_has_at_most_40_lines() {
         fs::read_to_string(root().join("host-tests/guard-jwt/examples/embed.rs")).unwrap();
     assert!(
         readme.contains(&format!("```rust\n{example}```\n")),
-        "the README shows another host than examples/embed.rs"
+        "the README does not contain examples/embed.rs"
     );
     assert!(
         example.lines().count() <= 40,

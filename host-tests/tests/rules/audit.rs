@@ -1,4 +1,4 @@
-//! R32: a full audit trail, to be polled or pushed.
+//! R32: events record each end and each refusal, and are read by polling or by subscription.
 
 use clawdb_session_host::{
     Config, Denial, EndReason, Event, EventKind, Limit, SessionError, Subscription,
@@ -24,7 +24,7 @@ async fn with_capacity(event_capacity: u32) -> Fixture {
 }
 
 #[tokio::test]
-async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
+async fn r32_events_have_the_sessions_root_parent_and_token_generation() {
     let fixture = Fixture::new().await;
     let root = fixture.session().await;
     let child = fixture.child(&root).await;
@@ -64,7 +64,7 @@ async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
         ),
     ];
     let events = fixture.events().await;
-    let told: Vec<_> = events
+    let actual: Vec<_> = events
         .iter()
         .map(|event| {
             assert_eq!(event.root, *root_id);
@@ -76,7 +76,7 @@ async fn r32_events_tell_whose_session_it_is_and_which_token_it_had() {
             )
         })
         .collect();
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
 }
 
 #[tokio::test]
@@ -115,7 +115,7 @@ async fn r32_every_refused_attempt_with_a_live_session_has_its_reason() {
 }
 
 #[tokio::test]
-async fn r32_whoever_tries_again_and_again_does_not_push_other_events_out() {
+async fn r32_repeated_refusals_do_not_push_other_events_out_of_the_ring() {
     let fixture = with_capacity(8).await;
     let grant = fixture.session().await;
     for _ in 0..50 {
@@ -167,7 +167,7 @@ async fn r32_an_unknown_token_is_counted_and_makes_no_event() {
 }
 
 #[tokio::test]
-async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
+async fn r32_a_subscription_receives_past_events_and_then_new_ones() {
     let fixture = Fixture::new().await;
     fixture.session().await;
     fixture.session().await;
@@ -183,7 +183,7 @@ async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
         read(&fixture, &mut subscription).await,
         fixture.events().await[2..]
     );
-    // One that lies ahead begins with what comes.
+    // A subscription from a sequence number that is not reached yet begins with the next event.
     let mut ahead = fixture.host.subscribe(1_000).await.unwrap();
     assert_eq!(read(&fixture, &mut ahead).await, []);
     fixture.session().await;
@@ -191,7 +191,7 @@ async fn r32_a_subscription_gets_what_happened_and_then_what_happens() {
 }
 
 #[tokio::test]
-async fn r32_who_subscribes_before_the_configuration_is_served_as_well() {
+async fn r32_a_subscription_made_before_configure_receives_events() {
     let fixture = Fixture::new().await;
     let mut subscription = fixture.host.subscribe(0).await.unwrap();
     fixture.host.configure(Config::default()).await.unwrap();
@@ -200,7 +200,7 @@ async fn r32_who_subscribes_before_the_configuration_is_served_as_well() {
 }
 
 #[tokio::test]
-async fn r32_a_stream_ends_with_an_instance_that_traps() {
+async fn r32_a_subscription_ends_when_the_instance_traps() {
     let fixture = Fixture::new().await;
     let mut subscription = fixture.host.subscribe(0).await.unwrap();
     fixture.session().await;
@@ -211,7 +211,7 @@ async fn r32_a_stream_ends_with_an_instance_that_traps() {
 }
 
 #[tokio::test]
-async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
+async fn r32_a_slow_subscription_reports_missed_events_and_delays_no_call() {
     let fixture = with_capacity(10).await;
     let mut slow = fixture.host.subscribe(0).await.unwrap();
     let mut fast = fixture.host.subscribe(0).await.unwrap();
@@ -224,7 +224,8 @@ async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
         }
     }
     assert_eq!(seen, 300);
-    // The slow one gets what was on its way, is told what it lost, and goes on with the newest.
+    // The slow subscription receives the buffered events, the number that it missed, and the newest
+    // events.
     let mut events = Vec::new();
     loop {
         let read = read(&fixture, &mut slow).await;
@@ -243,11 +244,15 @@ async fn r32_a_reader_that_lags_is_told_how_much_it_lost_and_slows_nobody() {
     }
     assert_eq!(expected, 301);
     assert_eq!(events.len() as u64 + missed, 300);
-    assert!(events.len() < 100, "{} events waited for it", events.len());
+    assert!(
+        events.len() < 100,
+        "{} events were buffered for the slow subscription",
+        events.len()
+    );
 }
 
 #[tokio::test]
-async fn r32_a_subscription_that_is_dropped_costs_nothing() {
+async fn r32_a_dropped_subscription_is_removed() {
     let fixture = Fixture::new().await;
     for _ in 0..3 {
         drop(fixture.host.subscribe(0).await.unwrap());
@@ -256,7 +261,7 @@ async fn r32_a_subscription_that_is_dropped_costs_nothing() {
     fixture.session().await;
     fixture.host.wait_until_idle().await.unwrap();
     assert_eq!(fixture.stats().await.subscribers, 1);
-    // Nor does one that nobody has read for long.
+    // A subscription that was not read for a long time is removed as well.
     for _ in 0..200 {
         fixture.session().await;
     }
@@ -267,7 +272,7 @@ async fn r32_a_subscription_that_is_dropped_costs_nothing() {
 }
 
 #[tokio::test]
-async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
+async fn r32_at_most_64_subscriptions_exist_and_a_dropped_one_frees_its_place() {
     let fixture = Fixture::new().await;
     let mut readers = Vec::new();
     for _ in 0..64 {
@@ -276,7 +281,7 @@ async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
     let full = SessionError::LimitReached(Limit::Subscribers);
     let refused = fixture.host.subscribe(0).await.map(drop);
     assert_eq!(refusal(refused), full);
-    // Nothing has happened since these were dropped.
+    // The places are free although no event has occurred since the subscriptions were dropped.
     readers.truncate(60);
     for _ in 0..4 {
         readers.push(fixture.host.subscribe(0).await.unwrap());
@@ -290,7 +295,7 @@ async fn r32_there_is_room_for_64_readers_and_those_that_are_gone_make_room() {
 }
 
 #[tokio::test]
-async fn r32_subscriptions_and_calls_that_wait_for_the_guard_do_not_hinder_each_other() {
+async fn r32_subscriptions_and_calls_that_wait_for_the_guard_do_not_block_each_other() {
     let fixture = Fixture::new().await;
     let mut subscription = fixture.host.subscribe(0).await.unwrap();
     fixture.hold(GuardFunction::Issue);
@@ -300,7 +305,7 @@ async fn r32_subscriptions_and_calls_that_wait_for_the_guard_do_not_hinder_each_
     let grant = create.await.unwrap();
     let event = subscription.next().await.unwrap();
     assert_eq!(event.session_id, grant.session.id);
-    // The stream ends with the instance.
+    // The subscription ends with the instance.
     drop(fixture);
     assert_eq!(subscription.next().await, None);
 }

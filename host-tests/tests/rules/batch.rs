@@ -1,4 +1,5 @@
-//! `validate-many`: each token as `validate` would have it, and what is the call's own.
+//! `validate-many` answers each token as `validate` does, in one call. Guards with batch functions
+//! validate and revoke many tokens in one call.
 
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,7 +33,7 @@ async fn start_many(
         .await
 }
 
-/// The errors of the tokens, in their order; of those that were good, none.
+/// Returns the error of each token in order, or `None` for a token that was accepted.
 fn errors(answers: Result<Vec<Validated>, CallError>) -> Vec<Option<SessionError>> {
     let answers = answers.unwrap().into_iter();
     answers.map(Result::err).collect()
@@ -46,7 +47,7 @@ fn with_uses(uses: u32) -> CreateRequest {
 }
 
 #[tokio::test]
-async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_order() {
+async fn r09_validate_many_answers_each_token_as_validate_does_and_in_order() {
     let fixture = Fixture::new().await;
     let brief = CreateRequest {
         expires_in: Some(5),
@@ -87,7 +88,7 @@ async fn r09_each_of_many_tokens_is_answered_as_validate_would_and_in_their_orde
 }
 
 #[tokio::test]
-async fn r02_a_call_takes_at_most_256_tokens() {
+async fn r02_validate_many_takes_at_most_256_tokens() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.host.validate_many(Vec::new()).await, Ok(Vec::new()));
     let grant = fixture.session().await;
@@ -107,11 +108,11 @@ async fn r02_a_call_takes_at_most_256_tokens() {
 }
 
 #[tokio::test]
-async fn r10_the_guard_is_asked_only_about_tokens_that_count_here() {
+async fn r10_validate_many_asks_the_guard_only_about_current_tokens() {
     let fixture = Fixture::new().await;
     let unknown = || vec!["unknown".to_owned(); 2];
-    let before_the_first = errors(fixture.host.validate_many(unknown()).await);
-    assert_eq!(before_the_first, vec![Some(SessionError::InvalidToken); 2]);
+    let without_sessions = errors(fixture.host.validate_many(unknown()).await);
+    assert_eq!(without_sessions, vec![Some(SessionError::InvalidToken); 2]);
     let grant = fixture.session().await;
     let mut presented = unknown();
     presented.insert(1, grant.token.to_string());
@@ -123,16 +124,16 @@ async fn r10_the_guard_is_asked_only_about_tokens_that_count_here() {
 }
 
 #[tokio::test]
-async fn r11_what_the_guard_says_of_many_tokens_is_held_against_each() {
+async fn r11_each_token_is_refused_for_the_guards_answer_about_it() {
     let fixture = Fixture::new().await;
     let (first, second) = (fixture.session().await, fixture.session().await);
     let answer = async |mode| {
         fixture.guard.set(GuardFunction::Validate, mode);
         errors(fixture.host.validate_many(tokens(&[&first, &second])).await)
     };
-    let away = GuardError::Unavailable("the guard was told to be unavailable".into());
+    let unavailable = GuardError::Unavailable("the guard was told to be unavailable".into());
     for (mode, error) in [
-        (GuardMode::Unavailable, SessionError::Guard(away)),
+        (GuardMode::Unavailable, SessionError::Guard(unavailable)),
         (GuardMode::Revoked, SessionError::Guard(GuardError::Revoked)),
         (GuardMode::WrongHandle, SessionError::InvalidToken),
     ] {
@@ -149,7 +150,7 @@ async fn r11_what_the_guard_says_of_many_tokens_is_held_against_each() {
 }
 
 #[tokio::test]
-async fn r12_what_ends_while_the_guard_is_asked_is_refused_and_spoils_nothing_for_the_others() {
+async fn r12_a_session_that_ends_while_the_guard_validates_is_refused_and_the_others_are_not() {
     let fixture = Fixture::new().await;
     let (good, revoked, renewed) = (
         fixture.session().await,
@@ -190,7 +191,7 @@ async fn r12_what_ends_while_the_guard_is_asked_is_refused_and_spoils_nothing_fo
 }
 
 #[tokio::test]
-async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
+async fn r20_at_most_16_tokens_are_validated_at_the_same_time() {
     let fixture = Fixture::new().await;
     let mut grants = Vec::new();
     for _ in 0..40 {
@@ -200,7 +201,7 @@ async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
     let presented = tokens(&grants.iter().collect::<Vec<_>>());
     let call = start_many(&fixture, presented).await;
     assert_eq!(fixture.guard.calls().validate, 16);
-    // Others do not wait for them.
+    // Other calls do not wait for them.
     fixture.session().await;
     fixture.release();
     let sessions: Vec<_> = grants.into_iter().map(|grant| Ok(grant.session)).collect();
@@ -209,7 +210,7 @@ async fn r20_the_guard_is_asked_about_sixteen_tokens_at_a_time() {
 }
 
 #[tokio::test]
-async fn r28_each_of_many_tokens_counts_as_a_use() {
+async fn r28_validate_many_counts_as_a_use_of_each_session() {
     let config = Config {
         idle_timeout: Some(10),
         ..Config::default()
@@ -225,7 +226,7 @@ async fn r28_each_of_many_tokens_counts_as_a_use() {
 }
 
 #[tokio::test]
-async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeeds() {
+async fn r29_a_token_given_twice_takes_two_uses_and_the_last_use_succeeds() {
     let fixture = Fixture::new().await;
     let counted = fixture.host.create(with_uses(3)).await.unwrap();
     let plain = fixture.session().await;
@@ -254,16 +255,16 @@ async fn r29_a_token_that_is_given_twice_takes_two_uses_and_the_last_one_succeed
     assert_eq!(errors(again), [Some(SessionError::InvalidToken)]);
 }
 
-/// Answers the first question when the second one is answered.
+/// A guard that answers its first validation after the second one.
 #[derive(Default)]
-struct Backwards {
+struct ReversedGuard {
     inner: PlainGuard,
     asked: AtomicUsize,
     answered: Notify,
 }
 
 #[async_trait]
-impl Guard for Backwards {
+impl Guard for ReversedGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         self.inner.issue_session_token(request).await
     }
@@ -281,8 +282,8 @@ impl Guard for Backwards {
 }
 
 #[tokio::test]
-async fn r29_uses_are_taken_in_the_order_of_the_tokens_whatever_the_order_of_the_guards_answers() {
-    let options = HostOptions::new(Backwards::default());
+async fn r29_uses_are_taken_in_the_order_of_the_tokens_not_of_the_guards_answers() {
+    let options = HostOptions::new(ReversedGuard::default());
     let host = SessionHost::start(engine(), options).await.unwrap();
     let grant = host.create(with_uses(1)).await.unwrap();
     let answers = host.validate_many(tokens(&[&grant, &grant])).await.unwrap();
@@ -291,7 +292,7 @@ async fn r29_uses_are_taken_in_the_order_of_the_tokens_whatever_the_order_of_the
 }
 
 #[tokio::test]
-async fn r29_when_the_guard_does_not_confirm_the_end_of_a_last_use_it_was_taken_all_the_same() {
+async fn r29_the_last_use_succeeds_even_if_the_guard_does_not_confirm_the_revocation() {
     let fixture = Fixture::new().await;
     let grant = fixture.host.create(with_uses(1)).await.unwrap();
     let mode = GuardMode::Unavailable;
@@ -302,7 +303,7 @@ async fn r29_when_the_guard_does_not_confirm_the_end_of_a_last_use_it_was_taken_
 }
 
 #[tokio::test]
-async fn a_call_about_many_tokens_takes_a_turn_for_each_and_no_more_than_there_are() {
+async fn validate_many_counts_each_token_against_max_in_flight() {
     let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
     let options = HostOptions {
         max_in_flight: 3,
@@ -313,7 +314,7 @@ async fn a_call_about_many_tokens_takes_a_turn_for_each_and_no_more_than_there_a
     let grant = host.create(request(AGENT)).await.unwrap();
     let begin = |count| host.validate_many(vec![grant.token.to_string(); count]);
     guard.set(GuardFunction::Validate, GuardMode::Hold);
-    // One turn is left after the first, which is not enough for the second.
+    // After the first call one place is left, which is not enough for the second call.
     let mut calls = [2, 5, 2].map(|count| Box::pin(begin(count)));
     for call in &mut calls {
         assert!(poll!(call).is_pending());
@@ -327,7 +328,7 @@ async fn a_call_about_many_tokens_takes_a_turn_for_each_and_no_more_than_there_a
 }
 
 #[tokio::test]
-async fn tokens_of_many_megabytes_are_refused_before_they_enter_the_instance() {
+async fn tokens_of_several_megabytes_are_refused_before_they_are_copied_into_the_instance() {
     let fixture = Fixture::new().await;
     let memory = fixture.host.memory();
     for huge in [vec!["x".repeat(17 << 20)], vec![String::new(); 3 << 20]] {
@@ -337,28 +338,30 @@ async fn tokens_of_many_megabytes_are_refused_before_they_enter_the_instance() {
     assert_eq!(fixture.host.memory(), memory);
 }
 
-/// What a guard with batches of its own was asked, and how it answers.
+/// A guard that implements the batch functions: it records its calls, and its answers are
+/// configurable.
 #[derive(Default)]
 struct BatchGuard {
     inner: PlainGuard,
-    /// How many tokens each `validate_tokens` was about.
+    /// The number of tokens of each `validate_tokens` call.
     validated: Mutex<Vec<usize>>,
-    /// The handles of each `revoke_tokens`.
+    /// The handles of each `revoke_tokens` call.
     revoked: Mutex<Vec<Vec<String>>>,
-    /// How many results a call has too many; too few where it is negative.
+    /// The number of surplus results in each answer; negative for missing results.
     surplus: AtomicIsize,
-    /// From this call on, counted from 0, the guard is unavailable for the third item.
+    /// The first `revoke_tokens` call, counted from 0, in which the guard is unavailable for the
+    /// third item.
     unavailable_from: Option<usize>,
-    /// What it says of a revocation that succeeds.
+    /// The error with which it answers revocations that otherwise succeed.
     done: Option<GuardError>,
-    /// It denies to revoke these.
+    /// The handles whose revocation it denies.
     denied: Mutex<Vec<String>>,
-    /// `revoke_tokens` fails as a whole if one of these is in it.
+    /// The handles that make `revoke_tokens` fail for the whole batch.
     fatal: Mutex<Vec<String>>,
 }
 
 impl BatchGuard {
-    fn list<T>(
+    fn results<T>(
         &self,
         items: usize,
         each: impl Fn(usize) -> Result<T, GuardError>,
@@ -372,13 +375,13 @@ impl BatchGuard {
         results
     }
 
-    /// How many handles each `revoke_tokens` was about.
+    /// Returns the number of handles of each `revoke_tokens` call.
     fn revoked(&self) -> Vec<usize> {
         let calls = self.revoked.lock().unwrap();
         calls.iter().map(Vec::len).collect()
     }
 
-    /// The sizes of the calls since the last look.
+    /// Returns the same for the calls since this was called last.
     fn take_revoked(&self) -> Vec<usize> {
         let sizes = self.revoked();
         self.revoked.lock().unwrap().clear();
@@ -400,7 +403,7 @@ impl Guard for BatchGuard {
         self.inner.validate_token(token).await
     }
     async fn revoke_token(&self, _: String) -> GuardResult<()> {
-        panic!("a guard with batches is asked for batches")
+        panic!("a guard with batch functions must not receive single revocations")
     }
     async fn validate_tokens(
         &self,
@@ -408,7 +411,7 @@ impl Guard for BatchGuard {
     ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
         self.validated.lock().unwrap().push(tokens.len());
         let claims = |at: usize| self.inner.claims_of(&tokens[at]);
-        Ok(self.list(tokens.len(), claims))
+        Ok(self.results(tokens.len(), claims))
     }
     async fn revoke_tokens(
         &self,
@@ -418,7 +421,7 @@ impl Guard for BatchGuard {
         self.revoked.lock().unwrap().push(handles.clone());
         let fatal = self.fatal.lock().unwrap();
         if handles.iter().any(|handle| fatal.contains(handle)) {
-            return Err(GuardError::Unavailable("one of these is fatal".into()).into());
+            return Err(GuardError::Unavailable("a handle fails the batch".into()).into());
         }
         let fails = self.unavailable_from.is_some_and(|first| call >= first);
         let denied = self.denied.lock().unwrap();
@@ -428,11 +431,11 @@ impl Guard for BatchGuard {
             Some(done) => Err(done.clone()),
             None => Ok(()),
         };
-        Ok(self.list(handles.len(), revoke))
+        Ok(self.results(handles.len(), revoke))
     }
 }
 
-async fn over(guard: BatchGuard) -> (SessionHost, Arc<BatchGuard>) {
+async fn with_guard(guard: BatchGuard) -> (SessionHost, Arc<BatchGuard>) {
     let guard = Arc::new(guard);
     let options = HostOptions::with_shared_guard(guard.clone());
     let host = SessionHost::start(engine(), options).await.unwrap();
@@ -452,8 +455,8 @@ async fn pending(host: &SessionHost) -> u32 {
 }
 
 #[tokio::test]
-async fn r31_a_kill_switch_of_a_thousand_sessions_makes_four_calls_of_the_guard() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r31_a_kill_switch_of_1000_sessions_calls_the_guard_four_times() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     sessions(&host, 1_000).await;
     assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1_000));
     assert_eq!(guard.revoked(), [256, 256, 256, 232]);
@@ -461,8 +464,8 @@ async fn r31_a_kill_switch_of_a_thousand_sessions_makes_four_calls_of_the_guard(
 }
 
 #[tokio::test]
-async fn r12_a_flush_asks_for_256_revocations_in_a_call() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r12_a_flush_revokes_256_tokens_in_each_call_of_the_guard() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     for grant in sessions(&host, 300).await {
         host.invalidate(grant.session.id).await.unwrap();
     }
@@ -473,7 +476,7 @@ async fn r12_a_flush_asks_for_256_revocations_in_a_call() {
 
 #[tokio::test]
 async fn r26_a_session_is_revoked_with_its_descendants_in_one_call_of_the_guard() {
-    let (host, guard) = over(BatchGuard::default()).await;
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     let root = &sessions(&host, 1).await[0];
     for _ in 0..3 {
         let child = host.delegate(&*root.session.id, request(OTHER_AGENT)).await;
@@ -486,23 +489,23 @@ async fn r26_a_session_is_revoked_with_its_descendants_in_one_call_of_the_guard(
 }
 
 #[tokio::test]
-async fn r09_many_tokens_are_one_call_of_the_guard() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r09_validate_many_calls_a_guard_with_batch_functions_once() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     let grants = sessions(&host, 256).await;
     let presented = tokens(&grants.iter().collect::<Vec<_>>());
     let good: Vec<_> = grants.into_iter().map(|grant| Ok(grant.session)).collect();
     assert_eq!(host.validate_many(presented).await, Ok(good));
     assert_eq!(*guard.validated.lock().unwrap(), [256]);
-    // It is not asked about what is refused here.
+    // The guard is not asked about tokens that the component refuses.
     let unknown = host.validate_many(vec!["unknown".into(); 9]).await;
     assert_eq!(errors(unknown), vec![Some(SessionError::InvalidToken); 9]);
     assert_eq!(*guard.validated.lock().unwrap(), [256]);
 }
 
 #[tokio::test]
-async fn r11_a_guard_that_gives_another_number_of_results_is_unavailable_for_all() {
+async fn r11_a_guard_that_returns_a_wrong_number_of_results_is_unavailable_for_all_items() {
     for (surplus, given) in [(-1, 2), (1, 4), (-3, 0)] {
-        let (host, guard) = over(BatchGuard::default()).await;
+        let (host, guard) = with_guard(BatchGuard::default()).await;
         let grants = sessions(&host, 3).await;
         guard.surplus.store(surplus, Ordering::SeqCst);
         let reason = format!("the guard gave {given} results for 3 items");
@@ -515,7 +518,7 @@ async fn r11_a_guard_that_gives_another_number_of_results_is_unavailable_for_all
         let report = host.flush_guard_revocations().await.unwrap();
         assert_eq!((report.settled, report.pending), (0, 3));
 
-        // Nothing was lost by it.
+        // The revocations are still pending and can be confirmed.
         guard.surplus.store(0, Ordering::SeqCst);
         let report = host.flush_guard_revocations().await.unwrap();
         assert_eq!((report.settled, report.pending), (3, 0));
@@ -524,12 +527,12 @@ async fn r11_a_guard_that_gives_another_number_of_results_is_unavailable_for_all
 }
 
 #[tokio::test]
-async fn r12_the_first_batch_in_which_the_guard_is_unavailable_is_the_last() {
+async fn r12_no_batch_follows_one_in_which_the_guard_was_unavailable() {
     let guard = BatchGuard {
         unavailable_from: Some(1),
         ..BatchGuard::default()
     };
-    let (host, guard) = over(guard).await;
+    let (host, guard) = with_guard(guard).await;
     sessions(&host, 1_000).await;
     assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1_000));
     assert_eq!(guard.revoked(), [256, 256]);
@@ -547,8 +550,8 @@ async fn invalidate(host: &SessionHost, count: usize) {
 }
 
 #[tokio::test]
-async fn r12_a_token_that_fails_the_guards_whole_batch_does_not_keep_the_others_from_their_turn() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r12_a_token_that_fails_the_guards_whole_batch_does_not_keep_the_others_pending() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     invalidate(&host, 10).await;
     BatchGuard::set(&guard.fatal, [2]);
     let mut flushes = Vec::new();
@@ -556,8 +559,8 @@ async fn r12_a_token_that_fails_the_guards_whole_batch_does_not_keep_the_others_
         host.flush_guard_revocations().await.unwrap();
         flushes.push(guard.take_revoked());
     }
-    // A flush begins with one after a batch that failed, and the next goes on after its first one:
-    // first with 1, then with 3, then with 0.
+    // After a batch that failed, a flush begins with one token and continues after the token with
+    // which the previous flush began: handle 1, then 3, then 0.
     assert_eq!(flushes[0], [10]);
     assert_eq!(flushes[1], [1, 4]);
     assert_eq!(flushes[2], [1, 4, 4]);
@@ -568,8 +571,8 @@ async fn r12_a_token_that_fails_the_guards_whole_batch_does_not_keep_the_others_
 }
 
 #[tokio::test]
-async fn r12_of_300_revocations_with_three_fatal_ones_the_others_are_confirmed_in_a_few_flushes() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r12_three_tokens_that_fail_whole_batches_leave_297_others_confirmed_after_40_flushes() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     invalidate(&host, 300).await;
     BatchGuard::set(&guard.fatal, [0, 150, 299]);
     for _ in 0..40 {
@@ -579,8 +582,8 @@ async fn r12_of_300_revocations_with_three_fatal_ones_the_others_are_confirmed_i
 }
 
 #[tokio::test]
-async fn r12_a_flush_asks_a_guard_that_is_down_for_one_revocation_and_for_more_when_it_answers() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r12_a_flush_sends_one_revocation_to_an_unavailable_guard_and_more_once_it_answers() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     invalidate(&host, 300).await;
     BatchGuard::set(&guard.fatal, 0..300);
     for expected in [vec![256], vec![1], vec![1]] {
@@ -598,13 +601,14 @@ async fn r12_a_flush_asks_a_guard_that_is_down_for_one_revocation_and_for_more_w
 }
 
 #[tokio::test]
-async fn r12_only_a_flush_moves_the_place_where_the_next_flush_goes_on() {
-    let (host, guard) = over(BatchGuard::default()).await;
+async fn r12_only_a_flush_moves_the_position_where_the_next_flush_continues() {
+    let (host, guard) = with_guard(BatchGuard::default()).await;
     BatchGuard::set(&guard.denied, 0..10);
     invalidate(&host, 4).await;
     BatchGuard::set(&guard.fatal, [0]);
     host.flush_guard_revocations().await.unwrap();
-    // The next flush goes on with the second one. A revocation of two sessions changes nothing.
+    // The next flush continues with the second revocation. A `revoke` of two sessions does not
+    // change that.
     let root = &sessions(&host, 1).await[0].session;
     host.delegate(&*root.id, request(OTHER_AGENT))
         .await
@@ -617,9 +621,9 @@ async fn r12_only_a_flush_moves_the_place_where_the_next_flush_goes_on() {
 }
 
 #[tokio::test]
-async fn r26_the_answer_of_a_revocation_is_about_the_sessions_own_token_alone() {
+async fn r26_guard_confirmed_is_about_the_sessions_own_token_only() {
     for (denied, confirmed) in [(1, true), (0, false)] {
-        let (host, guard) = over(BatchGuard::default()).await;
+        let (host, guard) = with_guard(BatchGuard::default()).await;
         BatchGuard::set(&guard.denied, [denied]);
         let root = &sessions(&host, 1).await[0].session;
         host.delegate(&*root.id, request(OTHER_AGENT))
@@ -632,7 +636,7 @@ async fn r26_the_answer_of_a_revocation_is_about_the_sessions_own_token_alone() 
 }
 
 #[tokio::test]
-async fn r12_what_was_confirmed_meanwhile_is_in_no_later_batch_of_a_kill_switch() {
+async fn r12_a_kill_switch_skips_revocations_that_were_confirmed_during_an_earlier_batch() {
     let fixture = Fixture::new().await;
     for _ in 0..300 {
         fixture.session().await;
@@ -644,7 +648,7 @@ async fn r12_what_was_confirmed_meanwhile_is_in_no_later_batch_of_a_kill_switch(
         .await;
     let first = fixture.guard.calls().revoke_tokens;
     assert_eq!((first.calls, first.items), (1, 256));
-    // The second batch has 44 others. All tokens expire before it is asked for.
+    // The second batch would have the other 44. All tokens expire before it is sent.
     fixture.advance(60.0);
     let report = fixture.host.flush_guard_revocations().await.unwrap();
     assert_eq!((report.settled, report.pending), (300, 0));
@@ -654,13 +658,13 @@ async fn r12_what_was_confirmed_meanwhile_is_in_no_later_batch_of_a_kill_switch(
 }
 
 #[tokio::test]
-async fn r12_of_a_batch_what_the_guard_calls_expired_or_revoked_is_done() {
+async fn r12_tokens_that_the_guard_reports_as_expired_or_revoked_count_as_revoked() {
     for done in [GuardError::Expired, GuardError::Revoked] {
         let guard = BatchGuard {
             done: Some(done),
             ..BatchGuard::default()
         };
-        let (host, _guard) = over(guard).await;
+        let (host, _guard) = with_guard(guard).await;
         sessions(&host, 300).await;
         assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(300));
         assert_eq!(pending(&host).await, 0);
@@ -669,15 +673,15 @@ async fn r12_of_a_batch_what_the_guard_calls_expired_or_revoked_is_done() {
         done: Some(GuardError::Denied("not this one".into())),
         ..BatchGuard::default()
     };
-    let (host, guard) = over(guard).await;
+    let (host, guard) = with_guard(guard).await;
     sessions(&host, 300).await;
     host.revoke_all_for_agent(AGENT).await.unwrap();
-    // It was available, so it was asked to the end.
+    // The guard was available, so all batches were sent.
     assert_eq!(guard.revoked(), [256, 44]);
     assert_eq!(pending(&host).await, 300);
 }
 
-/// A guard without batches of its own, that never answers about the third session's token, or panics.
+/// A guard without batch functions. For the third session's token it never answers, or it panics.
 #[derive(Default)]
 struct Hanging {
     inner: PlainGuard,
@@ -687,7 +691,7 @@ struct Hanging {
 impl Hanging {
     async fn wait(&self, item: &str) {
         if item.ends_with("-2") {
-            assert!(!self.panics, "the guard panics, as it was told");
+            assert!(!self.panics, "the guard panics on purpose");
             std::future::pending::<()>().await;
         }
     }
@@ -709,8 +713,8 @@ impl Guard for Hanging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r12_a_revocation_that_hangs_or_panics_spoils_nothing_for_those_that_were_begun() {
-    // A panic ends at once, so those after it are not begun.
+async fn r12_a_revocation_that_hangs_or_panics_does_not_affect_those_in_progress() {
+    // A panic ends the batch at once, so the 7 revocations after it are not started.
     for (panics, left) in [(false, 1), (true, 8)] {
         let guard = Hanging {
             panics,
@@ -725,19 +729,19 @@ async fn r12_a_revocation_that_hangs_or_panics_spoils_nothing_for_those_that_wer
 }
 
 #[tokio::test(start_paused = true)]
-async fn r11_of_many_tokens_the_one_that_the_guard_is_late_for_is_refused() {
+async fn r11_only_the_token_for_which_the_guard_misses_the_deadline_is_refused() {
     let options = HostOptions::new(Hanging::default());
     let host = SessionHost::start(engine(), options).await.unwrap();
     let grants = sessions(&host, 4).await;
     let presented = tokens(&grants.iter().collect::<Vec<_>>());
-    let late = GuardError::Unavailable("the guard did not answer within 5000 ms".into());
+    let timed_out = GuardError::Unavailable("the guard did not answer within 5000 ms".into());
     assert_eq!(
         errors(host.validate_many(presented).await),
-        [None, None, Some(SessionError::Guard(late)), None]
+        [None, None, Some(SessionError::Guard(timed_out)), None]
     );
 }
 
-/// A guard whose batches hang, or panic.
+/// A guard whose batch functions hang or panic.
 #[derive(Default)]
 struct HangingBatches {
     inner: PlainGuard,
@@ -746,7 +750,7 @@ struct HangingBatches {
 
 impl HangingBatches {
     async fn end<T>(&self) -> T {
-        assert!(!self.panics, "the guard panics, as it was told");
+        assert!(!self.panics, "the guard panics on purpose");
         std::future::pending().await
     }
 }
@@ -774,7 +778,7 @@ impl Guard for HangingBatches {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r11_a_batch_that_the_guard_is_late_for_or_panics_in_is_unavailable_for_all() {
+async fn r11_a_batch_in_which_the_guard_times_out_or_panics_is_unavailable_for_all_items() {
     for (panics, reason) in [
         (false, "the guard did not answer within 5000 ms"),
         (true, "the guard panicked"),
@@ -794,15 +798,15 @@ async fn r11_a_batch_that_the_guard_is_late_for_or_panics_in_is_unavailable_for_
         assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(300));
         assert!(
             begun.elapsed() < Duration::from_secs(6),
-            "one call, no more"
+            "more than one call waited for the deadline"
         );
         assert_eq!(pending(&host).await, 300);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_guard_without_batches_has_its_deadline_for_each_item() {
-    /// Takes 2 s for each token.
+async fn the_guard_deadline_applies_to_each_item_of_a_guard_without_batch_functions() {
+    /// A guard that takes 2 s for each revocation.
     struct Slow(PlainGuard);
     #[async_trait]
     impl Guard for Slow {
@@ -820,7 +824,7 @@ async fn a_slow_guard_without_batches_has_its_deadline_for_each_item() {
     let options = HostOptions::new(Slow(PlainGuard::default()));
     let host = SessionHost::start(engine(), options).await.unwrap();
     sessions(&host, 256).await;
-    // 32 s for the whole batch.
+    // The whole batch takes 32 s.
     assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(256));
     assert_eq!(pending(&host).await, 0);
 }

@@ -1,4 +1,4 @@
-//! R19 to R21: how much there can be, what it costs, and what is left of it.
+//! R19 to R21: limits, the cost of calls, and the release of memory.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use clawdb_session_testkit::fixture::{AGENT, Fixture, OTHER_AGENT, refusal, requ
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 #[tokio::test]
-async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
+async fn r19_creates_that_overlap_do_not_exceed_the_limits_together() {
     let fixture = Fixture::configured(Config {
         max_sessions: Some(5),
         max_sessions_per_agent: Some(3),
@@ -31,7 +31,7 @@ async fn r19_concurrent_creates_do_not_pass_the_limits_together() {
     assert_eq!(
         fixture.guard.calls().issue,
         5,
-        "the guard was not asked for more than there is room for"
+        "the guard was not asked for creates beyond the limit"
     );
     fixture.release();
     for create in running {
@@ -62,7 +62,8 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
     let second = fixture.session().await;
     fixture.session_of(OTHER_AGENT).await;
     fixture.advance(60.0);
-    // Nobody has pruned, but whose time is over holds no place, neither the agent's nor one of all.
+    // An expired session takes no place of its agent or of the instance, although nothing was
+    // pruned.
     let third = fixture.session().await;
     assert_eq!(fixture.validate(&third).await, Ok(()));
     assert_eq!(
@@ -76,7 +77,7 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
 }
 
 #[tokio::test]
-async fn r20_a_prune_does_at_most_10000_and_what_expired_first_goes_first() {
+async fn r20_a_prune_ends_at_most_10000_sessions_in_order_of_expiry() {
     let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(20_000),
         event_capacity: Some(20),
@@ -101,12 +102,12 @@ async fn r20_a_prune_does_at_most_10000_and_what_expired_first_goes_first() {
     assert_eq!(
         fixture.events().await.last().unwrap().session_id,
         last.session.id,
-        "it was to live longest"
+        "the session with the latest expiry ends last"
     );
     assert_eq!(fixture.host.prune_expired(None).await, Ok(0));
 }
 
-/// The shortest of many runs: what a call costs when the machine does nothing else.
+/// Returns the shortest of many runs, which is the least affected by other work of the machine.
 async fn shortest(runs: usize, mut run: impl AsyncFnMut() -> Duration) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..runs {
@@ -116,7 +117,7 @@ async fn shortest(runs: usize, mut run: impl AsyncFnMut() -> Duration) -> Durati
 }
 
 #[tokio::test]
-async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
+async fn r20_the_cost_of_a_call_depends_on_the_sessions_touched_not_on_those_stored() {
     const STORED: u32 = 60_000;
     let fixture = Fixture::new().await;
     let host = &fixture.host;
@@ -141,14 +142,14 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
         };
         [
             ("revoke-all of 10", shortest(20, revoke_all).await),
-            ("prune with nothing due", shortest(50, prune).await),
+            ("prune with nothing expired", shortest(50, prune).await),
             ("active-count", shortest(50, count).await),
         ]
     };
     let few = costs().await;
     for n in 0..STORED {
         let agent = format!("0a9e0000-0000-4000-8000-{:012x}", 1_000 + n / 100);
-        // All expire at different times, so that they spread over the order of expiry.
+        // The sessions expire at different times, so they spread over the expiry index.
         let asked = CreateRequest {
             expires_in: Some(u64::from(3_600 + n)),
             ..request(&agent)
@@ -166,11 +167,11 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
     let all_due = shortest(50, count_due).await;
     assert!(
         all_due < many[2].1 * 10 + Duration::from_millis(1),
-        "{all_due:?} where all are due"
+        "{all_due:?} with all sessions expired"
     );
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
-        // Work on all 60,000 would cost a hundred times as much; the slack is for caches and a busy
-        // machine.
+        // Work on all 60,000 sessions would take a hundred times as long. The margin allows for
+        // caches and for other work of the machine.
         assert!(
             many < few * 10 + Duration::from_micros(20),
             "{what}: {few:?} with few sessions, {many:?} with many"
@@ -179,7 +180,7 @@ async fn r20_cost_depends_on_what_is_touched_and_not_on_what_is_stored() {
 }
 
 #[tokio::test]
-async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
+async fn r20_a_listing_continues_across_sessions_that_ended_between_its_pages() {
     let fixture = Fixture::new().await;
     let mut ids = Vec::new();
     for _ in 0..6 {
@@ -207,7 +208,7 @@ async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
     assert_eq!(rows, ids[3..5]);
     let (rows, next) = page(next).await;
     assert_eq!((rows, next), (ids[5..].to_vec(), None));
-    // A last page that is full has none after it.
+    // A last page that is full has no next page.
     fixture.host.revoke(&*ids[5]).await.unwrap();
     let (_, next) = page(None).await;
     let (rows, next) = page(next).await;
@@ -215,7 +216,7 @@ async fn r20_a_listing_goes_on_over_sessions_that_come_and_go() {
 }
 
 #[tokio::test]
-async fn r21_what_ended_leaves_nothing_behind_and_memory_is_used_again() {
+async fn r21_ended_sessions_leave_no_state_and_their_memory_is_reused() {
     let fixture = Fixture::new().await;
     let empty = fixture.stats().await;
     let mut memory = Vec::new();
@@ -268,11 +269,11 @@ async fn r21_an_agent_that_once_had_many_sessions_keeps_no_memory_for_them() {
         memory.push(fixture.host.memory());
     }
     let grown = memory[119] - memory[19];
-    assert!(grown < 100 * 2_048, "{grown} bytes for 100 sessions more");
+    assert!(grown < 100 * 2_048, "{grown} bytes for 100 more sessions");
 }
 
 #[tokio::test]
-async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_is() {
+async fn r19_each_expired_session_of_a_full_agent_frees_a_place() {
     let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(2_500),
         ..Config::default()
@@ -303,7 +304,7 @@ async fn r19_a_full_agent_gets_places_back_from_what_is_over_however_much_that_i
 }
 
 #[tokio::test]
-async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
+async fn r19_refreshes_that_overlap_do_not_exceed_max_state_bytes_together() {
     let fixture = Fixture::configured(Config {
         max_state_bytes: Some(65_536),
         ..Config::default()
@@ -333,7 +334,7 @@ async fn r19_refreshes_that_overlap_do_not_pass_max_state_bytes_together() {
 }
 
 #[tokio::test]
-async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes() {
+async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_stop_at_max_state_bytes() {
     let fixture = Fixture::configured(Config {
         max_state_bytes: Some(65_536),
         ..Config::default()
@@ -360,10 +361,10 @@ async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_meet_max_state_bytes()
     assert_eq!(error, SessionError::LimitReached(Limit::MaxStateBytes));
     assert!((20..40).contains(&refreshed), "{refreshed}");
     assert!(fixture.host.get(&*grant.session.id).await.is_ok());
-    // What is over by time makes room for it too.
+    // Expired sessions free bytes for a refresh too.
     fixture.advance(60.0);
     fixture.host.refresh(&*grant.session.id).await.unwrap();
-    // And ending is never refused.
+    // A revoke is never refused for lack of bytes.
     assert!(
         !fixture
             .host

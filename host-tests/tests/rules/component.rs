@@ -1,4 +1,4 @@
-//! What the component is made of.
+//! The imports, exports and size of the component.
 
 use clawdb_session_host::COMPONENT;
 use clawdb_session_testkit::fixture::engine;
@@ -35,7 +35,7 @@ fn the_component_is_smaller_than_360_kb() {
 }
 
 #[test]
-fn the_component_holds_no_path_of_the_machine_that_built_it() {
+fn the_component_contains_no_path_of_the_machine_that_built_it() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut paths = vec![std::fs::canonicalize(root).unwrap()];
     paths.extend(std::env::var_os("CARGO_HOME").map(Into::into));
@@ -45,7 +45,7 @@ fn the_component_holds_no_path_of_the_machine_that_built_it() {
         let found = COMPONENT.windows(path.len()).any(|window| window == path);
         assert!(
             !found,
-            "{} stands in the component",
+            "the component contains the path {}",
             String::from_utf8_lossy(path)
         );
     }

@@ -1,4 +1,4 @@
-//! R25 and R26: sessions out of sessions, with less, and no longer than those.
+//! R25 and R26: a child has at most the scopes and the lifetime of its parent, and ends with it.
 
 use clawdb_session_host::{
     Config, CreateRequest, Denial, EndReason, EventKind, IssuedToken, Limit, Overflow, SessionError,
@@ -44,7 +44,7 @@ async fn r25_a_child_names_its_parent_and_its_root() {
 }
 
 #[tokio::test]
-async fn r25_the_scopes_of_a_child_are_covered_by_its_parents() {
+async fn r25_the_scopes_of_a_child_are_covered_by_the_scopes_of_its_parent() {
     let fixture = Fixture::new().await;
     let parent = CreateRequest {
         scopes: ["tool:*", "memory:read"].map(String::from).to_vec(),
@@ -106,13 +106,13 @@ async fn r25_refreshing_a_parent_does_not_lengthen_its_children() {
     let refreshed = fixture.host.refresh(&*parent.session.id).await.unwrap();
     let unchanged = fixture.host.get(&*child.session.id).await.unwrap();
     assert_eq!(unchanged.expires_at, child.session.expires_at);
-    // Only its own refresh does, up to its parent's end of then.
+    // Only a refresh of the child lengthens it, up to its parent's current expiry.
     let lengthened = fixture.host.refresh(&*child.session.id).await.unwrap();
     assert_eq!(lengthened.session.expires_at, refreshed.session.expires_at);
 }
 
 #[tokio::test]
-async fn r25_a_parent_that_the_guard_grants_less_shortens_its_descendants() {
+async fn r25_a_parent_whose_refresh_is_granted_less_time_shortens_its_descendants() {
     let fixture = Fixture::new().await;
     let parent = fixture.session().await;
     let child = fixture.child(&parent).await;
@@ -161,7 +161,7 @@ async fn r25_delegations_go_no_deeper_than_max_depth() {
 }
 
 #[tokio::test]
-async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
+async fn r25_only_a_live_session_delegates_and_only_a_valid_request() {
     let fixture = Fixture::new().await;
     let delegate = |id: &str| fixture.host.delegate(id.to_owned(), request(OTHER_AGENT));
     assert_eq!(
@@ -193,7 +193,7 @@ async fn r25_only_a_live_session_delegates_and_only_what_is_well_formed() {
 }
 
 #[tokio::test]
-async fn r25_a_delegation_that_fails_leaves_nothing() {
+async fn r25_a_failed_delegation_changes_nothing() {
     let config = Config {
         max_sessions_per_root: Some(2),
         ..Config::default()
@@ -237,7 +237,7 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
     for grant in waiting {
         grant.await.unwrap();
     }
-    // What ends makes room, and the child had one below it.
+    // Revoking the child frees its place and the place of the grandchild.
     assert_eq!(
         fixture
             .host
@@ -254,7 +254,7 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
 }
 
 #[tokio::test]
-async fn r26_what_is_over_holds_no_place_below_a_root() {
+async fn r26_an_expired_session_takes_no_place_below_its_root() {
     let config = Config {
         max_sessions_per_root: Some(2),
         ..Config::default()
@@ -274,18 +274,18 @@ async fn r26_what_is_over_holds_no_place_below_a_root() {
     assert_eq!(refusal(answer.await), full);
 }
 
-/// A root with two children, of which the first has a child of its own; none of them in the order in
-/// which they end.
+/// Creates a root with two children, and a child of the first child. The order of their creation is
+/// not the order in which they end.
 async fn family(fixture: &Fixture) -> [clawdb_session_host::Grant; 4] {
     let root = fixture.session().await;
     let first = fixture.child(&root).await;
     let second = fixture.child(&root).await;
-    let below = fixture.child(&first).await;
-    [root, first, second, below]
+    let grandchild = fixture.child(&first).await;
+    [root, first, second, grandchild]
 }
 
 #[tokio::test]
-async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
+async fn r26_each_kind_of_end_ends_the_whole_subtree_in_the_same_step() {
     type End = (
         EndReason,
         fn(&Fixture, String, String) -> clawdb_session_testkit::fixture::InFlight<()>,
@@ -330,16 +330,16 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
             ..Config::default()
         };
         let fixture = Fixture::configured(config).await;
-        let [root, first, second, below] = family(&fixture).await;
+        let [root, first, second, grandchild] = family(&fixture).await;
         let bystanders = if reason == EndReason::Limit { 2 } else { 0 };
         for _ in 0..bystanders {
             fixture.session().await;
         }
         let rotated = fixture.rotate(&root).await.unwrap();
         if reason == EndReason::Idle {
-            // The children are used, the root is not: its end is theirs all the same.
+            // The descendants are used and the root is not: they end with the root.
             fixture.advance(10.0);
-            for child in [&first, &second, &below] {
+            for child in [&first, &second, &grandchild] {
                 fixture.validate(child).await.unwrap();
             }
             fixture.advance(-10.0);
@@ -347,15 +347,15 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         end(&fixture, root.session.id.clone(), root.token.to_string()).await;
 
         assert_eq!(fixture.ends_of(&root.session.id).await, [reason]);
-        let below_reason = match reason {
-            // Their own time is over as well.
+        let descendant_reason = match reason {
+            // The descendants have expired too.
             EndReason::Expired => EndReason::Expired,
             _ => EndReason::Cascade,
         };
-        for child in [&first, &second, &below] {
+        for child in [&first, &second, &grandchild] {
             assert_eq!(
                 fixture.ends_of(&child.session.id).await,
-                [below_reason],
+                [descendant_reason],
                 "{reason:?}"
             );
             assert_eq!(
@@ -369,13 +369,13 @@ async fn r26_whatever_ends_a_session_ends_all_below_it_in_the_same_step() {
         );
         let live = if reason == EndReason::Limit { 3 } else { 0 };
         assert_eq!(fixture.host.active_count().await, Ok(live));
-        // The upper ended before the lower.
+        // A parent ends before its children.
         let events = fixture.events().await.into_iter();
         let ended = events.filter(|event| matches!(event.kind, EventKind::Ended(_)));
         let ended: Vec<_> = ended.map(|event| event.session_id).collect();
         assert_eq!(ended.first(), Some(&root.session.id));
         let place = |id: &str| ended.iter().position(|other| other == id);
-        assert!(place(&first.session.id) < place(&below.session.id));
+        assert!(place(&first.session.id) < place(&grandchild.session.id));
     }
 }
 
@@ -403,7 +403,7 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
     let stats = fixture.stats().await;
     assert_eq!((stats.live_sessions, stats.tracked_agents), (0, 0));
     assert_eq!(stats.ended, u64::from(CHILDREN) + 17);
-    // The guard is asked for the root's and 1,000 more; the rest is for a flush.
+    // The guard is asked to revoke the root's token and 1,000 others; the rest is left to a flush.
     assert_eq!(stats.pending_revocations, CHILDREN + 17 - 1_001);
     assert_eq!(
         fixture.validate(&deepest).await,
@@ -412,9 +412,9 @@ async fn r26_a_wide_and_deep_tree_ends_in_one_step() {
 }
 
 #[tokio::test]
-async fn r26_a_session_that_ends_leaves_those_beside_and_above_it_alone() {
+async fn r26_the_end_of_a_session_does_not_affect_its_siblings_and_ancestors() {
     let fixture = Fixture::new().await;
-    let [root, first, second, below] = family(&fixture).await;
+    let [root, first, second, grandchild] = family(&fixture).await;
     assert_eq!(
         fixture
             .host
@@ -427,24 +427,24 @@ async fn r26_a_session_that_ends_leaves_those_beside_and_above_it_alone() {
     fixture.validate(&root).await.unwrap();
     fixture.validate(&second).await.unwrap();
     assert_eq!(
-        fixture.ends_of(&below.session.id).await,
+        fixture.ends_of(&grandchild.session.id).await,
         [EndReason::Cascade]
     );
     fixture.child(&root).await;
 }
 
 #[tokio::test]
-async fn r26_the_guard_is_told_of_all_that_ended_and_keeps_what_it_does_not_confirm() {
+async fn r26_the_guard_revokes_all_tokens_of_the_subtree_and_unconfirmed_ones_stay_pending() {
     let fixture = Fixture::new().await;
-    let family_before = family(&fixture).await;
+    let first_family = family(&fixture).await;
     fixture
         .host
-        .revoke(&*family_before[0].session.id)
+        .revoke(&*first_family[0].session.id)
         .await
         .unwrap();
     let mut revoked = fixture.tokens.revoked();
     revoked.sort();
-    let mut handles = family_before.map(|grant| fixture.tokens.handle_of(&grant.token));
+    let mut handles = first_family.map(|grant| fixture.tokens.handle_of(&grant.token));
     handles.sort();
     assert_eq!(revoked, handles);
 
@@ -458,7 +458,7 @@ async fn r26_the_guard_is_told_of_all_that_ended_and_keeps_what_it_does_not_conf
     assert_eq!(
         fixture.guard.calls().revoke,
         5,
-        "it is not asked again when it is away"
+        "the guard was asked again after it was unavailable"
     );
     fixture.release();
     assert_eq!(
@@ -474,7 +474,7 @@ async fn r26_the_guard_is_told_of_all_that_ended_and_keeps_what_it_does_not_conf
 }
 
 #[tokio::test]
-async fn r26_a_delegation_in_flight_does_not_survive_its_parent() {
+async fn r26_a_delegation_in_flight_fails_if_an_ancestor_is_revoked() {
     for depth in [0, 1] {
         let fixture = Fixture::new().await;
         let root = fixture.session().await;
@@ -499,7 +499,7 @@ async fn r26_a_delegation_in_flight_does_not_survive_its_parent() {
 }
 
 #[tokio::test]
-async fn r26_a_delegation_in_flight_hears_that_the_parents_time_is_over() {
+async fn r26_a_delegation_in_flight_fails_with_session_expired_if_the_parent_expires() {
     let fixture = Fixture::new().await;
     let parent = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -512,7 +512,7 @@ async fn r26_a_delegation_in_flight_hears_that_the_parents_time_is_over() {
 }
 
 #[tokio::test]
-async fn r26_a_parent_that_is_refreshed_meanwhile_delegates_all_the_same() {
+async fn r26_a_delegation_in_flight_succeeds_if_the_parent_is_refreshed() {
     let fixture = Fixture::new().await;
     let parent = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -526,7 +526,7 @@ async fn r26_a_parent_that_is_refreshed_meanwhile_delegates_all_the_same() {
 }
 
 #[tokio::test]
-async fn r26_a_delegation_to_an_agent_that_is_cut_off_meanwhile_fails() {
+async fn r26_a_delegation_in_flight_fails_if_its_agent_is_revoked() {
     let fixture = Fixture::new().await;
     let parent = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -538,7 +538,7 @@ async fn r26_a_delegation_to_an_agent_that_is_cut_off_meanwhile_fails() {
 }
 
 #[tokio::test]
-async fn r26_a_validate_in_flight_does_not_survive_the_end_of_a_session_above() {
+async fn r26_a_validate_in_flight_fails_if_an_ancestor_is_revoked() {
     let fixture = Fixture::new().await;
     let root = fixture.session().await;
     let child = fixture.child(&root).await;

@@ -1,4 +1,4 @@
-//! R17 and R18: what is told of it.
+//! R17 and R18: events, their sequence numbers, and the number that a slow reader missed.
 
 use clawdb_session_host::{Config, EndReason, EventKind};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, OTHER_AGENT};
@@ -24,7 +24,7 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
     fixture.advance(60.0);
     fixture.validate(&validated).await.unwrap_err();
     ids.push(validated.session.id.clone());
-    // Nothing that comes after the end ends it again.
+    // Later calls do not end a session again.
     for id in &ids {
         let _ = fixture.host.revoke(&**id).await;
         let _ = fixture.host.get(&**id).await;
@@ -54,7 +54,7 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
 }
 
 #[tokio::test]
-async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
+async fn r17_events_have_kind_time_session_and_agent_in_sequence() {
     let fixture = Fixture::new().await;
     let session = fixture.session().await.session;
     fixture.advance(1.5);
@@ -62,14 +62,14 @@ async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
     fixture.advance(1.5);
     fixture.host.revoke(&*session.id).await.unwrap();
     let start = session.created_at;
-    let told: Vec<_> = fixture
+    let actual: Vec<_> = fixture
         .events()
         .await
         .into_iter()
         .map(|e| (e.sequence, e.time, e.kind))
         .collect();
     assert_eq!(
-        told,
+        actual,
         [
             (1, start, EventKind::Created),
             (2, start + 1_500, EventKind::Refreshed),
@@ -85,7 +85,7 @@ async fn r17_events_tell_what_happened_when_to_whom_in_sequence() {
 }
 
 #[tokio::test]
-async fn r18_1024_events_are_kept_and_a_reader_that_fell_behind_is_told_how_many_it_missed() {
+async fn r18_1024_events_are_kept_and_a_slow_reader_gets_the_number_that_it_missed() {
     let fixture = Fixture::new().await;
     for _ in 0..550 {
         let session = fixture.session().await.session;
@@ -104,7 +104,7 @@ async fn r18_1024_events_are_kept_and_a_reader_that_fell_behind_is_told_how_many
 }
 
 #[tokio::test]
-async fn r18_readers_resume_where_they_were_and_take_nothing_from_each_other() {
+async fn r18_readers_resume_at_their_position_and_do_not_affect_each_other() {
     let fixture = Fixture::configured(Config {
         event_capacity: Some(4),
         ..Config::default()
@@ -137,6 +137,6 @@ async fn r18_readers_resume_where_they_were_and_take_nothing_from_each_other() {
     assert_eq!(
         (ahead.missed, ahead.events.len(), ahead.next),
         (0, 0, 6),
-        "brought back from another instance's number"
+        "a number beyond the newest event continues at the newest event"
     );
 }

@@ -1,4 +1,4 @@
-//! R12 to R16: what is over stays over.
+//! R12 to R16: an ended session stays ended.
 
 use clawdb_session_host::{
     CreateRequest, Duplicate, EndReason, GuardError, IssuedToken, SessionError,
@@ -7,7 +7,7 @@ use clawdb_session_testkit::fixture::{AGENT, Fixture, NOBODY, OTHER_AGENT, refus
 use clawdb_session_testkit::{EntropyMode, GuardFunction, GuardMode};
 
 #[tokio::test]
-async fn r12_revoke_beats_an_inflight_refresh() {
+async fn r12_a_refresh_in_flight_fails_if_the_session_is_revoked() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -29,7 +29,7 @@ async fn r12_revoke_beats_an_inflight_refresh() {
     assert_eq!(
         refusal(fixture.host.validate("token-number-1").await),
         SessionError::InvalidToken,
-        "nor the refresh's token"
+        "the refresh's token is invalid too"
     );
     assert_eq!(fixture.tokens.revoked(), ["handle-0", "handle-1"]);
     assert_eq!(fixture.host.active_count().await, Ok(0));
@@ -40,19 +40,19 @@ async fn r12_revoke_beats_an_inflight_refresh() {
 }
 
 #[tokio::test]
-async fn r12_revoke_beats_an_inflight_validate() {
+async fn r12_a_validate_in_flight_fails_if_the_session_is_revoked() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
     let validate = fixture.start_validate(&grant).await;
     fixture.host.revoke(&*grant.session.id).await.unwrap();
-    // Even a guard that does not know of the revocation changes nothing.
+    // The validate fails even if the guard still accepts the token.
     fixture.guard.set(GuardFunction::Validate, GuardMode::Ok);
     assert_eq!(refusal(validate.await), SessionError::SessionRevoked);
 }
 
 #[tokio::test]
-async fn r12_a_refresh_that_fails_after_a_revoke_tells_of_the_revoke() {
+async fn r12_a_refresh_that_the_guard_denies_after_a_revoke_answers_session_revoked() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -120,7 +120,7 @@ async fn r12_a_revoke_that_the_guard_does_not_confirm_is_kept_and_retried() {
 }
 
 #[tokio::test]
-async fn r12_a_guard_that_calls_the_token_revoked_has_confirmed() {
+async fn r12_the_guards_error_revoked_confirms_a_revocation() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.guard.set(GuardFunction::Revoke, GuardMode::Revoked);
@@ -136,7 +136,7 @@ async fn r12_a_guard_that_calls_the_token_revoked_has_confirmed() {
 }
 
 #[tokio::test]
-async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn() {
+async fn r12_flushes_that_overlap_settle_each_revocation_once() {
     let fixture = Fixture::new().await;
     for _ in 0..40 {
         let grant = fixture.session().await;
@@ -145,7 +145,7 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
     assert_eq!(
         fixture.guard.calls().revoke,
         0,
-        "invalidate does without the guard"
+        "invalidate does not ask the guard"
     );
     assert_eq!(fixture.stats().await.pending_revocations, 40);
     fixture.hold(GuardFunction::Revoke);
@@ -157,7 +157,11 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
     fixture.release();
     let (one, other) = (one.await.unwrap(), other.await.unwrap());
     assert_eq!((one.pending, other.pending), (0, 0));
-    assert_eq!(one.settled + other.settled, 40, "each is counted once");
+    assert_eq!(
+        one.settled + other.settled,
+        40,
+        "each revocation is counted once"
+    );
     let mut revoked = fixture.tokens.revoked();
     revoked.sort();
     revoked.dedup();
@@ -165,7 +169,7 @@ async fn r12_flushes_that_overlap_do_no_harm_and_all_revocations_get_their_turn(
 }
 
 #[tokio::test]
-async fn r12_revocations_that_always_fail_do_not_keep_the_others_from_their_turn() {
+async fn r12_revocations_that_always_fail_do_not_keep_the_others_pending() {
     let fixture = Fixture::new().await;
     for n in 0..60 {
         let asked = CreateRequest {
@@ -175,11 +179,12 @@ async fn r12_revocations_that_always_fail_do_not_keep_the_others_from_their_turn
         let id = fixture.host.create(asked).await.unwrap().session.id;
         fixture.host.invalidate(id).await.unwrap();
     }
-    // The guard fails for the first that it is asked for, which are those that expire first.
+    // The guard fails for the tokens that expire first, which a flush asks for first.
     fixture
         .tokens
         .refuse_to_revoke((0..30).map(|n| format!("handle-{n}")));
-    // A flush stops at the first that is unavailable, and the next goes on behind it.
+    // A flush stops at the first token for which the guard is unavailable, and the next flush
+    // continues after that token.
     for _ in 0..31 {
         fixture.host.flush_guard_revocations().await.unwrap();
     }
@@ -192,7 +197,7 @@ async fn r12_revocations_that_always_fail_do_not_keep_the_others_from_their_turn
 }
 
 #[tokio::test]
-async fn r12_a_pending_revocation_is_settled_by_the_end_of_the_tokens_own_time() {
+async fn r12_a_pending_revocation_is_settled_when_its_token_expires() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.guard.set(GuardFunction::Revoke, GuardMode::Deny);
@@ -215,7 +220,7 @@ async fn r12_a_pending_revocation_is_settled_by_the_end_of_the_tokens_own_time()
 }
 
 #[tokio::test]
-async fn r12_what_lost_to_a_revoke_hears_of_it_also_when_its_time_would_be_over_by_now() {
+async fn r12_a_refresh_that_lost_to_a_revoke_answers_session_revoked_also_after_the_expiry() {
     let fixture = Fixture::new().await;
     let [revoked, expired] = [fixture.session().await, fixture.session().await];
     fixture.hold(GuardFunction::Issue);
@@ -230,7 +235,7 @@ async fn r12_what_lost_to_a_revoke_hears_of_it_also_when_its_time_would_be_over_
 }
 
 #[tokio::test]
-async fn r12_a_revoke_beats_a_refresh_that_still_waits_for_the_old_tokens_revocation() {
+async fn r12_a_refresh_that_waits_for_the_old_tokens_revocation_fails_if_the_session_is_revoked() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -245,7 +250,7 @@ async fn r12_a_revoke_beats_a_refresh_that_still_waits_for_the_old_tokens_revoca
 }
 
 #[tokio::test]
-async fn r12_prune_forgets_revocations_that_time_has_settled() {
+async fn r12_prune_drops_pending_revocations_of_expired_tokens() {
     let fixture = Fixture::new().await;
     for _ in 0..30 {
         let id = fixture.session().await.session.id;
@@ -257,7 +262,7 @@ async fn r12_prune_forgets_revocations_that_time_has_settled() {
 }
 
 #[tokio::test]
-async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
+async fn r13_creates_and_refreshes_that_began_before_a_revoke_all_fail() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -272,7 +277,7 @@ async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
     assert_eq!(
         fixture.host.revoke_all_for_agent(AGENT).await.unwrap(),
         1,
-        "live sessions are counted, not attempts"
+        "only live sessions are counted, not calls in flight"
     );
     fixture.release();
     assert_eq!(refusal(create.await), SessionError::SessionRevoked);
@@ -285,13 +290,13 @@ async fn r13_revoke_all_stops_creates_and_refreshes_that_began_before_it() {
     assert_eq!(
         fixture.tokens.revoked().len(),
         4,
-        "the session's token and those of the three attempts"
+        "the tokens of the session and of the three calls in flight"
     );
     assert_eq!(fixture.stats().await.creates_in_flight, 0);
 }
 
 #[tokio::test]
-async fn r13_sessions_created_after_a_revoke_all_are_untouched_by_it() {
+async fn r13_sessions_created_after_a_revoke_all_are_not_affected() {
     let fixture = Fixture::new().await;
     fixture.hold(GuardFunction::Issue);
     let before = fixture.start_create(request(AGENT)).await;
@@ -309,8 +314,7 @@ async fn r13_sessions_created_after_a_revoke_all_are_untouched_by_it() {
 }
 
 #[tokio::test]
-async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_guard_is_not_waited_for()
- {
+async fn r13_the_sessions_end_before_the_guard_is_asked_and_an_unavailable_guard_delays_nothing() {
     let fixture = Fixture::new().await;
     let mut grants = Vec::new();
     for _ in 0..50 {
@@ -321,7 +325,11 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
     let revoke_all = fixture
         .start(async move { host.revoke_all_for_agent(AGENT).await })
         .await;
-    assert_eq!(fixture.guard.calls().revoke, 16, "so many at a time");
+    assert_eq!(
+        fixture.guard.calls().revoke,
+        16,
+        "16 revocations run at the same time"
+    );
     for grant in &grants {
         assert_eq!(
             fixture.validate(grant).await,
@@ -335,7 +343,7 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
     assert_eq!(
         fixture.guard.calls().revoke,
         16,
-        "none after the guard was found unavailable"
+        "no revocation follows after the guard was unavailable"
     );
     assert_eq!(fixture.stats().await.pending_revocations, 50);
     fixture.release();
@@ -352,7 +360,7 @@ async fn r13_the_sessions_are_dead_before_the_guard_is_asked_and_an_unavailable_
 }
 
 #[tokio::test]
-async fn r14_of_concurrent_refreshes_exactly_one_wins() {
+async fn r14_exactly_one_of_several_concurrent_refreshes_wins() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -378,14 +386,14 @@ async fn r14_of_concurrent_refreshes_exactly_one_wins() {
     assert_eq!(
         revoked.len(),
         5,
-        "the superseded token and those of the four that lost"
+        "the superseded token and the tokens of the four refreshes that lost"
     );
     assert!(!revoked.contains(&fixture.tokens.handle_of(&winner.token)));
     assert_eq!(fixture.stats().await.refreshed, 1);
 }
 
 #[tokio::test]
-async fn r14_one_wins_also_of_refreshes_that_overlap_after_they_took_effect() {
+async fn r14_one_of_two_refreshes_that_overlap_after_they_took_effect_wins() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -401,7 +409,7 @@ async fn r14_one_wins_also_of_refreshes_that_overlap_after_they_took_effect() {
 }
 
 #[tokio::test]
-async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
+async fn r14_a_superseded_token_is_invalid_at_once_and_revoked_with_the_guard() {
     let fixture = Fixture::new().await;
     let first = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -418,7 +426,7 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
     assert_eq!(
         fixture.validate(&second).await,
         Ok(()),
-        "a refresh does not fail for the old token's sake"
+        "a refresh succeeds although the guard does not revoke the old token"
     );
     assert_eq!(fixture.stats().await.pending_revocations, 1);
     fixture.release();
@@ -428,7 +436,7 @@ async fn r14_a_superseded_token_is_dead_at_once_and_revoked_with_the_guard() {
 }
 
 #[tokio::test]
-async fn r15_revoking_what_is_unknown_or_dead_answers_not_found_and_changes_nothing() {
+async fn r15_revoking_an_unknown_or_ended_session_answers_not_found_and_changes_nothing() {
     let fixture = Fixture::new().await;
     let [revoked, invalidated, expired] = [
         fixture.session().await,
@@ -474,7 +482,7 @@ async fn r15_counts_count_live_sessions_only() {
     fixture.advance(30.0);
     fixture.host.refresh(&*grants[1].session.id).await.unwrap();
     fixture.advance(30.0);
-    // Two are past their time and nobody has ended them yet.
+    // Two sessions have expired and no call has ended them yet.
     assert_eq!(fixture.host.active_count().await, Ok(1));
     let stats = fixture.stats().await;
     assert_eq!((stats.live_sessions, stats.prunable_sessions), (1, 2));
@@ -498,7 +506,7 @@ async fn r16_a_repeated_session_id_fails_the_create_and_overwrites_nothing() {
     assert_eq!(
         fixture.guard.calls().issue,
         issued,
-        "the guard was not asked in vain"
+        "the guard was not asked"
     );
     assert_eq!(fixture.validate(&first).await, Ok(()));
 }
@@ -520,7 +528,7 @@ async fn r16_two_creates_in_flight_cannot_take_the_same_id() {
 }
 
 #[tokio::test]
-async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_session() {
+async fn r16_a_repeated_handle_or_token_fails_the_call_and_affects_no_other_session() {
     let fixture = Fixture::new().await;
     let victim = fixture.session().await;
     let (handle, token) = (
@@ -555,7 +563,7 @@ async fn r16_a_repeated_handle_or_token_fails_the_call_and_harms_no_other_sessio
     assert_eq!(fixture.stats().await, before);
     assert!(
         fixture.tokens.revoked().is_empty(),
-        "to revoke the handle would end the victim's token"
+        "revoking the handle would revoke the victim's token"
     );
     assert_eq!(fixture.validate(&victim).await, Ok(()));
     assert_eq!(fixture.validate(&other).await, Ok(()));

@@ -1,4 +1,4 @@
-//! R9 to R11: what the guard's word counts.
+//! R9 to R11: a token is accepted only if the component and the guard both accept it.
 
 use clawdb_session_host::{GuardError, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, refusal, request};
@@ -18,7 +18,7 @@ async fn r09_a_token_whose_claims_name_another_handle_is_refused() {
     fixture.release();
     assert_eq!(fixture.validate(&grant).await, Ok(()));
 
-    // The other way round: the guard gave one handle and stands by another.
+    // The guard issued the token with one handle and validates it with another.
     fixture
         .guard
         .set(GuardFunction::Issue, GuardMode::WrongHandle);
@@ -43,7 +43,7 @@ async fn r09_a_token_that_the_guard_says_has_expired_is_refused() {
 }
 
 #[tokio::test]
-async fn r09_a_token_that_is_superseded_while_the_guard_is_asked_is_refused() {
+async fn r09_a_token_that_is_superseded_while_the_guard_validates_is_refused() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
@@ -55,7 +55,7 @@ async fn r09_a_token_that_is_superseded_while_the_guard_is_asked_is_refused() {
 }
 
 #[tokio::test]
-async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_guard() {
+async fn r10_a_token_that_was_never_issued_here_is_refused_and_the_guard_is_not_asked() {
     let fixture = Fixture::new().await;
     assert_eq!(
         refusal(fixture.host.validate("before the first session").await),
@@ -65,7 +65,7 @@ async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_gu
     let other = Fixture::new().await.session().await;
     assert_eq!(
         grant.token, other.token,
-        "the same token of another instance is known here"
+        "both instances issue the same token"
     );
     for token in [
         "",
@@ -84,7 +84,7 @@ async fn r10_a_token_that_was_never_issued_here_is_refused_without_asking_the_gu
 }
 
 #[tokio::test]
-async fn r11_whatever_the_guard_says_but_yes_validate_fails_closed() {
+async fn r11_validate_fails_for_every_error_of_the_guard() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let denied = GuardError::Denied("the guard was told to deny".into());
@@ -104,12 +104,12 @@ async fn r11_whatever_the_guard_says_but_yes_validate_fails_closed() {
     assert_eq!(
         fixture.validate(&grant).await,
         Ok(()),
-        "a guard that recovers finds the session as it was"
+        "the session is unchanged once the guard recovers"
     );
 }
 
 #[tokio::test]
-async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
+async fn r11_a_create_that_the_guard_refuses_changes_nothing() {
     let fixture = Fixture::new().await;
     fixture.session().await;
     let before = fixture.stats().await;
@@ -133,7 +133,7 @@ async fn r11_a_create_that_the_guard_refuses_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn r11_a_refresh_that_the_guard_refuses_leaves_the_session_as_it_was() {
+async fn r11_a_refresh_that_the_guard_refuses_does_not_change_the_session() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let before = fixture.stats().await;
@@ -153,7 +153,7 @@ async fn r11_a_refresh_that_the_guard_refuses_leaves_the_session_as_it_was() {
 }
 
 #[tokio::test]
-async fn r11_a_token_that_was_issued_in_vain_is_revoked_again_and_that_is_not_forgotten() {
+async fn r11_the_token_of_a_failed_create_is_revoked_and_the_revocation_is_retried() {
     let fixture = Fixture::new().await;
     fixture.hold(GuardFunction::Issue);
     let create = fixture.start_create(request(AGENT)).await;

@@ -1,4 +1,4 @@
-//! What the host adds: deadlines, bounds of the instance, and what is left when it traps.
+//! The host's own guarantees: deadlines of the guard, bounds of the instance, and traps.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -26,7 +26,7 @@ struct Stuck {
 
 impl Stuck {
     async fn end<T>(&self) -> T {
-        assert!(!self.panics, "the guard panics, as it was told");
+        assert!(!self.panics, "the guard panics on purpose");
         std::future::pending().await
     }
 }
@@ -52,7 +52,7 @@ fn unavailable(error: SessionError) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_that_is_late_or_panics_is_unavailable_and_the_instance_lives() {
+async fn a_guard_that_times_out_or_panics_is_unavailable_and_the_instance_continues() {
     let late = SessionHost::start(engine(), HostOptions::new(Stuck { panics: false }))
         .await
         .unwrap();
@@ -72,7 +72,7 @@ async fn a_guard_that_is_late_or_panics_is_unavailable_and_the_instance_lives() 
 }
 
 #[tokio::test]
-async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
+async fn a_trap_in_the_guard_ends_the_instance_and_every_call_reports_it() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.guard.set_all(GuardMode::Hold);
@@ -92,18 +92,18 @@ async fn a_broken_guard_traps_and_every_call_on_the_handle_says_so() {
     assert_eq!(
         fixture.host.validate(grant.token).await,
         Err(CallError::Host(trapped.clone())),
-        "and later ones"
+        "later calls"
     );
     assert_eq!(fixture.host.clone().stats().await, Err(trapped.clone()));
     assert_eq!(fixture.host.wait_until_idle().await, Err(trapped));
 }
 
 #[tokio::test]
-async fn calls_that_ended_before_a_trap_have_their_answers() {
+async fn calls_that_ended_before_a_trap_return_their_answers() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.guard.set(GuardFunction::Issue, GuardMode::Trap);
-    // More than wait for each other.
+    // 50 answers are more than the instance queues before it sends them.
     let validates = || join_all((0..50).map(|_| fixture.host.validate(grant.token.clone())));
     let (before, create, after) = join!(
         validates(),
@@ -117,7 +117,7 @@ async fn calls_that_ended_before_a_trap_have_their_answers() {
 }
 
 #[tokio::test]
-async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
+async fn forty_thousand_calls_can_wait_for_the_guard_at_the_same_time() {
     const CALLS: usize = 40_000;
     let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
     let options = HostOptions {
@@ -137,7 +137,7 @@ async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
     while guard.calls().issue < CALLS as u64 {
         assert!(
             !creates.iter().any(JoinHandle::is_finished),
-            "none ends before"
+            "a create ended before the guard answered"
         );
         host.wait_until_idle().await.unwrap();
     }
@@ -151,7 +151,7 @@ async fn however_many_calls_wait_for_the_guard_none_of_them_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn an_instance_that_wants_more_memory_than_it_may_have_traps_as_that() {
+async fn an_instance_that_exceeds_max_memory_traps_with_out_of_memory() {
     let options = HostOptions {
         max_memory: 3 << 20,
         ..HostOptions::new(PlainGuard::default())
@@ -166,7 +166,7 @@ async fn an_instance_that_wants_more_memory_than_it_may_have_traps_as_that() {
         if let Err(CallError::Host(error)) = answer {
             break error;
         }
-        assert!(agent < 1_000_000, "the bound does not hold");
+        assert!(agent < 1_000_000, "the instance exceeds max_memory");
     };
     assert!(
         matches!(
@@ -184,7 +184,8 @@ async fn an_instance_that_wants_more_memory_than_it_may_have_traps_as_that() {
 #[tokio::test]
 async fn an_instance_that_computes_for_too_long_is_interrupted() {
     let options = HostOptions {
-        // No call takes longer than this but by being looked at while it runs, which happens soon.
+        // Every call takes longer than this. A call is interrupted when the periodic check runs
+        // during it.
         interrupt_after: Duration::ZERO,
         ..HostOptions::new(PlainGuard::default())
     };
@@ -195,7 +196,7 @@ async fn an_instance_that_computes_for_too_long_is_interrupted() {
         if let Err(error) = host.stats().await {
             break error;
         }
-        assert!(calls < 10_000_000, "nobody looks");
+        assert!(calls < 10_000_000, "no call was interrupted");
     };
     assert!(
         matches!(
@@ -210,7 +211,7 @@ async fn an_instance_that_computes_for_too_long_is_interrupted() {
 }
 
 #[tokio::test]
-async fn short_calls_in_one_run_are_not_taken_for_a_long_one_however_many_they_are() {
+async fn many_short_calls_in_one_run_are_not_interrupted() {
     const EACH: Duration = Duration::from_millis(400);
     let options = HostOptions {
         interrupt_after: EACH / 4,
@@ -229,7 +230,7 @@ async fn short_calls_in_one_run_are_not_taken_for_a_long_one_however_many_they_a
             assert!(session.is_ok());
             calls += 1;
         }
-        // Such as ask nothing of the host.
+        // Calls that call no import of the host.
         let events = component.clawdb_session_events();
         let begin = Instant::now();
         while begin.elapsed() < EACH {
@@ -247,9 +248,9 @@ async fn short_calls_in_one_run_are_not_taken_for_a_long_one_however_many_they_a
         }
         Ok(calls)
     });
-    // The guard answers at once, so there is nothing to wait for: all of it is one poll.
+    // The guard answers at once, so the calls never wait and all of them run in one poll.
     let calls = calls.now_or_never().expect("one poll").unwrap();
-    assert!(calls > 1_000, "hardly anything was done: {calls}");
+    assert!(calls > 1_000, "only {calls} calls ran");
     let ended = instance.run(async |accessor, component| {
         let sessions = component.clawdb_session_sessions();
         sessions.call_active_count(accessor).await
@@ -257,11 +258,11 @@ async fn short_calls_in_one_run_are_not_taken_for_a_long_one_however_many_they_a
     assert_eq!(ended.await, Ok(1));
 }
 
-/// A guard that computes for 2 ms before it validates a token.
-struct Laborious(PlainGuard);
+/// A guard that computes for 2 ms for each validation.
+struct BusyGuard(PlainGuard);
 
 #[async_trait]
-impl Guard for Laborious {
+impl Guard for BusyGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         self.0.issue_session_token(request).await
     }
@@ -278,20 +279,20 @@ impl Guard for Laborious {
 }
 
 #[tokio::test]
-async fn a_call_that_asks_the_guard_again_and_again_makes_progress() {
+async fn a_call_that_waits_for_the_guard_many_times_is_not_interrupted() {
     let options = HostOptions {
         interrupt_after: Duration::from_millis(100),
-        ..HostOptions::new(Laborious(PlainGuard::default()))
+        ..HostOptions::new(BusyGuard(PlainGuard::default()))
     };
     let host = SessionHost::start(engine(), options).await.unwrap();
     let token = String::from(host.create(request(AGENT)).await.unwrap().token);
-    // Half a second in one call.
+    // The guard computes for half a second in this call.
     let validated = host.validate_many(vec![token; 256]).await.unwrap();
     assert!(validated.iter().all(Result::is_ok));
 }
 
 #[tokio::test]
-async fn one_call_that_computes_for_longer_than_it_may_is_interrupted() {
+async fn one_call_that_computes_for_longer_than_interrupt_after_is_interrupted() {
     let keyed = || Config {
         state_key: Some(vec![1; 32]),
         ..Config::default()
@@ -314,7 +315,7 @@ async fn one_call_that_computes_for_longer_than_it_may_is_interrupted() {
     }
     records.truncate(1_000);
 
-    // To check the seals of 14 MB takes much longer than this.
+    // Checking the seals of 14 MB takes much longer than this.
     let options = HostOptions {
         interrupt_after: Duration::from_millis(20),
         ..HostOptions::new(PlainGuard::default())
@@ -355,7 +356,7 @@ async fn clones_of_a_handle_call_from_many_tasks_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_whose_future_is_dropped_goes_on_to_its_end() {
+async fn a_call_whose_future_is_dropped_runs_to_its_end() {
     let fixture = Fixture::new().await;
     fixture.guard.set_all(GuardMode::Hold);
     let create = fixture.start_create(request(AGENT)).await;
@@ -392,7 +393,7 @@ async fn an_option_outside_its_bounds_is_refused_before_an_instance_starts() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_keeps_its_place_among_those_in_flight_until_it_has_ended() {
+async fn a_dropped_call_counts_against_max_in_flight_until_it_has_ended() {
     let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
     let options = HostOptions {
         max_in_flight: 1,
@@ -415,7 +416,7 @@ async fn a_dropped_call_keeps_its_place_among_those_in_flight_until_it_has_ended
 }
 
 #[tokio::test]
-async fn settled_means_that_everything_is_done_however_much_it_was() {
+async fn wait_until_idle_returns_after_all_calls_have_ended() {
     let fixture = Fixture::new().await;
     fixture.guard.set_all(GuardMode::Hold);
     let mut running = Vec::new();
@@ -427,7 +428,7 @@ async fn settled_means_that_everything_is_done_however_much_it_was() {
     for create in &mut running {
         assert!(
             matches!(poll!(unconstrained(create)), Poll::Ready(Ok(_))),
-            "a create that was let go is done"
+            "a create has not ended"
         );
     }
     let mut revoke_all = Box::pin(fixture.host.revoke_all_for_agent(AGENT));
@@ -437,7 +438,7 @@ async fn settled_means_that_everything_is_done_however_much_it_was() {
 }
 
 #[tokio::test]
-async fn many_long_calls_at_once_are_not_taken_for_one_that_does_not_end() {
+async fn many_long_calls_at_once_are_not_interrupted() {
     let options = HostOptions {
         interrupt_after: Duration::from_millis(1_500),
         ..HostOptions::new(PlainGuard::default())
@@ -455,7 +456,7 @@ async fn many_long_calls_at_once_are_not_taken_for_one_that_does_not_end() {
         limit: Some(500),
     };
     let begin = Instant::now();
-    // Until it is clear that all of them together take longer than one may.
+    // Together the calls take longer than `interrupt_after`, which bounds each of them.
     while begin.elapsed() < Duration::from_secs(3) {
         let listings = join_all((0..100).map(|_| host.list_for_agent(AGENT, page))).await;
         assert!(
@@ -467,7 +468,7 @@ async fn many_long_calls_at_once_are_not_taken_for_one_that_does_not_end() {
 }
 
 #[tokio::test]
-async fn the_instance_ends_when_its_last_handle_is_gone() {
+async fn the_instance_ends_when_its_last_handle_is_dropped() {
     let guard = Arc::new(PlainGuard::default());
     let host = SessionHost::start(engine(), HostOptions::with_shared_guard(guard.clone()))
         .await
@@ -483,7 +484,7 @@ async fn the_instance_ends_when_its_last_handle_is_gone() {
 }
 
 #[test]
-fn a_handle_whose_runtime_is_gone_says_that_the_instance_was_stopped() {
+fn a_handle_whose_runtime_was_dropped_reports_that_the_instance_was_stopped() {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -502,7 +503,7 @@ fn a_handle_whose_runtime_is_gone_says_that_the_instance_was_stopped() {
 }
 
 #[tokio::test]
-async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not() {
+async fn creates_beyond_max_in_flight_wait_and_a_revoke_does_not() {
     let guard = Arc::new(ControlledGuard::new(Arc::new(PlainGuard::default())));
     let options = HostOptions {
         max_in_flight: 2,
@@ -526,7 +527,7 @@ async fn creates_beyond_max_in_flight_wait_for_their_turn_and_a_revoke_does_not(
 }
 
 #[tokio::test]
-async fn arguments_of_megabytes_are_refused_before_they_enter_the_instance() {
+async fn arguments_of_several_megabytes_are_refused_before_they_are_copied_into_the_instance() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let memory = fixture.host.memory();
@@ -565,7 +566,7 @@ async fn arguments_of_megabytes_are_refused_before_they_enter_the_instance() {
 }
 
 #[tokio::test]
-async fn what_is_no_component_of_this_world_is_refused() {
+async fn bytes_that_are_not_a_component_of_this_world_are_refused() {
     assert!(SessionEngine::from_bytes(b"not a component").is_err());
     assert!(
         SessionEngine::from_bytes(b"\0asm\x0d\0\x01\0").is_err(),
@@ -574,7 +575,7 @@ async fn what_is_no_component_of_this_world_is_refused() {
 }
 
 #[tokio::test]
-async fn a_pool_has_room_for_so_many_instances_and_for_another_when_one_has_ended() {
+async fn a_pool_runs_its_number_of_instances_and_another_one_when_one_has_ended() {
     let pool = Allocation::Pool { instances: 2 };
     let engine = SessionEngine::with_allocation(COMPONENT, pool).unwrap();
     let start = || SessionHost::start(&engine, HostOptions::new(PlainGuard::default()));
@@ -584,7 +585,7 @@ async fn a_pool_has_room_for_so_many_instances_and_for_another_when_one_has_ende
     assert!(start().await.is_err(), "the pool has two places");
 
     drop(first);
-    // It ends when its task comes round to it.
+    // The first instance ends when its task runs next.
     let third = loop {
         match start().await {
             Ok(third) => break third,
@@ -594,23 +595,26 @@ async fn a_pool_has_room_for_so_many_instances_and_for_another_when_one_has_ende
     assert_eq!(
         third.active_count().await,
         Ok(0),
-        "nothing of before is left"
+        "the new instance has sessions of the first one"
     );
     assert_eq!(second.validate(grant.token).await, Ok(grant.session));
 }
 
 #[tokio::test]
-#[expect(unsafe_code, reason = "what is read was written a moment ago")]
-async fn a_precompiled_component_runs_without_being_compiled_and_fits_its_configuration_only() {
+#[expect(
+    unsafe_code,
+    reason = "the test reads what the engine wrote just before"
+)]
+async fn a_precompiled_component_runs_and_other_bytes_are_refused() {
     let precompiled = engine().precompiled().unwrap();
-    // SAFETY: it is the engine's own.
+    // SAFETY: the engine has made these bytes.
     let again = unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
     let guard = HostOptions::new(PlainGuard::default());
     let host = SessionHost::start(&again.unwrap(), guard).await.unwrap();
     let grant = host.create(request(AGENT)).await.unwrap();
     assert_eq!(host.validate(grant.token).await, Ok(grant.session));
 
-    // SAFETY: these are no machine code, and refused.
+    // SAFETY: these bytes are not machine code and are refused.
     let other = unsafe { SessionEngine::from_precompiled(COMPONENT, Allocation::OnDemand) };
     assert!(other.is_err());
 }

@@ -1,11 +1,11 @@
-//! R1 to R4: what comes in.
+//! R1 to R4: arguments, clock readings, and answers of the guard.
 
 use clawdb_session_host::{Config, CreateRequest, Instant, IssuedToken, Limit, Page, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, at, invalid_field, refusal, request};
 use clawdb_session_testkit::{EntropyMode, GuardMode};
 
 #[tokio::test]
-async fn r01_ids_are_taken_in_either_case_and_given_in_lower_case() {
+async fn r01_ids_are_accepted_in_either_case_and_returned_in_lower_case() {
     let fixture = Fixture::configured(Config {
         workspace_id: Some("AAAAAAAA-0000-4000-8000-00000000000B".into()),
         ..Config::default()
@@ -32,7 +32,7 @@ async fn r01_ids_are_taken_in_either_case_and_given_in_lower_case() {
 }
 
 #[tokio::test]
-async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name() {
+async fn r01_an_id_that_is_not_a_hyphenated_uuid_is_an_invalid_argument_with_its_field() {
     let fixture = Fixture::new().await;
     let wrong = [
         "",
@@ -78,7 +78,8 @@ async fn r01_anything_but_a_hyphenated_uuid_is_an_invalid_argument_of_its_name()
     assert_eq!(fixture.stats().await.last_event, 0);
 }
 
-/// A request that has its last value within a bound, and one beyond it.
+/// Returns a field, a request with the field at its bound, and a request with the field beyond it,
+/// for each bound of a request.
 fn bounds() -> Vec<(&'static str, CreateRequest, CreateRequest)> {
     let with = |change: &dyn Fn(&mut CreateRequest)| {
         let mut request = request(AGENT);
@@ -192,7 +193,7 @@ fn bounds() -> Vec<(&'static str, CreateRequest, CreateRequest)> {
 }
 
 #[tokio::test]
-async fn r02_each_bound_of_a_request_is_reached_and_not_passed() {
+async fn r02_each_bound_of_a_request_is_accepted_and_the_next_value_is_refused() {
     let fixture = Fixture::new().await;
     for (field, within, beyond) in bounds() {
         fixture
@@ -202,17 +203,21 @@ async fn r02_each_bound_of_a_request_is_reached_and_not_passed() {
             .unwrap_or_else(|error| panic!("{field}: {error}"));
         let before = fixture.stats().await;
         assert_eq!(invalid_field(fixture.host.create(beyond).await), field);
-        assert_eq!(fixture.stats().await, before, "nothing changed");
+        assert_eq!(
+            fixture.stats().await,
+            before,
+            "the refused request changed the state"
+        );
     }
     assert_eq!(
         fixture.guard.calls().issue,
         bounds().len() as u64,
-        "the guard was asked for good requests only"
+        "the guard was asked for valid requests only"
     );
 }
 
 #[tokio::test]
-async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given() {
+async fn r02_duplicate_scopes_collapse_in_order_and_metadata_is_returned_as_given() {
     let fixture = Fixture::new().await;
     let metadata = "{ \"b\": 1,\n \"a\": [1.0, 2e5, \"\\u00e9\"], \"a\": 2 }";
     let asked = CreateRequest {
@@ -233,7 +238,7 @@ async fn r02_duplicate_scopes_collapse_in_order_and_metadata_comes_back_as_given
 }
 
 #[tokio::test]
-async fn r02_metadata_of_any_json_comes_back_byte_for_byte() {
+async fn r02_metadata_of_any_json_is_returned_byte_for_byte() {
     let fixture = Fixture::new().await;
     let nested = format!("{}{}", "[".repeat(8_192), "]".repeat(8_192));
     for metadata in [
@@ -349,30 +354,33 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
         }),
     ];
     for (field, min, max, set) in settings {
-        for good in [min, max] {
+        for value in [min, max] {
             let fixture = Fixture::new().await;
-            for bad in min.checked_sub(1).into_iter().chain([max + 1]) {
-                assert_eq!(invalid_field(fixture.host.configure(set(bad)).await), field);
+            for other in min.checked_sub(1).into_iter().chain([max + 1]) {
+                assert_eq!(
+                    invalid_field(fixture.host.configure(set(other)).await),
+                    field
+                );
             }
             fixture
                 .host
-                .configure(set(good))
+                .configure(set(value))
                 .await
-                .unwrap_or_else(|error| panic!("{field} = {good}: {error}"));
+                .unwrap_or_else(|error| panic!("{field} = {value}: {error}"));
             assert_eq!(
-                refusal(fixture.host.configure(set(good)).await),
+                refusal(fixture.host.configure(set(value)).await),
                 SessionError::AlreadyConfigured
             );
         }
     }
-    // A create that came to nothing does not count; one that is under way does.
+    // `configure` is accepted after a failed create, and refused while a create is in flight.
     let fixture = Fixture::new().await;
     fixture.guard.set_all(GuardMode::Deny);
     assert!(fixture.host.create(request(AGENT)).await.is_err());
     fixture.host.configure(Config::default()).await.unwrap();
     let fixture = Fixture::new().await;
     fixture.guard.set_all(GuardMode::Hold);
-    let _under_way = fixture.start_create(request(AGENT)).await;
+    let _in_flight = fixture.start_create(request(AGENT)).await;
     assert_eq!(
         refusal(fixture.host.configure(Config::default()).await),
         SessionError::AlreadyConfigured
@@ -386,7 +394,7 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
 }
 
 #[tokio::test]
-async fn r02_a_short_max_lifetime_shortens_the_default_but_not_an_explicit_one() {
+async fn r02_a_short_max_lifetime_shortens_the_default_ttl_but_not_an_explicit_one() {
     let short = Config {
         max_lifetime: Some(60),
         ..Config::default()
@@ -437,7 +445,7 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
         assert_eq!(
             fixture.validate(&grant).await,
             Ok(()),
-            "{reading:?} is no time, so none has passed"
+            "{reading:?} is not a valid time and is ignored"
         );
         fixture
             .host
@@ -445,7 +453,8 @@ async fn r03_no_reading_of_the_clock_makes_the_component_trap() {
             .await
             .unwrap();
     }
-    // The last second that there is: everything is over, but for what begins within it.
+    // The last second that a timestamp can have. Earlier sessions have expired, and a session
+    // created within it is live.
     fixture.clock.set(at(253_402_300_799));
     let last = fixture.host.create(request(AGENT)).await.unwrap().session;
     assert_eq!(last.expires_at, 253_402_300_799_999);
@@ -479,7 +488,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
                 refusal(fixture.host.create(request(AGENT)).await),
                 SessionError::Guard(_)
             ),
-            "a token of {length}"
+            "a token of {length} bytes"
         );
         fixture.tokens.alter_next_token(move |issued| IssuedToken {
             handle: "h".repeat(length),
@@ -490,7 +499,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
                 refusal(fixture.host.refresh(&*grant.session.id).await),
                 SessionError::Guard(_)
             ),
-            "a handle of {length}"
+            "a handle of {length} bytes"
         );
     }
     for expires_at in [0, u64::MAX] {
@@ -506,7 +515,7 @@ async fn r03_no_answer_of_the_guard_makes_the_component_trap() {
 }
 
 #[tokio::test]
-async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
+async fn r03_large_requests_are_refused_before_they_fill_the_memory() {
     let fixture = Fixture::configured(Config {
         max_state_bytes: Some(200_000),
         ..Config::default()
@@ -531,13 +540,13 @@ async fn r03_large_requests_meet_a_bound_before_they_fill_the_memory() {
         "{}",
         stats.state_bytes
     );
-    // What is over by time makes room.
+    // Expired sessions free bytes.
     fixture.advance(61.0);
     fixture.host.create(large()).await.unwrap();
 }
 
 #[tokio::test]
-async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_again() {
+async fn r03_a_random_source_that_returns_few_bytes_is_asked_again_and_none_is_an_error() {
     let fixture = Fixture::new().await;
     fixture.entropy.set(EntropyMode::Empty);
     assert_eq!(
@@ -557,7 +566,7 @@ async fn r03_a_random_source_that_gives_little_or_nothing_is_an_error_or_asked_a
 }
 
 #[tokio::test]
-async fn r04_the_guard_hears_of_the_principal_and_of_the_task() {
+async fn r04_the_guard_is_given_the_principal_and_the_task() {
     let fixture = Fixture::new().await;
     let session = fixture.session().await.session;
     let asked = CreateRequest {
@@ -590,8 +599,5 @@ async fn r04_the_guard_hears_of_the_principal_and_of_the_task() {
             session.expires_at
         )
     );
-    assert_eq!(
-        first, third,
-        "a refresh asks for the same, at the same time"
-    );
+    assert_eq!(first, third, "a refresh makes the same request");
 }

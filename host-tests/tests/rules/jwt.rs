@@ -1,5 +1,5 @@
-//! The embedded guard behind the component: how large its tokens are, which ones it accepts, and
-//! what it denies.
+//! The component with the embedded guard: the size of its tokens, which tokens it accepts, and
+//! which requests it denies.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,32 +18,32 @@ use uuid::Uuid;
 
 const SECRET: [u8; 32] = [7; 32];
 
-/// What the documentation allows: how many scopes, and of how many bytes each.
+/// The largest documented sets of scopes: their number, and the bytes of each.
 const DOCUMENTED: [(usize, usize); 3] = [(128, 44), (23, 256), (128, 256)];
 
-/// A guard that is exchanged while the sessions live, as in an upgrade or a change of its key.
-struct Exchangeable(Mutex<Arc<dyn Guard>>);
+/// A guard that can be replaced while sessions are live, as in an upgrade or a change of its key.
+struct ReplaceableGuard(Mutex<Arc<dyn Guard>>);
 
-impl Exchangeable {
-    fn now(&self) -> Arc<dyn Guard> {
+impl ReplaceableGuard {
+    fn current(&self) -> Arc<dyn Guard> {
         self.0.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
-impl Guard for Exchangeable {
+impl Guard for ReplaceableGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        self.now().issue_session_token(request).await
+        self.current().issue_session_token(request).await
     }
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        self.now().validate_token(token).await
+        self.current().validate_token(token).await
     }
     async fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        self.now().revoke_token(handle).await
+        self.current().revoke_token(handle).await
     }
 }
 
-/// Issues tokens as the first version of the embedded guard did.
+/// A guard that issues tokens as the first version of the embedded guard did.
 struct FirstVersion;
 
 #[async_trait]
@@ -73,24 +73,24 @@ impl Guard for FirstVersion {
         })
     }
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
-        unreachable!("it only issues")
+        unreachable!("this guard only issues tokens")
     }
     async fn revoke_token(&self, _: String) -> GuardResult<()> {
-        unreachable!("it only issues")
+        unreachable!("this guard only issues tokens")
     }
 }
 
-/// An instance over a guard that can be exchanged.
+/// An instance with a guard that can be replaced.
 struct JwtFixture {
     host: SessionHost,
-    guard: Arc<Exchangeable>,
+    guard: Arc<ReplaceableGuard>,
     clock: Arc<ManualClock>,
 }
 
 impl JwtFixture {
     async fn new(guard: impl Guard) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
-        let guard = Arc::new(Exchangeable(Mutex::new(Arc::new(guard))));
+        let guard = Arc::new(ReplaceableGuard(Mutex::new(Arc::new(guard))));
         let options = HostOptions {
             clock: clock.clone(),
             ..HostOptions::with_shared_guard(guard.clone())
@@ -99,10 +99,10 @@ impl JwtFixture {
         Self { host, guard, clock }
     }
 
-    /// Over the embedded guard, by the same clock.
+    /// Starts an instance with the embedded guard. Both use the fixture's clock.
     async fn with_jwt() -> Self {
         let fixture = Self::new(FirstVersion).await;
-        fixture.exchange(fixture.jwt());
+        fixture.replace_guard(fixture.jwt());
         fixture
     }
 
@@ -110,8 +110,8 @@ impl JwtFixture {
         jwt(&SECRET, &self.clock)
     }
 
-    /// The sessions are this guard's from now on.
-    fn exchange(&self, guard: impl Guard) -> Arc<dyn Guard> {
+    /// Replaces the guard of the instance.
+    fn replace_guard(&self, guard: impl Guard) -> Arc<dyn Guard> {
         let guard: Arc<dyn Guard> = Arc::new(guard);
         *self.guard.0.lock().unwrap() = guard.clone();
         guard
@@ -137,7 +137,7 @@ fn scopes(count: usize, bytes: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:0>bytes$}")).collect()
 }
 
-/// The largest request with these scopes.
+/// Returns a request with these scopes and the largest other fields.
 fn full_request(agent: &str, scopes: Vec<String>) -> CreateRequest {
     CreateRequest {
         role: "r".repeat(64),
@@ -160,7 +160,7 @@ fn denied(error: SessionError) -> String {
 }
 
 #[tokio::test]
-async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
+async fn r02_the_embedded_guard_issues_tokens_for_all_documented_scopes() {
     let fixture = JwtFixture::with_jwt().await;
     let host = &fixture.host;
     for (count, bytes) in DOCUMENTED {
@@ -183,9 +183,9 @@ async fn r02_all_documented_scopes_can_be_had_with_the_embedded_guard() {
 }
 
 #[tokio::test]
-async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes_to_the_end_of_time() {
+async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes() {
     let fixture = JwtFixture::with_jwt().await;
-    // The times have the most digits that they can have: those of the year 9999.
+    // Times in the year 9999 have the largest number of digits.
     fixture.clock.set(at(253_402_300_700));
     let asked = full_request(AGENT, scopes(128, 256));
     let grant = fixture.host.create(asked).await.unwrap();
@@ -200,14 +200,14 @@ async fn a_token_has_six_claims_a_short_header_and_at_most_400_bytes_to_the_end_
     assert_eq!(claims["iat"], 253_402_300_700_u64);
     assert!(
         grant.token.starts_with("eyJhbGciOiJIUzI1NiJ9."),
-        "alg alone"
+        "the header has only `alg`"
     );
 }
 
 #[tokio::test]
 async fn full_claims_are_in_the_token_as_long_as_they_fit() {
     let fixture = JwtFixture::with_jwt().await;
-    fixture.exchange(fixture.jwt().with_full_claims());
+    fixture.replace_guard(fixture.jwt().with_full_claims());
     let grant = fixture.create().await;
     let claims = claims_of(&grant.token);
     for (name, value) in [
@@ -221,7 +221,7 @@ async fn full_claims_are_in_the_token_as_long_as_they_fit() {
     }
     assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
 
-    // A scope more makes the token 60 bytes longer, until it does not fit.
+    // Each further scope makes the token 60 bytes longer, until it does not fit.
     let mut longest = 0;
     let mut refused = None;
     for count in 1..=128 {
@@ -243,7 +243,7 @@ async fn full_claims_are_in_the_token_as_long_as_they_fit() {
 }
 
 #[tokio::test]
-async fn r11_full_claims_that_do_not_fit_are_denied_and_leave_nothing_behind() {
+async fn r11_full_claims_that_do_not_fit_are_denied_and_change_nothing() {
     let clock = Arc::new(ManualClock::new(CONTROLLED_START));
     let guard = jwt(&SECRET, &clock).with_full_claims();
     let guard = Arc::new(ControlledGuard::new(Arc::new(guard)));
@@ -265,21 +265,21 @@ async fn r11_full_claims_that_do_not_fit_are_denied_and_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_is_denied_for_its_claims_leaves_the_token_good() {
+async fn a_renewal_that_is_denied_for_its_claims_leaves_the_token_valid() {
     let fixture = JwtFixture::with_jwt().await;
     let asked = full_request(AGENT, scopes(128, 44));
     let grant = fixture.host.create(asked).await.unwrap();
-    fixture.exchange(fixture.jwt().with_full_claims());
+    fixture.replace_guard(fixture.jwt().with_full_claims());
     denied(refusal(fixture.host.refresh(&*grant.session.id).await));
     denied(refusal(fixture.host.rotate(grant.token.clone()).await));
     assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
 }
 
 #[tokio::test]
-async fn tokens_that_the_first_version_issued_stay_good_and_can_be_revoked() {
+async fn tokens_of_the_first_version_stay_valid_and_can_be_revoked() {
     let fixture = JwtFixture::new(FirstVersion).await;
     let (kept, ended) = (fixture.create().await, fixture.create().await);
-    let guard = fixture.exchange(fixture.jwt());
+    let guard = fixture.replace_guard(fixture.jwt());
     for grant in [&kept, &ended] {
         assert_eq!(fixture.validate(grant).await.as_ref(), Ok(&grant.session));
     }
@@ -295,17 +295,17 @@ async fn tokens_that_the_first_version_issued_stay_good_and_can_be_revoked() {
     assert_eq!(
         guard.validate_token(kept.token.into()).await,
         Err(GuardError::Revoked.into()),
-        "the refresh revoked the one before"
+        "the refresh revoked the superseded token"
     );
 }
 
 #[tokio::test]
-async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked() {
+async fn tokens_of_a_previous_key_stay_valid_while_the_guard_has_it_and_can_be_revoked() {
     let fixture = JwtFixture::with_jwt().await;
     let (kept, ended) = (fixture.create().await, fixture.create().await);
     let second = jwt(&[8; 32], &fixture.clock);
     let second = second.with_previous_secrets(&[vec![9; 32], SECRET.to_vec()]);
-    let guard = fixture.exchange(second.unwrap());
+    let guard = fixture.replace_guard(second.unwrap());
     let newer = fixture.create().await;
     for grant in [&kept, &ended, &newer] {
         assert_eq!(fixture.validate(grant).await.as_ref(), Ok(&grant.session));
@@ -317,8 +317,8 @@ async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked
         Err(GuardError::Revoked.into())
     );
 
-    // The previous key goes: what it signed goes with it, and nothing else.
-    fixture.exchange(jwt(&[8; 32], &fixture.clock));
+    // Without the previous key, the tokens that it signed are invalid, and only those.
+    fixture.replace_guard(jwt(&[8; 32], &fixture.clock));
     assert_eq!(fixture.validate(&newer).await.as_ref(), Ok(&newer.session));
     assert_eq!(
         fixture.validate(&kept).await,
@@ -327,13 +327,13 @@ async fn tokens_of_a_previous_key_stay_good_while_it_is_known_and_can_be_revoked
 }
 
 #[tokio::test]
-async fn r06_a_token_whose_iat_is_ahead_of_the_clock_is_denied_beyond_the_tolerance() {
+async fn r06_a_token_whose_iat_is_ahead_of_the_clock_by_more_than_the_tolerance_is_denied() {
     for (tolerance, seconds) in [(None, 60), (Some(0), 0), (Some(3_600), 3_600)] {
-        // The guard has a clock of its own, so that nothing but its own judgement counts.
+        // The guard has another clock than the component, so only the guard can refuse the token.
         let fixture = JwtFixture::with_jwt().await;
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = jwt(&SECRET, &clock);
-        fixture.exchange(match tolerance {
+        fixture.replace_guard(match tolerance {
             None => guard,
             Some(seconds) => guard
                 .with_clock_tolerance(Duration::from_secs(seconds))
@@ -346,7 +346,7 @@ async fn r06_a_token_whose_iat_is_ahead_of_the_clock_is_denied_beyond_the_tolera
         let reason = denied(fixture.validate(&grant).await.unwrap_err());
         let ahead = format!("{} ms ahead", (seconds + 1) * 1_000);
         assert!(reason.contains(&ahead), "{reason}");
-        // Nothing is lost by that.
+        // The token is valid again when the clock is within the tolerance.
         clock.advance(Duration::from_secs(1));
         assert_eq!(fixture.validate(&grant).await, Ok(grant.session));
     }
@@ -369,7 +369,7 @@ async fn a_token_without_iat_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_shape_is_invalid_and_not_denied() {
+async fn a_malformed_token_is_invalid_and_not_denied() {
     let guard = jwt(&SECRET, &Arc::new(ManualClock::new(CONTROLLED_START)));
     for token in [
         "",

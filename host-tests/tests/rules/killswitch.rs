@@ -1,4 +1,4 @@
-//! R31: the larger kill switches.
+//! R31: `revoke-all` for everything, a role, or a root.
 
 use clawdb_session_host::{
     Config, CreateRequest, EndReason, EventKind, RevokeFilter, SessionError,
@@ -20,7 +20,7 @@ fn role(role: &str) -> RevokeFilter {
 }
 
 #[tokio::test]
-async fn r31_everything_ends_with_one_call() {
+async fn r31_one_call_ends_all_sessions() {
     let fixture = Fixture::new().await;
     let mut grants = Vec::new();
     for agent in [AGENT, OTHER_AGENT, AGENT] {
@@ -49,7 +49,7 @@ async fn r31_everything_ends_with_one_call() {
 }
 
 #[tokio::test]
-async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
+async fn r31_a_switch_for_a_role_ends_its_sessions_and_all_below_and_no_other_role() {
     let fixture = Fixture::new().await;
     let coder = fixture
         .host
@@ -61,19 +61,19 @@ async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
         .create(with_role(OTHER_AGENT, "coder"))
         .await
         .unwrap();
-    let below = fixture.delegated(&coder, with_role(AGENT, "tester")).await;
+    let child = fixture.delegated(&coder, with_role(AGENT, "tester")).await;
     let tester = fixture
         .host
         .create(with_role(AGENT, "tester"))
         .await
         .unwrap();
-    let coder_below = fixture.delegated(&tester, with_role(AGENT, "coder")).await;
+    let coder_child = fixture.delegated(&tester, with_role(AGENT, "coder")).await;
     assert_eq!(fixture.host.revoke_all(role("coder")).await, Ok(4));
     for (grant, reason) in [
         (&coder, EndReason::RevokedAll),
         (&other, EndReason::RevokedAll),
-        (&coder_below, EndReason::RevokedAll),
-        (&below, EndReason::Cascade),
+        (&coder_child, EndReason::RevokedAll),
+        (&child, EndReason::Cascade),
     ] {
         assert_eq!(fixture.ends_of(&grant.session.id).await, [reason]);
     }
@@ -84,7 +84,7 @@ async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
         .await
         .unwrap();
     fixture.validate(&coder).await.unwrap();
-    assert_eq!(fixture.host.revoke_all(role("nobody has it")).await, Ok(0));
+    assert_eq!(fixture.host.revoke_all(role("unused")).await, Ok(0));
     assert_eq!(
         invalid_field(fixture.host.revoke_all(role("")).await),
         "role"
@@ -92,12 +92,12 @@ async fn r31_a_role_ends_with_what_is_below_it_and_other_roles_stay() {
 }
 
 #[tokio::test]
-async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
+async fn r31_a_switch_for_a_root_ends_its_tree_and_a_child_is_not_a_root() {
     let fixture = Fixture::new().await;
     let root = fixture.session().await;
     let child = fixture.child(&root).await;
     let grandchild = fixture.child(&child).await;
-    let beside = fixture.session().await;
+    let other = fixture.session().await;
     let filter = |id: &str| RevokeFilter::Root(id.into());
     for id in [&*child.session.id, NOBODY] {
         assert_eq!(fixture.host.revoke_all(filter(id)).await, Ok(0));
@@ -115,7 +115,7 @@ async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
         fixture.ends_of(&grandchild.session.id).await,
         [EndReason::Cascade]
     );
-    fixture.validate(&beside).await.unwrap();
+    fixture.validate(&other).await.unwrap();
     assert_eq!(
         invalid_field(fixture.host.revoke_all(filter("root")).await),
         "root"
@@ -123,7 +123,7 @@ async fn r31_a_root_ends_with_all_below_it_and_only_as_a_root() {
 }
 
 #[tokio::test]
-async fn r31_only_live_sessions_count() {
+async fn r31_the_count_of_a_switch_has_only_live_sessions() {
     let fixture = Fixture::new().await;
     let expired = fixture.session().await;
     fixture.advance(60.0);
@@ -139,7 +139,7 @@ async fn r31_only_live_sessions_count() {
 }
 
 #[tokio::test]
-async fn r31_what_is_under_way_when_a_switch_is_thrown_comes_to_nothing() {
+async fn r31_calls_in_flight_when_a_switch_takes_effect_fail() {
     for filter in [RevokeFilter::Everything, role("worker")] {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
@@ -169,7 +169,7 @@ async fn r31_what_is_under_way_when_a_switch_is_thrown_comes_to_nothing() {
 }
 
 #[tokio::test]
-async fn r31_a_create_of_another_role_goes_on() {
+async fn r31_a_create_in_flight_for_another_role_succeeds() {
     let fixture = Fixture::new().await;
     fixture.hold(GuardFunction::Issue);
     let create = fixture.start_create(with_role(AGENT, "tester")).await;
@@ -179,9 +179,8 @@ async fn r31_a_create_of_another_role_goes_on() {
 }
 
 #[tokio::test]
-async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
-    // A create begins before each switch; the switches are thrown in every order, the older ones
-    // before the later creates.
+async fn r31_each_cut_off_holds_whatever_the_order_of_the_others() {
+    // A create begins before each of three switches, which take effect in every order.
     for order in [
         [0, 1, 2],
         [0, 2, 1],
@@ -192,9 +191,9 @@ async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
     ] {
         let fixture = Fixture::new().await;
         fixture.hold(GuardFunction::Issue);
-        let mut doomed = Vec::new();
+        let mut revoked = Vec::new();
         for switch in order {
-            doomed.push(fixture.start_create(request(AGENT)).await);
+            revoked.push(fixture.start_create(request(AGENT)).await);
             let answer = match switch {
                 0 => fixture.host.revoke_all(RevokeFilter::Everything).await,
                 1 => fixture.host.revoke_all(role("worker")).await,
@@ -202,21 +201,21 @@ async fn r31_each_cut_off_denies_alone_and_none_hides_another() {
             };
             assert_eq!(answer, Ok(0));
         }
-        let spared = fixture.start_create(request(AGENT)).await;
+        let live = fixture.start_create(request(AGENT)).await;
         fixture.release();
-        for create in doomed {
+        for create in revoked {
             assert_eq!(
                 refusal(create.await),
                 SessionError::SessionRevoked,
                 "{order:?}"
             );
         }
-        fixture.validate(&spared.await.unwrap()).await.unwrap();
+        fixture.validate(&live.await.unwrap()).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away() {
+async fn r31_a_switch_for_4500_sessions_revokes_all_of_them_before_it_has_removed_them() {
     let config = Config {
         max_sessions_per_agent: Some(10_000),
         event_capacity: Some(65_536),
@@ -237,7 +236,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
             }
         });
         assert!(futures::poll!(&mut switch).is_pending());
-        // It has been sent; these come after it, and some of them between its steps.
+        // The switch was sent. These calls follow it, and some of them run between its steps.
         let calls = grants.iter().rev().take(200).map(|grant| {
             let token = grant.token.clone();
             let host = fixture.host.clone();
@@ -264,7 +263,7 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         fixture.host.wait_until_idle().await.unwrap();
         assert_eq!(fixture.host.active_count().await, Ok(200));
         fixture.release();
-        // Also those that others came across first are its doing.
+        // The count includes sessions that other calls ended first because of the switch.
         assert_eq!(switch.await, Ok(4_500));
         for grant in &made {
             fixture.validate(grant).await.unwrap();
@@ -273,13 +272,13 @@ async fn r31_a_switch_for_many_is_final_for_all_before_it_has_cleared_them_away(
         assert_eq!(events.missed, 0);
         let stats = fixture.stats().await;
         assert_eq!((stats.created, stats.ended), (4_700, 4_500));
-        // The guard is asked for the first 1,000; the rest is pending.
+        // The guard is asked for the first 1,000 revocations; the rest is pending.
         assert!(stats.pending_revocations >= 3_500);
     }
 }
 
 #[tokio::test]
-async fn r31_a_full_agent_can_begin_anew_while_it_is_being_cleared_away() {
+async fn r31_a_full_agent_can_create_while_its_revoked_sessions_are_being_removed() {
     let config = Config {
         max_sessions_per_agent: Some(4_500),
         ..Config::default()
@@ -299,7 +298,7 @@ async fn r31_a_full_agent_can_begin_anew_while_it_is_being_cleared_away() {
 }
 
 #[tokio::test]
-async fn r31_what_is_below_a_session_that_was_idle_was_dead_before_the_switch() {
+async fn r31_a_switch_does_not_count_the_child_of_a_session_that_was_idle() {
     for agent in [AGENT, OTHER_AGENT] {
         let config = Config {
             idle_timeout: Some(10),
@@ -321,7 +320,7 @@ async fn r31_what_is_below_a_session_that_was_idle_was_dead_before_the_switch() 
 }
 
 #[tokio::test]
-async fn r31_a_guard_that_is_away_does_not_stop_a_switch() {
+async fn r31_a_switch_ends_sessions_while_the_guard_is_unavailable() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.child(&grant).await;

@@ -1,4 +1,4 @@
-//! R6: a host's clock that is set back, or was ahead and is corrected.
+//! R6: the host's clock is set back, or was ahead and is corrected.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use clawdb_session_testkit::fixture::{
 };
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-use crate::persistence::{feed, keyed, restored, restoring};
+use crate::persistence::{changes_since, feed, keyed, restored};
 
 const HOUR: f64 = 3_600.0;
 const DAY: f64 = 24.0 * HOUR;
 const YEAR: f64 = 365.0 * DAY;
-/// 2020-01-01T00:00:00Z, the first reading that counts.
+/// 2020-01-01T00:00:00Z, the earliest valid reading, in seconds since 1970.
 const FIRST_READING: i64 = 1_577_836_800;
 
 fn behind(seconds: f64) -> SessionError {
@@ -30,14 +30,14 @@ fn lasting(seconds: f64) -> CreateRequest {
     }
 }
 
-/// Has the clock show a time that is ahead, once, and then the right one again.
+/// Lets the component take one reading that is ahead, and corrects the clock.
 async fn jump_ahead(fixture: &Fixture, seconds: f64) {
     fixture.advance(seconds);
     fixture.host.active_count().await.unwrap();
     fixture.advance(-seconds);
 }
 
-/// What each call answers that needs a session's end to be right.
+/// Returns the error of each call that checks a session's expiry.
 async fn refusals_for(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     let (id, token) = (&*grant.session.id, &*grant.token);
     let many = fixture.host.validate_many(vec![token.to_owned()]).await;
@@ -52,8 +52,8 @@ async fn refusals_for(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     ]
 }
 
-/// What each call answers that grants time.
-async fn grants(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
+/// Returns the error of each call that grants time.
+async fn refusals_of_grants(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     let id = &*grant.session.id;
     let host = &fixture.host;
     vec![
@@ -65,7 +65,7 @@ async fn grants(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
 }
 
 #[tokio::test]
-async fn r06_a_clock_that_is_behind_within_the_tolerance_refuses_nothing_and_extends_nothing() {
+async fn r06_a_lag_within_the_tolerance_refuses_no_call_and_extends_no_session() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.advance(59.0);
@@ -79,11 +79,14 @@ async fn r06_a_clock_that_is_behind_within_the_tolerance_refuses_nothing_and_ext
     let wanted = grant.session.expires_at + 59_000;
     assert_eq!(
         refreshed.session.expires_at, wanted,
-        "from the time inside, not from the host's reading"
+        "the lifetime begins at the time inside, not at the host's reading"
     );
     assert_eq!(fixture.validate(&refreshed).await, Ok(()));
     fixture.advance(-0.001);
-    assert_eq!(grants(&fixture, &refreshed).await, vec![behind(60.001); 4]);
+    assert_eq!(
+        refusals_of_grants(&fixture, &refreshed).await,
+        vec![behind(60.001); 4]
+    );
 }
 
 #[tokio::test]
@@ -92,7 +95,10 @@ async fn r06_while_the_clock_is_behind_no_call_grants_time_and_the_guard_is_not_
     let grant = fixture.session().await;
     fixture.advance(-HOUR);
     let asked = fixture.guard.calls();
-    assert_eq!(grants(&fixture, &grant).await, vec![behind(HOUR); 4]);
+    assert_eq!(
+        refusals_of_grants(&fixture, &grant).await,
+        vec![behind(HOUR); 4]
+    );
     assert_eq!(fixture.guard.calls(), asked);
     let stats = fixture.stats().await;
     assert_eq!((stats.clock_lag, stats.clock_behind), (3_600_000, true));
@@ -100,8 +106,7 @@ async fn r06_while_the_clock_is_behind_no_call_grants_time_and_the_guard_is_not_
 }
 
 #[tokio::test]
-async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_the_clock_is_right()
-{
+async fn r06_a_wrong_reading_ends_no_session_and_has_no_effect_once_the_clock_is_right() {
     let fixture = Fixture::configured(Config {
         idle_timeout: Some(50),
         ..Config::default()
@@ -132,22 +137,21 @@ async fn r06_a_single_wrong_reading_destroys_nothing_and_all_is_as_before_when_t
 }
 
 #[tokio::test]
-async fn r06_after_the_clock_was_ahead_once_no_session_is_created_that_would_outlive_its_lifetime()
-{
+async fn r06_after_the_clock_was_ahead_no_session_is_created_that_would_outlive_its_lifetime() {
     for ahead in [DAY, 10.0 * YEAR] {
         let fixture = Fixture::new().await;
         fixture.host.active_count().await.unwrap();
         jump_ahead(&fixture, ahead).await;
         let error = refusal(fixture.host.create(request(AGENT)).await);
         assert_eq!(error, behind(ahead));
-        // The time inside is reached one day; then all is well.
+        // When the host's clock has reached the time inside, creates succeed.
         fixture.advance(ahead);
         fixture.session().await;
     }
 }
 
 #[tokio::test]
-async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than_its_lifetime() {
+async fn r06_a_session_granted_while_the_clock_was_ahead_lives_no_longer_than_its_lifetime() {
     let fixture = Fixture::new().await;
     fixture.advance(DAY);
     let grant = fixture.session().await;
@@ -156,7 +160,7 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
     for _ in 0..23 {
         assert_eq!(
             refusals_for(&fixture, &grant).await,
-            vec![behind_as_now(&fixture).await; 7]
+            vec![behind_by_current_lag(&fixture).await; 7]
         );
         assert!(matches!(
             fixture.validate(&child).await,
@@ -164,7 +168,7 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
         ));
         fixture.advance(HOUR);
     }
-    // It is accepted again for its lifetime and the tolerance at most.
+    // The session is accepted again for at most its lifetime and the tolerance.
     fixture.advance(HOUR - 60.001);
     assert!(matches!(
         fixture.validate(&grant).await,
@@ -180,7 +184,7 @@ async fn r06_a_session_granted_while_the_clock_was_ahead_never_lives_longer_than
 }
 
 #[tokio::test]
-async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end() {
+async fn r06_a_session_that_was_not_granted_its_lifetime_in_full_is_checked_for_its_expiry() {
     let fixture = Fixture::new().await;
     let month = 30 * 86_400;
     let of_a_month = |agent| CreateRequest {
@@ -189,7 +193,8 @@ async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end()
     };
     let parent = fixture.host.create(lasting(2.0 * HOUR)).await.unwrap();
     let refreshed = fixture.delegated(&parent, of_a_month(OTHER_AGENT)).await;
-    // The clock is ahead by an hour; each of these ends with the parent, or as the guard grants.
+    // The clock is ahead by an hour. Each of these sessions expires with its parent, or when the
+    // guard's grant ends.
     fixture.advance(HOUR);
     fixture.host.refresh(&*parent.session.id).await.unwrap();
     let refreshed = fixture.host.refresh(&*refreshed.session.id).await.unwrap();
@@ -211,14 +216,14 @@ async fn r06_a_lifetime_that_was_not_granted_in_full_does_not_hide_a_wrong_end()
     }
 }
 
-/// The error of a call while the clock is as far behind as it is now.
-async fn behind_as_now(fixture: &Fixture) -> SessionError {
+/// Returns the `clock-behind` error for the current lag.
+async fn behind_by_current_lag(fixture: &Fixture) -> SessionError {
     fixture.host.active_count().await.unwrap();
     SessionError::ClockBehind(fixture.stats().await.clock_lag)
 }
 
 #[tokio::test]
-async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
+async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_expiry() {
     let fixture = Fixture::new().await;
     let long = fixture.host.create(lasting(2.0 * DAY)).await.unwrap();
     let short = fixture.session().await;
@@ -229,7 +234,7 @@ async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
     assert_eq!(
         fixture.validate(&short).await,
         Err(SessionError::SessionExpired),
-        "by the time inside it has ended"
+        "the session has expired by the time inside"
     );
     fixture.advance(2.0 * DAY - 0.001);
     assert_eq!(fixture.validate(&rotated).await, Ok(()));
@@ -241,7 +246,7 @@ async fn r06_a_session_granted_before_the_clock_jumped_ahead_keeps_its_end() {
 }
 
 #[tokio::test]
-async fn r06_a_lag_that_appears_while_the_guard_is_asked_grants_nothing_and_the_token_is_revoked() {
+async fn r06_calls_that_grant_time_fail_if_a_lag_appears_while_they_wait_for_the_guard() {
     let fixture = Fixture::new().await;
     let [parent, refreshed, rotated] = [
         fixture.session().await,
@@ -270,13 +275,13 @@ async fn r06_a_lag_that_appears_while_the_guard_is_asked_grants_nothing_and_the_
         assert_eq!(
             fixture.validate(&grant).await,
             Ok(()),
-            "the old token is good"
+            "the old token is valid"
         );
     }
 }
 
 #[tokio::test]
-async fn r06_a_lag_that_appears_while_the_guard_checks_a_token_takes_no_use() {
+async fn r06_a_validation_that_fails_because_a_lag_appears_takes_no_use() {
     let fixture = Fixture::new().await;
     let limited = CreateRequest {
         max_uses: Some(1),
@@ -300,7 +305,7 @@ async fn r06_a_lag_that_appears_while_the_guard_checks_a_token_takes_no_use() {
 }
 
 #[tokio::test]
-async fn r06_the_tolerance_is_from_0_to_an_hour() {
+async fn r06_the_clock_tolerance_is_0_to_3600_seconds() {
     let with = |seconds| Config {
         clock_tolerance: Some(seconds),
         ..Config::default()
@@ -323,7 +328,7 @@ async fn r06_the_tolerance_is_from_0_to_an_hour() {
 }
 
 #[tokio::test]
-async fn r06_a_reading_before_2020_counts_as_failed_and_changes_nothing() {
+async fn r06_a_reading_before_2020_is_ignored() {
     let fixture = Fixture::new().await;
     let before = fixture.session().await;
     for broken in [at(0), at(FIRST_READING - 1), at(-5), at(i64::MAX)] {
@@ -338,13 +343,13 @@ async fn r06_a_reading_before_2020_counts_as_failed_and_changes_nothing() {
     fixture.clock.set(at(FIRST_READING));
     let error = refusal(fixture.host.create(request(AGENT)).await);
     assert!(matches!(error, SessionError::ClockBehind(lag) if lag > 9 * 365 * 86_400_000));
-    // A clock that fails after that changes nothing either.
+    // A clock that fails during a lag does not change the lag.
     fixture.clock.set(at(0));
     assert_eq!(refusal(fixture.host.create(request(AGENT)).await), error);
 }
 
 #[tokio::test]
-async fn r06_kill_switches_and_the_detection_of_reuse_work_while_the_clock_is_behind() {
+async fn r06_revocations_and_the_detection_of_reuse_work_while_the_clock_is_behind() {
     let fixture = Fixture::new().await;
     let [revoked, reused, other] = [
         fixture.session().await,
@@ -385,7 +390,7 @@ async fn with_grace() -> Fixture {
 }
 
 #[tokio::test]
-async fn r06_a_rotation_by_a_clock_that_was_ahead_is_not_repeated_until_its_time_comes() {
+async fn r06_a_rotation_by_a_clock_that_was_ahead_is_repeated_only_when_the_clock_agrees() {
     let fixture = with_grace().await;
     let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
     fixture.advance(5.0 * DAY);
@@ -395,13 +400,13 @@ async fn r06_a_rotation_by_a_clock_that_was_ahead_is_not_repeated_until_its_time
     assert_eq!(
         fixture.validate(&rotated).await,
         Ok(()),
-        "nothing has ended"
+        "no session has ended"
     );
     fixture.advance(DAY + 29.999);
     fixture.rotate(&long).await.unwrap();
 }
 
-/// A fixture in which the clock is behind by a day, and a session that was rotated then.
+/// Returns a fixture whose clock is behind by a day, and a session that was rotated while it was.
 async fn rotated_while_behind() -> (Fixture, Grant) {
     let fixture = with_grace().await;
     let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
@@ -413,15 +418,14 @@ async fn rotated_while_behind() -> (Fixture, Grant) {
 }
 
 #[tokio::test]
-async fn r27_a_rotation_is_repeated_within_its_grace_by_the_hosts_clock_while_that_is_behind() {
+async fn r27_a_rotation_made_while_the_clock_is_behind_can_be_repeated_within_the_grace() {
     let (fixture, long) = rotated_while_behind().await;
     fixture.advance(29.999);
     fixture.rotate(&long).await.unwrap();
 }
 
 #[tokio::test]
-async fn r27_a_grace_that_has_ended_by_the_hosts_clock_grants_nothing_and_ends_nothing_while_behind()
- {
+async fn r27_a_rotation_after_the_grace_answers_clock_behind_while_the_clock_is_behind() {
     let (fixture, long) = rotated_while_behind().await;
     fixture.advance(30.0);
     assert_eq!(fixture.rotate(&long).await, Err(behind(DAY - 30.0)));
@@ -430,16 +434,16 @@ async fn r27_a_grace_that_has_ended_by_the_hosts_clock_grants_nothing_and_ends_n
     assert_eq!(
         fixture.host.active_count().await,
         Ok(1),
-        "nothing has ended"
+        "no session has ended"
     );
-    // By the time inside it has ended now, and a token that comes back is theft.
+    // The grace has ended by the time inside too, and the reused token is a theft.
     fixture.advance(60.0);
     assert_eq!(fixture.rotate(&long).await, Err(SessionError::InvalidToken));
     assert_eq!(fixture.host.active_count().await, Ok(0));
 }
 
 #[tokio::test]
-async fn r27_a_grace_that_has_ended_does_not_begin_again_when_the_clock_is_set_back() {
+async fn r27_a_grace_that_has_ended_does_not_restart_when_the_clock_is_set_back() {
     for (later, back) in [(50.0, 30.0), (HOUR, HOUR - 10.0), (DAY, DAY)] {
         let fixture = with_grace().await;
         let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
@@ -448,12 +452,16 @@ async fn r27_a_grace_that_has_ended_does_not_begin_again_when_the_clock_is_set_b
         fixture.host.active_count().await.unwrap();
         fixture.advance(-back);
         assert_eq!(fixture.rotate(&long).await, Err(SessionError::InvalidToken));
-        assert_eq!(fixture.host.active_count().await, Ok(0), "it is theft");
+        assert_eq!(
+            fixture.host.active_count().await,
+            Ok(0),
+            "the reuse ended the session"
+        );
     }
 }
 
 #[tokio::test]
-async fn r06_a_wrong_reading_at_a_rotation_does_not_make_its_repetition_a_theft() {
+async fn r06_a_rotation_at_a_wrong_reading_can_be_repeated_within_the_grace() {
     for back in [40.0, HOUR] {
         let fixture = with_grace().await;
         let long = fixture.host.create(lasting(10.0 * DAY)).await.unwrap();
@@ -467,7 +475,7 @@ async fn r06_a_wrong_reading_at_a_rotation_does_not_make_its_repetition_a_theft(
 }
 
 #[tokio::test]
-async fn r06_a_clock_that_fails_after_a_restore_does_not_make_a_repetition_a_theft() {
+async fn r06_a_rotation_can_be_repeated_if_the_clock_fails_after_a_restore() {
     let config = Config {
         rotation_grace: Some(30),
         ..keyed()
@@ -482,7 +490,7 @@ async fn r06_a_clock_that_fails_after_a_restore_does_not_make_a_repetition_a_the
 }
 
 #[tokio::test]
-async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_time() {
+async fn r06_accepting_the_clock_ends_every_session_and_continues_from_the_hosts_time() {
     let fixture = Fixture::configured(Config {
         guard_recheck_interval: Some(10),
         idle_timeout: Some(40),
@@ -493,14 +501,18 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
     fixture.advance(DAY);
     let ahead = fixture.session().await;
     let child = fixture.child(&ahead).await;
-    assert_eq!(fixture.host.active_count().await, Ok(2), "one was idle");
+    assert_eq!(
+        fixture.host.active_count().await,
+        Ok(2),
+        "one session was idle"
+    );
     fixture.advance(-DAY);
     assert_eq!(fixture.host.accept_clock().await, Ok(2));
     let stats = fixture.stats().await;
     assert_eq!((stats.now, stats.clock_lag), (fixture.now(), 0));
     assert_eq!((stats.live_sessions, stats.prunable_sessions), (0, 0));
     assert_eq!(stats.tracked_agents, 0);
-    // That of the idle one; the guard was asked for the others.
+    // The idle session's token; the guard has revoked the others.
     assert_eq!(stats.pending_revocations, 1);
     for grant in [before, ahead, child] {
         assert_eq!(
@@ -510,7 +522,7 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
         assert_eq!(fixture.ends_of(&grant.session.id).await.len(), 1);
     }
 
-    // No validation of the same millisecond is cached, as after any kill switch.
+    // After a kill switch, validations of the same millisecond are not cached.
     fixture.advance(0.001);
     let grant = fixture.session().await;
     assert_eq!(grant.session.created_at, fixture.now());
@@ -530,12 +542,12 @@ async fn r06_accepting_the_clock_ends_every_session_and_goes_on_from_the_hosts_t
     assert_eq!(
         fixture.host.active_count().await,
         Ok(0),
-        "idle by the new time"
+        "the session is idle by the new time"
     );
 }
 
 #[tokio::test]
-async fn r06_accepting_the_clock_fails_where_it_is_not_behind_and_changes_nothing() {
+async fn r06_accepting_a_clock_that_is_not_behind_fails_and_changes_nothing() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     for lag in [0.0, 60.0] {
@@ -547,7 +559,7 @@ async fn r06_accepting_the_clock_fails_where_it_is_not_behind_and_changes_nothin
 }
 
 #[tokio::test]
-async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
+async fn r06_calls_in_flight_when_the_clock_is_accepted_fail() {
     let fixture = Fixture::new().await;
     fixture.advance(DAY);
     let [refreshed, validated] = [fixture.session().await, fixture.session().await];
@@ -563,7 +575,7 @@ async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
     assert_eq!(
         fixture.stats().await.clock_lag,
         0,
-        "it waits for the guard alone"
+        "the call has accepted the clock and waits for the guard only"
     );
     fixture.release();
     assert_eq!(accept.await, Ok(2));
@@ -577,7 +589,7 @@ async fn r06_what_is_in_flight_when_the_clock_is_accepted_fails() {
 }
 
 #[tokio::test]
-async fn r06_accepting_the_clock_with_many_sessions_lets_other_calls_have_their_turn() {
+async fn r06_other_calls_run_while_accept_clock_ends_many_sessions() {
     let fixture = Fixture::configured(Config {
         max_sessions_per_agent: Some(5_000),
         ..Config::default()
@@ -593,13 +605,17 @@ async fn r06_accepting_the_clock_with_many_sessions_lets_other_calls_have_their_
         fixture.host.create(request(AGENT))
     );
     assert_eq!(accepted, Ok(2_500));
-    assert_eq!(refusal(refused), behind(DAY), "it came in between");
+    assert_eq!(
+        refusal(refused),
+        behind(DAY),
+        "the create ran before the clock was accepted"
+    );
     assert_eq!(fixture.stats().await.clock_lag, 0);
     fixture.session().await;
 }
 
 #[tokio::test]
-async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_before_an_operation() {
+async fn r06_the_time_inside_is_restored_and_the_first_operation_compares_the_clock() {
     let fixture = Fixture::configured(keyed()).await;
     fixture.session().await;
     fixture.advance(DAY);
@@ -613,7 +629,7 @@ async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_befor
         assert_eq!(
             (stats.now, stats.clock_lag),
             (peak, 0),
-            "nothing is compared"
+            "the clock was not compared"
         );
         let page = other.host.changes(0, 1_000).await.unwrap();
         assert_eq!(page.now, peak, "the host's clock is not read");
@@ -624,12 +640,12 @@ async fn r06_the_time_inside_survives_a_restore_and_no_reading_is_compared_befor
     }
 }
 
-/// Records of an instance that lived through a wrong time: those from before it was corrected, and
-/// those from after it was accepted.
-async fn before_and_after(fixture: &Fixture) -> (Vec<Change>, Vec<Change>) {
+/// Makes the clock wrong, corrects it, and accepts it. Returns the records from before the
+/// correction and those from after the acceptance.
+async fn records_before_and_after_acceptance(fixture: &Fixture) -> (Vec<Change>, Vec<Change>) {
     let mut old = feed(fixture).await;
     fixture.advance(DAY);
-    // Some end by the wrong time, and nothing is kept of them.
+    // Some sessions expire by the wrong time and leave no records.
     fixture.host.prune_expired(None).await.unwrap();
     fixture.session().await;
     old.extend(feed(fixture).await);
@@ -639,11 +655,11 @@ async fn before_and_after(fixture: &Fixture) -> (Vec<Change>, Vec<Change>) {
 }
 
 #[tokio::test]
-async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
+async fn r06_no_older_record_restores_the_earlier_time_or_a_session() {
     let fixture = Fixture::configured(keyed()).await;
     let short = fixture.session().await;
     let long = fixture.host.create(lasting(3.0 * DAY)).await.unwrap();
-    let (old, new) = before_and_after(&fixture).await;
+    let (old, new) = records_before_and_after_acceptance(&fixture).await;
     let orders = [
         [old.clone(), new.clone()].concat(),
         [new.clone(), old.clone()].concat(),
@@ -664,7 +680,7 @@ async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
         assert_eq!((stats.now, stats.clock_lag), (fixture.now(), 0));
         let session = other.session().await;
         assert_eq!(other.validate(&session).await, Ok(()));
-        // The next instance has the time, and the sessions from after it.
+        // The next instance has the new time, and the sessions that were created after it.
         let next = restored(&other, keyed(), feed(&other).await).await;
         assert_eq!(next.validate(&session).await, Ok(()));
         assert_eq!(next.stats().await.clock_lag, 0);
@@ -672,37 +688,41 @@ async fn r06_no_older_record_brings_the_earlier_time_or_a_session_back() {
 }
 
 #[tokio::test]
-async fn r06_an_acceptance_of_which_a_store_has_kept_a_part_brings_nothing_back() {
+async fn r06_a_part_of_the_records_of_an_acceptance_restores_no_session() {
     let fixture = Fixture::configured(keyed()).await;
     let short = fixture.session().await;
     let long = fixture.host.create(lasting(15.0 * DAY)).await.unwrap();
     let mut kept = feed(&fixture).await;
     fixture.advance(DAY);
     assert_eq!(fixture.host.prune_expired(None).await, Ok(1));
-    let read = restoring(&fixture, last(&kept), 1_000).await;
+    let read = changes_since(&fixture, last_sequence(&kept), 1_000).await;
     kept.extend(read);
     fixture.advance(-DAY);
-    // This is not read before two acceptances, so their records come with it.
+    // The record of this revoke is read after two acceptances, together with their records.
     fixture.host.revoke(&*long.session.id).await.unwrap();
     fixture.host.accept_clock().await.unwrap();
     jump_ahead(&fixture, 2.0 * DAY).await;
     fixture.host.accept_clock().await.unwrap();
-    // The same is so if another instance gives them, which has taken all over in an upgrade.
+    // The same holds for the records of another instance that was restored from all of them, as in
+    // an upgrade.
     let upgraded = restored(&fixture, keyed(), feed(&fixture).await).await;
     for source in [&fixture, &upgraded] {
-        let unread = restoring(source, last(&kept), 1_000).await;
+        let unread = changes_since(source, last_sequence(&kept), 1_000).await;
         assert!(unread.len() >= 4, "{unread:?}");
         for part in 0..=unread.len() {
             let records = [&kept[..], &unread[..part]].concat();
             let other = restored(&fixture, keyed(), records).await;
             for grant in [&short, &long] {
-                assert!(other.validate(grant).await.is_err(), "{part} were kept");
+                assert!(
+                    other.validate(grant).await.is_err(),
+                    "with {part} of the records"
+                );
             }
         }
     }
 }
 
-fn last(changes: &[Change]) -> u64 {
+fn last_sequence(changes: &[Change]) -> u64 {
     changes.last().map_or(0, |change| change.sequence)
 }
 

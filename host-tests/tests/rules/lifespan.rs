@@ -1,5 +1,4 @@
-//! R28, R29 and R33: sessions that end because nobody uses them, because they are used up, or for a
-//! newer one.
+//! R28, R29 and R33: idle timeouts, limited uses, and eviction of an agent's oldest session.
 
 use clawdb_session_host::{
     Config, CreateRequest, EndReason, IssuedToken, Limit, Overflow, SessionError,
@@ -34,7 +33,7 @@ fn with_uses(uses: u32) -> CreateRequest {
 }
 
 #[tokio::test]
-async fn r28_a_session_that_is_not_used_for_the_idle_timeout_is_over() {
+async fn r28_a_session_that_is_not_used_for_the_idle_timeout_expires() {
     let fixture = with_idle_timeout(10).await;
     let (used, unused) = (fixture.session().await, fixture.session().await);
     fixture.advance(9.999);
@@ -51,13 +50,13 @@ async fn r28_a_session_that_is_not_used_for_the_idle_timeout_is_over() {
 }
 
 #[tokio::test]
-async fn r28_every_sign_of_life_begins_the_idle_time_anew_and_nothing_else_does() {
+async fn r28_only_successful_uses_and_touch_restart_the_idle_time() {
     let fixture = with_idle_timeout(10).await;
     let mut grant = fixture.session().await;
     let id = grant.session.id.clone();
-    for sign in 0..5 {
+    for use_number in 0..5 {
         fixture.advance(9.0);
-        match sign {
+        match use_number {
             0 => fixture.validate(&grant).await.unwrap(),
             1 => {
                 let authorized = fixture.host.authorize(&*grant.token, "memory:read").await;
@@ -87,7 +86,7 @@ async fn r28_every_sign_of_life_begins_the_idle_time_anew_and_nothing_else_does(
 }
 
 #[tokio::test]
-async fn r28_without_an_idle_timeout_nobody_has_to_be_used() {
+async fn r28_without_an_idle_timeout_an_unused_session_stays_live() {
     let fixture = Fixture::new().await;
     let request = CreateRequest {
         expires_in: Some(2_592_000),
@@ -109,7 +108,7 @@ async fn r28_without_an_idle_timeout_nobody_has_to_be_used() {
 }
 
 #[tokio::test]
-async fn r28_touch_is_for_live_sessions() {
+async fn r28_touch_fails_for_unknown_and_ended_sessions() {
     let fixture = with_idle_timeout(10).await;
     let grant = fixture.session().await;
     let touch = |id: &str| fixture.host.touch(id.to_owned());
@@ -128,7 +127,7 @@ async fn r28_touch_is_for_live_sessions() {
 }
 
 #[tokio::test]
-async fn r28_a_touch_saves_a_session_whose_validate_is_under_way_and_comes_too_late_after_it() {
+async fn r28_a_touch_before_the_idle_timeout_saves_a_session_whose_validate_is_in_flight() {
     for touched in [true, false] {
         let fixture = with_idle_timeout(10).await;
         let grant = fixture.session().await;
@@ -152,7 +151,7 @@ async fn r28_a_touch_saves_a_session_whose_validate_is_under_way_and_comes_too_l
 }
 
 #[tokio::test]
-async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
+async fn r28_a_use_of_a_child_does_not_count_as_a_use_of_its_parent() {
     let fixture = with_idle_timeout(10).await;
     let parent = fixture.session().await;
     let child = fixture.child(&parent).await;
@@ -161,7 +160,7 @@ async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
     fixture.validate(&child).await.unwrap();
     fixture.validate(&grandchild).await.unwrap();
     fixture.advance(1.0);
-    // The parent is dead, and nobody has looked at it yet.
+    // The parent has expired, and no call has ended it yet.
     assert_eq!(fixture.host.active_count().await, Ok(0));
     assert_eq!(fixture.ids_of(OTHER_AGENT).await, [""; 0]);
     assert_eq!(fixture.stats().await.prunable_sessions, 3);
@@ -181,7 +180,7 @@ async fn r28_the_use_of_a_child_is_no_use_of_its_parent() {
 }
 
 #[tokio::test]
-async fn r28_counts_and_prunes_see_who_was_used_and_who_was_not() {
+async fn r28_counts_and_prunes_distinguish_used_and_idle_sessions() {
     let fixture = with_idle_timeout(10).await;
     let mut grants = Vec::new();
     for _ in 0..50 {
@@ -192,7 +191,7 @@ async fn r28_counts_and_prunes_see_who_was_used_and_who_was_not() {
         for grant in &grants[step * 10..] {
             fixture.validate(grant).await.unwrap();
         }
-        // Of each step ten were used for the last time at the step before.
+        // In each step, the ten sessions whose last use was in the previous step become idle.
         let live = if step == 0 { 50 } else { 60 - 10 * step };
         let stats = fixture.stats().await;
         assert_eq!(stats.live_sessions as usize, live, "step {step}");
@@ -211,7 +210,7 @@ async fn r28_counts_and_prunes_see_who_was_used_and_who_was_not() {
 }
 
 #[tokio::test]
-async fn r28_what_ends_idle_is_revoked_with_the_guard_by_a_flush() {
+async fn r28_a_flush_revokes_the_tokens_of_idle_sessions_with_the_guard() {
     let fixture = with_idle_timeout(10).await;
     fixture.session().await;
     fixture.advance(10.0);
@@ -230,7 +229,7 @@ async fn r28_what_ends_idle_is_revoked_with_the_guard_by_a_flush() {
 }
 
 #[tokio::test]
-async fn r28_an_idle_session_holds_no_place() {
+async fn r28_an_idle_session_takes_no_place() {
     let config = Config {
         idle_timeout: Some(10),
         max_sessions: Some(2),
@@ -279,7 +278,7 @@ async fn r29_each_validate_and_authorize_takes_a_use_and_the_last_one_succeeds()
 }
 
 #[tokio::test]
-async fn r29_what_fails_takes_no_use() {
+async fn r29_a_failed_call_takes_no_use() {
     let fixture = Fixture::new().await;
     let grant = fixture.host.create(with_uses(1)).await.unwrap();
     for mode in [
@@ -301,7 +300,11 @@ async fn r29_what_fails_takes_no_use() {
     let rotated = fixture.rotate(&grant).await.unwrap();
     let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
     let left = [&rotated, &refreshed].map(|grant| grant.session.uses_left);
-    assert_eq!(left, [Some(1); 2], "a new token brings no new use");
+    assert_eq!(
+        left,
+        [Some(1); 2],
+        "a new token does not change the uses left"
+    );
     fixture.validate(&refreshed).await.unwrap();
     assert_eq!(
         fixture.ends_of(&grant.session.id).await,
@@ -310,7 +313,7 @@ async fn r29_what_fails_takes_no_use() {
 }
 
 #[tokio::test]
-async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
+async fn r29_validates_that_overlap_take_no_more_uses_than_are_left() {
     for uses in [1, 7] {
         let fixture = Fixture::new().await;
         let grant = fixture.host.create(with_uses(uses)).await.unwrap();
@@ -339,7 +342,7 @@ async fn r29_of_validates_that_overlap_as_many_succeed_as_there_are_uses() {
 }
 
 #[tokio::test]
-async fn r29_the_last_use_counts_also_when_the_guard_does_not_confirm_its_revocation() {
+async fn r29_the_last_use_ends_the_session_even_if_the_guard_does_not_confirm() {
     let fixture = Fixture::new().await;
     let grant = fixture.host.create(with_uses(1)).await.unwrap();
     fixture
@@ -354,7 +357,7 @@ async fn r29_the_last_use_counts_also_when_the_guard_does_not_confirm_its_revoca
 }
 
 #[tokio::test]
-async fn r29_a_session_with_a_use_limit_does_not_delegate_but_may_be_a_child() {
+async fn r29_a_session_with_max_uses_cannot_delegate_and_can_be_a_child() {
     let fixture = Fixture::new().await;
     let limited = fixture.host.create(with_uses(5)).await.unwrap();
     let answer = fixture.host.delegate(&*limited.session.id, request(AGENT));
@@ -412,7 +415,7 @@ async fn r33_an_agent_at_its_limit_is_refused_unless_the_configuration_evicts() 
 }
 
 #[tokio::test]
-async fn r33_nobody_is_evicted_for_a_create_that_fails() {
+async fn r33_a_create_that_fails_evicts_no_session() {
     let fixture = with_eviction(1).await;
     let first = fixture.session().await;
     fixture.guard.set(GuardFunction::Issue, GuardMode::Deny);
@@ -428,25 +431,25 @@ async fn r33_nobody_is_evicted_for_a_create_that_fails() {
 }
 
 #[tokio::test]
-async fn r33_what_is_over_goes_before_what_is_oldest() {
+async fn r33_an_expired_session_is_ended_before_the_oldest_is_evicted() {
     let fixture = with_eviction(2).await;
     let oldest = CreateRequest {
         expires_in: Some(1_000),
         ..request(AGENT)
     };
     let oldest = fixture.host.create(oldest).await.unwrap();
-    let over = fixture.session().await;
+    let expired = fixture.session().await;
     fixture.advance(60.0);
     fixture.session().await;
     fixture.validate(&oldest).await.unwrap();
     assert_eq!(
-        fixture.ends_of(&over.session.id).await,
+        fixture.ends_of(&expired.session.id).await,
         [EndReason::Expired]
     );
 }
 
 #[tokio::test]
-async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
+async fn r33_creates_that_overlap_and_evict_do_not_exceed_the_limit_together() {
     let fixture = with_eviction(3).await;
     for _ in 0..3 {
         fixture.session().await;
@@ -456,7 +459,7 @@ async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
     for _ in 0..3 {
         waiting.push(fixture.start_create(request(AGENT)).await);
     }
-    // There are three places, and each is promised to one.
+    // Each of the three places is reserved by a create in flight.
     let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
     fixture.release();
@@ -468,11 +471,11 @@ async fn r33_the_bound_holds_for_evicting_creates_that_overlap() {
 }
 
 #[tokio::test]
-async fn r33_a_session_does_not_make_room_for_its_own_descendants() {
+async fn r33_a_session_is_not_evicted_for_its_own_descendants() {
     let fixture = with_eviction(2).await;
     let parent = fixture.session().await;
     let sibling = fixture.session().await;
-    // The parent is the older one, but the child would end with it.
+    // The parent is older, but evicting it would end the new child.
     let child = fixture.delegated(&parent, request(AGENT)).await;
     assert_eq!(
         fixture.ends_of(&sibling.session.id).await,
@@ -490,7 +493,7 @@ async fn r33_a_session_does_not_make_room_for_its_own_descendants() {
 }
 
 #[tokio::test]
-async fn r33_a_create_that_loses_to_a_revoke_while_it_evicts_says_so() {
+async fn r33_a_create_whose_session_is_revoked_while_it_evicts_answers_session_revoked() {
     let fixture = with_eviction(1).await;
     fixture.session().await;
     fixture.hold(GuardFunction::Revoke);

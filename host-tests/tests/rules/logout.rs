@@ -1,4 +1,4 @@
-//! R35: a bearer ends its own session with its token.
+//! R35: the bearer of a token ends its session with `revoke-by-token`.
 
 use clawdb_session_host::{
     CallError, Config, CreateRequest, Denial, EndReason, Grant, GuardError, Revocation,
@@ -41,17 +41,17 @@ async fn r35_the_bearer_of_the_current_token_ends_its_session() {
 }
 
 #[tokio::test]
-async fn r35_the_sessions_below_it_end_with_it_and_those_above_live() {
+async fn r35_a_logout_ends_all_sessions_below_and_none_above() {
     let fixture = Fixture::new().await;
     let root = fixture.session().await;
     let (child, sibling) = (fixture.child(&root).await, fixture.child(&root).await);
-    let below = fixture.child(&child).await;
+    let grandchild = fixture.child(&child).await;
     let revocation = log_out(&fixture, &child).await.unwrap();
     assert_eq!(revocation.descendants, 1);
-    let ends = fixture.ends_of(&below.session.id).await;
+    let ends = fixture.ends_of(&grandchild.session.id).await;
     assert_eq!(ends, [EndReason::Cascade]);
     assert_eq!(
-        fixture.validate(&below).await,
+        fixture.validate(&grandchild).await,
         Err(SessionError::InvalidToken)
     );
     for grant in [&root, &sibling] {
@@ -59,12 +59,12 @@ async fn r35_the_sessions_below_it_end_with_it_and_those_above_live() {
     }
     let mut revoked = fixture.tokens.revoked();
     revoked.sort();
-    let handles = [&child, &below].map(|grant| fixture.tokens.handle_of(&grant.token));
+    let handles = [&child, &grandchild].map(|grant| fixture.tokens.handle_of(&grant.token));
     assert_eq!(revoked, handles);
 }
 
 #[tokio::test]
-async fn r35_the_guard_is_not_asked_about_the_token_and_may_be_down() {
+async fn r35_a_logout_does_not_ask_the_guard_to_validate_and_works_while_it_is_unavailable() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.guard.set_all(GuardMode::Unavailable);
@@ -88,7 +88,7 @@ async fn r35_the_guard_is_not_asked_about_the_token_and_may_be_down() {
 }
 
 #[tokio::test]
-async fn r35_a_superseded_token_ends_nothing_and_is_no_theft() {
+async fn r35_a_superseded_token_ends_no_session_and_is_not_a_theft() {
     let grace = Config {
         rotation_grace: Some(30),
         ..Config::default()
@@ -104,7 +104,7 @@ async fn r35_a_superseded_token_ends_nothing_and_is_no_theft() {
         assert_eq!(refusal(answer), SessionError::InvalidToken);
         assert_eq!(fixture.validate(&third).await, Ok(()));
         assert_eq!(fixture.ends_of(&first.session.id).await, []);
-        // Of attempts within a second one is an event, and each counts.
+        // Attempts within a second make one event, and each of them is counted.
         let denials = fixture.denials_of(&first.session.id).await;
         assert_eq!(denials, [Denial::Superseded]);
         assert_eq!(fixture.stats().await.denied, 2);
@@ -133,7 +133,7 @@ async fn r35_any_other_token_is_invalid() {
 }
 
 #[tokio::test]
-async fn r35_the_token_of_an_expired_session_is_invalid_and_the_session_has_expired() {
+async fn r35_the_token_of_an_expired_session_is_invalid_and_the_session_ends_as_expired() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.advance(60.0);
@@ -145,7 +145,7 @@ async fn r35_the_token_of_an_expired_session_is_invalid_and_the_session_has_expi
 }
 
 #[tokio::test]
-async fn r35_a_session_with_one_use_left_is_revoked_and_not_used_up() {
+async fn r35_a_session_with_one_use_left_ends_as_revoked_and_not_as_exhausted() {
     let fixture = Fixture::new().await;
     let counted = CreateRequest {
         max_uses: Some(1),
@@ -175,12 +175,12 @@ async fn r35_a_refused_logout_takes_no_use() {
 }
 
 #[tokio::test]
-async fn r35_of_overlapping_logouts_the_first_succeeds_and_the_others_find_the_token_invalid() {
+async fn r35_the_first_of_logouts_that_overlap_succeeds_and_the_others_are_invalid() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
     let first = start_logout(&fixture, &grant).await;
-    // It took effect before the guard was asked.
+    // The first logout took effect before the guard was asked.
     let answer = log_out(&fixture, &grant).await;
     assert_eq!(refusal(answer), SessionError::InvalidToken);
     fixture.release();
@@ -191,7 +191,7 @@ async fn r35_of_overlapping_logouts_the_first_succeeds_and_the_others_find_the_t
 }
 
 #[tokio::test]
-async fn r35_a_logout_beats_a_refresh_and_a_rotation_in_flight() {
+async fn r35_a_refresh_and_a_rotation_in_flight_fail_after_a_logout() {
     for rotates in [false, true] {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
@@ -213,11 +213,11 @@ async fn r35_a_logout_beats_a_refresh_and_a_rotation_in_flight() {
 }
 
 #[tokio::test]
-async fn r35_a_logout_loses_to_a_renewal_that_has_taken_effect() {
+async fn r35_a_logout_with_a_token_that_a_renewal_has_superseded_is_refused() {
     for rotates in [false, true] {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
-        // The token is replaced before the guard is asked to revoke it.
+        // The token is superseded before the guard is asked to revoke it.
         fixture.hold(GuardFunction::Revoke);
         let renewal = if rotates {
             fixture.start_rotate(&grant).await
@@ -234,7 +234,7 @@ async fn r35_a_logout_loses_to_a_renewal_that_has_taken_effect() {
 }
 
 #[tokio::test]
-async fn r35_a_validate_and_a_delegation_in_flight_lose_to_a_logout() {
+async fn r35_a_validate_and_a_delegation_in_flight_fail_after_a_logout() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
@@ -265,7 +265,7 @@ async fn r35_a_logout_works_while_the_clock_is_behind() {
 }
 
 #[tokio::test]
-async fn r35_every_validation_that_is_cached_is_forgotten_with_a_logout() {
+async fn r35_a_logout_drops_all_cached_validations() {
     let fixture = Fixture::configured(Config {
         guard_recheck_interval: Some(60),
         ..Config::default()
@@ -282,7 +282,7 @@ async fn r35_every_validation_that_is_cached_is_forgotten_with_a_logout() {
 }
 
 #[tokio::test]
-async fn r35_no_record_brings_back_a_session_that_was_logged_out() {
+async fn r35_no_record_restores_a_session_that_was_logged_out() {
     let fixture = Fixture::configured(keyed()).await;
     let grant = fixture.session().await;
     let before = feed(&fixture).await;

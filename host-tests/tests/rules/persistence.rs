@@ -1,5 +1,5 @@
-//! R23: the state as records, and taking them back. What another instance makes of them must be what
-//! the first one was, and no record brings back what has ended (R12).
+//! R23: the state as records, and `restore`. A restored instance has the state of the first one,
+//! and no record restores a session that has ended (R12).
 
 use clawdb_session_host::{
     Change, Config, CreateRequest, EndReason, Grant, GuardError, Limit, Overflow, RevokeFilter,
@@ -12,7 +12,7 @@ use clawdb_session_testkit::{GuardFunction, GuardMode};
 
 pub const KEY: [u8; 32] = [3; 32];
 
-/// All defaults, and a state key.
+/// Returns the default configuration with a state key.
 pub fn keyed() -> Config {
     Config {
         state_key: Some(KEY.into()),
@@ -20,15 +20,15 @@ pub fn keyed() -> Config {
     }
 }
 
-/// The records that changed after `since`, read in pages of so many.
-pub async fn restoring(fixture: &Fixture, mut since: u64, page: u32) -> Vec<Change> {
+/// Reads the records that changed after `since`, in pages of `page` records.
+pub async fn changes_since(fixture: &Fixture, mut since: u64, page: u32) -> Vec<Change> {
     let mut changes = Vec::new();
     loop {
         let page = fixture
             .host
             .changes(since, page)
             .await
-            .expect("changes are given");
+            .expect("the records are readable");
         let sequences = page.changes.iter().map(|change| change.sequence);
         assert!(sequences.clone().is_sorted() && sequences.clone().all(|it| it > since));
         assert_eq!(page.next, sequences.max().unwrap_or(since));
@@ -40,9 +40,9 @@ pub async fn restoring(fixture: &Fixture, mut since: u64, page: u32) -> Vec<Chan
     }
 }
 
-/// All records.
+/// Reads all records.
 pub async fn feed(fixture: &Fixture) -> Vec<Change> {
-    let changes = restoring(fixture, 0, 1_000).await;
+    let changes = changes_since(fixture, 0, 1_000).await;
     let mut keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -50,22 +50,23 @@ pub async fn feed(fixture: &Fixture) -> Vec<Change> {
     changes
 }
 
-/// Another instance, which these records are given back to.
+/// Starts another instance and restores these records.
 pub async fn restored(fixture: &Fixture, config: Config, changes: Vec<Change>) -> Fixture {
     let other = fixture.another(config).await;
     for part in changes.chunks(1_000) {
         let restored = other.host.restore(part.to_vec()).await;
-        restored.expect("the records are taken");
+        restored.expect("the records are accepted");
     }
     other
 }
 
-/// The same instance again.
+/// Starts another instance and restores all records of this one.
 async fn restarted(fixture: &Fixture, config: &Config) -> Fixture {
     restored(fixture, config.clone(), feed(fixture).await).await
 }
 
-/// The newest first, the oldest first, and one by one from both ends, each twice.
+/// Returns the records in several orders: alternating between the oldest and the newest, all of
+/// them twice, the newest first, and the oldest first.
 fn orders(changes: &[Change]) -> Vec<Vec<Change>> {
     let forward = changes.to_vec();
     let backward: Vec<Change> = changes.iter().rev().cloned().collect();
@@ -82,7 +83,7 @@ fn orders(changes: &[Change]) -> Vec<Vec<Change>> {
 }
 
 #[tokio::test]
-async fn r23_another_instance_has_all_that_the_first_one_had() {
+async fn r23_a_restored_instance_has_the_state_of_the_first_one() {
     let fixture = Fixture::configured(keyed()).await;
     let full = CreateRequest {
         task_type: Some("plan \"ä\" \\".into()),
@@ -103,8 +104,8 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
     fixture.advance(5.0);
     let refreshed = fixture.host.refresh(&*bare.session.id).await.unwrap();
     let rotated = fixture.rotate(&parent).await.unwrap();
-    let gone = fixture.session().await;
-    fixture.host.revoke(&*gone.session.id).await.unwrap();
+    let revoked = fixture.session().await;
+    fixture.host.revoke(&*revoked.session.id).await.unwrap();
 
     for changes in orders(&feed(&fixture).await) {
         let other = restored(&fixture, keyed(), changes).await;
@@ -118,13 +119,13 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
             fixture.ids_of(OTHER_AGENT).await
         );
         for id in [&limited, &bare, &parent, &child, &grandchild].map(|grant| &*grant.session.id) {
-            let there = other.host.get(id).await.unwrap();
-            assert_eq!(there, fixture.host.get(id).await.unwrap());
+            let session = other.host.get(id).await.unwrap();
+            assert_eq!(session, fixture.host.get(id).await.unwrap());
         }
         for grant in [&refreshed, &rotated, &child, &grandchild] {
             other.validate(grant).await.unwrap();
         }
-        for grant in [&bare, &parent, &gone] {
+        for grant in [&bare, &parent, &revoked] {
             assert_eq!(other.validate(grant).await, Err(SessionError::InvalidToken));
         }
     }
@@ -137,8 +138,8 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
         Err(SessionError::InvalidToken),
         "R29"
     );
-    let below = other.host.revoke(&*parent.session.id).await.unwrap();
-    assert_eq!(below.descendants, 2, "R26");
+    let revocation = other.host.revoke(&*parent.session.id).await.unwrap();
+    assert_eq!(revocation.descendants, 2, "R26");
     assert_eq!(
         other.validate(&grandchild).await,
         Err(SessionError::InvalidToken)
@@ -150,17 +151,17 @@ async fn r23_another_instance_has_all_that_the_first_one_had() {
 }
 
 #[tokio::test]
-async fn r23_reading_from_a_number_gives_what_has_changed_since_and_each_record_once() {
+async fn r23_changes_since_a_number_have_each_record_that_changed_once() {
     let fixture = Fixture::configured(keyed()).await;
     let first = fixture.session().await;
     let second = fixture.session().await;
     let before = feed(&fixture).await;
     let read_to = before.last().unwrap().sequence;
-    assert!(restoring(&fixture, read_to, 10).await.is_empty());
+    assert!(changes_since(&fixture, read_to, 10).await.is_empty());
     for _ in 0..5 {
         fixture.host.refresh(&*first.session.id).await.unwrap();
     }
-    let changed = restoring(&fixture, read_to, 1).await;
+    let changed = changes_since(&fixture, read_to, 1).await;
     assert_eq!(changed.len(), 1, "five refreshes are one record");
     assert_eq!(changed[0].key, format!("session/{}", first.session.id));
     assert_eq!(changed[0].forget_at, Some(first.session.expires_at));
@@ -176,7 +177,7 @@ async fn r23_reading_from_a_number_gives_what_has_changed_since_and_each_record_
             .any(|change| change.key.ends_with(&second.session.id))
     );
 
-    // A reader from elsewhere, ahead of the newest change, is brought back.
+    // A reader that is ahead of the newest change continues at the newest change.
     let page = fixture.host.changes(u64::MAX, 1).await.unwrap();
     assert_eq!(
         (page.next, page.more),
@@ -200,7 +201,7 @@ async fn r23_pages_are_bounded_in_rows_and_in_bytes() {
         page.more && (1 << 20..1_100_000).contains(&bytes),
         "{bytes}"
     );
-    assert_eq!(restoring(&fixture, 0, 7).await.len(), 101);
+    assert_eq!(changes_since(&fixture, 0, 7).await.len(), 101);
     for max in [0, 1_001] {
         assert_eq!(invalid_field(fixture.host.changes(0, max).await), "limit");
     }
@@ -254,10 +255,10 @@ async fn r23_the_largest_record_is_below_350_kib() {
     other.host.refresh(&*id).await.unwrap();
 }
 
-/// Every way in which a session ends before its time.
-async fn end(fixture: &Fixture, how: EndReason, grant: &Grant) {
+/// Ends a session for this reason.
+async fn end(fixture: &Fixture, reason: EndReason, grant: &Grant) {
     let id = &*grant.session.id;
-    match how {
+    match reason {
         EndReason::Revoked => drop(fixture.host.revoke(id).await.unwrap()),
         EndReason::RevokedAll => drop(fixture.host.revoke_all_for_agent(AGENT).await.unwrap()),
         EndReason::Invalidated => fixture.host.invalidate(id).await.unwrap(),
@@ -273,12 +274,12 @@ async fn end(fixture: &Fixture, how: EndReason, grant: &Grant) {
         }
         EndReason::Cascade | EndReason::Expired | EndReason::MaxLifetime => unreachable!(),
     }
-    assert_eq!(fixture.ends_of(id).await, [how]);
+    assert_eq!(fixture.ends_of(id).await, [reason]);
 }
 
 #[tokio::test]
-async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
-    for how in [
+async fn r12_no_records_in_any_order_restore_a_session_that_has_ended() {
+    for reason in [
         EndReason::Revoked,
         EndReason::RevokedAll,
         EndReason::Invalidated,
@@ -288,20 +289,20 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
         EndReason::Idle,
     ] {
         let config = Config {
-            idle_timeout: (how == EndReason::Idle).then_some(30),
+            idle_timeout: (reason == EndReason::Idle).then_some(30),
             max_sessions_per_agent: Some(1),
             agent_overflow: Some(Overflow::EvictOldest),
             ..keyed()
         };
         let fixture = Fixture::configured(config.clone()).await;
         let asked = CreateRequest {
-            max_uses: (how == EndReason::Exhausted).then_some(1),
+            max_uses: (reason == EndReason::Exhausted).then_some(1),
             ..request(AGENT)
         };
         let grant = fixture.host.create(asked).await.unwrap();
         let mut changes = feed(&fixture).await;
-        // An older record that lives longer than the newest one.
-        if how == EndReason::Revoked {
+        // An older record whose expiry is later than that of the newest record.
+        if reason == EndReason::Revoked {
             let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
             changes.extend(feed(&fixture).await);
             let sooner = fixture.now() + 1_000;
@@ -313,36 +314,36 @@ async fn r12_no_record_in_any_order_brings_back_what_has_ended() {
                 });
             fixture.host.refresh(&*refreshed.session.id).await.unwrap();
         }
-        end(&fixture, how, &grant).await;
+        end(&fixture, reason, &grant).await;
         let live = fixture.ids_of(AGENT).await.len();
         changes.extend(feed(&fixture).await);
         for changes in orders(&changes) {
             let other = restored(&fixture, config.clone(), changes).await;
             let id = &*grant.session.id;
-            assert_eq!(other.ids_of(AGENT).await.len(), live, "{how:?}");
+            assert_eq!(other.ids_of(AGENT).await.len(), live, "{reason:?}");
             assert_eq!(
                 refusal(other.host.get(id).await),
                 SessionError::SessionNotFound,
-                "{how:?}"
+                "{reason:?}"
             );
             assert_eq!(
                 other.validate(&grant).await,
                 Err(SessionError::InvalidToken),
-                "{how:?}"
+                "{reason:?}"
             );
-            // And it goes on to say so.
+            // The same holds for an instance that is restored from this one.
             let third = restarted(&other, &config).await;
             assert_eq!(
                 refusal(third.host.refresh(id).await),
                 SessionError::SessionNotFound,
-                "{how:?}"
+                "{reason:?}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_confirmed() {
+async fn r12_a_restored_instance_flushes_the_revocations_that_the_guard_has_not_confirmed() {
     let fixture = Fixture::configured(keyed()).await;
     fixture
         .guard
@@ -351,7 +352,7 @@ async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_co
     fixture.host.revoke(&*revoked.session.id).await.unwrap();
     let refreshed = fixture.session().await;
     fixture.host.refresh(&*refreshed.session.id).await.unwrap();
-    // Issued in vain: it is longer than a token can be.
+    // The create fails because the token is too long, and the token is to be revoked.
     fixture.tokens.alter_next_token(|mut issued| {
         issued.token = "t".repeat(9_000);
         issued
@@ -377,7 +378,7 @@ async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_co
                 "{asked:?}"
             );
         }
-        // What is settled does not come again.
+        // Settled revocations are not restored.
         let third = restarted(&other, &keyed()).await;
         assert_eq!(third.stats().await.pending_revocations, 0);
         fixture
@@ -387,7 +388,7 @@ async fn r12_the_guard_is_asked_again_by_another_instance_for_what_it_has_not_co
 }
 
 #[tokio::test]
-async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
+async fn r31_the_first_record_of_a_kill_switch_revokes_all_its_sessions() {
     let filters = [
         (RevokeFilter::Everything, vec![AGENT, OTHER_AGENT]),
         (
@@ -409,8 +410,8 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
         };
         fixture.host.revoke_all(filter.clone()).await.unwrap();
         let later = fixture.session().await;
-        let after = restoring(&fixture, read_to, 1_000).await;
-        // The host was cut off after the first record.
+        let after = changes_since(&fixture, read_to, 1_000).await;
+        // The host stored only the first record.
         for changes in orders(&[&before[..], &after[..1]].concat()) {
             let other = restored(&fixture, keyed(), changes).await;
             for grant in [&parent, &child, &other_one] {
@@ -421,13 +422,13 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
                     Ok(())
                 };
                 assert_eq!(
-                    other.validate(grant).await.map_err(dead),
-                    expected.map_err(dead),
+                    other.validate(grant).await.map_err(ignore_error),
+                    expected.map_err(ignore_error),
                     "{filter:?}"
                 );
             }
         }
-        // With all of them the one that came after lives.
+        // With all records, the session created after the switch is live.
         let other = restored(&fixture, keyed(), [before, after].concat()).await;
         other.validate(&later).await.unwrap();
         while other.host.prune_expired(None).await.unwrap() > 0 {}
@@ -438,11 +439,11 @@ async fn r31_the_first_record_of_a_kill_switch_ends_all_that_it_was_for() {
     }
 }
 
-/// Which error it is does not matter here.
-fn dead(_: SessionError) {}
+/// Discards the error, because the test checks only that the call fails.
+fn ignore_error(_: SessionError) {}
 
 #[tokio::test]
-async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_came_after() {
+async fn r13_a_restored_cut_off_ends_restored_sessions_and_no_later_ones() {
     let fixture = Fixture::configured(keyed()).await;
     let one = fixture.session().await;
     let other_agents = fixture.session_of(OTHER_AGENT).await;
@@ -464,7 +465,7 @@ async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_cam
         assert_eq!(
             other.ends_of(&one.session.id).await,
             [EndReason::RevokedAll],
-            "it is cleared away"
+            "the restored session has its end event"
         );
         other.validate(&later).await.unwrap();
         assert_eq!(other.host.active_count().await.unwrap(), 2);
@@ -472,7 +473,7 @@ async fn r13_an_agents_kill_switch_holds_for_what_comes_back_and_spares_what_cam
 }
 
 #[tokio::test]
-async fn r26_a_child_does_not_come_back_without_its_parent() {
+async fn r26_a_child_is_not_restored_without_its_parent() {
     let fixture = Fixture::configured(keyed()).await;
     let parent = fixture.session().await;
     let child = fixture.child(&parent).await;
@@ -483,7 +484,7 @@ async fn r26_a_child_does_not_come_back_without_its_parent() {
         let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.ids_of(OTHER_AGENT).await, Vec::<String>::new());
         for grant in [&grandchild, &child] {
-            assert_eq!(other.validate(grant).await.map_err(dead), Err(()));
+            assert_eq!(other.validate(grant).await.map_err(ignore_error), Err(()));
         }
         while other.host.prune_expired(None).await.unwrap() > 0 {}
         for grant in [&child, &grandchild] {
@@ -494,7 +495,7 @@ async fn r26_a_child_does_not_come_back_without_its_parent() {
 }
 
 #[tokio::test]
-async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
+async fn r26_a_tree_is_restored_from_old_and_new_records_in_any_order() {
     let config = Config {
         max_sessions_per_root: Some(4),
         ..keyed()
@@ -505,17 +506,17 @@ async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
     let left = fixture.child(&root).await;
     let right = fixture.child(&root).await;
     changes.extend(feed(&fixture).await);
-    let below = fixture.child(&left).await;
+    let grandchild = fixture.child(&left).await;
     let rotated = fixture.rotate(&root).await.unwrap();
     let rotated_left = fixture.rotate(&left).await.unwrap();
     changes.extend(feed(&fixture).await);
     for changes in orders(&changes) {
         let other = restored(&fixture, config.clone(), changes).await;
-        for grant in [&rotated, &rotated_left, &right, &below] {
+        for grant in [&rotated, &rotated_left, &right, &grandchild] {
             other.validate(grant).await.unwrap();
         }
-        // Three are below the root, so there is room for one.
-        other.child(&below).await;
+        // The root has three descendants, so one place is left.
+        other.child(&grandchild).await;
         let full = other
             .host
             .delegate(&*right.session.id, request(OTHER_AGENT))
@@ -524,14 +525,15 @@ async fn r26_a_tree_comes_back_whole_from_any_mixture_of_its_records() {
             refusal(full),
             SessionError::LimitReached(Limit::MaxSessionsPerRoot)
         );
-        // Without the guard, which the next one asks about the same tokens.
+        // `invalidate` does not revoke the tokens with the guard, which validates them for the next
+        // instance.
         other.host.invalidate(&*root.session.id).await.unwrap();
         assert_eq!(other.host.active_count().await.unwrap(), 0);
     }
 }
 
 #[tokio::test]
-async fn r27_what_is_theft_is_theft_in_another_instance_too() {
+async fn r27_a_restored_instance_detects_reuse_of_tokens_superseded_before() {
     let fixture = Fixture::configured(keyed()).await;
     let stolen = fixture.session().await;
     let rotated = fixture.rotate(&stolen).await.unwrap();
@@ -549,7 +551,7 @@ async fn r27_what_is_theft_is_theft_in_another_instance_too() {
 }
 
 #[tokio::test]
-async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_tried_again() {
+async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_repeated() {
     let fixture = Fixture::configured(keyed()).await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -561,17 +563,17 @@ async fn r27_a_rotation_whose_answer_was_lost_with_the_instance_can_be_tried_aga
     let retried = other
         .rotate(&grant)
         .await
-        .expect("its bearer has heard of no other token");
+        .expect("the rotation can be repeated");
     other.validate(&retried).await.unwrap();
     assert_eq!(
         other.rotate(&grant).await,
         Err(SessionError::InvalidToken),
-        "and only once"
+        "it can be repeated only once"
     );
 }
 
 #[tokio::test]
-async fn r27_the_grace_of_a_rotation_goes_on_in_another_instance() {
+async fn r27_the_grace_of_a_rotation_continues_in_a_restored_instance() {
     let config = Config {
         rotation_grace: Some(10),
         ..keyed()
@@ -587,7 +589,7 @@ async fn r27_the_grace_of_a_rotation_goes_on_in_another_instance() {
 }
 
 #[tokio::test]
-async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
+async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_timeout() {
     let config = Config {
         idle_timeout: Some(30),
         ..keyed()
@@ -600,10 +602,10 @@ async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
         fixture.advance(1.0);
         fixture.validate(&grant).await.unwrap();
         let read_to = read.last().unwrap().sequence;
-        read.extend(restoring(&fixture, read_to, 10).await);
+        read.extend(changes_since(&fixture, read_to, 10).await);
     }
     assert_eq!(read.len() - before, 20 / 3);
-    // Its last use that was recorded was two seconds before its last one.
+    // The last recorded use was two seconds before the last use.
     fixture.advance(27.9);
     let other = restored(&fixture, config.clone(), read.clone()).await;
     other.host.touch(&*grant.session.id).await.unwrap();
@@ -614,7 +616,7 @@ async fn r28_a_use_is_recorded_once_in_a_tenth_of_the_idle_time() {
 }
 
 #[tokio::test]
-async fn r6_the_clock_does_not_go_back_across_a_restore() {
+async fn r06_the_time_inside_does_not_go_back_across_a_restore() {
     let fixture = Fixture::configured(keyed()).await;
     let short = fixture.session().await;
     let long = CreateRequest {
@@ -629,18 +631,18 @@ async fn r6_the_clock_does_not_go_back_across_a_restore() {
         Err(SessionError::SessionExpired)
     );
     let changes = [before, feed(&fixture).await].concat();
-    let seen = fixture.stats().await.now;
+    let newest = fixture.stats().await.now;
     fixture.advance(-600.0);
     for changes in orders(&changes) {
         let other = restored(&fixture, keyed(), changes).await;
-        assert_eq!(other.stats().await.now, seen);
-        assert_eq!(other.validate(&short).await.map_err(dead), Err(()));
+        assert_eq!(other.stats().await.now, newest);
+        assert_eq!(other.validate(&short).await.map_err(ignore_error), Err(()));
         assert_eq!(other.host.active_count().await.unwrap(), 1);
     }
 }
 
 #[tokio::test]
-async fn r7_and_r5_lifetimes_are_counted_from_the_same_beginning() {
+async fn r07_lifetimes_are_counted_from_the_same_created_at_after_a_restore() {
     let config = Config {
         max_lifetime: Some(100),
         ..keyed()
@@ -660,7 +662,7 @@ async fn r7_and_r5_lifetimes_are_counted_from_the_same_beginning() {
 }
 
 #[tokio::test]
-async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_it_missed() {
+async fn r17_sequence_numbers_continue_after_a_restore_and_readers_get_the_number_missed() {
     let fixture = Fixture::configured(keyed()).await;
     let grant = fixture.session().await;
     for _ in 0..2_000 {
@@ -676,7 +678,8 @@ async fn r17_events_go_on_behind_all_that_there_were_and_a_reader_is_told_what_i
     assert!(page.missed <= 1_024, "{}", page.missed);
 }
 
-/// An instance with events, and the run and the number of the newest one.
+/// Starts an instance and makes events. Returns the run and the sequence number of the newest
+/// event.
 async fn with_events(config: Config) -> (Fixture, u64, u64) {
     let fixture = Fixture::configured(config).await;
     let grant = fixture.session().await;
@@ -689,23 +692,20 @@ async fn with_events(config: Config) -> (Fixture, u64, u64) {
 }
 
 #[tokio::test]
-async fn r17_a_closed_run_of_events_goes_on_in_the_next_instance_without_a_gap() {
+async fn r17_the_next_instance_continues_a_closed_run_of_events_without_a_gap() {
     let (fixture, run, last) = with_events(keyed()).await;
     let before = feed(&fixture).await;
     fixture.host.close_event_run().await.unwrap();
     fixture.host.close_event_run().await.unwrap();
-    // The clock makes another record of what belongs to no session.
+    // The later time changes the `meta` record again.
     fixture.advance(61.0);
     let changes = [before, feed(&fixture).await].concat();
     for changes in orders(&changes) {
         let other = restored(&fixture, keyed(), changes).await;
         let stats = other.stats().await;
         assert_eq!((stats.event_run, stats.last_event), (run, last));
-        let nothing = other.host.poll_events(last, 10).await.unwrap();
-        assert_eq!(
-            (nothing.events.len(), nothing.missed, nothing.run),
-            (0, 0, run)
-        );
+        let empty = other.host.poll_events(last, 10).await.unwrap();
+        assert_eq!((empty.events.len(), empty.missed, empty.run), (0, 0, run));
         other.session().await;
         let page = other.host.poll_events(last, 10).await.unwrap();
         assert_eq!((page.events.len(), page.missed, page.run), (1, 0, run));
@@ -714,12 +714,12 @@ async fn r17_a_closed_run_of_events_goes_on_in_the_next_instance_without_a_gap()
             (last + 1, run)
         );
         let late = other.host.poll_events(last - 2, 10).await.unwrap();
-        assert_eq!(late.missed, 2, "its events are not restored");
+        assert_eq!(late.missed, 2, "events are not restored");
     }
 }
 
 #[tokio::test]
-async fn r17_a_run_of_events_that_was_not_closed_does_not_go_on() {
+async fn r17_a_run_of_events_that_was_not_closed_is_not_continued() {
     let (fixture, run, last) = with_events(keyed()).await;
     let first = restarted(&fixture, &keyed()).await;
     let second = restarted(&fixture, &keyed()).await;
@@ -739,22 +739,22 @@ async fn r17_a_run_of_events_that_was_not_closed_does_not_go_on() {
 }
 
 #[tokio::test]
-async fn r17_a_continued_run_of_events_is_closed_again_only_by_the_instance_that_continues_it() {
+async fn r17_only_the_instance_that_continues_a_run_of_events_can_close_it_again() {
     let (fixture, run, last) = with_events(keyed()).await;
     fixture.host.close_event_run().await.unwrap();
     let kept = feed(&fixture).await;
     let newest = kept.iter().map(|change| change.sequence).max().unwrap();
     let other = restored(&fixture, keyed(), kept.clone()).await;
-    // Before any event: what is read after the restore says that the run is open.
-    let opened = restoring(&other, newest, 10).await;
+    // Before any event, the changes after the restore record that the run is open.
+    let opened = changes_since(&other, newest, 10).await;
     assert_eq!(opened.len(), 1);
     assert_eq!(opened[0].key, "meta");
     let unclosed = restored(&fixture, keyed(), [kept.clone(), opened.clone()].concat()).await;
     assert_ne!(unclosed.stats().await.event_run, run);
 
-    // With no event in between, it is closed where it was.
+    // Without an event in between, the run is closed at the same number.
     other.host.close_event_run().await.unwrap();
-    let closed = restoring(&other, opened[0].sequence, 10).await;
+    let closed = changes_since(&other, opened[0].sequence, 10).await;
     let next = restored(&fixture, keyed(), [kept, opened, closed].concat()).await;
     let stats = next.stats().await;
     assert_eq!((stats.event_run, stats.last_event), (run, last));
@@ -767,7 +767,7 @@ async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
     assert_eq!(
         fixture.stats().await.event_run,
         run,
-        "it is still the run of the newest event"
+        "the newest event still has this run"
     );
     let closed = feed(&fixture).await;
     fixture.session().await;
@@ -789,8 +789,7 @@ async fn r17_an_event_after_a_run_was_closed_begins_another_run() {
 }
 
 #[tokio::test]
-async fn r17_there_is_no_run_of_events_before_the_first_session_and_none_to_close_without_records()
-{
+async fn r17_an_instance_without_sessions_has_no_run_and_closing_one_needs_a_state_key() {
     let fixture = Fixture::configured(keyed()).await;
     assert_eq!(fixture.stats().await.event_run, 0);
     assert_eq!(fixture.host.poll_events(0, 1).await.unwrap().run, 0);
@@ -815,11 +814,11 @@ async fn r17_there_is_no_run_of_events_before_the_first_session_and_none_to_clos
         .set(clawdb_session_testkit::EntropyMode::Random);
     let run = fixture.stats().await.event_run;
     let other = restarted(&fixture, &keyed()).await;
-    assert_ne!(other.stats().await.event_run, run, "it was not closed");
+    assert_ne!(other.stats().await.event_run, run, "the run was not closed");
 }
 
 #[tokio::test]
-async fn r21_tombstones_go_when_no_record_could_bring_the_session_back_any_more() {
+async fn r21_tombstones_are_dropped_when_the_session_would_have_expired() {
     let fixture = Fixture::configured(keyed()).await;
     let empty = fixture.stats().await.state_bytes;
     for agent in [AGENT, OTHER_AGENT] {
@@ -850,7 +849,7 @@ async fn r21_tombstones_go_when_no_record_could_bring_the_session_back_any_more(
 }
 
 #[tokio::test]
-async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
+async fn r21_without_a_state_key_ended_sessions_leave_no_tombstones() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.host.revoke(&*grant.session.id).await.unwrap();
@@ -871,7 +870,7 @@ async fn r21_without_a_state_key_nothing_is_kept_of_what_has_ended() {
 }
 
 #[tokio::test]
-async fn r16_the_id_of_a_session_that_could_come_back_is_not_given_again() {
+async fn r16_the_id_of_a_tombstone_is_not_used_again() {
     let fixture = Fixture::configured(keyed()).await;
     fixture
         .entropy
@@ -886,7 +885,7 @@ async fn r16_the_id_of_a_session_that_could_come_back_is_not_given_again() {
 }
 
 #[tokio::test]
-async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
+async fn r22_no_record_contains_a_token_or_the_key_of_the_fingerprints() {
     let fixture = Fixture::configured(keyed()).await;
     fixture
         .entropy
@@ -912,7 +911,7 @@ async fn r22_no_record_holds_a_token_or_the_key_of_the_fingerprints() {
 }
 
 #[tokio::test]
-async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it() {
+async fn r23_records_are_restored_before_the_first_operation_only() {
     let fixture = Fixture::configured(keyed()).await;
     fixture.session().await;
     let changes = feed(&fixture).await;
@@ -940,7 +939,7 @@ async fn r23_records_are_taken_back_before_the_first_operation_and_not_after_it(
 }
 
 #[tokio::test]
-async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same() {
+async fn r23_a_state_larger_than_max_state_bytes_is_restored() {
     let small = Config {
         max_state_bytes: Some(65_536),
         ..keyed()
@@ -953,7 +952,8 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
     };
     let full = refusal::<()>(Err(full));
     assert_eq!(full, SessionError::LimitReached(Limit::MaxStateBytes));
-    // What ends leaves its tombstone and the guard's part behind, and is never refused.
+    // Ending a session is never refused, and adds its tombstone and its pending revocation to the
+    // state.
     fixture
         .guard
         .set(GuardFunction::Revoke, GuardMode::Unavailable);
@@ -981,9 +981,9 @@ async fn r23_a_state_that_has_outgrown_max_state_bytes_comes_back_all_the_same()
 }
 
 #[tokio::test]
-async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_something() {
+async fn r21_a_tombstone_is_kept_until_the_guard_has_confirmed_the_revocation() {
     let fixture = Fixture::configured(keyed()).await;
-    // The guard's tokens live longer than what they are for.
+    // The guard's token expires later than its session.
     fixture
         .tokens
         .alter_next_token(|issued| clawdb_session_host::IssuedToken {
@@ -1000,7 +1000,7 @@ async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_some
     assert_eq!(
         fixture.stats().await.tombstones,
         1,
-        "the guard is to be asked again"
+        "the revocation is pending"
     );
     fixture.release();
     let other = restarted(&fixture, &keyed()).await;
@@ -1014,14 +1014,14 @@ async fn r21_a_tombstone_outlives_its_session_no_longer_than_the_guard_owes_some
 }
 
 #[tokio::test]
-async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() {
+async fn r23_a_cursor_from_before_a_restore_misses_no_later_session() {
     let fixture = Fixture::configured(keyed()).await;
     fixture.session().await;
     let newest = fixture.session().await;
     fixture.host.revoke(&*newest.session.id).await.unwrap();
     let other = restarted(&fixture, &keyed()).await;
     let later = other.session().await;
-    // Behind the two that there were.
+    // The cursor is after the two sessions of the first instance.
     let page = clawdb_session_host::Page {
         cursor: Some(2),
         limit: None,
@@ -1031,7 +1031,7 @@ async fn r23_a_cursor_from_before_a_restart_misses_no_session_that_came_after() 
 }
 
 #[tokio::test]
-async fn r24_what_was_settled_leaves_no_record_under_the_key_before() {
+async fn r24_the_record_of_a_settled_revocation_is_forgotten_at_once() {
     let fixture = Fixture::configured(keyed()).await;
     fixture
         .guard
@@ -1045,16 +1045,20 @@ async fn r24_what_was_settled_leaves_no_record_under_the_key_before() {
     let revocation = before
         .iter()
         .find(|change| change.key.starts_with("revocation/"))
-        .expect("a record of it");
+        .expect("a record of the revocation");
     fixture.release();
     let read_to = before.last().unwrap().sequence;
     fixture.host.flush_guard_revocations().await.unwrap();
-    let after = restoring(&fixture, read_to, 10).await;
+    let after = changes_since(&fixture, read_to, 10).await;
     let settled = after
         .iter()
         .find(|change| change.key == revocation.key)
-        .expect("it is told of");
-    assert_eq!(settled.forget_at, Some(0), "the store drops it at once");
+        .expect("a change of the record");
+    assert_eq!(
+        settled.forget_at,
+        Some(0),
+        "the store can drop the record at once"
+    );
     for changes in orders(&[settled.clone(), revocation.clone()]) {
         let other = restored(&fixture, keyed(), changes).await;
         assert_eq!(other.stats().await.pending_revocations, 0);
@@ -1065,7 +1069,7 @@ async fn r24_what_was_settled_leaves_no_record_under_the_key_before() {
 }
 
 #[tokio::test]
-async fn r19_what_a_kill_switch_was_for_holds_no_place_when_it_comes_back() {
+async fn r19_restored_sessions_that_a_cut_off_revokes_take_no_places() {
     let config = Config {
         max_sessions_per_agent: Some(2),
         max_sessions: Some(2),
@@ -1084,7 +1088,7 @@ async fn r19_what_a_kill_switch_was_for_holds_no_place_when_it_comes_back() {
 }
 
 #[tokio::test]
-async fn r24_the_key_of_the_fingerprints_is_hidden_also_when_it_was_drawn_before_configure() {
+async fn r24_the_key_of_the_fingerprints_is_encrypted_also_if_made_before_configure() {
     let fixture = Fixture::new().await;
     fixture
         .guard
@@ -1105,14 +1109,14 @@ async fn r24_the_key_of_the_fingerprints_is_hidden_also_when_it_was_drawn_before
 }
 
 #[tokio::test]
-async fn r6_the_time_alone_is_a_change_once_in_a_minute() {
+async fn r06_the_time_alone_is_recorded_once_in_a_minute() {
     let fixture = Fixture::configured(keyed()).await;
     fixture.session().await;
     let mut read = feed(&fixture).await;
     fixture.advance(3_600.0);
-    read.extend(restoring(&fixture, read.last().unwrap().sequence, 10).await);
+    read.extend(changes_since(&fixture, read.last().unwrap().sequence, 10).await);
     fixture.advance(-3_600.0);
-    // The store dropped what was of no use, and the clock does not go back all the same.
+    // With only the `meta` record left in the store, the time inside does not go back.
     read.retain(|change| change.key == "meta");
     let other = restored(&fixture, keyed(), read).await;
     assert_eq!(other.stats().await.now, fixture.stats().await.now);

@@ -1,4 +1,4 @@
-//! R24: a record is sealed, and one that is not as it was made is refused by name.
+//! R24: records are sealed, and a record that was changed is refused with its key.
 
 use clawdb_session_host::{Change, Config, RefusedRecord, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, at, invalid_field, refusal};
@@ -6,11 +6,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::persistence::{KEY, feed, keyed, restored, restoring};
+use crate::persistence::{KEY, changes_since, feed, keyed, restored};
 
 const OTHER_KEY: [u8; 32] = [9; 32];
 
-/// Seals a record as the documentation says, without the component.
+/// Seals a record as `wit/persistence.wit` documents it, without the component.
 fn seal(key: &[u8], mut record: Value) -> Change {
     let hmac = |key: &[u8], text: &str| {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
@@ -33,7 +33,7 @@ fn opened(change: &Change) -> Value {
     serde_json::from_str(&change.value).expect("a record is JSON")
 }
 
-/// Two sessions, and all records.
+/// Starts an instance with two sessions, and returns it with all records.
 async fn two_sessions() -> (Fixture, Vec<Change>) {
     let fixture = Fixture::configured(keyed()).await;
     fixture.session().await;
@@ -43,7 +43,8 @@ async fn two_sessions() -> (Fixture, Vec<Change>) {
     (fixture, changes)
 }
 
-/// Why the records are refused. Nothing of them is taken.
+/// Restores records that are refused, checks that none of them was restored, and returns the
+/// reason.
 async fn refused_record(fixture: &Fixture, config: Config, changes: Vec<Change>) -> RefusedRecord {
     let other = fixture.another(config).await;
     let refused = match refusal(other.host.restore(changes).await) {
@@ -57,8 +58,7 @@ async fn refused_record(fixture: &Fixture, config: Config, changes: Vec<Change>)
 }
 
 #[tokio::test]
-async fn r24_a_record_that_was_changed_or_cut_is_refused_by_name_and_nothing_of_its_part_is_taken()
-{
+async fn r24_a_changed_or_truncated_record_is_refused_with_its_key_and_no_record_is_restored() {
     let (fixture, changes) = two_sessions().await;
     for at in 0..changes.len() {
         let record = &changes[at].value;
@@ -81,7 +81,7 @@ async fn r24_a_record_that_was_changed_or_cut_is_refused_by_name_and_nothing_of_
 }
 
 #[tokio::test]
-async fn r24_a_record_under_another_key_or_number_than_its_own_is_refused() {
+async fn r24_a_record_with_another_key_or_sequence_number_is_refused() {
     let (fixture, changes) = two_sessions().await;
     let mut swapped = changes.clone();
     (swapped[1].value, swapped[2].value) = (changes[2].value.clone(), changes[1].value.clone());
@@ -96,7 +96,7 @@ async fn r24_a_record_under_another_key_or_number_than_its_own_is_refused() {
 }
 
 #[tokio::test]
-async fn r24_records_of_another_key_or_workspace_are_refused() {
+async fn r24_records_of_another_state_key_or_workspace_are_refused() {
     let (fixture, changes) = two_sessions().await;
     let other_key = Config {
         state_key: Some(OTHER_KEY.into()),
@@ -117,7 +117,7 @@ async fn r24_records_of_another_key_or_workspace_are_refused() {
 }
 
 #[tokio::test]
-async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
+async fn r24_the_state_key_is_rotated_by_a_restore_and_reading_the_changes_to_the_end() {
     let (fixture, changes) = two_sessions().await;
     let grant = fixture.session().await;
     let changes = [changes, feed(&fixture).await].concat();
@@ -128,15 +128,15 @@ async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
     };
     let newest = changes.iter().map(|change| change.sequence).max().unwrap();
     let rotated = restored(&fixture, both, changes).await;
-    let again = restoring(&rotated, newest, 1_000).await;
+    let again = changes_since(&rotated, newest, 1_000).await;
     assert_eq!(
         again.len(),
         4,
-        "every record comes again, with a higher number"
+        "every record is a change with a higher sequence number"
     );
     rotated.validate(&grant).await.unwrap();
 
-    // The old key is gone now.
+    // The records can be restored without the old key.
     let only_new = Config {
         state_key: Some(OTHER_KEY.into()),
         ..Config::default()
@@ -147,7 +147,7 @@ async fn r24_the_key_is_rotated_by_restoring_and_reading_to_the_end() {
 }
 
 #[tokio::test]
-async fn r24_what_a_key_may_be_is_checked() {
+async fn r24_state_keys_outside_their_bounds_are_refused() {
     for (key, previous, field) in [
         (Some(vec![1; 31]), vec![], "state-key"),
         (Some(vec![1; 65]), vec![], "state-key"),
@@ -170,7 +170,7 @@ async fn r24_what_a_key_may_be_is_checked() {
 }
 
 #[tokio::test]
-async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_not() {
+async fn r24_unknown_members_are_ignored_and_a_newer_format_is_refused() {
     let (fixture, mut changes) = two_sessions().await;
     let mut record = opened(&changes[1]);
     record["tomorrow"] = json!({ "deep": [1.5, null, -1, false, { "a": "\\u0000" }] });
@@ -194,11 +194,11 @@ async fn r24_members_that_are_not_known_are_passed_over_and_a_newer_format_is_no
 }
 
 #[tokio::test]
-async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
+async fn r24_a_sealed_record_with_an_invalid_member_is_refused() {
     let (fixture, changes) = two_sessions().await;
     let record = opened(&changes[1]);
     assert_eq!(seal(&KEY, record.clone()).sequence, changes[1].sequence);
-    for (part, value) in [
+    for (member, value) in [
         ("agent", json!("nobody")),
         ("role", json!("")),
         ("scopes", json!("a\"b")),
@@ -213,12 +213,12 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
     ] {
         let mut changes = changes.clone();
         let mut record = record.clone();
-        record["session"][part] = value;
+        record["session"][member] = value;
         changes[1] = seal(&KEY, record);
         let refused = refused_record(&fixture, keyed(), changes.clone()).await;
         assert_eq!(refused.key, changes[1].key);
         let reason = refused.reason;
-        assert!(reason.contains(part), "{reason}");
+        assert!(reason.contains(member), "{reason}");
     }
     for (name, body) in [
         ("session", json!({})),
@@ -235,15 +235,15 @@ async fn r24_a_sealed_record_whose_parts_cannot_be_is_refused() {
 }
 
 #[tokio::test]
-async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
+async fn r24_records_that_are_not_needed_are_sealed_with_the_new_key_too() {
     let (fixture, mut changes) = two_sessions().await;
     let mut record = opened(&changes[1]);
-    let debt =
+    let revocation =
         json!({ "handle": record["session"]["handle"], "expires-at": 1_893_460_000_000_u64 });
     record.as_object_mut().unwrap().remove("session");
     record["key"] = json!("revocation/1");
     record["sequence"] = json!(50);
-    record["revocation"] = debt;
+    record["revocation"] = revocation;
     changes.push(seal(&KEY, record));
     let rotating = Config {
         state_key: Some(OTHER_KEY.into()),
@@ -251,7 +251,7 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
         ..Config::default()
     };
     let rotated = restored(&fixture, rotating, changes.clone()).await;
-    let again = restoring(&rotated, 50, 1_000).await;
+    let again = changes_since(&rotated, 50, 1_000).await;
     for change in &changes {
         assert!(
             again.iter().any(|it| it.key == change.key),
@@ -268,11 +268,11 @@ async fn r24_no_record_stays_under_the_previous_key_not_even_one_of_no_use() {
     assert_eq!(after.stats().await.pending_revocations, 0);
 }
 
-/// Records of format 1, kept.
+/// Records in format 1, made by an earlier version.
 const FORMAT_1: &str = include_str!("../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test]
-async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today() {
+async fn r24_records_of_format_1_are_restored_and_written_in_the_current_format() {
     let old: Vec<Change> = FORMAT_1
         .lines()
         .map(|line| {
@@ -298,7 +298,7 @@ async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today
     assert_eq!(
         restored.host.active_count().await.unwrap(),
         1,
-        "the other one has ended"
+        "the other session has ended"
     );
     let child = restored
         .host
@@ -317,6 +317,6 @@ async fn r24_records_of_format_1_are_read_and_given_again_in_the_format_of_today
     assert_eq!(
         again.len(),
         4,
-        "meta, the session, the one that has ended, the child"
+        "meta, the session, the ended session, the child"
     );
 }

@@ -1,4 +1,4 @@
-//! R27: the bearer replaces its token, and a token that comes back is theft.
+//! R27: the bearer replaces its token, and the reuse of a superseded token ends the session.
 
 use clawdb_session_host::{
     Config, Denial, EndReason, EventKind, GuardError, IssuedToken, SessionError,
@@ -15,7 +15,7 @@ async fn with_grace(seconds: u64) -> Fixture {
 }
 
 #[tokio::test]
-async fn r27_rotating_replaces_the_token_and_nothing_else() {
+async fn r27_a_rotation_replaces_only_the_token() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.advance(10.0);
@@ -23,7 +23,7 @@ async fn r27_rotating_replaces_the_token_and_nothing_else() {
     assert_ne!(rotated.token, grant.token);
     let mut expected = grant.session.clone();
     expected.generation = 1;
-    assert_eq!(rotated.session, expected, "its time is not lengthened");
+    assert_eq!(rotated.session, expected, "the expiry does not change");
     fixture.validate(&rotated).await.unwrap();
     assert_eq!(
         fixture.validate(&grant).await,
@@ -54,7 +54,7 @@ async fn r27_the_session_takes_an_earlier_expiry_that_the_guard_grants() {
 }
 
 #[tokio::test]
-async fn r27_only_a_token_that_counts_can_be_rotated() {
+async fn r27_only_a_valid_current_token_can_be_rotated() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let answer = fixture.host.rotate("never issued").await;
@@ -72,7 +72,7 @@ async fn r27_only_a_token_that_counts_can_be_rotated() {
         fixture.rotate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    assert_eq!(fixture.guard.calls().issue, 1, "no token is asked for");
+    assert_eq!(fixture.guard.calls().issue, 1, "no token was issued");
     fixture.release();
     fixture.advance(60.0);
     assert_eq!(
@@ -82,7 +82,7 @@ async fn r27_only_a_token_that_counts_can_be_rotated() {
 }
 
 #[tokio::test]
-async fn r27_a_rotation_that_the_guard_refuses_leaves_the_old_token_good() {
+async fn r27_a_rotation_that_the_guard_refuses_leaves_the_old_token_valid() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture
@@ -98,7 +98,7 @@ async fn r27_a_rotation_that_the_guard_refuses_leaves_the_old_token_good() {
 }
 
 #[tokio::test]
-async fn r27_a_rotated_token_that_comes_back_ends_the_session_with_one_event() {
+async fn r27_the_reuse_of_a_rotated_token_ends_the_session_with_one_event() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let rotated = fixture.rotate(&grant).await.unwrap();
@@ -121,12 +121,12 @@ async fn r27_a_rotated_token_that_comes_back_ends_the_session_with_one_event() {
     assert_eq!(
         fixture.guard.calls().validate,
         1,
-        "the guard is not asked about it"
+        "the guard is not asked about the reused token"
     );
 }
 
 #[tokio::test]
-async fn r27_validate_merely_refuses_a_superseded_token_and_tells_of_it() {
+async fn r27_validate_refuses_a_superseded_token_and_records_a_denial() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let rotated = fixture.rotate(&grant).await.unwrap();
@@ -147,7 +147,7 @@ async fn r27_validate_merely_refuses_a_superseded_token_and_tells_of_it() {
 }
 
 #[tokio::test]
-async fn r27_a_validate_under_way_when_its_token_is_superseded_is_refused_and_told_of() {
+async fn r27_a_validate_in_flight_whose_token_is_superseded_is_refused_and_recorded() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
@@ -162,7 +162,7 @@ async fn r27_a_validate_under_way_when_its_token_is_superseded_is_refused_and_to
 }
 
 #[tokio::test]
-async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
+async fn r27_the_reuse_of_a_token_superseded_by_a_refresh_is_not_a_theft() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
@@ -175,7 +175,7 @@ async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
         fixture.denials_of(&grant.session.id).await,
         [Denial::Superseded]
     );
-    // One from before, that the bearer itself had replaced, stays theft.
+    // The reuse of a token that the bearer had rotated is still a theft after a refresh.
     let rotated = fixture.rotate(&refreshed).await.unwrap();
     let again = fixture.host.refresh(&*grant.session.id).await.unwrap();
     assert_eq!(
@@ -191,7 +191,7 @@ async fn r27_a_token_superseded_by_a_refresh_is_invalid_and_no_theft() {
 }
 
 #[tokio::test]
-async fn r27_a_client_that_lost_the_answer_tries_once_more_within_the_grace() {
+async fn r27_a_client_that_lost_the_answer_can_rotate_again_within_the_grace() {
     let fixture = with_grace(10).await;
     let grant = fixture.session().await;
     let lost = fixture.rotate(&grant).await.unwrap();
@@ -199,11 +199,11 @@ async fn r27_a_client_that_lost_the_answer_tries_once_more_within_the_grace() {
     let asked = fixture.guard.calls().validate;
     let retried = fixture.rotate(&grant).await.unwrap();
     assert_eq!(fixture.guard.calls().validate, asked);
-    // One lineage lives.
+    // Only the newest token is valid.
     fixture.validate(&retried).await.unwrap();
-    for dead in [&grant, &lost] {
+    for superseded in [&grant, &lost] {
         assert_eq!(
-            fixture.validate(dead).await,
+            fixture.validate(superseded).await,
             Err(SessionError::InvalidToken)
         );
     }
@@ -213,8 +213,8 @@ async fn r27_a_client_that_lost_the_answer_tries_once_more_within_the_grace() {
 }
 
 #[tokio::test]
-async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
-    // A second time.
+async fn r27_the_grace_accepts_only_the_last_rotated_token_once_within_its_time() {
+    // The same token a second time.
     let fixture = with_grace(300).await;
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();
@@ -224,13 +224,13 @@ async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
         Err(SessionError::InvalidToken)
     );
     assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Theft]);
-    // The token that was lost: whoever has it now is somebody else.
+    // The token of the lost answer, which the client never received.
     let grant = fixture.session().await;
     let lost = fixture.rotate(&grant).await.unwrap();
     fixture.rotate(&grant).await.unwrap();
     assert_eq!(fixture.rotate(&lost).await, Err(SessionError::InvalidToken));
     assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Theft]);
-    // A token from before the last.
+    // A token that was superseded before the last one.
     let grant = fixture.session().await;
     let second = fixture.rotate(&grant).await.unwrap();
     fixture.rotate(&second).await.unwrap();
@@ -239,7 +239,7 @@ async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
         Err(SessionError::InvalidToken)
     );
     assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Theft]);
-    // After a refresh of the host.
+    // A token after a refresh by the host.
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();
     fixture.host.refresh(&*grant.session.id).await.unwrap();
@@ -248,7 +248,7 @@ async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
         Err(SessionError::InvalidToken)
     );
     assert_eq!(fixture.ends_of(&grant.session.id).await, [EndReason::Theft]);
-    // Too late.
+    // A token after the grace has ended.
     let fixture = with_grace(10).await;
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();
@@ -261,7 +261,7 @@ async fn r27_the_grace_is_for_one_token_once_and_for_its_time() {
 }
 
 #[tokio::test]
-async fn r27_after_a_retry_the_next_rotation_has_its_grace_again() {
+async fn r27_the_next_rotation_after_a_retry_has_a_new_grace() {
     let fixture = with_grace(10).await;
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();
@@ -272,14 +272,14 @@ async fn r27_after_a_retry_the_next_rotation_has_its_grace_again() {
 }
 
 #[tokio::test]
-async fn r27_the_last_8_superseded_tokens_are_remembered() {
+async fn r27_the_last_8_superseded_tokens_are_recognised() {
     let fixture = Fixture::new().await;
     let first = fixture.session().await;
     let mut newest = fixture.rotate(&first).await.unwrap();
     for _ in 0..8 {
         newest = fixture.rotate(&newest).await.unwrap();
     }
-    // Nine were superseded: the first is as unknown as any other.
+    // Nine tokens were superseded, so the first one is unknown.
     assert_eq!(
         fixture.rotate(&first).await,
         Err(SessionError::InvalidToken)
@@ -302,7 +302,7 @@ async fn r27_the_last_8_superseded_tokens_are_remembered() {
 }
 
 #[tokio::test]
-async fn r27_superseded_tokens_go_with_their_session() {
+async fn r27_superseded_tokens_are_dropped_with_their_session() {
     let fixture = Fixture::new().await;
     let empty = fixture.stats().await;
     let mut grant = fixture.session().await;
@@ -313,7 +313,7 @@ async fn r27_superseded_tokens_go_with_their_session() {
     }
     assert!(
         fixture.stats().await.state_bytes > fresh,
-        "what is remembered counts"
+        "superseded tokens count as state"
     );
     fixture.host.revoke(&*grant.session.id).await.unwrap();
     assert_eq!(fixture.stats().await.state_bytes, empty.state_bytes);
@@ -328,7 +328,7 @@ async fn r27_superseded_tokens_go_with_their_session() {
 }
 
 #[tokio::test]
-async fn r27_of_rotations_that_overlap_one_wins_and_none_is_theft() {
+async fn r27_one_of_several_rotations_that_overlap_wins_and_none_is_a_theft() {
     for held in [GuardFunction::Validate, GuardFunction::Issue] {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
@@ -348,18 +348,18 @@ async fn r27_of_rotations_that_overlap_one_wins_and_none_is_theft() {
         fixture.validate(won[0].as_ref().unwrap()).await.unwrap();
         assert_eq!(fixture.ends_of(&grant.session.id).await, []);
         let live = fixture.tokens.requests().len() - fixture.tokens.revoked().len();
-        assert_eq!(live, 1, "what was issued in vain is revoked");
+        assert_eq!(live, 1, "the tokens of the losing rotations are revoked");
     }
 }
 
 #[tokio::test]
-async fn r27_a_rotation_that_comes_while_another_has_still_to_answer_is_no_theft() {
+async fn r27_a_rotation_before_another_has_answered_is_a_conflict_and_not_a_theft() {
     for grace in [0, 10] {
         let fixture = with_grace(grace).await;
         let grant = fixture.session().await;
         fixture.hold(GuardFunction::Revoke);
         let rotate = fixture.start_rotate(&grant).await;
-        // The client tries again before it could have heard.
+        // The client tries again before the first rotation has answered.
         assert_eq!(fixture.rotate(&grant).await, Err(SessionError::Conflict));
         fixture.advance(30.0);
         fixture.release();
@@ -378,7 +378,7 @@ async fn r27_a_rotation_that_comes_while_another_has_still_to_answer_is_no_theft
 }
 
 #[tokio::test]
-async fn r27_a_rotation_that_comes_while_a_refresh_has_still_to_answer_is_no_theft() {
+async fn r27_a_rotation_before_a_refresh_has_answered_is_a_conflict_and_not_a_theft() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -389,7 +389,7 @@ async fn r27_a_rotation_that_comes_while_a_refresh_has_still_to_answer_is_no_the
 }
 
 #[tokio::test]
-async fn r27_a_rotation_that_two_have_overtaken_is_no_theft_either() {
+async fn r27_a_rotation_before_a_rotation_and_a_refresh_have_answered_is_a_conflict() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -402,7 +402,7 @@ async fn r27_a_rotation_that_two_have_overtaken_is_no_theft_either() {
 }
 
 #[tokio::test]
-async fn r27_of_retries_that_overlap_one_wins() {
+async fn r27_one_of_two_retries_that_overlap_wins() {
     let fixture = with_grace(10).await;
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();
@@ -422,7 +422,7 @@ async fn r27_of_retries_that_overlap_one_wins() {
 }
 
 #[tokio::test]
-async fn r27_a_rotation_and_a_refresh_that_overlap_do_not_both_win() {
+async fn r27_one_of_a_rotation_and_a_refresh_that_overlap_wins() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -441,7 +441,7 @@ async fn r27_a_rotation_and_a_refresh_that_overlap_do_not_both_win() {
 }
 
 #[tokio::test]
-async fn r27_a_revoke_beats_a_rotation_in_flight() {
+async fn r27_a_rotation_in_flight_fails_if_the_session_is_revoked() {
     for held in [GuardFunction::Validate, GuardFunction::Issue] {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
@@ -459,7 +459,7 @@ async fn r27_a_revoke_beats_a_rotation_in_flight() {
 }
 
 #[tokio::test]
-async fn r27_a_theft_beats_a_refresh_in_flight() {
+async fn r27_a_refresh_in_flight_fails_if_a_theft_is_detected() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.rotate(&grant).await.unwrap();

@@ -1,10 +1,10 @@
-//! R30: what a session may do.
+//! R30: which scopes a granted scope covers, and `authorize`.
 
 use clawdb_session_host::{CreateRequest, Denial, GuardError, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, invalid_field, refusal, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-/// The truth table in the contract: granted, wanted, covered.
+/// Reads the rows of the truth table in `wit/sessions.wit`: granted, wanted, covered.
 fn truth_table() -> Vec<(String, String, bool)> {
     let wit = include_str!("../../../wit/sessions.wit");
     let rows = wit.lines().filter_map(|line| {
@@ -48,8 +48,8 @@ async fn r30_scopes_cover_each_other_as_the_truth_table_says() {
 }
 
 #[tokio::test]
-async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_wanted() {
-    // Whatever a child can do, its parent can: covering is transitive.
+async fn r30_every_scope_that_a_child_covers_is_covered_by_its_parent() {
+    // Covering is transitive.
     let fixture = Fixture::new().await;
     let patterns = [
         "*", "a:*", "a:b:*", "a:b", "a:b:c", "a", "a:", "b:*", ":*", "a*", "*:b",
@@ -61,10 +61,10 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
             ..request(AGENT)
         };
         let parent = fixture.host.create(with_scope(granted)).await.unwrap();
-        for handed_on in patterns {
+        for delegated_scope in patterns {
             let child = fixture
                 .host
-                .delegate(&*parent.session.id, with_scope(handed_on));
+                .delegate(&*parent.session.id, with_scope(delegated_scope));
             let Ok(child) = child.await else {
                 continue;
             };
@@ -74,17 +74,17 @@ async fn r30_what_a_child_was_delegated_its_parent_has_for_every_scope_that_is_w
                 let parent = fixture.host.authorize(&*parent.token, wanted).await;
                 assert!(
                     parent.is_ok() || child.is_err(),
-                    "{granted} handed {handed_on} on, which covers {wanted}"
+                    "{granted} covers {delegated_scope} and not {wanted}"
                 );
             }
         }
     }
-    // Each to itself, `*` to all, and four more.
+    // Each pattern covers itself, `*` covers all, and there are four other pairs.
     assert_eq!(delegated, 11 + 10 + 4);
 }
 
 #[tokio::test]
-async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
+async fn r30_authorize_checks_everything_that_validate_checks() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let authorize =
@@ -104,7 +104,7 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
     fixture
         .guard
         .set(GuardFunction::Validate, GuardMode::Revoked);
-    // Who is not let in does not learn what the session lacks.
+    // A caller whose token is refused does not learn which scope the session lacks.
     let answer = authorize(&grant.token, "memory:write").await;
     assert_eq!(refusal(answer), SessionError::Guard(GuardError::Revoked));
     fixture.release();
@@ -119,7 +119,7 @@ async fn r30_authorize_asks_for_everything_that_validate_asks_for() {
 }
 
 #[tokio::test]
-async fn r30_a_missing_scope_is_named_and_told_of() {
+async fn r30_a_missing_scope_is_named_in_the_error_and_recorded() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let answer = fixture.host.authorize(&*grant.token, "memory:write").await;

@@ -1,4 +1,4 @@
-//! R22: where a token does not stand.
+//! R22: no output other than the grant contains a token.
 
 use clawdb_session_host::{CreateRequest, IssuedToken, Page};
 use clawdb_session_testkit::fixture::{AGENT, Fixture, request};
@@ -7,7 +7,7 @@ use clawdb_session_testkit::{GuardFunction, GuardMode};
 const SECRET: &str = "a-very-secret-token";
 
 #[tokio::test]
-async fn r22_no_answer_but_the_grant_holds_a_token() {
+async fn r22_no_answer_contains_a_token_except_the_token_of_a_grant() {
     let fixture = Fixture::new().await;
     for _ in 0..2 {
         fixture.tokens.alter_next_token(|issued| IssuedToken {
@@ -16,20 +16,20 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         });
     }
     let host = &fixture.host;
-    let mut said = Vec::new();
+    let mut outputs = Vec::new();
     let first = host.create(request(AGENT)).await.unwrap();
     assert!(first.token.contains(SECRET));
-    said.push(format!("{first:?}"));
+    outputs.push(format!("{first:?}"));
     let second = host.refresh(&*first.session.id).await.unwrap();
-    said.push(format!("{second:?}"));
-    said.push(format!(
+    outputs.push(format!("{second:?}"));
+    outputs.push(format!(
         "{:?}",
         host.validate(&*second.token).await.unwrap()
     ));
-    said.push(format!("{:?}", host.authorize(&*second.token, "a").await));
+    outputs.push(format!("{:?}", host.authorize(&*second.token, "a").await));
     let both = vec![first.token.to_string(), second.token.to_string()];
-    said.push(format!("{:?}", host.validate_many(both).await));
-    said.push(format!("{:?}", host.rotate(&*first.token).await));
+    outputs.push(format!("{:?}", host.validate_many(both).await));
+    outputs.push(format!("{:?}", host.rotate(&*first.token).await));
     for mode in [
         GuardMode::Deny,
         GuardMode::Unavailable,
@@ -37,12 +37,12 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         GuardMode::Ok,
     ] {
         fixture.guard.set(GuardFunction::Validate, mode);
-        said.push(format!("{:?}", host.validate(&*first.token).await));
-        said.push(format!("{:?}", host.validate(&*second.token).await));
+        outputs.push(format!("{:?}", host.validate(&*first.token).await));
+        outputs.push(format!("{:?}", host.validate(&*second.token).await));
     }
-    said.push(format!("{:?}", host.validate(SECRET.repeat(1_000)).await));
-    said.push(format!("{:?}", host.get(&*second.token).await));
-    said.push(format!(
+    outputs.push(format!("{:?}", host.validate(SECRET.repeat(1_000)).await));
+    outputs.push(format!("{:?}", host.get(&*second.token).await));
+    outputs.push(format!(
         "{:?}",
         host.list_for_agent(
             AGENT,
@@ -53,13 +53,13 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         )
         .await
     ));
-    // A token as long as this is not accepted from the guard, and not repeated either.
+    // A token that is longer than the bound is refused, and the error does not contain it.
     fixture.tokens.alter_next_token(|issued| IssuedToken {
         token: SECRET.repeat(1_000),
         ..issued
     });
-    said.push(format!("{:?}", host.create(request(AGENT)).await));
-    said.push(format!(
+    outputs.push(format!("{:?}", host.create(request(AGENT)).await));
+    outputs.push(format!(
         "{:?}",
         host.create(CreateRequest {
             metadata: Some(SECRET.into()),
@@ -67,11 +67,11 @@ async fn r22_no_answer_but_the_grant_holds_a_token() {
         })
         .await
     ));
-    said.push(format!("{:?}", host.revoke(&*second.session.id).await));
-    said.push(format!("{:?}", fixture.stats().await));
-    said.push(format!("{:?}", fixture.events().await));
-    for said in said {
-        assert!(!said.contains(SECRET), "{said}");
+    outputs.push(format!("{:?}", host.revoke(&*second.session.id).await));
+    outputs.push(format!("{:?}", fixture.stats().await));
+    outputs.push(format!("{:?}", fixture.events().await));
+    for output in outputs {
+        assert!(!output.contains(SECRET), "{output}");
     }
 }
 

@@ -1,11 +1,11 @@
-//! R5 to R8: how long a session lives.
+//! R5 to R8: the lifetime of a session.
 
 use clawdb_session_host::{Config, CreateRequest, GuardError, IssuedToken, SessionError};
 use clawdb_session_testkit::GuardFunction;
 use clawdb_session_testkit::fixture::{AGENT, Fixture, refusal, request};
 
 #[tokio::test]
-async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
+async fn r05_a_session_lives_for_an_hour_or_for_the_configured_default_ttl() {
     let fixture = Fixture::new().await;
     let asked = CreateRequest {
         expires_in: None,
@@ -36,7 +36,7 @@ async fn r05_a_session_lives_for_an_hour_unless_it_asks_otherwise() {
 }
 
 #[tokio::test]
-async fn r05_a_session_is_live_before_its_expiry_and_dead_at_it() {
+async fn r05_a_session_is_live_before_its_expiry_and_expired_at_it() {
     let fixture = Fixture::new().await;
     fixture.advance(0.25);
     let grant = fixture.session().await;
@@ -53,13 +53,12 @@ async fn r05_a_session_is_live_before_its_expiry_and_dead_at_it() {
 }
 
 #[tokio::test]
-async fn r05_whoever_touches_a_session_past_its_time_hears_that_it_expired_and_then_that_it_is_unknown()
- {
-    for touch in 0..3 {
+async fn r05_an_expired_session_answers_session_expired_once_and_then_session_not_found() {
+    for call in 0..3 {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;
         fixture.advance(60.0);
-        let error = match touch {
+        let error = match call {
             0 => fixture.validate(&grant).await.unwrap_err(),
             1 => refusal(fixture.host.refresh(&*grant.session.id).await),
             _ => refusal(fixture.host.get(&*grant.session.id).await),
@@ -98,8 +97,7 @@ async fn r05_a_refresh_grants_the_sessions_own_lifetime_again_from_now() {
 }
 
 #[tokio::test]
-async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_validated_or_refreshed()
-{
+async fn r05_a_validate_and_a_refresh_fail_if_the_session_expires_while_they_wait_for_the_guard() {
     let fixture = Fixture::new().await;
     let [validated, refreshed] = [fixture.session().await, fixture.session().await];
     fixture
@@ -115,12 +113,12 @@ async fn r05_a_session_whose_time_runs_out_while_the_guard_is_asked_is_not_valid
     assert_eq!(
         fixture.tokens.revoked(),
         ["handle-2"],
-        "the token of the refresh that came too late"
+        "the token of the failed refresh"
     );
 }
 
 #[tokio::test]
-async fn r06_a_session_that_was_seen_to_expire_stays_dead_when_the_clock_goes_back() {
+async fn r06_an_expired_session_stays_expired_when_the_clock_goes_back() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.advance(61.0);
@@ -134,14 +132,14 @@ async fn r06_a_session_that_was_seen_to_expire_stays_dead_when_the_clock_goes_ba
 }
 
 #[tokio::test]
-async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
+async fn r07_max_lifetime_limits_a_session_however_often_it_is_refreshed() {
     let fixture = Fixture::configured(Config {
         max_lifetime: Some(100),
         ..Config::default()
     })
     .await;
     let mut grant = fixture.session().await;
-    let cap = grant.session.created_at + 100_000;
+    let limit = grant.session.created_at + 100_000;
     for expected in [30_000 + 60_000, 100_000, 100_000] {
         fixture.advance(30.0);
         grant = fixture.host.refresh(&*grant.session.id).await.unwrap();
@@ -151,7 +149,7 @@ async fn r07_max_lifetime_caps_a_session_however_often_it_is_refreshed() {
         );
     }
     fixture.advance(10.0);
-    assert_eq!(fixture.now(), cap);
+    assert_eq!(fixture.now(), limit);
     assert_eq!(
         refusal(fixture.host.refresh(&*grant.session.id).await),
         SessionError::SessionExpired
@@ -186,7 +184,7 @@ async fn r08_the_session_takes_the_earlier_of_both_expiries() {
 }
 
 #[tokio::test]
-async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the_old_one() {
+async fn r08_a_token_that_is_issued_expired_fails_the_call_and_changes_no_session() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     let now = fixture.now();
@@ -208,7 +206,7 @@ async fn r08_a_token_that_has_expired_on_arrival_makes_no_session_and_leaves_the
     );
     assert_eq!(fixture.validate(&grant).await, Ok(()));
 
-    // The guard takes longer than the session was to live.
+    // The guard takes longer than the lifetime of the session.
     fixture.hold(GuardFunction::Issue);
     let create = fixture.start_create(request(AGENT)).await;
     fixture.advance(60.0);

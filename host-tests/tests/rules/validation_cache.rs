@@ -1,4 +1,4 @@
-//! R34: validations of the guard that are cached.
+//! R34: cached validations.
 
 use clawdb_session_host::{Config, CreateRequest, Grant, GuardError, RevokeFilter, SessionError};
 use clawdb_session_testkit::fixture::{
@@ -14,24 +14,24 @@ fn rechecking(seconds: u64) -> Config {
     }
 }
 
-/// A fixture with an interval of 10 s.
+/// Returns a fixture with a `guard-recheck-interval` of 10 s.
 async fn fixture() -> Fixture {
     Fixture::configured(rechecking(10)).await
 }
 
-/// How often the guard is asked about tokens while this is validated.
-async fn asked(fixture: &Fixture, grant: &Grant) -> u64 {
+/// Validates a token, and returns how many times the guard was guard_validations to validate.
+async fn guard_validations(fixture: &Fixture, grant: &Grant) -> u64 {
     let before = fixture.guard.calls().validate;
     fixture.validate(grant).await.unwrap();
     fixture.guard.calls().validate - before
 }
 
-/// A session whose token the guard has said yes to, a millisecond ago.
+/// Creates a session whose validation was cached a millisecond ago.
 async fn recently_validated(fixture: &Fixture) -> Grant {
     let grant = fixture.session().await;
-    assert_eq!(asked(fixture, &grant).await, 1);
+    assert_eq!(guard_validations(fixture, &grant).await, 1);
     fixture.advance(0.001);
-    assert_eq!(asked(fixture, &grant).await, 0);
+    assert_eq!(guard_validations(fixture, &grant).await, 0);
     grant
 }
 
@@ -40,7 +40,7 @@ async fn r34_by_default_the_guard_is_asked_each_time() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     for _ in 0..3 {
-        assert_eq!(asked(&fixture, &grant).await, 1);
+        assert_eq!(guard_validations(&fixture, &grant).await, 1);
     }
 }
 
@@ -57,11 +57,11 @@ async fn r34_the_interval_is_from_1_to_300_seconds() {
 }
 
 #[tokio::test]
-async fn r34_the_guard_is_not_asked_again_within_the_interval_whatever_it_would_say() {
+async fn r34_the_guard_is_not_asked_again_within_the_interval() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
     let token = &*grant.token;
-    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
     for mode in [GuardMode::Unavailable, GuardMode::Revoked, GuardMode::Hold] {
         fixture.guard.set(GuardFunction::Validate, mode);
         fixture.advance(3.0);
@@ -80,7 +80,7 @@ async fn r34_the_guard_is_not_asked_again_within_the_interval_whatever_it_would_
 }
 
 #[tokio::test]
-async fn r34_the_interval_is_counted_from_the_guards_answer_and_a_use_does_not_lengthen_it() {
+async fn r34_the_interval_begins_with_the_guards_answer_and_a_use_does_not_extend_it() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
@@ -90,20 +90,20 @@ async fn r34_the_interval_is_counted_from_the_guards_answer_and_a_use_does_not_l
     first.await.unwrap();
     for _ in 0..3 {
         fixture.advance(3.333);
-        assert_eq!(asked(&fixture, &grant).await, 0);
+        assert_eq!(guard_validations(&fixture, &grant).await, 0);
     }
     fixture.advance(0.001);
-    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
 }
 
 #[tokio::test]
-async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
+async fn r34_a_cached_validation_expires_with_the_token_and_with_the_session() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
     fixture.tokens.let_claims_expire(fixture.now() + 3_000);
-    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
     fixture.advance(2.999);
-    assert_eq!(asked(&fixture, &grant).await, 0);
+    assert_eq!(guard_validations(&fixture, &grant).await, 0);
     fixture.advance(0.001);
     let expired = SessionError::Guard(GuardError::Expired);
     assert_eq!(fixture.validate(&grant).await, Err(expired));
@@ -114,7 +114,7 @@ async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
         ..request(AGENT)
     };
     let brief = fixture.host.create(brief).await.unwrap();
-    assert_eq!(asked(&fixture, &brief).await, 1);
+    assert_eq!(guard_validations(&fixture, &brief).await, 1);
     fixture.advance(5.0);
     assert_eq!(
         fixture.validate(&brief).await,
@@ -123,7 +123,7 @@ async fn r34_a_yes_ends_with_the_token_and_with_the_session() {
 }
 
 #[tokio::test]
-async fn r34_a_new_token_is_asked_about_and_the_old_one_is_dead() {
+async fn r34_the_guard_is_asked_about_a_new_token_and_the_old_one_is_invalid() {
     let fixture = fixture().await;
     let grant = recently_validated(&fixture).await;
     let refreshed = fixture.host.refresh(&*grant.session.id).await.unwrap();
@@ -131,17 +131,17 @@ async fn r34_a_new_token_is_asked_about_and_the_old_one_is_dead() {
         fixture.validate(&grant).await,
         Err(SessionError::InvalidToken)
     );
-    assert_eq!(asked(&fixture, &refreshed).await, 1);
-    // To rotate it is to ask, and the new one is another token.
+    assert_eq!(guard_validations(&fixture, &refreshed).await, 1);
+    // `rotate` always asks the guard, and the new token has no cached validation.
     let before = fixture.guard.calls().validate;
     let rotated = fixture.rotate(&refreshed).await.unwrap();
     assert_eq!(fixture.guard.calls().validate, before + 1);
-    assert_eq!(asked(&fixture, &rotated).await, 1);
-    assert_eq!(asked(&fixture, &rotated).await, 0);
+    assert_eq!(guard_validations(&fixture, &rotated).await, 1);
+    assert_eq!(guard_validations(&fixture, &rotated).await, 0);
 }
 
 #[tokio::test]
-async fn r34_every_revocation_forgets_every_yes() {
+async fn r34_every_revocation_drops_all_cached_validations() {
     let fixture = fixture().await;
     let host = &fixture.host;
     let grant = recently_validated(&fixture).await;
@@ -152,7 +152,7 @@ async fn r34_every_revocation_forgets_every_yes() {
     let stolen = fixture.session_of(OTHER_AGENT).await;
     fixture.rotate(&stolen).await.unwrap();
     for way in 0..7 {
-        assert_eq!(asked(&fixture, &grant).await, 0, "before {way}");
+        assert_eq!(guard_validations(&fixture, &grant).await, 0, "before {way}");
         match way {
             0 => drop(host.revoke(&*others[0].session.id).await.unwrap()),
             1 => host.invalidate(&*others[1].session.id).await.unwrap(),
@@ -164,7 +164,7 @@ async fn r34_every_revocation_forgets_every_yes() {
                 fixture.rotate(&stolen).await.unwrap_err(),
                 SessionError::InvalidToken
             ),
-            // A switch that finds nobody is thrown all the same.
+            // A kill switch takes effect even if it ends no session.
             4 => assert_eq!(host.revoke_all_for_agent(NOBODY).await, Ok(0)),
             5 => {
                 let role = RevokeFilter::Role("nobody".into());
@@ -175,16 +175,16 @@ async fn r34_every_revocation_forgets_every_yes() {
                 assert_eq!(host.revoke_all(root).await, Ok(0));
             }
         }
-        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
-        // An answer of the same millisecond is not remembered.
-        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
+        assert_eq!(guard_validations(&fixture, &grant).await, 1, "after {way}");
+        // A validation of the same millisecond is not cached.
+        assert_eq!(guard_validations(&fixture, &grant).await, 1, "after {way}");
         fixture.advance(0.001);
-        assert_eq!(asked(&fixture, &grant).await, 1, "after {way}");
+        assert_eq!(guard_validations(&fixture, &grant).await, 1, "after {way}");
     }
-    // What takes no effect forgets nothing.
+    // A revocation that fails drops no cached validation.
     host.revoke(NOBODY).await.unwrap_err();
     host.invalidate(NOBODY).await.unwrap_err();
-    assert_eq!(asked(&fixture, &grant).await, 0);
+    assert_eq!(guard_validations(&fixture, &grant).await, 0);
     fixture
         .host
         .revoke_all(RevokeFilter::Everything)
@@ -197,7 +197,7 @@ async fn r34_every_revocation_forgets_every_yes() {
 }
 
 #[tokio::test]
-async fn r34_an_answer_to_a_question_from_before_a_revocation_is_not_remembered() {
+async fn r34_a_validation_that_was_in_flight_at_a_revocation_is_not_cached() {
     let fixture = fixture().await;
     let (grant, other) = (fixture.session().await, fixture.session().await);
     fixture.hold(GuardFunction::Validate);
@@ -207,12 +207,12 @@ async fn r34_an_answer_to_a_question_from_before_a_revocation_is_not_remembered(
     fixture.advance(1.0);
     fixture.release();
     call.await.unwrap();
-    assert_eq!(asked(&fixture, &grant).await, 1);
-    assert_eq!(asked(&fixture, &grant).await, 0);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 0);
 }
 
 #[tokio::test]
-async fn r34_a_no_is_not_remembered_and_forgets_the_yes() {
+async fn r34_a_refusal_is_not_cached_and_drops_the_cached_validation() {
     let fixture = fixture().await;
     let grant = recently_validated(&fixture).await;
     for mode in [
@@ -224,10 +224,14 @@ async fn r34_a_no_is_not_remembered_and_forgets_the_yes() {
         fixture.guard.set(GuardFunction::Validate, mode);
         fixture.rotate(&grant).await.unwrap_err();
         fixture.release();
-        // An authority that does not answer has said nothing.
-        let forgotten = u64::from(mode != GuardMode::Unavailable);
-        assert_eq!(asked(&fixture, &grant).await, forgotten, "{mode:?}");
-        assert_eq!(asked(&fixture, &grant).await, 0, "{mode:?}");
+        // An unavailable guard does not drop the cached validation.
+        let dropped = u64::from(mode != GuardMode::Unavailable);
+        assert_eq!(
+            guard_validations(&fixture, &grant).await,
+            dropped,
+            "{mode:?}"
+        );
+        assert_eq!(guard_validations(&fixture, &grant).await, 0, "{mode:?}");
     }
     let fresh = fixture.session().await;
     fixture
@@ -238,44 +242,44 @@ async fn r34_a_no_is_not_remembered_and_forgets_the_yes() {
         assert_eq!(fixture.validate(&fresh).await, Err(revoked));
     }
     fixture.release();
-    assert_eq!(asked(&fixture, &fresh).await, 1);
+    assert_eq!(guard_validations(&fixture, &fresh).await, 1);
 }
 
 #[tokio::test]
-async fn r34_a_clock_that_goes_back_or_fails_lengthens_no_yes() {
+async fn r34_a_clock_that_goes_back_or_fails_drops_all_cached_validations() {
     let fixture = fixture().await;
     let grant = recently_validated(&fixture).await;
     fixture.advance(-1.0);
     for _ in 0..2 {
-        assert_eq!(asked(&fixture, &grant).await, 1);
+        assert_eq!(guard_validations(&fixture, &grant).await, 1);
     }
-    // It has come back to where it was: nobody knows after how long.
+    // The clock is at its earlier time again. The time that has passed is unknown.
     fixture.advance(1.0);
-    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
     fixture.advance(0.001);
-    assert_eq!(asked(&fixture, &grant).await, 1);
-    assert_eq!(asked(&fixture, &grant).await, 0);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 0);
     let now = i64::try_from(fixture.now() / 1_000).unwrap();
     fixture.clock.set(at(-1));
-    // Any call can notice it, not only a validate.
+    // Any call can read the failed clock, not only a validate.
     fixture.stats().await;
     fixture.clock.set(at(now + 1));
-    assert_eq!(asked(&fixture, &grant).await, 1);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
 }
 
 #[tokio::test]
-async fn r34_another_instance_asks() {
+async fn r34_a_restored_instance_asks_the_guard() {
     let fixture = fixture().await;
     let grant = recently_validated(&fixture).await;
     let records = fixture.host.changes(0, 1_000).await.unwrap().changes;
     let another = fixture.another(rechecking(10)).await;
     another.host.restore(records).await.unwrap();
-    assert_eq!(asked(&another, &grant).await, 1);
-    assert_eq!(asked(&another, &grant).await, 0);
+    assert_eq!(guard_validations(&another, &grant).await, 1);
+    assert_eq!(guard_validations(&another, &grant).await, 0);
 }
 
 #[tokio::test]
-async fn r34_uses_idle_times_and_scopes_count_as_ever() {
+async fn r34_uses_idle_times_and_scopes_are_checked_with_a_cached_validation() {
     let config = Config {
         idle_timeout: Some(4),
         ..rechecking(300)
@@ -284,7 +288,7 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
     let grant = recently_validated(&fixture).await;
     for _ in 0..3 {
         fixture.advance(3.0);
-        assert_eq!(asked(&fixture, &grant).await, 0);
+        assert_eq!(guard_validations(&fixture, &grant).await, 0);
     }
     let answer = fixture.host.authorize(&*grant.token, "memory:write").await;
     assert!(answer.is_err());
@@ -298,8 +302,8 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
         ..request(AGENT)
     };
     let counted = fixture.host.create(counted).await.unwrap();
-    assert_eq!(asked(&fixture, &counted).await, 1);
-    assert_eq!(asked(&fixture, &counted).await, 0);
+    assert_eq!(guard_validations(&fixture, &counted).await, 1);
+    assert_eq!(guard_validations(&fixture, &counted).await, 0);
     assert_eq!(
         fixture.tokens.revoked(),
         [fixture.tokens.handle_of(&counted.token)]
@@ -311,7 +315,7 @@ async fn r34_uses_idle_times_and_scopes_count_as_ever() {
 }
 
 #[tokio::test]
-async fn r34_of_many_tokens_those_that_need_it_are_asked_about() {
+async fn r34_validate_many_asks_the_guard_only_about_tokens_without_a_cached_validation() {
     let fixture = fixture().await;
     let (first, second) = (
         recently_validated(&fixture).await,
@@ -331,12 +335,12 @@ async fn r34_of_many_tokens_those_that_need_it_are_asked_about() {
     assert!(call.await.unwrap().iter().all(Result::is_ok));
     assert_eq!(fixture.guard.calls().validate, before + 1);
 
-    // What was remembered when the call began may be forgotten when it goes on.
+    // A cached validation that is dropped while the call is in flight does not count.
     let (call, before) = many([&first, &others[1], &second]).await;
     fixture.host.revoke(&*second.session.id).await.unwrap();
     fixture.release();
     let [a, b, c] = &call.await.unwrap()[..] else {
-        panic!("there are three answers");
+        panic!("three answers were expected");
     };
     assert!(a.is_ok() && b.is_ok());
     assert_eq!(*c, Err(SessionError::SessionRevoked));
