@@ -1,17 +1,18 @@
-//! The component against a model of it, over long runs of random calls that overlap.
+//! Compares the component with a model of it, in long runs of random calls that overlap.
 //!
-//! Each step is done by both, and their answers, the events and the figures must agree. A run that
-//! fails is shortened by proptest, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test
-//! --test model` plays that run again. `SESSION_MODEL_CALLS` sets how many calls there are in all.
+//! Both do each step, and their answers, events and statistics must be equal. proptest shortens a
+//! run that fails, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test --test model`
+//! repeats that run. `SESSION_MODEL_CALLS` sets the total number of calls.
 //!
-//! Now and then another instance takes over, from the records that were read on the way: those that
-//! count, and older ones, in any order. Nobody but the readers of events may notice.
+//! Some steps replace the instance with another one, restored from records that were read during
+//! the run: the current records, and older ones, in any order. Only readers of events may observe
+//! it.
 //!
 //! Calls overlap while they wait for the guard: to issue a token, to validate one or several, or to
-//! revoke several. Of several the guard can refuse some, or give one result too few. The host's
-//! clock is set back and forth, by up to years. Here no call needs more than one batch of the
-//! guard, ids do not collide, the state is not full and no reader lags: the rules' own tests see to
-//! these.
+//! revoke several. The guard can refuse some of several items, or return one result too few. The
+//! host's clock is set back and forth, by up to years. Not covered here, but by the tests of the
+//! rules: calls with more than one batch of the guard, id collisions, a full state, and slow
+//! readers.
 
 mod model;
 mod system;
@@ -36,17 +37,17 @@ use model::{
 };
 use system::{Running, System};
 
-/// How many calls there are at least, unless the environment says otherwise.
+/// The least number of calls, unless `SESSION_MODEL_CALLS` is set.
 const CALLS: usize = 100_000;
-/// How many steps a run has at most; half as many on average.
+/// The greatest number of steps of a run. The average is half of it.
 const STEPS_OF_A_RUN: usize = 600;
 
-/// What a step of a run does. Sessions and tokens are picked among those that there are then.
+/// One step of a run. Sessions and tokens are picked from those that exist when the step runs.
 #[derive(Clone, Debug)]
 enum Action {
     Begin {
         operation: Operation,
-        /// Whether the guard lets it wait.
+        /// Whether the call stays waiting for the guard after this step.
         waits: bool,
         answers: Answers,
     },
@@ -56,26 +57,27 @@ enum Action {
         answers: Answers,
     },
     Advance(u64),
-    /// The host's clock is set to this many milliseconds after its start, before it if negative.
+    /// Sets the host's clock to this many milliseconds after the start of the run, or before it if
+    /// negative.
     SetClock(i64),
-    /// The host's clock is set back by this many milliseconds.
+    /// Sets the host's clock back by this many milliseconds.
     SetBack(u64),
-    /// The host's clock shows the time inside again.
+    /// Sets the host's clock to the time inside.
     Correct,
-    /// The host's clock shows this, as `SetClock` has it, for one reading.
+    /// Sets the host's clock as `SetClock` does, for one reading.
     Misread(i64),
-    /// Whether the guard revokes; it is unavailable for that otherwise.
+    /// Sets whether the guard revokes tokens. If not, it is unavailable for revocations.
     GuardRevokes(bool),
-    /// Another instance takes the records over, if no call is under way. The number says in which
-    /// order, and which older ones come with them.
+    /// Restores another instance from the records, if no call is in flight. The number selects
+    /// their order, and which older records are restored with them.
     Restart(u64),
-    /// The run of events is closed: by the next restart it is continued, if no event comes before.
+    /// Closes the run of events. The next restart continues it, if no event occurs before.
     CloseEventRun,
 }
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Make(SessionSpec),
+    Create(SessionSpec),
     Delegate(SessionSpec, Pick),
     Validate(Pick),
     ValidateMany(Vec<Pick>),
@@ -102,7 +104,7 @@ enum RevokeTarget {
     Root(Pick),
 }
 
-/// One of those that there are: one of the last eight, or any.
+/// Picks an existing session or token: one of the last eight, or any.
 #[derive(Clone, Debug)]
 struct Pick {
     recent: bool,
@@ -151,11 +153,12 @@ fn spec() -> impl Strategy<Value = SessionSpec> {
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        16 => spec().prop_map(Operation::Make),
+        16 => spec().prop_map(Operation::Create),
         16 => (spec(), pick()).prop_map(|(spec, pick)| Operation::Delegate(spec, pick)),
         18 => pick().prop_map(Operation::Validate),
         6 => prop::collection::vec(pick(), 0..10).prop_map(Operation::ValidateMany),
-        8 => (pick(), select(&SCOPES[..])).prop_map(|(pick, scope)| Operation::Authorize(pick, scope)),
+        8 => (pick(), select(&SCOPES[..]))
+            .prop_map(|(pick, scope)| Operation::Authorize(pick, scope)),
         14 => pick().prop_map(Operation::Rotate),
         8 => pick().prop_map(Operation::Refresh),
         4 => pick().prop_map(Operation::Touch),
@@ -184,7 +187,7 @@ fn issue() -> impl Strategy<Value = Issue> {
     prop_oneof![
         24 => Just(Issue::Grant(0)),
         2 => (-20_000_i64..20_000).prop_map(Issue::Grant),
-        1 => Just(Issue::Over),
+        1 => Just(Issue::Expired),
         1 => Just(Issue::SameHandle),
         1 => Just(Issue::SameToken),
         1 => Just(Issue::Deny),
@@ -193,10 +196,10 @@ fn issue() -> impl Strategy<Value = Issue> {
 }
 
 fn check() -> impl Strategy<Value = Check> {
-    prop_oneof![5 => Just(Check::Truth), 1 => no_truth()]
+    prop_oneof![5 => Just(Check::Truth), 1 => wrong_check()]
 }
 
-fn no_truth() -> impl Strategy<Value = Check> {
+fn wrong_check() -> impl Strategy<Value = Check> {
     select(
         &[
             Check::Revoked,
@@ -221,7 +224,7 @@ fn not_done() -> impl Strategy<Value = Confirm> {
 }
 
 fn many() -> impl Strategy<Value = Many> {
-    let third = (0_usize..3, no_truth(), not_done());
+    let third = (0_usize..3, wrong_check(), not_done());
     let third = third.prop_map(|(rest, check, confirm)| Many::Third {
         rest,
         check,
@@ -255,7 +258,8 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What happens to the host's clock, which starts in 2030: also what is before 2020, and fails.
+/// Generates changes of the host's clock, which starts in 2030, including invalid times before
+/// 2020.
 fn clock() -> impl Strategy<Value = Action> {
     const YEAR: i64 = 365 * 86_400_000;
     let anywhere = || prop_oneof![3 => -YEAR..3 * YEAR, 1 => -12 * YEAR..-9 * YEAR];
@@ -306,24 +310,24 @@ fn limits() -> impl Strategy<Value = Limits> {
         )
 }
 
-/// The component and its model in step.
+/// The component and its model, after the same steps.
 struct Run {
     model: Model,
     system: System,
-    /// Calls that wait for the guard, in the order in which they came to wait.
+    /// Calls that wait for the guard, in the order in which they began to wait.
     waiting: Vec<(Waiting, Running)>,
-    /// Whether the guard revokes.
+    /// Whether the guard revokes tokens.
     guard_revokes: bool,
-    /// Tokens that somebody holds.
+    /// Tokens that a grant returned.
     granted: Vec<TokenNumber>,
-    /// What the host's clock showed at the start.
-    cutoffs_before: u64,
-    /// How many sessions the step says to have pruned, where that is its choice.
+    /// The host's time at the start, in milliseconds.
+    started_at: u64,
+    /// The number of sessions that the step's prune reported, where the component chooses it.
     pruned: Option<usize>,
-    /// How many calls there were.
+    /// The number of calls so far.
     calls: usize,
-    /// What has come to pass: kinds of events, errors, and what the guard has done with many items.
-    seen: BTreeSet<String>,
+    /// The kinds of events, errors, and answers of the guard about many items that have occurred.
+    occurred: BTreeSet<String>,
 }
 
 impl Run {
@@ -331,22 +335,22 @@ impl Run {
         static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
         let engine = ENGINE.get_or_init(|| SessionEngine::new().unwrap());
         let system = System::start(engine, &limits).await;
-        // The component reads the clock, as the model does from the start.
+        // The component reads the clock. The model begins with that reading.
         system.host.active_count().await.unwrap();
         Self {
             model: Model::new(limits, system.now()),
-            cutoffs_before: system.now(),
+            started_at: system.now(),
             system,
             waiting: Vec::new(),
             guard_revokes: true,
             granted: Vec::new(),
             pruned: None,
             calls: 0,
-            seen: BTreeSet::new(),
+            occurred: BTreeSet::new(),
         }
     }
 
-    /// The host's clock shows this, and the component reads it.
+    /// Sets the host's clock, and lets the component and the model read it.
     async fn set_clock(&mut self, millis: u64) {
         self.system.set_clock(millis);
         self.system.host.active_count().await.unwrap();
@@ -379,12 +383,12 @@ impl Run {
                 if self.waiting.is_empty() {
                     return;
                 }
-                let place = which.index(self.waiting.len());
-                self.release(place, *waits, *answers).await;
+                let position = which.index(self.waiting.len());
+                self.release(position, *waits, *answers).await;
             }
             Action::Advance(millis) => self.set_clock(self.system.now() + millis).await,
             Action::SetClock(offset) => {
-                let millis = self.cutoffs_before.saturating_add_signed(*offset);
+                let millis = self.started_at.saturating_add_signed(*offset);
                 self.set_clock(millis).await;
             }
             Action::SetBack(millis) => {
@@ -394,7 +398,7 @@ impl Run {
             Action::Correct => self.set_clock(self.model.now).await,
             Action::Misread(offset) => {
                 let right = self.system.now();
-                let millis = self.cutoffs_before.saturating_add_signed(*offset);
+                let millis = self.started_at.saturating_add_signed(*offset);
                 self.set_clock(millis).await;
                 self.set_clock(right).await;
             }
@@ -411,25 +415,25 @@ impl Run {
                 }
                 self.system.host.active_count().await.unwrap();
                 self.model.restart(time);
-                self.seen.insert("Restart".into());
+                self.occurred.insert("Restart".into());
             }
             Action::CloseEventRun => self.system.close_event_run().await,
         }
         self.system.keep_records().await;
-        self.agree_on_what_happened(time).await;
+        self.compare_state(time).await;
     }
 
-    /// The call that a verb stands for now.
+    /// Returns the call that an operation makes with the sessions and tokens that exist now.
     fn call(&self, operation: &Operation) -> Option<Call> {
         let session = |pick: &Pick| pick.of(self.model.count());
-        // Now and then nobody's token.
+        // One index more than there are tokens: it stands for an unknown token.
         let token = |pick: &Pick| {
             pick.of(self.granted.len() + 1)
                 .map(|at| self.granted.get(at).copied())
         };
         Some(match operation {
-            Operation::Make(spec) => Call::Make(spec.clone(), None),
-            Operation::Delegate(spec, parent) => Call::Make(spec.clone(), Some(session(parent)?)),
+            Operation::Create(spec) => Call::Create(spec.clone(), None),
+            Operation::Delegate(spec, parent) => Call::Create(spec.clone(), Some(session(parent)?)),
             Operation::Validate(pick) => Call::Use(token(pick)?, None),
             Operation::ValidateMany(picks) => {
                 Call::UseMany(picks.iter().map(token).collect::<Option<_>>()?)
@@ -455,8 +459,8 @@ impl Run {
         })
     }
 
-    /// Where a call has come to must be where the model says. If the guard is not to let it wait, it
-    /// goes on to its end.
+    /// Compares the progress of a call with the model. Unless the call is to stay waiting, it runs
+    /// to its end.
     async fn follow(
         &mut self,
         mut expected: Step,
@@ -472,65 +476,70 @@ impl Run {
                         CallResult::Grant(_, token) => self.granted.push(*token),
                         CallResult::Error(SessionError::ScopeDenied(_)) => {}
                         CallResult::Error(SessionError::ClockBehind(_)) => {
-                            self.seen.insert("ClockBehind".into());
+                            self.occurred.insert("ClockBehind".into());
                         }
-                        CallResult::Error(error) => drop(self.seen.insert(format!("{error:?}"))),
+                        CallResult::Error(error) => {
+                            drop(self.occurred.insert(format!("{error:?}")))
+                        }
                         _ => {}
                     }
-                    return self.agree_on_answer(&expected, &answer);
+                    return self.compare_answer(&expected, &answer);
                 }
                 (Step::Waits(mut waiting), Err(running)) => {
-                    let place = self.waiting.len();
-                    let question = self.system.guard.asked(place);
+                    let position = self.waiting.len();
+                    let question = self.system.guard.asked(position);
                     if waiting.choose(&question, &self.model) {
-                        self.seen.insert("a flush of a part".into());
+                        self.occurred.insert("a flush of a part".into());
                     }
                     waiting.leave_expired(&question, &self.model);
                     let asked = waiting.asked(&self.model);
-                    self.see_overlap(&asked);
+                    self.note_overlap(&asked);
                     self.waiting.push((waiting, running));
                     assert_eq!(self.system.guard.waiting(), self.waiting.len());
-                    assert_eq!(question, asked, "the question (right)");
+                    assert_eq!(
+                        question, asked,
+                        "the guard was asked another question than the model's (right)"
+                    );
                     if waits {
                         return;
                     }
-                    (expected, outcome) = self.go_on(place, answers).await;
+                    (expected, outcome) = self.resume(position, answers).await;
                 }
                 (Step::Done(expected), Err(_)) => {
-                    panic!("the call waits, and was to answer {expected:?}")
+                    panic!("the call waits, but the model answers {expected:?}")
                 }
                 (Step::Waits(waiting), Ok(outcome)) => panic!(
-                    "the call answered {:?}, and was to wait: {waiting:?}",
+                    "the call answered {:?}, but the model waits: {waiting:?}",
                     self.system.answer(outcome)
                 ),
             }
         }
     }
 
-    async fn release(&mut self, place: usize, waits: bool, answers: Answers) {
-        let (expected, outcome) = self.go_on(place, answers).await;
+    async fn release(&mut self, position: usize, waits: bool, answers: Answers) {
+        let (expected, outcome) = self.resume(position, answers).await;
         self.follow(expected, outcome, waits, answers).await;
     }
 
-    async fn go_on(
+    async fn resume(
         &mut self,
-        place: usize,
+        position: usize,
         mut answers: Answers,
     ) -> (Step, Result<system::Outcome, Running>) {
-        let (waiting, running) = self.waiting.remove(place);
-        answers.issue = self.model.possible(answers.issue);
+        let (waiting, running) = self.waiting.remove(position);
+        answers.issue = self.model.possible_issue(answers.issue);
         let asked = waiting.asked(&self.model);
         if matches!(asked, Asked::Revoke(_)) && !self.guard_revokes {
             (answers.confirm, answers.many) = (Confirm::Unavailable, Many::Each);
         }
-        self.see_many(&asked, answers);
-        self.system.guard.release(place, answers);
+        self.note_many_answers(&asked, answers);
+        self.system.guard.release(position, answers);
         let expected = self.model.resume(&waiting, answers);
-        (expected, self.system.go_on(running).await)
+        (expected, self.system.advance(running).await)
     }
 
-    /// Notes that two calls have the guard revoke the same token at the same time.
-    fn see_overlap(&mut self, asked: &Asked) {
+    /// Records whether two calls wait for the revocation of the same token.
+    fn note_overlap(&mut self, asked: &Asked) {
         let Asked::Revoke(handles) = asked else {
             return;
         };
@@ -540,12 +549,12 @@ impl Run {
             _ => false,
         });
         if overlaps {
-            self.seen.insert("revocations that overlap".into());
+            self.occurred.insert("revocations that overlap".into());
         }
     }
 
-    /// Notes how the guard answers about many items.
-    fn see_many(&mut self, asked: &Asked, answers: Answers) {
+    /// Records how the guard answers about many items.
+    fn note_many_answers(&mut self, asked: &Asked, answers: Answers) {
         let (kind, are_wrong): (_, Vec<bool>) = match asked {
             Asked::Tokens(tokens) => {
                 let is_wrong = |token| !matches!(answers.check_of(token), Check::Truth);
@@ -559,32 +568,37 @@ impl Run {
             _ => return,
         };
         let wrong = are_wrong.iter().filter(|is_wrong| **is_wrong).count();
-        let what = match wrong {
+        let answer = match wrong {
             _ if are_wrong.len() < 2 => return,
             _ if answers.is_short() => "short",
             0 => "right",
             wrong if wrong == are_wrong.len() => "all wrong",
             _ => "some wrong",
         };
-        self.seen.insert(format!("{kind}: {what}"));
+        self.occurred.insert(format!("{kind}: {answer}"));
     }
 
-    fn agree_on_answer(&mut self, expected: &CallResult, answer: &CallResult) {
+    fn compare_answer(&mut self, expected: &CallResult, answer: &CallResult) {
         match (expected, answer) {
-            // What is below the last one goes with it; what happened tells how much that is.
+            // The last pruned session ends its subtree too, so the count can be higher than the
+            // limit. It is compared with the events.
             (CallResult::Count(least), CallResult::Count(pruned)) if self.model.may_end => {
-                assert!(pruned >= least, "{pruned} were pruned, and not {least}");
+                assert!(
+                    pruned >= least,
+                    "{pruned} sessions were pruned, fewer than {least}"
+                );
                 self.pruned = Some(*pruned as usize);
             }
             _ => assert_eq!(answer, expected, "the answer is not the model's (right)"),
         }
     }
 
-    /// `time` is the time inside when the step began, which its events have.
-    async fn agree_on_what_happened(&mut self, time: u64) {
+    /// Compares events and statistics with the model. `time` is the time inside at the beginning of
+    /// the step, which is the time of its events.
+    async fn compare_state(&mut self, time: u64) {
         let events = self.system.events(time).await;
         if let Some(pruned) = self.pruned.take() {
-            assert_eq!(events.len(), pruned, "what was pruned is what ended");
+            assert_eq!(events.len(), pruned, "each pruned session has an event");
         }
         for (event, before) in events.iter().zip(1..) {
             let ends_parent = |later: &&ModelEvent| {
@@ -598,23 +612,23 @@ impl Run {
         }
         let mut expected = std::mem::take(&mut self.model.events);
         for event in &events {
-            self.seen.insert(format!("{:?}", event.kind));
+            self.occurred.insert(format!("{:?}", event.kind));
             if !expected.contains(event) && self.model.may_end {
                 assert!(
-                    self.model.observe_end(event),
-                    "{event:?} is of a session that is not over"
+                    self.model.end_as_observed(event),
+                    "{event:?} ends a session that has not expired"
                 );
                 expected.append(&mut self.model.events);
             }
-            let place = expected.iter().position(|other| other == event);
-            let place =
-                place.unwrap_or_else(|| panic!("{event:?} was not to happen: {expected:?}"));
-            expected.remove(place);
+            let position = expected.iter().position(|other| other == event);
+            let position =
+                position.unwrap_or_else(|| panic!("{event:?} is not in the model: {expected:?}"));
+            expected.remove(position);
         }
-        assert!(expected.is_empty(), "{expected:?} did not happen");
+        assert!(expected.is_empty(), "{expected:?} did not occur");
 
         let stats = self.system.stats().await;
-        let (live, over) = self.model.live_and_over();
+        let (live, expired) = self.model.live_and_expired();
         let totals = model::Totals {
             created: stats.created,
             refreshed: stats.refreshed,
@@ -625,24 +639,28 @@ impl Run {
         assert_eq!(totals, self.model.totals);
         let lag = self.model.lag();
         assert_eq!((stats.now, stats.clock_lag), (self.model.now, lag));
-        assert_eq!((stats.live_sessions, stats.prunable_sessions), (live, over));
+        assert_eq!(
+            (stats.live_sessions, stats.prunable_sessions),
+            (live, expired)
+        );
         assert_eq!(self.system.host.active_count().await, Ok(live));
         assert_eq!(stats.creates_in_flight, self.model.creates_in_flight());
         assert_eq!(stats.pending_revocations, self.model.pending());
-        assert!(live + over + stats.creates_in_flight <= self.model.places());
+        assert!(live + expired + stats.creates_in_flight <= self.model.places());
     }
 
-    /// In the end everything ends, and nothing is kept.
+    /// Ends all sessions, and checks that no state is left. Returns the number of calls and what
+    /// has occurred.
     async fn finish(mut self) -> (usize, BTreeSet<String>) {
         while !self.waiting.is_empty() {
             let time = self.model.now;
             self.model.events.clear();
             self.model.may_end = false;
             self.release(0, false, Answers::RIGHT).await;
-            self.agree_on_what_happened(time).await;
+            self.compare_state(time).await;
         }
         self.step(&Action::GuardRevokes(true)).await;
-        // After all ends that there ever were, also those by a wrong time.
+        // Later than every expiry that a session ever had, including those granted by a wrong time.
         self.set_clock(self.model.peak + 200_000).await;
         for operation in [Operation::Prune(10_000), Operation::Flush] {
             let begin = Action::Begin {
@@ -656,9 +674,9 @@ impl Run {
         assert_eq!(
             (left.tracked_agents, left.state_bytes),
             (0, 0),
-            "something is kept"
+            "state is left"
         );
-        (self.calls, self.seen)
+        (self.calls, self.occurred)
     }
 }
 
@@ -667,8 +685,8 @@ fn calls_wanted() -> usize {
     wanted.map_or(CALLS, |calls| calls.parse().expect("a number of calls"))
 }
 
-/// The seed of `SESSION_MODEL_SEED`, if there is one.
-fn seed_to_play_again() -> Option<[u8; 32]> {
+/// Returns the seed in `SESSION_MODEL_SEED`, if it is set.
+fn seed_to_repeat() -> Option<[u8; 32]> {
     let text = env::var("SESSION_MODEL_SEED").ok()?;
     assert_eq!(text.len(), 64, "a seed has 64 hexadecimal digits");
     let digits = (0..64).step_by(2).map(|at| &text[at..at + 2]);
@@ -686,7 +704,7 @@ fn random_seed() -> [u8; 32] {
     seed
 }
 
-/// One run; gives how many calls it had, and what came to pass.
+/// Does one run, and returns the number of its calls and what occurred.
 fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     let config = Config {
         cases: 1,
@@ -696,7 +714,7 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
-    let came_to_pass = Cell::default();
+    let outcome_of_run = Cell::default();
     let actions = prop::collection::vec(action(), 1..=STEPS_OF_A_RUN);
     let result = TestRunner::new_with_rng(config, rng).run(&(limits(), actions), |run| {
         let (limits, actions) = run;
@@ -705,12 +723,12 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
             for action in &actions {
                 run.step(action).await;
             }
-            came_to_pass.set(run.finish().await);
+            outcome_of_run.set(run.finish().await);
         });
         Ok(())
     });
     let Err(error) = result else {
-        return came_to_pass.into_inner();
+        return outcome_of_run.into_inner();
     };
     let seed = seed
         .iter()
@@ -721,9 +739,9 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     }
 }
 
-/// What can come to pass: each kind of event, each error but those of arguments and limits that
-/// the model has no part in, and each way of the guard to deal with many items.
-fn all_there_is() -> BTreeSet<String> {
+/// Returns all that can occur: each kind of event, each error except those of arguments and of
+/// limits that the model does not have, and each kind of answer of the guard about many items.
+fn all_that_can_occur() -> BTreeSet<String> {
     let reasons = [
         EndReason::Revoked,
         EndReason::RevokedAll,
@@ -776,8 +794,8 @@ fn all_there_is() -> BTreeSet<String> {
     let kinds = kinds.map(|kind| format!("{kind:?}"));
     let kinds = kinds.chain(["Restart".into(), "ClockBehind".into()]);
     let many = ["tokens", "revocations"].into_iter().flat_map(|kind| {
-        let whats = ["short", "right", "all wrong", "some wrong"];
-        whats.map(|what| format!("{kind}: {what}"))
+        let answers = ["short", "right", "all wrong", "some wrong"];
+        answers.map(|answer| format!("{kind}: {answer}"))
     });
     let kinds = kinds.chain(many);
     let kinds = kinds.chain([
@@ -790,24 +808,28 @@ fn all_there_is() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_component_does_what_its_model_does_over_100_000_calls() {
+fn the_component_answers_as_its_model_does_in_100_000_calls() {
     let runtime = Builder::new_current_thread().build().unwrap();
-    if let Some(seed) = seed_to_play_again() {
+    if let Some(seed) = seed_to_repeat() {
         run(&runtime, seed);
         return;
     }
-    // Shortening a run that fails makes it fail many times, and only the last is of interest.
+    // While proptest shortens a run, it fails many times. Only the last failure is printed.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let runs = panic::catch_unwind(AssertUnwindSafe(|| {
-        let (mut calls, mut seen) = (0, BTreeSet::new());
+        let (mut calls, mut occurred) = (0, BTreeSet::new());
         while calls < calls_wanted() {
-            let (more, also) = run(&runtime, random_seed());
-            calls += more;
-            seen.extend(also);
+            let (more_calls, more_occurred) = run(&runtime, random_seed());
+            calls += more_calls;
+            occurred.extend(more_occurred);
         }
         if calls >= CALLS {
-            assert_eq!(seen, all_there_is(), "(right) so many calls see everything");
+            assert_eq!(
+                occurred,
+                all_that_can_occur(),
+                "some kinds (right) have not occurred"
+            );
         }
     }));
     panic::set_hook(hook);

@@ -1,8 +1,8 @@
-//! What the component should do, written to be read and not to be fast: every session that ever was
-//! lies in one list, and each question looks through all of it.
+//! The expected behaviour of the component, written to be read and not to be fast: one list has all
+//! sessions that were ever created, and each function searches all of it.
 //!
-//! A call is `begin`, and a `resume` for each answer of the guard. Between them other calls may
-//! come.
+//! A call is one `begin`, and one `resume` for each answer of the guard. Other calls can run in
+//! between.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use clawdb_session_host::{
     Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionError,
 };
 
-/// Names a session: which one it was.
+/// The number of a session, in the order of creation.
 pub type Number = usize;
-/// Names a token: which one the guard issued it as.
+/// The number of a token, in the order in which the guard issued them.
 pub type TokenNumber = usize;
 
 /// The limits of a run. Times are in milliseconds.
@@ -27,27 +27,27 @@ pub struct Limits {
     pub max_depth: usize,
     pub grace: u64,
     pub idle: Option<u64>,
-    /// How long a yes of the guard is remembered.
+    /// How long a validation by the guard is cached.
     pub recheck_interval: Option<u64>,
-    /// How far the host's clock can be before the time inside.
+    /// The largest lag of the host's clock with which calls grant time.
     pub tolerance: u64,
 }
 
-/// What a session is asked for with.
+/// The request for a session.
 #[derive(Clone, Debug)]
 pub struct SessionSpec {
     pub agent: u8,
     pub role: u8,
     pub scopes: Vec<&'static str>,
-    /// The default where there is none.
+    /// The lifetime in milliseconds, or the default if `None`.
     pub lifetime: Option<u64>,
     pub uses: Option<u32>,
 }
 
-/// An operation that concerns the guard, or may.
+/// A call of the component.
 #[derive(Clone, Debug)]
 pub enum Call {
-    Make(SessionSpec, Option<Number>),
+    Create(SessionSpec, Option<Number>),
     Use(Option<TokenNumber>, Option<&'static str>),
     UseMany(Vec<Option<TokenNumber>>),
     Rotate(Option<TokenNumber>),
@@ -72,27 +72,28 @@ pub enum Filter {
     Root(Number),
 }
 
-/// How the guard answers when it is asked for a token.
+/// The answer of the guard to a request for a token.
 #[derive(Clone, Copy, Debug)]
 pub enum Issue {
-    /// A token until so many milliseconds after what was wanted (before, if negative).
+    /// A token that expires this many milliseconds after the requested expiry, or before it if
+    /// negative.
     Grant(i64),
-    /// A token that is over.
-    Over,
-    /// A token whose handle an earlier one has.
+    /// A token that has expired.
+    Expired,
+    /// A token with the handle of the token before it.
     SameHandle,
-    /// A token that it has issued before, under a new handle.
+    /// The token before it, with a new handle.
     SameToken,
     Deny,
     Unavailable,
 }
 
-/// How the guard answers when it is asked about a token.
+/// The answer of the guard to the validation of a token.
 #[derive(Clone, Copy, Debug)]
 pub enum Check {
-    /// What it knows.
+    /// The true state of the token.
     Truth,
-    /// That it has revoked the token, though nobody has told it to.
+    /// The error `revoked`, although the token was not revoked.
     Revoked,
     WrongHandle,
     Deny,
@@ -102,32 +103,32 @@ pub enum Check {
 /// The answer of the guard to a revocation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Confirm {
-    /// It has revoked it.
+    /// The token is revoked.
     Done,
-    /// That the token was revoked before, or has expired: both count as done.
+    /// These errors count as confirmed: the token was revoked before, or has expired.
     Revoked,
     Expired,
     Deny,
     Unavailable,
 }
 
-/// How the guard answers about many items.
+/// The answer of the guard about many items.
 #[derive(Clone, Copy, Debug)]
 pub enum Many {
-    /// As about each by itself.
+    /// The same answer about each as about a single one.
     Each,
-    /// These answers about each whose number leaves this rest when it is divided by 3, and the
-    /// truth about the others.
+    /// These answers about each item whose number modulo 3 is `rest`, and the truth about the
+    /// others.
     Third {
         rest: usize,
         check: Check,
         confirm: Confirm,
     },
-    /// The truth about each, but one result too few.
+    /// The truth about each item, but one result too few.
     Short,
 }
 
-/// How the guard answers, whatever it is asked.
+/// The answers of the guard to each kind of question.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers {
     pub issue: Issue,
@@ -137,7 +138,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// The guard does what it is asked.
+    /// The guard issues, validates and revokes without errors.
     pub const RIGHT: Self = Self {
         issue: Issue::Grant(0),
         check: Check::Truth,
@@ -149,7 +150,7 @@ impl Answers {
         matches!(self.many, Many::Short)
     }
 
-    /// The answer about this one of many tokens.
+    /// Returns the answer about one of many tokens.
     pub fn check_of(&self, token: TokenNumber) -> Check {
         match self.many {
             Many::Each => self.check,
@@ -158,7 +159,7 @@ impl Answers {
         }
     }
 
-    /// The answer about the revocation of this one of many handles.
+    /// Returns the answer about the revocation of one of many handles.
     pub fn confirm_of(&self, handle: TokenNumber) -> Confirm {
         match self.many {
             Many::Each => self.confirm,
@@ -168,20 +169,20 @@ impl Answers {
     }
 }
 
-/// What the guard is asked.
+/// A question to the guard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
-    /// For a token.
+    /// To issue a token.
     Issue,
-    /// About one token.
+    /// To validate one token.
     Token(TokenNumber),
-    /// About many tokens, in this order.
+    /// To validate many tokens, in this order.
     Tokens(Vec<TokenNumber>),
     /// To revoke the tokens with these handles, in the order of their numbers.
     Revoke(Vec<TokenNumber>),
 }
 
-/// What a call answers.
+/// The answer of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallResult {
     Session(View),
@@ -191,7 +192,7 @@ pub enum CallResult {
     Count(u32),
     Revocation {
         number: Number,
-        /// Why the guard has not revoked the session's own token.
+        /// The guard's error for the session's own token.
         error: Option<GuardError>,
         descendants: u32,
     },
@@ -203,7 +204,7 @@ pub enum CallResult {
     Error(SessionError),
 }
 
-/// A session as a caller sees it.
+/// The fields of a session that a call returns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     pub number: Number,
@@ -218,7 +219,7 @@ pub struct View {
     pub uses_left: Option<u32>,
 }
 
-/// An event, but for its time and sequence number.
+/// An event without its time and sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelEvent {
     pub number: Number,
@@ -229,29 +230,29 @@ pub struct ModelEvent {
     pub kind: EventKind,
 }
 
-/// A call that waits for the guard, and what it remembers.
+/// A call that waits for the guard, with what it needs to continue.
 #[derive(Clone, Debug)]
 pub enum Waiting {
-    /// For a token for a session that is to be.
-    Make {
+    /// A create or a delegation waits for the token of the new session.
+    Create {
         spec: SessionSpec,
         parent: Option<Number>,
         created_at: u64,
         wanted: u64,
-        /// How many switches had been thrown.
+        /// The number of cut-offs when the call began.
         cutoffs_before: usize,
     },
-    /// For a word about a token.
+    /// A use waits for the validation of its token.
     Use {
         number: Number,
         token: TokenNumber,
         scope: Option<&'static str>,
         asked_at: u64,
     },
-    /// For the validation of some of many tokens.
+    /// A use of many sessions waits for the validation of some of the tokens.
     UseMany {
         items: Vec<Result<Item, SessionError>>,
-        /// Which of them.
+        /// The indexes of the items that the guard validates.
         asked: Vec<usize>,
         asked_at: u64,
     },
@@ -260,14 +261,14 @@ pub enum Waiting {
         token: TokenNumber,
         asked_at: u64,
     },
-    /// For a new token.
+    /// A refresh or a rotation waits for the new token.
     Renew {
         number: Number,
         token: TokenNumber,
         replacement: Replacement,
         wanted: u64,
     },
-    /// For the revocation of tokens, all in one call of the guard.
+    /// A call waits for the revocation of tokens, in one call of the guard.
     Revoke {
         tokens: Vec<TokenNumber>,
         then: Then,
@@ -279,27 +280,27 @@ pub enum Waiting {
 pub struct Item {
     number: Number,
     token: TokenNumber,
-    /// When the guard was asked about it, and its answer. None: it was not asked.
+    /// When the guard was asked about the token, and its answer, or `None` if it was not asked.
     verdict: Option<(u64, Result<Check, GuardError>)>,
 }
 
-/// What a call does when the guard has answered about revocations.
+/// The rest of a call after the guard has answered about revocations.
 #[derive(Clone, Debug)]
 pub enum Then {
-    /// It answers this, whatever the guard has said.
+    /// The call returns this answer, whatever the guard has answered.
     CallResult(CallResult),
-    /// It answers whether the first token is revoked, which is the session's own.
+    /// The call answers whether the first token is revoked, which is the session's own.
     Revocation { number: Number, descendants: u32 },
-    /// It asks for these too, and answers how many revocations are done, those included whose tokens
-    /// had expired.
+    /// The flush asks for the other tokens too, and answers how many revocations are settled,
+    /// including those whose tokens had expired.
     Flush {
         settled: u32,
         size: usize,
         others: Vec<TokenNumber>,
     },
-    /// It gives the new session, if that is still what it was.
-    Make { token: TokenNumber, view: View },
-    /// It gives the new token, if that still counts.
+    /// The call returns the new session, if it is live and has this token.
+    Create { token: TokenNumber, view: View },
+    /// The call returns the new token, if it is still the current one.
     Renewal {
         number: Number,
         old: TokenNumber,
@@ -315,7 +316,7 @@ pub enum Replacement {
     Retry,
 }
 
-/// Where a call has come to.
+/// The progress of a call: its answer, or that it waits for the guard.
 #[derive(Debug)]
 pub enum Step {
     Done(CallResult),
@@ -332,22 +333,22 @@ struct Session {
     used_at: u64,
     uses_left: Option<u32>,
     token: TokenNumber,
-    /// When the guard was asked about it last and said yes, and until when that is good.
+    /// When the guard was asked for the cached validation, and when that expires.
     cached_until: Option<(u64, u64)>,
-    /// Earlier tokens, and how each was replaced.
+    /// The superseded tokens, and how each was superseded.
     old: Vec<(TokenNumber, Replacement)>,
     grace: Option<(TokenNumber, u64, u64)>,
-    /// Earlier tokens whose replacement has still to be answered.
+    /// The superseded tokens whose renewal has not answered yet.
     unanswered: Vec<TokenNumber>,
-    /// What a call hears that was under way when it ended.
+    /// The error of a call that was in flight when the session ended.
     ended: Option<SessionError>,
     denials: (u64, Vec<Denial>),
 }
 
-/// A token as the guard knows it.
+/// A token in the guard.
 #[derive(Clone, Debug)]
 pub struct Token {
-    /// The number of the token under whose handle it was issued.
+    /// The number of the token that was first issued with this handle.
     pub handle: TokenNumber,
     pub expires_at: u64,
     pub revoked: bool,
@@ -358,30 +359,30 @@ pub struct Model {
     limits: Limits,
     /// The time inside.
     pub now: u64,
-    /// The latest that the time inside ever was.
+    /// The latest time inside so far.
     pub peak: u64,
-    /// What the host's clock shows, usable or not.
+    /// The host's time, which may be invalid.
     host: u64,
-    /// The last usable reading of it.
+    /// The last valid reading of the host's clock.
     reading: u64,
-    /// A reading has failed or lagged since a call asked for it last.
+    /// Whether a reading has failed or lagged since the last check of the validation cache.
     reading_failed: bool,
     sessions: Vec<Session>,
     pub tokens: Vec<Token>,
-    /// What the guard has not confirmed to be revoked.
+    /// The tokens whose revocation the guard has not confirmed.
     pending: BTreeSet<TokenNumber>,
-    /// The guard was unavailable for the last batch of a flush as a whole.
+    /// Whether the guard was unavailable for the whole last batch of a flush.
     flush_failed: bool,
-    /// When every yes of the guard was forgotten.
+    /// When all cached validations were dropped.
     cache_cleared_at: Option<u64>,
     cutoffs: Vec<Filter>,
-    /// The switch that is ending sessions.
+    /// The kill switch that is ending sessions.
     current_cutoff: Option<Filter>,
-    /// Calls that wait for a token for a session that is to be.
+    /// The creates and delegations that wait for a token.
     pending_creates: Vec<Waiting>,
-    /// What has happened in this step.
+    /// The events of this step.
     pub events: Vec<ModelEvent>,
-    /// Sessions that are over and may be ended in this step by a call that needs their places.
+    /// Whether a call can have ended expired sessions in this step, because it needed their places.
     pub may_end: bool,
     pub totals: Totals,
 }
@@ -396,7 +397,7 @@ pub struct Totals {
 }
 
 const REMEMBERED: usize = 8;
-/// 2020-01-01T00:00:00Z: a reading before it fails.
+/// 2020-01-01T00:00:00Z, the earliest valid reading.
 const EARLIEST: u64 = 1_577_836_800_000;
 
 impl Model {
@@ -422,7 +423,7 @@ impl Model {
         }
     }
 
-    /// The host's clock shows this, and it is read.
+    /// Reads the host's clock, which shows this time.
     pub fn read_clock(&mut self, host: u64) {
         self.host = host;
         if host >= EARLIEST {
@@ -430,11 +431,11 @@ impl Model {
             self.now = self.now.max(host);
             self.peak = self.peak.max(self.now);
         }
-        self.reading_failed |= self.is_off();
+        self.reading_failed |= self.clock_is_off();
     }
 
-    /// Whether the host's clock fails, or shows a time before the time inside.
-    fn is_off(&self) -> bool {
+    /// Returns whether the host's clock fails, or shows a time before the time inside.
+    fn clock_is_off(&self) -> bool {
         self.host < EARLIEST || self.lag() > 0
     }
 
@@ -446,7 +447,7 @@ impl Model {
         SessionError::ClockBehind(self.lag())
     }
 
-    /// No call grants time by a clock that lags.
+    /// Checks that the lag allows a call to grant time.
     fn check_lag(&self) -> Result<(), SessionError> {
         if self.lag() > self.limits.tolerance {
             return Err(self.behind());
@@ -454,7 +455,7 @@ impl Model {
         Ok(())
     }
 
-    /// No session has more left than it was granted.
+    /// Checks that neither the session nor one above it has more time left than it was granted.
     fn check_end(&self, number: Number) -> Result<(), SessionError> {
         let is_wrong = |number: &Number| {
             let session = &self.sessions[*number];
@@ -467,7 +468,7 @@ impl Model {
         Ok(())
     }
 
-    /// While the host's clock is behind, it must say too that a rotation was not long ago.
+    /// Checks that, during a lag, the host's clock too is within the grace of the last rotation.
     fn check_grace(&self, number: Number) -> Result<(), SessionError> {
         let latest = self.reading + self.limits.grace + self.limits.tolerance;
         match self.sessions[number].grace {
@@ -480,7 +481,8 @@ impl Model {
         }
     }
 
-    /// Until when a rotation of now can be repeated, by the time inside and by the host's clock.
+    /// Returns the end of the grace of a rotation made now, by the time inside and by the host's
+    /// clock.
     fn grace_ends(&self) -> (u64, u64) {
         (
             self.now + self.limits.grace,
@@ -499,8 +501,8 @@ impl Model {
         Ok(self.ask_to_revoke(tokens, Then::CallResult(CallResult::Count(live))))
     }
 
-    /// Another instance goes on, with this time: it counts from the beginning, and has recorded no
-    /// denial yet. It remembers nothing that the guard said, nor what the host's clock showed.
+    /// Restores the model as another instance with this time inside. Its totals are 0, and it has
+    /// no recorded denials, no cached validations, and no reading of the host's clock.
     pub fn restart(&mut self, time: u64) {
         self.now = time;
         self.reading = time;
@@ -519,14 +521,15 @@ impl Model {
         self.sessions.len()
     }
 
-    /// Sessions that have not ended, live and over.
-    pub fn live_and_over(&self) -> (u32, u32) {
+    /// Returns the numbers of sessions that have not ended: the live ones and the expired ones.
+    pub fn live_and_expired(&self) -> (u32, u32) {
         let kept = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
-        let (live, over): (Vec<_>, Vec<_>) = kept.partition(|number| self.over(*number).is_none());
-        (count(live.len()), count(over.len()))
+        let (live, expired): (Vec<_>, Vec<_>) =
+            kept.partition(|number| self.first_expired(*number).is_none());
+        (count(live.len()), count(expired.len()))
     }
 
-    /// How many sessions there can be, those included that are to be.
+    /// Returns the greatest number of sessions, including those being created.
     pub fn places(&self) -> u32 {
         count(self.limits.max_sessions)
     }
@@ -539,7 +542,7 @@ impl Model {
         count(self.pending_creates.len())
     }
 
-    // What is true of a session.
+    // The state of a session.
 
     fn is_kept(&self, number: Number) -> bool {
         self.sessions[number].ended.is_none()
@@ -561,7 +564,7 @@ impl Model {
         number != above && self.chain(number).contains(&above)
     }
 
-    /// Why it is over by itself.
+    /// Returns why the session has expired, apart from the sessions above it.
     fn own_end(&self, number: Number) -> Option<EndReason> {
         let session = &self.sessions[number];
         let idle_at = self.limits.idle.map(|idle| session.used_at + idle);
@@ -576,21 +579,22 @@ impl Model {
         }
     }
 
-    /// Returns whether the session whose current token this is has expired, whatever ended it.
+    /// Returns whether the session with this current token has expired, apart from the sessions
+    /// above it.
     fn has_expired_by_itself(&self, token: TokenNumber) -> bool {
         let mut numbers = 0..self.sessions.len();
         let session = numbers.find(|number| self.sessions[*number].token == token);
         session.is_some_and(|number| self.own_end(number).is_some())
     }
 
-    /// The first of its chain that is over, and why.
-    fn over(&self, number: Number) -> Option<(Number, EndReason)> {
+    /// Returns the first session from this one up to its root that has expired, and why.
+    fn first_expired(&self, number: Number) -> Option<(Number, EndReason)> {
         let mut chain = self.chain(number).into_iter();
         chain.find_map(|number| Some((number, self.own_end(number)?)))
     }
 
     fn is_live(&self, number: Number) -> bool {
-        self.is_kept(number) && self.over(number).is_none()
+        self.is_kept(number) && self.first_expired(number).is_none()
     }
 
     fn view(&self, number: Number) -> View {
@@ -614,9 +618,9 @@ impl Model {
         }
     }
 
-    // What happens to a session.
+    // Changes of a session.
 
-    fn tell(&mut self, number: Number, kind: EventKind) {
+    fn record_event(&mut self, number: Number, kind: EventKind) {
         let View {
             agent,
             parent,
@@ -643,15 +647,15 @@ impl Model {
         }
         if !recorded.contains(&denial) {
             recorded.push(denial);
-            self.tell(number, EventKind::Denied(denial));
+            self.record_event(number, EventKind::Denied(denial));
         }
     }
 
-    /// Ends a session and all below it; gives how many were live, and what there is to revoke.
+    /// Ends a session and all below it. Returns how many were live, and the tokens to revoke.
     fn end(&mut self, top: Number, reason: EndReason) -> (u32, Vec<TokenNumber>) {
         let below = (0..self.sessions.len()).filter(|number| self.is_below(*number, top));
         let tree: Vec<Number> = std::iter::once(top).chain(below).collect();
-        let heard = match reason {
+        let error = match reason {
             EndReason::Expired
             | EndReason::Idle
             | EndReason::MaxLifetime
@@ -664,7 +668,7 @@ impl Model {
                 continue;
             }
             let own = self.own_end(number);
-            let was_live = self.over(number).is_none();
+            let was_live = self.first_expired(number).is_none();
             let reason = own.unwrap_or(if number == top {
                 reason
             } else if was_live && self.is_cut_off(number) {
@@ -673,10 +677,10 @@ impl Model {
                 EndReason::Cascade
             });
             live += u32::from(was_live);
-            self.tell(number, EventKind::Ended(reason));
+            self.record_event(number, EventKind::Ended(reason));
             self.totals.ended += 1;
             let session = &mut self.sessions[number];
-            session.ended = Some(own.map_or(heard.clone(), |_| SessionError::SessionExpired));
+            session.ended = Some(own.map_or(error.clone(), |_| SessionError::SessionExpired));
             let token = session.token;
             if self.tokens[token].expires_at > self.now {
                 self.pending.insert(token);
@@ -686,14 +690,14 @@ impl Model {
         (live, revoke)
     }
 
-    /// Whether the switch that is being thrown is for it.
+    /// Returns whether the current kill switch is for the session.
     fn is_cut_off(&self, number: Number) -> bool {
         let spec = &self.sessions[number].spec;
         self.current_cutoff
-            .is_some_and(|filter| Self::is_for(filter, spec))
+            .is_some_and(|filter| Self::applies_to(filter, spec))
     }
 
-    fn is_for(filter: Filter, spec: &SessionSpec) -> bool {
+    fn applies_to(filter: Filter, spec: &SessionSpec) -> bool {
         match filter {
             Filter::Everything => true,
             Filter::Agent(agent) => spec.agent == agent,
@@ -702,16 +706,16 @@ impl Model {
         }
     }
 
-    /// Has the guard revoke tokens, in one call, and then continues. Without tokens the guard is
-    /// not asked.
+    /// Asks the guard to revoke tokens, in one call, and then continues. Without tokens the guard
+    /// is not asked.
     fn ask_to_revoke(&mut self, tokens: Vec<TokenNumber>, then: Then) -> Step {
         if tokens.is_empty() {
-            return Step::Done(self.go_on_after(then, &[]));
+            return Step::Done(self.finish(then, &[]));
         }
         Step::Waits(Waiting::Revoke { tokens, then })
     }
 
-    /// Asks for some of these revocations, at most `size`. Which ones is the component's choice: see
+    /// Asks for at most `size` of these revocations. The component chooses which: see
     /// `Waiting::choose`.
     fn flush(&mut self, tokens: Vec<TokenNumber>, size: usize, settled: u32) -> Step {
         let others = Vec::new();
@@ -723,8 +727,8 @@ impl Model {
         self.ask_to_revoke(tokens, then)
     }
 
-    /// The guard has answered about a batch of a flush. The flush goes on unless the guard was
-    /// unavailable for one of them.
+    /// Continues a flush after the guard's answer about a batch, unless the guard was unavailable
+    /// for one of its tokens. Returns `None` for other calls.
     fn resume_flush(&mut self, waiting: &Waiting, answers: Answers) -> Option<Step> {
         let Waiting::Revoke {
             tokens,
@@ -751,8 +755,8 @@ impl Model {
         Some(self.flush(others, (size * 4).min(256), settled + count(confirmed)))
     }
 
-    /// What a call of the guard achieves for each token: whether it has settled a revocation that
-    /// was pending, or the guard's error if the revocation is still pending.
+    /// Applies the guard's answers about revocations. Returns for each token whether a pending
+    /// revocation was settled, or the guard's error if the revocation is still pending.
     fn confirmed(
         &mut self,
         tokens: &[TokenNumber],
@@ -777,7 +781,7 @@ impl Model {
         each.collect()
     }
 
-    fn go_on_after(&mut self, then: Then, outcomes: &[Result<bool, GuardError>]) -> CallResult {
+    fn finish(&mut self, then: Then, outcomes: &[Result<bool, GuardError>]) -> CallResult {
         match then {
             Then::CallResult(answer) => answer,
             Then::Revocation {
@@ -792,7 +796,7 @@ impl Model {
                 settled,
                 pending: self.pending(),
             },
-            Then::Make { token, view } => match self.unchanged(view.number, token) {
+            Then::Create { token, view } => match self.unchanged(view.number, token) {
                 Ok(()) => CallResult::Grant(view, token),
                 Err(error) => CallResult::Error(error),
             },
@@ -817,25 +821,25 @@ impl Model {
         }
     }
 
-    /// The session, if it is live; what a caller hears otherwise. It is ended then.
+    /// Checks that the session is live. Ends it if it has expired.
     fn find(&mut self, number: Number) -> Result<(), SessionError> {
         if number >= self.sessions.len() || !self.is_kept(number) {
             return Err(SessionError::SessionNotFound);
         }
-        match self.over(number) {
-            Some((culprit, reason)) => {
-                self.end(culprit, reason);
+        match self.first_expired(number) {
+            Some((expired, reason)) => {
+                self.end(expired, reason);
                 Err(SessionError::SessionExpired)
             }
             None => Ok(()),
         }
     }
 
-    /// Whether a session that a call has waited for lives; what the call hears otherwise.
-    fn still(&mut self, number: Number) -> Result<(), SessionError> {
-        self.end_if_over(number);
+    /// Checks, for a call that has waited, that the session is live. Ends it if it has expired.
+    fn check_live(&mut self, number: Number) -> Result<(), SessionError> {
+        self.end_if_expired(number);
         match &self.sessions[number].ended {
-            Some(heard) => Err(heard.clone()),
+            Some(error) => Err(error.clone()),
             None => Ok(()),
         }
     }
@@ -851,11 +855,11 @@ impl Model {
 
     fn try_begin(&mut self, call: &Call) -> Result<Step, SessionError> {
         let answer = match call {
-            Call::Make(spec, parent) => return self.begin_make(spec, *parent),
+            Call::Create(spec, parent) => return self.begin_create(spec, *parent),
             Call::Use(token, scope) => {
-                let (number, token) = self.present_current(*token)?;
+                let (number, token) = self.find_current_token(*token)?;
                 self.check_end(number)?;
-                self.forget_after_error();
+                self.clear_cache_after_error();
                 if !self.is_cached(number) {
                     return Ok(Step::Waits(Waiting::Use {
                         number,
@@ -869,8 +873,8 @@ impl Model {
                 return Ok(self.ask_to_revoke(revoke, then));
             }
             Call::UseMany(tokens) => {
-                let mut present = |token: &Option<_>| {
-                    let (number, token) = self.present_current(*token)?;
+                let mut find_token = |token: &Option<_>| {
+                    let (number, token) = self.find_current_token(*token)?;
                     self.check_end(number)?;
                     Ok(Item {
                         number,
@@ -878,7 +882,7 @@ impl Model {
                         verdict: None,
                     })
                 };
-                let items = tokens.iter().map(&mut present).collect();
+                let items = tokens.iter().map(&mut find_token).collect();
                 return Ok(self.use_many(items));
             }
             Call::Rotate(token) => return self.begin_rotate(*token),
@@ -907,8 +911,9 @@ impl Model {
                 return Ok(self.revoke(*number));
             }
             Call::LogOut(token) => {
-                // The bearer of any other token learns nothing of the session.
-                let current = self.present_current(*token);
+                // Every error is `invalid-token`, so the bearer of another token learns nothing
+                // about its session.
+                let current = self.find_current_token(*token);
                 let (number, _) = current.map_err(|_| SessionError::InvalidToken)?;
                 return Ok(self.revoke(number));
             }
@@ -925,7 +930,7 @@ impl Model {
             Call::AcceptClock => return self.accept_clock(),
             Call::Flush => {
                 let before = self.pending();
-                self.forget_over_revocations(usize::MAX);
+                self.drop_expired_revocations(usize::MAX);
                 let expired = before - self.pending();
                 let all = self.pending.iter().copied().collect();
                 let size = if self.flush_failed { 1 } else { 256 };
@@ -937,14 +942,14 @@ impl Model {
                 CallResult::Sessions(live.filter(of_agent).collect())
             }
             Call::Prune(limit) => {
-                // Which ones, where not all, is the component's choice.
-                let (_, over) = self.live_and_over();
-                self.may_end = over > *limit;
+                // If the limit is lower than the number of expired sessions, the component chooses.
+                let (_, expired) = self.live_and_expired();
+                self.may_end = expired > *limit;
                 if !self.may_end {
-                    self.end_all_over(|_| true);
+                    self.end_all_expired(|_| true);
                 }
-                self.forget_over_revocations(*limit as usize);
-                CallResult::Count(over.min(*limit))
+                self.drop_expired_revocations(*limit as usize);
+                CallResult::Count(expired.min(*limit))
             }
         };
         Ok(Step::Done(answer))
@@ -958,33 +963,36 @@ impl Model {
         }
     }
 
-    fn end_all_over(&mut self, which: impl Fn(&Session) -> bool) {
+    fn end_all_expired(&mut self, which: impl Fn(&Session) -> bool) {
         for number in 0..self.sessions.len() {
             if which(&self.sessions[number]) {
-                self.end_if_over(number);
+                self.end_if_expired(number);
             }
         }
     }
 
-    fn forget_over_revocations(&mut self, max: usize) {
-        for token in self.over_revocations().into_iter().take(max) {
+    fn drop_expired_revocations(&mut self, max: usize) {
+        for token in self.expired_revocations().into_iter().take(max) {
             self.pending.remove(&token);
         }
     }
 
-    /// Pending revocations whose tokens have expired, the earliest first.
-    fn over_revocations(&self) -> Vec<TokenNumber> {
-        let mut over: Vec<_> = self.pending.iter().copied().collect();
-        over.retain(|token| self.tokens[*token].expires_at <= self.now);
-        over.sort_by_key(|token| self.tokens[*token].expires_at);
-        over
+    /// Returns the pending revocations whose tokens have expired, in the order of expiry.
+    fn expired_revocations(&self) -> Vec<TokenNumber> {
+        let mut expired: Vec<_> = self.pending.iter().copied().collect();
+        expired.retain(|token| self.tokens[*token].expires_at <= self.now);
+        expired.sort_by_key(|token| self.tokens[*token].expires_at);
+        expired
     }
 
-    /// The smallest limit of a prune, from this one on, with which the component has no choice: of
-    /// revocations whose tokens expired in the same millisecond it drops all or none.
+    /// Returns the smallest limit of a prune, at least this one, that leaves the component no
+    /// choice between revocations whose tokens expired in the same millisecond.
     pub fn limit_without_choice(&self, limit: u32) -> u32 {
-        let over = self.over_revocations();
-        let ends: Vec<_> = over.iter().map(|it| self.tokens[*it].expires_at).collect();
+        let expired = self.expired_revocations();
+        let ends: Vec<_> = expired
+            .iter()
+            .map(|it| self.tokens[*it].expires_at)
+            .collect();
         let mut limit = limit as usize;
         while (1..ends.len()).contains(&limit) && ends[limit - 1] == ends[limit] {
             limit += 1;
@@ -1003,7 +1011,8 @@ impl Model {
         self.ask_to_revoke(tokens, then)
     }
 
-    /// A kill switch. Gives how many live sessions it has ended, and the tokens to revoke.
+    /// Ends all sessions that a kill switch is for. Returns how many were live, and the tokens to
+    /// revoke.
     fn end_all_of(&mut self, filter: Filter) -> (u32, Vec<TokenNumber>) {
         self.cache_cleared_at = Some(self.now);
         self.cutoffs.push(filter);
@@ -1017,10 +1026,10 @@ impl Model {
             match filter {
                 Filter::Root(root) if number != root || session.parent.is_some() => continue,
                 Filter::Root(_) => {}
-                filter if !Self::is_for(filter, &session.spec) => continue,
-                // What was dead before the switch was thrown is not its doing.
-                _ if self.over(number).is_some() => {
-                    self.end_if_over(number);
+                filter if !Self::applies_to(filter, &session.spec) => continue,
+                // A session that had expired before the switch does not count.
+                _ if self.first_expired(number).is_some() => {
+                    self.end_if_expired(number);
                     continue;
                 }
                 _ => {}
@@ -1039,8 +1048,8 @@ impl Model {
 
     // Tokens.
 
-    /// The session of a token, and how the token was replaced if it was.
-    fn present(
+    /// Returns the session of a token, and how the token was superseded, if it was.
+    fn find_token(
         &mut self,
         token: Option<TokenNumber>,
     ) -> Result<(Number, TokenNumber, Option<Replacement>), SessionError> {
@@ -1072,12 +1081,12 @@ impl Model {
         }
     }
 
-    /// The session whose current token this is.
-    fn present_current(
+    /// Returns the session with this current token.
+    fn find_current_token(
         &mut self,
         token: Option<TokenNumber>,
     ) -> Result<(Number, TokenNumber), SessionError> {
-        let (number, token, old) = self.present(token)?;
+        let (number, token, old) = self.find_token(token)?;
         if old.is_some() {
             self.deny(number, Denial::Superseded);
             return Err(SessionError::InvalidToken);
@@ -1086,7 +1095,7 @@ impl Model {
     }
 
     fn begin_rotate(&mut self, token: Option<TokenNumber>) -> Result<Step, SessionError> {
-        let (number, token, old) = self.present(token)?;
+        let (number, token, old) = self.find_token(token)?;
         let session = &self.sessions[number];
         let in_grace = session
             .grace
@@ -1128,10 +1137,10 @@ impl Model {
         })
     }
 
-    /// The guard has answered a call that waits.
+    /// Continues a call with the guard's answer.
     pub fn resume(&mut self, waiting: &Waiting, answers: Answers) -> Step {
         match waiting {
-            Waiting::Make { .. } | Waiting::Renew { .. } => {
+            Waiting::Create { .. } | Waiting::Renew { .. } => {
                 self.resume_issued(waiting, answers.issue)
             }
             Waiting::Use { .. } | Waiting::Rotate { .. } => {
@@ -1145,7 +1154,9 @@ impl Model {
             } => {
                 let mut items = items.clone();
                 for at in asked {
-                    let item = items[*at].as_mut().expect("it was asked about");
+                    let item = items[*at]
+                        .as_mut()
+                        .expect("the guard was asked about the item");
                     let answer = if answers.is_short() {
                         Err(too_few(asked.len()))
                     } else {
@@ -1160,12 +1171,12 @@ impl Model {
                     return step;
                 }
                 let outcomes = self.confirmed(tokens, answers);
-                Step::Done(self.go_on_after(then.clone(), &outcomes))
+                Step::Done(self.finish(then.clone(), &outcomes))
             }
         }
     }
 
-    /// The guard has said something about a token.
+    /// Continues a call with the guard's answer about a token.
     fn resume_checked(&mut self, waiting: &Waiting, check: Check) -> Result<Step, SessionError> {
         match *waiting {
             Waiting::Use {
@@ -1190,21 +1201,21 @@ impl Model {
                 let wanted = self.sessions[number].expires_at;
                 Ok(self.renew(number, Replacement::Rotate, wanted))
             }
-            ref other => unreachable!("{other:?} waits for a token"),
+            ref other => unreachable!("{other:?} does not wait for a validation"),
         }
     }
 
-    /// Has the guard validate those of many tokens that it has to validate and has not yet. Uses
-    /// the sessions when there are none.
+    /// Asks the guard to validate the tokens that it must validate and has not validated yet. If
+    /// there are none, uses the sessions.
     fn use_many(&mut self, items: Vec<Result<Item, SessionError>>) -> Step {
         let is_unasked = |item: &Item| item.verdict.is_none();
         if items.iter().flatten().any(is_unasked) {
-            self.forget_after_error();
+            self.clear_cache_after_error();
         }
         let must_ask = |item: &Item| {
             let session = &self.sessions[item.number];
-            let still_counts = session.ended.is_none() && session.token == item.token;
-            is_unasked(item) && still_counts && !self.is_cached(item.number)
+            let is_current = session.ended.is_none() && session.token == item.token;
+            is_unasked(item) && is_current && !self.is_cached(item.number)
         };
         let asked = items.iter().enumerate();
         let asked = asked.filter(|(_, item)| item.as_ref().is_ok_and(must_ask));
@@ -1228,7 +1239,7 @@ impl Model {
         self.ask_to_revoke(revoke, Then::CallResult(CallResult::Many(answers)))
     }
 
-    /// What the guard's answer about a token means for a use. Without an answer its validation is
+    /// Checks the guard's answer about a token that is used. `None` means that its validation is
     /// cached.
     fn checked_for_use(
         &mut self,
@@ -1251,13 +1262,13 @@ impl Model {
         self.check_end(number)
     }
 
-    /// Every yes of the guard is forgotten where the host's clock was off since the last question.
-    fn forget_after_error(&mut self) {
+    /// Drops all cached validations if a reading has failed or lagged since the last check.
+    fn clear_cache_after_error(&mut self) {
         if self.reading_failed {
             self.cache_cleared_at = Some(self.now);
         }
-        // The clock is read again, and again with each answer.
-        self.reading_failed = self.is_off();
+        // The component reads the clock now, and again with each answer.
+        self.reading_failed = self.clock_is_off();
     }
 
     /// Caches a validation of the guard, unless the cache was cleared since it was asked.
@@ -1270,7 +1281,7 @@ impl Model {
         }
     }
 
-    /// Whether the guard need not be asked about the token of a session.
+    /// Returns whether the validation of the session's token is cached.
     fn is_cached(&self, number: Number) -> bool {
         let (Some(interval), Some((asked_at, until))) = (
             self.limits.recheck_interval,
@@ -1278,12 +1289,13 @@ impl Model {
         ) else {
             return false;
         };
-        // The component tells a yes from before by its end, which the end of the token can bring near.
+        // The component computes the time of a validation from its expiry. If the token expires
+        // earlier, that time is too early, and the validation is dropped.
         let from_before = |since: u64| since >= asked_at || since + interval >= until;
         self.now < until && !self.cache_cleared_at.is_some_and(from_before)
     }
 
-    /// A session is used; gives what there is to revoke, if that was its last use.
+    /// Uses a session. Returns its token to revoke if that was its last use.
     fn take_use(
         &mut self,
         number: Number,
@@ -1308,23 +1320,22 @@ impl Model {
         Ok((view, revoke))
     }
 
-    /// Whether a session still lives and has this token; otherwise the error of a call that has
-    /// waited.
+    /// Checks, for a call that has waited, that the session is live and has this token.
     fn unchanged(&mut self, number: Number, token: TokenNumber) -> Result<(), SessionError> {
-        self.still(number)?;
+        self.check_live(number)?;
         if self.sessions[number].token != token {
             return Err(SessionError::Conflict);
         }
         Ok(())
     }
 
-    /// What the guard's answer about the token of a session means.
+    /// Checks the guard's answer about the token of a session.
     fn checked(&mut self, number: Number, check: Check, asked_at: u64) -> Result<(), SessionError> {
         let known = &self.tokens[self.sessions[number].token];
         let (denial, error) = match check {
             Check::Unavailable => return Err(SessionError::Guard(unavailable())),
             Check::Deny => (Denial::Guard, SessionError::Guard(denied())),
-            _ if known.revoked => unreachable!("what counts is not revoked"),
+            _ if known.revoked => unreachable!("a current token is not revoked"),
             Check::Revoked => (Denial::Guard, SessionError::Guard(GuardError::Revoked)),
             Check::WrongHandle => (Denial::Handle, SessionError::InvalidToken),
             Check::Truth if known.expires_at <= self.now => {
@@ -1340,9 +1351,9 @@ impl Model {
         Err(error)
     }
 
-    // Tokens and sessions that are to be.
+    // New sessions and new tokens.
 
-    fn begin_make(
+    fn begin_create(
         &mut self,
         spec: &SessionSpec,
         parent: Option<Number>,
@@ -1376,8 +1387,8 @@ impl Model {
                 return Err(refusal);
             }
         }
-        self.evict(spec, parent)?;
-        let waiting = Waiting::Make {
+        self.reserve(spec, parent)?;
+        let waiting = Waiting::Create {
             spec: spec.clone(),
             parent,
             created_at: self.now,
@@ -1388,73 +1399,75 @@ impl Model {
         Ok(Step::Waits(waiting))
     }
 
-    fn evict(&mut self, spec: &SessionSpec, parent: Option<Number>) -> Result<(), SessionError> {
+    fn reserve(&mut self, spec: &SessionSpec, parent: Option<Number>) -> Result<(), SessionError> {
         let agent = spec.agent;
         let pending_creates = self.pending_creates.iter();
-        let to_be_of_agent = pending_creates
+        let in_flight_of_agent = pending_creates
             .filter(|waiting| waiting.spec().agent == agent)
             .count();
-        if self.kept_of(agent).len() + to_be_of_agent >= self.limits.max_per_agent {
-            self.end_all_over(|session| session.spec.agent == agent);
-            let promised = if self.limits.evict {
+        if self.not_ended_of(agent).len() + in_flight_of_agent >= self.limits.max_per_agent {
+            self.end_all_expired(|session| session.spec.agent == agent);
+            let not_evictable = if self.limits.evict {
                 let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
                 let above = chain
                     .iter()
                     .filter(|above| self.sessions[**above].spec.agent == agent);
                 above.count()
             } else {
-                self.kept_of(agent).len()
+                self.not_ended_of(agent).len()
             };
-            if promised + to_be_of_agent >= self.limits.max_per_agent {
+            if not_evictable + in_flight_of_agent >= self.limits.max_per_agent {
                 return Err(SessionError::LimitReached(Limit::MaxSessionsPerAgent));
             }
         }
-        let (live, over) = self.live_and_over();
+        let (live, expired) = self.live_and_expired();
         let places = self.places();
         let pending_creates = self.creates_in_flight();
         if live + pending_creates >= places {
-            self.end_all_over(|_| true);
+            self.end_all_expired(|_| true);
             return Err(SessionError::LimitReached(Limit::MaxSessions));
         }
-        // Which of those that are over make room is the component's choice.
-        self.may_end = live + over + pending_creates >= places;
+        // The component chooses which expired sessions it ends to free a place.
+        self.may_end = live + expired + pending_creates >= places;
         if let Some(parent) = parent {
             let root = self.root(parent);
             let is_below = |number: &Number| self.is_kept(*number) && self.is_below(*number, root);
             let below = (0..self.sessions.len()).filter(is_below);
-            let (live, over): (Vec<_>, Vec<_>) = below.partition(|number| self.is_live(*number));
+            let (live, expired): (Vec<_>, Vec<_>) = below.partition(|number| self.is_live(*number));
             let pending_creates = self.pending_creates.iter().filter_map(Waiting::parent);
             let pending_creates = pending_creates
                 .filter(|above| self.root(*above) == root)
                 .count();
             if live.len() + pending_creates >= self.limits.max_per_root {
-                for number in over {
-                    self.end_if_over(number);
+                for number in expired {
+                    self.end_if_expired(number);
                 }
                 return Err(SessionError::LimitReached(Limit::MaxSessionsPerRoot));
             }
-            self.may_end |= live.len() + over.len() + pending_creates >= self.limits.max_per_root;
+            self.may_end |=
+                live.len() + expired.len() + pending_creates >= self.limits.max_per_root;
         }
         Ok(())
     }
 
-    fn end_if_over(&mut self, number: Number) {
+    fn end_if_expired(&mut self, number: Number) {
         if self.is_kept(number)
-            && let Some((culprit, reason)) = self.over(number)
+            && let Some((expired, reason)) = self.first_expired(number)
         {
-            self.end(culprit, reason);
+            self.end(expired, reason);
         }
     }
 
-    fn kept_of(&self, agent: u8) -> Vec<Number> {
+    fn not_ended_of(&self, agent: u8) -> Vec<Number> {
         let kept = (0..self.sessions.len()).filter(|number| self.is_kept(*number));
         kept.filter(|number| self.sessions[*number].spec.agent == agent)
             .collect()
     }
 
-    /// What the guard does: it repeats something only of a live session, where the component must
-    /// notice. (One that is over may have been ended in this step, for its place.)
-    pub fn possible(&self, issue: Issue) -> Issue {
+    /// Replaces an answer that repeats a handle or a token, unless that belongs to a live session.
+    /// Only then must the component detect it, because an expired session may have been ended for
+    /// its place.
+    pub fn possible_issue(&self, issue: Issue) -> Issue {
         let repeats = match (issue, self.tokens.len().checked_sub(1)) {
             (Issue::SameHandle | Issue::SameToken, Some(last)) => {
                 let mut numbers = 0..self.sessions.len();
@@ -1466,14 +1479,15 @@ impl Model {
         if repeats { issue } else { Issue::Grant(0) }
     }
 
-    /// The guard has answered with a token, or has not.
+    /// Continues a call with the guard's answer to a request for a token.
     fn resume_issued(&mut self, waiting: &Waiting, issue: Issue) -> Step {
-        if matches!(waiting, Waiting::Make { .. }) {
-            let place = self
+        if matches!(waiting, Waiting::Create { .. }) {
+            let position = self
                 .pending_creates
                 .iter()
                 .position(|other| other.is(waiting));
-            self.pending_creates.remove(place.expect("it was begun"));
+            self.pending_creates
+                .remove(position.expect("the create was begun"));
         }
         match issue {
             Issue::Deny => self.issue_refused(waiting, denied()),
@@ -1496,7 +1510,7 @@ impl Model {
         let wanted = waiting.wanted();
         let (expires_at, handle) = match issue {
             Issue::Grant(more) => (wanted.saturating_add_signed(more), number),
-            Issue::Over => (self.host, number),
+            Issue::Expired => (self.host, number),
             Issue::SameHandle => (wanted, number.saturating_sub(1)),
             _ => (wanted, number),
         };
@@ -1506,41 +1520,44 @@ impl Model {
             revoked: false,
         });
         let step = match waiting {
-            Waiting::Make { .. } => self.make(waiting, number, issue),
+            Waiting::Create { .. } => self.create(waiting, number, issue),
             _ => self.replace(waiting, number, issue),
         };
         let error = match step {
             Ok(step) => return step,
             Err(error) => error,
         };
-        // The token is not used: the guard is to revoke it, unless another session has its handle.
+        // The call failed, so the guard is asked to revoke the token, unless another session has
+        // its handle.
         let is_of_another =
             matches!(error, SessionError::Collision(_)) || self.handle_is_used(number);
-        let mut in_vain = Vec::new();
+        let mut unused = Vec::new();
         if !is_of_another {
             self.pending.insert(number);
-            in_vain.push(number);
+            unused.push(number);
         }
-        self.ask_to_revoke(in_vain, Then::CallResult(CallResult::Error(error)))
+        self.ask_to_revoke(unused, Then::CallResult(CallResult::Error(error)))
     }
 
-    /// Whether a kept session or a pending revocation has the handle of this token.
+    /// Returns whether a session or a pending revocation has the handle of this token.
     fn handle_is_used(&self, number: TokenNumber) -> bool {
         let handle = self.tokens[number].handle;
         self.is_used(|token| token != number && self.tokens[token].handle == handle)
     }
 
-    /// Whether a kept session has such a token, or the revocation of one is pending.
-    fn is_used(&self, such: impl Fn(TokenNumber) -> bool) -> bool {
+    /// Returns whether a session has a matching current token, or a matching token is to be
+    /// revoked.
+    fn is_used(&self, matches_token: impl Fn(TokenNumber) -> bool) -> bool {
         let mut kept = self
             .sessions
             .iter()
             .filter(|session| session.ended.is_none());
-        kept.any(|session| such(session.token)) || self.pending.iter().any(|token| such(*token))
+        kept.any(|session| matches_token(session.token))
+            || self.pending.iter().any(|token| matches_token(*token))
     }
 
-    /// Whether a kept session has, or remembers, the token before this one: that is what a guard that
-    /// repeats itself repeats.
+    /// Returns whether a session recognises the token before this one, which is the one that the
+    /// guard repeats.
     fn token_is_used(&self, number: TokenNumber) -> bool {
         let Some(repeated) = number.checked_sub(1) else {
             return false;
@@ -1579,13 +1596,13 @@ impl Model {
         Ok(wanted.min(token.expires_at))
     }
 
-    fn make(
+    fn create(
         &mut self,
         waiting: &Waiting,
         token: TokenNumber,
         issue: Issue,
     ) -> Result<Step, SessionError> {
-        let Waiting::Make {
+        let Waiting::Create {
             spec,
             parent,
             created_at,
@@ -1593,25 +1610,25 @@ impl Model {
             cutoffs_before,
         } = waiting
         else {
-            unreachable!("it makes a session")
+            unreachable!("the call creates a session")
         };
         self.check_lag()?;
         let mut since = self.cutoffs[*cutoffs_before..].iter();
-        if since.any(|filter| Self::is_for(*filter, spec)) {
+        if since.any(|filter| Self::applies_to(*filter, spec)) {
             return Err(SessionError::SessionRevoked);
         }
         if let Some(parent) = parent {
-            self.still(*parent)?;
+            self.check_live(*parent)?;
         }
         let wanted = (*wanted).min(self.parents_end(*parent));
         let expires_at = self.check_new(token, wanted, issue)?;
         let mut evicted = Vec::new();
-        if self.kept_of(spec.agent).len() >= self.limits.max_per_agent {
-            self.end_all_over(|session| session.spec.agent == spec.agent);
+        if self.not_ended_of(spec.agent).len() >= self.limits.max_per_agent {
+            self.end_all_expired(|session| session.spec.agent == spec.agent);
         }
-        if self.kept_of(spec.agent).len() >= self.limits.max_per_agent {
+        if self.not_ended_of(spec.agent).len() >= self.limits.max_per_agent {
             let chain = parent.map_or(Vec::new(), |parent| self.chain(parent));
-            let kept = self.kept_of(spec.agent);
+            let kept = self.not_ended_of(spec.agent);
             let oldest = kept.into_iter().find(|number| !chain.contains(number));
             let oldest = oldest.ok_or(SessionError::LimitReached(Limit::MaxSessionsPerAgent))?;
             evicted = self.end(oldest, EndReason::Limit).1;
@@ -1634,9 +1651,9 @@ impl Model {
             denials: (0, Vec::new()),
         });
         self.totals.created += 1;
-        self.tell(number, EventKind::Created);
+        self.record_event(number, EventKind::Created);
         let view = self.view(number);
-        Ok(self.ask_to_revoke(evicted, Then::Make { token, view }))
+        Ok(self.ask_to_revoke(evicted, Then::Create { token, view }))
     }
 
     fn replace(
@@ -1652,7 +1669,7 @@ impl Model {
             wanted,
         } = *waiting
         else {
-            unreachable!("it replaces a token")
+            unreachable!("the call replaces a token")
         };
         match replacement {
             Replacement::Refresh => self.check_lag()?,
@@ -1682,10 +1699,10 @@ impl Model {
         }
         if replacement == Replacement::Refresh {
             self.totals.refreshed += 1;
-            self.tell(number, EventKind::Refreshed);
+            self.record_event(number, EventKind::Refreshed);
         } else {
             self.totals.rotated += 1;
-            self.tell(number, EventKind::Rotated);
+            self.record_event(number, EventKind::Rotated);
         }
         self.pending.insert(token);
         self.sessions[number].unanswered.push(token);
@@ -1698,22 +1715,23 @@ impl Model {
         Ok(self.ask_to_revoke(vec![token], then))
     }
 
-    /// The component has ended a session that was over, because it needed its place.
-    pub fn observe_end(&mut self, events: &ModelEvent) -> bool {
+    /// Ends an expired session that the component has ended because it needed its place. Returns
+    /// whether the session had expired.
+    pub fn end_as_observed(&mut self, events: &ModelEvent) -> bool {
         let number = events.number;
         if number >= self.sessions.len() || !self.is_kept(number) {
             return false;
         }
-        let over = self.over(number);
-        if let Some((culprit, reason)) = over {
-            self.end(culprit, reason);
+        let expired = self.first_expired(number);
+        if let Some((expired, reason)) = expired {
+            self.end(expired, reason);
         }
-        over.is_some()
+        expired.is_some()
     }
 }
 
 impl SessionSpec {
-    /// Whether the original's `create-session` can wish for it.
+    /// Returns whether `legacy.create-session` can make this request.
     pub fn is_legacy(&self) -> bool {
         self.lifetime.is_none() && self.uses.is_none()
     }
@@ -1726,22 +1744,22 @@ impl Waiting {
 
     fn spec(&self) -> &SessionSpec {
         match self {
-            Self::Make { spec, .. } => spec,
-            other => unreachable!("{other:?} makes no session"),
+            Self::Create { spec, .. } => spec,
+            other => unreachable!("{other:?} creates no session"),
         }
     }
 
     fn parent(&self) -> Option<Number> {
         match self {
-            Self::Make { parent, .. } => *parent,
-            other => unreachable!("{other:?} makes no session"),
+            Self::Create { parent, .. } => *parent,
+            other => unreachable!("{other:?} creates no session"),
         }
     }
 
-    /// What the guard is asked.
+    /// Returns the question to the guard.
     pub fn asked(&self, model: &Model) -> Asked {
         match self {
-            Self::Make { .. } | Self::Renew { .. } => Asked::Issue,
+            Self::Create { .. } | Self::Renew { .. } => Asked::Issue,
             Self::Use { token, .. } | Self::Rotate { token, .. } => Asked::Token(*token),
             Self::UseMany { items, asked, .. } => {
                 let tokens = asked.iter().filter_map(|at| items[*at].as_ref().ok());
@@ -1758,7 +1776,7 @@ impl Waiting {
         }
     }
 
-    /// Takes those tokens that the component chose, where a flush asks for fewer than are pending.
+    /// Takes the tokens that the component chose, if a flush asks for fewer than are pending.
     /// Returns whether it does.
     pub fn choose(&mut self, asked: &Asked, model: &Model) -> bool {
         let Self::Revoke {
@@ -1779,10 +1797,9 @@ impl Waiting {
         is_part
     }
 
-    /// Leaves out the tokens of sessions that expired by themselves and that the component does not
-    /// ask for. A kill switch asks for them if it finds a live session above them first, and
-    /// otherwise leaves them to a flush. Which it finds first depends on the order of the records
-    /// that were restored.
+    /// Removes the tokens of expired sessions for which the component does not ask. A kill switch
+    /// asks for such a token if it ends a live session above first, and otherwise leaves it to a
+    /// flush. Which it ends first depends on the order of the restored records.
     pub fn leave_expired(&mut self, asked: &Asked, model: &Model) {
         let (Self::Revoke { tokens, .. }, Asked::Revoke(handles)) = (self, asked) else {
             return;
@@ -1795,31 +1812,31 @@ impl Waiting {
 
     fn wanted(&self) -> u64 {
         match self {
-            Self::Make { wanted, .. } | Self::Renew { wanted, .. } => *wanted,
-            other => unreachable!("{other:?} wants no token"),
+            Self::Create { wanted, .. } | Self::Renew { wanted, .. } => *wanted,
+            other => unreachable!("{other:?} requests no token"),
         }
     }
 }
 
 fn count(count: usize) -> u32 {
-    u32::try_from(count).expect("there are few")
+    u32::try_from(count).expect("the number is small")
 }
 
 pub fn denied() -> GuardError {
-    GuardError::Denied("no".into())
+    GuardError::Denied("denied".into())
 }
 
 pub fn unavailable() -> GuardError {
-    GuardError::Unavailable("away".into())
+    GuardError::Unavailable("unavailable".into())
 }
 
-/// The error of each of that many items if the guard gives one result too few.
+/// Returns the error of each item if the guard returns one result too few.
 fn too_few(items: usize) -> GuardError {
     let given = items - 1;
     GuardError::Unavailable(format!("the guard gave {given} results for {items} items"))
 }
 
-/// Whether all that `wanted` stands for is among what `granted` stands for.
+/// Returns whether `granted` covers `wanted`.
 fn covers(granted: &str, wanted: &str) -> bool {
     match granted.split_once('*') {
         _ if granted == wanted => true,

@@ -1,4 +1,4 @@
-//! The component under test, spoken to in the model's words.
+//! The component under test, with calls and answers in the model's types.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -21,10 +21,10 @@ use crate::model::{
     SessionSpec, TokenNumber, View, denied, unavailable,
 };
 
-/// A call under way.
+/// A call in flight.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-/// An answer in the component's words.
+/// An answer in the component's types.
 pub enum Outcome {
     Session(Result<Session, CallError>),
     Many(Result<Vec<Validated>, CallError>),
@@ -42,17 +42,17 @@ pub struct System {
     clock: Arc<ManualClock>,
     numbers: HashMap<String, Number>,
     since: u64,
-    /// The current run of events; 0 before there is one.
+    /// The current run of events; 0 before the first one.
     run: u64,
-    /// All runs that there were.
+    /// All runs so far.
     runs: HashSet<u64>,
-    /// The current run was closed, and no event has come since.
+    /// Whether the current run was closed and no event has occurred since.
     run_is_closed: bool,
     subscription: Subscription,
     engine: SessionEngine,
     options: HostOptions,
     config: Config,
-    /// Each record that was read, in the order in which they came.
+    /// Each record that was read, in the order of reading.
     records: Vec<Change>,
     read_to: u64,
 }
@@ -104,7 +104,7 @@ impl System {
         }
     }
 
-    /// Reads the records that have changed.
+    /// Reads the records that have changed, and stores them.
     pub async fn keep_records(&mut self) {
         let changes = changes_since(&self.host, self.read_to).await;
         let last = changes.last().map(|change| change.sequence);
@@ -115,45 +115,46 @@ impl System {
     /// Closes the run of events.
     pub async fn close_event_run(&mut self) {
         self.host.close_event_run().await.unwrap();
-        self.see_run(self.stats().await.event_run);
+        self.expect_run(self.stats().await.event_run);
         self.run_is_closed = self.run != 0;
     }
 
-    /// This is the run: the one that was seen before, if there was one.
-    fn see_run(&mut self, run: u64) {
+    /// Checks that this is the current run. If there was none, it becomes the current run.
+    fn expect_run(&mut self, run: u64) {
         if self.run == 0 {
             self.begin_run(run);
         }
         assert_eq!(run, self.run);
     }
 
-    /// This is another run than all before.
+    /// Checks that this run is new, and makes it the current run.
     fn begin_run(&mut self, run: u64) {
         assert!(
             run == 0 || self.runs.insert(run),
-            "the run was there before"
+            "the run has been used before"
         );
         self.run = run;
         self.run_is_closed = false;
     }
 
-    /// Another instance goes on with the records of this one. Returns its time, which it has from
-    /// them; none where there is no record.
+    /// Restores another instance from the records of this one. Returns its time, which the records
+    /// have, or `None` if there are no records.
     pub async fn restart(&mut self, order: u64) -> Option<u64> {
         self.keep_records().await;
         let mut current = changes_since(&self.host, 0).await;
-        // What counts is what was read on the way: of each record the last one.
+        // For each key, the record that was read last during the run must be current.
         for change in &mut current {
             let read = self.records.iter().rfind(|read| read.key == change.key);
-            let read = read.expect("it was read on the way");
+            let read = read.expect("the record was read during the run");
             assert_eq!(read.sequence, change.sequence);
-            // The last uses of a session need not be recorded, so it could be idle by what was read.
+            // The last uses of a session need not be recorded, so it could be idle by the record
+            // that was read.
             if self.config.idle_timeout.is_none() {
                 change.clone_from(read);
             }
         }
         let mut records = current.clone();
-        // That a session was used need not be recorded, so an older record may be idle by now.
+        // By an older record, a session that was used since could be idle.
         if self.config.idle_timeout.is_none() {
             let is_current = |old: &Change| current.iter().any(|it| it.key == old.key);
             let former = self.records.iter().rev().filter(|old| is_current(old));
@@ -199,13 +200,13 @@ impl System {
         });
     }
 
-    /// Begins a call and lets it come as far as it can.
+    /// Begins a call, and runs it until it answers or waits for the guard.
     pub async fn begin(&self, call: &Call) -> Result<Outcome, Running> {
-        self.go_on(self.run(call.clone())).await
+        self.advance(self.run(call.clone())).await
     }
 
-    /// Lets a call come as far as it can: to its answer, or to where it waits for the guard.
-    pub async fn go_on(&self, mut running: Running) -> Result<Outcome, Running> {
+    /// Runs a call until it answers or waits for the guard.
+    pub async fn advance(&self, mut running: Running) -> Result<Outcome, Running> {
         let waiting = self.guard.waiting();
         for _ in 0..1_000 {
             if let Poll::Ready(outcome) = poll!(&mut running) {
@@ -216,7 +217,7 @@ impl System {
             }
             self.host.wait_until_idle().await.unwrap();
         }
-        panic!("the call neither answers nor waits for the guard");
+        panic!("the call neither answered nor waited for the guard");
     }
 
     fn run(&self, call: Call) -> Running {
@@ -225,17 +226,17 @@ impl System {
             let known = self.numbers.iter().find(|(_, known)| **known == number);
             known.map_or_else(|| uuid::Uuid::nil().to_string(), |(id, _)| id.clone())
         };
-        let text = |token: Option<TokenNumber>| token.map_or("unknown".into(), text_of);
+        let text = |token: Option<TokenNumber>| token.map_or("unknown".into(), token_text);
         match call {
-            Call::Make(spec, None) if spec.is_legacy() => Box::pin(async move {
+            Call::Create(spec, None) if spec.is_legacy() => Box::pin(async move {
                 let (agent, role) = (agent_id(spec.agent), role_name(spec.role));
                 let scopes = spec.scopes.iter().map(ToString::to_string).collect();
                 Outcome::Grant(host.create_session(agent, role, scopes, None).await)
             }),
-            Call::Make(spec, None) => {
+            Call::Create(spec, None) => {
                 Box::pin(async move { Outcome::Grant(host.create(request(&spec)).await) })
             }
-            Call::Make(spec, Some(parent)) => {
+            Call::Create(spec, Some(parent)) => {
                 let parent = id(parent);
                 Box::pin(async move { Outcome::Grant(host.delegate(parent, request(&spec)).await) })
             }
@@ -317,7 +318,7 @@ impl System {
         }
     }
 
-    /// The answer in the model's words. A session that is new gets its number here.
+    /// Converts an answer into the model's type. A new session gets its number here.
     pub fn answer(&mut self, outcome: Outcome) -> CallResult {
         let answer = match outcome {
             Outcome::Session(session) => session.map(|it| CallResult::Session(self.view(&it))),
@@ -326,10 +327,10 @@ impl System {
                 CallResult::Many(views.collect())
             }),
             Outcome::Grant(grant) => grant.map(|grant| {
-                self.see_session(&grant.session.id);
-                CallResult::Grant(self.view(&grant.session), number_of(&grant.token))
+                self.number_session(&grant.session.id);
+                CallResult::Grant(self.view(&grant.session), token_number(&grant.token))
             }),
-            Outcome::Nothing(nothing) => nothing.map(|()| CallResult::Nothing),
+            Outcome::Nothing(result) => result.map(|()| CallResult::Nothing),
             Outcome::Count(count) => count.map(CallResult::Count),
             Outcome::Revocation(revocation) => revocation.map(|revocation| {
                 assert_eq!(revocation.guard_confirmed, revocation.guard_error.is_none());
@@ -367,8 +368,8 @@ impl System {
         }
     }
 
-    /// Numbers a new session, when its event or its grant is seen first.
-    fn see_session(&mut self, id: &str) {
+    /// Gives a session its number, when its event or its grant is read first.
+    fn number_session(&mut self, id: &str) {
         let next = self.numbers.len();
         self.numbers.entry(id.into()).or_insert(next);
     }
@@ -377,14 +378,17 @@ impl System {
         *self.numbers.get(id).expect("the session is known")
     }
 
-    /// What has happened since the last time, in the model's words; checked to be in sequence, of this
-    /// time, and the same when it is pushed.
+    /// Reads the events since the last call. Checks that they are in sequence, have this time, and
+    /// are the events that the subscription has received.
     pub async fn events(&mut self, time: u64) -> Vec<ModelEvent> {
         let page = self.host.poll_events(self.since, 1_000).await.unwrap();
         assert_eq!(page.missed, 0);
         self.host.wait_until_idle().await.unwrap();
         let pushed: Vec<Event> = std::iter::from_fn(|| self.subscription.try_next()).collect();
-        assert_eq!(pushed, page.events, "what is pushed is what is polled");
+        assert_eq!(
+            pushed, page.events,
+            "the pushed events are the polled events"
+        );
         let mut events = Vec::new();
         for event in page.events {
             self.since += 1;
@@ -392,10 +396,10 @@ impl System {
             if self.run_is_closed {
                 self.begin_run(event.run);
             }
-            self.see_run(event.run);
+            self.expect_run(event.run);
             assert_eq!(event.time, time);
             if event.kind == EventKind::Created {
-                self.see_session(&event.session_id);
+                self.number_session(&event.session_id);
             }
             events.push(ModelEvent {
                 number: self.number(&event.session_id),
@@ -462,22 +466,22 @@ fn request(spec: &SessionSpec) -> CreateRequest {
     }
 }
 
-fn text_of(token: TokenNumber) -> String {
+fn token_text(token: TokenNumber) -> String {
     format!("token-{token}")
 }
 
-fn number_of(token: &str) -> TokenNumber {
+fn token_number(token: &str) -> TokenNumber {
     token.strip_prefix("token-").unwrap().parse().unwrap()
 }
 
-/// A guard whose tokens are numbered, and that answers as it was told to, when it was told to.
+/// A guard with numbered tokens. The test decides when it answers, and how.
 pub struct ScriptedGuard {
     clock: Arc<ManualClock>,
     script: Mutex<Script>,
 }
 
 struct Script {
-    /// Calls come to wait here, in the order in which they began, with what they ask.
+    /// The calls that wait, in the order in which they began, with their questions.
     waiting: Vec<(Asked, oneshot::Sender<()>)>,
     answers: Answers,
     tokens: Vec<Issued>,
@@ -501,28 +505,28 @@ impl ScriptedGuard {
         }
     }
 
-    /// How many calls wait.
+    /// Returns the number of calls that wait.
     pub fn waiting(&self) -> usize {
         self.script().waiting.len()
     }
 
-    /// What the call asks that waits in this place.
-    pub fn asked(&self, place: usize) -> Asked {
-        self.script().waiting[place].0.clone()
+    /// Returns the question of the call that waits at this position.
+    pub fn asked(&self, position: usize) -> Asked {
+        self.script().waiting[position].0.clone()
     }
 
-    /// Lets the call that waits in this place go on, and get these answers.
-    pub fn release(&self, place: usize, answers: Answers) {
+    /// Answers the call that waits at this position.
+    pub fn release(&self, position: usize, answers: Answers) {
         let mut script = self.script();
         script.answers = answers;
-        let (_, go) = script.waiting.remove(place);
-        go.send(()).expect("the call waits");
+        let (_, waker) = script.waiting.remove(position);
+        waker.send(()).expect("the call waits");
     }
 
     async fn wait(&self, asked: Asked) {
-        let (go, waits) = oneshot::channel();
-        self.script().waiting.push((asked, go));
-        waits.await.expect("the guard lives as long as the call");
+        let (waker, waits) = oneshot::channel();
+        self.script().waiting.push((asked, waker));
+        waits.await.expect("the guard exists as long as the call");
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -565,8 +569,8 @@ impl Script {
         Ok(())
     }
 
-    /// The results for many items, one too few if the guard was told so.
-    fn listed<T>(&self, mut results: Vec<T>) -> Vec<T> {
+    /// Returns the results for many items, without the last one if the answer is to be short.
+    fn truncated_if_short<T>(&self, mut results: Vec<T>) -> Vec<T> {
         if self.answers.is_short() {
             results.pop();
         }
@@ -581,17 +585,19 @@ impl Guard for ScriptedGuard {
         let mut script = self.script();
         let number = script.tokens.len();
         let mut issued = IssuedToken {
-            token: text_of(number),
+            token: token_text(number),
             handle: format!("handle-{number}"),
             expires_at: request.expires_at,
         };
         match script.answers.issue {
             Issue::Deny => return Err(denied().into()),
             Issue::Unavailable => return Err(unavailable().into()),
-            Issue::Grant(more) => issued.expires_at = issued.expires_at.saturating_add_signed(more),
-            Issue::Over => issued.expires_at = self.clock.now_millis(),
+            Issue::Grant(offset) => {
+                issued.expires_at = issued.expires_at.saturating_add_signed(offset)
+            }
+            Issue::Expired => issued.expires_at = self.clock.now_millis(),
             Issue::SameHandle => issued.handle.clone_from(&script.tokens[number - 1].handle),
-            Issue::SameToken => issued.token = text_of(number - 1),
+            Issue::SameToken => issued.token = token_text(number - 1),
         }
         script.tokens.push(Issued {
             handle: issued.handle.clone(),
@@ -602,7 +608,7 @@ impl Guard for ScriptedGuard {
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        let number = number_of(&token);
+        let number = token_number(&token);
         self.wait(Asked::Token(number)).await;
         let script = self.script();
         Ok(script.claims(number, script.answers.check)?)
@@ -612,7 +618,7 @@ impl Guard for ScriptedGuard {
         &self,
         tokens: Vec<String>,
     ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
-        let numbers: Vec<_> = tokens.iter().map(|token| number_of(token)).collect();
+        let numbers: Vec<_> = tokens.iter().map(|token| token_number(token)).collect();
         self.wait(Asked::Tokens(numbers.clone())).await;
         let script = self.script();
         let answers = script.answers;
@@ -620,11 +626,11 @@ impl Guard for ScriptedGuard {
             let check = answers.check_of(number);
             script.claims(number, check)
         });
-        Ok(script.listed(claims.collect()))
+        Ok(script.truncated_if_short(claims.collect()))
     }
 
     async fn revoke_token(&self, _: String) -> GuardResult<()> {
-        panic!("the component revokes many at a time")
+        panic!("the component revokes with `revoke_tokens` only")
     }
 
     async fn revoke_tokens(
@@ -642,6 +648,6 @@ impl Guard for ScriptedGuard {
         let revoked =
             revoked.map(|(handle, number)| script.revoke(handle, answers.confirm_of(number)));
         let revoked = revoked.collect();
-        Ok(script.listed(revoked))
+        Ok(script.truncated_if_short(revoked))
     }
 }

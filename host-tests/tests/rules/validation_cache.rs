@@ -19,7 +19,7 @@ async fn fixture() -> Fixture {
     Fixture::configured(rechecking(10)).await
 }
 
-/// Validates a token, and returns how many times the guard was guard_validations to validate.
+/// Validates a token, and returns how many times the guard was asked to validate.
 async fn guard_validations(fixture: &Fixture, grant: &Grant) -> u64 {
     let before = fixture.guard.calls().validate;
     fixture.validate(grant).await.unwrap();
