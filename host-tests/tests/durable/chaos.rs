@@ -1,4 +1,4 @@
-//! Everything at once: traps, an unreachable journal, lost tenants and upgrades, under load.
+//! Traps, an unavailable journal, lost tenants and upgrades together, under load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use futures::future::join_all;
 use crate::fixture::{DurableFixture, TENANT, assert_dead, assert_lives, until};
 use crate::journal::JournalMode;
 
-/// What a worker was told for certain.
+/// The sessions whose state an answer has confirmed to a worker.
 #[derive(Default)]
 struct Acknowledged {
     live: Vec<Grant>,
@@ -21,7 +21,8 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// One round of work. What was not answered may be so or otherwise, and is not looked at again.
+    /// Does one round of work. A session whose call failed is in neither list, because its state is
+    /// unknown.
     async fn work(&mut self, host: &DurableHost, agent: &str) -> Result<(), DurableError> {
         let grant = host.create(request(agent)).await?;
         let renewed = host.refresh(&*grant.session.id).await?;
@@ -43,7 +44,7 @@ impl Acknowledged {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_what_was_acknowledged_is_so() {
+async fn every_acknowledged_change_survives_traps_outages_lost_tenants_and_upgrades() {
     let mut fixture = DurableFixture::new();
     fixture.options.patience = Duration::from_secs(30);
     let host = fixture.host().await;
@@ -60,7 +61,8 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
                         Ok(()) => _ = worked.fetch_add(1, Ordering::SeqCst),
                         Err(error) => assert!(error.is_retryable(), "{error}"),
                     }
-                    // Not to be refused in a busy loop, nor at the limit of sessions for each agent.
+                    // Avoids a busy loop of refused calls, and the limit of sessions for each
+                    // agent.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 acknowledged
@@ -70,14 +72,14 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
     for round in 0..8 {
         let before = host.metrics();
         let rounds = worked.load(Ordering::SeqCst);
-        until("the workers get on", async || {
+        until("the workers make progress", async || {
             worked.load(Ordering::SeqCst) >= rounds + 20
         })
         .await;
-        // The instance traps, at whatever it is.
+        // The instance traps during a create or a revocation.
         let function = [GuardFunction::Issue, GuardFunction::Revoke][round % 2];
         fixture.guard.set(function, GuardMode::Trap);
-        until("it traps", async || {
+        until("the instance traps", async || {
             let _ = host.create(request(AGENT)).await;
             let _ = host.revoke_all_for_agent(AGENT).await;
             host.metrics().restarts > before.restarts
@@ -86,7 +88,7 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         fixture.guard.set_all(GuardMode::Ok);
         serves(&host).await;
 
-        // The journal is away for a while.
+        // The journal is unavailable for some time.
         fixture.journal.set(JournalMode::Unavailable);
         until("a call is refused", async || {
             host.revoke(NOBODY)
@@ -97,7 +99,7 @@ async fn whatever_happens_what_was_acknowledged_is_so() {
         fixture.journal.set(JournalMode::Ok);
         serves(&host).await;
 
-        // Another host has the tenant for a while.
+        // Another host has the tenant for some time.
         let other = fixture
             .journal
             .ignoring_leases()

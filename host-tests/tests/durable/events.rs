@@ -1,4 +1,5 @@
-//! The numbers of the events go on when the instance is replaced, and readers are told what is not sure.
+//! Sequence numbers of events continue when the instance is replaced. If events may have been lost,
+//! another run begins.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use clawdb_session_testkit::fixture::engine;
 
 use crate::fixture::{DurableFixture, TENANT, create, until};
 
-/// A session is created: the run and the sequence number of its event.
+/// Creates a session, and returns the run and the sequence number of its event.
 async fn event(host: &DurableHost) -> (u64, u64) {
     let before = host.stats().await.unwrap().last_event;
     create(host).await;
@@ -18,7 +19,7 @@ async fn event(host: &DurableHost) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn a_host_that_was_shut_down_leaves_its_run_to_the_next_one() {
+async fn a_host_continues_the_run_of_events_of_a_host_that_was_shut_down() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (run, last) = event(&host).await;
@@ -33,7 +34,7 @@ async fn a_host_that_was_shut_down_leaves_its_run_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_lost_leaves_its_run_to_nobody() {
+async fn a_host_begins_another_run_of_events_after_a_host_that_lost_the_tenant() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (run, last) = event(&host).await;
@@ -47,22 +48,22 @@ async fn a_host_that_was_lost_leaves_its_run_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_taken_on_is_open_in_the_journal_before_the_first_call() {
+async fn a_continued_run_is_open_in_the_journal_before_the_first_call() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (run, _) = event(&host).await;
     host.shutdown().await;
     let next = fixture.host().await;
     assert_eq!(next.stats().await.unwrap().event_run, run);
-    let seizing = fixture
+    let other = fixture
         .host_on(fixture.journal.ignoring_leases())
         .await
         .unwrap();
-    assert_ne!(seizing.stats().await.unwrap().event_run, run);
+    assert_ne!(other.stats().await.unwrap().event_run, run);
 }
 
 #[tokio::test]
-async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
+async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
     use clawdb_session_testkit::{GuardFunction, GuardMode};
 
     let mut fixture = DurableFixture::new();
@@ -91,7 +92,7 @@ async fn a_shutdown_that_leaves_calls_behind_closes_no_run() {
 }
 
 #[tokio::test]
-async fn an_upgrade_and_an_unload_go_on_in_the_same_run() {
+async fn the_run_of_events_continues_after_an_upgrade_and_an_unload() {
     let fixture = DurableFixture::new();
     let limits = TenantLimits {
         idle_after: Duration::from_millis(20),

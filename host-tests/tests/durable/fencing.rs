@@ -1,4 +1,4 @@
-//! One host has the tenant at a time. One that lost it refuses, restores, and follows.
+//! One host at a time owns a tenant. A host that loses it refuses calls until it owns it again.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn is_not_owner<T>(answer: &Result<T, DurableError>) -> bool {
 }
 
 #[tokio::test]
-async fn a_host_that_lost_the_tenant_refuses_and_follows() {
+async fn a_host_that_lost_the_tenant_refuses_calls_until_it_owns_it_again() {
     let fixture = DurableFixture::new();
     let first = fixture.host().await;
     let (grant, revoked) = (create(&first).await, create(&first).await);
@@ -57,7 +57,7 @@ async fn a_call_that_was_in_flight_when_the_tenant_was_lost_is_not_answered() {
         .host_on(fixture.journal.ignoring_leases())
         .await
         .unwrap();
-    // The guard still holds it.
+    // The guard has not answered the create yet.
     assert!(is_not_owner(&creating.await.unwrap()));
     fixture.guard.set_all(GuardMode::Ok);
     assert_eq!(second.active_count().await, Ok(0));
@@ -88,7 +88,7 @@ async fn a_read_that_was_in_flight_when_the_tenant_was_lost_is_not_answered() {
 }
 
 #[tokio::test]
-async fn a_standby_starts_at_once_refuses_and_serves_when_the_tenant_is_free() {
+async fn a_standby_refuses_calls_and_serves_once_the_tenant_is_free() {
     let mut fixture = DurableFixture::new();
     let owner = fixture.host().await;
     let grant = create(&owner).await;
@@ -104,7 +104,7 @@ async fn a_standby_starts_at_once_refuses_and_serves_when_the_tenant_is_free() {
 }
 
 #[tokio::test]
-async fn a_standby_that_is_shut_down_leaves_the_tenant_alone() {
+async fn a_standby_that_is_shut_down_does_not_affect_the_owner() {
     let mut fixture = DurableFixture::new();
     let owner = fixture.host().await;
     fixture.options.standby = true;
@@ -115,7 +115,7 @@ async fn a_standby_that_is_shut_down_leaves_the_tenant_alone() {
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_while_nobody_calls() {
+async fn a_lease_is_renewed_while_no_calls_run() {
     let fixture = DurableFixture::on(TestJournal::with_leases(Duration::from_millis(600)));
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -128,7 +128,7 @@ async fn a_lease_is_renewed_while_nobody_calls() {
 }
 
 #[tokio::test]
-async fn without_a_lease_nothing_is_answered_until_it_is_renewed() {
+async fn a_host_whose_lease_has_expired_answers_no_call_until_it_is_renewed() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;

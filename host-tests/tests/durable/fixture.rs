@@ -1,4 +1,4 @@
-//! The fixture of the tests: durable hosts on one journal, with a guard and a clock under control.
+//! The fixture of the tests: durable hosts on one journal, with a controlled guard and clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
 pub struct DurableFixture {
     pub journal: TestJournal,
     pub guard: Arc<ControlledGuard>,
-    /// What stands behind `guard`.
+    /// The guard that `guard` controls.
     pub tokens: Arc<PlainGuard>,
     pub clock: Arc<ManualClock>,
     pub options: DurableOptions,
@@ -66,7 +66,7 @@ impl DurableFixture {
     }
 }
 
-/// All defaults, and this state key.
+/// Returns the default configuration with this state key.
 pub fn keyed(key: u8) -> Config {
     Config {
         state_key: Some(vec![key; 32]),
@@ -103,16 +103,19 @@ pub async fn assert_dead(host: &DurableHost, grant: &Grant) {
     );
 }
 
-/// Asks until the condition holds.
+/// Waits until the condition holds, for at most 30 s.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begin = Instant::now();
     while !holds().await {
-        assert!(begin.elapsed() < Duration::from_secs(30), "not yet: {what}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "not within 30 s: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
-/// The reason of a `Retry`.
+/// Returns the reason of a `Retry`.
 pub fn retry<T: std::fmt::Debug>(answer: Result<T, DurableError>) -> String {
     match answer {
         Err(DurableError::Retry(reason)) => reason,

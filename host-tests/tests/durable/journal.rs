@@ -1,5 +1,4 @@
-//! A journal under control: it is in memory, and can be unavailable, hold appends back, and give the
-//! tenant to whoever asks.
+//! A controlled journal in memory. It can be unavailable, delay appends, and ignore leases.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,14 +9,14 @@ use clawdb_session_durable::{Journal, JournalError, Lease, Scan, TenantId, Write
 use clawdb_session_host::Change;
 use tokio::sync::watch;
 
-/// Clones share what they keep.
+/// The journal. Clones share its records and its mode.
 #[derive(Clone)]
 pub struct TestJournal {
     state: Arc<Mutex<State>>,
     mode: Arc<watch::Sender<JournalMode>>,
-    /// Rises when a lease ends.
+    /// A counter that increases when a lease ends.
     released: Arc<watch::Sender<u64>>,
-    /// Does not wait for the lease that another one holds, as if that had run out.
+    /// Takes a tenant over without waiting for its lease, as if that had expired.
     ignores_leases: bool,
     lease: Option<Duration>,
 }
@@ -26,11 +25,11 @@ pub struct TestJournal {
 pub enum JournalMode {
     #[default]
     Ok,
-    /// Appends do not end until that changes.
+    /// Appends wait until the mode changes.
     Hold,
     /// Appends and renewals fail.
     Unavailable,
-    /// Appends fail for good.
+    /// Appends fail, and cannot be retried.
     Damaged,
 }
 
@@ -59,7 +58,7 @@ impl TestJournal {
         }
     }
 
-    /// Leases run for so long.
+    /// Returns a journal whose leases last this long.
     pub fn with_leases(lease: Duration) -> Self {
         Self {
             lease: Some(lease),
@@ -67,7 +66,7 @@ impl TestJournal {
         }
     }
 
-    /// The same journal for a host that finds every lease run out.
+    /// Returns the same journal, for a host that treats every lease as expired.
     pub fn ignoring_leases(&self) -> Self {
         Self {
             ignores_leases: true,
@@ -79,7 +78,7 @@ impl TestJournal {
         self.mode.send_replace(mode);
     }
 
-    /// Ends the lease without anybody else taking the tenant over.
+    /// Ends the lease, without another host taking the tenant over.
     pub fn expire_lease(&self, tenant: TenantId) {
         if let Some(lease) = self
             .lock()
@@ -92,12 +91,12 @@ impl TestJournal {
         self.released.send_modify(|times| *times += 1);
     }
 
-    /// How often a tenant was taken over.
+    /// Returns the number of take-overs.
     pub fn take_overs(&self) -> u64 {
         self.lock().take_overs
     }
 
-    /// How often a lease was renewed.
+    /// Returns the number of renewals of leases.
     pub fn renewals(&self) -> u64 {
         self.lock().renewals
     }
@@ -113,28 +112,34 @@ impl TestJournal {
     /// Changes a byte of a record.
     pub fn damage(&self, tenant: TenantId, key: &str) {
         let mut state = self.lock();
-        let tenant_state = state.tenants.get_mut(&tenant).expect("the tenant is there");
+        let tenant_state = state.tenants.get_mut(&tenant).expect("the tenant exists");
         let record = tenant_state
             .records
             .get_mut(key)
-            .expect("the record is there");
+            .expect("the record exists");
         let byte = record.value.pop().expect("the record is not empty");
         record.value.push(if byte == '!' { '?' } else { '!' });
     }
 
-    /// Waits until it is as said.
+    /// Waits while the mode is `Hold`, and returns the mode's error.
     async fn wait_for_mode(&self) -> Result<(), JournalError> {
         let mut mode = self.mode.subscribe();
         let mode = mode.wait_for(|mode| *mode != JournalMode::Hold).await;
         match mode.map_or(JournalMode::Ok, |mode| *mode) {
-            JournalMode::Unavailable => Err(JournalError::Unavailable("it is away".into())),
-            JournalMode::Damaged => Err(JournalError::Damaged("it is broken".into())),
+            JournalMode::Unavailable => Err(JournalError::Unavailable(
+                "the test journal is unavailable".into(),
+            )),
+            JournalMode::Damaged => {
+                Err(JournalError::Damaged("the test journal is damaged".into()))
+            }
             JournalMode::Ok | JournalMode::Hold => Ok(()),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no test panics with the lock")
+        self.state
+            .lock()
+            .expect("no test panics while it holds the lock")
     }
 
     fn try_take_over(&self, tenant: TenantId) -> Option<TestWriter> {
@@ -176,7 +181,7 @@ impl Journal for TestJournal {
             if let Some(writer) = self.try_take_over(tenant) {
                 return Ok(Box::new(writer));
             }
-            // Leases that run out by themselves tell nobody.
+            // Nothing notifies of a lease that expires.
             let _ = tokio::time::timeout(Duration::from_millis(5), released.changed()).await;
         }
     }
@@ -200,7 +205,7 @@ impl Journal for TestJournal {
     }
 }
 
-/// The records as they were at the beginning.
+/// The records at the time of the scan's start.
 struct TestScan(VecDeque<Change>);
 
 #[async_trait]
@@ -256,8 +261,8 @@ impl Writer for TestWriter {
                     .records
                     .insert(change.key.clone(), change.clone());
             }
-            let of_use = |change: &Change| change.forget_at.is_none_or(|at| at > now);
-            tenant_state.records.retain(|_, change| of_use(change));
+            let is_needed = |change: &Change| change.forget_at.is_none_or(|at| at > now);
+            tenant_state.records.retain(|_, change| is_needed(change));
         })
     }
 

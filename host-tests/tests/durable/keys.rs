@@ -1,4 +1,5 @@
-//! Every workspace is resealed when the state key changes, and a missing key is reported.
+//! The records of every workspace are sealed again when the state key changes, and a missing key is
+//! reported.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +15,7 @@ fn tenant(n: u128) -> TenantId {
     TenantId::new(Uuid::from_u128(n))
 }
 
-/// Tenants with this state key and these before it.
+/// Returns tenants with this state key and these previous ones.
 fn tenants(fixture: &mut DurableFixture, key: u8, previous: &[u8]) -> Tenants {
     fixture.options.config = keyed(key);
     let previous = previous.iter().map(|byte| vec![*byte; 32]);
@@ -23,7 +24,7 @@ fn tenants(fixture: &mut DurableFixture, key: u8, previous: &[u8]) -> Tenants {
     Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits).unwrap()
 }
 
-/// A session in each of these tenants, under the key.
+/// Creates a session in each of these tenants, with records under this key.
 async fn sessions(fixture: &mut DurableFixture, key: u8, ids: &[u128]) -> Vec<(TenantId, Grant)> {
     let tenants = tenants(fixture, key, &[]);
     let mut grants = Vec::new();
@@ -42,7 +43,7 @@ async fn assert_all_live(tenants: &Tenants, grants: &[(TenantId, Grant)]) {
 }
 
 async fn rotated(tenants: &Tenants) -> KeyReport {
-    until("the previous key may go", async || {
+    until("the previous key can be dropped", async || {
         tenants.keys().can_drop_previous_keys()
     })
     .await;
@@ -53,10 +54,10 @@ async fn rotated(tenants: &Tenants) -> KeyReport {
 async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
     let mut fixture = DurableFixture::new();
     let grants = sessions(&mut fixture, 1, &[1, 2, 3]).await;
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let reports = Arc::new(Mutex::new(Vec::new()));
     fixture.options.key_progress = Some(Arc::new({
-        let told = Arc::clone(&told);
-        move |report: &KeyReport| told.lock().unwrap().push(report.clone())
+        let reports = Arc::clone(&reports);
+        move |report: &KeyReport| reports.lock().unwrap().push(report.clone())
     }));
     let rotating = tenants(&mut fixture, 2, &[1]);
     let report = rotated(&rotating).await;
@@ -65,11 +66,11 @@ async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
     until("no tenant is loaded", async || rotating.loaded() == 0).await;
     rotating.shutdown().await;
     {
-        let told = told.lock().unwrap();
-        let first = told.first().unwrap();
+        let reports = reports.lock().unwrap();
+        let first = reports.first().unwrap();
         assert_eq!((first.previous_records, first.previous_workspaces), (6, 3));
         assert!(first.to_string().contains("keep that key"), "{first}");
-        let last = told.last().unwrap().to_string();
+        let last = reports.last().unwrap().to_string();
         assert!(last.contains("may be dropped"), "{last}");
     }
     let after = tenants(&mut fixture, 2, &[]);
@@ -78,7 +79,7 @@ async fn r24_every_tenant_is_resealed_in_the_background_and_unloaded_again() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_it_back() {
+async fn a_tenant_of_another_host_is_resealed_once_that_host_releases_it() {
     let mut fixture = DurableFixture::new();
     let mut grants = sessions(&mut fixture, 1, &[1, 2]).await;
     let owner = tenants(&mut fixture, 1, &[]);
@@ -101,7 +102,7 @@ async fn a_tenant_that_another_host_has_is_that_hosts_to_reseal_until_it_gives_i
 }
 
 #[tokio::test]
-async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work() {
+async fn a_tenant_that_no_key_opens_is_reported_and_unchanged_and_the_others_are_resealed() {
     let mut fixture = DurableFixture::new();
     let foreign = sessions(&mut fixture, 9, &[2]).await;
     let ours = sessions(&mut fixture, 1, &[1, 3]).await;
@@ -133,14 +134,14 @@ async fn a_tenant_that_no_key_opens_is_named_and_left_alone_and_the_others_work(
     assert_all_live(&rotating, &ours).await;
     rotating.shutdown().await;
     assert_eq!(fixture.journal.records(tenant(2)), before);
-    // With its key it goes on.
+    // With its key, the tenant is resealed too.
     let with_all = tenants(&mut fixture, 2, &[1, 9]);
     assert_eq!(rotated(&with_all).await.missing_workspaces, 0);
     assert_all_live(&with_all, &foreign).await;
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restored() {
+async fn previous_keys_are_needed_until_a_damaged_record_is_repaired() {
     let mut fixture = DurableFixture::new();
     let grants = sessions(&mut fixture, 1, &[1, 2]).await;
     let records = fixture.journal.records(tenant(2));
@@ -166,18 +167,18 @@ async fn a_damaged_record_is_told_and_keeps_the_previous_keys_until_it_is_restor
 }
 
 #[tokio::test]
-async fn a_reseal_that_was_cut_off_goes_on_the_next_time() {
+async fn an_interrupted_reseal_is_completed_by_the_next_one() {
     let mut fixture = DurableFixture::new();
     let grants = sessions(&mut fixture, 1, &[1]).await;
     let old = fixture.journal.records(tenant(1));
     let rotating = tenants(&mut fixture, 2, &[1]);
     rotated(&rotating).await;
     rotating.shutdown().await;
-    // As if only `meta` had been kept of it.
+    // As if only the `meta` record had been resealed.
     let session = old.iter().find(|it| it.key != "meta").unwrap().clone();
     put(&fixture.journal, tenant(1), session).await;
     let without = tenants(&mut fixture, 2, &[]);
-    until("all is looked at", async || without.keys().complete).await;
+    until("all tenants are checked", async || without.keys().complete).await;
     let report = without.keys();
     let missing = report.missing.first().unwrap();
     assert_eq!((missing.unopened, missing.records), (1, 2));
@@ -196,7 +197,7 @@ async fn put(journal: &TestJournal, tenant: TenantId, change: Change) {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_away_is_asked_again_until_all_is_resealed() {
+async fn resealing_is_retried_while_the_journal_is_unavailable() {
     let mut fixture = DurableFixture::new();
     let grants = sessions(&mut fixture, 1, &[1, 2]).await;
     fixture.journal.set(JournalMode::Unavailable);
@@ -204,7 +205,12 @@ async fn a_journal_that_is_away_is_asked_again_until_all_is_resealed() {
     until("a round has failed", async || rotating.keys().rounds > 0).await;
     let report = rotating.keys();
     assert!(!report.meta_checked && !report.can_drop_previous_keys());
-    assert!(report.problem.unwrap().contains("it is away"));
+    assert!(
+        report
+            .problem
+            .unwrap()
+            .contains("the test journal is unavailable")
+    );
     fixture.journal.set(JournalMode::Ok);
     rotated(&rotating).await;
     assert_all_live(&rotating, &grants).await;
@@ -219,15 +225,22 @@ async fn a_tenant_in_use_is_resealed_while_it_serves() {
     let events = host.subscribe(0).await.unwrap();
     create(&host).await;
     rotated(&rotating).await;
-    assert!(rotating.is_loaded(tenant(1)), "it is not unloaded for that");
+    assert!(
+        rotating.is_loaded(tenant(1)),
+        "the reseal unloaded the tenant"
+    );
     drop(events);
     rotating.shutdown().await;
-    assert_eq!(fixture.journal.take_overs(), 2 + 2, "each is loaded once");
+    assert_eq!(
+        fixture.journal.take_overs(),
+        2 + 2,
+        "each tenant is loaded once"
+    );
     assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
 }
 
 #[tokio::test]
-async fn a_clock_that_fails_does_not_keep_records_from_being_resealed_with_their_times() {
+async fn records_keep_their_times_when_they_are_resealed_while_the_clock_fails() {
     let mut fixture = DurableFixture::new();
     let grants = sessions(&mut fixture, 1, &[1]).await;
     let at = |change: &Change| serde_json::from_str::<Value>(&change.value).unwrap()["at"].clone();

@@ -1,5 +1,5 @@
-//! What a durable host promises: nothing acknowledged is lost, whatever happens to its instance, its
-//! journal, its ownership of the tenant, or the component's build.
+//! A durable host loses no acknowledged change, whatever happens to its instance, its journal, its
+//! ownership of the tenant, or the component's build.
 
 mod chaos;
 mod events;

@@ -1,4 +1,4 @@
-//! An instance that ends is replaced, and nothing that was acknowledged ends with it.
+//! An instance that ends is replaced, and no acknowledged change is lost with it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, u
 use crate::journal::JournalMode;
 
 #[tokio::test]
-async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed() {
+async fn after_a_trap_calls_in_flight_answer_retry_and_later_ones_succeed() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (grant, revoked) = (create(&host).await, create(&host).await);
@@ -39,7 +39,7 @@ async fn after_a_trap_calls_in_flight_are_to_be_retried_and_later_ones_succeed()
 }
 
 #[tokio::test]
-async fn a_call_that_comes_while_the_instance_is_replaced_waits_for_the_next_one() {
+async fn calls_while_the_instance_is_being_replaced_wait_for_the_next_one() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -53,7 +53,7 @@ async fn a_call_that_comes_while_the_instance_is_replaced_waits_for_the_next_one
 }
 
 #[tokio::test]
-async fn what_was_changed_but_not_acknowledged_before_a_trap_may_be_lost_and_nothing_else() {
+async fn a_trap_loses_only_changes_that_were_not_acknowledged() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -83,11 +83,11 @@ async fn an_instance_that_is_out_of_memory_is_replaced() {
         cursor: None,
         limit: Some(1_000),
     };
-    // Each listing takes as much again, for a while.
+    // While it runs, each listing takes as much memory as the sessions.
     let listings = (0..8).map(|_| host.list_for_agent(AGENT, page));
     let listings = futures::future::join_all(listings).await;
     let refused = listings.into_iter().find(Result::is_err);
-    let reason = retry(refused.expect("the bound does not hold"));
+    let reason = retry(refused.expect("the instance exceeds max_memory"));
     assert!(reason.contains("out of memory"), "{reason}");
     for grant in &grants {
         assert_lives(&host, grant).await;
@@ -104,7 +104,7 @@ async fn an_instance_that_is_interrupted_is_replaced() {
         host.shutdown().await;
         grant
     };
-    // Each instance is interrupted when it is looked at while it computes, which happens soon.
+    // Each instance is interrupted when the periodic check runs while it computes.
     fixture.options.host.interrupt_after = Duration::ZERO;
     fixture.options.standby = true;
     let host = fixture.host().await;
@@ -116,7 +116,7 @@ async fn an_instance_that_is_interrupted_is_replaced() {
         reasons.iter().any(|reason| reason.contains("interrupted"))
     })
     .await;
-    until("the session is there", async || {
+    until("the session is live", async || {
         match host.validate(&*grant.token).await {
             Ok(session) => session.id == grant.session.id,
             Err(error) => {
@@ -129,7 +129,7 @@ async fn an_instance_that_is_interrupted_is_replaced() {
 }
 
 #[tokio::test]
-async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_more_slowly() {
+async fn instances_that_end_without_an_answer_are_replaced_with_growing_delays() {
     let mut fixture = DurableFixture::new();
     let grant = {
         let host = fixture.host().await;
@@ -141,7 +141,7 @@ async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_
     fixture.options.patience = Duration::from_millis(100);
     let host = fixture.host().await;
     fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
-    until("no next instance comes", async || {
+    until("the instance was replaced six times", async || {
         retry(host.validate(&*grant.token).await);
         host.metrics().restarts == 6
     })
@@ -153,12 +153,12 @@ async fn instances_that_end_again_and_again_without_an_answer_are_replaced_ever_
 }
 
 #[tokio::test]
-async fn an_instance_that_cannot_be_started_is_tried_again_without_a_busy_loop() {
+async fn an_instance_that_cannot_start_is_retried_without_a_busy_loop() {
     let mut fixture = DurableFixture::new();
     let host = fixture.host().await;
     create(&host).await;
     host.shutdown().await;
-    // Too little to start.
+    // This is too little memory to start an instance.
     fixture.options.host.max_memory = 1 << 20;
     fixture.options.standby = true;
     fixture.options.patience = Duration::from_millis(100);

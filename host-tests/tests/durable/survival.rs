@@ -1,4 +1,4 @@
-//! What was acknowledged is in the journal, and what is not there was not acknowledged.
+//! A change is acknowledged once it is in the journal, and not before.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn an_acknowledged_create_survives_the_host_and_its_token_validates() {
     let host = fixture.host().await;
     let grant = create(&host).await;
     assert_eq!(grant.session.workspace_id, TENANT.to_string());
-    // Not shut down: what counts is in the journal already.
+    // The first host is not shut down. The session is in the journal already.
     let next = fixture
         .host_on(fixture.journal.ignoring_leases())
         .await
@@ -73,7 +73,7 @@ async fn r35_a_logout_is_acknowledged_when_it_is_durable_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_kill_switch_that_was_acknowledged_stays_thrown() {
+async fn an_acknowledged_kill_switch_survives_the_host() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grants = [create(&host).await, create(&host).await];
@@ -113,14 +113,14 @@ fn has_sessions(fixture: &DurableFixture) -> bool {
 }
 
 #[tokio::test]
-async fn while_the_journal_is_away_changes_are_refused_and_nothing_is_lost() {
+async fn while_the_journal_is_unavailable_changes_answer_retry_and_none_is_lost() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (old, revoked) = (create(&host).await, create(&host).await);
     fixture.journal.set(JournalMode::Unavailable);
-    assert!(retry(host.create(request(AGENT)).await).contains("away"));
+    assert!(retry(host.create(request(AGENT)).await).contains("the test journal is unavailable"));
     retry(host.revoke(&*revoked.session.id).await);
-    retry(host.rotate("no-token-of-ours").await);
+    retry(host.rotate("unknown-token").await);
     assert_lives(&host, &old).await;
     fixture.journal.set(JournalMode::Ok);
     let later = create(&host).await;
@@ -130,13 +130,13 @@ async fn while_the_journal_is_away_changes_are_refused_and_nothing_is_lost() {
         .unwrap();
     assert_lives(&next, &old).await;
     assert_lives(&next, &later).await;
-    // Nobody was told that these were done; they were all the same.
+    // The create and the revoke answered `Retry`, and took effect.
     assert_dead(&next, &revoked).await;
     assert_eq!(next.active_count().await, Ok(3));
 }
 
 #[tokio::test]
-async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without_a_call() {
+async fn changes_that_failed_to_append_are_appended_later_without_a_call() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -156,7 +156,7 @@ async fn what_could_not_be_appended_is_appended_when_the_journal_is_back_without
 }
 
 #[tokio::test]
-async fn calls_that_come_together_share_appends() {
+async fn concurrent_calls_share_appends() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let before = host.metrics().appends;
@@ -168,7 +168,7 @@ async fn calls_that_come_together_share_appends() {
         })
     });
     let creates: Vec<_> = creates.collect();
-    until("all sessions are made", async || {
+    until("all sessions are created", async || {
         host.active_count().await == Ok(64)
     })
     .await;
@@ -208,16 +208,16 @@ async fn only_counted_uses_wait_for_the_journal() {
 }
 
 #[tokio::test]
-async fn r06_a_session_that_an_answer_said_to_have_expired_does_not_live_in_the_next_host() {
-    for find in 0..3 {
+async fn r06_a_session_reported_as_expired_is_not_live_in_the_next_host() {
+    for call in 0..3 {
         let mut fixture = DurableFixture::new();
-        // Nothing but a call makes anything durable.
+        // The periodic flush does not run, so only calls make changes durable.
         fixture.options.tick = Duration::from_hours(1);
         let first = fixture.host().await;
         let grant = create(&first).await;
         fixture.clock.advance(Duration::from_mins(1));
         let (id, token) = (&*grant.session.id, grant.token.to_string());
-        let expired = match find {
+        let expired = match call {
             0 => first.validate(token).await.map(drop),
             1 => first.get(id).await.map(drop),
             _ => match first.validate_many(vec![token]).await.unwrap().remove(0) {
@@ -229,7 +229,7 @@ async fn r06_a_session_that_an_answer_said_to_have_expired_does_not_live_in_the_
             expired,
             Err(DurableError::Session(SessionError::SessionExpired))
         );
-        // The clock was ahead for a moment.
+        // The clock was ahead and is corrected.
         fixture.clock.rewind(Duration::from_mins(1));
         let second = fixture
             .host_on(fixture.journal.ignoring_leases())
@@ -264,7 +264,7 @@ async fn the_state_key_is_rotated_by_a_restart() {
 }
 
 #[tokio::test]
-async fn under_another_key_nothing_is_restored_or_served() {
+async fn with_another_key_no_record_is_restored_and_the_host_does_not_start() {
     let mut fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -284,7 +284,7 @@ async fn under_another_key_nothing_is_restored_or_served() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_named() {
+async fn the_error_for_a_damaged_record_names_its_key() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -295,11 +295,11 @@ async fn a_damaged_record_is_named() {
     assert!(error.to_string().contains(&key), "{error}");
     assert!(!error.is_retryable());
     let damaged = matches!(error, DurableError::Journal(JournalError::Damaged(_)));
-    assert!(damaged, "it is no matter of the key: {error:?}");
+    assert!(damaged, "the error is not about the key: {error:?}");
 }
 
 #[tokio::test]
-async fn a_journal_that_breaks_ends_all_service() {
+async fn a_host_answers_no_call_after_its_journal_reports_damage() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -328,14 +328,10 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
             );
             assert_eq!(fixture.options.check().await.err(), error);
         }
-        assert_eq!(
-            fixture.journal.take_overs(),
-            0,
-            "the journal is not touched"
-        );
+        assert_eq!(fixture.journal.take_overs(), 0, "the journal was opened");
         fixture.options.check().await.unwrap_err().to_string()
     }
-    for (said, expected) in [
+    for (message, expected) in [
         (
             refused(|options| options.config = Config::default()).await,
             "state-key (none) is needed",
@@ -373,28 +369,28 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
             "guard_deadline (0 s) must be longer",
         ),
     ] {
-        assert!(said.starts_with(expected), "{said}");
+        assert!(message.starts_with(expected), "{message}");
     }
 }
 
 #[tokio::test]
-async fn a_restore_tells_how_far_it_is() {
+async fn a_restore_reports_its_progress() {
     let mut fixture = DurableFixture::new();
     let host = fixture.host().await;
     for _ in 0..3 {
         create(&host).await;
     }
     host.shutdown().await;
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let seen = told.clone();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let recorded = reports.clone();
     fixture.options = DurableOptions {
         progress: Some(Arc::new(move |progress| {
-            seen.lock().unwrap().push(progress);
+            recorded.lock().unwrap().push(progress);
         })),
         ..fixture.options
     };
     fixture.host().await;
-    let last = *told.lock().unwrap().last().unwrap();
+    let last = *reports.lock().unwrap().last().unwrap();
     assert_eq!(last.tenant, TENANT);
     assert!(
         last.restored >= 3 && last.restored == last.total,
@@ -403,7 +399,7 @@ async fn a_restore_tells_how_far_it_is() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_shut_down_answers_nothing_and_has_given_the_tenant_back() {
+async fn a_host_that_was_shut_down_answers_retry_and_has_released_the_tenant() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -414,7 +410,7 @@ async fn a_host_that_was_shut_down_answers_nothing_and_has_given_the_tenant_back
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_calls_that_are_under_way_end() {
+async fn a_shutdown_waits_for_calls_in_flight() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     fixture.journal.set(JournalMode::Hold);
@@ -435,7 +431,7 @@ async fn a_shutdown_lets_calls_that_are_under_way_end() {
 }
 
 #[tokio::test]
-async fn a_host_whose_last_handle_is_dropped_gives_the_tenant_back() {
+async fn a_host_whose_last_handle_is_dropped_releases_the_tenant() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
@@ -444,14 +440,14 @@ async fn a_host_whose_last_handle_is_dropped_gives_the_tenant_back() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_is_lost_with_its_host_leaves_the_old_token_good() {
+async fn a_refresh_that_is_lost_with_its_host_leaves_the_old_token_valid() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
     fixture.journal.set(JournalMode::Unavailable);
     retry(host.refresh(&*grant.session.id).await);
     assert!(fixture.tokens.revoked().is_empty());
-    // The host is gone before the journal is back.
+    // The host loses the tenant before the journal is available again.
     let _fence = fixture
         .journal
         .ignoring_leases()
@@ -467,7 +463,7 @@ async fn a_refresh_that_is_lost_with_its_host_leaves_the_old_token_good() {
 }
 
 #[tokio::test]
-async fn the_guard_hears_of_a_revocation_when_that_is_durable() {
+async fn the_guard_is_asked_to_revoke_only_after_the_revocation_is_durable() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (first, second) = (create(&host).await, create(&host).await);

@@ -1,4 +1,4 @@
-//! One host for each workspace, loaded while it is used.
+//! One durable host for each workspace, loaded while it is used.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn tenants(fixture: &DurableFixture, limits: TenantLimits) -> Tenants {
 }
 
 #[tokio::test]
-async fn tenants_are_apart() {
+async fn tenants_are_isolated() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(10));
     let first = tenants.tenant(tenant(1)).await.unwrap();
@@ -39,7 +39,7 @@ async fn tenants_are_apart() {
 }
 
 #[tokio::test]
-async fn first_calls_that_come_together_load_a_tenant_once() {
+async fn concurrent_first_calls_load_a_tenant_once() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(10));
     let handles = join_all((0..32).map(|_| tenants.tenant(tenant(1)))).await;
@@ -51,7 +51,7 @@ async fn first_calls_that_come_together_load_a_tenant_once() {
 }
 
 #[tokio::test]
-async fn the_tenant_that_is_idle_for_longest_makes_room() {
+async fn at_the_limit_the_tenant_that_is_idle_for_longest_is_unloaded() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(2));
     let first = tenants.tenant(tenant(1)).await.unwrap();
@@ -62,7 +62,7 @@ async fn the_tenant_that_is_idle_for_longest_makes_room() {
     tenants.tenant(tenant(3)).await.unwrap();
     assert_eq!(tenants.loaded(), 2);
     assert_eq!(fixture.journal.take_overs(), 3);
-    // The first is loaded still; the second is loaded again.
+    // The first tenant is still loaded. The second one is loaded again.
     assert_lives(&first, &grant).await;
     assert_eq!(fixture.journal.take_overs(), 3);
     assert_lives(&second, &other).await;
@@ -71,7 +71,7 @@ async fn the_tenant_that_is_idle_for_longest_makes_room() {
 }
 
 #[tokio::test]
-async fn where_all_are_busy_there_is_no_room() {
+async fn no_further_tenant_is_loaded_while_all_are_busy() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(1));
     let first = tenants.tenant(tenant(1)).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_reader_of_events_keeps_its_tenant_loaded() {
 }
 
 #[tokio::test]
-async fn an_idle_tenant_is_unloaded_given_back_and_loaded_again_by_the_next_call() {
+async fn an_idle_tenant_is_unloaded_and_released_and_the_next_call_loads_it_again() {
     let fixture = DurableFixture::new();
     let brief = TenantLimits {
         idle_after: Duration::from_millis(20),
@@ -118,7 +118,7 @@ async fn an_idle_tenant_is_unloaded_given_back_and_loaded_again_by_the_next_call
 }
 
 #[tokio::test]
-async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
+async fn calls_succeed_although_their_tenants_are_unloaded_repeatedly() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(1));
     let work = (1..=4).map(|n| {
@@ -132,7 +132,7 @@ async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
                 };
                 match created {
                     Ok(grant) => grants.push(grant),
-                    // All were busy.
+                    // All loaded tenants were busy.
                     Err(DurableError::Retry(_)) => tokio::task::yield_now().await,
                     Err(error) => panic!("{error}"),
                 }
@@ -151,7 +151,7 @@ async fn calls_while_their_tenant_is_unloaded_again_and_again_all_succeed() {
 }
 
 #[tokio::test]
-async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
+async fn an_upgrade_replaces_the_instances_of_all_loaded_tenants() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(2));
     let first = tenants.tenant(tenant(1)).await.unwrap();
@@ -164,10 +164,10 @@ async fn an_upgrade_is_of_all_tenants_and_of_those_that_come_later() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade() {
+async fn a_tenant_of_another_host_is_refused_and_does_not_stop_an_upgrade() {
     let fixture = DurableFixture::new();
     let (owner, others) = (tenants(&fixture, limits(2)), tenants(&fixture, limits(2)));
-    let had = owner.tenant(tenant(1)).await.unwrap();
+    let owned = owner.tenant(tenant(1)).await.unwrap();
     let refused = others.tenant(tenant(1)).await.map(|_| ());
     assert!(
         matches!(refused, Err(DurableError::NotOwner(_))),
@@ -175,7 +175,7 @@ async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade(
     );
     others.tenant(tenant(2)).await.unwrap();
     others.upgrade(engine().clone()).await.unwrap();
-    create(&had).await;
+    create(&owned).await;
     owner.shutdown().await;
     until("the tenant is free", async || {
         others.tenant(tenant(1)).await.is_ok()
@@ -184,7 +184,7 @@ async fn a_tenant_that_another_host_has_is_refused_and_does_not_stop_an_upgrade(
 }
 
 #[tokio::test]
-async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
+async fn a_shutdown_unloads_and_releases_all_tenants() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(10));
     let handle = tenants.tenant(tenant(1)).await.unwrap();
@@ -198,7 +198,7 @@ async fn after_a_shutdown_no_tenant_is_loaded_and_all_are_given_back() {
 }
 
 #[tokio::test]
-async fn a_limit_of_no_tenants_is_refused() {
+async fn a_limit_of_0_tenants_is_refused() {
     let fixture = DurableFixture::new();
     let refused = Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits(0));
     let error = refused.err().unwrap();

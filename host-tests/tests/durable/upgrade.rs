@@ -1,4 +1,4 @@
-//! The component is replaced while it serves.
+//! A durable host replaces its component while it serves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,16 +17,16 @@ fn agent(n: usize) -> String {
     format!("0a9e0000-0000-4000-8000-{n:012x}")
 }
 
-/// Another build, of the next version.
+/// Returns a build of the next version.
 fn next() -> SessionEngine {
     SessionEngine::from_bytes(clawdb_session_component::NEXT).unwrap()
 }
 
-/// Records of format 1, kept.
+/// Records in format 1, made by an earlier version.
 const FORMAT_1: &str = include_str!("../fixtures/records-of-format-1.jsonl");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_build() {
+async fn a_journal_in_an_older_format_is_restored_and_upgraded_by_the_next_build() {
     let mut fixture = DurableFixture::new();
     fixture.options.config = keyed(3);
     let tenant = TenantId::default();
@@ -57,7 +57,7 @@ async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_bu
     assert_eq!(
         host.active_count().await.unwrap(),
         1,
-        "the other one has ended"
+        "the other session has ended"
     );
     let grant = create(&host).await;
     host.shutdown().await;
@@ -77,7 +77,7 @@ async fn a_journal_in_an_older_format_is_read_and_upgraded_and_so_is_the_next_bu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
+async fn an_upgrade_under_load_loses_no_session_and_restores_no_ended_one() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let builds = [next(), fixture.options.engine.clone()];
@@ -132,7 +132,7 @@ async fn an_upgrade_under_load_loses_no_session_and_brings_none_back() {
 }
 
 #[tokio::test]
-async fn what_happens_after_an_upgrade_is_durable_too() {
+async fn changes_after_an_upgrade_are_durable() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let before = create(&host).await;
@@ -148,7 +148,7 @@ async fn what_happens_after_an_upgrade_is_durable_too() {
 }
 
 #[tokio::test]
-async fn an_upgrade_takes_along_what_is_not_durable_yet() {
+async fn an_upgrade_keeps_changes_that_are_not_durable_yet() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let revoked = create(&host).await;
@@ -168,16 +168,16 @@ async fn an_upgrade_takes_along_what_is_not_durable_yet() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_component_upgrade_nothing() {
+async fn bytes_that_are_not_a_component_are_refused() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;
-    assert!(SessionEngine::from_bytes(b"no component").is_err());
+    assert!(SessionEngine::from_bytes(b"not a component").is_err());
     assert_lives(&host, &grant).await;
 }
 
 #[tokio::test]
-async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_goes_on() {
+async fn an_upgrade_fails_if_calls_exceed_the_drain_time_and_the_old_instance_continues() {
     let mut fixture = DurableFixture::new();
     fixture.options.drain = Duration::from_millis(20);
     let host = fixture.host().await;
@@ -204,7 +204,7 @@ async fn an_upgrade_waits_for_calls_under_way_only_so_long_and_the_old_instance_
 }
 
 #[tokio::test]
-async fn one_upgrade_goes_on_at_a_time() {
+async fn only_one_upgrade_runs_at_a_time() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (first, second) = tokio::join!(
@@ -221,13 +221,13 @@ async fn one_upgrade_goes_on_at_a_time() {
 }
 
 #[tokio::test]
-async fn the_events_go_on_in_the_new_instance() {
+async fn events_continue_in_the_new_instance() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let mut events = host.subscribe(0).await.unwrap();
     create(&host).await;
     let (run, last) = (events.run(), events.next().await.unwrap().sequence);
-    assert_eq!(run, 0, "there was no event yet");
+    assert_eq!(run, 0, "no event had occurred yet");
     let run = host.stats().await.unwrap().event_run;
     host.upgrade(engine().clone()).await.unwrap();
     assert_eq!(events.next().await, None);
@@ -240,7 +240,7 @@ async fn the_events_go_on_in_the_new_instance() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_shut_down_is_not_upgraded() {
+async fn a_host_that_was_shut_down_is_not_upgraded() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     host.shutdown().await;
