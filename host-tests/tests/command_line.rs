@@ -1,4 +1,4 @@
-//! The command line, as a person or a script meets it.
+//! The commands of `clawdb-session`: their output, their errors, and `exec` conversations.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -24,7 +24,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn without_a_command_it_shows_the_tour() {
+fn without_a_command_the_program_shows_the_tour() {
     let tour = text(&command(&[]).output().unwrap());
     for step in [
         "1. create",
@@ -59,7 +59,7 @@ fn without_a_command_it_shows_the_tour() {
 }
 
 #[test]
-fn a_reader_who_has_read_enough_ends_it_without_a_complaint() {
+fn a_closed_standard_output_ends_a_command_without_an_error() {
     for args in [&[][..], &["component"], &["exec", "--controls"]] {
         let mut child = command(args)
             .stdin(Stdio::piped())
@@ -78,7 +78,7 @@ fn a_reader_who_has_read_enough_ends_it_without_a_complaint() {
 }
 
 #[test]
-fn help_explains_the_commands() {
+fn the_help_has_the_commands_and_the_rules_of_exec() {
     let help = text(&command(&["--help"]).output().unwrap());
     assert!(
         help.contains("component") && help.contains("exec"),
@@ -96,7 +96,7 @@ fn help_explains_the_commands() {
 }
 
 #[test]
-fn component_writes_the_component_and_prints_what_it_is() {
+fn component_writes_the_component_and_prints_its_size_imports_and_exports() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("session.wasm");
     let said = text(
@@ -105,12 +105,17 @@ fn component_writes_the_component_and_prints_what_it_is() {
             .unwrap(),
     );
     let bytes = std::fs::read(&file).unwrap();
-    assert!(bytes.starts_with(b"\0asm\x0d\0\x01\0"), "a component");
+    assert!(
+        bytes.starts_with(b"\0asm\x0d\0\x01\0"),
+        "the file is a component"
+    );
     assert!(
         said.contains(&format!("size: {} bytes", bytes.len())),
         "{said}"
     );
-    assert!(said.contains("imports:\n  clawdb:session/guard@0.1.0\n  wasi:clocks/system-clock@0.3.0\n  wasi:random/random@0.3.0\nexports:\n"), "{said}");
+    let interface = "imports:\n  clawdb:session/guard@0.1.0\n  wasi:clocks/system-clock@0.3.0\n  \
+                     wasi:random/random@0.3.0\nexports:\n";
+    assert!(said.contains(interface), "{said}");
 
     let nowhere = command(&["component", "--out", "/no/such/folder/file"])
         .output()
@@ -119,7 +124,7 @@ fn component_writes_the_component_and_prints_what_it_is() {
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/folder/file"));
 }
 
-/// Starts `exec`. Returns it, what it reads, and the lines that it writes.
+/// Starts `exec`. Returns the process, its input, and the lines of its output.
 fn start_exec() -> (Child, ChildStdin, Lines<BufReader<ChildStdout>>) {
     let mut child = command(&["exec"])
         .stdin(Stdio::piped())
@@ -139,7 +144,9 @@ fn exec_answers_each_line_before_the_next_is_written() {
         serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap()
     };
     let agent = "0a9e0000-0000-4000-8000-000000000001";
-    let create = json!({ "op": "create", "agent-id": agent, "role": "worker", "scopes": ["a"], "expires-in": 60 });
+    let create = json!({
+        "op": "create", "agent-id": agent, "role": "worker", "scopes": ["a"], "expires-in": 60,
+    });
     let created = say(&create.to_string());
     let token = created["ok"]["token"].as_str().expect("a token").to_owned();
     let validated = say(&json!({ "op": "validate", "token": token }).to_string());
@@ -158,7 +165,7 @@ fn exec_answers_each_line_before_the_next_is_written() {
 }
 
 #[test]
-fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
+fn exec_reads_a_file_and_answers_every_operation_of_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("conversation.jsonl");
     let agent = "0a9e0000-0000-4000-8000-000000000001";
@@ -174,7 +181,10 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
             "ok",
         ),
         (
-            json!({ "op": "create-session", "agent-id": agent, "role": "worker", "scopes": [], "task-type": "plan" }),
+            json!({
+                "op": "create-session", "agent-id": agent, "role": "worker", "scopes": [],
+                "task-type": "plan",
+            }),
             "ok",
         ),
         (
@@ -204,7 +214,9 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
         (json!({ "op": "get-session", "id": agent }), unknown),
         (json!({ "op": "invalidate", "id": agent }), unknown),
         (
-            json!({ "op": "list-for-agent", "agent-id": agent, "page": { "cursor": null, "limit": 1 } }),
+            json!({
+                "op": "list-for-agent", "agent-id": agent, "page": { "cursor": null, "limit": 1 },
+            }),
             "ok",
         ),
         (json!({ "op": "active-count" }), "ok"),
@@ -264,7 +276,7 @@ fn exec_reads_a_file_and_every_operation_of_the_contract_answers() {
     );
 }
 
-/// What a command says on standard error that fails before it reads or answers anything.
+/// Runs a command that fails before it answers, and returns its standard error.
 fn refusal(command: &mut Command) -> String {
     let mut child = command
         .stdin(Stdio::piped())
@@ -272,7 +284,7 @@ fn refusal(command: &mut Command) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may have ended before.
+    // The command may have ended before it reads.
     let _ = writeln!(child.stdin.take().unwrap(), "{}", json!({ "op": "stats" }));
     let output = child.wait_with_output().unwrap();
     assert!(
@@ -283,7 +295,7 @@ fn refusal(command: &mut Command) -> String {
 }
 
 #[test]
-fn a_setting_outside_its_bounds_ends_exec_with_one_line_that_names_it() {
+fn a_setting_outside_its_bounds_ends_exec_with_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("sessions");
     let keys = |count: usize| vec!["07".repeat(32); count].join(",");
@@ -328,10 +340,10 @@ fn a_setting_outside_its_bounds_ends_exec_with_one_line_that_names_it() {
         assert_eq!(
             std::fs::read_dir(folder.path()).unwrap().count(),
             0,
-            "nothing is made"
+            "no file is created"
         );
     }
-    over_journal(&journal, &json!({ "op": "stats" }));
+    exec_with_journal(&journal, &json!({ "op": "stats" }));
     for name in ["state-key", "guard-key"] {
         let file = folder.path().join(format!("sessions.{name}"));
         let kept = std::fs::read(&file).unwrap();
@@ -348,7 +360,7 @@ fn a_setting_outside_its_bounds_ends_exec_with_one_line_that_names_it() {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
+fn a_variable_that_is_not_utf_8_is_refused() {
     use std::os::unix::ffi::OsStrExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -367,7 +379,7 @@ fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
 }
 
 #[test]
-fn a_flag_outside_its_bounds_is_refused_with_its_value_and_its_bound() {
+fn a_flag_outside_its_bounds_is_refused_with_its_value_and_bounds() {
     for (flag, value, bound) in [
         ("--lease", "0", "from 0.1 to 3600"),
         ("--lease", "-1", "from 0.1 to 3600"),
@@ -398,7 +410,7 @@ fn a_flag_outside_its_bounds_is_refused_with_its_value_and_its_bound() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_one_is_told_by_its_reason_and_nothing_is_made() {
+fn a_path_that_cannot_be_a_journal_is_refused_with_the_reason_and_no_file_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::create_dir(path("directory")).unwrap();
@@ -431,7 +443,7 @@ fn a_journal_that_cannot_be_one_is_told_by_its_reason_and_nothing_is_made() {
 }
 
 #[test]
-fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
+fn an_invalid_line_of_exec_answers_bad_request_with_the_path_of_its_field() {
     let (mut child, mut input, mut answers) = start_exec();
     let long = "ü".repeat(30_000);
     let deep = format!(
@@ -512,7 +524,7 @@ fn a_line_that_cannot_be_read_is_told_by_the_path_of_its_field() {
 }
 
 #[test]
-fn a_missing_file_and_a_short_secret_are_told() {
+fn a_missing_file_and_a_short_secret_are_reported() {
     let output = command(&["exec", "no-such-file.jsonl"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-file.jsonl"));
@@ -525,7 +537,7 @@ fn a_missing_file_and_a_short_secret_are_told() {
 }
 
 #[test]
-fn measure_has_as_many_sessions_again_as_it_made() {
+fn measure_restores_all_sessions_that_it_created() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [
         "measure",
@@ -540,11 +552,11 @@ fn measure_has_as_many_sessions_again_as_it_made() {
     assert_eq!(rows.len(), 9, "{measured}");
     assert!(rows[8].trim_start().starts_with("300 "), "{measured}");
     let left = std::fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(left, 0, "it leaves nothing behind");
+    assert_eq!(left, 0, "`measure` leaves no files");
 }
 
 #[test]
-fn bench_measures_everybody_and_tells_of_each_goal() {
+fn bench_measures_all_targets_and_reports_each_goal() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let missing = folder.path().join("peers");
@@ -580,7 +592,8 @@ fn bench_measures_everybody_and_tells_of_each_goal() {
     }
 }
 
-/// What `bench` says of its goals follows from what it wrote, of one round.
+/// Checks that the goals in the output of `bench` follow from the figures in its report of one
+/// round.
 fn goals_follow_from_the_report(said: &str, csv: &str) {
     let value = |quantity: &str| -> f64 {
         let row = csv.lines().find(|row| row.starts_with(quantity)).unwrap();
@@ -590,15 +603,15 @@ fn goals_follow_from_the_report(said: &str, csv: &str) {
         let line = said.lines().find_map(|line| line.strip_prefix(goal));
         let line = line.unwrap_or_else(|| panic!("{goal} is missing in:\n{said}"));
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (["at", bound, limit, measured, met] | ["at", bound, limit, "ms", measured, "ms", met]) =
+        let (["at", bound, limit, actual, met] | ["at", bound, limit, "ms", actual, "ms", met]) =
             words[..]
         else {
             panic!("{line}");
         };
         let number = |word: &str| word.trim_end_matches('x').parse::<f64>().unwrap();
-        let (limit, measured) = (number(limit), number(measured));
+        let (limit, actual) = (number(limit), number(actual));
         assert!(
-            (measured - expected).abs() < 0.001 + 0.01 * expected,
+            (actual - expected).abs() < 0.001 + 0.01 * expected,
             "{goal}: {expected}, {line}"
         );
         let holds = match bound {
@@ -664,7 +677,7 @@ fn goals_follow_from_the_report(said: &str, csv: &str) {
 }
 
 #[test]
-fn bench_goes_on_without_a_peer_that_dies_or_answers_nonsense() {
+fn bench_continues_without_a_peer_that_ends_or_answers_nonsense() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = tempfile::tempdir().unwrap();
@@ -686,13 +699,13 @@ fn bench_goes_on_without_a_peer_that_dies_or_answers_nonsense() {
     }
 }
 
-/// A line to `exec` over a journal, and what it answers.
-fn over_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
-    with_secrets(journal, &[], line)
+/// Runs `exec` with a journal and one line. Returns the answer and the standard error.
+fn exec_with_journal(journal: &std::path::Path, line: &Value) -> (Value, String) {
+    exec_with_variables(journal, &[], line)
 }
 
-/// The same with these variables.
-fn with_secrets(
+/// Runs `exec` in the same way, with these environment variables.
+fn exec_with_variables(
     journal: &std::path::Path,
     variables: &[(&str, &str)],
     line: &Value,
@@ -706,7 +719,7 @@ fn with_secrets(
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // One that refuses its settings reads nothing.
+    // A command whose settings are refused reads nothing.
     let _ = writeln!(child.stdin.take().unwrap(), "{line}");
     let output = child.wait_with_output().unwrap();
     let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
@@ -714,44 +727,44 @@ fn with_secrets(
 }
 
 #[test]
-fn exec_over_a_journal_keeps_sessions_and_makes_keys_that_only_the_owner_reads() {
+fn exec_with_a_journal_keeps_sessions_and_creates_keys_that_only_the_owner_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("sessions");
     let agent = "0a9e0000-0000-4000-8000-000000000001";
     let create = json!({ "op": "create", "agent-id": agent, "role": "worker" });
-    let (created, _) = over_journal(&journal, &create);
+    let (created, _) = exec_with_journal(&journal, &create);
     let token = created["ok"]["token"].as_str().expect("a token");
     for file in ["sessions", "sessions.state-key", "sessions.guard-key"] {
         let mode = std::fs::metadata(folder.path().join(file)).unwrap();
         assert_eq!(mode.permissions().mode() & 0o777, 0o600, "{file}");
     }
     let validate = json!({ "op": "validate", "token": token });
-    let (validated, _) = over_journal(&journal, &validate);
+    let (validated, _) = exec_with_journal(&journal, &validate);
     assert_eq!(validated["ok"], created["ok"]["session"]);
-    let (refused, _) = over_journal(&journal, &json!({ "op": "configure" }));
+    let (refused, _) = exec_with_journal(&journal, &json!({ "op": "configure" }));
     assert_eq!(refused["err"]["kind"], "bad-request");
 
-    // Without its key, or with another one, nothing is read and nothing is made anew.
+    // Without the key, or with another one, no record is read and no key is created.
     let key = folder.path().join("sessions.state-key");
     let digits = std::fs::read_to_string(&key).unwrap();
     std::fs::remove_file(&key).unwrap();
-    let (nothing, said) = over_journal(&journal, &validate);
+    let (nothing, said) = exec_with_journal(&journal, &validate);
     assert!(
         nothing.is_null() && said.contains("sessions.state-key is missing"),
         "{said}"
     );
     std::fs::write(&key, "07".repeat(32)).unwrap();
-    let (nothing, said) = over_journal(&journal, &validate);
+    let (nothing, said) = exec_with_journal(&journal, &validate);
     let unopened = "no state key that was given opens 2 of the 2 records";
     assert!(nothing.is_null() && said.contains(unopened), "{said}");
     std::fs::write(&key, digits).unwrap();
-    let (validated, _) = over_journal(&journal, &validate);
+    let (validated, _) = exec_with_journal(&journal, &validate);
     assert_eq!(validated["ok"], created["ok"]["session"]);
 }
 
 #[test]
-fn exec_accepts_tokens_of_previous_keys_of_the_guard_until_those_go() {
+fn exec_accepts_tokens_of_the_guards_previous_keys_while_it_has_them() {
     const SECRET: &str = "CLAW_GUARD_JWT_SECRET";
     const PREVIOUS: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
     const OLD: &str = "the old secret, long enough for HS256";
@@ -762,14 +775,14 @@ fn exec_accepts_tokens_of_previous_keys_of_the_guard_until_those_go() {
     let create = json!({ "op": "create", "agent-id": agent, "role": "worker" });
     let validate = |created: &Value| json!({ "op": "validate", "token": created["ok"]["token"] });
 
-    let (old, _) = with_secrets(&journal, &[(SECRET, OLD)], &create);
+    let (old, _) = exec_with_variables(&journal, &[(SECRET, OLD)], &create);
     let both = [(SECRET, NEW), (PREVIOUS, OLD)];
-    let (validated, _) = with_secrets(&journal, &both, &validate(&old));
+    let (validated, _) = exec_with_variables(&journal, &both, &validate(&old));
     assert_eq!(validated["ok"], old["ok"]["session"], "{validated}");
-    let (new, _) = with_secrets(&journal, &both, &create);
-    let (validated, _) = with_secrets(&journal, &[(SECRET, NEW)], &validate(&new));
+    let (new, _) = exec_with_variables(&journal, &both, &create);
+    let (validated, _) = exec_with_variables(&journal, &[(SECRET, NEW)], &validate(&new));
     assert_eq!(validated["ok"], new["ok"]["session"], "{validated}");
-    let (refused, _) = with_secrets(&journal, &[(SECRET, NEW)], &validate(&old));
+    let (refused, _) = exec_with_variables(&journal, &[(SECRET, NEW)], &validate(&old));
     assert_eq!(refused["err"]["kind"], "guard", "{refused}");
     assert_eq!(
         refused["err"]["error"]["kind"], "invalid-token",
@@ -777,13 +790,13 @@ fn exec_accepts_tokens_of_previous_keys_of_the_guard_until_those_go() {
     );
 
     let short = [(SECRET, NEW), (PREVIOUS, "hunter2")];
-    let (nothing, said) = with_secrets(&journal, &short, &create);
+    let (nothing, said) = exec_with_variables(&journal, &short, &create);
     assert!(nothing.is_null() && said.contains(PREVIOUS), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
 
 #[test]
-fn exec_puts_all_claims_into_tokens_where_it_is_told_to() {
+fn exec_puts_all_claims_into_tokens_with_full_claims() {
     let agent = "0a9e0000-0000-4000-8000-000000000001";
     let scopes: Vec<_> = (0..128).map(|n| format!("{n:0>44}")).collect();
     let large = json!({ "op": "create", "agent-id": agent, "role": "worker", "scopes": scopes });
@@ -806,7 +819,7 @@ fn exec_puts_all_claims_into_tokens_where_it_is_told_to() {
         assert!(token.len() <= 400, "{token}");
     }
     let [large, small] = &answers(&["exec", "--full-claims"])[..] else {
-        panic!("two answers");
+        panic!("two answers were expected");
     };
     assert_eq!(large["err"]["kind"], "guard", "{large}");
     assert_eq!(large["err"]["error"]["kind"], "denied", "{large}");
@@ -816,7 +829,7 @@ fn exec_puts_all_claims_into_tokens_where_it_is_told_to() {
 }
 
 #[test]
-fn nats_needs_keys_that_are_shared_and_servers_that_keep_what_they_say() {
+fn with_nats_exec_needs_shared_keys_and_several_servers_or_single() {
     let output = command(&["exec", "--nats", "nats://127.0.0.1:1"])
         .env_remove("CLAWDB_SESSION_STATE_KEY")
         .output()

@@ -1,4 +1,4 @@
-//! The component answers the conformance vectors as they say, with the embedded guard.
+//! Replays the conformance vectors with the embedded guard.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,15 +35,15 @@ async fn the_component_answers_every_vector_as_expected() {
 }
 
 #[test]
-fn vectors_are_numbered_without_gaps_and_show_every_rule_that_a_conversation_can() {
+fn vectors_are_numbered_without_gaps_and_cover_every_rule_that_answers_can_show() {
     let vectors = vectors();
     let numbers = vectors.iter().map(|vector| vector.head.number);
     assert!(numbers.eq(1..=vectors.len() as u64));
     let rules = vectors.iter().flat_map(|vector| vector.head.rules.clone());
-    // R4, R8 and R22 are about what the guard is told and answers, and about what is not said: the
-    // rules' own tests check them.
-    let unspoken = ["R4", "R8", "R22"].map(String::from);
+    // R4 and R8 are about requests to the guard and its answers, and R22 about the absence of
+    // tokens. Vectors cannot show them; `tests/rules` checks them.
+    let without_vector = ["R4", "R8", "R22"].map(String::from);
     let expected = (1..=35).map(|rule| format!("R{rule}"));
-    let expected = expected.filter(|rule| !unspoken.contains(rule));
+    let expected = expected.filter(|rule| !without_vector.contains(rule));
     assert_eq!(rules.collect::<BTreeSet<_>>(), expected.collect());
 }

@@ -1,14 +1,14 @@
 //! `wit/RULES.md` lists each rule once, with the items of the WIT that state it and the tests that
-//! check it, and code names no other rule.
+//! check it, and code cites no other rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many rules there are.
+/// The number of rules.
 const COUNT: u32 = 35;
 
-/// A rule as `wit/RULES.md` lists it.
+/// A rule in `wit/RULES.md`.
 #[derive(Default)]
 struct Rule {
     text: String,
@@ -27,8 +27,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the files below a folder of the repository that have this extension, without what cargo
-/// has built.
+/// Returns the files below a folder of the repository that have this extension, except in `target`.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -46,12 +45,12 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Returns a path from the root, as `wit/RULES.md` has it.
+/// Returns a path relative to the root of the repository.
 fn from_root(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// Reads the number of one or two digits that a text begins with, and what follows it.
+/// Returns the number of one or two digits that a text begins with, and the rest of the text.
 fn leading_number(text: &str) -> Option<(u32, &str)> {
     let digits = text.len()
         - text
@@ -62,7 +61,7 @@ fn leading_number(text: &str) -> Option<(u32, &str)> {
     Some((number, rest))
 }
 
-/// Returns the rules that a text cites: `R12` as a word.
+/// Returns the rules that a text cites, such as `R12`.
 fn cited(text: &str) -> BTreeSet<u32> {
     let is_word = |it: char| it.is_alphanumeric() || it == '_';
     let citation = |(at, _)| {
@@ -73,7 +72,7 @@ fn cited(text: &str) -> BTreeSet<u32> {
     text.match_indices('R').filter_map(citation).collect()
 }
 
-/// Returns the rules that the names of a file's tests begin with, such as `r12_`.
+/// Returns the rules with which the names of a file's tests begin, such as `r12_`.
 fn tested(text: &str) -> BTreeSet<u32> {
     let names = text.split("fn r").skip(1);
     let numbers = names.filter_map(|name| {
@@ -83,13 +82,13 @@ fn tested(text: &str) -> BTreeSet<u32> {
     numbers.collect()
 }
 
-/// Reads `wit/RULES.md`: the rules in the order in which it lists them.
+/// Reads the rules from `wit/RULES.md`, in their order.
 fn rules() -> Vec<(u32, Rule)> {
     let page = read(&root().join("wit/RULES.md"));
     let sections = page.split("\n### R").skip(1);
     let rules = sections.map(|section| {
         let (number, rest) = leading_number(section).expect("a rule's heading has no number");
-        // The next group of rules.
+        // A heading of level 2 begins the next group of rules.
         let rest = rest.split("\n## ").next().unwrap();
         let (text, lists) = rest.split_once("\n- ").expect("a rule has no lists");
         let mut rule = Rule {
@@ -112,8 +111,8 @@ fn rules() -> Vec<(u32, Rule)> {
     rules.collect()
 }
 
-/// Returns the items of the WIT, such as `sessions.create-request.role`, each with the rules that its
-/// documentation cites.
+/// Returns the items of the WIT, such as `sessions.create-request.role`, each with the rules that
+/// its documentation cites.
 fn items() -> BTreeMap<String, BTreeSet<u32>> {
     let mut items = BTreeMap::new();
     for path in files("wit", "wit") {
@@ -152,67 +151,70 @@ fn items() -> BTreeMap<String, BTreeSet<u32>> {
     items
 }
 
-/// Returns the path from the root of the vector with this number.
+/// Returns the path of the vector with this number.
 fn vector(number: &str) -> Option<PathBuf> {
     let name = |path: &PathBuf| path.file_name()?.to_str().map(str::to_owned);
     let mut vectors = files("host-tests/vectors", "jsonl").into_iter();
     vectors.find(|path| name(path).is_some_and(|it| it.starts_with(&format!("{number}-"))))
 }
 
-/// Returns the rules that a vector checks: its first line lists them.
+/// Returns the rules that the first line of a vector lists.
 fn checked_by_vector(path: &Path) -> BTreeSet<u32> {
     cited(read(path).lines().next().unwrap_or_default())
 }
 
-/// Fails with all that was found wrong.
-fn assert_none(wrong: &[String]) {
-    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+/// Fails with all errors if there are any.
+fn assert_no_errors(errors: &[String]) {
+    assert!(errors.is_empty(), "\n{}\n", errors.join("\n"));
 }
 
 #[test]
-fn each_rule_is_listed_once_and_in_order_and_says_something() {
+fn each_rule_is_listed_once_and_in_order_and_has_a_text() {
     let rules = rules();
     let numbers: Vec<u32> = rules.iter().map(|(number, _)| *number).collect();
     assert_eq!(numbers, (1..=COUNT).collect::<Vec<_>>());
     for (number, rule) in rules {
-        assert!(rule.text.ends_with('.'), "R{number} says nothing");
+        assert!(
+            rule.text.ends_with('.'),
+            "the text of R{number} does not end with a full stop"
+        );
     }
 }
 
 #[test]
 fn each_rule_has_tests_that_exist_and_name_it() {
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (number, rule) in rules() {
         if rule.tests.is_empty() {
-            wrong.push(format!("R{number} lists no test file"));
+            errors.push(format!("R{number} lists no test file"));
         }
         for test in &rule.tests {
             let path = root().join(test);
             if !path.is_file() {
-                wrong.push(format!("R{number} lists {test}, which does not exist"));
+                errors.push(format!("R{number} lists {test}, which does not exist"));
                 continue;
             }
             let text = read(&path);
             if !tested(&text).contains(&number) && !cited(&text).contains(&number) {
-                wrong.push(format!("R{number} lists {test}, which does not name it"));
+                errors.push(format!("R{number} lists {test}, which does not name it"));
             }
         }
         for vector_number in &rule.vectors {
             let checked = vector(vector_number).map(|path| checked_by_vector(&path));
             if checked.is_none_or(|rules| !rules.contains(&number)) {
-                wrong.push(format!(
+                errors.push(format!(
                     "R{number} lists vector {vector_number}, which does not check it"
                 ));
             }
         }
     }
-    assert_none(&wrong);
+    assert_no_errors(&errors);
 }
 
 #[test]
 fn each_test_file_and_vector_is_listed_with_the_rules_that_it_checks() {
     let rules: BTreeMap<u32, Rule> = rules().into_iter().collect();
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     let mut tests = 0;
     for path in files("host-tests/tests", "rs") {
         let file = from_root(&path);
@@ -222,7 +224,7 @@ fn each_test_file_and_vector_is_listed_with_the_rules_that_it_checks() {
                 .get(&number)
                 .is_some_and(|it| it.tests.contains(&file))
             {
-                wrong.push(format!("R{number} does not list {file}, which tests it"));
+                errors.push(format!("R{number} does not list {file}, which tests it"));
             }
         }
     }
@@ -236,48 +238,48 @@ fn each_test_file_and_vector_is_listed_with_the_rules_that_it_checks() {
                 .get(&number)
                 .is_some_and(|it| it.vectors.contains(&vector))
             {
-                wrong.push(format!("R{number} does not list {file}, which checks it"));
+                errors.push(format!("R{number} does not list {file}, which checks it"));
             }
         }
     }
-    assert!(tests > 100, "only {tests} were found");
-    assert_none(&wrong);
+    assert!(tests > 100, "only {tests} tests and vectors were found");
+    assert_no_errors(&errors);
 }
 
 #[test]
 fn each_rule_lists_the_items_of_the_wit_that_state_it() {
     let items = items();
     assert!(items.len() > 150, "only {} items were found", items.len());
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (number, rule) in rules() {
         if rule.items.is_empty() {
-            wrong.push(format!("R{number} lists no item of the WIT"));
+            errors.push(format!("R{number} lists no item of the WIT"));
         }
         for item in &rule.items {
             match items.get(item) {
-                None => wrong.push(format!("R{number} lists `{item}`, which is not in wit/")),
+                None => errors.push(format!("R{number} lists `{item}`, which is not in wit/")),
                 Some(cited) if !cited.contains(&number) => {
-                    wrong.push(format!("R{number} lists `{item}`, which does not cite it"));
+                    errors.push(format!("R{number} lists `{item}`, which does not cite it"));
                 }
                 Some(_) => {}
             }
         }
         for (item, cited) in &items {
             if cited.contains(&number) && !rule.items.contains(item) {
-                wrong.push(format!("R{number} does not list `{item}`, which cites it"));
+                errors.push(format!("R{number} does not list `{item}`, which cites it"));
             }
         }
     }
-    assert_none(&wrong);
+    assert_no_errors(&errors);
 }
 
 #[test]
-fn the_guide_names_only_items_that_the_wit_has() {
+fn the_guide_names_only_items_of_the_wit() {
     let items = items();
     let guide = read(&root().join("wit/GUIDE.md"));
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     let mut named = 0;
-    // Code is between backticks: every second part.
+    // Every second part is code between backticks.
     for code in guide.split('`').skip(1).step_by(2) {
         if let Some((interface, item)) = code.split_once('.')
             && items.contains_key(interface)
@@ -285,18 +287,18 @@ fn the_guide_names_only_items_that_the_wit_has() {
         {
             named += 1;
             if !items.contains_key(code) {
-                wrong.push(format!("wit/GUIDE.md names `{code}`, which is not in wit/"));
+                errors.push(format!("wit/GUIDE.md names `{code}`, which is not in wit/"));
             }
         }
     }
     assert!(named > 20, "only {named} names were found");
-    assert_none(&wrong);
+    assert_no_errors(&errors);
 }
 
 #[test]
-fn each_rule_that_code_names_is_listed() {
+fn each_rule_that_code_cites_is_listed() {
     let rules: BTreeSet<u32> = rules().into_iter().map(|(number, _)| number).collect();
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     let mut named = BTreeSet::new();
     for (folder, extension) in [
         ("src", "rs"),
@@ -310,11 +312,11 @@ fn each_rule_that_code_names_is_listed() {
                 named.insert(*number);
                 if !rules.contains(number) {
                     let file = from_root(&path);
-                    wrong.push(format!("R{number} is not listed, and {file} names it"));
+                    errors.push(format!("R{number} is not listed, and {file} names it"));
                 }
             }
         }
     }
-    assert!(named.len() > 30, "only {named:?} are named");
-    assert_none(&wrong);
+    assert!(named.len() > 30, "only the rules {named:?} are cited");
+    assert_no_errors(&errors);
 }

@@ -1,17 +1,17 @@
-//! What was acknowledged.
+//! The acknowledged state of sessions, and random choices.
 
 use std::fmt;
 use std::ops::AddAssign;
 
-/// A session that was acknowledged.
+/// A session whose create was acknowledged.
 pub struct AcknowledgedSession {
     pub id: String,
-    /// The token that counts. None where that is not known: a refresh was under way when the host was
-    /// killed.
+    /// The current token, or `None` if it is unknown because a refresh was in flight when the host
+    /// was killed.
     pub token: Option<String>,
-    /// Tokens that do not count any more.
+    /// Superseded tokens.
     pub superseded: Vec<String>,
-    /// Until when it lives, as the host wrote it; none where that is not known.
+    /// The expiry as the host formatted it, or `None` if it is unknown.
     pub expires_at: Option<String>,
     pub state: State,
 }
@@ -20,12 +20,12 @@ pub struct AcknowledgedSession {
 pub enum State {
     Live,
     Revoked,
-    /// A revoke or a logout was under way when the host was killed.
+    /// A revoke or a logout was in flight when the host was killed.
     MaybeRevoked,
 }
 
 impl AcknowledgedSession {
-    /// A create was acknowledged.
+    /// Returns a session whose create was acknowledged.
     pub fn created(id: String, token: String, expires_at: String) -> Self {
         Self {
             id,
@@ -36,20 +36,21 @@ impl AcknowledgedSession {
         }
     }
 
-    /// A refresh is asked for. Gives the token that it replaces, if it is done.
+    /// Begins a refresh. Returns the token that the refresh supersedes if it succeeds.
     pub fn begin_refresh(&mut self) -> Option<String> {
         self.expires_at = None;
         self.token.take()
     }
 
-    /// It was acknowledged.
+    /// Records an acknowledged refresh.
     pub fn refreshed(&mut self, before: Option<String>, token: String, expires_at: String) {
         self.superseded.extend(before);
         self.token = Some(token);
         self.expires_at = Some(expires_at);
     }
 
-    /// What is true of it is asked; now it is known whether a revoke that was under way was done.
+    /// Checks whether the session is live against the acknowledged state. Records whether a revoke
+    /// that was in flight took effect.
     pub fn observe(&mut self, is_live: bool) {
         if self.state == State::MaybeRevoked {
             self.state = if is_live { State::Live } else { State::Revoked };
@@ -58,7 +59,7 @@ impl AcknowledgedSession {
         assert_eq!(is_live, lives, "{} was {:?}", self.id, self.state);
     }
 
-    /// Each token that is known, and whether it counts.
+    /// Returns each known token, and whether it is valid.
     pub fn tokens(&self) -> Vec<(String, bool)> {
         let lives = self.state == State::Live;
         let current = self.token.iter().map(|token| (token.clone(), lives));
@@ -67,7 +68,7 @@ impl AcknowledgedSession {
     }
 }
 
-/// How much was done.
+/// The numbers of acknowledged changes and of checks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkCounts {
     pub created: u64,
@@ -109,15 +110,15 @@ impl fmt::Display for WorkCounts {
     }
 }
 
-/// Random choices that can be made again.
+/// Random choices that can be repeated with the same seed.
 #[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Self {
         let seed = std::env::var("SESSION_CRASH_SEED").map_or_else(
-            |_| getrandom::u64().expect("there are random bytes"),
-            |seed| seed.parse().expect("a number"),
+            |_| getrandom::u64().expect("the system has random bytes"),
+            |seed| seed.parse().expect("SESSION_CRASH_SEED is a number"),
         );
         println!("SESSION_CRASH_SEED={seed}");
         Self(seed)
@@ -131,7 +132,7 @@ impl Random {
         (self.0 >> 33) % bound
     }
 
-    /// Other choices than these.
+    /// Returns a generator of other choices.
     pub fn fork(&mut self) -> Self {
         Self(self.below(1 << 31) << 31 | self.below(1 << 31))
     }
@@ -140,13 +141,13 @@ impl Random {
         format!("0a9e0000-0000-4000-8000-{:012x}", self.below(1 << 31))
     }
 
-    /// One of so many; none of none.
+    /// Returns a random index below `count`, or `None` if `count` is 0.
     pub fn pick(&mut self, count: usize) -> Option<usize> {
         let count = u64::try_from(count).ok().filter(|count| *count > 0)?;
         usize::try_from(self.below(count)).ok()
     }
 
-    /// Whether one of so many is among some 40.
+    /// Returns whether to choose an item, so that about 40 of `count` items are chosen.
     pub fn some(&mut self, count: usize) -> bool {
         self.pick(count).is_some_and(|at| at < 40)
     }

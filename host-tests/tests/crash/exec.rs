@@ -1,4 +1,4 @@
-//! Conversations with a child process that is going to be killed.
+//! Conversations with `exec` in a child process that is killed.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{ChildStdin, ChildStdout, Stdio};
@@ -19,8 +19,8 @@ impl ExecClient {
         let mut command = command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
-        let input = child.stdin.take().expect("it is piped");
-        let answers = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let input = child.stdin.take().expect("the stream is piped");
+        let answers = BufReader::new(child.stdout.take().expect("the stream is piped")).lines();
         Self {
             process: TargetProcess::new(child),
             input,
@@ -28,23 +28,23 @@ impl ExecClient {
         }
     }
 
-    /// It has restored its sessions, and answers.
+    /// Waits until the process has restored its sessions and answers.
     pub fn wait_until_ready(&mut self) {
         let answer = self.ask(&json!({ "op": "active-count" }));
         let is_ready = answer.as_ref().is_some_and(|answer| answer["ok"].is_u64());
-        assert!(is_ready, "it does not start: {answer:?}");
+        assert!(is_ready, "the process does not start: {answer:?}");
     }
 
-    /// What it answers; nothing where it was killed before.
+    /// Sends a line, and returns the answer, or `None` if the process was killed before.
     fn ask(&mut self, line: &Value) -> Option<Value> {
         writeln!(self.input, "{line}").ok()?;
         let answer = self.answers.next()?.ok()?;
-        // A line that was cut off is no answer.
+        // A truncated line is not an answer.
         serde_json::from_str(&answer).ok()
     }
 }
 
-/// Works until the child is killed.
+/// Makes random calls until the child is killed.
 pub fn work(
     client: &mut ExecClient,
     sessions: &mut Vec<AcknowledgedSession>,
@@ -57,13 +57,13 @@ pub fn work(
             .collect();
         let picked = random.pick(live.len()).map(|at| live[at]);
         let picked = picked.and_then(|at| sessions.get_mut(at));
-        let went_on = match (random.below(10), picked) {
+        let answered = match (random.below(10), picked) {
             (0..3, Some(entry)) => refresh(client, entry, counts),
             (3, Some(entry)) if entry.token.is_some() => log_out(client, entry, counts),
             (3..6, Some(entry)) => revoke(client, entry, counts),
             _ => create(client, sessions, random, counts),
         };
-        if went_on.is_none() {
+        if answered.is_none() {
             return;
         }
     }
@@ -125,9 +125,9 @@ fn log_out(
     Some(())
 }
 
-/// All that was acknowledged of a session is still true.
+/// Checks a session against its acknowledged state.
 pub fn check(client: &mut ExecClient, entry: &mut AcknowledgedSession) {
-    let mut ask = |line: Value| client.ask(&line).expect("it answers");
+    let mut ask = |line: Value| client.ask(&line).expect("the process answers");
     let got = ask(json!({ "op": "get", "session-id": entry.id }));
     entry.observe(got.get("ok").is_some());
     if entry.state == State::Revoked {
@@ -135,9 +135,9 @@ pub fn check(client: &mut ExecClient, entry: &mut AcknowledgedSession) {
     } else if let Some(expires_at) = &entry.expires_at {
         assert_eq!(got["ok"]["expires-at"], **expires_at, "{got}");
     }
-    for (token, counts) in entry.tokens() {
+    for (token, is_valid) in entry.tokens() {
         let validated = ask(json!({ "op": "validate", "token": token }));
-        if counts {
+        if is_valid {
             assert_eq!(validated["ok"], got["ok"], "{got}");
         } else {
             assert_eq!(validated["err"]["kind"], "invalid-token", "{got}");
@@ -152,10 +152,11 @@ fn granted(grant: &Value) -> (String, String) {
 
 fn ok(answer: &Value) -> &Value {
     let ok = answer.get("ok");
-    ok.unwrap_or_else(|| panic!("it was to succeed: {answer}"))
+    ok.unwrap_or_else(|| panic!("expected success: {answer}"))
 }
 
 fn text(value: &Value) -> String {
     let text = value.as_str();
-    text.unwrap_or_else(|| panic!("{value} is no text")).into()
+    text.unwrap_or_else(|| panic!("{value} is not a text"))
+        .into()
 }

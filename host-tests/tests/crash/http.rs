@@ -1,4 +1,4 @@
-//! Many callers of a service that is going to be killed.
+//! Several callers of a service that is killed.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
 use crate::{ADMIN_KEY, TargetProcess, command};
 
-/// How many callers there are.
+/// The number of callers.
 pub const CALLERS: usize = 12;
 
 pub struct Service {
@@ -21,26 +21,28 @@ pub struct Service {
 }
 
 impl Service {
-    /// Gives it when it listens.
+    /// Starts the service, and waits until it listens.
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = command(arguments);
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
-        let out = child.stdout.take().expect("it is piped");
+        let out = child.stdout.take().expect("the stream is piped");
         let line = BufReader::new(out).lines().next();
-        let line = line.expect("it says where it listens").expect("text");
+        let line = line
+            .expect("the service prints its address")
+            .expect("the address is text");
         let url = line.strip_prefix("listening on ").expect(&line).to_owned();
         Self {
             process: TargetProcess::new(child),
             client: Client::builder()
                 .timeout(Duration::from_secs(5))
                 .build()
-                .expect("a client"),
+                .expect("the client is built"),
             url,
         }
     }
 
-    /// Whether it says that it has the sessions.
+    /// Returns whether the service reports that it serves.
     pub async fn is_ready(&self) -> bool {
         let health = self
             .client
@@ -58,7 +60,7 @@ impl Service {
             }
             assert!(
                 begun.elapsed() < Duration::from_mins(1),
-                "it does not get ready"
+                "the service is not ready within a minute"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -70,8 +72,8 @@ impl Service {
     }
 }
 
-/// What came of a request: nothing where the service was killed before it had answered, or could not
-/// say yet.
+/// Sends a request, and returns the answer, or `None` if the service was killed before or is not
+/// ready.
 async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
     let answer = request.send().await.ok()?;
     let status = answer.status();
@@ -79,7 +81,7 @@ async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
     (status != StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
 }
 
-/// One of the callers works until the service is killed.
+/// Makes random calls until the service is killed.
 pub async fn work(
     service: &Service,
     sessions: &mut Vec<AcknowledgedSession>,
@@ -92,13 +94,13 @@ pub async fn work(
             .collect();
         let picked = random.pick(live.len()).map(|at| live[at]);
         let picked = picked.and_then(|at| sessions.get_mut(at));
-        let went_on = match (random.below(10), picked) {
+        let answered = match (random.below(10), picked) {
             (0..3, Some(entry)) => refresh(service, entry, &mut counts).await,
             (3, Some(entry)) if entry.token.is_some() => log_out(service, entry, &mut counts).await,
             (3..6, Some(entry)) => revoke(service, entry, &mut counts).await,
             _ => create(service, sessions, &mut random, &mut counts).await,
         };
-        if went_on.is_none() {
+        if answered.is_none() {
             return counts;
         }
     }
@@ -168,16 +170,16 @@ async fn log_out(
     Some(())
 }
 
-/// What it answers whoever presents a token.
+/// Presents a token, and returns the status of the answer.
 pub async fn present(service: &Service, token: &str) -> StatusCode {
     let me = service
         .client
         .get(format!("{}/v1/sessions/me", service.url));
     let answer = me.bearer_auth(token).send().await;
-    answer.expect("it answers").status()
+    answer.expect("the service answers").status()
 }
 
-/// All that was acknowledged of these sessions is still true.
+/// Checks sessions against their acknowledged states. Returns the number of sessions.
 pub async fn check(
     service: &Service,
     entries: impl Iterator<Item = &mut AcknowledgedSession>,
@@ -196,19 +198,21 @@ pub async fn check(
 async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
     let url = format!("{}/v1/sessions/{}", service.url, entry.id);
     let request = service.client.get(url).header("X-Admin-Key", ADMIN_KEY);
-    let (status, got) = answer(request).await.expect("it answers");
+    let (status, got) = answer(request).await.expect("the service answers");
     entry.observe(status == StatusCode::OK);
     if entry.state == State::Revoked {
         assert_eq!(status, StatusCode::NOT_FOUND, "{got}");
     } else if let Some(expires_at) = &entry.expires_at {
         assert_eq!(got["expires_at"], **expires_at, "{got}");
     }
-    for (token, counts) in entry.tokens() {
+    for (token, is_valid) in entry.tokens() {
         let me = service
             .client
             .get(format!("{}/v1/sessions/me", service.url));
-        let (status, me) = answer(me.bearer_auth(token)).await.expect("it answers");
-        if counts {
+        let (status, me) = answer(me.bearer_auth(token))
+            .await
+            .expect("the service answers");
+        if is_valid {
             assert_eq!(
                 (status, &me["session_id"]),
                 (StatusCode::OK, &got["session_id"]),
@@ -222,5 +226,6 @@ async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
 
 fn text(value: &Value) -> String {
     let text = value.as_str();
-    text.unwrap_or_else(|| panic!("{value} is no text")).into()
+    text.unwrap_or_else(|| panic!("{value} is not a text"))
+        .into()
 }

@@ -1,8 +1,9 @@
-//! A host that is killed at any moment loses nothing that it has acknowledged.
+//! A host that is killed at any moment loses no acknowledged change.
 //!
-//! A child process is given work and killed with SIGKILL, again and again; after each restart all that
-//! was acknowledged before is still true. `SESSION_CRASH_KILLS` sets how often each test does that,
-//! `SESSION_CRASH_SEED` has the random choices of a run made again (not its moments).
+//! Each test repeatedly makes calls to a child process, kills it with SIGKILL, restarts it, and
+//! compares its sessions with the acknowledged state. `SESSION_CRASH_KILLS` sets the number of
+//! kills of each test. `SESSION_CRASH_SEED` repeats the random choices of a run, but not the exact
+//! moments.
 
 mod acknowledged;
 mod exec;
@@ -27,13 +28,15 @@ use http::Service;
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 
-/// How often each test kills.
+/// Returns the number of kills of each test.
 fn kills_wanted() -> u32 {
     let wanted = std::env::var("SESSION_CRASH_KILLS").ok();
-    wanted.map_or(100, |kills| kills.parse().expect("a number of kills"))
+    wanted.map_or(100, |kills| {
+        kills.parse().expect("SESSION_CRASH_KILLS is a number")
+    })
 }
 
-/// The command line, with keys that outlive it.
+/// Returns a command of the program with fixed keys.
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
     command
@@ -49,7 +52,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// A process that is going to be killed.
+/// A process that is killed.
 struct TargetProcess(Arc<Mutex<Child>>);
 
 impl TargetProcess {
@@ -57,29 +60,44 @@ impl TargetProcess {
         Self(Arc::new(Mutex::new(child)))
     }
 
-    /// Any moment will do, so nothing waits for this one.
+    /// Kills the process after this time, in a thread that is not joined.
     fn kill_after(&self, time: Duration) {
         let child = Arc::clone(&self.0);
         thread::spawn(move || {
             thread::sleep(time);
-            let mut child = child.lock().expect("nobody panics with it");
-            child.kill().expect("it is killed");
+            let mut child = child
+                .lock()
+                .expect("no thread panics while it holds the lock");
+            child.kill().expect("the process is killed");
         });
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     fn signal(&self, signal: Signal) {
-        let child = self.0.lock().expect("nobody panics with it");
-        let pid = i32::try_from(child.id()).expect("a process's number");
+        let child = self
+            .0
+            .lock()
+            .expect("no thread panics while it holds the lock");
+        let pid = i32::try_from(child.id()).expect("the process id fits");
         kill(Pid::from_raw(pid), signal).expect("the signal is sent");
     }
 
-    /// It was killed, and nothing else.
+    /// Waits for the end of the process, and checks that SIGKILL ended it.
     fn end(&self) {
         loop {
-            let ended = self.0.lock().expect("nobody panics with it").try_wait();
-            match ended.expect("it can be waited for") {
-                Some(status) => return assert_eq!(status.signal(), Some(9), "it ended by itself"),
+            let ended = self
+                .0
+                .lock()
+                .expect("no thread panics while it holds the lock")
+                .try_wait();
+            match ended.expect("the process can be waited for") {
+                Some(status) => {
+                    return assert_eq!(
+                        status.signal(),
+                        Some(9),
+                        "the process was not ended by SIGKILL"
+                    );
+                }
                 None => thread::sleep(Duration::from_millis(1)),
             }
         }
@@ -95,7 +113,8 @@ impl Drop for TargetProcess {
     }
 }
 
-/// When to kill: some time after it is ready, or now and then while it starts and restores.
+/// Chooses when to kill: usually some time after the process is ready, sometimes while it starts
+/// and restores.
 fn kill_time(random: &mut Random) -> (bool, Duration) {
     let starting = random.below(8) == 0;
     let within = if starting { 900 } else { 250 };
@@ -109,10 +128,13 @@ fn report(begun: Instant, counts: WorkCounts) {
         begun.elapsed()
     );
     let enough = u64::from(kills_wanted());
-    assert!(counts.acknowledged() > enough, "hardly anything was done");
+    assert!(
+        counts.acknowledged() > enough,
+        "too few changes were acknowledged"
+    );
 }
 
-/// Kills conversations, again and again.
+/// Repeatedly runs and kills `exec`.
 fn kill_conversations(storage: &[&str]) {
     let arguments = [&["exec"], storage].concat();
     let (mut random, mut counts) = (Random::new(), WorkCounts::default());
@@ -141,7 +163,7 @@ fn kill_conversations(storage: &[&str]) {
     report(begun, counts);
 }
 
-/// Kills services that many call at once, again and again.
+/// Repeatedly runs and kills `serve`, with several concurrent callers.
 async fn kill_services(storage: &[&str]) {
     let arguments = [&["serve", "--listen", "127.0.0.1:0"], storage].concat();
     let (mut random, mut counts) = (Random::new(), WorkCounts::default());
@@ -178,17 +200,17 @@ async fn kill_services(storage: &[&str]) {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().expect("a path that is text")
+    path.to_str().expect("the path is UTF-8")
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_a_conversation_over_redb_is_killed() {
+fn exec_with_redb_loses_no_acknowledged_change_when_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     kill_conversations(&["--journal", text(&folder.path().join("sessions"))]);
 }
 
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_when_a_service_over_redb_is_killed() {
+async fn serve_with_redb_loses_no_acknowledged_change_when_it_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     kill_services(&["--journal", text(&folder.path().join("sessions"))]).await;
 }
@@ -198,7 +220,7 @@ async fn nothing_acknowledged_is_lost_when_a_service_over_redb_is_killed() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_when_a_conversation_over_nats_is_killed() {
+async fn exec_with_nats_loses_no_acknowledged_change_when_it_is_killed() {
     let server = NatsServer::start().await;
     kill_conversations(&["--nats", &server.url(), "--single", "--lease", "0.2"]);
 }
@@ -208,7 +230,7 @@ async fn nothing_acknowledged_is_lost_when_a_conversation_over_nats_is_killed() 
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_when_a_service_over_nats_is_killed() {
+async fn serve_with_nats_loses_no_acknowledged_change_when_it_is_killed() {
     let server = NatsServer::start().await;
     kill_services(&["--nats", &server.url(), "--single", "--lease", "0.2"]).await;
 }

@@ -1,5 +1,5 @@
-//! Two machines on one journal: one that was stopped for long enough has lost the sessions, and does
-//! not know it when it goes on.
+//! Two services on one journal. A service that is paused for longer than its lease loses the
+//! sessions, and does not notice it before it resumes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn arguments(url: &str) -> Vec<&str> {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
+async fn a_service_that_was_paused_and_lost_the_sessions_refuses_calls_until_it_owns_them_again() {
     let server = NatsServer::start().await;
     let url = server.url();
     let (mut random, mut counts) = (Random::new(), WorkCounts::default());
@@ -40,47 +40,50 @@ async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
     let mut sessions: Vec<AcknowledgedSession> = Vec::new();
     for _ in 0..3 {
         let made = http::create(&first, &mut sessions, &mut random, &mut counts).await;
-        made.expect("it is made");
+        made.expect("the session is created");
     }
-    assert!(!second.is_ready().await, "the first one has them");
+    assert!(
+        !second.is_ready().await,
+        "the first service owns the sessions"
+    );
 
     first.process.signal(Signal::SIGSTOP);
     second.wait_until_ready().await;
     assert_eq!(http::check(&second, sessions.iter_mut()).await, 3);
     let [revoked, refreshed, _] = sessions.as_mut_slice() else {
-        unreachable!("three were made");
+        unreachable!("there are three sessions");
     };
     http::revoke(&second, revoked, &mut counts)
         .await
-        .expect("it is revoked");
+        .expect("the session is revoked");
     http::refresh(&second, refreshed, &mut counts)
         .await
-        .expect("it is refreshed");
+        .expect("the session is refreshed");
     let made = http::create(&second, &mut sessions, &mut random, &mut counts).await;
-    made.expect("it is made");
+    made.expect("the session is created");
 
-    // The first goes on where it was, and says yes to nothing that it remembers.
+    // The first service resumes with its old state, and accepts no token.
     first.process.signal(Signal::SIGCONT);
     for _ in 0..20 {
         for entry in &sessions {
             for (token, _) in entry.tokens() {
-                let told = http::present(&first, &token).await;
-                assert_eq!(told, StatusCode::SERVICE_UNAVAILABLE);
+                let status = http::present(&first, &token).await;
+                assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
             }
         }
         let made = http::create(&first, &mut sessions, &mut random, &mut counts).await;
-        assert_eq!(made, None, "it acknowledged a create");
+        assert_eq!(made, None, "the service acknowledged a create");
     }
     assert_eq!(http::check(&second, sessions.iter_mut()).await, 4);
 
-    // It follows: when the second one goes, it has all that happened there.
+    // When the second service ends, the first one restores the changes of the second.
     second.process.signal(Signal::SIGTERM);
     first.wait_until_ready().await;
     assert_eq!(http::check(&first, sessions.iter_mut()).await, 4);
-    let third = sessions.get_mut(2).expect("four were made");
+    let third = sessions.get_mut(2).expect("there are four sessions");
     http::revoke(&first, third, &mut counts)
         .await
-        .expect("it is revoked");
+        .expect("the session is revoked");
     assert_eq!(third.state, State::Revoked);
 }
 
@@ -89,7 +92,7 @@ async fn who_was_paused_and_lost_the_sessions_refuses_restores_and_follows() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
+async fn no_acknowledged_change_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     let server = NatsServer::start().await;
     let url = server.url();
     let mut random = Random::new();
@@ -105,7 +108,8 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
         async move {
             let mut counts = WorkCounts::default();
             while !stop.load(Ordering::SeqCst) {
-                // Whoever has the sessions; a session whose revoke was not answered is left alone.
+                // The caller tries both services, because either can own the sessions. It makes no
+                // more calls for a session whose revoke was not answered.
                 for service in services {
                     let work = http::work(service, sessions, random.fork());
                     let stopped = async {
@@ -136,7 +140,7 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
             let other = services
                 .iter()
                 .find(|service| !std::ptr::eq(*service, owner));
-            let other = other.expect("there are two");
+            let other = other.expect("there are two services");
             tokio::time::sleep(Duration::from_millis(100 + 40 * pause)).await;
             owner.process.signal(Signal::SIGSTOP);
             other.wait_until_ready().await;
@@ -156,7 +160,10 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
         all.checked += http::check(one, sessions.iter_mut()).await;
     }
     println!("6 take-overs: {all}");
-    assert!(all.acknowledged() > 50, "hardly anything was done: {all}");
+    assert!(
+        all.acknowledged() > 50,
+        "too few changes were acknowledged: {all}"
+    );
 }
 
 #[cfg_attr(
@@ -164,7 +171,7 @@ async fn nothing_is_lost_when_the_owners_are_paused_in_turn_under_load() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
+async fn an_outage_of_the_nats_server_makes_calls_fail_and_loses_no_session() {
     let mut server = NatsServer::start().await;
     let url = server.url();
     let (mut random, mut counts) = (Random::new(), WorkCounts::default());
@@ -174,15 +181,15 @@ async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
     for outage in 0..3 {
         for _ in 0..5 {
             let made = http::create(&service, &mut sessions, &mut random, &mut counts).await;
-            made.expect("it is made");
+            made.expect("the session is created");
         }
         server.kill();
-        // Nothing is acknowledged that is not kept.
+        // No create is acknowledged during the outage.
         for _ in 0..3 {
             let made = http::create(&service, &mut sessions, &mut random, &mut counts).await;
-            assert_eq!(made, None, "it acknowledged a create");
+            assert_eq!(made, None, "the service acknowledged a create");
         }
-        let unanswered = sessions.get_mut(outage).expect("it was made");
+        let unanswered = sessions.get_mut(outage).expect("the session was created");
         assert_eq!(http::revoke(&service, unanswered, &mut counts).await, None);
         server.restart().await;
         service.wait_until_ready().await;
@@ -191,10 +198,10 @@ async fn a_server_that_goes_away_and_comes_back_costs_answers_and_no_session() {
         assert_eq!(
             sessions[outage].state,
             State::Revoked,
-            "it was dead at once"
+            "the session ended at once"
         );
     }
-    // And another process finds the same.
+    // Another process restores the same state.
     service.process.signal(Signal::SIGKILL);
     service.process.end();
     let other = Service::start(&arguments(&url));

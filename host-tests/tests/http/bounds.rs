@@ -1,4 +1,4 @@
-//! Time and connections have bounds, and the end is graceful.
+//! Timeouts, the limit of connections, and the shutdown of the service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,25 +22,25 @@ pub async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
 }
 
 #[test]
-fn an_admin_key_is_long_and_can_be_presented() {
-    for bad in [
+fn an_admin_key_has_at_least_16_printable_ascii_characters_without_spaces() {
+    for key in [
         "",
         "fifteen-letters",
         "sixteen letters!",
         "sixteen-letters\n",
         "ümlaut-ümlaut-ümlaut",
     ] {
-        assert_eq!(AdminKey::new(bad).err(), Some(BadAdminKey), "{bad:?}");
+        assert_eq!(AdminKey::new(key).err(), Some(BadAdminKey), "{key:?}");
     }
     assert!(AdminKey::new("sixteen-letters!").is_ok());
-    let made = AdminKey::random().unwrap();
-    assert_eq!(made.reveal().len(), 64);
-    assert_ne!(made.reveal(), AdminKey::random().unwrap().reveal());
-    assert_eq!(format!("{made:?}"), "AdminKey(..)");
+    let random = AdminKey::random().unwrap();
+    assert_eq!(random.reveal().len(), 64);
+    assert_ne!(random.reveal(), AdminKey::random().unwrap().reveal());
+    assert_eq!(format!("{random:?}"), "AdminKey(..)");
 }
 
 #[test]
-fn a_service_has_no_bound_that_lets_nothing_through() {
+fn options_of_zero_are_refused() {
     let options = || {
         let key = AdminKey::new(ADMIN_KEY).unwrap();
         ServeOptions::new(key, Arc::new(JwtGuard::new(&[7; 32]).unwrap()))
@@ -103,7 +103,7 @@ fn a_service_has_no_bound_that_lets_nothing_through() {
 }
 
 #[tokio::test]
-async fn a_service_does_not_begin_with_an_option_outside_its_bounds() {
+async fn a_service_does_not_start_with_an_option_outside_its_bounds() {
     let service = TestService::new().await;
     let key = AdminKey::new(ADMIN_KEY).unwrap();
     let options = ServeOptions {
@@ -118,7 +118,7 @@ async fn a_service_does_not_begin_with_an_option_outside_its_bounds() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_answered_all_the_same() {
+async fn a_request_that_takes_too_long_is_answered_with_a_timeout() {
     let service = with(|options| ServeOptions {
         request_timeout: Duration::from_millis(100),
         ..options
@@ -134,14 +134,14 @@ async fn a_request_that_takes_too_long_is_answered_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_may_take_longer_than_a_request() {
+async fn the_request_timeout_does_not_end_a_stream_of_events() {
     let service = with(|options| ServeOptions {
         request_timeout: Duration::from_millis(200),
         header_timeout: Duration::from_millis(200),
         ..options
     })
     .await;
-    // Until the instance is there; a request gives up sooner.
+    // Waits for the start of the instance, which takes longer than the request timeout.
     until("the service is healthy", async || {
         service
             .request(Method::GET, "/healthz")
@@ -157,14 +157,14 @@ async fn a_stream_of_events_may_take_longer_than_a_request() {
         .send()
         .await
         .unwrap();
-    // Time has to pass here: that is what this is about.
+    // The stream must outlive the request timeout in real time.
     tokio::time::sleep(Duration::from_millis(500)).await;
     service.session().await;
     assert!(stream.chunk().await.unwrap().is_some());
 }
 
 #[tokio::test]
-async fn a_connection_that_sends_no_whole_request_is_closed() {
+async fn a_connection_with_an_incomplete_head_is_closed_after_the_header_timeout() {
     let service = with(|options| ServeOptions {
         header_timeout: Duration::from_millis(100),
         ..options
@@ -180,12 +180,12 @@ async fn a_connection_that_sends_no_whole_request_is_closed() {
         let mut answer = Vec::new();
         let end = connection.read_to_end(&mut answer);
         let end = tokio::time::timeout(Duration::from_secs(10), end).await;
-        assert!(end.is_ok(), "{begin:?} is still waited for");
+        assert!(end.is_ok(), "the connection is still open after {begin:?}");
     }
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn an_incomplete_body_is_refused_after_the_body_timeout() {
     let service = with(|options| ServeOptions {
         body_timeout: Duration::from_millis(100),
         ..options
@@ -200,7 +200,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let mut answer = String::new();
     let end = connection.read_to_string(&mut answer);
     let end = tokio::time::timeout(Duration::from_secs(10), end).await;
-    assert!(end.is_ok(), "the connection cannot be used again");
+    assert!(end.is_ok(), "the service closes the connection");
     assert!(
         answer.starts_with("HTTP/1.1 408") && answer.contains("request_timeout"),
         "{answer}"
@@ -208,7 +208,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_waits_for_a_place() {
+async fn a_connection_beyond_max_connections_waits_for_another_to_close() {
     let service = with(|options| ServeOptions {
         max_connections: 1,
         header_timeout: Duration::from_mins(10),
@@ -226,14 +226,17 @@ async fn a_connection_too_many_waits_for_a_place() {
     second.write_all(health).await.unwrap();
     let early =
         tokio::time::timeout(Duration::from_millis(200), second.read_exact(&mut some)).await;
-    assert!(early.is_err(), "there is no place for it");
+    assert!(
+        early.is_err(),
+        "the second connection was served beyond max_connections"
+    );
     drop(first);
     second.read_exact(&mut some).await.unwrap();
     assert_eq!(&some, b"HTTP/1.1 200");
 }
 
 #[tokio::test]
-async fn what_is_under_way_at_the_end_is_answered_and_nothing_new_is_taken() {
+async fn a_shutdown_answers_requests_in_flight_and_accepts_no_new_connections() {
     let mut service = TestService::new().await;
     service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
@@ -241,7 +244,7 @@ async fn what_is_under_way_at_the_end_is_answered_and_nothing_new_is_taken() {
     let creating = tokio::spawn(answer(create));
     until_issued(&service, 2).await;
     service.stop();
-    until("nothing new is taken", async || {
+    until("no new connection is accepted", async || {
         TcpStream::connect(service.address).await.is_err()
     })
     .await;
@@ -252,7 +255,7 @@ async fn what_is_under_way_at_the_end_is_answered_and_nothing_new_is_taken() {
 }
 
 #[tokio::test]
-async fn what_never_ends_does_not_hold_up_the_end() {
+async fn a_request_that_never_ends_delays_a_shutdown_by_the_drain_time_at_most() {
     let mut service = with(|options| ServeOptions {
         drain: Duration::from_millis(100),
         ..options
@@ -267,12 +270,12 @@ async fn what_never_ends_does_not_hold_up_the_end() {
     service.ended().await;
     assert!(
         creating.await.unwrap().is_err(),
-        "the connection was cut off"
+        "the connection was closed without an answer"
     );
 }
 
 #[tokio::test]
-async fn an_idle_connection_does_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_a_shutdown() {
     let mut service = TestService::new().await;
     let mut idle = TcpStream::connect(service.address).await.unwrap();
     let request = format!(

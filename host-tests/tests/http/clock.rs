@@ -1,4 +1,4 @@
-//! R6: what the service does while the host's clock is behind the time of the sessions.
+//! R6: the service while the host's clock lags.
 
 use std::fs::File;
 use std::path::Path;
@@ -30,7 +30,7 @@ async fn health(service: &TestService) -> Reply {
 }
 
 #[tokio::test]
-async fn r06_while_the_clock_is_behind_the_service_is_not_ready_and_grants_nothing() {
+async fn r06_while_the_clock_is_behind_the_service_is_not_ready_and_grants_no_time() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.clock.rewind(DAY);
@@ -50,7 +50,7 @@ async fn r06_while_the_clock_is_behind_the_service_is_not_ready_and_grants_nothi
     let message = me.assert_refused(503, "clock_behind");
     assert!(
         !message.contains("ms"),
-        "an agent learns no more: {message}"
+        "the message for an agent has no details: {message}"
     );
     let health = health(&service).await;
     let message = health.assert_refused(503, "clock_behind");
@@ -90,8 +90,10 @@ async fn r06_a_workspace_other_than_the_default_one_makes_the_service_not_ready_
 #[tokio::test]
 async fn r06_an_admin_accepts_a_clock_that_was_set_back() {
     let service = TestService::new().await;
-    let anybody = service.request(Method::POST, "/v1/clock/accept");
-    answer(anybody).await.assert_refused(401, "unauthorized");
+    let without_key = service.request(Method::POST, "/v1/clock/accept");
+    answer(without_key)
+        .await
+        .assert_refused(401, "unauthorized");
     let grant = service.session().await;
     accept(&service)
         .await
@@ -112,12 +114,12 @@ async fn r06_an_admin_accepts_a_clock_that_was_set_back() {
     assert_eq!(service.me(&grant["token"]).await.status, 200);
 }
 
-/// Leaves a session in the journal that was made when the clock was a day ahead.
-async fn live_through_a_wrong_time(file: &Path) {
-    live_through_a_wrong_time_in(file, TenantId::default(), keyed()).await;
+/// Writes a journal with a session that was created while the clock was a day ahead.
+async fn create_with_wrong_clock(file: &Path) {
+    create_with_wrong_clock_in(file, TenantId::default(), keyed()).await;
 }
 
-async fn live_through_a_wrong_time_in(file: &Path, id: TenantId, config: Config) {
+async fn create_with_wrong_clock_in(file: &Path, id: TenantId, config: Config) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     clock.advance(DAY);
     let guard = JwtGuard::new(&[1; 32]).unwrap().with_clock(clock.clone());
@@ -145,7 +147,7 @@ async fn closed(file: &Path) {
     .await;
 }
 
-/// Puts a workspace into the journal whose only record is damaged.
+/// Adds a workspace to the journal whose only record is damaged.
 async fn damaged_workspace(file: &Path, id: TenantId) {
     let journal = RedbJournal::open(file).await.unwrap();
     let mut writer = journal.take_over(id).await.unwrap();
@@ -171,10 +173,10 @@ fn serve(file: &Path, more: &[&str]) -> Program {
 }
 
 #[tokio::test]
-async fn r06_serve_accepts_at_its_start_a_clock_that_was_set_back_if_it_is_told_to() {
+async fn r06_serve_accepts_a_clock_that_was_set_back_with_accept_clock_set_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.redb");
-    live_through_a_wrong_time(&file).await;
+    create_with_wrong_clock(&file).await;
 
     let program = serve(&file, &[]);
     let health = |program: &Program| Client::new().get(format!("{}/healthz", program.url));
@@ -195,14 +197,14 @@ async fn r06_serve_accepts_at_its_start_a_clock_that_was_set_back_if_it_is_told_
     let line = "00000000-0000-0000-0000-000000000000: the clock is accepted, 1 sessions ended";
     assert!(left.err.contains(line), "{}", left.err);
 
-    // Told so again, it has nothing to accept.
+    // With the flag and a clock that is not behind, nothing is accepted.
     let program = serve(&file, &["--accept-clock-set-back"]);
     assert_eq!(answer(health(&program)).await.status, 200);
     assert!(!program.end(Signal::SIGTERM).err.contains("accepted"));
 }
 
 #[tokio::test]
-async fn r06_a_clock_is_accepted_in_each_workspace_that_can_whatever_is_wrong_with_the_others() {
+async fn r06_the_clock_is_accepted_in_each_workspace_despite_errors_in_others() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.redb");
     let id = |text: &str| TenantId::new(uuid::Uuid::parse_str(text).unwrap());
@@ -210,10 +212,10 @@ async fn r06_a_clock_is_accepted_in_each_workspace_that_can_whatever_is_wrong_wi
         state_key: Some(vec![9; 32]),
         ..keyed()
     };
-    live_through_a_wrong_time_in(&file, TenantId::default(), foreign).await;
-    // Before the one that lags, by its id.
+    create_with_wrong_clock_in(&file, TenantId::default(), foreign).await;
+    // The id of the damaged workspace sorts before that of the lagging one.
     damaged_workspace(&file, id(DAMAGED)).await;
-    live_through_a_wrong_time_in(&file, id(OTHER), keyed()).await;
+    create_with_wrong_clock_in(&file, id(OTHER), keyed()).await;
 
     let program = serve(&file, &["--accept-clock-set-back"]);
     let create = Client::new().post(format!("{}/v1/sessions", program.url));

@@ -1,4 +1,4 @@
-//! A client's end of a connection, byte by byte.
+//! Raw TCP connections of a client to the service.
 
 use std::time::Duration;
 
@@ -8,34 +8,35 @@ use tokio::net::TcpStream;
 
 use crate::service::{ADMIN_KEY, TestService, worker};
 
-/// A connection on which these bytes were sent.
+/// Opens a connection and sends these bytes.
 pub async fn send(service: &TestService, bytes: impl AsRef<[u8]>) -> TcpStream {
     let mut connection = TcpStream::connect(service.address).await.unwrap();
     connection.write_all(bytes.as_ref()).await.unwrap();
     connection
 }
 
-/// All that the service sends until it closes.
+/// Reads all that the service sends until it closes the connection.
 pub async fn rest(mut connection: TcpStream) -> String {
     let mut answer = Vec::new();
     let end = connection.read_to_end(&mut answer);
     let end = tokio::time::timeout(Duration::from_secs(20), end).await;
-    end.expect("the service closes").expect("no reset");
+    end.expect("the service closes")
+        .expect("the service does not reset the connection");
     String::from_utf8(answer).unwrap()
 }
 
-/// The answer to one request, on a connection of its own.
+/// Sends one request on a new connection, and returns the answer.
 pub async fn exchange(service: &TestService, request: impl AsRef<[u8]>) -> String {
     rest(send(service, request).await).await
 }
 
-/// The status of an answer.
+/// Returns the status of an answer.
 pub fn status(answer: &str) -> u16 {
     let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok());
     status.unwrap_or_else(|| panic!("no answer: {answer:?}"))
 }
 
-/// A refusal: its status and its name, in JSON that nobody may keep.
+/// Checks the status and the error of a refusal, which is JSON with `no-store`.
 pub fn assert_refused(answer: &str, expected: u16, error: &str) {
     assert_eq!(status(answer), expected, "{answer}");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -46,12 +47,12 @@ pub fn assert_refused(answer: &str, expected: u16, error: &str) {
     assert_eq!(body["error"], error, "{answer}");
 }
 
-/// The head of a request with the admin key, and with these fields besides.
+/// Returns the head of a request with the admin key and these fields.
 pub fn admin(request: &str, fields: &str) -> String {
     format!("{request} HTTP/1.1\r\nHost: x\r\nX-Admin-Key: {ADMIN_KEY}\r\n{fields}\r\n")
 }
 
-/// A whole create, after which the service closes.
+/// Returns a complete create request, after which the service closes the connection.
 pub fn create() -> String {
     let body = worker().to_string();
     let fields = format!(

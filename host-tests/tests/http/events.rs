@@ -1,4 +1,4 @@
-//! The stream of events.
+//! The stream of events, `GET /v1/events`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ struct EventReader {
     read: String,
 }
 
-/// One of them.
+/// A server-sent event.
 #[derive(Debug, PartialEq)]
 struct ReceivedEvent {
     id: Option<String>,
-    /// What it is, where that is said.
+    /// The `event` field, if present.
     name: Option<String>,
     data: Value,
 }
 
 impl ReceivedEvent {
-    /// The run and the sequence number.
+    /// Returns the run and the sequence number.
     fn id(&self) -> (&str, u64) {
         let (run, sequence) = self.id.as_deref().unwrap().split_once('-').unwrap();
         assert!(run.len() == 16 && run != "0000000000000000", "{run}");
@@ -36,7 +36,7 @@ impl ReceivedEvent {
         (run, sequence)
     }
 
-    /// That events may be missing after this one.
+    /// Checks that this is a `gap` after the event with this id.
     fn assert_gap(&self, last: Option<&str>) {
         assert_eq!(
             (self.name.as_deref(), &self.id),
@@ -59,7 +59,7 @@ impl EventReader {
         }
     }
 
-    /// One that comes back with the id of its last event.
+    /// Opens a reader that reconnects with the id of its last event.
     async fn after(service: &TestService, id: &str) -> Self {
         Self::open(reconnect(service, id)).await
     }
@@ -68,10 +68,10 @@ impl EventReader {
         Self::open(service.admin(Method::GET, &format!("/v1/events?since={since}"))).await
     }
 
-    /// The next one; none at the end of the stream.
+    /// Returns the next event, or `None` at the end of the stream.
     async fn next(&mut self) -> Option<ReceivedEvent> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.read_one());
-        next.await.expect("an event, or the end")
+        next.await.expect("the stream has an event or an end")
     }
 
     async fn read_one(&mut self) -> Option<ReceivedEvent> {
@@ -83,7 +83,7 @@ impl EventReader {
                     let mut lines = block.lines();
                     lines.find_map(|line| Some(line.strip_prefix(name)?.trim_start().to_owned()))
                 };
-                // A comment keeps the connection alive, and is no event.
+                // A block without data is a keep-alive comment.
                 if let Some(data) = field("data:") {
                     return Some(ReceivedEvent {
                         id: field("id:"),
@@ -98,7 +98,7 @@ impl EventReader {
     }
 
     async fn sent(&mut self) -> ReceivedEvent {
-        self.next().await.expect("the stream goes on")
+        self.next().await.expect("the stream continues")
     }
 
     async fn event(&mut self) -> Value {
@@ -114,7 +114,7 @@ fn reconnect(service: &TestService, id: &str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn events_come_as_they_happen_each_under_its_number() {
+async fn events_are_streamed_as_they_occur_with_their_sequence_numbers() {
     let service = TestService::new().await;
     let mut reader = EventReader::open(service.admin(Method::GET, "/v1/events")).await;
     let grant = service.session().await;
@@ -141,7 +141,7 @@ async fn events_come_as_they_happen_each_under_its_number() {
 }
 
 #[tokio::test]
-async fn a_reader_that_comes_back_goes_on_where_it_was() {
+async fn a_reader_that_reconnects_continues_after_its_last_event() {
     let service = TestService::new().await;
     for _ in 0..4 {
         service.session().await;
@@ -161,7 +161,7 @@ async fn a_reader_that_comes_back_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
+async fn an_empty_last_event_id_is_ignored_and_an_invalid_one_is_refused() {
     let service = TestService::new().await;
     service.session().await;
     service.session().await;
@@ -201,7 +201,7 @@ async fn an_empty_last_event_id_is_none_and_what_is_no_id_is_refused() {
 }
 
 #[tokio::test]
-async fn a_reader_with_an_id_of_before_runs_is_told_that_events_may_be_missing() {
+async fn a_reader_with_an_id_without_a_run_receives_a_gap() {
     let service = TestService::new().await;
     for id in ["0", "1", "17", "18446744073709551616", &"9".repeat(100)] {
         let mut early = EventReader::after(&service, id).await;
@@ -225,13 +225,17 @@ async fn a_reader_with_an_id_of_before_runs_is_told_that_events_may_be_missing()
 }
 
 #[tokio::test]
-async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
+async fn a_reader_with_an_id_of_another_run_receives_a_gap() {
     let service = TestService::new().await;
     let foreign = "00000000deadbeef-2";
     let mut early = EventReader::after(&service, foreign).await;
     let gap = early.sent().await;
     gap.assert_gap(Some(foreign));
-    assert_eq!(gap.data["run"], Value::Null, "there was no session yet");
+    assert_eq!(
+        gap.data["run"],
+        Value::Null,
+        "no session had been created yet"
+    );
     for sequence in 1..=3 {
         service.session().await;
         assert_eq!(early.event().await["sequence"], sequence);
@@ -244,12 +248,12 @@ async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
         assert_eq!(sent.id(), (text(&gap.data["run"]), sequence));
         assert_eq!(sent.data["missed"], 0);
     }
-    // An event of this run that was never there is of another history.
+    // An id beyond the newest event of this run belongs to a lost history.
     let ahead = format!("{}-4", text(&gap.data["run"]));
-    let mut ahead_of_it = EventReader::after(&service, &ahead).await;
-    ahead_of_it.sent().await.assert_gap(Some(&ahead));
-    assert_eq!(ahead_of_it.event().await["sequence"], 1);
-    // The newest one is not.
+    let mut ahead_reader = EventReader::after(&service, &ahead).await;
+    ahead_reader.sent().await.assert_gap(Some(&ahead));
+    assert_eq!(ahead_reader.event().await["sequence"], 1);
+    // The id of the newest event causes no gap.
     let newest = format!("{}-3", text(&gap.data["run"]));
     let mut at_the_end = EventReader::after(&service, &newest).await;
     service.session().await;
@@ -257,7 +261,7 @@ async fn a_reader_of_another_run_is_told_that_events_may_be_missing() {
 }
 
 #[tokio::test]
-async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() {
+async fn a_reader_of_a_run_that_was_closed_receives_a_gap_and_the_events_after_its_last() {
     let service = TestService::new().await;
     let mut reader = EventReader::since(&service, 0).await;
     service.session().await;
@@ -280,7 +284,7 @@ async fn a_reader_of_a_run_that_was_closed_is_given_only_what_it_has_not_seen() 
 }
 
 #[tokio::test]
-async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() {
+async fn a_reader_that_read_all_events_misses_none_after_a_restart_of_the_service() {
     let journal = MemoryJournal::default();
     let on = |journal: &MemoryJournal| {
         TestService::with(ServiceSetup {
@@ -312,7 +316,7 @@ async fn a_reader_that_had_all_has_missed_nothing_when_the_service_comes_back() 
 }
 
 #[tokio::test]
-async fn a_reader_that_comes_too_late_is_told_what_it_missed() {
+async fn a_slow_reader_receives_the_number_of_events_that_it_missed() {
     let service = TestService::with(ServiceSetup {
         config: Config {
             event_capacity: Some(2),
@@ -332,7 +336,7 @@ async fn a_reader_that_comes_too_late_is_told_what_it_missed() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_when_the_instance_is_replaced() {
+async fn a_stream_continues_when_the_instance_is_replaced() {
     let service = TestService::new().await;
     let mut reader = EventReader::since(&service, 0).await;
     service.session().await;
@@ -350,9 +354,9 @@ async fn a_stream_goes_on_when_the_instance_is_replaced() {
     assert_eq!(next.data["session_id"], grant["session_id"]);
     assert!(next.id().0 == text(&gap.data["run"]) && next.id().0 != first.id().0);
     assert!(next.id().1 > 1);
-    assert_eq!(next.data["missed"], 0, "the gap stands for it");
+    assert_eq!(next.data["missed"], 0, "the gap reports the missing events");
 
-    // A reader that reconnects by itself gets the same answer.
+    // A reader that reconnects receives the same gap and event.
     let mut other = EventReader::after(&service, first.id.as_deref().unwrap()).await;
     other.sent().await.assert_gap(first.id.as_deref());
     assert_eq!(other.sent().await, next);
@@ -370,7 +374,7 @@ async fn a_stream_ends_with_the_service() {
 }
 
 #[tokio::test]
-async fn sessions_whose_time_is_over_end_without_being_called_for() {
+async fn expired_sessions_end_without_a_call() {
     let service = TestService::new().await;
     let mut reader = EventReader::since(&service, 0).await;
     let grant = service.session().await;
@@ -385,7 +389,7 @@ async fn sessions_whose_time_is_over_end_without_being_called_for() {
 }
 
 #[tokio::test]
-async fn more_readers_than_there_may_be_are_refused() {
+async fn a_reader_beyond_the_limit_of_64_is_refused() {
     let service = TestService::new().await;
     let mut readers = Vec::new();
     for _ in 0..64 {
@@ -398,7 +402,7 @@ async fn more_readers_than_there_may_be_are_refused() {
             .contains("subscribers")
     );
     readers.clear();
-    crate::service::until("readers that have gone make room", async || {
+    crate::service::until("closed readers free their places", async || {
         let request = service.admin(Method::GET, "/v1/events");
         request.send().await.unwrap().status() == 200
     })

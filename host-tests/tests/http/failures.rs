@@ -1,4 +1,4 @@
-//! Failures during a request and in the service, and how they are reported.
+//! The answers to requests that fail because of the guard, the journal or the instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::service::{ServiceSetup, TestService, answer, keyed, text, until, worker};
 
 #[tokio::test]
-async fn of_two_refreshes_that_overlap_one_is_told_of_the_conflict() {
+async fn one_of_two_refreshes_that_overlap_answers_conflict() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
@@ -37,19 +37,19 @@ async fn of_two_refreshes_that_overlap_one_is_told_of_the_conflict() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_a_revocation_overtakes_is_told_so() {
+async fn a_refresh_in_flight_answers_session_revoked_if_the_session_is_revoked() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}", text(&grant["session_id"]));
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let refresh = answer(service.admin(Method::POST, &format!("{path}/refresh")));
-    let overtake = async {
+    let revoke = async {
         until_issued(&service, 2).await;
         let revoked = answer(service.admin(Method::DELETE, &path)).await;
         assert_eq!(revoked.status, 200);
         service.guard.set(GuardFunction::Issue, GuardMode::Ok);
     };
-    let (refreshed, ()) = tokio::join!(refresh, overtake);
+    let (refreshed, ()) = tokio::join!(refresh, revoke);
     refreshed.assert_refused(409, "session_revoked");
 }
 
@@ -61,11 +61,11 @@ pub async fn until_issued(service: &TestService, calls: u64) {
 }
 
 #[tokio::test]
-async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
+async fn guard_errors_are_reported_in_detail_to_admins_and_not_to_agents() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let refresh = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
-    for (mode, status, error, why) in [
+    for (mode, status, error, reason) in [
         (GuardMode::Deny, 403, "guard_denied", "was told to deny"),
         (GuardMode::Unavailable, 502, "guard_error", "unavailable"),
         (GuardMode::Revoked, 502, "guard_error", "revoked"),
@@ -74,7 +74,7 @@ async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
         let refreshed = answer(service.admin(Method::POST, &refresh)).await;
         for refused in [service.create(&worker()).await, refreshed] {
             let message = refused.assert_refused(status, error);
-            assert!(message.contains(why), "{message}");
+            assert!(message.contains(reason), "{message}");
             assert_eq!(refused.header("www-authenticate"), None);
         }
     }
@@ -92,7 +92,7 @@ async fn a_guard_that_refuses_or_fails_is_told_to_admins_and_not_to_agents() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_the_guard_denies_is_forbidden_and_the_token_stays_good() {
+async fn a_rotation_that_the_guard_denies_is_forbidden_and_the_token_stays_valid() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Deny);
@@ -113,10 +113,10 @@ async fn a_rotation_of_a_token_that_the_guard_denies_is_unauthorized() {
     rotated.assert_refused(401, "invalid_token");
     let challenge = rotated.header("www-authenticate");
     assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
-    assert_eq!(service.guard.calls().issue, 1, "no token was asked for");
+    assert_eq!(service.guard.calls().issue, 1, "no token was issued");
 }
 
-/// Issues one token again and again, as no guard should.
+/// A faulty guard that issues the same token for every request.
 struct Repeating(JwtGuard, OnceCell<IssuedToken>);
 
 #[async_trait]
@@ -134,7 +134,7 @@ impl Guard for Repeating {
 }
 
 #[tokio::test]
-async fn a_guard_that_repeats_itself_is_the_one_that_failed() {
+async fn a_token_that_the_guard_repeats_is_reported_as_a_guard_error() {
     let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(Repeating(guard, OnceCell::new())),
         ..ServiceSetup::default()
@@ -147,7 +147,7 @@ async fn a_guard_that_repeats_itself_is_the_one_that_failed() {
     assert_eq!(service.me(&grant["token"]).await.status, 200);
 }
 
-/// Panics when it is shown a token.
+/// A guard that panics when it validates a token.
 struct Panicking(JwtGuard);
 
 #[async_trait]
@@ -156,14 +156,15 @@ impl Guard for Panicking {
         self.0.issue_session_token(request).await
     }
     async fn validate_token(&self, _: String) -> GuardResult<Claims> {
-        panic!("a fault of the guard");
+        panic!("the guard panics on purpose");
     }
     async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         self.0.revoke_token(handle).await
     }
 }
 
-/// Asks for what the service itself shows a token to the guard for.
+/// Makes the requests for which the service itself validates a token, and checks that the guard is
+/// unavailable.
 async fn assert_guard_is_unavailable(service: &TestService) {
     let grant = service.session().await;
     let token = text(&grant["token"]);
@@ -171,7 +172,7 @@ async fn assert_guard_is_unavailable(service: &TestService) {
     let me = me.header("X-Workspace-Id", "22222222-2222-4222-8222-222222222222");
     let refused = answer(me.bearer_auth(token)).await;
     refused.assert_refused(502, "guard_error");
-    // A guard that does not answer has refused nothing, so the answer names the body's fault.
+    // The guard has not refused the token, so the answer reports the error of the body.
     let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
     let refused = answer(authorize.bearer_auth(token).body("x")).await;
     refused.assert_refused(415, "unsupported_media_type");
@@ -182,7 +183,7 @@ async fn assert_guard_is_unavailable(service: &TestService) {
 }
 
 #[tokio::test]
-async fn a_guard_that_hangs_is_unavailable_after_its_deadline() {
+async fn a_guard_that_hangs_is_unavailable_after_the_deadline() {
     let service = TestService::with(ServiceSetup {
         guard_deadline: Some(Duration::from_millis(100)),
         ..ServiceSetup::default()
@@ -203,7 +204,7 @@ async fn a_guard_that_panics_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_revocation_that_the_guard_does_not_confirm_holds_all_the_same() {
+async fn a_revocation_that_the_guard_does_not_confirm_takes_effect() {
     let service = TestService::with(ServiceSetup {
         serve: |options| ServeOptions {
             housekeeping: Duration::from_hours(1),
@@ -233,7 +234,7 @@ async fn a_revocation_that_the_guard_does_not_confirm_holds_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_instance_that_traps_is_a_reason_to_ask_again() {
+async fn a_request_whose_instance_traps_answers_unavailable_with_retry_after() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Trap);
@@ -247,7 +248,7 @@ async fn an_instance_that_traps_is_a_reason_to_ask_again() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_another_host_has_is_not_served() {
+async fn a_workspace_of_another_host_is_refused_until_it_is_released() {
     let journal = MemoryJournal::default();
     let other_host = journal.take_over(TenantId::default()).await.unwrap();
     let service = TestService::with(ServiceSetup {
@@ -275,7 +276,7 @@ async fn a_workspace_that_another_host_has_is_not_served() {
     service.session().await;
 }
 
-/// Nothing can be read from it.
+/// A journal of which no operation succeeds.
 struct DamagedJournal;
 
 #[async_trait]
@@ -302,7 +303,7 @@ fn damaged() -> JournalError {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_is_for_somebody_to_look_at() {
+async fn a_damaged_journal_is_an_error_500_with_details_for_admins_only() {
     let service = TestService::with(ServiceSetup {
         journal: Arc::new(DamagedJournal),
         ..ServiceSetup::default()
@@ -317,7 +318,7 @@ async fn a_damaged_journal_is_for_somebody_to_look_at() {
 }
 
 #[tokio::test]
-async fn a_setting_that_the_component_refuses_is_no_fault_of_the_caller() {
+async fn a_setting_that_the_component_refuses_is_an_internal_error() {
     let service = TestService::with(ServiceSetup {
         config: Config {
             previous_state_keys: vec![vec![7; 32]; 9],

@@ -1,4 +1,4 @@
-//! The key of the guard changes, and the tokens of the one before stay good until that goes too.
+//! The guard's key is rotated, and tokens stay valid while their key is among the previous keys.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::service::ADMIN_KEY;
 const SECRET: &str = "CLAW_GUARD_JWT_SECRET";
 const PREVIOUS: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
 
-/// A journal in a folder of its own, and the files beside it.
+/// A temporary folder with a journal and the key files beside it.
 struct JournalFolder(tempfile::TempDir);
 
 impl JournalFolder {
@@ -21,8 +21,8 @@ impl JournalFolder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn beside(&self, what: &str) -> PathBuf {
-        self.0.path().join(format!("sessions.redb.{what}"))
+    fn beside(&self, suffix: &str) -> PathBuf {
+        self.0.path().join(format!("sessions.redb.{suffix}"))
     }
 
     fn serve(&self) -> Command {
@@ -34,7 +34,7 @@ async fn created(program: &Program) -> Value {
     program.create(ADMIN_KEY).await
 }
 
-/// Ends it, and gives the secrets to nobody.
+/// Ends the program, and checks that its output contains no secret.
 fn end(program: Program, secrets: &[&str]) {
     let ProgramOutput { code, out, err } = program.end(Signal::SIGTERM);
     assert_eq!(code, Some(0), "{err}");
@@ -49,7 +49,7 @@ fn append(file: &Path, line: &str) {
 }
 
 #[tokio::test]
-async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
+async fn a_key_in_a_file_is_rotated_and_no_token_becomes_invalid() {
     let folder = JournalFolder::new();
     let (current, previous) = (
         folder.beside("guard-key"),
@@ -59,7 +59,7 @@ async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
     let first = created(&program).await;
     end(program, &[]);
 
-    // Twice, so that there are two previous ones.
+    // Two rotations make two previous keys.
     let mut tokens = vec![first];
     let mut keys = Vec::new();
     for key in ["0b".repeat(32), "0c".repeat(64)] {
@@ -85,7 +85,7 @@ async fn a_key_beside_the_journal_is_changed_and_no_token_is_lost() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
+async fn a_key_in_the_environment_is_rotated_and_no_token_becomes_invalid() {
     const OLDEST: &str = "the oldest secret, long enough for HS256";
     const OLD: &str = "the old secret, long enough for HS256, with , and ; in it";
     const NEW: &str = "the new secret, long enough for HS256 as well";
@@ -105,7 +105,7 @@ async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
     let program = serve(OLD, Some(OLDEST));
     assert_eq!(program.me(&oldest).await, 200);
     let old = created(&program).await;
-    // What it revokes is revoked, whichever key has signed it.
+    // A token that was signed with a previous key can be revoked.
     program.delete(&oldest).await;
     assert_eq!(program.me(&oldest).await, 401);
     end(program, &[OLDEST, OLD]);
@@ -121,7 +121,7 @@ async fn a_key_in_the_environment_is_changed_and_no_token_is_lost() {
 }
 
 #[tokio::test]
-async fn a_key_moves_from_beside_the_journal_to_the_environment() {
+async fn a_key_is_moved_from_a_file_to_the_environment() {
     const NEW: &str = "the new secret, long enough for HS256 as well";
     let folder = JournalFolder::new();
     let program = start(folder.serve());
@@ -142,7 +142,7 @@ async fn a_key_moves_from_beside_the_journal_to_the_environment() {
 fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
     let folder = JournalFolder::new();
     let file = folder.beside("previous-guard-keys");
-    let refused = |previous: &str, in_file: &str, what: &[&str]| {
+    let refused = |previous: &str, in_file: &str, expected: &[&str]| {
         fs::write(&file, in_file).unwrap();
         let mut command = folder.serve();
         let output = command
@@ -154,25 +154,25 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
         assert!(!output.status.success() && output.stdout.is_empty());
         let err = String::from_utf8(output.stderr).unwrap();
         assert_eq!(err.lines().count(), 1, "{err}");
-        for what in what {
-            assert!(err.contains(what), "{what} is missing in: {err}");
+        for expected in expected {
+            assert!(err.contains(expected), "{expected} is missing in: {err}");
         }
         for secret in previous.lines().chain(in_file.lines()) {
             assert!(secret.is_empty() || !err.contains(secret), "{err}");
         }
     };
-    let good = "a previous secret, long enough for HS256";
+    let valid = "a previous secret, long enough for HS256";
     refused(
-        &format!("{good}\nhunter2\n"),
+        &format!("{valid}\nhunter2\n"),
         "",
         &[PREVIOUS, "previous secret 2", "7 bytes", "at least 32"],
     );
     refused(
-        &[good; 9].join("\n"),
+        &[valid; 9].join("\n"),
         "",
         &[PREVIOUS, "9 previous secrets", "at most 8"],
     );
-    // One of the variable is not said to be from the file, nor the other way round.
+    // The error about a key of the variable does not name the file.
     let mut command = folder.serve();
     fs::write(&file, "0d".repeat(32)).unwrap();
     let output = command
@@ -184,9 +184,9 @@ fn previous_keys_beyond_their_bounds_are_refused_and_not_shown() {
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(err.contains("previous secret 1"), "{err}");
     assert!(!err.contains(path(&file)), "{err}");
-    // Those of the variable and of the file count together.
+    // The keys of the variable and of the file are counted together.
     refused(
-        &[good; 5].join("\n"),
+        &[valid; 5].join("\n"),
         &format!("{}\n", "0d".repeat(32)).repeat(4),
         &["9 previous secrets", "5 are from", "4 from", path(&file)],
     );

@@ -1,4 +1,4 @@
-//! What those who run the service look at, and what it does by itself.
+//! Health, metrics, and retries of revocations in the background.
 
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
@@ -61,7 +61,7 @@ async fn requests_are_counted_by_route_and_status() {
 }
 
 #[tokio::test]
-async fn metrics_are_well_formed_and_tell_the_figures_of_sessions() {
+async fn metrics_are_well_formed_and_contain_the_session_statistics() {
     let service = TestService::new().await;
     service.session().await;
     let ended = service.session().await;
@@ -91,7 +91,7 @@ async fn metrics_are_well_formed_and_tell_the_figures_of_sessions() {
 }
 
 #[tokio::test]
-async fn what_the_guard_has_not_confirmed_is_asked_for_again() {
+async fn unconfirmed_revocations_are_retried_in_the_background() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service

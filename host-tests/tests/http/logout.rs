@@ -1,4 +1,4 @@
-//! R35: a bearer ends its own session, `DELETE /v1/sessions/me`.
+//! R35: the bearer of a token ends its session with `DELETE /v1/sessions/me`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,8 +43,8 @@ async fn me_in_workspace(service: &TestService, token: &Value) -> Reply {
     answer(request.bearer_auth(text(token))).await
 }
 
-/// The answer to every token that ends nothing.
-fn assert_ends_nothing(refused: &Reply) {
+/// Checks that the answer is the one for a token that ends no session.
+fn assert_ends_no_session(refused: &Reply) {
     let message = refused.assert_refused(401, "invalid_token");
     assert_eq!(message, "the token is not, or no longer, good");
     let challenge = refused.header("www-authenticate");
@@ -68,7 +68,7 @@ async fn service_on(journal: Arc<dyn Journal>) -> TestService {
 }
 
 #[tokio::test]
-async fn r35_a_bearer_ends_its_session_and_all_below_it() {
+async fn r35_a_logout_ends_the_session_and_all_below_it() {
     let service = TestService::new().await;
     let (grant, other) = (service.session().await, service.session().await);
     let path = format!("/v1/sessions/{}/delegate", text(&grant["session_id"]));
@@ -83,7 +83,11 @@ async fn r35_a_bearer_ends_its_session_and_all_below_it() {
         json!({ "session_id": grant["session_id"], "guard_confirmed": true, "descendants": 1 })
     );
     assert_eq!(done.header("cache-control"), Some("no-store"));
-    assert_eq!(service.guard.calls().validate, 0, "the guard is not asked");
+    assert_eq!(
+        service.guard.calls().validate,
+        0,
+        "the guard validates no token"
+    );
     for token in [&grant["token"], &child.body["token"]] {
         service.me(token).await.assert_refused(401, "invalid_token");
     }
@@ -96,7 +100,7 @@ async fn r35_a_bearer_ends_its_session_and_all_below_it() {
 }
 
 #[tokio::test]
-async fn r35_an_admin_revoke_and_a_logout_answer_in_the_same_form() {
+async fn r35_a_revoke_by_an_admin_and_a_logout_have_the_same_answer() {
     let service = TestService::new().await;
     let (first, second) = (service.session().await, service.session().await);
     let path = format!("/v1/sessions/{}", text(&first["session_id"]));
@@ -107,7 +111,7 @@ async fn r35_an_admin_revoke_and_a_logout_answer_in_the_same_form() {
 }
 
 #[tokio::test]
-async fn r35_a_logout_works_while_the_guard_is_down_and_is_confirmed_later() {
+async fn r35_a_logout_works_while_the_guard_is_unavailable_and_is_confirmed_later() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.guard.set_all(GuardMode::Unavailable);
@@ -125,7 +129,7 @@ async fn r35_a_logout_works_while_the_guard_is_down_and_is_confirmed_later() {
 }
 
 #[tokio::test]
-async fn r35_a_guard_that_hangs_delays_a_logout_until_its_deadline() {
+async fn r35_a_guard_that_hangs_delays_a_logout_until_the_deadline_only() {
     let service = TestService::with(ServiceSetup {
         guard_deadline: Some(Duration::from_millis(50)),
         ..ServiceSetup::default()
@@ -137,7 +141,7 @@ async fn r35_a_guard_that_hangs_delays_a_logout_until_its_deadline() {
 }
 
 #[tokio::test]
-async fn r35_a_workspace_is_loaded_for_a_logout_while_the_guard_is_down() {
+async fn r35_a_workspace_is_loaded_for_a_logout_while_the_guard_is_unavailable() {
     let service = TestService::new().await;
     let grant = create_in_workspace(&service).await;
     let tenant = TenantId::new(WORKSPACE);
@@ -151,7 +155,11 @@ async fn r35_a_workspace_is_loaded_for_a_logout_while_the_guard_is_down() {
 
     let done = log_out_in(&service, &WORKSPACE.to_string(), &grant["token"]).await;
     assert_logged_out(&done, false);
-    assert_eq!(service.guard.calls().validate, 1, "a logout asks nothing");
+    assert_eq!(
+        service.guard.calls().validate,
+        1,
+        "a logout validates no token"
+    );
     service.guard.set_all(GuardMode::Ok);
     me_in_workspace(&service, &grant["token"])
         .await
@@ -159,14 +167,14 @@ async fn r35_a_workspace_is_loaded_for_a_logout_while_the_guard_is_down() {
 }
 
 #[tokio::test]
-async fn r35_a_token_ends_nothing_in_another_workspace_and_makes_none() {
+async fn r35_a_logout_in_another_workspace_ends_no_session_and_creates_no_workspace() {
     let service = TestService::new().await;
     let grant = create_in_workspace(&service).await;
-    let nobodys = TenantId::new(Uuid::parse_str(NOBODY).unwrap());
-    assert_ends_nothing(&log_out(&service, &grant["token"]).await);
-    assert_ends_nothing(&log_out_in(&service, NOBODY, &grant["token"]).await);
-    assert!(!service.tenants.is_loaded(nobodys));
-    assert!(!service.tenants.exists(nobodys).await.unwrap());
+    let unknown = TenantId::new(Uuid::parse_str(NOBODY).unwrap());
+    assert_ends_no_session(&log_out(&service, &grant["token"]).await);
+    assert_ends_no_session(&log_out_in(&service, NOBODY, &grant["token"]).await);
+    assert!(!service.tenants.is_loaded(unknown));
+    assert!(!service.tenants.exists(unknown).await.unwrap());
     let refused = log_out_in(&service, "default", &grant["token"]).await;
     refused.assert_refused(400, "invalid_argument");
     let me = me_in_workspace(&service, &grant["token"]).await;
@@ -174,7 +182,7 @@ async fn r35_a_token_ends_nothing_in_another_workspace_and_makes_none() {
 }
 
 #[tokio::test]
-async fn r35_a_replaced_token_ends_nothing_and_is_no_theft() {
+async fn r35_a_superseded_token_ends_no_session_and_is_not_a_theft() {
     let service = TestService::new().await;
     let first = service.session().await;
     let rotation = service.request(Method::POST, "/v1/sessions/me/rotate");
@@ -183,25 +191,25 @@ async fn r35_a_replaced_token_ends_nothing_and_is_no_theft() {
     let path = format!("/v1/sessions/{}/refresh", text(&first["session_id"]));
     let third = answer(service.admin(Method::POST, &path)).await;
     assert_eq!(third.status, 200);
-    for replaced in [&first["token"], &second.body["token"]] {
-        assert_ends_nothing(&log_out(&service, replaced).await);
+    for superseded in [&first["token"], &second.body["token"]] {
+        assert_ends_no_session(&log_out(&service, superseded).await);
     }
     assert_eq!(service.me(&third.body["token"]).await.status, 200);
     assert_logged_out(&log_out(&service, &third.body["token"]).await, true);
 }
 
 #[tokio::test]
-async fn r35_a_second_logout_and_one_of_an_expired_session_are_unauthorized() {
+async fn r35_a_second_logout_and_a_logout_of_an_expired_session_are_unauthorized() {
     let service = TestService::new().await;
     let (grant, expired) = (service.session().await, service.session().await);
     assert_logged_out(&log_out(&service, &grant["token"]).await, true);
-    assert_ends_nothing(&log_out(&service, &grant["token"]).await);
+    assert_ends_no_session(&log_out(&service, &grant["token"]).await);
     service.clock.advance(Duration::from_mins(1));
-    assert_ends_nothing(&log_out(&service, &expired["token"]).await);
+    assert_ends_no_session(&log_out(&service, &expired["token"]).await);
     assert_eq!(
         service.guard.calls().revoke,
         1,
-        "the guard is told to revoke once"
+        "the guard is asked to revoke once"
     );
 }
 
@@ -216,14 +224,14 @@ async fn r35_a_logout_takes_no_use() {
     let path = format!("/v1/sessions/{}", text(&first["session_id"]));
     let refresh = service.admin(Method::POST, &format!("{path}/refresh"));
     assert_eq!(answer(refresh).await.status, 200);
-    assert_ends_nothing(&log_out(&service, &first["token"]).await);
+    assert_ends_no_session(&log_out(&service, &first["token"]).await);
     let session = answer(service.admin(Method::GET, &path)).await;
     assert_eq!(session.body["uses_left"], 2);
     assert_logged_out(&log_out(&service, &last_use["token"]).await, true);
 }
 
 #[tokio::test]
-async fn r35_no_reading_of_the_clock_keeps_a_bearer_from_its_logout() {
+async fn r35_a_logout_works_while_the_clock_is_behind_or_fails() {
     let service = TestService::new().await;
     let (lagging, failing) = (service.session().await, service.session().await);
     service.clock.rewind(Duration::from_hours(24));
@@ -238,7 +246,7 @@ async fn r35_no_reading_of_the_clock_keeps_a_bearer_from_its_logout() {
 }
 
 #[tokio::test]
-async fn r35_a_session_that_was_logged_out_has_ended_for_the_next_service_too() {
+async fn r35_a_session_that_was_logged_out_stays_ended_in_the_next_service() {
     let journal = Arc::new(MemoryJournal::default());
     let mut service = service_on(journal.clone()).await;
     let (grant, other) = (service.session().await, service.session().await);
@@ -249,34 +257,34 @@ async fn r35_a_session_that_was_logged_out_has_ended_for_the_next_service_too() 
 
     let next = service_on(journal).await;
     assert_eq!(next.me(&other["token"]).await.status, 200);
-    assert_ends_nothing(&log_out(&next, &grant["token"]).await);
+    assert_ends_no_session(&log_out(&next, &grant["token"]).await);
     next.me(&grant["token"])
         .await
         .assert_refused(401, "invalid_token");
-    // What the guard had not confirmed is asked of it again.
-    until("the guard is told to revoke", async || {
+    // The unconfirmed revocation is retried.
+    until("the guard is asked to revoke", async || {
         next.guard.calls().revoke == 1
     })
     .await;
 }
 
-/// A journal that keeps nothing while it is away.
-struct Leaving {
+/// A journal whose appends fail while `unavailable` is set.
+struct FailingJournal {
     journal: Arc<MemoryJournal>,
-    away: Arc<AtomicBool>,
+    unavailable: Arc<AtomicBool>,
 }
 
-struct LeavingWriter {
+struct FailingWriter {
     writer: Box<dyn Writer>,
-    away: Arc<AtomicBool>,
+    unavailable: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl Journal for Leaving {
+impl Journal for FailingJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
-        Ok(Box::new(LeavingWriter {
+        Ok(Box::new(FailingWriter {
             writer: self.journal.take_over(tenant).await?,
-            away: self.away.clone(),
+            unavailable: self.unavailable.clone(),
         }))
     }
 
@@ -294,7 +302,7 @@ impl Journal for Leaving {
 }
 
 #[async_trait]
-impl Writer for LeavingWriter {
+impl Writer for FailingWriter {
     fn len(&self) -> u64 {
         self.writer.len()
     }
@@ -304,8 +312,10 @@ impl Writer for LeavingWriter {
     }
 
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(JournalError::Unavailable("it is away".into()));
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(JournalError::Unavailable(
+                "the test journal is unavailable".into(),
+            ));
         }
         self.writer.append(changes, now).await
     }
@@ -326,41 +336,41 @@ impl Writer for LeavingWriter {
 #[tokio::test]
 async fn r35_a_logout_that_is_not_durable_is_not_acknowledged() {
     let journal = Arc::new(MemoryJournal::default());
-    let away = Arc::new(AtomicBool::new(false));
-    let mut service = service_on(Arc::new(Leaving {
+    let unavailable = Arc::new(AtomicBool::new(false));
+    let mut service = service_on(Arc::new(FailingJournal {
         journal: journal.clone(),
-        away: away.clone(),
+        unavailable: unavailable.clone(),
     }))
     .await;
     let grant = service.session().await;
-    away.store(true, Ordering::SeqCst);
+    unavailable.store(true, Ordering::SeqCst);
     for _ in 0..2 {
         let refused = log_out(&service, &grant["token"]).await;
         let message = refused.assert_refused(503, "unavailable");
         assert_eq!(message, "the service cannot answer this now");
         assert!(refused.header("retry-after").is_some());
     }
-    away.store(false, Ordering::SeqCst);
-    // The journal is tried again in its own time.
+    unavailable.store(false, Ordering::SeqCst);
+    // The service retries the journal after a delay.
     until("the retry is answered", async || {
         log_out(&service, &grant["token"]).await.status != 503
     })
     .await;
-    assert_ends_nothing(&log_out(&service, &grant["token"]).await);
+    assert_ends_no_session(&log_out(&service, &grant["token"]).await);
     service.stop();
     service.ended().await;
     let next = service_on(journal).await;
-    assert_ends_nothing(&log_out(&next, &grant["token"]).await);
+    assert_ends_no_session(&log_out(&next, &grant["token"]).await);
 }
 
 #[tokio::test]
-async fn r35_a_logout_beats_a_refresh_that_waits_for_the_guard() {
+async fn r35_a_refresh_in_flight_fails_after_a_logout() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let refresh = answer(service.admin(Method::POST, &path));
-    let overtake = async {
+    let log_out_meanwhile = async {
         until("the guard is asked", async || {
             service.guard.calls().issue == 2
         })
@@ -368,6 +378,6 @@ async fn r35_a_logout_beats_a_refresh_that_waits_for_the_guard() {
         assert_logged_out(&log_out(&service, &grant["token"]).await, true);
         service.guard.set(GuardFunction::Issue, GuardMode::Ok);
     };
-    let (refreshed, ()) = tokio::join!(refresh, overtake);
+    let (refreshed, ()) = tokio::join!(refresh, log_out_meanwhile);
     refreshed.assert_refused(409, "session_revoked");
 }

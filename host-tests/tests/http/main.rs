@@ -1,5 +1,5 @@
-//! The HTTP service over real sockets: in this process, where clock and guard are under control, and as
-//! the program that people start.
+//! The HTTP service over real sockets: in this process with a controlled clock and guard, and as
+//! the program `clawdb-session serve`.
 
 mod bounds;
 mod clock;

@@ -1,4 +1,4 @@
-//! The program that people start.
+//! The program `clawdb-session serve`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::service::{ADMIN_KEY, text, worker};
 
-/// A service in a process of its own, which ends with this at the latest.
+/// A service in another process, which is killed when this is dropped.
 pub struct Program {
     child: Child,
     pub url: String,
@@ -22,14 +22,14 @@ pub struct Program {
     err: ChildStderr,
 }
 
-/// An event as a reader has it.
+/// An event that a reader received.
 struct NextEvent {
     id: String,
     missed: u64,
     after_gap: bool,
 }
 
-/// What it has left when it ended.
+/// The exit code of a program, and its remaining output.
 pub struct ProgramOutput {
     pub code: Option<i32>,
     pub out: String,
@@ -42,7 +42,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// A command of the program, which finds no secrets in the environment.
+/// Returns a command of the program, with no secrets in its environment.
 pub fn program(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
     command.arg(name);
@@ -64,7 +64,7 @@ pub fn with_key(args: &[&str]) -> Command {
     command
 }
 
-/// Starts it and waits for its one line.
+/// Starts the program and waits for the line with its address.
 pub fn start(mut command: Command) -> Program {
     let child = command.args(["--listen", "127.0.0.1:0"]);
     let mut child = child
@@ -81,9 +81,9 @@ pub fn start(mut command: Command) -> Program {
         .strip_prefix("listening on ")
         .map(str::to_owned);
     let url = url.unwrap_or_else(|| {
-        let mut said = String::new();
-        let _ = err.read_to_string(&mut said);
-        panic!("{line:?}\n{said}")
+        let mut output = String::new();
+        let _ = err.read_to_string(&mut output);
+        panic!("{line:?}\n{output}")
     });
     assert!(
         url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
@@ -110,7 +110,10 @@ impl Program {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status.code();
             }
-            assert!(begin.elapsed() < Duration::from_secs(30), "it does not end");
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "the program does not end"
+            );
             std::thread::sleep(Duration::from_millis(10));
         };
         let (mut out, mut err) = (String::new(), String::new());
@@ -131,7 +134,7 @@ impl Program {
         response.json().await.unwrap()
     }
 
-    /// The first event that a reader is given; `last` is the id that it comes back with.
+    /// Returns the first event of a new reader, with `last` as its `Last-Event-ID`.
     async fn next_event(&self, last: Option<&str>) -> NextEvent {
         let request = Client::new().get(format!("{}/v1/events", self.url));
         let mut request = request.bearer_auth(ADMIN_KEY);
@@ -184,14 +187,14 @@ impl Drop for Program {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_and_ends_well_on_a_signal() {
+async fn the_program_prints_its_address_and_ends_without_error_on_a_signal() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let program = start(with_key(&[]));
         let grant = program.create(ADMIN_KEY).await;
         assert_eq!(program.me(&grant).await, 200);
         let left = program.end(signal);
         assert_eq!(left.code, Some(0), "{}", left.err);
-        assert_eq!(left.out, "", "one line and no more");
+        assert_eq!(left.out, "", "the program prints one line only");
         assert!(left.err.contains("in memory"), "{}", left.err);
         for secret in [ADMIN_KEY, text(&grant["token"])] {
             assert!(!left.err.contains(secret), "{}", left.err);
@@ -200,7 +203,7 @@ async fn it_says_where_it_listens_and_ends_well_on_a_signal() {
 }
 
 #[tokio::test]
-async fn an_admin_key_that_it_made_is_shown_once_and_works() {
+async fn a_generated_admin_key_is_shown_once_and_works() {
     let mut program = start(command(&[]));
     let mut err = BufReader::new(&mut program.err);
     let key = loop {
@@ -221,7 +224,7 @@ async fn an_admin_key_that_it_made_is_shown_once_and_works() {
 }
 
 #[tokio::test]
-async fn sessions_outlive_the_process_with_a_journal() {
+async fn with_a_journal_sessions_survive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.redb");
     let file = path(&file);
@@ -246,7 +249,7 @@ async fn sessions_outlive_the_process_with_a_journal() {
     }
     assert_eq!(program.me(&ended).await, 401);
 
-    // While it has the file, nobody else can.
+    // Another process cannot open the journal.
     let other = with_key(&["--journal", file, "--listen", "127.0.0.1:0"])
         .output()
         .unwrap();
@@ -256,7 +259,7 @@ async fn sessions_outlive_the_process_with_a_journal() {
 }
 
 #[tokio::test]
-async fn a_reader_of_events_goes_on_in_the_next_process_and_after_a_crash_there_is_a_gap() {
+async fn a_reader_of_events_continues_in_the_next_process_and_receives_a_gap_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sessions.redb");
     let file = path(&file);
@@ -286,9 +289,9 @@ async fn a_reader_of_events_goes_on_in_the_next_process_and_after_a_crash_there_
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_program_at_once() {
     let mut program = start(with_key(&[]));
-    // Half a body holds the end up for a while.
+    // An incomplete body delays the shutdown.
     let address = program.url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).unwrap();
     let request = format!(
@@ -306,14 +309,17 @@ async fn a_second_signal_ends_it_at_once() {
         if let Some(status) = program.child.try_wait().unwrap() {
             break status;
         }
-        assert!(begin.elapsed() < Duration::from_secs(30), "it does not end");
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "the program does not end"
+        );
         std::thread::yield_now();
     };
-    // Which of the two came second is for the system to say.
+    // The system does not guarantee which of the two signals arrives second.
     assert!(status.signal().is_some(), "{status}");
 }
 
-/// A library that lets the clock of a program stand before 1970.
+/// A library that makes the clock of a program return times before 1970.
 const BEFORE_1970: &str = r#"
 #include <dlfcn.h>
 #include <time.h>
@@ -328,7 +334,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 "#;
 
 #[tokio::test]
-async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
+async fn a_clock_before_1970_is_reported_to_clients_and_ends_no_connection() {
     let folder = tempfile::tempdir().unwrap();
     let (source, library) = (
         folder.path().join("clock.c"),
@@ -345,7 +351,7 @@ async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
     let mut serve = with_key(&[]);
     serve.env("LD_PRELOAD", &library);
     let program = start(serve);
-    // Connections are taken in their order: this one before those that are answered.
+    // Connections are accepted in order, so this one is accepted before those that are answered.
     let address = program.url.strip_prefix("http://").unwrap();
     let idle = TcpStream::connect(address).unwrap();
     for _ in 0..3 {
@@ -362,7 +368,7 @@ async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
     let took = begin.elapsed();
     assert!(
         took < Duration::from_secs(5),
-        "the idle one held it up: {took:?}"
+        "the idle connection delayed the shutdown: {took:?}"
     );
     drop(idle);
     assert_eq!(left.code, Some(0), "{}", left.err);
@@ -370,10 +376,10 @@ async fn a_clock_before_1970_is_told_to_clients_and_ends_nothing() {
 }
 
 #[test]
-fn help_says_how_it_is_used() {
+fn the_help_has_the_options_and_variables() {
     let output = command(&["--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for what in [
+    for option in [
         "--listen",
         "--journal",
         "--nats",
@@ -383,12 +389,12 @@ fn help_says_how_it_is_used() {
         "CLAWDB_SESSION_ADMIN_KEY",
         "/v1/revoke-all",
     ] {
-        assert!(help.contains(what), "{what} is missing in:\n{help}");
+        assert!(help.contains(option), "{option} is missing in:\n{help}");
     }
 }
 
 #[test]
-fn what_is_wrong_with_its_settings_is_told() {
+fn an_invalid_setting_is_reported_in_one_error() {
     let fails = |mut command: Command, with: &str| {
         let output = command.output().unwrap();
         assert!(
@@ -429,7 +435,7 @@ fn what_is_wrong_with_its_settings_is_told() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_before_files_are_made() {
+fn an_address_in_use_is_reported_before_any_file_is_created() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,4 @@
-//! What HTTP asks of a service: methods, heads and bodies as they should not be, and connections that are
-//! only half there.
+//! HTTP: methods, invalid heads and bodies, and connections that are incomplete or slow.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::failures::until_issued;
 use crate::service::{ADMIN_KEY, AGENT, NOBODY, TestService, answer, text, until, worker};
 
 #[tokio::test]
-async fn a_head_takes_no_use_and_changes_nothing() {
+async fn a_head_request_takes_no_use_and_changes_nothing() {
     let service = TestService::new().await;
     let mut once = worker();
     once["max_uses"] = json!(1);
@@ -46,7 +45,7 @@ async fn a_head_takes_no_use_and_changes_nothing() {
     let me = service.request(Method::HEAD, "/v1/sessions/me");
     let me = me.bearer_auth(text(&grant["token"])).send().await.unwrap();
     assert_eq!(me.status(), 405);
-    assert_eq!(service.tenants.loaded(), 1, "no workspace was made");
+    assert_eq!(service.tenants.loaded(), 1, "no workspace was created");
     assert_eq!(service.metric("clawdb_session_subscribers").await, 0);
     assert_eq!(service.me(&grant["token"]).await.status, 200);
     service
@@ -66,7 +65,7 @@ async fn a_head_takes_no_use_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_its_half_after_the_request_gets_its_answer() {
+async fn a_client_that_closes_its_sending_half_gets_its_answer() {
     let service = TestService::new().await;
     service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
@@ -80,7 +79,7 @@ async fn a_client_that_closes_its_half_after_the_request_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_reader_of_events_that_has_left_frees_its_place_within_the_keep_alive_interval() {
+async fn a_disconnected_reader_of_events_frees_its_connection_within_the_keep_alive_interval() {
     const KEEP_ALIVE: Duration = Duration::from_secs(2);
     let service = with(|options| ServeOptions {
         max_connections: 1,
@@ -92,7 +91,7 @@ async fn a_reader_of_events_that_has_left_frees_its_place_within_the_keep_alive_
     let mut some = [0; 12];
     reader.read_exact(&mut some).await.unwrap();
     assert_eq!(&some, b"HTTP/1.1 200");
-    // All that has come is read, so that closing sends no reset of itself.
+    // All received bytes are read, so that closing sends no reset.
     let mut headers = Vec::new();
     while !headers.ends_with(b"\r\n\r\n") {
         headers.push(reader.read_u8().await.unwrap());
@@ -102,12 +101,12 @@ async fn a_reader_of_events_that_has_left_frees_its_place_within_the_keep_alive_
     let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&exchange(&service, health).await), 200);
     let took = begin.elapsed();
-    // Not only when it is written to for the second time.
+    // The second write to a closed connection would come later.
     assert!(took < KEEP_ALIVE * 2, "{took:?}");
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_has_exactly_one_valid_host() {
     let service = TestService::new().await;
     for (fields, expected) in [
         ("", 400),
@@ -142,7 +141,7 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_refused_in_json_while_hyper_can_read_it() {
+async fn a_head_that_is_too_large_is_refused_with_json_up_to_the_limits_of_hyper() {
     let service = TestService::new().await;
     let close = "Connection: close\r\n";
     let target = |bytes: usize| format!("GET /v1/{}", "x".repeat(bytes - "/v1/".len()));
@@ -152,7 +151,7 @@ async fn a_head_that_is_too_large_is_refused_in_json_while_hyper_can_read_it() {
         let answer = exchange(&service, admin(&target(bytes), close)).await;
         assert_refused(&answer, 414, "uri_too_long");
     }
-    // Three fields are there already.
+    // The request has three other fields.
     let many = |count: usize| format!("{close}{}", "X-A: b\r\n".repeat(count - 3));
     let most = exchange(&service, admin("GET /v1/nowhere", &many(100))).await;
     assert_refused(&most, 404, "not_found");
@@ -164,7 +163,7 @@ async fn a_head_that_is_too_large_is_refused_in_json_while_hyper_can_read_it() {
     let answer = exchange(&service, admin("GET /v1/nowhere", &large)).await;
     assert_refused(&answer, 431, "header_fields_too_large");
 
-    // What the service never sees is refused too, without a body.
+    // hyper refuses these requests before the service receives them, without a body.
     for (request, expected) in [
         (admin(&target(66_000), close), 414),
         (admin(&target(500_000), close), 431),
@@ -191,13 +190,13 @@ async fn a_chunked_body_is_refused_as_soon_as_it_is_too_large() {
     let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
     let head = admin("POST /v1/sessions", fields);
     let chunk = format!("1001\r\n{}\r\n", " ".repeat(0x1001));
-    // Seventeen chunks, and none is the last.
+    // Seventeen chunks without a last chunk.
     let answer = exchange(&service, head.clone() + &chunk.repeat(17)).await;
     assert_refused(&answer, 413, "body_too_large");
-    // A part of one chunk.
+    // One incomplete chunk.
     let answer = exchange(&service, format!("{head}fffff\r\n{}", " ".repeat(65_537))).await;
     assert_refused(&answer, 413, "body_too_large");
-    // One whose length was said is not even begun.
+    // A body with too large a `Content-Length` is refused before it is read.
     let fields = "Content-Type: application/json\r\nContent-Length: 65537\r\n";
     let answer = exchange(&service, admin("POST /v1/sessions", fields)).await;
     assert_refused(&answer, 413, "body_too_large");
@@ -220,7 +219,7 @@ async fn a_transfer_coding_other_than_chunked_is_refused() {
         let answer = exchange(&service, post(codings)).await;
         assert_refused(&answer, 501, "not_implemented");
     }
-    // hyper refuses one that does not end with chunked.
+    // hyper refuses codings that do not end with `chunked`.
     let answer = exchange(&service, post("Transfer-Encoding: gzip\r\n")).await;
     assert_eq!(status(&answer), 400, "{answer}");
     assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
@@ -229,7 +228,7 @@ async fn a_transfer_coding_other_than_chunked_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
+async fn a_content_length_beside_chunks_is_ignored_and_ends_the_connection() {
     let service = TestService::new().await;
     let body = worker().to_string();
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -245,7 +244,7 @@ async fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_still_sending_is_not_cut_off_with_its_refusal() {
+async fn a_client_that_is_still_sending_receives_its_refusal_without_a_reset() {
     let service = TestService::new().await;
     let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x1_0000));
@@ -256,7 +255,7 @@ async fn a_client_that_is_still_sending_is_not_cut_off_with_its_refusal() {
         answer.push(connection.read_u8().await.unwrap());
     }
     assert_refused(std::str::from_utf8(&answer).unwrap(), 413, "body_too_large");
-    // The client may notice the answer only later.
+    // The client can read the answer later than it arrives.
     for _ in 0..8 {
         connection.write_all(chunk.as_bytes()).await.unwrap();
         tokio::task::yield_now().await;
@@ -265,7 +264,7 @@ async fn a_client_that_is_still_sending_is_not_cut_off_with_its_refusal() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_encoded_is_refused() {
+async fn a_body_with_a_content_encoding_is_refused() {
     let service = TestService::new().await;
     let post = |coding: &str| {
         let post = service.admin(Method::POST, "/v1/sessions").json(&worker());
@@ -286,7 +285,7 @@ async fn a_body_that_is_encoded_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_refused_in_the_words_of_the_service() {
+async fn a_body_that_cannot_be_read_is_refused_with_the_services_own_message() {
     let service = TestService::new().await;
     let fields = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
     let request = admin("POST /v1/sessions", fields) + "not a size\r\n";
@@ -324,10 +323,10 @@ async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
     }
     assert!(
         begin.elapsed() < Duration::from_secs(10),
-        "it was waited for"
+        "the service waited for a body"
     );
 
-    // Nor does it learn what is wrong with a body that has arrived.
+    // The answer to a wrong token does not reveal what is wrong with a complete body.
     let revoked = service.session().await;
     let path = format!("/v1/sessions/{}", text(&revoked["session_id"]));
     let revocation = answer(service.admin(Method::DELETE, &path)).await;
@@ -350,7 +349,7 @@ async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
     }
 
     let asked = service.guard.calls().validate;
-    // A good token's body is waited for.
+    // With a valid token, the service waits for the body.
     let request = waiting("/v1/sessions/me/authorize", text(&grant["token"]), comes);
     let mut connection = send(&service, request).await;
     until("the guard is asked", async || {
@@ -367,7 +366,7 @@ async fn a_wrong_key_or_token_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_token_with_its_body_is_shown_to_the_guard_once() {
+async fn a_token_is_validated_once_for_a_request_with_a_body() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let authorize = service.request(Method::POST, "/v1/sessions/me/authorize");
@@ -379,7 +378,7 @@ async fn a_token_with_its_body_is_shown_to_the_guard_once() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_does_not_keep_its_place() {
+async fn a_client_that_never_reads_loses_its_connection_after_the_write_timeout() {
     let service = with(|options| ServeOptions {
         max_connections: 1,
         write_timeout: Duration::from_millis(200),
@@ -389,7 +388,7 @@ async fn a_client_that_never_reads_does_not_keep_its_place() {
     let mut large = worker();
     large["metadata"] = json!("x".repeat(16_000));
     {
-        // One place: what makes the sessions has to be gone before the next one comes.
+        // With one connection allowed, each create must close its connection before the next one.
         let client = reqwest::Client::builder().pool_max_idle_per_host(0);
         let client = client.build().unwrap();
         for _ in 0..60 {
@@ -401,17 +400,17 @@ async fn a_client_that_never_reads_does_not_keep_its_place() {
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
-    let mut deaf = socket.connect(service.address).await.unwrap();
+    let mut stalled = socket.connect(service.address).await.unwrap();
     let list = admin(&format!("GET /v1/agents/{AGENT}/sessions"), "");
-    // Some 50 MB of answers.
-    deaf.write_all(list.repeat(50).as_bytes()).await.unwrap();
+    // The answers have about 50 MB.
+    stalled.write_all(list.repeat(50).as_bytes()).await.unwrap();
     let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&exchange(&service, health).await), 200);
-    drop(deaf);
+    drop(stalled);
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_but_steadily_gets_its_whole_answer() {
+async fn a_client_that_reads_slowly_receives_the_whole_answer() {
     const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
     let service = with(|options| ServeOptions {
         write_timeout: WRITE_TIMEOUT,
@@ -431,21 +430,26 @@ async fn a_client_that_reads_slowly_but_steadily_gets_its_whole_answer() {
     slow.write_all(list.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let begin = Instant::now();
-    // The pace is what this is about: a third of a send buffer takes longer than the timeout.
+    // At this pace, a third of a send buffer takes longer than the write timeout.
     while begin.elapsed() < WRITE_TIMEOUT * 4 {
         let mut some = [0; 2_048];
-        let read = slow.read(&mut some).await.expect("no reset");
-        assert!(read > 0, "it ended after {} bytes", answer.len());
+        let read = slow
+            .read(&mut some)
+            .await
+            .expect("the service does not reset the connection");
+        assert!(read > 0, "the answer ended after {} bytes", answer.len());
         answer.extend_from_slice(&some[..read]);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    slow.read_to_end(&mut answer).await.expect("no reset");
+    slow.read_to_end(&mut answer)
+        .await
+        .expect("the service does not reset the connection");
     assert!(answer.len() > 200 * 16_000, "{}", answer.len());
-    assert!(answer.ends_with(b"}"), "to its end");
+    assert!(answer.ends_with(b"}"), "the answer is complete");
 }
 
 #[tokio::test]
-async fn half_a_request_does_not_hold_up_the_end() {
+async fn an_incomplete_request_does_not_delay_a_shutdown() {
     let fields = "Content-Type: application/json\r\nContent-Length: 100\r\n";
     for half in [
         "G".to_owned(),
@@ -460,7 +464,7 @@ async fn half_a_request_does_not_hold_up_the_end() {
                 connection.read_exact(&mut some).await.unwrap();
                 assert_eq!(&some, b"HTTP/1.1 200");
             }
-            // Connections are taken in their order: when this one is answered, the other one was read.
+            // Connections are accepted in order. When this one is answered, the other one was read.
             let health = answer(service.request(Method::GET, "/healthz")).await;
             assert_eq!(health.status, 200);
             service.stop();
@@ -474,7 +478,7 @@ async fn half_a_request_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_being_read_slowly_is_finished_at_the_end() {
+async fn a_shutdown_completes_an_answer_that_is_read_slowly() {
     let mut service = TestService::new().await;
     let mut large = worker();
     large["metadata"] = json!("x".repeat(16_000));
@@ -491,12 +495,12 @@ async fn an_answer_that_is_being_read_slowly_is_finished_at_the_end() {
     slow.read_exact(&mut some).await.unwrap();
     assert_eq!(&some, b"HTTP/1.1 200");
     service.stop();
-    until("nothing new is taken", async || {
+    until("no new connection is accepted", async || {
         TcpStream::connect(service.address).await.is_err()
     })
     .await;
     let answer = rest(slow).await;
     assert!(answer.len() > 200 * 16_000, "{}", answer.len());
-    assert!(answer.ends_with('}'), "to its end");
+    assert!(answer.ends_with('}'), "the answer is complete");
     service.ended().await;
 }

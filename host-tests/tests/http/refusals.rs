@@ -1,4 +1,4 @@
-//! What is refused, and how: always `{"error", "message"}`, with the status that says whose turn it is.
+//! Refused requests: each answer is `{"error", "message"}` with a fitting status.
 
 use clawdb_session_host::Config;
 use reqwest::Method;
@@ -9,7 +9,7 @@ use crate::service::{
     ADMIN_KEY, AGENT, NOBODY, Reply, ServiceSetup, TestService, answer, keyed, text, worker,
 };
 
-/// All that only an admin may do.
+/// Returns the routes that need the admin key.
 fn admin_routes() -> Vec<(Method, String)> {
     vec![
         (Method::POST, "/v1/sessions".into()),
@@ -33,7 +33,7 @@ const AGENT_ROUTES: [(Method, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn what_an_admin_does_needs_the_admin_key() {
+async fn admin_routes_need_the_admin_key() {
     let service = TestService::new().await;
     let grant = service.session().await;
     for (method, path) in admin_routes() {
@@ -67,28 +67,26 @@ async fn what_an_admin_does_needs_the_admin_key() {
     assert_eq!(
         service.me(&grant["token"]).await.status,
         200,
-        "nothing has happened"
+        "the session is live"
     );
 }
 
 #[tokio::test]
-async fn the_admin_key_may_come_either_way() {
+async fn the_admin_key_is_accepted_in_either_header() {
     let service = TestService::new().await;
     let path = format!("/v1/agents/{AGENT}/sessions");
     let bearer = service.request(Method::GET, &path);
     let bearer = bearer.header(AUTHORIZATION, format!("bearer {ADMIN_KEY}"));
     assert_eq!(answer(bearer).await.status, 200);
     assert_eq!(answer(service.admin(Method::GET, &path)).await.status, 200);
-    let both_are_there_twice = service
+    let given_twice = service
         .admin(Method::GET, &path)
         .header("X-Admin-Key", ADMIN_KEY);
-    answer(both_are_there_twice)
-        .await
-        .assert_refused(400, "bad_request");
+    answer(given_twice).await.assert_refused(400, "bad_request");
 }
 
 #[tokio::test]
-async fn what_an_agent_does_needs_a_good_token() {
+async fn agent_routes_need_a_valid_token() {
     let service = TestService::new().await;
     for (method, path) in AGENT_ROUTES {
         let request = || {
@@ -114,12 +112,16 @@ async fn what_an_agent_does_needs_a_good_token() {
             let challenge = refused.header("www-authenticate");
             assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
         }
-        assert_eq!(service.guard.calls().validate, 0, "the guard is not asked");
+        assert_eq!(
+            service.guard.calls().validate,
+            0,
+            "the guard validates no token"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_argument_that_is_not_accepted_is_named() {
+async fn the_error_for_an_invalid_argument_names_its_field() {
     let service = TestService::new().await;
     for (field, value) in [
         ("agent_id", json!("nobody")),
@@ -220,7 +222,7 @@ async fn an_argument_that_is_not_accepted_is_named() {
     assert_eq!(service.metric("clawdb_session_live_sessions").await, 0);
 }
 
-/// A body that is JSON, and the answer to it.
+/// Sends a JSON body, and returns the answer.
 async fn sent(service: &TestService, path: &str, body: &str) -> Reply {
     let request = service.admin(Method::POST, path);
     let request = request.header("Content-Type", "application/json");
@@ -228,7 +230,7 @@ async fn sent(service: &TestService, path: &str, body: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn what_a_kill_switch_does_not_know_is_an_invalid_argument_with_its_path() {
+async fn an_invalid_filter_of_revoke_all_is_an_invalid_argument_with_its_path() {
     let service = TestService::new().await;
     service.session().await;
     let shape = r#"filter: must be "everything", {"role": "..."} or {"root": "<session id>"}"#;
@@ -277,7 +279,7 @@ async fn what_a_kill_switch_does_not_know_is_an_invalid_argument_with_its_path()
 }
 
 #[tokio::test]
-async fn a_message_about_a_body_is_short_and_names_no_type_of_the_program() {
+async fn a_message_about_a_body_is_short_and_names_no_rust_type() {
     let service = TestService::new().await;
     let field =
         |field: &str| format!(r#"{{"agent_id":"{AGENT}","role":"worker","scopes":[],{field}}}"#);
@@ -342,7 +344,7 @@ async fn a_message_about_a_body_is_short_and_names_no_type_of_the_program() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_refused_as_all_else_is() {
+async fn a_body_that_is_not_json_or_not_an_object_is_refused() {
     let service = TestService::new().await;
     let post = |body: Vec<u8>| {
         let request = service.admin(Method::POST, "/v1/sessions");
@@ -356,8 +358,8 @@ async fn a_body_that_is_not_json_is_refused_as_all_else_is() {
             .await
             .assert_refused(400, "invalid_json");
     }
-    let in_their_order = format!("[\"{AGENT}\",\"worker\",[],60,null,null,null]");
-    for body in ["[]", "null", "{}", "1", &in_their_order] {
+    let fields_in_order = format!("[\"{AGENT}\",\"worker\",[],60,null,null,null]");
+    for body in ["[]", "null", "{}", "1", &fields_in_order] {
         let refused = answer(post(body.as_bytes().to_vec())).await;
         refused.assert_refused(400, "invalid_argument");
     }
@@ -376,10 +378,10 @@ async fn a_body_that_is_not_json_is_refused_as_all_else_is() {
     let twice = service.admin(Method::POST, "/v1/sessions").json(&worker());
     let twice = twice.header("Content-Type", "application/json");
     answer(twice).await.assert_refused(400, "bad_request");
-    let unsaid = service
+    let without_type = service
         .admin(Method::POST, "/v1/sessions")
         .body(worker().to_string());
-    answer(unsaid)
+    answer(without_type)
         .await
         .assert_refused(415, "unsupported_media_type");
 }
@@ -401,7 +403,7 @@ async fn a_body_beyond_64_kib_is_refused() {
 }
 
 #[tokio::test]
-async fn unknown_routes_and_methods_are_told_in_json() {
+async fn unknown_routes_and_methods_are_refused_in_json() {
     let service = TestService::new().await;
     for path in [
         "/",
@@ -434,7 +436,7 @@ async fn unknown_routes_and_methods_are_told_in_json() {
 }
 
 #[tokio::test]
-async fn a_session_that_there_is_not_is_not_found() {
+async fn an_unknown_session_is_not_found() {
     let service = TestService::new().await;
     for (method, path, body) in [
         (Method::GET, format!("/v1/sessions/{NOBODY}"), Value::Null),
@@ -460,7 +462,7 @@ async fn a_session_that_there_is_not_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_reached_is_named() {
+async fn the_error_for_a_reached_limit_names_it() {
     let service = TestService::with(ServiceSetup {
         config: Config {
             max_sessions_per_agent: Some(1),

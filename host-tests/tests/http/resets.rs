@@ -1,4 +1,4 @@
-//! Clients that reset the connection after their request.
+//! Clients that reset their connection after a request.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ async fn unload(service: &TestService) {
     assert!(!service.tenants.is_loaded(TenantId::new(WORKSPACE)));
 }
 
-/// The sessions of [`AGENT`] in the workspace.
+/// Lists the sessions of [`AGENT`] in the workspace.
 async fn sessions(service: &TestService) -> Vec<Value> {
     let path = format!("/v1/agents/{AGENT}/sessions");
     let list = service.admin(Method::GET, &path);
@@ -49,13 +49,13 @@ async fn sessions(service: &TestService) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn requests_take_effect_though_their_clients_reset_before_the_workspace_is_loaded() {
+async fn requests_take_effect_if_their_clients_reset_before_the_workspace_is_loaded() {
     let service = TestService::new().await;
     let create = in_workspace("POST /v1/sessions", Some(&worker()));
     for _ in 0..20 {
         send_and_reset(&service, &create).await;
     }
-    until("all sessions are there", async || {
+    until("all sessions are created", async || {
         sessions(&service).await.len() == 20
     })
     .await;
@@ -81,7 +81,7 @@ async fn requests_take_effect_though_their_clients_reset_before_the_workspace_is
     .await;
 }
 
-/// A journal that does not give [`WORKSPACE`] away until it is released.
+/// A journal in which a take-over of [`WORKSPACE`] waits for `released`.
 struct HoldingJournal {
     journal: Arc<MemoryJournal>,
     asked: Notify,
@@ -112,7 +112,7 @@ impl Journal for HoldingJournal {
 }
 
 #[tokio::test]
-async fn a_request_whose_client_has_reset_is_waited_for_at_the_end() {
+async fn a_shutdown_waits_for_a_request_whose_client_has_reset() {
     let journal = Arc::new(MemoryJournal::default());
     let held = Arc::new(HoldingJournal {
         journal: journal.clone(),
@@ -127,11 +127,11 @@ async fn a_request_whose_client_has_reset_is_waited_for_at_the_end() {
     let create = in_workspace("POST /v1/sessions", Some(&worker()));
     send_and_reset(&service, &create).await;
     held.asked.notified().await;
-    // When this is answered, the service has noticed the reset.
+    // When this request is answered, the service has noticed the reset.
     let nowhere = answer(service.request(Method::GET, "/v1/nowhere")).await;
     assert_eq!(nowhere.status, 404);
     service.stop();
-    until("nothing new is taken", async || {
+    until("no new connection is accepted", async || {
         TcpStream::connect(service.address).await.is_err()
     })
     .await;
@@ -146,7 +146,7 @@ async fn a_request_whose_client_has_reset_is_waited_for_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_body_that_a_reset_cuts_off_does_not_keep_its_connection() {
+async fn an_incomplete_body_after_a_reset_frees_its_connection() {
     let service = with(|options| ServeOptions {
         max_connections: 1,
         ..options
@@ -158,6 +158,6 @@ async fn a_body_that_a_reset_cuts_off_does_not_keep_its_connection() {
     let begin = Instant::now();
     let health = answer(service.request(Method::GET, "/healthz")).await;
     assert_eq!(health.status, 200);
-    // The body's time is 10 s.
+    // The body timeout is 10 s.
     assert!(begin.elapsed() < Duration::from_secs(5));
 }

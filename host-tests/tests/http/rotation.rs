@@ -1,4 +1,4 @@
-//! The state key is rotated, and what a missing key does.
+//! The state key is rotated by `serve` and by `rekey`, and a missing key is reported.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -23,7 +23,7 @@ const SECOND: &str = "22222222-2222-4222-8222-222222222222";
 const A: u8 = 0xaa;
 const B: u8 = 0xbb;
 
-/// A journal in a folder that goes with it.
+/// A journal in a temporary folder.
 struct JournalFolder(tempfile::TempDir);
 
 impl JournalFolder {
@@ -35,7 +35,7 @@ impl JournalFolder {
         self.0.path().join("sessions.redb")
     }
 
-    /// The service on it, with this state key and these before it.
+    /// Starts the service with this state key and these previous ones.
     fn serve(&self, key: u8, previous: &[u8]) -> Program {
         let file = self.file();
         start(keyed(with_key(&["--journal", path(&file)]), key, previous))
@@ -47,7 +47,7 @@ impl JournalFolder {
         keyed(command, key, previous)
     }
 
-    /// All records, with their workspaces.
+    /// Reads all records, with their workspaces.
     async fn records(&self) -> Vec<(TenantId, Change)> {
         let journal = open(&self.file()).await;
         let mut records = Vec::new();
@@ -59,7 +59,7 @@ impl JournalFolder {
         records
     }
 
-    /// Each record's `at`, by workspace and key.
+    /// Returns the `at` of each record, by workspace and key.
     async fn times(&self) -> BTreeMap<(String, String), u64> {
         let records = self.records().await.into_iter();
         let times = records.map(|(tenant, change)| {
@@ -70,7 +70,7 @@ impl JournalFolder {
         times.collect()
     }
 
-    /// How many records are under each of two keys.
+    /// Returns the numbers of records that are sealed with each of two keys.
     async fn records_under(&self, one: u8, other: u8) -> (usize, usize) {
         let keys = RecordKeys::new(&[one; 32], &[vec![other; 32]]).unwrap();
         let records = self.records().await;
@@ -81,7 +81,7 @@ impl JournalFolder {
         (count(SealedWith::Current), count(SealedWith::Previous))
     }
 
-    /// Cuts the end off a session's record of a workspace.
+    /// Truncates the record of a session of a workspace.
     async fn damage(&self, workspace: &str) {
         let records = self.records().await;
         let is_session = |(tenant, change): &&(TenantId, Change)| {
@@ -108,7 +108,7 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The file, as soon as the process before has let go of it.
+/// Opens the journal, once the process before has closed it.
 async fn open(file: &Path) -> RedbJournal {
     loop {
         match RedbJournal::open(file).await {
@@ -157,15 +157,15 @@ async fn metric(program: &Program, name: &str) -> u64 {
     figure.parse().unwrap()
 }
 
-async fn until_all_is_under_the_new_key(program: &Program) {
-    until("all is under the new key", async || {
+async fn until_all_records_are_resealed(program: &Program) {
+    until("all records are resealed", async || {
         metric(program, "clawdb_session_state_keys_checked").await == 1
             && metric(program, "clawdb_session_previous_key_records").await == 0
     })
     .await;
 }
 
-/// Two workspaces with a session each, under the key A.
+/// Creates a session in each of two workspaces, with records under the key A.
 async fn two_workspaces(folder: &JournalFolder) -> [(&'static str, Value); 2] {
     let program = folder.serve(A, &[]);
     let grants = [
@@ -192,19 +192,19 @@ async fn assert_all_answer(program: &Program, grants: &[(&str, Value)]) {
 fn fails(output: &Output, with: &[&str]) {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{output:?}");
-    for what in with {
-        assert!(err.contains(what), "{what} is missing in: {err}");
+    for phrase in with {
+        assert!(err.contains(phrase), "{phrase} is missing in: {err}");
     }
 }
 
 #[tokio::test]
-async fn r24_after_a_rotation_every_workspace_answers_under_the_new_key_alone() {
+async fn r24_after_a_rotation_every_workspace_is_served_with_the_new_key_only() {
     let folder = JournalFolder::new();
     let grants = two_workspaces(&folder).await;
 
     let program = folder.serve(B, &[A]);
     assert_eq!(health(&program).await.status, 200);
-    until_all_is_under_the_new_key(&program).await;
+    until_all_records_are_resealed(&program).await;
     assert!(metric(&program, "clawdb_session_resealed_records").await >= 2);
     let err = stop_cleanly(program);
     assert!(err.contains("may be dropped"), "{err}");
@@ -215,7 +215,7 @@ async fn r24_after_a_rotation_every_workspace_answers_under_the_new_key_alone() 
 }
 
 #[tokio::test]
-async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are_served() {
+async fn a_workspace_whose_key_is_missing_is_reported_and_the_others_are_served() {
     let folder = JournalFolder::new();
     let program = folder.serve(A, &[]);
     let second = create(&program, SECOND).await;
@@ -254,7 +254,7 @@ async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are
         "{err}"
     );
 
-    // Nothing was overwritten.
+    // No record was overwritten.
     let program = folder.serve(B, &[A]);
     let grants = [(NIL, grant), (SECOND, second)];
     assert_all_answer(&program, &grants).await;
@@ -262,7 +262,7 @@ async fn a_workspace_whose_key_is_missing_is_named_everywhere_and_the_others_are
 }
 
 #[tokio::test]
-async fn a_missing_key_of_the_default_workspace_is_told_and_stops_no_other() {
+async fn a_missing_key_of_the_default_workspace_is_reported_and_affects_no_other() {
     let folder = JournalFolder::new();
     let program = folder.serve(A, &[]);
     create(&program, NIL).await;
@@ -284,20 +284,23 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
     let before = folder.times().await;
     let rekeyed = folder.rekey(B, &[A]).output().unwrap();
     assert!(rekeyed.status.success(), "{rekeyed:?}");
-    let said = String::from_utf8_lossy(&rekeyed.stdout);
+    let output = String::from_utf8_lossy(&rekeyed.stdout);
     assert!(
-        said.contains("of 2 workspaces") && said.contains("may be dropped"),
-        "{said}"
+        output.contains("of 2 workspaces") && output.contains("may be dropped"),
+        "{output}"
     );
     let err = String::from_utf8_lossy(&rekeyed.stderr);
-    assert!(!err.contains("may be dropped"), "it is told once: {err}");
+    assert!(
+        !err.contains("may be dropped"),
+        "the result is printed once: {err}"
+    );
     let after = folder.times().await;
     assert_eq!(before.len(), 4);
     assert!(before.keys().eq(after.keys()));
-    // The time of a record is the latest of its workspace, and never that of this machine.
+    // A resealed record has the latest time of its workspace, not the time of this machine.
     let latest = |times: &BTreeMap<(String, String), u64>| times.values().max().copied();
     assert_eq!(latest(&before), latest(&after));
-    // Once more there is nothing to do.
+    // A second run has nothing to do.
     let again = folder.rekey(B, &[]).output().unwrap();
     assert!(again.status.success(), "{again:?}");
 
@@ -305,7 +308,7 @@ async fn rekey_reseals_every_workspace_and_keeps_the_times_of_the_records() {
     assert_all_answer(&program, &grants).await;
 }
 
-/// Runs `rekey`, and kills it so long after it has begun to reseal.
+/// Runs `rekey`, and kills it this long after it has begun to reseal.
 fn kill_rekey(folder: &JournalFolder, after: Duration) {
     let mut command = folder.rekey(B, &[A]);
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
@@ -320,7 +323,7 @@ fn kill_rekey(folder: &JournalFolder, after: Duration) {
 }
 
 #[tokio::test]
-async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
+async fn rekey_completes_the_work_of_a_run_that_was_killed() {
     let folder = JournalFolder::new();
     let program = folder.serve(A, &[]);
     let mut grants = Vec::new();
@@ -330,15 +333,12 @@ async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
         grants.push((workspace, grant));
     }
     stop_cleanly(program);
-    // Killed later each time, until some records are under the new key and some are not.
+    // `rekey` is killed later each time, until some records are resealed and some are not.
     let mut after = Duration::from_millis(20);
     loop {
         kill_rekey(&folder, after);
         let (old, new) = folder.records_under(A, B).await;
-        assert!(
-            old > 0,
-            "all was resealed before it was killed after {after:?}"
-        );
+        assert!(old > 0, "all records were resealed within {after:?}");
         if new > 0 {
             break;
         }
@@ -354,7 +354,7 @@ async fn rekey_that_is_killed_in_between_goes_on_when_it_is_run_again() {
 }
 
 #[tokio::test]
-async fn rekey_names_a_workspace_with_a_damaged_record_and_does_not_say_that_all_is_well() {
+async fn rekey_fails_with_the_workspace_of_a_damaged_record() {
     let folder = JournalFolder::new();
     let [(_, grant), _] = two_workspaces(&folder).await;
     folder.damage(SECOND).await;
@@ -373,29 +373,29 @@ async fn rekey_names_a_workspace_with_a_damaged_record_and_does_not_say_that_all
 }
 
 #[test]
-fn rekey_tells_of_the_keys_that_it_uses_and_in_which_order_several_hosts_get_them() {
+fn the_help_of_rekey_has_its_keys_and_the_order_for_several_hosts() {
     let help = program("rekey").arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    for what in [
+    for phrase in [
         "no other process may have open",
         "CLAWDB_SESSION_PREVIOUS_STATE_KEYS",
         "first give all of them the new key among the previous ones",
     ] {
-        assert!(help.contains(what), "{what} is missing in: {help}");
+        assert!(help.contains(phrase), "{phrase} is missing in: {help}");
     }
-    for what in ["guard-key", "GUARD", "which is made"] {
-        assert!(!help.contains(what), "{what} is in: {help}");
+    for phrase in ["guard-key", "GUARD", "which is made"] {
+        assert!(!help.contains(phrase), "{phrase} is in: {help}");
     }
 }
 
 #[tokio::test]
-async fn rekey_says_what_is_in_its_way() {
+async fn rekey_reports_a_missing_file_a_file_in_use_and_a_missing_key() {
     let folder = JournalFolder::new();
     fails(
         &folder.rekey(B, &[A]).output().unwrap(),
         &["sessions.redb", "no such file"],
     );
-    assert!(!folder.file().exists(), "it makes none");
+    assert!(!folder.file().exists(), "`rekey` creates no journal");
     let neither = program("rekey").output().unwrap();
     fails(&neither, &["--journal", "--nats"]);
 
@@ -418,7 +418,7 @@ async fn rekey_says_what_is_in_its_way() {
 }
 
 #[tokio::test]
-async fn another_key_in_the_file_beside_the_journal_than_in_the_environment_is_told() {
+async fn a_key_file_that_differs_from_the_key_in_the_environment_is_reported() {
     let folder = JournalFolder::new();
     let file = folder.file();
     let program = start(with_key(&["--journal", path(&file)]));
@@ -442,7 +442,7 @@ async fn another_key_in_the_file_beside_the_journal_than_in_the_environment_is_t
 }
 
 #[tokio::test]
-async fn a_service_without_a_rotation_says_nothing_of_it() {
+async fn a_service_without_a_rotation_reports_none() {
     let program = start(with_key(&[]));
     assert_eq!(health(&program).await.body, json!({ "status": "ok" }));
     let err = stop_cleanly(program);
@@ -450,7 +450,7 @@ async fn a_service_without_a_rotation_says_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_ready_for_two_reasons_tells_both() {
+async fn a_service_that_is_not_ready_for_two_reasons_reports_both() {
     let journal = MemoryJournal::default();
     let workspace = TenantId::new(uuid::Uuid::parse_str(SECOND).unwrap());
     let mut foreign = keyed_service(&journal, 9).await;
@@ -465,7 +465,8 @@ async fn a_service_that_is_not_ready_for_two_reasons_tells_both() {
     let not_ready = answer(service.request(Method::GET, "/healthz")).await;
     let message = not_ready.assert_refused(503, "not_owner");
     let second = format!(
-        "state_key_missing: no state key that was given opens the records of the workspaces {workspace}"
+        "state_key_missing: no state key that was given opens the records of the workspaces \
+         {workspace}"
     );
     assert!(message.contains(&second), "{message}");
     other_host.release().await.unwrap();

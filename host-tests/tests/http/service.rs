@@ -1,4 +1,4 @@
-//! The fixture of the tests: the service on a free port, with a clock and a guard under control.
+//! The fixture of the tests: the service on a free port, with a controlled clock and guard.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -18,15 +18,15 @@ use tokio::task::JoinHandle;
 pub const ADMIN_KEY: &str = "an-admin-key-for-tests";
 pub const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
 pub const OTHER_AGENT: &str = "0a9e0000-0000-4000-8000-000000000002";
-/// A session that there never was.
+/// The id of no session.
 pub const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 
-/// What a test wants otherwise.
+/// The settings of a test service.
 pub struct ServiceSetup {
     pub journal: Arc<dyn Journal>,
     pub config: Config,
     pub serve: fn(ServeOptions) -> ServeOptions,
-    /// What stands behind the controlled guard.
+    /// Makes the guard that the controlled guard wraps.
     pub tokens: fn(JwtGuard) -> Arc<dyn Guard>,
     /// How long calls wait for an instance.
     pub patience: Duration,
@@ -57,7 +57,7 @@ pub struct TestService {
     running: JoinHandle<()>,
 }
 
-/// An answer, read to its end.
+/// An answer, read completely.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -114,14 +114,14 @@ impl TestService {
         }
     }
 
-    /// Tells the service to end.
+    /// Begins the shutdown of the service.
     pub fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    /// Waits until it has ended.
+    /// Waits until the service has ended.
     pub async fn ended(self) {
         let ended = tokio::time::timeout(Duration::from_secs(20), self.running);
         ended.await.expect("the service ends").unwrap();
@@ -131,7 +131,7 @@ impl TestService {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    /// A request of whoever has the admin key.
+    /// Returns a request with the admin key.
     pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path).header("X-Admin-Key", ADMIN_KEY)
     }
@@ -140,7 +140,7 @@ impl TestService {
         answer(self.admin(Method::POST, "/v1/sessions").json(body)).await
     }
 
-    /// A session of [`AGENT`] for 60 s; its grant.
+    /// Creates a session of [`AGENT`] for 60 s, and returns its grant.
     pub async fn session(&self) -> Value {
         let created = self.create(&worker()).await;
         assert_eq!(created.status, 201, "{created:?}");
@@ -155,7 +155,7 @@ impl TestService {
         .await
     }
 
-    /// A figure of `/metrics` that has no labels.
+    /// Reads a metric without labels from `/metrics`.
     pub async fn metric(&self, name: &str) -> u64 {
         let text = self.metrics().await;
         let line = text
@@ -173,7 +173,8 @@ impl TestService {
 }
 
 impl Reply {
-    /// A refusal with this status and name: exactly the two members, the message for people.
+    /// Checks that the answer is a refusal with this status and error and no other members, and
+    /// returns its message.
     pub fn assert_refused(&self, status: u16, error: &str) -> &str {
         assert_eq!(
             (self.status.as_u16(), &self.body["error"]),
@@ -198,7 +199,8 @@ pub async fn answer(request: RequestBuilder) -> Reply {
 pub async fn read(response: Response) -> Reply {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = response.text().await.unwrap();
-    let body = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status}, not JSON: {body}"));
+    let body = serde_json::from_str(&body)
+        .unwrap_or_else(|_| panic!("the body of {status} is not JSON: {body}"));
     Reply {
         status,
         headers,
@@ -206,7 +208,7 @@ pub async fn read(response: Response) -> Reply {
     }
 }
 
-/// What [`AGENT`]'s session is asked for with.
+/// Returns the body of a create for a session of [`AGENT`].
 pub fn worker() -> Value {
     json!({ "agent_id": AGENT, "role": "worker", "scopes": ["tool:*"], "ttl_secs": 60 })
 }
@@ -214,29 +216,32 @@ pub fn worker() -> Value {
 pub fn text(value: &Value) -> &str {
     value
         .as_str()
-        .unwrap_or_else(|| panic!("a text, not {value}"))
+        .unwrap_or_else(|| panic!("expected a text, not {value}"))
 }
 
-/// The names of an object's members, sorted.
+/// Returns the names of an object's members, sorted.
 pub fn members(value: &Value) -> Vec<&str> {
     let object = value
         .as_object()
-        .unwrap_or_else(|| panic!("an object, not {value}"));
+        .unwrap_or_else(|| panic!("expected an object, not {value}"));
     let mut names: Vec<&str> = object.keys().map(String::as_str).collect();
     names.sort_unstable();
     names
 }
 
-/// Asks until the condition holds.
+/// Waits until the condition holds, for at most 30 s.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begin = Instant::now();
     while !holds().await {
-        assert!(begin.elapsed() < Duration::from_secs(30), "not yet: {what}");
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "not within 30 s: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// All defaults, and a state key.
+/// Returns the default configuration with a state key.
 pub fn keyed() -> Config {
     Config {
         state_key: Some(vec![1; 32]),
@@ -244,7 +249,7 @@ pub fn keyed() -> Config {
     }
 }
 
-/// Compiled once for all tests.
+/// Returns the engine, which is compiled once for all tests.
 pub fn engine() -> &'static SessionEngine {
     static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
     ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))

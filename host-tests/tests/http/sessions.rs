@@ -1,4 +1,4 @@
-//! What each route does when all goes well.
+//! Successful requests to each route.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn post(service: &TestService, path: &str, body: &Value) -> Reply {
 }
 
 #[tokio::test]
-async fn a_create_gives_a_grant_and_its_token_tells_whose_session_it_is() {
+async fn a_create_returns_a_grant_and_its_token_reads_the_session() {
     let service = TestService::new().await;
     let body = json!({
         "agent_id": AGENT, "role": "worker", "scopes": ["a", "b", "a"], "ttl_secs": 90,
@@ -65,7 +65,7 @@ async fn a_create_gives_a_grant_and_its_token_tells_whose_session_it_is() {
 }
 
 #[tokio::test]
-async fn what_a_create_does_not_say_has_its_default() {
+async fn optional_fields_of_a_create_have_defaults() {
     let service = TestService::new().await;
     let created = service
         .create(&json!({ "agent_id": AGENT, "role": "worker", "scopes": [] }))
@@ -78,7 +78,7 @@ async fn what_a_create_does_not_say_has_its_default() {
     assert_eq!(me["uses_left"], Value::Null);
 }
 
-/// JSON texts that a parser of values changes or refuses.
+/// Returns JSON texts that a parser of values changes or refuses.
 fn texts() -> Vec<String> {
     let nested = |levels| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let mut texts: Vec<String> = [
@@ -100,23 +100,25 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// The metadata of a session, as its bytes stand in the body of an answer.
+/// Returns the bytes of a session's metadata in the body of an answer.
 async fn metadata_of(request: RequestBuilder) -> String {
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 200);
     let body = response.text().await.unwrap();
     let mut members: HashMap<String, Box<RawValue>> = serde_json::from_str(&body).unwrap();
-    let metadata = members.remove("metadata").expect("there is metadata");
+    let metadata = members
+        .remove("metadata")
+        .expect("the session has metadata");
     metadata.get().into()
 }
 
 #[tokio::test]
-async fn metadata_is_the_same_bytes_in_http_in_exec_and_in_the_wit() {
+async fn metadata_has_the_same_bytes_in_http_in_exec_and_in_the_wit() {
     let service = TestService::new().await;
     let host = service.tenants.tenant(TenantId::default()).await.unwrap();
     let mut exec = Conversation::with_durable(host.clone());
     for given in texts() {
-        // White space around the value is the body's.
+        // White space around the value belongs to the body.
         let body = format!(
             r#"{{"agent_id":"{AGENT}","role":"worker","scopes":["a"],"metadata": {given} }}"#
         );
@@ -129,18 +131,18 @@ async fn metadata_is_the_same_bytes_in_http_in_exec_and_in_the_wit() {
 
         assert_eq!(host.get(id).await.unwrap().metadata, given);
         let line = json!({ "op": "get", "session-id": id }).to_string();
-        let said = exec.answer(line.as_bytes()).await;
-        assert_eq!(said["ok"]["metadata"], *given);
+        let reply = exec.answer(line.as_bytes()).await;
+        assert_eq!(reply["ok"]["metadata"], *given);
         let me = service.request(Method::GET, "/v1/sessions/me");
         let me = me.bearer_auth(text(&created.body["token"]));
         assert_eq!(metadata_of(me).await, given);
         assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, given);
 
-        // And in the other direction, from exec to HTTP.
+        // A session created by `exec` has the same metadata over HTTP.
         let line =
             json!({ "op": "create", "agent-id": AGENT, "role": "worker", "metadata": given });
-        let said = exec.answer(line.to_string().as_bytes()).await;
-        let id = text(&said["ok"]["session"]["id"]);
+        let reply = exec.answer(line.to_string().as_bytes()).await;
+        let id = text(&reply["ok"]["session"]["id"]);
         let path = format!("/v1/sessions/{id}");
         assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, given);
 
@@ -151,13 +153,13 @@ async fn metadata_is_the_same_bytes_in_http_in_exec_and_in_the_wit() {
 }
 
 #[tokio::test]
-async fn white_space_around_metadata_is_kept_where_it_belongs_to_it() {
+async fn white_space_around_metadata_is_kept_in_exec_and_not_in_http() {
     let service = TestService::new().await;
     let host = service.tenants.tenant(TenantId::default()).await.unwrap();
     let mut exec = Conversation::with_durable(host);
     let line = json!({ "op": "create", "agent-id": AGENT, "role": "worker", "metadata": " {} \n" });
-    let said = exec.answer(line.to_string().as_bytes()).await;
-    let session = &said["ok"]["session"];
+    let reply = exec.answer(line.to_string().as_bytes()).await;
+    let session = &reply["ok"]["session"];
     assert_eq!(session["metadata"], " {} \n");
     let path = format!("/v1/sessions/{}", text(&session["id"]));
     assert_eq!(metadata_of(service.admin(Method::GET, &path)).await, "{}");
@@ -181,7 +183,7 @@ async fn a_refresh_moves_the_expiry_and_replaces_the_token() {
 }
 
 #[tokio::test]
-async fn an_agent_rotates_its_token_and_a_second_time_is_theft() {
+async fn an_agent_rotates_its_token_and_reusing_the_old_one_is_a_theft() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let rotate = |token: &Value| {
@@ -203,7 +205,7 @@ async fn an_agent_rotates_its_token_and_a_second_time_is_theft() {
 }
 
 #[tokio::test]
-async fn an_agent_is_told_whether_it_may() {
+async fn authorize_answers_whether_the_session_has_the_scope() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let authorize = |scope: &str| {
@@ -228,11 +230,13 @@ async fn an_agent_is_told_whether_it_may() {
 }
 
 #[tokio::test]
-async fn a_revoked_session_is_dead_with_all_below_it() {
+async fn a_revoke_ends_the_session_and_all_below_it() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let id = text(&grant["session_id"]);
-    let child = json!({ "agent_id": OTHER_AGENT, "role": "helper", "scopes": ["tool:search"], "ttl_secs": 900 });
+    let child = json!({
+        "agent_id": OTHER_AGENT, "role": "helper", "scopes": ["tool:search"], "ttl_secs": 900,
+    });
     let delegated = post(&service, &format!("/v1/sessions/{id}/delegate"), &child).await;
     assert_grant(&delegated, 201);
     assert_eq!(delegated.body["expires_at"], grant["expires_at"]);
@@ -254,7 +258,7 @@ async fn a_revoked_session_is_dead_with_all_below_it() {
 }
 
 #[tokio::test]
-async fn a_child_has_no_more_than_its_parent() {
+async fn a_child_cannot_have_a_scope_that_its_parent_lacks() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/delegate", text(&grant["session_id"]));
@@ -264,12 +268,12 @@ async fn a_child_has_no_more_than_its_parent() {
     assert_eq!(
         refused.header("www-authenticate"),
         None,
-        "the admin lacks nothing"
+        "the admin key does not lack a scope"
     );
 }
 
 #[tokio::test]
-async fn the_sessions_of_an_agent_are_listed_in_pages_and_cut_off_together() {
+async fn the_sessions_of_an_agent_are_listed_in_pages_and_revoked_together() {
     let service = TestService::new().await;
     let first = service.session().await;
     let second = service.session().await;
@@ -305,7 +309,7 @@ async fn the_sessions_of_an_agent_are_listed_in_pages_and_cut_off_together() {
 }
 
 #[tokio::test]
-async fn a_kill_switch_ends_what_its_filter_names() {
+async fn a_kill_switch_ends_the_sessions_that_its_filter_names() {
     let service = TestService::new().await;
     let worker_grant = service.session().await;
     let mut body = worker();
@@ -342,7 +346,7 @@ async fn post_filter(service: &TestService, filter: Value) -> Reply {
 }
 
 #[tokio::test]
-async fn a_session_is_over_when_its_time_is() {
+async fn the_token_of_an_expired_session_is_invalid() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.clock.advance(Duration::from_mins(1));

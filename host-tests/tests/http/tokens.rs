@@ -1,4 +1,4 @@
-//! The tokens of the embedded guard, as callers of the service meet them.
+//! The size of the embedded guard's tokens, over HTTP.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::service::{ServiceSetup, TestService, answer, text, worker};
 
-/// What the documentation allows: how many scopes, and of how many bytes each.
+/// The largest documented sets of scopes: their number, and the bytes of each.
 const DOCUMENTED: [(usize, usize); 3] = [(128, 44), (23, 256), (128, 256)];
 
 fn with_scopes(count: usize, bytes: usize) -> Value {
@@ -18,7 +18,7 @@ fn with_scopes(count: usize, bytes: usize) -> Value {
 }
 
 #[tokio::test]
-async fn all_documented_scopes_can_be_had_and_the_token_has_at_most_400_bytes() {
+async fn tokens_for_all_documented_scopes_have_at_most_400_bytes() {
     let service = TestService::new().await;
     for (count, bytes) in DOCUMENTED {
         let body = with_scopes(count, bytes);
@@ -40,7 +40,7 @@ async fn all_documented_scopes_can_be_had_and_the_token_has_at_most_400_bytes() 
 }
 
 #[tokio::test]
-async fn full_claims_that_do_not_fit_are_forbidden_with_the_cause() {
+async fn full_claims_that_do_not_fit_are_forbidden_with_the_reason() {
     let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(guard.with_full_claims()),
         ..ServiceSetup::default()

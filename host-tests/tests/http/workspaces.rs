@@ -1,4 +1,4 @@
-//! Workspaces are apart.
+//! Workspaces are isolated from each other.
 
 use clawdb_session_durable::TenantId;
 use clawdb_session_testkit::GuardMode;
@@ -54,7 +54,7 @@ async fn a_workspace_sees_its_own_sessions_only() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_was_unloaded_is_loaded_again_for_a_token_of_it() {
+async fn a_workspace_that_was_unloaded_is_loaded_again_for_its_token() {
     let service = TestService::new().await;
     let grant = create_in(&service, WORKSPACE).await;
     let tenant = TenantId::new(WORKSPACE);
@@ -76,17 +76,19 @@ async fn a_workspace_that_was_unloaded_is_loaded_again_for_a_token_of_it() {
 }
 
 #[tokio::test]
-async fn whoever_has_no_token_loads_no_workspace() {
+async fn a_request_without_a_valid_token_loads_no_workspace() {
     let service = TestService::new().await;
     for token in ["x", "a.b.c", ""] {
         me_in(&service, OTHER, token)
             .await
             .assert_refused(401, "invalid_token");
     }
-    let nothing = service
+    let without_token = service
         .request(Method::GET, "/v1/sessions/me")
         .header(HEADER, OTHER.to_string());
-    answer(nothing).await.assert_refused(401, "unauthorized");
+    answer(without_token)
+        .await
+        .assert_refused(401, "unauthorized");
     let wrong_key = service
         .request(Method::POST, "/v1/sessions")
         .bearer_auth("not the admin key");
@@ -96,7 +98,7 @@ async fn whoever_has_no_token_loads_no_workspace() {
 }
 
 #[tokio::test]
-async fn a_guard_that_fails_is_told_alike_whether_the_workspace_is_loaded_or_not() {
+async fn guard_errors_are_the_same_for_loaded_and_unknown_workspaces() {
     let service = TestService::new().await;
     let grant = create_in(&service, WORKSPACE).await;
     let token = text(&grant["token"]);
@@ -116,7 +118,7 @@ async fn a_guard_that_fails_is_told_alike_whether_the_workspace_is_loaded_or_not
 }
 
 #[tokio::test]
-async fn a_good_token_makes_no_workspace_that_there_is_not() {
+async fn a_valid_token_does_not_create_a_workspace() {
     let service = TestService::new().await;
     let made = service.admin(Method::POST, "/v1/sessions").json(&worker());
     let made = answer(made).await;
@@ -127,10 +129,10 @@ async fn a_good_token_makes_no_workspace_that_there_is_not() {
     let other = TenantId::new(OTHER);
     assert!(!service.tenants.is_loaded(other));
     assert!(!service.tenants.exists(other).await.unwrap());
-    // An admin makes it; the token is no better for that.
-    let there = service.admin(Method::POST, "/v1/sessions").json(&worker());
-    let there = answer(there.header(HEADER, OTHER.to_string())).await;
-    assert_eq!(there.status, 201);
+    // An admin creates the workspace. The token of the first workspace is still invalid in it.
+    let created = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let created = answer(created.header(HEADER, OTHER.to_string())).await;
+    assert_eq!(created.status, 201);
     assert!(service.tenants.exists(other).await.unwrap());
     me_in(&service, OTHER, &token)
         .await
@@ -138,7 +140,7 @@ async fn a_good_token_makes_no_workspace_that_there_is_not() {
 }
 
 #[tokio::test]
-async fn a_workspace_that_is_no_uuid_is_refused() {
+async fn a_workspace_id_that_is_not_a_uuid_is_refused() {
     let service = TestService::new().await;
     for name in [
         "",

@@ -1,6 +1,6 @@
-//! What befalls a file of the embedded journal between two runs: it is damaged, cut off, foreign, of a
-//! newer format, or its making was not finished. Either all that was acknowledged is there, or the
-//! journal says what is wrong and leaves the file as it was found.
+//! The embedded journal opens a file that is damaged, truncated, not a journal, of a newer format,
+//! or not completely created. Either it has all acknowledged records, or it reports the error and
+//! does not change the file.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,13 @@ use clawdb_session_journal_redb::RedbJournal;
 use crate::redb::{Folder, open, try_open};
 use crate::suite::{record, take_over, tenant};
 
-/// A file as a process leaves it that is killed.
+/// Returns the bytes and the records of a file whose process was killed.
 async fn killed(folder: &Folder) -> (Vec<u8>, Vec<Change>) {
     let journal = open(&folder.file()).await;
     let mut writer = take_over(&journal, tenant(1)).await;
     let mut changes = vec![record("meta", 1)];
     changes.extend((2..=300).map(|n| record(&format!("session/{n:036}"), n)));
-    // In several transactions, so that there are older ones to fall back to.
+    // Several transactions make older versions to which redb could fall back.
     for part in changes.chunks(40) {
         writer.append(part, 0).await.unwrap();
     }
@@ -27,16 +27,16 @@ async fn killed(folder: &Folder) -> (Vec<u8>, Vec<Change>) {
     (fs::read(folder.file()).unwrap(), changes)
 }
 
-/// A file that was closed in the end.
+/// Returns the bytes and the records of a file that was closed.
 async fn closed(folder: &Folder) -> (Vec<u8>, Vec<Change>) {
     let (_, changes) = killed(folder).await;
-    // It opens when the first one has been closed, and the second one when the first check has.
+    // Each `open` waits until the journal before it has closed the file.
     drop(open(&folder.file()).await);
     drop(open(&folder.file()).await);
     (fs::read(folder.file()).unwrap(), changes)
 }
 
-/// All records of a file, or what is wrong with it.
+/// Reads all records of a file.
 async fn records_of(file: &Path) -> Result<Vec<Change>, JournalError> {
     let journal = try_open(file).await?;
     let mut writer = journal.take_over(tenant(1)).await?;
@@ -49,7 +49,7 @@ async fn records_of(file: &Path) -> Result<Vec<Change>, JournalError> {
     }
 }
 
-/// What is found in copies that were damaged.
+/// The numbers of damaged copies that were opened, and of those that were reported as damaged.
 #[derive(Default)]
 struct Findings {
     tried: usize,
@@ -57,16 +57,17 @@ struct Findings {
 }
 
 impl Findings {
-    /// Opens a file with these bytes: all is there, or it says that it is damaged and stays as it is.
-    async fn look(&mut self, folder: &Folder, what: &str, bytes: &[u8], expected: &[Change]) {
-        // A file of its own: the one before may not have been closed yet.
+    /// Opens a file with these bytes, and checks that it has all records, or is reported as damaged
+    /// and not changed.
+    async fn check(&mut self, folder: &Folder, what: &str, bytes: &[u8], expected: &[Change]) {
+        // Each copy has another name, because the one before may not be closed yet.
         let copy = folder.0.path().join(format!("copy-{}", self.tried));
         self.tried += 1;
         fs::write(&copy, bytes).unwrap();
         match records_of(&copy).await {
             Ok(records) => assert!(
                 records == expected,
-                "{what}: {} of {} records, and not a word",
+                "{what}: {} of {} records, and no error",
                 records.len(),
                 expected.len()
             ),
@@ -84,58 +85,61 @@ impl Findings {
     }
 }
 
-/// The first bytes of a file. redb writes a wrong value among them as it should be, before it finds
-/// what else is wrong.
+/// The number of bytes of the file's header. redb corrects wrong values in it before it finds other
+/// damage.
 const HEADER: usize = 320;
-/// Where they say which transaction is the newer one, of a file that was not closed: the one bit that
-/// nothing guards.
-const NEWER: (usize, u8) = (9, 1);
+/// The byte and the bit of the header that select the newer transaction of a file that was not
+/// closed. No checksum covers this bit.
+const NEWER_TRANSACTION: (usize, u8) = (9, 1);
 
-async fn all_or_damaged(folder: &Folder, sound: &[u8], expected: &[Change]) {
+async fn all_or_damaged(folder: &Folder, intact: &[u8], expected: &[Change]) {
     let mut findings = Findings::default();
     let mut damage = Vec::new();
     for at in 0..HEADER {
         damage.push((at, [1, 4, 0x5a][at % 3]));
     }
-    for at in (HEADER..sound.len()).step_by(sound.len() / 200) {
+    for at in (HEADER..intact.len()).step_by(intact.len() / 200) {
         damage.push((at, 0x5a));
     }
     for (at, mask) in damage {
-        if (at, mask) != NEWER {
-            let mut bytes = sound.to_vec();
+        if (at, mask) != NEWER_TRANSACTION {
+            let mut bytes = intact.to_vec();
             bytes[at] ^= mask;
             let what = format!("byte {at} ^ {mask:#x}");
-            findings.look(folder, &what, &bytes, expected).await;
+            findings.check(folder, &what, &bytes, expected).await;
         }
     }
-    for at in (0..sound.len()).step_by(sound.len() / 40) {
+    for at in (0..intact.len()).step_by(intact.len() / 40) {
         let what = format!("cut at {at}");
-        findings.look(folder, &what, &sound[..at], expected).await;
-        let mut bytes = sound.to_vec();
+        findings.check(folder, &what, &intact[..at], expected).await;
+        let mut bytes = intact.to_vec();
         bytes[at..].fill(0);
         let what = format!("zeros from {at}");
-        findings.look(folder, &what, &bytes, expected).await;
+        findings.check(folder, &what, &bytes, expected).await;
     }
     let Findings { tried, damaged } = findings;
-    assert!(damaged > 150, "only {damaged} of {tried} were noticed");
+    assert!(
+        damaged > 150,
+        "only {damaged} of {tried} copies were reported as damaged"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_file_that_was_damaged_or_cut_off_loses_nothing_unsaid() {
+async fn a_closed_file_that_was_damaged_or_truncated_has_all_records_or_is_reported() {
     let folder = Folder::new().await;
-    let (sound, expected) = closed(&folder).await;
-    all_or_damaged(&folder, &sound, &expected).await;
+    let (intact, expected) = closed(&folder).await;
+    all_or_damaged(&folder, &intact, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_process_s_file_that_was_damaged_or_cut_off_loses_nothing_unsaid() {
+async fn the_file_of_a_killed_process_that_was_damaged_has_all_records_or_is_reported() {
     let folder = Folder::new().await;
-    let (sound, expected) = killed(&folder).await;
-    all_or_damaged(&folder, &sound, &expected).await;
+    let (intact, expected) = killed(&folder).await;
+    all_or_damaged(&folder, &intact, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_journal_is_refused_and_left_as_it_is() {
+async fn a_file_that_is_not_a_journal_is_refused_and_not_changed() {
     let folder = Folder::new().await;
     for content in [&b""[..], b"x", b"not a journal\n", &[0; 8_192]] {
         fs::write(folder.file(), content).unwrap();
@@ -146,11 +150,11 @@ async fn what_is_no_journal_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_path_where_no_journal_can_be_is_refused_by_its_reason() {
+async fn a_path_that_cannot_be_a_journal_is_refused_with_the_reason() {
     let folder = Folder::new().await;
-    let path = folder.0.path();
-    fs::create_dir(path.join("directory")).unwrap();
-    fs::write(path.join("file"), "").unwrap();
+    let root = folder.0.path();
+    fs::create_dir(root.join("directory")).unwrap();
+    fs::write(root.join("file"), "").unwrap();
     for (name, reason) in [
         ("directory", "is a directory"),
         ("no-such-directory/file", "there is no directory"),
@@ -159,26 +163,29 @@ async fn a_path_where_no_journal_can_be_is_refused_by_its_reason() {
         ("file/journal", "is not a directory"),
         ("/dev/null", "is not a regular file"),
     ] {
-        let factory = path.join(name);
-        let checked = RedbJournal::check(&factory).unwrap_err();
+        let path = root.join(name);
+        let checked = RedbJournal::check(&path).unwrap_err();
         assert!(
             matches!(checked, JournalError::Misconfigured(_)),
             "{checked}"
         );
-        let said = checked.to_string();
-        assert!(said.contains(reason) && said.contains(name), "{said}");
-        assert_eq!(RedbJournal::open(&factory).await.err(), Some(checked));
+        let message = checked.to_string();
+        assert!(
+            message.contains(reason) && message.contains(name),
+            "{message}"
+        );
+        assert_eq!(RedbJournal::open(&path).await.err(), Some(checked));
     }
     assert_eq!(RedbJournal::check(folder.file()), Ok(()));
-    assert!(!folder.file().exists(), "to check makes nothing");
+    assert!(!folder.file().exists(), "the check creates no file");
     drop(open(&folder.file()).await);
     assert_eq!(RedbJournal::check(folder.file()), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_of_a_newer_format_or_another_kind_is_refused_by_name() {
+async fn a_file_of_a_newer_format_or_of_another_kind_is_refused_with_the_reason() {
     const ABOUT: TableDefinition<&str, u64> = TableDefinition::new("about");
-    for (format, said) in [(Some(2), "format is 2"), (None, "about")] {
+    for (format, message) in [(Some(2), "format is 2"), (None, "about")] {
         let folder = Folder::new().await;
         drop(open(&folder.file()).await);
         drop(open(&folder.file()).await);
@@ -199,13 +206,13 @@ async fn a_file_of_a_newer_format_or_another_kind_is_refused_by_name() {
         transaction.commit().unwrap();
         drop(database);
         let error = RedbJournal::open(folder.file()).await.err().unwrap();
-        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(message), "{error}");
         assert!(matches!(error, JournalError::Damaged(_)), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_whose_making_was_cut_off_is_made_again() {
+async fn a_file_whose_creation_was_interrupted_is_created_again() {
     let folder = Folder::new().await;
     let unfinished = folder.0.path().join("sessions.journal.new");
     for content in [&b""[..], b"redb", &[7; 4_096]] {

@@ -1,4 +1,4 @@
-//! What befalls the disk under the embedded journal while it is open: it is full, or the file goes away.
+//! The embedded journal while its disk is full, or its file is moved away.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use clawdb_session_host::Change;
 use crate::redb::open;
 use crate::suite::{read, record, take_over, tenant};
 
-/// A small disk of its own.
+/// A mounted file system of 2 MB.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -21,10 +21,10 @@ impl SmallDisk {
         let mounted = mount
             .arg(folder.path())
             .status()
-            .expect("there is a mount command");
+            .expect("the command `mount` runs");
         assert!(
             mounted.success(),
-            "this test mounts a small disk, which only root may"
+            "this test needs root to mount a small disk"
         );
         Self(folder)
     }
@@ -42,7 +42,7 @@ impl Drop for SmallDisk {
     ignore = "needs root (CAP_SYS_ADMIN): it mounts a small disk"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
+async fn a_full_disk_makes_appends_fail_completely_and_loses_no_record() {
     let disk = SmallDisk::mount();
     let file = disk.0.path().join("sessions.journal");
     let ballast = disk.0.path().join("ballast");
@@ -71,8 +71,11 @@ async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
         n += 1;
         assert!(n < 1_000, "the disk is never full");
     }
-    // There is room again, and the same writer goes on.
-    assert!(writer.lease().is_valid(), "the file was never let go of");
+    // After space is freed, the same writer can append.
+    assert!(
+        writer.lease().is_valid(),
+        "the journal has kept the file open"
+    );
     fs::remove_file(&ballast).unwrap();
     writer.append(&page(n), 0).await.unwrap();
     acknowledged.extend(page(n));
@@ -82,7 +85,7 @@ async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
     acknowledged.sort_by(|one, other| one.key.cmp(&other.key));
     assert!(
         read(&mut *writer).await == acknowledged,
-        "all that was acknowledged, and nothing else"
+        "the journal has other records than the acknowledged ones"
     );
     drop((writer, journal));
     drop(open(&file).await);
@@ -93,7 +96,7 @@ async fn a_full_disk_is_told_loses_nothing_and_takes_nothing_by_halves() {
     ignore = "needs root (CAP_SYS_ADMIN): it mounts a small disk"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhile() {
+async fn a_journal_that_lost_its_file_has_no_leases_and_is_fenced_by_another_process() {
     let disk = SmallDisk::mount();
     let file = disk.0.path().join("sessions.journal");
     let moved = disk.0.path().join("moved.journal");
@@ -104,7 +107,7 @@ async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhil
     writer.append(&[record("meta", 1)], 0).await.unwrap();
     other.append(&[record("meta", 1)], 0).await.unwrap();
 
-    // It cannot go on, and finds no file to open again.
+    // The append fails, and the journal cannot open the file again.
     fs::write(&ballast, vec![0; 3 << 20]).unwrap_err();
     fs::rename(&file, &moved).unwrap();
     let large = Change {
@@ -120,7 +123,7 @@ async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhil
         assert!(!writer.lease().is_valid() && !other.lease().is_valid());
     }
 
-    // Another one has the file meanwhile, and takes one of the tenants over.
+    // Another journal opens the file, and takes one of the tenants over.
     fs::remove_file(&ballast).unwrap();
     let meanwhile = open(&moved).await;
     let mut second = take_over(&meanwhile, tenant(1)).await;
@@ -130,11 +133,11 @@ async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhil
     let refused = other.append(&[record("meta", 4)], 0).await;
     assert!(
         matches!(refused, Err(JournalError::Fenced(_))),
-        "the file is the other one's: {refused:?}"
+        "another journal has the file open: {refused:?}"
     );
     drop((second, meanwhile));
 
-    // The file comes back as soon as the other one has closed it.
+    // The first journal opens the file again once the other one has closed it.
     drop(open(&file).await);
     let begun = Instant::now();
     while let Err(error) = journal.take_over(tenant(2)).await {
@@ -143,7 +146,7 @@ async fn who_lost_the_file_has_no_lease_and_is_fenced_by_whoever_had_it_meanwhil
     }
     match writer.append(&[record("meta", 5)], 0).await {
         Err(JournalError::Fenced(reason)) => assert!(reason.contains("taken it over"), "{reason}"),
-        other => panic!("it was to be fenced off, not {other:?}"),
+        other => panic!("expected a fenced writer, not {other:?}"),
     }
     let mut third = take_over(&journal, tenant(1)).await;
     assert_eq!(read(&mut *third).await, [record("meta", 3)]);

@@ -1,4 +1,4 @@
-//! The journals: one suite for all of them, and what is particular to each.
+//! The journals: one suite for all of them, and tests of each.
 
 mod damage;
 mod disk;

@@ -1,4 +1,4 @@
-//! The journal in memory: the suite, and how it fails.
+//! The journal in memory: the suite, and its failures.
 
 use std::future::ready;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clawdb_session_durable::{Journal, JournalError, MemoryJournal};
 
 use crate::suite::{JournalFactory, every_journal, read, record, take_over, tenant};
 
-/// Long enough to look at a lease, and short enough to wait for its end.
+/// Long enough to check that a lease is valid, and short enough to wait for its end.
 const LEASE: Duration = Duration::from_millis(300);
 
 impl JournalFactory for MemoryJournal {
@@ -19,7 +19,7 @@ impl JournalFactory for MemoryJournal {
 every_journal! { ready(MemoryJournal::with_leases(LEASE)) }
 
 #[tokio::test]
-async fn what_is_unavailable_takes_nothing_and_goes_on_afterwards() {
+async fn an_unavailable_journal_changes_nothing_and_works_again_afterwards() {
     let journal = MemoryJournal::default();
     let mut writer = take_over(&journal, tenant(1)).await;
     writer.append(&[record("meta", 1)], 0).await.unwrap();
@@ -38,7 +38,7 @@ async fn what_is_unavailable_takes_nothing_and_goes_on_afterwards() {
 }
 
 #[tokio::test]
-async fn a_tenant_is_waited_for_until_its_writer_is_gone() {
+async fn a_take_over_waits_until_the_writer_is_dropped() {
     let journal = MemoryJournal::default();
     let first = take_over(&journal, tenant(1)).await;
     let mut waiting = std::pin::pin!(journal.take_over(tenant(1)));
@@ -46,5 +46,5 @@ async fn a_tenant_is_waited_for_until_its_writer_is_gone() {
     assert!(first.lease().is_valid());
     take_over(&journal, tenant(2)).await;
     drop(first);
-    waiting.await.expect("it is taken over");
+    waiting.await.expect("the tenant is taken over");
 }

@@ -1,4 +1,4 @@
-//! The journal on NATS: the suite. What servers can suffer is in `tests/nats/`.
+//! The journal on NATS: the suite. Failures of servers are tested in `tests/nats/`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::suite::{JournalFactory, every_journal};
 impl JournalFactory for NatsServer {
     async fn open(&self) -> Box<dyn Journal> {
         let options = NatsOptions {
-            // A tenant that nobody gave back is taken over as soon as this has run out.
+            // A tenant that was not released is taken over after this time.
             lease: Duration::from_millis(300),
             ..NatsOptions::new(self.url()).single()
         };

@@ -12,7 +12,7 @@ use crate::suite::{JournalFactory, every_journal, record, stored_records, take_o
 pub struct Folder(pub tempfile::TempDir);
 
 impl Folder {
-    #[expect(clippy::unused_async, reason = "as the suite wants it")]
+    #[expect(clippy::unused_async, reason = "the suite awaits it")]
     pub async fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -30,7 +30,7 @@ impl JournalFactory for Folder {
 
 every_journal! { Folder::new() }
 
-/// Opens the file as soon as who had it before has let go of it.
+/// Opens the file, once the process or journal before has closed it.
 pub async fn open(file: &Path) -> RedbJournal {
     try_open(file).await.expect("the journal opens")
 }
@@ -48,7 +48,7 @@ pub async fn try_open(file: &Path) -> Result<RedbJournal, JournalError> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn appends_that_come_together_share_a_commit() {
+async fn concurrent_appends_share_a_commit() {
     let folder = Folder::new().await;
     let journal = open(&folder.file()).await;
     let writers = (0..64).map(|number| take_over(&journal, tenant(number)));
@@ -67,7 +67,7 @@ async fn appends_that_come_together_share_a_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_leaves_the_others_of_its_group_alone() {
+async fn a_refused_append_does_not_affect_the_others_of_its_group() {
     let folder = Folder::new().await;
     let journal = open(&folder.file()).await;
     let mut old = take_over(&journal, tenant(1)).await;
@@ -85,7 +85,7 @@ async fn what_is_refused_leaves_the_others_of_its_group_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_another_one_has_open_is_refused_by_name() {
+async fn a_file_that_another_journal_has_open_is_refused_with_its_name() {
     let folder = Folder::new().await;
     let journal = open(&folder.file()).await;
     let error = RedbJournal::open(folder.file()).await.err().unwrap();
@@ -96,10 +96,10 @@ async fn a_file_that_another_one_has_open_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_take_over_at_once_one_may_append() {
+async fn only_one_of_several_concurrent_take_overs_can_append() {
     let folder = Folder::new().await;
     let journal = open(&folder.file()).await;
-    // Not with `suite::take_over`, which wants the lease to hold when it looks.
+    // `suite::take_over` cannot be used, because it needs a valid lease.
     let taken = join_all((0..16).map(|_| journal.take_over(tenant(1)))).await;
     let mut writers: Vec<_> = taken.into_iter().map(Result::unwrap).collect();
     let held = writers.iter().filter(|writer| writer.lease().is_valid());

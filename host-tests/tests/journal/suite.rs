@@ -1,10 +1,9 @@
-//! What every journal promises (`journal.rs`), in code: a function for each promise, and
+//! The guarantees of every journal (see the trait `Journal`): one function for each, and
 //! `every_journal!`, which makes a test of each for one kind of journal.
 //!
-//! For another kind, implement [`JournalFactory`] for what makes its journals, and write
-//! `every_journal! { MyFactory::new() }` in a module of its own, where `new` is an `async fn`. Leases that
-//! run out by themselves are to be short: some are waited for. A new promise is a function here and a
-//! line in the macro.
+//! For another kind, implement [`JournalFactory`], and write `every_journal! { MyFactory::new() }`
+//! in a new module, where `new` is an `async fn`. Leases that expire must be short, because some
+//! tests wait for that. For a new guarantee, add a function here and a line in the macro.
 
 use clawdb_session_durable::{Journal, JournalError, TenantId, Writer};
 use clawdb_session_host::Change;
@@ -13,39 +12,40 @@ use uuid::Uuid;
 
 /// A kind of journal.
 pub trait JournalFactory: Sync {
-    /// The journal of one machine. Another call is another machine, or the same after a restart.
+    /// Opens the journal as one machine does. Another call is another machine, or the same after a
+    /// restart.
     fn open(&self) -> impl Future<Output = Box<dyn Journal>> + Send;
 }
 
-/// A test of each promise, with a fresh [`JournalFactory`] from the expression. An attribute before that is
-/// an attribute of each test.
+/// Makes a test of each guarantee, with a new [`JournalFactory`] from the expression. An attribute
+/// before the expression becomes an attribute of each test.
 macro_rules! every_journal {
-    (#[$attribute:meta] $factory:expr => $($promise:ident)*) => {$(
+    (#[$attribute:meta] $factory:expr => $($guarantee:ident)*) => {$(
         #[$attribute]
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $promise() {
-            crate::suite::$promise(&$factory.await).await;
+        async fn $guarantee() {
+            crate::suite::$guarantee(&$factory.await).await;
         }
     )*};
     (#[$attribute:meta] $factory:expr) => {
         crate::suite::every_journal! { #[$attribute] $factory =>
-            of_a_key_the_last_record_is_kept
-            records_survive_a_restart_with_all_their_parts
+            the_last_record_of_a_key_is_kept
+            records_survive_a_restart_with_all_their_fields
             many_records_are_read_in_pages_of_bounded_size
-            tenants_do_not_see_each_other
-            to_append_the_same_again_does_no_harm
-            who_takes_over_fences_the_writer_before_off
+            tenants_are_isolated
+            appending_the_same_records_again_changes_nothing
+            a_take_over_fences_the_writer_before
             a_fenced_writer_stays_fenced_after_a_restart
-            a_tenant_that_was_given_back_is_taken_over_at_once
-            records_whose_time_has_come_are_dropped_and_no_others
-            a_record_that_is_renewed_is_not_dropped_at_its_old_time
-            appends_of_many_tenants_at_once_are_all_kept
+            a_released_tenant_is_taken_over_at_once
+            records_are_dropped_from_their_forget_at_on_and_no_others
+            a_record_with_a_later_forget_at_is_not_dropped_at_its_old_one
+            concurrent_appends_of_many_tenants_are_all_kept
             the_largest_record_is_kept
-            an_append_of_nothing_is_an_append
+            an_empty_append_succeeds
             tenants_are_listed_in_the_order_of_their_ids
-            one_record_is_read_whoever_has_the_tenant
-            a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer
-            a_scan_leaves_out_what_is_dropped
+            one_record_is_read_without_taking_the_tenant_over
+            a_scan_reads_all_records_and_does_not_affect_the_writer
+            a_scan_omits_dropped_records
         }
     };
     // An expression can have an attribute itself, so this comes last.
@@ -80,12 +80,15 @@ fn session(number: u64) -> String {
 }
 
 pub async fn take_over(journal: &dyn Journal, tenant: TenantId) -> Box<dyn Writer> {
-    let writer = journal.take_over(tenant).await.expect("it is taken over");
+    let writer = journal
+        .take_over(tenant)
+        .await
+        .expect("the tenant is taken over");
     assert!(writer.lease().is_valid());
     writer
 }
 
-/// All records, by key.
+/// Reads all records, in the order of their keys.
 pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
     let mut records = Vec::new();
     loop {
@@ -97,7 +100,10 @@ pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
             page.len()
         );
         if page.is_empty() {
-            assert!(writer.read().await.unwrap().is_empty(), "nothing follows");
+            assert!(
+                writer.read().await.unwrap().is_empty(),
+                "the records have ended"
+            );
             records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
             return records;
         }
@@ -105,17 +111,17 @@ pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
     }
 }
 
-/// What a writer finds that takes the tenant over in another process.
+/// Takes the tenant over in another process, and reads all records.
 pub async fn stored_records(factory: &impl JournalFactory, tenant: TenantId) -> Vec<Change> {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant).await;
     let records = read(&mut *writer).await;
     assert!(records.len() as u64 <= writer.len());
-    writer.release().await.expect("it is given back");
+    writer.release().await.expect("the tenant is released");
     records
 }
 
-pub async fn of_a_key_the_last_record_is_kept(factory: &impl JournalFactory) {
+pub async fn the_last_record_of_a_key_is_kept(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     assert_eq!(read(&mut *writer).await, []);
@@ -142,7 +148,7 @@ pub async fn of_a_key_the_last_record_is_kept(factory: &impl JournalFactory) {
     assert_eq!(stored_records(factory, tenant(1)).await, expected);
 }
 
-pub async fn records_survive_a_restart_with_all_their_parts(factory: &impl JournalFactory) {
+pub async fn records_survive_a_restart_with_all_their_fields(factory: &impl JournalFactory) {
     let odd = Change {
         sequence: u64::MAX - 1,
         key: session(1),
@@ -192,9 +198,9 @@ pub async fn many_records_are_read_in_pages_of_bounded_size(factory: &impl Journ
     );
 }
 
-pub async fn tenants_do_not_see_each_other(factory: &impl JournalFactory) {
+pub async fn tenants_are_isolated(factory: &impl JournalFactory) {
     let journal = factory.open().await;
-    // The ids begin alike.
+    // The ids have a common prefix.
     let ids = [tenant(0), tenant(1), tenant(256)];
     let mut writers = Vec::new();
     for id in ids {
@@ -213,7 +219,7 @@ pub async fn tenants_do_not_see_each_other(factory: &impl JournalFactory) {
     assert_eq!(stored_records(factory, tenant(2)).await, []);
 }
 
-pub async fn to_append_the_same_again_does_no_harm(factory: &impl JournalFactory) {
+pub async fn appending_the_same_records_again_changes_nothing(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let changes = [record("meta", 1), expiring(record(&session(1), 2), 5)];
@@ -225,15 +231,18 @@ pub async fn to_append_the_same_again_does_no_harm(factory: &impl JournalFactory
     assert_eq!(stored_records(factory, tenant(1)).await, changes);
 }
 
-pub async fn who_takes_over_fences_the_writer_before_off(factory: &impl JournalFactory) {
+pub async fn a_take_over_fences_the_writer_before(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut first = take_over(&*journal, tenant(1)).await;
     first.append(&[record("meta", 1)], 0).await.unwrap();
     let mut second = take_over(&*journal, tenant(1)).await;
-    assert!(!first.lease().is_valid(), "at no time two have the lease");
+    assert!(
+        !first.lease().is_valid(),
+        "two writers hold a lease at the same time"
+    );
     let fenced = |result: Result<(), JournalError>| match result {
         Err(JournalError::Fenced(reason)) => assert!(!reason.is_empty()),
-        other => panic!("it was to be fenced off, not {other:?}"),
+        other => panic!("expected a fenced writer, not {other:?}"),
     };
     fenced(first.append(&[record(&session(1), 2)], 0).await);
     fenced(first.renew().await);
@@ -265,7 +274,7 @@ pub async fn a_fenced_writer_stays_fenced_after_a_restart(factory: &impl Journal
     );
 }
 
-pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(factory: &impl JournalFactory) {
+pub async fn a_released_tenant_is_taken_over_at_once(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     for _ in 0..5 {
         let writer = take_over(&*journal, tenant(1)).await;
@@ -275,7 +284,9 @@ pub async fn a_tenant_that_was_given_back_is_taken_over_at_once(factory: &impl J
     }
 }
 
-pub async fn records_whose_time_has_come_are_dropped_and_no_others(factory: &impl JournalFactory) {
+pub async fn records_are_dropped_from_their_forget_at_on_and_no_others(
+    factory: &impl JournalFactory,
+) {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let changes: Vec<Change> = (1..=300)
@@ -288,7 +299,7 @@ pub async fn records_whose_time_has_come_are_dropped_and_no_others(factory: &imp
         .append(&[expiring(record("meta", 1), 1)], 0)
         .await
         .unwrap();
-    // A bounded number goes with each append, so that none takes long.
+    // Each append drops a bounded number of records.
     for _ in 0..20 {
         writer.append(&[record("meta", 302)], 200).await.unwrap();
     }
@@ -301,7 +312,7 @@ pub async fn records_whose_time_has_come_are_dropped_and_no_others(factory: &imp
     assert_eq!(stored_records(factory, tenant(2)).await.len(), 1);
 }
 
-pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(
+pub async fn a_record_with_a_later_forget_at_is_not_dropped_at_its_old_one(
     factory: &impl JournalFactory,
 ) {
     let journal = factory.open().await;
@@ -331,7 +342,7 @@ pub async fn a_record_that_is_renewed_is_not_dropped_at_its_old_time(
     assert_eq!(stored_records(factory, tenant(1)).await, expected);
 }
 
-pub async fn appends_of_many_tenants_at_once_are_all_kept(factory: &impl JournalFactory) {
+pub async fn concurrent_appends_of_many_tenants_are_all_kept(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let tasks = (0..16).map(|number| {
         let journal = &journal;
@@ -374,7 +385,7 @@ pub async fn the_largest_record_is_kept(factory: &impl JournalFactory) {
     );
 }
 
-pub async fn an_append_of_nothing_is_an_append(factory: &impl JournalFactory) {
+pub async fn an_empty_append_succeeds(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut first = take_over(&*journal, tenant(1)).await;
     first.append(&[], 0).await.unwrap();
@@ -401,11 +412,11 @@ pub async fn tenants_are_listed_in_the_order_of_their_ids(factory: &impl Journal
     assert_eq!(
         reopened.tenants().await.unwrap(),
         expected,
-        "to read makes none"
+        "reading creates no tenant"
     );
 }
 
-pub async fn one_record_is_read_whoever_has_the_tenant(factory: &impl JournalFactory) {
+pub async fn one_record_is_read_without_taking_the_tenant_over(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     assert_eq!(journal.record(tenant(1), "meta").await.unwrap(), None);
@@ -425,7 +436,7 @@ pub async fn one_record_is_read_whoever_has_the_tenant(factory: &impl JournalFac
     writer.append(&[record("meta", 4)], 0).await.unwrap();
 }
 
-pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(
+pub async fn a_scan_reads_all_records_and_does_not_affect_the_writer(
     factory: &impl JournalFactory,
 ) {
     let journal = factory.open().await;
@@ -449,7 +460,7 @@ pub async fn a_scan_reads_all_records_and_leaves_the_tenant_to_its_writer(
     assert_eq!(scan(&*journal, tenant(1)).await, changes);
 }
 
-pub async fn a_scan_leaves_out_what_is_dropped(factory: &impl JournalFactory) {
+pub async fn a_scan_omits_dropped_records(factory: &impl JournalFactory) {
     let journal = factory.open().await;
     let mut writer = take_over(&*journal, tenant(1)).await;
     let changes: Vec<Change> = (1..=30)
@@ -464,7 +475,7 @@ pub async fn a_scan_leaves_out_what_is_dropped(factory: &impl JournalFactory) {
     assert_eq!(scanned[1..], changes[20..]);
 }
 
-/// All records, by key, read without taking the tenant over.
+/// Reads all records without taking the tenant over, in the order of their keys.
 async fn scan(journal: &dyn Journal, tenant: TenantId) -> Vec<Change> {
     let mut scan = journal.scan(tenant).await.expect("a scan begins");
     let mut records = Vec::new();
@@ -473,7 +484,10 @@ async fn scan(journal: &dyn Journal, tenant: TenantId) -> Vec<Change> {
         let bytes: usize = page.iter().map(|change| change.value.len()).sum();
         assert!(page.len() <= 1_000 && bytes < 2 << 20);
         if page.is_empty() {
-            assert!(scan.next().await.unwrap().is_empty(), "nothing follows");
+            assert!(
+                scan.next().await.unwrap().is_empty(),
+                "the records have ended"
+            );
             records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
             return records;
         }

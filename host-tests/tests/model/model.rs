@@ -835,7 +835,7 @@ impl Model {
         }
     }
 
-    /// Checks, for a call that has waited, that the session is live. Ends it if it has expired.
+    /// Checks that the session of a call that has waited is live. Ends it if it has expired.
     fn check_live(&mut self, number: Number) -> Result<(), SessionError> {
         self.end_if_expired(number);
         match &self.sessions[number].ended {
@@ -1320,7 +1320,7 @@ impl Model {
         Ok((view, revoke))
     }
 
-    /// Checks, for a call that has waited, that the session is live and has this token.
+    /// Checks that the session of a call that has waited is live and has this token.
     fn unchanged(&mut self, number: Number, token: TokenNumber) -> Result<(), SessionError> {
         self.check_live(number)?;
         if self.sessions[number].token != token {

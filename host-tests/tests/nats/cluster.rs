@@ -1,4 +1,4 @@
-//! Three servers that keep three replicas, of which the leader is killed under load.
+//! Three servers with three replicas, of which the leader is killed under load.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::fixture::{
     DEADLINE, append_with_retries, change, options, read_all, stream_name, tenant, until,
 };
 
-/// How often the leader is killed.
+/// The number of times that the leader is killed.
 const KILLS: u32 = 5;
 
 async fn journal(cluster: &NatsCluster) -> NatsJournal {
@@ -27,8 +27,8 @@ async fn journal(cluster: &NatsCluster) -> NatsJournal {
     NatsJournal::connect(options).await.unwrap()
 }
 
-/// A take-over and all that there is, however often it takes.
-async fn taken_over_at_last(
+/// Takes a tenant over and reads all records, with as many attempts as that needs.
+async fn take_over_with_retries(
     journal: &NatsJournal,
     tenant: TenantId,
 ) -> (Box<dyn Writer>, BTreeMap<String, Change>) {
@@ -47,7 +47,7 @@ async fn taken_over_at_last(
     }
 }
 
-/// Appends one after the other until it is told to stop; what it gives was all acknowledged.
+/// A task that appends until it is stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     appends: Arc<AtomicU64>,
@@ -57,7 +57,7 @@ struct Load {
 struct LoadResult {
     writer: Box<dyn Writer>,
     acknowledged: Vec<Change>,
-    /// How long the slowest append took, from the first try on.
+    /// The time of the slowest append, including its retries.
     longest: Duration,
 }
 
@@ -99,10 +99,10 @@ impl Load {
         self.appends.load(Ordering::SeqCst)
     }
 
-    /// Waits for so many more appends.
+    /// Waits for this many more appends.
     async fn wait_for_appends(&self, more: u64) {
         let wanted = self.appends() + more;
-        until("appends go on", async || self.appends() >= wanted).await;
+        until("appends continue", async || self.appends() >= wanted).await;
     }
 
     async fn stop(self) -> LoadResult {
@@ -116,12 +116,12 @@ impl Load {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
+async fn no_acknowledged_record_is_lost_when_the_leader_is_killed_under_load() {
     let mut cluster = NatsCluster::start().await;
     let journal = journal(&cluster).await;
     let tenant = tenant();
     let stream = stream_name(tenant);
-    let (mut writer, _) = taken_over_at_last(&journal, tenant).await;
+    let (mut writer, _) = take_over_with_retries(&journal, tenant).await;
     let mut expected = BTreeMap::new();
     let (mut appends, mut longest) = (0, Duration::ZERO);
 
@@ -138,9 +138,9 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
             expected.insert(change.key.clone(), change);
         }
 
-        // With one server away, all is there for the next owner.
+        // With one server down, the next owner reads all records.
         drop(loaded.writer);
-        let (next, all) = taken_over_at_last(&journal, tenant).await;
+        let (next, all) = take_over_with_retries(&journal, tenant).await;
         assert!(all == expected, "after kill {round}");
         writer = next;
         cluster.servers[leader].restart().await;
@@ -148,11 +148,11 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     }
     println!("{KILLS} kills, {appends} records acknowledged, the slowest append took {longest:?}");
 
-    // Each of the servers has it all, also those that were killed.
+    // Each server has all records, also those that were killed.
     writer.release().await.unwrap();
     for i in 0..3 {
         cluster.have_lead(&stream, i).await;
-        let (writer, all) = taken_over_at_last(&journal, tenant).await;
+        let (writer, all) = take_over_with_retries(&journal, tenant).await;
         assert!(all == expected, "server {i}");
         writer.release().await.unwrap();
     }
@@ -163,11 +163,11 @@ async fn nothing_acknowledged_is_lost_when_the_leader_is_killed_under_load() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
+async fn no_acknowledged_record_is_lost_when_all_servers_are_killed_at_once() {
     let mut cluster = NatsCluster::start().await;
     let journal = journal(&cluster).await;
     let tenant = tenant();
-    let (mut writer, _) = taken_over_at_last(&journal, tenant).await;
+    let (mut writer, _) = take_over_with_retries(&journal, tenant).await;
     let mut expected = BTreeMap::new();
     for round in 0..2 {
         let load = Load::start(writer, round);
@@ -184,7 +184,7 @@ async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
             expected.insert(change.key.clone(), change);
         }
         drop(loaded.writer);
-        let (next, all) = taken_over_at_last(&journal, tenant).await;
+        let (next, all) = take_over_with_retries(&journal, tenant).await;
         assert!(all == expected, "after round {round}");
         writer = next;
     }
@@ -195,11 +195,11 @@ async fn nothing_acknowledged_is_lost_when_all_servers_are_killed_at_once() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn without_a_majority_nothing_is_acknowledged_and_it_goes_on_when_there_is_one() {
+async fn without_a_majority_no_append_is_acknowledged_until_there_is_one_again() {
     let mut cluster = NatsCluster::start().await;
     let journal = journal(&cluster).await;
     let tenant = tenant();
-    let (mut writer, _) = taken_over_at_last(&journal, tenant).await;
+    let (mut writer, _) = take_over_with_retries(&journal, tenant).await;
     writer
         .append(&[change(1, "meta", "before")], 0)
         .await
@@ -220,6 +220,6 @@ async fn without_a_majority_nothing_is_acknowledged_and_it_goes_on_when_there_is
     cluster.servers[0].launch();
     append_with_retries(writer.as_mut(), &[change(4, "meta", "after")]).await;
     drop(writer);
-    let (_, all) = taken_over_at_last(&journal, tenant).await;
+    let (_, all) = take_over_with_retries(&journal, tenant).await;
     assert_eq!(all["meta"].value, "after");
 }

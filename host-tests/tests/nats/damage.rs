@@ -1,11 +1,11 @@
-//! A stream that is not what it has to be is damaged, and is not read as if it were whole.
+//! A stream with missing or foreign messages is reported as damaged.
 
 use clawdb_session_durable::{Journal, JournalError, TenantId};
 use clawdb_session_testkit::nats_server::NatsServer;
 
 use crate::fixture::{change, journal, read_all, stream, subject, tenant};
 
-/// A tenant with some records, given back.
+/// Creates a tenant with 21 records, and releases it.
 async fn filled(server: &NatsServer) -> TenantId {
     let journal = journal(server).await;
     let tenant = tenant();
@@ -26,7 +26,7 @@ async fn filled(server: &NatsServer) -> TenantId {
     tenant
 }
 
-/// What a take-over and reading all comes to.
+/// Takes the tenant over and reads all records. Returns their number.
 async fn read(server: &NatsServer, tenant: TenantId) -> Result<usize, JournalError> {
     let mut writer = journal(server).await.take_over(tenant).await?;
     let read = read_all(writer.as_mut()).await;
@@ -57,7 +57,7 @@ async fn a_stream_that_lost_a_record_is_damaged() {
             "{answer:?}"
         );
     }
-    // Nor is anything appended to it.
+    // Appends are refused too.
     let mut writer = journal(&server).await.take_over(tenant).await.unwrap();
     let answer = writer.append(&[change(99, "meta", "")], 0).await;
     assert!(
@@ -71,7 +71,7 @@ async fn a_stream_that_lost_a_record_is_damaged() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_stream_to_which_somebody_else_wrote_is_damaged() {
+async fn a_stream_with_a_foreign_message_is_damaged() {
     let server = NatsServer::start().await;
     for key in ["cut-off/9", "cut-off/77"] {
         let tenant = filled(&server).await;
@@ -94,7 +94,7 @@ async fn a_stream_to_which_somebody_else_wrote_is_damaged() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_writer_that_meets_a_foreign_message_stops() {
+async fn a_writer_stops_at_a_foreign_message() {
     let server = NatsServer::start().await;
     let tenant = tenant();
     let mut writer = journal(&server).await.take_over(tenant).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_writer_that_meets_a_foreign_message_stops() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_key_that_is_none_is_refused_and_nothing_else_is_harmed() {
+async fn an_invalid_key_is_refused_and_the_tenant_is_not_affected() {
     let server = NatsServer::start().await;
     let tenant = tenant();
     let mut writer = journal(&server).await.take_over(tenant).await.unwrap();

@@ -1,4 +1,4 @@
-//! One writer at a time: whoever takes over fences the one before.
+//! One writer at a time: a take-over fences the writer before.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::fixture::{
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_writer_that_was_paused_for_longer_than_its_lease_appends_nothing() {
+async fn a_writer_that_was_paused_for_longer_than_its_lease_cannot_append() {
     let server = NatsServer::start().await;
     let (one, other) = (journal(&server).await, journal(&server).await);
     let tenant = tenant();
@@ -73,10 +73,13 @@ async fn an_owner_that_renews_is_not_taken_over() {
     let tenant = tenant();
     let mut owner = one.take_over(tenant).await.unwrap();
     let mut contender = other.take_over(tenant);
-    // Three leases, with appends between the renewals.
+    // The owner renews its lease for three times its duration, with appends in between.
     for i in 1..=12 {
         let waits = timeout(Duration::from_millis(250), &mut contender).await;
-        assert!(waits.is_err(), "taken over from an owner that lives");
+        assert!(
+            waits.is_err(),
+            "the tenant was taken over from a live owner"
+        );
         owner.renew().await.unwrap();
         owner.append(&[change(i, "meta", "")], 0).await.unwrap();
         assert!(owner.lease().is_valid());
@@ -84,7 +87,7 @@ async fn an_owner_that_renews_is_not_taken_over() {
     owner.release().await.unwrap();
     let mut next = timeout(Duration::from_millis(900), contender)
         .await
-        .expect("given back")
+        .expect("the tenant is released")
         .unwrap();
     assert_eq!(read_all(next.as_mut()).await.unwrap()["meta"].sequence, 12);
 }
@@ -94,25 +97,28 @@ async fn an_owner_that_renews_is_not_taken_over() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_dead_owner_is_taken_over_by_attempts_that_are_each_shorter_than_its_lease() {
+async fn attempts_shorter_than_the_lease_take_the_tenant_of_a_dead_owner_over() {
     let server = NatsServer::start().await;
     let (one, other) = (journal(&server).await, journal(&server).await);
     let tenant = tenant();
     assert!(
         !other.is_held(tenant).await.unwrap(),
-        "there is no such tenant"
+        "the tenant does not exist"
     );
     drop(one.take_over(tenant).await.unwrap());
     assert!(other.is_held(tenant).await.unwrap());
     let begun = Instant::now();
     let writer = loop {
-        assert!(begun.elapsed() < DEADLINE, "it is never taken over");
+        assert!(begun.elapsed() < DEADLINE, "the tenant is not taken over");
         let attempt = timeout(Duration::from_millis(400), other.take_over(tenant));
         if let Ok(writer) = attempt.await {
             break writer.unwrap();
         }
     };
-    assert!(begun.elapsed() > Duration::from_secs(1), "it had its lease");
+    assert!(
+        begun.elapsed() > Duration::from_secs(1),
+        "the tenant was taken over during the lease"
+    );
     assert!(one.is_held(tenant).await.unwrap());
     writer.release().await.unwrap();
     assert!(!one.is_held(tenant).await.unwrap());
@@ -145,13 +151,14 @@ async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
                         .await
                         .unwrap();
                     writer.renew().await.unwrap();
-                    // Read before it is asked whether it holds, so that it held then.
+                    // The time is read before the lease is checked, so the lease was valid at that
+                    // time.
                     let now = Lease::now();
                     if writer.lease().is_valid() {
                         until = now;
                     }
                 }
-                // It dies without giving anything back.
+                // The writer is dropped without a release.
                 spans.push((from, until));
             }
             spans
@@ -170,7 +177,7 @@ async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
+async fn an_append_whose_answer_was_lost_is_detected_and_completed() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -181,26 +188,27 @@ async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
     };
     writer.append(&[], 0).await.unwrap();
     for i in 1..=20 {
-        // Dropped as soon as the first message is on its way: it is taken, and nobody hears of it.
+        // The append is dropped once the first message was sent. The server stores it, and its
+        // answer is lost.
         let before = last().await;
-        let unheard = [
-            change(i, "session/a", format!("unheard {i}")),
+        let unanswered = [
+            change(i, "session/a", format!("unanswered {i}")),
             change(i, "session/b", ""),
         ];
-        assert!(writer.append(&unheard, 0).now_or_never().is_none());
-        // Every other time it comes at the same time as the next one.
+        assert!(writer.append(&unanswered, 0).now_or_never().is_none());
+        // In odd rounds, the next append does not wait for the server to store it.
         if i % 2 == 0 {
-            until("it is taken", async || last().await == before + 1).await;
+            until("the message is stored", async || last().await == before + 1).await;
         }
-        let heard = change(100 + i, "meta", format!("heard {i}"));
-        writer.append(&[heard], 0).await.unwrap();
+        let answered = change(100 + i, "meta", format!("answered {i}"));
+        writer.append(&[answered], 0).await.unwrap();
         assert_eq!(last().await, before + 2);
     }
     writer.renew().await.unwrap();
     writer.release().await.unwrap();
     let (_, all) = take_over_and_read(&journal, tenant).await;
-    assert_eq!(all["meta"].value, "heard 20");
-    assert_eq!(all["session/a"].value, "unheard 20");
+    assert_eq!(all["meta"].value, "answered 20");
+    assert_eq!(all["session/a"].value, "unanswered 20");
     assert_eq!(all.len(), 2);
 }
 
@@ -209,7 +217,7 @@ async fn an_append_whose_answer_was_lost_is_found_out_and_goes_on() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_hangs_makes_it_unavailable_and_what_it_took_is_found_out() {
+async fn appends_to_a_server_that_hangs_are_unavailable_and_are_completed_later() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();

@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! Functions that the tests share.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use clawdb_session_testkit::nats_server::NatsServer;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// How long a test waits for what has to come.
+/// The longest time that a test waits for a condition.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Options with a lease that a test can wait for.
+/// Returns options with a short lease, so that tests can wait for its end.
 pub fn options(url: impl Into<String>) -> NatsOptions {
     NatsOptions {
         lease: Duration::from_secs(1),
@@ -23,7 +23,7 @@ pub fn options(url: impl Into<String>) -> NatsOptions {
     }
 }
 
-/// A journal on a server alone.
+/// Connects a journal to a single server.
 pub async fn journal(server: &NatsServer) -> NatsJournal {
     NatsJournal::connect(options(server.url()).single())
         .await
@@ -34,7 +34,7 @@ pub fn tenant() -> TenantId {
     TenantId::new(Uuid::new_v4())
 }
 
-/// The stream of a tenant, past the journal.
+/// Returns the stream of a tenant, without the journal.
 pub async fn stream(server: &NatsServer, tenant: TenantId) -> Stream<Info> {
     let context = server.context().await;
     context.get_stream(stream_name(tenant)).await.unwrap()
@@ -44,7 +44,7 @@ pub fn stream_name(tenant: TenantId) -> String {
     format!("clawdb-session-{}", tenant.workspace().as_simple())
 }
 
-/// The subject of a record.
+/// Returns the subject of a record.
 pub fn subject(tenant: TenantId, key: &str) -> String {
     format!("clawdb-session.{tenant}.record.{}", key.replace('/', "."))
 }
@@ -58,7 +58,7 @@ pub fn change(sequence: u64, key: &str, value: impl Into<String>) -> Change {
     }
 }
 
-/// All that there is to read, in the order of the keys. No key may come twice.
+/// Reads all records, in the order of their keys, and checks that each key occurs once.
 pub async fn read_all(writer: &mut dyn Writer) -> Result<BTreeMap<String, Change>, JournalError> {
     let mut all = BTreeMap::new();
     loop {
@@ -73,7 +73,7 @@ pub async fn read_all(writer: &mut dyn Writer) -> Result<BTreeMap<String, Change
     }
 }
 
-/// What a journal tells whoever takes over.
+/// Takes a tenant over and reads all records.
 pub async fn take_over_and_read(
     journal: &NatsJournal,
     tenant: TenantId,
@@ -83,16 +83,16 @@ pub async fn take_over_and_read(
     (writer, all)
 }
 
-/// Appends until it is done; gives how often the journal was not available.
+/// Appends with retries. Returns the number of times that the journal was unavailable.
 pub async fn append_with_retries(writer: &mut dyn Writer, changes: &[Change]) -> u32 {
     let deadline = Instant::now() + DEADLINE;
     let mut unavailable = 0;
     loop {
         match writer.append(changes, 0).await {
             Ok(()) => return unavailable,
-            Err(JournalError::Unavailable(why)) => {
+            Err(JournalError::Unavailable(reason)) => {
                 unavailable += 1;
-                assert!(Instant::now() < deadline, "{why}");
+                assert!(Instant::now() < deadline, "{reason}");
                 sleep(Duration::from_millis(20)).await;
             }
             Err(error) => panic!("{error}"),
@@ -100,10 +100,10 @@ pub async fn append_with_retries(writer: &mut dyn Writer, changes: &[Change]) ->
     }
 }
 
-/// Waits until something is so.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// Waits until the condition holds, for at most [`DEADLINE`].
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
-    while !is_so().await {
+    while !holds().await {
         assert!(Instant::now() < deadline, "{what}: not in {DEADLINE:?}");
         sleep(Duration::from_millis(10)).await;
     }

@@ -1,6 +1,7 @@
-//! The journal on NATS, on servers that are killed, stopped and set up wrongly.
+//! The journal on NATS, on servers that are killed, paused and misconfigured.
 //!
-//! They are real, so the tests wait for what they do, with a deadline, and never for a time to pass.
+//! The servers are real processes. The tests wait for conditions with a deadline, and not for fixed
+//! times.
 
 mod cluster;
 mod damage;

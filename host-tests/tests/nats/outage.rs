@@ -1,4 +1,4 @@
-//! A server that goes away and comes back.
+//! A server that is killed and restarted.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::fixture::{append_with_retries, change, journal, take_over_and_read, t
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() {
+async fn a_server_that_is_killed_and_restarted_has_all_acknowledged_records() {
     let mut server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -34,16 +34,19 @@ async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() 
         }
         server.kill();
         let asked = Instant::now();
-        let away = writer.append(&[change(9_000 + round, "meta", "")], 0).await;
+        let refused = writer.append(&[change(9_000 + round, "meta", "")], 0).await;
         assert!(
-            matches!(away, Err(JournalError::Unavailable(_))),
-            "{away:?}"
+            matches!(refused, Err(JournalError::Unavailable(_))),
+            "{refused:?}"
         );
         assert!(matches!(
             journal.take_over(tenant).await,
             Err(JournalError::Unavailable(_))
         ));
-        assert!(asked.elapsed() < Duration::from_secs(10), "nothing hangs");
+        assert!(
+            asked.elapsed() < Duration::from_secs(10),
+            "the journal took too long"
+        );
         server.restart().await;
         append_with_retries(writer.as_mut(), &[change(9_100 + round, "meta", "")]).await;
     }
@@ -59,7 +62,7 @@ async fn a_server_that_is_killed_and_comes_back_has_all_that_was_acknowledged() 
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
+async fn a_reader_continues_after_its_last_record_when_the_server_is_restarted() {
     let mut server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -73,17 +76,20 @@ async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
     let mut writer = journal.take_over(tenant).await.unwrap();
     let mut read = writer.read().await.unwrap();
     server.kill();
-    let away = loop {
-        // What has arrived already may be read first.
+    let refused = loop {
+        // Records that have arrived before can be read first.
         match writer.read().await {
             Ok(page) => {
-                assert!(!page.is_empty(), "not all can have arrived");
+                assert!(!page.is_empty(), "all records had arrived before the kill");
                 read.extend(page);
             }
             Err(error) => break error,
         }
     };
-    assert!(matches!(away, JournalError::Unavailable(_)), "{away:?}");
+    assert!(
+        matches!(refused, JournalError::Unavailable(_)),
+        "{refused:?}"
+    );
     server.restart().await;
     loop {
         match writer.read().await {
@@ -100,14 +106,14 @@ async fn a_reader_goes_on_where_it_was_when_the_server_comes_back() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unavailable_in_a_bounded_time() {
+async fn connecting_to_no_server_is_unavailable_in_a_bounded_time() {
     let mut server = NatsServer::start().await;
     server.kill();
     let options = crate::fixture::options(server.url()).single();
     let connecting = clawdb_session_journal_nats::NatsJournal::connect(options);
     let answer = timeout(Duration::from_secs(5), connecting)
         .await
-        .expect("it does not hang");
+        .expect("the connection fails within 5 s");
     assert!(
         matches!(answer, Err(JournalError::Unavailable(_))),
         "{answer:?}"

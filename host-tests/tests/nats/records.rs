@@ -1,4 +1,4 @@
-//! What is appended is there at the next take-over.
+//! Records that are appended are read at the next take-over.
 
 use clawdb_session_durable::Journal;
 use clawdb_session_host::Change;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::fixture::{change, journal, read_all, stream, take_over_and_read, tenant};
 
-/// The records of sessions 0 to n.
+/// Returns records of the sessions with these numbers.
 fn sessions(range: std::ops::Range<u64>) -> Vec<Change> {
     range
         .map(|i| {
@@ -23,7 +23,7 @@ fn sessions(range: std::ops::Range<u64>) -> Vec<Change> {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
+async fn appended_records_are_read_unchanged_at_the_next_take_over() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -36,7 +36,7 @@ async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
         change(3, "cut-off/7", ""),
         Change {
             forget_at: Some(1),
-            ..change(4, "owner", "a key that is called so")
+            ..change(4, "owner", "a key with a reserved name")
         },
     ];
 
@@ -64,7 +64,7 @@ async fn what_was_appended_is_read_exactly_at_the_next_take_over() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn pages_have_a_thousand_records_or_a_mebibyte_at_most() {
+async fn a_page_has_at_most_1000_records_and_one_mebibyte() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -102,7 +102,7 @@ async fn pages_have_a_thousand_records_or_a_mebibyte_at_most() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn whoever_appends_before_they_have_read_all_reads_the_rest_all_the_same() {
+async fn a_writer_that_appends_before_it_has_read_all_records_can_read_the_rest() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -139,7 +139,7 @@ async fn whoever_appends_before_they_have_read_all_reads_the_rest_all_the_same()
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn tenants_have_nothing_to_do_with_each_other() {
+async fn tenants_are_isolated() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let (one, other) = (tenant(), tenant());
@@ -164,7 +164,7 @@ async fn tenants_have_nothing_to_do_with_each_other() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn to_append_the_same_again_changes_nothing() {
+async fn appending_the_same_records_again_changes_nothing() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -197,13 +197,14 @@ async fn records_that_have_expired_are_deleted_and_others_are_not() {
     changes.extend((30..40).map(|i| expiring(i, 200)));
     changes.extend(sessions(40..45));
     writer.append(&changes, 99).await.unwrap();
-    // One is of use for longer than was said at first.
+    // One record gets a later `forget_at`.
     writer.append(&[expiring(7, 200)], 99).await.unwrap();
     assert_eq!(count(&server, tenant).await, 45);
 
     writer.append(&[change(90, "meta", "")], 100).await.unwrap();
     assert_eq!(count(&server, tenant).await, 45 - 29 + 1);
-    // What expires with the next one has gone when that came; the last message of the stream stays.
+    // Records that have expired by the next append are deleted with it. The last message of the
+    // stream is kept.
     writer
         .append(&[expiring(50, 150), change(91, "meta", "")], 200)
         .await
@@ -221,7 +222,7 @@ async fn records_that_have_expired_are_deleted_and_others_are_not() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
+async fn expired_records_that_a_writer_did_not_delete_are_deleted_by_the_next_one() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let tenant = tenant();
@@ -237,7 +238,7 @@ async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
         .unwrap();
     assert!(
         count(&server, tenant).await > 400,
-        "a call does not do unbounded work"
+        "one append deletes a bounded number of records"
     );
     writer.release().await.unwrap();
 
@@ -249,8 +250,8 @@ async fn what_a_writer_forgot_and_did_not_delete_the_next_one_deletes() {
     assert_eq!(count(&server, tenant).await, 1);
 }
 
-/// How many records the stream has.
+/// Returns the number of records in the stream.
 async fn count(server: &NatsServer, tenant: clawdb_session_durable::TenantId) -> u64 {
-    // The owner record is none.
+    // The message about the owner is not a record.
     stream(server, tenant).await.cached_info().state.messages - 1
 }

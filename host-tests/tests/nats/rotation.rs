@@ -1,4 +1,4 @@
-//! The state key is rotated on NATS: workspaces that nobody has, and those that another host has.
+//! The state key is rotated on NATS: free workspaces, and workspaces of another host.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -19,12 +19,12 @@ use crate::fixture::{journal, options, tenant, until};
 const A: u8 = 0xaa;
 const B: u8 = 0xbb;
 
-/// A host with this state key and these before it.
+/// Returns tenants with this state key and these previous ones.
 async fn tenants(server: &NatsServer, key: u8, previous: &[u8]) -> Tenants {
-    reporting(server, key, previous, None).await
+    tenants_with_report(server, key, previous, None).await
 }
 
-async fn reporting(
+async fn tenants_with_report(
     server: &NatsServer,
     key: u8,
     previous: &[u8],
@@ -69,7 +69,7 @@ async fn assert_lives(tenants: &Tenants, id: TenantId, grant: &Grant) {
     assert_eq!(session.id, grant.session.id);
 }
 
-/// Each of the sessions lives where this is the only state key.
+/// Checks that each session is live with this as the only state key.
 async fn assert_all_live_under(key: u8, server: &NatsServer, grants: &[(TenantId, Grant)]) {
     let after = tenants(server, key, &[]).await;
     for (id, grant) in grants {
@@ -79,13 +79,14 @@ async fn assert_all_live_under(key: u8, server: &NatsServer, grants: &[(TenantId
 }
 
 async fn rotated(tenants: &Tenants) {
-    until("all is resealed", async || {
+    until("all records are resealed", async || {
         tenants.keys().can_drop_previous_keys()
     })
     .await;
 }
 
-/// `rekey` with this lease in seconds: for 3/2 of that it waits for what another host has.
+/// Returns `rekey` with this lease in seconds. It waits for workspaces of another host for 3/2 of
+/// the lease.
 fn rekey(server: &NatsServer, lease: &str) -> Command {
     let digits = |byte: u8| format!("{byte:02x}").repeat(32);
     let mut command = Command::new(env!("CARGO_BIN_EXE_clawdb-session"));
@@ -107,7 +108,7 @@ fn rekey(server: &NatsServer, lease: &str) -> Command {
     command
 }
 
-/// What it says, without keeping the server from running meanwhile.
+/// Runs a command without blocking the other tasks, and returns its output.
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -119,7 +120,7 @@ async fn output(mut command: Command) -> Output {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives_it_back() {
+async fn every_workspace_is_resealed_and_one_of_another_host_once_it_is_released() {
     let server = NatsServer::start().await;
     let (first, second) = (tenant(), tenant());
     let owner = tenants(&server, A, &[]).await;
@@ -130,7 +131,7 @@ async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives
     owner.tenant(second).await.unwrap().shutdown().await;
 
     let rotating = tenants(&server, B, &[A]).await;
-    until("what nobody has is resealed", async || {
+    until("the free workspace is resealed", async || {
         let keys = rotating.keys();
         keys.complete && (keys.previous_workspaces, keys.held_workspaces) == (1, 1)
     })
@@ -149,7 +150,7 @@ async fn every_workspace_is_resealed_and_one_that_another_host_has_when_it_gives
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rekey_reseals_what_nobody_has_and_says_who_is_to_reseal_the_rest() {
+async fn rekey_reseals_free_workspaces_and_reports_those_of_another_host() {
     let server = NatsServer::start().await;
     let (first, second) = (tenant(), tenant());
     let owner = tenants(&server, A, &[]).await;
@@ -163,16 +164,16 @@ async fn rekey_reseals_what_nobody_has_and_says_who_is_to_reseal_the_rest() {
     let err = String::from_utf8_lossy(&held.stderr);
     assert!(!held.status.success(), "{held:?}");
     let holder = format!("another host has {first}, which it has to reseal");
-    for what in ["of 1 workspaces", &holder] {
-        assert!(err.contains(what), "{what} is missing in: {err}");
+    for phrase in ["of 1 workspaces", &holder] {
+        assert!(err.contains(phrase), "{phrase} is missing in: {err}");
     }
     assert_lives(&owner, first, &grants[0].1).await;
     owner.shutdown().await;
 
     let done = output(rekey(&server, "1")).await;
     assert!(done.status.success(), "{done:?}");
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(said.contains("may be dropped"), "{said}");
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    assert!(stdout.contains("may be dropped"), "{stdout}");
     assert_all_live_under(B, &server, &grants).await;
 }
 
@@ -197,7 +198,7 @@ async fn rekey_reseals_the_workspaces_of_a_host_that_died_in_one_run() {
     };
     let dead = NatsJournal::connect(options).await.unwrap();
     for (id, _) in &grants {
-        // Dropped, a writer gives nothing back.
+        // A dropped writer does not release its tenant.
         drop(dead.take_over(*id).await.unwrap());
     }
 
@@ -216,7 +217,7 @@ async fn rekey_reseals_the_workspaces_of_a_host_that_died_in_one_run() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
+async fn a_workspace_of_another_host_is_logged_once_however_often_it_is_tried() {
     let server = NatsServer::start().await;
     let ids = [tenant(), tenant()];
     let owner = tenants(&server, A, &[]).await;
@@ -228,11 +229,8 @@ async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
         let lines = Arc::clone(&lines);
         move |id, text: &str| lines.lock().unwrap().push(format!("{id} {text}"))
     });
-    let rotating = reporting(&server, B, &[A], Some(report)).await;
-    until("it was tried four times", async || {
-        rotating.keys().rounds >= 4
-    })
-    .await;
+    let rotating = tenants_with_report(&server, B, &[A], Some(report)).await;
+    until("four rounds have run", async || rotating.keys().rounds >= 4).await;
     let report = rotating.keys();
     assert_eq!(report.held_workspaces, 2);
     assert!(report.held_for > Duration::ZERO, "{report:?}");
@@ -251,7 +249,7 @@ async fn what_another_host_has_is_in_the_log_once_however_often_it_is_tried() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rekey_that_is_told_to_end_says_what_is_left() {
+async fn rekey_that_is_interrupted_reports_the_remaining_records() {
     let server = NatsServer::start().await;
     let id = tenant();
     let owner = tenants(&server, A, &[]).await;
@@ -284,7 +282,7 @@ async fn rekey_that_is_told_to_end_says_what_is_left() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_another_prefix_is_no_tenant() {
+async fn a_stream_with_another_prefix_is_not_a_tenant() {
     let server = NatsServer::start().await;
     let context = server.context().await;
     let digits = tenant().workspace().as_simple().to_string();

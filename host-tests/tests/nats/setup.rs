@@ -1,4 +1,4 @@
-//! Servers and streams that could lose what they acknowledge are refused.
+//! Servers and streams that could lose acknowledged records are refused.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use clawdb_session_testkit::nats_server::{NatsServer, Setup};
 
 use crate::fixture::{change, journal, options, stream, tenant};
 
-/// Why it is refused.
+/// Returns the reason why an option, a server or a stream is refused.
 fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
     match answer {
-        Err(JournalError::Misconfigured(why)) => why,
+        Err(JournalError::Misconfigured(reason)) => reason,
         Err(error) => panic!("{error:?}"),
-        Ok(_) => panic!("it was not refused"),
+        Ok(_) => panic!("expected a refusal"),
     }
 }
 
@@ -23,18 +23,18 @@ fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn one_server_alone_has_to_be_accepted() {
+async fn a_single_server_needs_allow_single() {
     let server = NatsServer::start().await;
     let one = NatsOptions {
         replicas: 1,
         ..options(server.url())
     };
-    let why = misconfigured(NatsJournal::connect(one).await);
-    assert!(why.contains("allow_single"), "{why}");
+    let reason = misconfigured(NatsJournal::connect(one).await);
+    assert!(reason.contains("allow_single"), "{reason}");
 
     let three = NatsJournal::connect(options(server.url())).await.unwrap();
-    let why = misconfigured(three.take_over(tenant()).await);
-    assert!(why.contains("allow_single"), "{why}");
+    let reason = misconfigured(three.take_over(tenant()).await);
+    assert!(reason.contains("allow_single"), "{reason}");
 }
 
 #[cfg_attr(
@@ -48,8 +48,8 @@ async fn a_server_without_jetstream_is_refused() {
         ..Setup::default()
     })
     .await;
-    let why = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
-    assert!(why.contains("store_dir"), "{why}");
+    let reason = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
+    assert!(reason.contains("store_dir"), "{reason}");
 }
 
 #[cfg_attr(
@@ -57,25 +57,25 @@ async fn a_server_without_jetstream_is_refused() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_takes_no_large_records_is_refused() {
+async fn a_server_with_too_small_a_max_payload_is_refused() {
     let server = NatsServer::start_with(Setup {
         more: "max_payload: 256KB\n",
         ..Setup::default()
     })
     .await;
-    let why = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
-    assert!(why.contains("max_payload"), "{why}");
+    let reason = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
+    assert!(reason.contains("max_payload"), "{reason}");
 }
 
 #[tokio::test]
 async fn options_outside_their_bounds_are_refused() {
-    let good = || options("nats://127.0.0.1:1").single();
-    let lease = |lease| NatsOptions { lease, ..good() };
+    let valid = || options("nats://127.0.0.1:1").single();
+    let lease = |lease| NatsOptions { lease, ..valid() };
     let prefix = |prefix: &str| NatsOptions {
         prefix: prefix.into(),
-        ..good()
+        ..valid()
     };
-    for bad in [
+    for invalid in [
         lease(Duration::from_millis(99)),
         lease(Duration::from_secs(3_601)),
         prefix(""),
@@ -83,23 +83,23 @@ async fn options_outside_their_bounds_are_refused() {
         prefix("a>"),
         NatsOptions {
             replicas: 0,
-            ..good()
+            ..valid()
         },
         NatsOptions {
             replicas: 6,
-            ..good()
+            ..valid()
         },
         NatsOptions {
             patience: Duration::ZERO,
-            ..good()
+            ..valid()
         },
         NatsOptions {
             url: "not a url".into(),
-            ..good()
+            ..valid()
         },
     ] {
-        let text = format!("{bad:?}");
-        let answer = NatsJournal::connect(bad).await;
+        let text = format!("{invalid:?}");
+        let answer = NatsJournal::connect(invalid).await;
         assert!(
             matches!(answer, Err(JournalError::Misconfigured(_))),
             "{text}: {answer:?}"
@@ -115,7 +115,7 @@ fn options_do_not_show_the_password() {
     assert!(!text.contains("secret"), "{text}");
 }
 
-/// Sets one thing of a stream.
+/// Changes one setting of a stream.
 type Set = fn(&mut Config);
 
 #[cfg_attr(
@@ -123,7 +123,7 @@ type Set = fn(&mut Config);
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
+async fn a_stream_that_could_lose_records_is_refused_with_the_name_of_its_setting() {
     let server = NatsServer::start().await;
     let journal = journal(&server).await;
     let context = server.context().await;
@@ -158,8 +158,8 @@ async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
         } else {
             context.update_stream(&config).await.unwrap();
         }
-        let why = misconfigured(journal.take_over(tenant).await);
-        assert!(why.contains(&format!(": {name}. ")), "{name}: {why}");
+        let reason = misconfigured(journal.take_over(tenant).await);
+        assert!(reason.contains(&format!(": {name}. ")), "{name}: {reason}");
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_stream_that_could_lose_something_is_refused_and_its_setting_named() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_that_is_full_is_unavailable_and_keeps_what_it_has() {
+async fn a_full_server_is_unavailable_and_keeps_its_records() {
     let server = NatsServer::start_with(Setup {
         jetstream: Some("max_file_store: 4MB"),
         ..Setup::default()
@@ -185,7 +185,10 @@ async fn a_server_that_is_full_is_unavailable_and_keeps_what_it_has() {
             Ok(()) => acknowledged = i,
             Err(error) => break error,
         }
-        assert!(acknowledged < 20, "4 MB take no 6");
+        assert!(
+            acknowledged < 20,
+            "20 records of 300 KiB do not fit into 4 MB"
+        );
     };
     assert!(matches!(full, JournalError::Unavailable(_)), "{full:?}");
     assert!(acknowledged > 5);

@@ -40,13 +40,14 @@ async fn r17_every_session_has_one_created_and_one_terminal_event_with_its_reaso
         EndReason::Expired,
     ];
     for (id, reason) in ids.iter().zip(expected) {
-        let of_session = |event: &_| matches!(event, (kind, session) if session == id && *kind == EventKind::Created);
+        let is_creation =
+            |(kind, session): &(EventKind, String)| session == id && *kind == EventKind::Created;
         let events = fixture
             .events()
             .await
             .into_iter()
             .map(|event| (event.kind, event.session_id));
-        assert_eq!(events.filter(of_session).count(), 1);
+        assert_eq!(events.filter(is_creation).count(), 1);
         assert_eq!(fixture.ends_of(id).await, [reason]);
     }
     let stats = fixture.stats().await;

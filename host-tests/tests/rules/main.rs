@@ -1,7 +1,7 @@
 //! The rules of the contract, each through the built component in wasmtime.
 //!
-//! A test's name begins with the rule that it checks. Time is a clock that stands still, waiting is
-//! a guard that is held; nothing sleeps.
+//! The name of a test begins with the rule that it checks. The clock stands still unless a test
+//! moves it, and calls wait while a test holds the guard. No test sleeps.
 
 mod audit;
 mod batch;
@@ -19,7 +19,6 @@ mod lag;
 mod lifespan;
 mod logout;
 mod persistence;
-
 mod records;
 mod rotation;
 mod scopes;
