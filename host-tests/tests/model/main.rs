@@ -479,7 +479,7 @@ impl Run {
                             self.occurred.insert("ClockBehind".into());
                         }
                         CallResult::Error(error) => {
-                            drop(self.occurred.insert(format!("{error:?}")))
+                            self.occurred.insert(format!("{error:?}"));
                         }
                         _ => {}
                     }
