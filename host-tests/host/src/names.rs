@@ -191,6 +191,17 @@ impl EventKind {
     }
 }
 
+impl fmt::Display for EventKind {
+    /// Writes the WIT's name of the case and the reason that it carries, such as `ended: revoked`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().kebab)?;
+        match self.reason() {
+            Some(reason) => write!(f, ": {}", reason.kebab),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +214,22 @@ mod tests {
         };
         assert_eq!(Limit::MaxSessionsPerAgent.name(), expected);
         assert_eq!(EndReason::MaxLifetime.to_string(), "max-lifetime");
+    }
+
+    #[test]
+    fn an_event_says_its_kind_and_its_reason_as_the_wit_writes_them() {
+        for (kind, expected) in [
+            (EventKind::Created, "created"),
+            (EventKind::Rotated, "rotated"),
+            (EventKind::Ended(EndReason::Revoked), "ended: revoked"),
+            (
+                EventKind::Ended(EndReason::MaxLifetime),
+                "ended: max-lifetime",
+            ),
+            (EventKind::Denied(Denial::Scope), "denied: scope"),
+        ] {
+            assert_eq!(kind.to_string(), expected);
+        }
     }
 
     #[test]
