@@ -30,6 +30,17 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Returns a configuration that sets this `state-key` and nothing else.
+    #[must_use]
+    pub fn with_state_key(key: impl Into<Vec<u8>>) -> Self {
+        Self {
+            state_key: Some(key.into()),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for CreateRequest {
     /// Returns a request without an agent and a role, which the component refuses: the rest of a
     /// struct expression.
@@ -115,9 +126,34 @@ impl Default for Page {
     }
 }
 
+impl Page {
+    /// Returns the page after this cursor, of the size that the WIT documents.
+    #[must_use]
+    pub const fn after(cursor: u64) -> Self {
+        Self {
+            cursor: Some(cursor),
+            limit: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_with_a_state_key_and_a_page_after_a_cursor_set_nothing_else() {
+        let config = Config {
+            state_key: Some(vec![7; 32]),
+            ..Config::default()
+        };
+        assert_eq!(Config::with_state_key([7; 32]), config);
+        let page = Page {
+            cursor: Some(2),
+            ..Page::default()
+        };
+        assert_eq!(Page::after(2), page);
+    }
 
     #[test]
     fn a_request_is_made_step_by_step_and_its_lifetime_is_rounded_up() {

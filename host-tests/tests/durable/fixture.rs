@@ -68,10 +68,7 @@ impl DurableFixture {
 
 /// Returns the default configuration with this state key.
 pub fn keyed(key: u8) -> Config {
-    Config {
-        state_key: Some(vec![key; 32]),
-        ..Config::default()
-    }
+    Config::with_state_key([key; 32])
 }
 
 pub async fn create(host: &DurableHost) -> Grant {

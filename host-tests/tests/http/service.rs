@@ -243,10 +243,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Returns the default configuration with a state key.
 pub fn keyed() -> Config {
-    Config {
-        state_key: Some(vec![1; 32]),
-        ..Config::default()
-    }
+    Config::with_state_key([1; 32])
 }
 
 /// Returns the engine, which is compiled once for all tests.

@@ -81,8 +81,7 @@ impl System {
             idle_timeout: limits.idle.and_then(seconds),
             guard_recheck_interval: limits.recheck_interval.and_then(seconds),
             clock_tolerance: seconds(limits.tolerance),
-            state_key: Some(vec![5; 32]),
-            ..Config::default()
+            ..Config::with_state_key([5; 32])
         };
         host.configure(config.clone()).await.unwrap();
         let subscription = host.subscribe(0).await.unwrap();

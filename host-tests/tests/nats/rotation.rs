@@ -32,9 +32,8 @@ async fn tenants_with_report(
 ) -> Tenants {
     let guard = JwtGuard::new(&[7; 32]).unwrap();
     let config = Config {
-        state_key: Some(vec![key; 32]),
         previous_state_keys: previous.iter().map(|byte| vec![*byte; 32]).collect(),
-        ..Config::default()
+        ..Config::with_state_key([key; 32])
     };
     let engine = SessionEngine::new().unwrap();
     let options = DurableOptions {

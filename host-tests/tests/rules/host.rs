@@ -293,10 +293,7 @@ async fn a_call_that_waits_for_the_guard_many_times_is_not_interrupted() {
 
 #[tokio::test]
 async fn one_call_that_computes_for_longer_than_interrupt_after_is_interrupted() {
-    let keyed = || Config {
-        state_key: Some(vec![1; 32]),
-        ..Config::default()
-    };
+    let keyed = || Config::with_state_key([1; 32]);
     let fixture = Fixture::configured(keyed()).await;
     let asked = CreateRequest {
         metadata: Some(format!("\"{}\"", "m".repeat(14_000))),

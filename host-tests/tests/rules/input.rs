@@ -45,10 +45,7 @@ async fn r01_an_id_that_is_not_a_hyphenated_uuid_is_an_invalid_argument_with_its
         "0a9e0000_0000_4000_8000_000000000001",
         "0a9e0000-0000-4000-8000-00000000000\u{e9}",
     ];
-    let first = Page {
-        cursor: None,
-        limit: None,
-    };
+    let first = Page::default();
     for id in wrong {
         let host = &fixture.host;
         assert_eq!(invalid_field(host.create(request(id)).await), "agent-id");

@@ -2,8 +2,8 @@
 //! and no record restores a session that has ended (R12).
 
 use clawdb_session_host::{
-    Change, Config, CreateRequest, EndReason, Grant, GuardError, Limit, Overflow, RevokeFilter,
-    SessionError,
+    Change, Config, CreateRequest, EndReason, Grant, GuardError, Limit, Overflow, Page,
+    RevokeFilter, SessionError,
 };
 use clawdb_session_testkit::fixture::{
     AGENT, Fixture, NOBODY, OTHER_AGENT, invalid_field, refusal, request,
@@ -14,10 +14,7 @@ pub const KEY: [u8; 32] = [3; 32];
 
 /// Returns the default configuration with a state key.
 pub fn keyed() -> Config {
-    Config {
-        state_key: Some(KEY.into()),
-        ..Config::default()
-    }
+    Config::with_state_key(KEY)
 }
 
 /// Reads the records that changed after `since`, in pages of `page` records.
@@ -1022,10 +1019,7 @@ async fn r23_a_cursor_from_before_a_restore_misses_no_later_session() {
     let other = restarted(&fixture, &keyed()).await;
     let later = other.session().await;
     // The cursor is after the two sessions of the first instance.
-    let page = clawdb_session_host::Page {
-        cursor: Some(2),
-        limit: None,
-    };
+    let page = Page::after(2);
     let listed = other.host.list_for_agent(AGENT, page).await.unwrap();
     assert_eq!(listed.sessions, [later.session]);
 }

@@ -98,10 +98,7 @@ async fn r24_a_record_with_another_key_or_sequence_number_is_refused() {
 #[tokio::test]
 async fn r24_records_of_another_state_key_or_workspace_are_refused() {
     let (fixture, changes) = two_sessions().await;
-    let other_key = Config {
-        state_key: Some(OTHER_KEY.into()),
-        ..Config::default()
-    };
+    let other_key = Config::with_state_key(OTHER_KEY);
     let reason = refused_record(&fixture, other_key, changes.clone())
         .await
         .reason;
@@ -122,9 +119,8 @@ async fn r24_the_state_key_is_rotated_by_a_restore_and_reading_the_changes_to_th
     let grant = fixture.session().await;
     let changes = [changes, feed(&fixture).await].concat();
     let both = Config {
-        state_key: Some(OTHER_KEY.into()),
         previous_state_keys: vec![vec![7; 64], KEY.into()],
-        ..Config::default()
+        ..Config::with_state_key(OTHER_KEY)
     };
     let newest = changes.iter().map(|change| change.sequence).max().unwrap();
     let rotated = restored(&fixture, both, changes).await;
@@ -137,10 +133,7 @@ async fn r24_the_state_key_is_rotated_by_a_restore_and_reading_the_changes_to_th
     rotated.validate(&grant).await.unwrap();
 
     // The records can be restored without the old key.
-    let only_new = Config {
-        state_key: Some(OTHER_KEY.into()),
-        ..Config::default()
-    };
+    let only_new = Config::with_state_key(OTHER_KEY);
     let third = restored(&rotated, only_new, again).await;
     third.validate(&grant).await.unwrap();
     assert_eq!(third.host.active_count().await.unwrap(), 3);
@@ -246,9 +239,8 @@ async fn r24_records_that_are_not_needed_are_sealed_with_the_new_key_too() {
     record["revocation"] = revocation;
     changes.push(seal(&KEY, record));
     let rotating = Config {
-        state_key: Some(OTHER_KEY.into()),
         previous_state_keys: vec![KEY.into()],
-        ..Config::default()
+        ..Config::with_state_key(OTHER_KEY)
     };
     let rotated = restored(&fixture, rotating, changes.clone()).await;
     let again = changes_since(&rotated, 50, 1_000).await;
@@ -259,10 +251,7 @@ async fn r24_records_that_are_not_needed_are_sealed_with_the_new_key_too() {
             change.key
         );
     }
-    let only_new = Config {
-        state_key: Some(OTHER_KEY.into()),
-        ..Config::default()
-    };
+    let only_new = Config::with_state_key(OTHER_KEY);
     let after = self::restored(&fixture, only_new, again).await;
     assert_eq!(after.host.active_count().await.unwrap(), 2);
     assert_eq!(after.stats().await.pending_revocations, 0);

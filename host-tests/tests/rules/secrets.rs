@@ -44,14 +44,7 @@ async fn r22_no_answer_contains_a_token_except_the_token_of_a_grant() {
     outputs.push(format!("{:?}", host.get(&*second.token).await));
     outputs.push(format!(
         "{:?}",
-        host.list_for_agent(
-            AGENT,
-            Page {
-                cursor: None,
-                limit: None
-            }
-        )
-        .await
+        host.list_for_agent(AGENT, Page::default()).await
     ));
     // A token that is longer than the bound is refused, and the error does not contain it.
     fixture.tokens.alter_next_token(|issued| IssuedToken {

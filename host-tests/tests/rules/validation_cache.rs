@@ -9,8 +9,7 @@ use clawdb_session_testkit::{GuardFunction, GuardMode};
 fn rechecking(seconds: u64) -> Config {
     Config {
         guard_recheck_interval: Some(seconds),
-        state_key: Some(vec![7; 32]),
-        ..Config::default()
+        ..Config::with_state_key([7; 32])
     }
 }
 

@@ -73,9 +73,8 @@ async fn measure_in(
 fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, Box<dyn Error>> {
     let guard = Arc::new(JwtGuard::new(&[7; 32])?);
     let config = Config {
-        state_key: Some(vec![7; 32]),
         max_sessions: Some(max_sessions.max(1)),
-        ..Config::default()
+        ..Config::with_state_key([7; 32])
     };
     let host = HostOptions::with_shared_guard(guard);
     Ok(DurableOptions::new(engine.clone(), host, config))

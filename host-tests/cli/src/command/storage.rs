@@ -204,9 +204,8 @@ pub fn seconds(text: &str, bounds: RangeInclusive<f64>) -> Result<Duration, Stri
 /// The defaults, with these keys.
 pub fn config(keys: &StateKeys) -> Config {
     Config {
-        state_key: Some(keys.current.clone()),
         previous_state_keys: keys.previous.clone(),
-        ..Config::default()
+        ..Config::with_state_key(keys.current.clone())
     }
 }
 
