@@ -32,6 +32,7 @@ pub(crate) struct SealCount {
 /// Records of a workspace that none of the state keys opens that the host was given. The workspace
 /// refuses its calls, and nothing in it is overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MissingStateKey {
     /// The workspace.
     pub tenant: TenantId,

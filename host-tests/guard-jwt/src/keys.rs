@@ -25,6 +25,7 @@ const MAX_PREVIOUS: usize = 8;
     "the secret of the JWT guard ({SECRET_VARIABLE}) has {bytes} bytes and must have at least \
      {MIN_SECRET} bytes"
 )]
+#[non_exhaustive]
 pub struct ShortSecret {
     /// The length of the secret, in bytes.
     pub bytes: usize,

@@ -21,6 +21,7 @@ const EPOCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How instances get their memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Allocation {
     /// Each from the operating system when it starts: as many as there is memory for.
     #[default]

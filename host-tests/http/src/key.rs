@@ -18,6 +18,7 @@ pub struct AdminKey(String);
 #[error(
     "an admin key must have {MIN_BYTES} to {MAX_BYTES} printable ASCII characters, and no spaces"
 )]
+#[non_exhaustive]
 pub struct BadAdminKey;
 
 impl AdminKey {

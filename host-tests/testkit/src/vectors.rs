@@ -43,6 +43,7 @@ struct Exchange {
 
 /// An answer that is not the one expected.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub struct Mismatch {
     file: String,
     line: usize,

@@ -104,6 +104,7 @@ pub struct CreatedSession {
 
 /// Why a target did not execute a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     /// It refused a valid call.
     #[error("{operation}: {reason}")]
