@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use clawdb_session_bench::bench::{self, BenchArgs};
 use clawdb_session_bench::{measure, target};
 use clawdb_session_durable::{DurableHost, TenantId};
-use clawdb_session_host::{COMPONENT, SessionEngine};
+use clawdb_session_host::{COMPONENT, SessionEngine, full_text};
 use clawdb_session_testkit::Conversation;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
@@ -138,7 +138,7 @@ async fn main() -> ExitCode {
         // Whoever read the output has read enough.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", full_text(&*error));
             ExitCode::FAILURE
         }
     }
@@ -161,7 +161,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
         // It has a runtime of its own, on a thread that belongs to nobody else.
         Some(Command::BenchTarget { name }) => {
             let ended = tokio::task::spawn_blocking(move || {
-                target::run(name).map_err(|error| error.to_string())
+                target::run(name).map_err(|error| full_text(&*error))
             });
             Ok(ended.await??)
         }

@@ -7,6 +7,7 @@ use clawdb_session_host::CallError;
 
 use crate::error::DurableError;
 use crate::instance::Instance;
+use crate::reason::Reason;
 use crate::term_handle::TermHandle;
 
 /// Where a durable host is. Only its supervisor changes it.
@@ -15,7 +16,7 @@ pub(super) enum Phase {
     /// Calls go to this instance.
     Serving(Arc<ActiveInstance>),
     /// There will be an instance: calls wait for it, for a while.
-    Recovering(String),
+    Recovering(Reason),
     /// There is no telling when there will be one.
     Refusing(DurableError),
     /// There will be none.

@@ -17,8 +17,7 @@ impl DurableOptions {
         self.host.check()?;
         InvalidSetting::nonzero("patience", self.patience)?;
         InvalidSetting::nonzero("tick", self.tick)?;
-        let instance = Instance::start(&self.engine, self.host.clone()).await;
-        let mut instance = instance.map_err(|error| DurableError::Retry(error.to_string()))?;
+        let mut instance = Instance::start(&self.engine, self.host.clone()).await?;
         let config = self.config.clone();
         let configured = instance
             .run(async move |accessor, component| {

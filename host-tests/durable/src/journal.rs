@@ -10,6 +10,7 @@
 
 pub mod memory;
 
+use std::error::Error;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use clawdb_session_host::Change;
 use uuid::Uuid;
 
 use crate::lease::Lease;
+use crate::reason::Reason;
 
 /// Whose sessions: one workspace, one instance, one part of a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,19 +133,39 @@ pub trait Writer: Send + Sync + 'static {
 }
 
 /// Why a journal did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// The text leaves out that of the source; [`full_text`](clawdb_session_host::full_text) has both.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalError {
     /// Somebody else has taken the tenant over, or holds the file.
-    #[error("the tenant is somebody else's now: {0}")]
-    Fenced(String),
+    Fenced(Reason),
     /// It cannot be reached, or has no room. Nothing is lost; the same again may succeed.
-    #[error("the journal is not available: {0}")]
-    Unavailable(String),
+    Unavailable(Reason),
     /// What it holds is damaged. Somebody has to look at it: going on could lose what was acknowledged.
-    #[error("the journal is damaged: {0}")]
-    Damaged(String),
+    Damaged(Reason),
     /// It is set up so that what is acknowledged could be lost, or so that there can be none.
-    #[error("the journal is set up wrongly: {0}")]
-    Misconfigured(String),
+    Misconfigured(Reason),
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fenced(reason) => write!(f, "the tenant is somebody else's now: {reason}"),
+            Self::Unavailable(reason) => write!(f, "the journal is not available: {reason}"),
+            Self::Damaged(reason) => write!(f, "the journal is damaged: {reason}"),
+            Self::Misconfigured(reason) => write!(f, "the journal is set up wrongly: {reason}"),
+        }
+    }
+}
+
+impl Error for JournalError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Fenced(reason)
+            | Self::Unavailable(reason)
+            | Self::Damaged(reason)
+            | Self::Misconfigured(reason) => reason.source(),
+        }
+    }
 }

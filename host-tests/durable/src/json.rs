@@ -1,7 +1,7 @@
 //! Errors as JSON.
 
 use clawdb_session_host::json::{Failure, Serializer, Style, ToJson};
-use clawdb_session_host::name;
+use clawdb_session_host::{full_text, name};
 
 use crate::error::DurableError;
 
@@ -16,7 +16,23 @@ impl ToJson for DurableError {
             Self::Upgrade(_) => name!(upgrade),
             Self::Settings(_) => name!(settings),
         };
-        let reason = Some(self.to_string());
+        let reason = Some(full_text(self));
         Failure { kind, reason }.write::<S, Z>(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn the_reason_of_an_error_has_the_text_of_its_source() {
+        let source = io::Error::other("the disk is full");
+        let error = DurableError::Retry(Reason::with_source("the file cannot be written", source));
+        let reason = "not available now: the file cannot be written: the disk is full";
+        assert_eq!(error.to_json()["reason"], reason);
     }
 }

@@ -54,7 +54,7 @@
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while it is used: [`Tenants`] |
 //! | `keyring`, `key_report` | which key a record is sealed with, and what is known of that: [`KeyReport`] |
-//! | `metrics`, `error` | what a host has done, and what a call can end with: [`HostMetrics`], [`DurableError`] |
+//! | `metrics`, `error`, `reason` | what a host has done, and what a call can end with: [`HostMetrics`], [`DurableError`], [`Reason`] |
 
 mod active_instance;
 mod backend;
@@ -71,6 +71,7 @@ mod keyring;
 mod lease;
 mod metrics;
 mod options;
+mod reason;
 mod recovery;
 mod supervisor;
 mod tenant_host;
@@ -90,4 +91,5 @@ pub use metrics::HostMetrics;
 pub use options::{
     DurableOptions, KeyProgressCallback, LogCallback, ProgressCallback, RestoreProgress,
 };
+pub use reason::Reason;
 pub use tenants::{TenantLimits, Tenants};

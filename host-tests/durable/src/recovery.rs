@@ -16,6 +16,7 @@ use crate::journal::{Journal, JournalError, TenantId, Writer};
 use crate::keyring::Keyring;
 use crate::metrics::Counters;
 use crate::options::{DurableOptions, RestoreProgress};
+use crate::reason::Reason;
 use crate::term::{LeasedWriter, Term};
 
 /// Whose sessions, where they are kept, and how an instance for them is made.
@@ -33,8 +34,7 @@ impl Recovery {
     ) -> Result<Instance, DurableError> {
         let mut config = self.options.config.clone();
         config.workspace_id = Some(self.tenant.to_string());
-        let instance = Instance::start(engine, &self.options.host).await;
-        let instance = instance.map_err(|error| DurableError::Retry(error.to_string()))?;
+        let instance = Instance::start(engine, &self.options.host).await?;
         let configured = instance.host.configure(config).await;
         configured.map_err(|error| match error {
             CallError::Session(error) => check::config_error(&self.options.config, error),
@@ -159,11 +159,13 @@ fn refusal_error(error: CallError) -> DurableError {
     match error {
         CallError::Session(SessionError::RefusedRecord(RefusedRecord { key, reason })) => {
             let reason = format!("the component refuses a record: {key}: {reason}");
-            DurableError::Journal(JournalError::Damaged(reason))
+            DurableError::Journal(JournalError::Damaged(reason.into()))
         }
-        CallError::Session(error) => DurableError::Journal(JournalError::Misconfigured(format!(
-            "the component does not take what is in it: {error}"
-        ))),
+        CallError::Session(error) => {
+            let text = format!("the component does not take what is in it: {error}");
+            let reason = Reason::in_place_of(text, error);
+            DurableError::Journal(JournalError::Misconfigured(reason))
+        }
         CallError::Host(error) => error.into(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clawdb_session_host::SessionEngine;
+use clawdb_session_host::{SessionEngine, full_text};
 use tokio::sync::{OwnedRwLockWriteGuard, mpsc, oneshot, watch};
 use tokio::time::sleep;
 
@@ -123,7 +123,8 @@ impl Supervisor {
                 Ok(term) => return Ok(term),
                 Err(error) => error,
             };
-            self.recovery.report(&format!("does not serve: {error}"));
+            self.recovery
+                .report(&format!("does not serve: {}", full_text(&error)));
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             match error {
                 DurableError::Retry(reason) => {
@@ -221,7 +222,8 @@ impl Supervisor {
 
     /// What comes after a term that was lost.
     async fn end_lost_term(&mut self, term: Term, error: DurableError) -> Result<(), CloseRequest> {
-        self.recovery.report(&format!("serves no more: {error}"));
+        self.recovery
+            .report(&format!("serves no more: {}", full_text(&error)));
         if term.active.answered.load(Ordering::Relaxed) {
             self.consecutive_failures = 0;
         }

@@ -12,6 +12,7 @@ use crate::active_instance::{ActiveInstance, Phase};
 use crate::backend::{AdmittedCall, Backend};
 use crate::error::DurableError;
 use crate::metrics::{Counters, HostMetrics};
+use crate::reason::Reason;
 use crate::recovery::Recovery;
 use crate::supervisor::{Command, DrainGuard, Supervisor, SwitchOver};
 use crate::term::Term;
@@ -137,7 +138,12 @@ impl TenantHost {
         let from = Arc::clone(&admitted.active);
         drop(admitted);
         let to = self.recovery.start_instance(&engine).await;
-        let to = to.map_err(|error| not_upgraded(&format!("the new instance: {error}")))?;
+        let to = to.map_err(|error| {
+            not_upgraded(Reason::in_place_of(
+                format!("the new instance: {error}"),
+                error,
+            ))
+        })?;
         let mut handover = Handover::new(from, to);
         handover.catch_up().await?;
         let Some(drained) = self.drain_calls(self.recovery.options.drain).await else {
@@ -217,6 +223,6 @@ fn initial_phase() -> watch::Sender<Phase> {
     watch::Sender::new(Phase::Recovering(reason.into()))
 }
 
-fn not_upgraded(reason: &str) -> DurableError {
+fn not_upgraded(reason: impl Into<Reason>) -> DurableError {
     DurableError::Upgrade(reason.into())
 }

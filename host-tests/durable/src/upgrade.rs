@@ -7,6 +7,7 @@ use clawdb_session_host::CallError;
 use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
 use crate::instance::{Instance, PAGE};
+use crate::reason::Reason;
 
 /// An instance that comes to know what another one does.
 pub(super) struct Handover {
@@ -36,12 +37,13 @@ impl Handover {
             let page = self.from.instance.host.changes(self.cursor, PAGE).await?;
             if !page.changes.is_empty() {
                 self.to.host.restore(page.changes).await.map_err(|error| {
-                    DurableError::Upgrade(match error {
+                    let text = match &error {
                         CallError::Session(error) => {
                             format!("the new instance does not take the old one's state: {error}")
                         }
                         CallError::Host(error) => format!("the new instance failed: {error}"),
-                    })
+                    };
+                    DurableError::Upgrade(Reason::in_place_of(text, error))
                 })?;
             }
             self.cursor = page.next;

@@ -1,6 +1,7 @@
 //! What a call on the host can end with besides its result.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 
 use crate::bindings::exports::clawdb::session::sessions::{
@@ -85,14 +86,7 @@ impl fmt::Display for SessionError {
     }
 }
 
-impl std::error::Error for SessionError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Guard(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl Error for SessionError {}
 
 // wasmtime writes `Display` of the type that it generates with the words of `Debug`, so that type
 // does not leave this crate but for those who drive an `Instance` themselves.
@@ -120,12 +114,13 @@ impl From<ComponentError> for SessionError {
     }
 }
 
-/// Why a call has no result: the component has refused it, or there is no instance. There is no
-/// third case; what each of the two holds may have more.
+/// Why a call has no result: the component refused it, or the instance has ended.
+///
+/// This enum is exhaustive because there is no third case. The enums in it are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
-    #[error("the session manager answered: {0}")]
+    #[error(transparent)]
     Session(#[from] SessionError),
     /// The instance is gone, and this call with it or because of it.
     #[error(transparent)]
@@ -193,13 +188,14 @@ impl fmt::Display for TrapKind {
     }
 }
 
-/// The component could not be compiled or instantiated.
+/// The component could not be compiled or instantiated. The source is the reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the component could not be {action}: {source}")]
+#[error("the component could not be {action}")]
+#[non_exhaustive]
 pub struct StartError {
     pub(crate) action: &'static str,
     #[source]
-    pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
+    pub(crate) source: Box<dyn Error + Send + Sync>,
 }
 
 /// A setting that is outside its bounds.
@@ -262,5 +258,64 @@ impl InvalidSetting {
             return Err(Self::new(name, "0", "must be at least 1"));
         }
         Ok(())
+    }
+}
+
+/// Returns the text of an error and of the errors behind it, in one line with `: ` between them.
+///
+/// The text of an error of these crates leaves out that of its source, so this is what to log. If
+/// the error of another library already ends with the text of its source, that is not repeated.
+///
+/// ```
+/// # use clawdb_session_host::{SessionEngine, full_text};
+/// let error = SessionEngine::from_bytes(b"no component").err().unwrap();
+/// assert_eq!(error.to_string(), "the component could not be compiled");
+/// assert!(full_text(&error).starts_with("the component could not be compiled: "));
+/// ```
+#[must_use]
+pub fn full_text(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error with a source whose text is in its own or not.
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Outer {
+        text: &'static str,
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn the_full_text_has_each_text_of_the_chain_once() {
+        for (text, expected) in [
+            ("outer", "outer: inner"),
+            ("outer: inner", "outer: inner"),
+            ("inner failed", "inner failed: inner"),
+        ] {
+            let source = std::io::Error::other("inner");
+            assert_eq!(full_text(&Outer { text, source }), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_call_has_the_text_of_what_the_component_or_the_host_says() {
+        let refused = CallError::from(SessionError::ScopeDenied("repo:write".into()));
+        assert_eq!(refused.to_string(), "scope-denied: repo:write");
+        let ended = CallError::from(HostError::Stopped);
+        assert_eq!(ended.to_string(), HostError::Stopped.to_string());
     }
 }

@@ -76,7 +76,9 @@ pub use clock::{Clock, Instant, SystemClock};
 pub use deadline::with_guard_deadline;
 pub use engine::{Allocation, SessionEngine, config as engine_config};
 pub use entropy::{Entropy, SystemEntropy};
-pub use error::{CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind};
+pub use error::{
+    CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind, full_text,
+};
 pub use guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
 pub use handle::SessionHost;
 pub use instance::{Instance, State};

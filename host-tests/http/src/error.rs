@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clawdb_session_durable::DurableError;
 use clawdb_session_host::json::fields::{Invalid, shortened};
-use clawdb_session_host::{Duplicate, GuardError, InvalidArgument, Limit, SessionError};
+use clawdb_session_host::{Duplicate, GuardError, InvalidArgument, Limit, SessionError, full_text};
 use serde_json::json;
 
 use crate::form::name_of;
@@ -180,16 +180,16 @@ impl ApiError {
     fn of_admin(error: DurableError) -> Self {
         match error {
             DurableError::Session(error) => Self::of_session(error),
-            DurableError::Retry(reason) => Self::unavailable(reason),
+            DurableError::Retry(reason) => Self::unavailable(full_text(&reason)),
             DurableError::NotOwner(reason) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_owner",
-                format!("another host has the workspace: {reason}"),
+                format!("another host has the workspace: {}", full_text(&reason)),
             ),
             DurableError::Journal(error) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "journal",
-                error.to_string(),
+                full_text(&error),
             ),
             DurableError::StateKeyMissing(missing) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -197,7 +197,7 @@ impl ApiError {
                 missing.to_string(),
             ),
             // No request upgrades the component or changes a setting.
-            error => Self::internal(error.to_string()),
+            error => Self::internal(full_text(&error)),
         }
     }
 

@@ -36,10 +36,11 @@ async fn default_workspace(service: &Service) -> Option<NotReady> {
     };
     let answer = timeout(CHECK_TIMEOUT, asking).await;
     let answer = answer.unwrap_or_else(|_| {
-        Err(DurableError::Retry(format!(
+        let text = format!(
             "the default workspace did not answer in {} s",
             CHECK_TIMEOUT.as_secs()
-        )))
+        );
+        Err(DurableError::Retry(text.into()))
     });
     match answer {
         // It is among those that the state keys are checked of.

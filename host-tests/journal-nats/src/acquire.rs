@@ -143,9 +143,8 @@ pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, J
             _ => (last, 1),
         };
         if missing.1 == TRIES {
-            return Err(JournalError::Damaged(format!(
-                "the stream's last message, {last}, is missing"
-            )));
+            let text = format!("the stream's last message, {last}, is missing");
+            return Err(JournalError::Damaged(text.into()));
         }
         sleep(stream.patience / 20).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use async_trait::async_trait;
-use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, Reason, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
 
 use crate::acquire;
@@ -34,15 +34,16 @@ impl NatsJournal {
     /// `Misconfigured` where the options or the server do not do; `Unavailable` where none answers.
     pub async fn connect(options: NatsOptions) -> Result<Self, JournalError> {
         options.check()?;
-        let wrong = |text: String| Err(JournalError::Misconfigured(text));
-        let Ok(servers) = options
+        let wrong = |reason: Reason| JournalError::Misconfigured(reason);
+        let servers = options
             .url
             .split(',')
             .map(|url| url.trim().parse())
             .collect::<Result<Vec<ServerAddr>, _>>()
-        else {
-            return wrong("the URL of a server is nats://host:port".into());
-        };
+            .map_err(|error| {
+                let text = "the URL of a server is nats://host:port";
+                wrong(Reason::in_place_of(text, error))
+            })?;
 
         let mut connect_options = ConnectOptions::new()
             .name("clawdb-session")
@@ -62,28 +63,28 @@ impl NatsJournal {
         let client = match with_timeout(options.patience, connect_options.connect(servers)).await? {
             Ok(client) => client,
             Err(error) => {
-                let text = error.to_string();
-                return match error.kind() {
+                let kind = error.kind();
+                let reason = Reason::with_source("there is no connection to NATS", error);
+                return Err(match kind {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                        wrong(text)
+                        wrong(reason)
                     }
-                    _ => Err(JournalError::Unavailable(text)),
-                };
+                    _ => JournalError::Unavailable(reason),
+                });
             }
         };
 
         let server = client.server_info();
         if !client.is_server_compatible(2, 9, 0) {
-            return wrong(format!(
-                "nats-server is {}: use 2.9 or later",
-                server.version
-            ));
+            let text = format!("nats-server is {}: use 2.9 or later", server.version);
+            return Err(wrong(text.into()));
         }
         if server.max_payload < MIN_PAYLOAD {
-            return wrong(format!(
+            let text = format!(
                 "the server's max_payload is {}: set max_payload: 1MB",
                 server.max_payload
-            ));
+            );
+            return Err(wrong(text.into()));
         }
         let mut context = jetstream::new(client);
         context.set_timeout(options.patience);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use clawdb_session_durable::JournalError;
+use clawdb_session_durable::{JournalError, Reason};
 use clawdb_session_host::Change;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -76,7 +76,9 @@ impl OwnerRecord {
     }
 
     pub(super) fn body(&self) -> Result<Vec<u8>, JournalError> {
-        serde_json::to_vec(self).map_err(|error| JournalError::Damaged(error.to_string()))
+        serde_json::to_vec(self).map_err(|error| {
+            JournalError::Damaged(Reason::with_source("no owner record can be written", error))
+        })
     }
 
     pub(super) fn read(body: &[u8], sequence: u64) -> Result<Self, JournalError> {
@@ -85,13 +87,16 @@ impl OwnerRecord {
             format: u32,
         }
         let foreign = |error: serde_json::Error| {
-            JournalError::Damaged(format!("message {sequence} is no owner record: {error}"))
+            let text = format!("message {sequence} is no owner record");
+            JournalError::Damaged(Reason::with_source(text, error))
         };
         let Format { format } = serde_json::from_slice(body).map_err(foreign)?;
         if format != FORMAT {
-            return Err(JournalError::Misconfigured(format!(
-                "the stream has format {format}, and this host reads {FORMAT}: use the host that wrote it"
-            )));
+            let text = format!(
+                "the stream has format {format}, and this host reads {FORMAT}: use the host that \
+                 wrote it"
+            );
+            return Err(JournalError::Misconfigured(text.into()));
         }
         serde_json::from_slice(body).map_err(foreign)
     }
@@ -125,17 +130,17 @@ impl Record {
             return Ok(None);
         }
         let Some(key) = names.record_key(subject) else {
-            return Err(JournalError::Damaged(format!(
-                "message {at} has the subject {subject}, which is no record's"
-            )));
+            let text = format!("message {at} has the subject {subject}, which is no record's");
+            return Err(JournalError::Damaged(text.into()));
         };
         let forget_at = match headers.get(FORGET_AT) {
             Some(_) => Some(field(headers, FORGET_AT, at)?),
             None => None,
         };
-        let Ok(value) = std::str::from_utf8(body) else {
-            return Err(JournalError::Damaged(format!("message {at} is no text")));
-        };
+        let value = std::str::from_utf8(body).map_err(|error| {
+            let text = format!("message {at} is no text");
+            JournalError::Damaged(Reason::with_source(text, error))
+        })?;
         Ok(Some(Self {
             at,
             change: Change {
@@ -153,8 +158,9 @@ fn field<T: FromStr>(headers: &HeaderMap, name: &str, sequence: u64) -> Result<T
         .get(name)
         .and_then(|value| value.as_str().parse().ok())
         .ok_or_else(|| {
-            JournalError::Damaged(format!(
+            let text = format!(
                 "message {sequence} has no {name} that could be read: somebody else wrote it"
-            ))
+            );
+            JournalError::Damaged(text.into())
         })
 }

@@ -83,10 +83,7 @@ impl Reader {
                     continue;
                 }
             };
-            let at = message
-                .info()
-                .map_err(|error| unavailable(error.as_ref()))?
-                .stream_sequence;
+            let at = message.info().map_err(unavailable)?.stream_sequence;
             if at > self.until {
                 self.next = at;
                 break;
@@ -108,7 +105,8 @@ impl Reader {
     /// The next message of the stream.
     async fn message(&mut self) -> Result<Message, JournalError> {
         let patience = self.stream.patience;
-        let broken = |text: &str| JournalError::Unavailable(format!("reading the stream: {text}"));
+        let broken =
+            |text: &str| JournalError::Unavailable(format!("reading the stream: {text}").into());
         if self.consumer_state.is_none() {
             self.consumer_state = Some(self.open().await?);
         }
@@ -127,23 +125,20 @@ impl Reader {
                     .messages();
                 let batch = with_timeout(patience, request)
                     .await?
-                    .map_err(|error| unavailable(&error))?;
+                    .map_err(unavailable)?;
                 consumer_state.received_before = consumer_state.received;
                 consumer_state.batch.insert(batch)
             };
             match with_timeout(patience, batch.next()).await? {
                 Some(Ok(message)) => {
-                    let number = message
-                        .info()
-                        .map_err(|error| unavailable(error.as_ref()))?
-                        .consumer_sequence;
+                    let number = message.info().map_err(unavailable)?.consumer_sequence;
                     consumer_state.received += 1;
                     if number != consumer_state.received {
                         return Err(broken("a message was lost on the way"));
                     }
                     return Ok(message);
                 }
-                Some(Err(error)) => return Err(unavailable(error.as_ref())),
+                Some(Err(error)) => return Err(unavailable(error)),
                 None if consumer_state.received == consumer_state.received_before => {
                     return Err(broken("nothing comes"));
                 }
@@ -171,7 +166,7 @@ impl Reader {
             self.stream.handle().create_consumer(config),
         )
         .await?
-        .map_err(|error| unavailable(&error))?;
+        .map_err(unavailable)?;
         Ok(ConsumerState {
             consumer,
             batch: None,

@@ -2,6 +2,7 @@
 //! Each of them ends in a bounded time.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy,
     StorageType, Stream,
 };
-use clawdb_session_durable::{JournalError, TenantId};
+use clawdb_session_durable::{JournalError, Reason, TenantId};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -112,11 +113,13 @@ pub(super) async fn check_account(
             AccountErrorKind::TimedOut | AccountErrorKind::Other => false,
         };
         if !off {
-            return Err(unavailable(&error));
+            return Err(unavailable(error));
         }
         if Instant::now() >= deadline {
-            return Err(JournalError::Misconfigured(format!(
-                "JetStream is off ({error}): set jetstream {{ store_dir: ... }}, and enable it for the account"
+            let text = "JetStream is off: set jetstream { store_dir: ... }, and enable it for the \
+                        account";
+            return Err(JournalError::Misconfigured(Reason::with_source(
+                text, error,
             )));
         }
         sleep(patience / 20).await;
@@ -139,7 +142,7 @@ pub(super) async fn open(
             {
                 create(context, &wanted, options.patience).await?
             }
-            _ => return Err(unavailable(&error)),
+            _ => return Err(unavailable(error)),
         },
     };
     check(&config, &wanted)?;
@@ -166,9 +169,7 @@ async fn open_handle(
     patience: Duration,
 ) -> Result<TenantStream, JournalError> {
     let handle = context.get_stream_no_info(names.stream.as_str());
-    let handle = with_timeout(patience, handle)
-        .await?
-        .map_err(|error| unavailable(&error))?;
+    let handle = with_timeout(patience, handle).await?.map_err(unavailable)?;
     Ok(TenantStream {
         context: context.clone(),
         handle,
@@ -185,7 +186,7 @@ pub(super) async fn tenants(
     let mut names = context.stream_names();
     let mut tenants = BTreeSet::new();
     while let Some(name) = with_timeout(options.patience, names.next()).await? {
-        let name = name.map_err(|error| unavailable(&error))?;
+        let name = name.map_err(unavailable)?;
         tenants.extend(StreamNames::tenant_of(&options.prefix, &name));
     }
     Ok(tenants.into_iter().collect())
@@ -205,7 +206,7 @@ pub(super) async fn exists(
             {
                 Ok(false)
             }
-            _ => Err(unavailable(&error)),
+            _ => Err(unavailable(error)),
         },
     }
 }
@@ -220,21 +221,25 @@ async fn create(
         Err(error) => error,
     };
     let CreateStreamErrorKind::JetStream(inner) = error.kind() else {
-        return Err(unavailable(&error));
+        return Err(unavailable(error));
     };
     match inner.error_code() {
-        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => Err(JournalError::Misconfigured(format!(
-            "the server is no part of a cluster, and there are to be {} replicas: cluster three \
-             servers, or accept one replica with allow_single",
-            wanted.num_replicas
-        ))),
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
+            let text = format!(
+                "the server is no part of a cluster, and there are to be {} replicas: cluster three \
+                 servers, or accept one replica with allow_single",
+                wanted.num_replicas
+            );
+            let reason = Reason::in_place_of(text, inner);
+            Err(JournalError::Misconfigured(reason))
+        }
         ErrorCode::STREAM_SUBJECT_OVERLAP | ErrorCode::STREAM_NAME_EXIST => {
-            Err(JournalError::Misconfigured(format!(
-                "another stream is in the way of {}: {inner}",
-                wanted.name
+            let text = format!("another stream is in the way of {}", wanted.name);
+            Err(JournalError::Misconfigured(Reason::with_source(
+                text, inner,
             )))
         }
-        _ => Err(unavailable(&inner)),
+        _ => Err(unavailable(inner)),
     }
 }
 
@@ -288,13 +293,14 @@ fn check(found: &Config, wanted: &Config) -> Result<(), JournalError> {
     if names.is_empty() {
         return Ok(());
     }
-    Err(JournalError::Misconfigured(format!(
+    let text = format!(
         "the stream {} has settings that could lose records: {}. A new stream is made as it has to be; \
          this one has to be set so, with num_replicas {} at least",
         found.name,
         names.join(", "),
         wanted.num_replicas,
-    )))
+    );
+    Err(JournalError::Misconfigured(text.into()))
 }
 
 impl TenantStream {
@@ -310,7 +316,7 @@ impl TenantStream {
     pub(super) async fn last(&self) -> Result<u64, JournalError> {
         let info = with_timeout(self.patience, self.handle.get_info())
             .await?
-            .map_err(|error| unavailable(&error))?;
+            .map_err(unavailable)?;
         Ok(info.state.last_sequence)
     }
 
@@ -322,7 +328,7 @@ impl TenantStream {
         match with_timeout(self.patience, self.handle.get_raw_message(sequence)).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -335,7 +341,7 @@ impl TenantStream {
         match with_timeout(self.patience, newest).await? {
             Ok(message) => Ok(Some(message)),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -362,14 +368,17 @@ impl TenantStream {
             Ok(ack) if ack.sequence == last.saturating_add(1) && !ack.duplicate => {
                 Ok(PublishOutcome::Accepted)
             }
-            Ok(ack) => Err(JournalError::Damaged(format!(
-                "the stream {} took the message after {last} as {}",
-                self.names.stream, ack.sequence
-            ))),
+            Ok(ack) => {
+                let text = format!(
+                    "the stream {} took the message after {last} as {}",
+                    self.names.stream, ack.sequence
+                );
+                Err(JournalError::Damaged(text.into()))
+            }
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Ok(PublishOutcome::WrongLastSequence)
             }
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -385,7 +394,7 @@ impl TenantStream {
         let answer: Response<Deleted> =
             with_timeout(self.patience, self.context.request(subject, &request))
                 .await?
-                .map_err(|error| unavailable(&error))?;
+                .map_err(unavailable)?;
         match answer {
             Response::Ok(_) => Ok(()),
             // A code of 4xx or 500 with this description: it was gone.
@@ -396,7 +405,7 @@ impl TenantStream {
                 if self.message(sequence).await?.is_none() {
                     return Ok(());
                 }
-                Err(unavailable(&error))
+                Err(unavailable(error))
             }
         }
     }
@@ -413,7 +422,7 @@ pub(super) async fn with_timeout<T>(
         .map_err(|_| JournalError::Unavailable("no answer from the server".into()))
 }
 
-/// What the client says, as the port's error.
-pub(super) fn unavailable(error: &dyn std::error::Error) -> JournalError {
-    JournalError::Unavailable(error.to_string())
+/// Returns the port's error for an error of the client.
+pub(super) fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> JournalError {
+    JournalError::Unavailable(Reason::with_source("a request to NATS failed", error))
 }

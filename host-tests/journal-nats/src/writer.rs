@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::StreamMessage;
 use async_trait::async_trait;
-use clawdb_session_durable::{JournalError, Lease, Writer};
+use clawdb_session_durable::{JournalError, Lease, Reason, Writer};
 use clawdb_session_host::Change;
 use futures::future::join_all;
+use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ pub(super) struct NatsWriter {
     /// The owner record in force.
     owner: u64,
     /// Who the tenant was lost to.
-    fenced: Option<String>,
+    fenced: Option<Reason>,
     /// What the stream has to hold, as the last message says.
     digest: StreamDigest,
     /// What it does hold, as far as it was read.
@@ -155,10 +156,8 @@ impl NatsWriter {
             }
             Outgoing::Record(change) => {
                 let Some(subject) = self.stream.names.record_subject(&change.key) else {
-                    return Err(JournalError::Damaged(format!(
-                        "{:?} is no key of a record",
-                        change.key
-                    )));
+                    let text = format!("{} is no key of a record", json!(change.key));
+                    return Err(JournalError::Damaged(text.into()));
                 };
                 let digest = self.index.digest_with(&change.key, at, change.forget_at);
                 let mut headers = WriterHeaders {
@@ -188,10 +187,11 @@ impl NatsWriter {
     async fn resolve_doubt(&mut self) -> Result<(), JournalError> {
         let last = self.stream.last().await?;
         if last < self.last {
-            return Err(JournalError::Unavailable(format!(
+            let text = format!(
                 "the server knows messages up to {last}, and {} was acknowledged",
                 self.last
-            )));
+            );
+            return Err(JournalError::Unavailable(text.into()));
         }
         if last > self.last {
             let Some(message) = self.stream.message(last).await? else {
@@ -245,13 +245,14 @@ impl NatsWriter {
             Some(owner) => format!("{} has taken it over", owner.host),
             None => format!("writer {} has taken it over", writer_headers.writer),
         };
-        self.fenced = Some(text.clone());
-        JournalError::Fenced(text)
+        let reason = Reason::from(text);
+        self.fenced = Some(reason.clone());
+        JournalError::Fenced(reason)
     }
 
     fn check_fence(&self) -> Result<(), JournalError> {
         match &self.fenced {
-            Some(text) => Err(JournalError::Fenced(text.clone())),
+            Some(reason) => Err(JournalError::Fenced(reason.clone())),
             None => Ok(()),
         }
     }
@@ -274,10 +275,11 @@ impl NatsWriter {
     fn verify(&mut self) -> Result<(), JournalError> {
         let found = self.index.digest();
         if found != self.digest {
-            return Err(JournalError::Damaged(format!(
+            let text = format!(
                 "the stream has {} records where there were {}, or old ones in their place",
                 found.count, self.digest.count
-            )));
+            );
+            return Err(JournalError::Damaged(text.into()));
         }
         self.indexed = true;
         Ok(())

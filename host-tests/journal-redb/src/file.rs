@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use clawdb_session_durable::{JournalError, Lease, TenantId};
+use clawdb_session_durable::{JournalError, Lease, Reason, TenantId};
 use clawdb_session_host::Change;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 use uuid::Uuid;
@@ -91,7 +91,7 @@ impl JournalFile {
     ) -> Result<(Vec<Outcome>, bool), JournalError> {
         let Some(database) = &self.database else {
             let reason = format!("{} is closed", self.path.display());
-            return Err(JournalError::Unavailable(reason));
+            return Err(JournalError::Unavailable(reason.into()));
         };
         let writes = operations.iter().any(|operation| {
             matches!(operation, Operation::TakeOver(_) | Operation::Append { .. })
@@ -277,7 +277,9 @@ fn change(key: &[u8], record: (u64, u64, &[u8])) -> Result<Change, JournalError>
     let (sequence, forget_at, value) = record;
     let text = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).map(str::to_owned);
-        text.map_err(|_| JournalError::Damaged("a record is no text".into()))
+        text.map_err(|error| {
+            JournalError::Damaged(Reason::with_source("a record is no text", error))
+        })
     };
     Ok(Change {
         sequence,

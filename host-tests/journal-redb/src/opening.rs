@@ -1,12 +1,13 @@
 //! Opening the file of the embedded journal, or making it, and what its errors mean.
 
+use std::error::Error;
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use clawdb_session_durable::JournalError;
+use clawdb_session_durable::{JournalError, Reason};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, TableDefinition};
 
@@ -54,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
 
 /// Checks, without opening a journal, whether the path is one or can become one.
 pub(super) fn check(path: &Path) -> Result<(), JournalError> {
-    let wrong = |text: String| Err(JournalError::Misconfigured(text));
+    let wrong = |text: String| Err(JournalError::Misconfigured(text.into()));
     let name = path.display();
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
@@ -65,7 +66,7 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
         }
         Ok(_) => return check_magic(path),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-        Err(error) => return Err(unavailable(path, &error)),
+        Err(error) => return Err(unavailable(path, error)),
     }
     let bytes = path.as_os_str().as_encoded_bytes();
     if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
@@ -84,7 +85,7 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
             "{name} cannot be made: {} is not a directory",
             folder.display()
         )),
-        Err(error) => Err(unavailable(folder, &error)),
+        Err(error) => Err(unavailable(folder, error)),
     }
 }
 
@@ -93,7 +94,7 @@ fn check_magic(path: &Path) -> Result<(), JournalError> {
     let mut beginning = Vec::new();
     let file = OpenOptions::new().read(true).write(true).open(path);
     let read = file.and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning));
-    read.map_err(|error| unavailable(path, &error))?;
+    read.map_err(|error| unavailable(path, error))?;
     if beginning.is_empty() {
         return Err(damaged(path, "it is empty"));
     }
@@ -151,31 +152,37 @@ pub(super) fn catch_panics<T>(
 ) -> Result<T, JournalError> {
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(journal_error(path, &error)),
+        Ok(Err(error)) => Err(journal_error(path, error)),
         Err(_) => Err(damaged(path, "it contradicts itself")),
     }
 }
 
-fn journal_error(path: &Path, error: &redb::Error) -> JournalError {
+fn journal_error(path: &Path, error: redb::Error) -> JournalError {
     let unreadable = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
-    match error {
+    let name = path.display();
+    match &error {
         redb::Error::DatabaseAlreadyOpen => {
-            JournalError::Fenced(format!("{} is open in another process", path.display()))
+            let text = format!("{name} is open in another process");
+            JournalError::Fenced(Reason::in_place_of(text, error))
         }
-        redb::Error::Io(error) if unreadable.contains(&error.kind()) => {
-            damaged(path, &error.to_string())
+        redb::Error::TableDoesNotExist(table) => {
+            let text = format!("{name} has no table {table}");
+            JournalError::Damaged(Reason::in_place_of(text, error))
         }
-        redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
-            JournalError::Unavailable(format!("{}: {error}", path.display()))
+        redb::Error::Io(io) if !unreadable.contains(&io.kind()) => unavailable(path, error),
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => unavailable(path, error),
+        _ => {
+            let text = format!("{name} cannot be read as a journal");
+            JournalError::Damaged(Reason::with_source(text, error))
         }
-        error => damaged(path, &error.to_string()),
     }
 }
 
-fn unavailable(path: &Path, error: &io::Error) -> JournalError {
-    JournalError::Unavailable(format!("{}: {error}", path.display()))
+fn unavailable(path: &Path, error: impl Error + Send + Sync + 'static) -> JournalError {
+    let text = format!("{} cannot be read or written", path.display());
+    JournalError::Unavailable(Reason::with_source(text, error))
 }
 
 fn damaged(path: &Path, reason: &str) -> JournalError {
-    JournalError::Damaged(format!("{}: {reason}", path.display()))
+    JournalError::Damaged(format!("{}: {reason}", path.display()).into())
 }

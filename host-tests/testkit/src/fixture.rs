@@ -2,6 +2,8 @@
 //! under control.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::error::Error;
+use std::iter;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -397,4 +399,21 @@ impl Guard for PlainGuard {
         plain.revoked.push(handle);
         Ok(())
     }
+}
+
+/// Returns the text of an error and of each error behind it.
+///
+/// # Panics
+///
+/// Panics if one of the texts repeats that of an error behind it.
+#[must_use]
+pub fn chain_texts(error: &(dyn Error + 'static)) -> Vec<String> {
+    let chain = iter::successors(Some(error), |error| (*error).source());
+    let texts: Vec<String> = chain.map(ToString::to_string).collect();
+    for (at, text) in texts.iter().enumerate() {
+        for behind in &texts[at + 1..] {
+            assert!(!text.contains(behind), "{text:?} repeats {behind:?}");
+        }
+    }
+    texts
 }

@@ -115,7 +115,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// Returns the reason of a `Retry`.
 pub fn retry<T: std::fmt::Debug>(answer: Result<T, DurableError>) -> String {
     match answer {
-        Err(DurableError::Retry(reason)) => reason,
+        Err(DurableError::Retry(reason)) => reason.to_string(),
         answer => panic!("a retry was expected, not {answer:?}"),
     }
 }

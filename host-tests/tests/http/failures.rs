@@ -1,10 +1,13 @@
 //! The answers to requests that fail because of the guard, the journal or the instance.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_durable::{Journal, JournalError, MemoryJournal, Scan, TenantId, Writer};
+use clawdb_session_durable::{
+    Journal, JournalError, MemoryJournal, Reason, Scan, TenantId, Writer,
+};
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{Change, Claims, Config, Guard, GuardResult, IssueRequest, IssuedToken};
 use clawdb_session_http::ServeOptions;
@@ -299,7 +302,8 @@ impl Journal for DamagedJournal {
 }
 
 fn damaged() -> JournalError {
-    JournalError::Damaged("page 7 of /secret/place".into())
+    let source = io::Error::other("its checksum is wrong");
+    JournalError::Damaged(Reason::with_source("page 7 of /secret/place", source))
 }
 
 #[tokio::test]
@@ -310,7 +314,11 @@ async fn a_damaged_journal_is_an_error_500_with_details_for_admins_only() {
     })
     .await;
     let refused = service.create(&worker()).await;
-    assert!(refused.assert_refused(500, "journal").contains("page 7"));
+    let message = refused.assert_refused(500, "journal");
+    assert!(
+        message.contains("page 7") && message.ends_with(": its checksum is wrong"),
+        "{message}"
+    );
     let health = answer(service.request(Method::GET, "/healthz")).await;
     health.assert_refused(503, "journal");
     let agent = service.me(&json!("x")).await;

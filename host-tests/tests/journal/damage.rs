@@ -72,7 +72,7 @@ impl Findings {
                 expected.len()
             ),
             Err(JournalError::Damaged(reason)) => {
-                assert!(reason.contains("copy-"), "{reason}");
+                assert!(reason.as_str().contains("copy-"), "{reason}");
                 let left = fs::read(&copy).unwrap();
                 let header = bytes.len().min(HEADER);
                 let untouched = left.len() == bytes.len() && left[header..] == bytes[header..];

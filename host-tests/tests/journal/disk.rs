@@ -1,11 +1,13 @@
 //! The embedded journal while its disk is full, or its file is moved away.
 
+use std::error::Error;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_durable::{DurableError, Journal, JournalError};
 use clawdb_session_host::Change;
+use clawdb_session_testkit::fixture::chain_texts;
 
 use crate::redb::open;
 use crate::suite::{read, record, take_over, tenant};
@@ -62,8 +64,16 @@ async fn a_full_disk_makes_appends_fail_completely_and_loses_no_record() {
     while refused < 3 {
         match writer.append(&page(n), 0).await {
             Ok(()) => acknowledged.extend(page(n)),
-            Err(JournalError::Unavailable(reason)) => {
-                assert!(reason.contains("sessions.journal"), "{reason}");
+            Err(error @ JournalError::Unavailable(_)) => {
+                assert!(error.to_string().contains("sessions.journal"), "{error}");
+                // A durable host passes it on.
+                let error = DurableError::from(error);
+                let DurableError::Retry(_) = &error else {
+                    panic!("{error}");
+                };
+                let source = error.source().unwrap();
+                assert!(source.is::<redb::Error>(), "{source}");
+                assert_eq!(chain_texts(&error).len(), 2);
                 refused += 1;
             }
             Err(error) => panic!("{error}"),
@@ -145,7 +155,9 @@ async fn a_journal_that_lost_its_file_has_no_leases_and_is_fenced_by_another_pro
         tokio::task::yield_now().await;
     }
     match writer.append(&[record("meta", 5)], 0).await {
-        Err(JournalError::Fenced(reason)) => assert!(reason.contains("taken it over"), "{reason}"),
+        Err(JournalError::Fenced(reason)) => {
+            assert!(reason.as_str().contains("taken it over"), "{reason}");
+        }
         other => panic!("expected a fenced writer, not {other:?}"),
     }
     let mut third = take_over(&journal, tenant(1)).await;

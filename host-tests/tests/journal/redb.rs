@@ -1,10 +1,14 @@
 //! The embedded journal: the suite, group commit, and one process at a time.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_durable::{DurableError, Journal, JournalError};
+use clawdb_session_host::full_text;
 use clawdb_session_journal_redb::RedbJournal;
+use clawdb_session_testkit::fixture::chain_texts;
 use futures::future::join_all;
 
 use crate::suite::{JournalFactory, every_journal, record, stored_records, take_over, tenant};
@@ -93,6 +97,42 @@ async fn a_file_that_another_journal_has_open_is_refused_with_its_name() {
     assert!(named && matches!(error, JournalError::Fenced(_)), "{error}");
     drop(journal);
     open(&folder.file()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_error_of_redb_is_the_source_of_the_journal_s_and_of_the_durable_host_s() {
+    let folder = Folder::new().await;
+    drop(open(&folder.file()).await);
+    drop(open(&folder.file()).await);
+    let bytes = fs::read(folder.file()).unwrap();
+    let copy = folder.0.path().join("copy");
+    fs::write(&copy, &bytes[..bytes.len() / 2]).unwrap();
+    let error = RedbJournal::open(&copy).await.err().unwrap();
+    assert!(matches!(error, JournalError::Damaged(_)), "{error}");
+    assert!(error.source().unwrap().is::<redb::Error>());
+    let texts = chain_texts(&error);
+    let error = DurableError::from(error);
+    assert!(error.source().unwrap().is::<redb::Error>());
+    assert_eq!(chain_texts(&error), texts);
+    assert_eq!(full_text(&error), texts.join(": "));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_error_of_the_system_is_the_source_of_a_retry() {
+    let folder = Folder::new().await;
+    let too_long = folder.0.path().join("x".repeat(1_000));
+    let error = RedbJournal::check(too_long).unwrap_err();
+    assert!(matches!(error, JournalError::Unavailable(_)), "{error}");
+    let retry = DurableError::from(error.clone());
+    assert!(retry.source().unwrap().is::<io::Error>());
+    let texts = chain_texts(&retry);
+    assert_eq!(texts[0], format!("not available now: {error}"));
+    assert_eq!(texts.len(), 2);
+    let DurableError::Retry(reason) = retry else {
+        panic!("{retry}");
+    };
+    let cause = reason.cause().unwrap().downcast_ref::<JournalError>();
+    assert_eq!(cause, Some(&error));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

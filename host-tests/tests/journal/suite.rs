@@ -241,7 +241,7 @@ pub async fn a_take_over_fences_the_writer_before(factory: &impl JournalFactory)
         "two writers hold a lease at the same time"
     );
     let fenced = |result: Result<(), JournalError>| match result {
-        Err(JournalError::Fenced(reason)) => assert!(!reason.is_empty()),
+        Err(JournalError::Fenced(reason)) => assert!(!reason.as_str().is_empty()),
         other => panic!("expected a fenced writer, not {other:?}"),
     };
     fenced(first.append(&[record(&session(1), 2)], 0).await);

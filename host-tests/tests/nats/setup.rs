@@ -1,9 +1,12 @@
 //! Servers and streams that could lose acknowledged records are refused.
 
+use std::error::Error;
 use std::time::Duration;
 
+use async_nats::ConnectError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use clawdb_session_durable::{Journal, JournalError};
+use clawdb_session_host::full_text;
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_testkit::nats_server::{NatsServer, Setup};
 
@@ -12,7 +15,7 @@ use crate::fixture::{change, journal, options, stream, tenant};
 /// Returns the reason why an option, a server or a stream is refused.
 fn misconfigured<T>(answer: Result<T, JournalError>) -> String {
     match answer {
-        Err(JournalError::Misconfigured(reason)) => reason,
+        Err(JournalError::Misconfigured(reason)) => reason.to_string(),
         Err(error) => panic!("{error:?}"),
         Ok(_) => panic!("expected a refusal"),
     }
@@ -105,6 +108,16 @@ async fn options_outside_their_bounds_are_refused() {
             "{text}: {answer:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_error_of_the_client_is_the_source() {
+    let nobody = options("nats://127.0.0.1:1").single();
+    let error = NatsJournal::connect(nobody).await.unwrap_err();
+    assert!(matches!(error, JournalError::Unavailable(_)), "{error}");
+    let source = error.source().unwrap();
+    assert!(source.is::<ConnectError>(), "{source}");
+    assert_eq!(full_text(&error), format!("{error}: {source}"));
 }
 
 #[test]

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use clawdb_session_host::{
     Allocation, COMPONENT, CallError, Claims, Config, CreateRequest, Guard, GuardError,
     GuardResult, HostError, HostOptions, Instance as Runner, InvalidSetting, IssueRequest,
-    IssuedToken, Page, SessionEngine, SessionError, SessionHost, TrapKind,
+    IssuedToken, Page, SessionEngine, SessionError, SessionHost, TrapKind, full_text,
 };
 use clawdb_session_testkit::fixture::{
-    AGENT, Fixture, PlainGuard, engine, invalid_field, refusal, request,
+    AGENT, Fixture, PlainGuard, chain_texts, engine, invalid_field, refusal, request,
 };
 use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
 use futures::FutureExt;
@@ -387,6 +387,28 @@ async fn an_option_outside_its_bounds_is_refused_before_an_instance_starts() {
         let invalid = source.downcast_ref::<InvalidSetting>().unwrap();
         assert_eq!(invalid.to_string(), expected);
     }
+}
+
+#[tokio::test]
+async fn the_errors_of_a_start_say_each_thing_once() {
+    let no_component = SessionEngine::from_bytes(b"no component").err().unwrap();
+    let texts = chain_texts(&no_component);
+    assert_eq!(texts[0], "the component could not be compiled");
+    assert!(texts.len() > 1, "the reason of wasmtime is the source");
+    assert_eq!(full_text(&no_component), texts.join(": "));
+
+    let options = HostOptions {
+        max_in_flight: 0,
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let refused = SessionHost::start(engine(), options).await.err().unwrap();
+    assert_eq!(
+        chain_texts(&refused),
+        [
+            "the component could not be started",
+            "max_in_flight (0) must be at least 1"
+        ]
+    );
 }
 
 #[tokio::test]

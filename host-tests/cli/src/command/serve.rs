@@ -12,7 +12,7 @@ use clap::Args;
 use clawdb_session_durable::{
     DurableError, DurableOptions, MemoryJournal, TenantId, TenantLimits, Tenants,
 };
-use clawdb_session_host::{HostOptions, SessionEngine, SessionError};
+use clawdb_session_host::{HostOptions, SessionEngine, SessionError, full_text};
 use clawdb_session_http::{AdminKey, ServeOptions, serve};
 use futures::StreamExt;
 use futures::stream;
@@ -153,7 +153,10 @@ async fn accept_clock(tenants: &Tenants) {
     let ids = match tenants.all().await {
         Ok(ids) => ids,
         Err(error) => {
-            eprintln!("the clock is accepted in no workspace: {error}");
+            eprintln!(
+                "the clock is accepted in no workspace: {}",
+                full_text(&error)
+            );
             return;
         }
     };
@@ -163,7 +166,7 @@ async fn accept_clock(tenants: &Tenants) {
             match accepted.await {
                 Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
                 Err(DurableError::Session(SessionError::ClockNotBehind)) => {}
-                Err(error) => eprintln!("{id}: the clock is not accepted: {error}"),
+                Err(error) => eprintln!("{id}: the clock is not accepted: {}", full_text(&error)),
             }
         })
         .await;

@@ -1,6 +1,7 @@
 //! Where a command keeps its sessions, as its arguments say.
 
 use std::error::Error;
+use std::fmt;
 use std::io::IsTerminal;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -153,13 +154,23 @@ fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> Durab
 }
 
 /// The journal that an argument names was not opened.
-#[derive(Debug, thiserror::Error)]
-#[error("{argument}: {error}")]
+#[derive(Debug)]
 pub struct OpenError {
     argument: &'static str,
     /// Why.
-    #[source]
     pub error: JournalError,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.argument, self.error)
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
 }
 
 fn journal_error(error: JournalError) -> OpenError {

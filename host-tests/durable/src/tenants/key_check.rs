@@ -2,10 +2,12 @@
 //! under a previous key.
 
 use std::collections::{HashSet, VecDeque};
+use std::error::Error;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use clawdb_session_host::full_text;
 use futures::future::join_all;
 use tokio::time::sleep;
 
@@ -116,7 +118,7 @@ impl KeyCheck {
         match self.run_steps().await {
             Ok(()) => {}
             Err(RoundError::Closed) => return Err(CacheClosed),
-            Err(RoundError::Unavailable(error)) => self.problem = Some(error.to_string()),
+            Err(RoundError::Unavailable(error)) => self.problem = Some(full_text(&error)),
         }
         self.scans.extend(self.failed.drain(..));
         let problem = self.problem.take();
@@ -216,7 +218,7 @@ impl KeyCheck {
                 }
                 Err(error) => {
                     self.failed.push(id);
-                    self.problem = Some(format!("workspace {id}: {error}"));
+                    self.note_problem(id, &error);
                 }
             }
             self.scans.pop_front();
@@ -284,7 +286,7 @@ impl KeyCheck {
             }
             Err(error) => {
                 self.keys.lock().note_free(id);
-                self.problem = Some(format!("workspace {id}: {error}"));
+                self.note_problem(id, &error);
             }
         }
         Ok(())
@@ -320,9 +322,14 @@ impl KeyCheck {
             Err(error @ JournalError::Unavailable(_)) => {
                 return Err(RoundError::Unavailable(error));
             }
-            Err(error) => self.problem = Some(format!("workspace {id}: {error}")),
+            Err(error) => self.note_problem(id, &error),
         }
         Ok(())
+    }
+
+    /// Keeps what failed last in this round.
+    fn note_problem(&mut self, id: TenantId, error: &(dyn Error + 'static)) {
+        self.problem = Some(format!("workspace {id}: {}", full_text(error)));
     }
 
     fn cache(&self) -> Result<Arc<HostCache>, CacheClosed> {

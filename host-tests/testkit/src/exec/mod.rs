@@ -25,6 +25,7 @@ use clawdb_session_host::json::fields::shortened;
 use clawdb_session_host::json::{self, ToJson};
 use clawdb_session_host::{
     Clock, Guard, HostOptions, Instant, SessionEngine, SessionHost, StartError, Subscription,
+    full_text,
 };
 use futures::future::BoxFuture;
 use futures::poll;
@@ -268,7 +269,7 @@ impl Conversation {
                     engine, options, ..
                 } = self.controls()?;
                 let another = SessionHost::start(engine, options.clone()).await;
-                let another = another.map_err(|error| error.to_string())?;
+                let another = another.map_err(|error| full_text(&error))?;
                 self.sessions = Sessions::Instance(another);
                 self.subscriptions.clear();
                 Ok(json!({ "ok": null }))
