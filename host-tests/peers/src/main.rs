@@ -65,7 +65,7 @@ fn run(name: &str) -> Result<(), TargetError> {
         #[cfg(feature = "claw-guard")]
         "claw-guard" => serve_stdio(claw_guard_sessions::ClawGuardSessions::start()?),
         _ => Err(TargetError::Failed(format!(
-            "no {name:?}; there are: {}",
+            "there is no target {name}; there are: {}",
             NAMES.join(", ")
         ))),
     }

@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::message::{Command, FillReport, Reply};
 use crate::target::{Metric, Operation};
 
@@ -21,9 +23,10 @@ pub struct TargetProcess {
 
 /// Why there is no reply. The process sends no later reply either.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProcessError {
     /// It could not be started.
-    #[error("it could not be started: {0}")]
+    #[error("it could not be started")]
     NotStarted(#[source] io::Error),
     /// The process ended.
     #[error("it ended: {0}")]
@@ -32,7 +35,7 @@ pub enum ProcessError {
     #[error("it did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
     /// Its reply is not one to the command.
-    #[error("it answered {0:?}")]
+    #[error("it answered {}", Value::from(.0.as_str()))]
     InvalidReply(String),
     /// It could not execute the command.
     #[error("{0}")]
@@ -141,7 +144,8 @@ impl TargetProcess {
 }
 
 fn invalid(reply: &Reply) -> ProcessError {
-    ProcessError::InvalidReply(format!("{reply:?}"))
+    let reply = serde_json::to_string(reply);
+    ProcessError::InvalidReply(reply.unwrap_or_else(|error| error.to_string()))
 }
 
 impl Drop for TargetProcess {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clawdb_session_bench_protocol::message::FillReport;
 use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
 use clawdb_session_bench_protocol::target::{Metric, Operation};
+use clawdb_session_host::full_text;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::parameters::{CALLER_COUNTS, Parameters};
@@ -94,13 +95,13 @@ fn longest_creates(report: &FillReport) -> [(Quantity, f64); 2] {
 impl Run<'_> {
     /// Notes that a target is left out.
     fn note_left_out(&mut self, name: &str, error: &ProcessError) {
-        let note = format!("{name} is left out from here on: {error}");
+        let note = format!("{name} is left out from here on: {}", full_text(error));
         self.results.notes.push(note);
     }
 
     /// Notes that a target, which is started anew in each round, failed in one.
     fn note_failed_round(&mut self, name: &str, error: &ProcessError) {
-        let note = format!("{name} gave nothing in a round: {error}");
+        let note = format!("{name} gave nothing in a round: {}", full_text(error));
         self.results.notes.push(note);
     }
 

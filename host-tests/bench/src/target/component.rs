@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 use wasmtime::component::Accessor;
 
+use super::failed;
 use super::guard::AllowAllGuard;
 
 /// The result of a call.
@@ -32,8 +33,8 @@ impl ComponentTarget {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .build()
-            .map_err(TargetError::failed)?;
-        let engine = SessionEngine::new().map_err(TargetError::failed)?;
+            .map_err(failed)?;
+        let engine = SessionEngine::new().map_err(failed)?;
         let instance = runtime.block_on(instance(&engine, AllowAllGuard::default()))?;
         Ok(Self { runtime, instance })
     }
@@ -71,7 +72,7 @@ impl ComponentTarget {
             let done = work(accessor, exports).await?;
             Ok(done.map(|()| ((), begun.elapsed())))
         });
-        let result = self.runtime.block_on(timed).map_err(TargetError::failed)?;
+        let result = self.runtime.block_on(timed).map_err(failed)?;
         result.map(Some)
     }
 }
@@ -85,7 +86,7 @@ pub async fn instance(
     let mut options = HostOptions::new(guard);
     options.guard_deadline = None;
     let instance = Instance::start(engine, options).await;
-    let mut instance = instance.map_err(TargetError::failed)?;
+    let mut instance = instance.map_err(failed)?;
     let configured = instance.run(async |accessor, exports| {
         let settings = exports.clawdb_session_settings();
         settings.call_configure(accessor, config()).await
@@ -93,7 +94,7 @@ pub async fn instance(
     match configured.await {
         Ok(Ok(())) => Ok(instance),
         Ok(Err(error)) => Err(TargetError::Failed(SessionError::from(error).to_string())),
-        Err(error) => Err(TargetError::failed(error)),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -120,7 +121,7 @@ pub fn request(request: Request) -> CreateRequest {
 
 fn created(grant: Grant) -> Result<CreatedSession, TargetError> {
     Ok(CreatedSession {
-        id: grant.session.id.parse().map_err(TargetError::failed)?,
+        id: grant.session.id.parse().map_err(failed)?,
         token: grant.token.into(),
     })
 }

@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
 use super::component::{instance, request};
+use super::failed;
 use super::guard::AllowAllGuard;
 
 /// The time that the guard takes for concurrent creates.
@@ -32,7 +33,7 @@ impl InstancesTarget {
     /// Returns a target without instances.
     pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_time().build();
-        let runtime = runtime.map_err(TargetError::failed)?;
+        let runtime = runtime.map_err(failed)?;
         Ok(Self {
             runtime,
             instance_memory: None,
@@ -40,7 +41,7 @@ impl InstancesTarget {
     }
 
     fn concurrent_creates(&self, creates: u32) -> Result<f64, TargetError> {
-        let engine = SessionEngine::new().map_err(TargetError::failed)?;
+        let engine = SessionEngine::new().map_err(failed)?;
         self.runtime.block_on(async {
             let mut prompt = instance(&engine, AllowAllGuard::default()).await?;
             let one_by_one = create(&mut prompt, creates, 1).await?;
@@ -52,8 +53,8 @@ impl InstancesTarget {
     }
 
     fn start_time(&self) -> Result<f64, TargetError> {
-        let engine = SessionEngine::new().map_err(TargetError::failed)?;
-        let precompiled = engine.precompiled().map_err(TargetError::failed)?;
+        let engine = SessionEngine::new().map_err(failed)?;
+        let precompiled = engine.precompiled().map_err(failed)?;
         let mut times = Vec::new();
         for _ in 0..STARTS {
             let options = HostOptions::new(AllowAllGuard::default());
@@ -62,12 +63,9 @@ impl InstancesTarget {
             #[expect(unsafe_code, reason = "the component is not compiled again")]
             let engine =
                 unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
-            let engine = engine.map_err(TargetError::failed)?;
+            let engine = engine.map_err(failed)?;
             let started = Instance::start(&engine, options);
-            let instance = self
-                .runtime
-                .block_on(started)
-                .map_err(TargetError::failed)?;
+            let instance = self.runtime.block_on(started).map_err(failed)?;
             times.push(begun.elapsed().as_secs_f64());
             drop(instance);
         }
@@ -76,8 +74,7 @@ impl InstancesTarget {
 
     fn instantiation_time(&mut self, count: u32) -> Result<f64, TargetError> {
         let pool = Allocation::Pool { instances: count };
-        let engine =
-            SessionEngine::with_allocation(COMPONENT, pool).map_err(TargetError::failed)?;
+        let engine = SessionEngine::with_allocation(COMPONENT, pool).map_err(failed)?;
         let options = HostOptions::new(AllowAllGuard::default());
         self.runtime.block_on(async {
             let mut instances: Vec<Instance> =
@@ -86,7 +83,7 @@ impl InstancesTarget {
             let begun = Instant::now();
             for _ in 0..count {
                 let instance = Instance::start(&engine, options.clone()).await;
-                instances.push(instance.map_err(TargetError::failed)?);
+                instances.push(instance.map_err(failed)?);
             }
             let took = begun.elapsed();
             // An instance takes most of its memory at its first call.
@@ -95,7 +92,7 @@ impl InstancesTarget {
                     let sessions = exports.clawdb_session_sessions();
                     sessions.call_active_count(accessor).await
                 });
-                called.await.map_err(TargetError::failed)?;
+                called.await.map_err(failed)?;
             }
             let after = memory::resident_bytes();
             #[expect(clippy::cast_precision_loss, reason = "a measurement")]
@@ -136,7 +133,7 @@ async fn create(
         }
         Ok(Ok(begun.elapsed()))
     });
-    created.await.map_err(TargetError::failed)?
+    created.await.map_err(failed)?
 }
 
 impl Target for InstancesTarget {

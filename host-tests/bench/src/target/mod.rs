@@ -13,7 +13,8 @@ use std::io::{stdin, stdout};
 use clap::ValueEnum;
 use clawdb_session_bench_protocol::original::Original;
 use clawdb_session_bench_protocol::serve::serve;
-use clawdb_session_bench_protocol::target::Target;
+use clawdb_session_bench_protocol::target::{Target, TargetError};
+use clawdb_session_host::full_text;
 
 /// A target of the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -42,6 +43,11 @@ pub fn run(name: TargetName) -> Result<(), Box<dyn Error>> {
         TargetName::Baseline => serve_stdio(baseline::BaselineTarget::start()?),
         TargetName::Original => serve_stdio(Original::default()),
     }
+}
+
+/// Returns the error of a target for another error, with all of its text.
+fn failed(error: impl Error + 'static) -> TargetError {
+    TargetError::Failed(full_text(&error))
 }
 
 fn serve_stdio(target: impl Target) -> Result<(), Box<dyn Error>> {

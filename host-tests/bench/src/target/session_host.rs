@@ -12,6 +12,7 @@ use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
 use super::component::{config, request};
+use super::failed;
 use super::guard::AllowAllGuard;
 
 /// A `SessionHost` and the runtime of its callers.
@@ -27,15 +28,13 @@ impl SessionHostTarget {
         let runtime = Builder::new_multi_thread()
             .enable_time()
             .build()
-            .map_err(TargetError::failed)?;
+            .map_err(failed)?;
         let host = runtime.block_on(async {
-            let engine = SessionEngine::new().map_err(TargetError::failed)?;
+            let engine = SessionEngine::new().map_err(failed)?;
             let options = HostOptions::new(AllowAllGuard::default());
             let host = SessionHost::start(&engine, options).await;
-            let host = host.map_err(TargetError::failed)?;
-            host.configure(config())
-                .await
-                .map_err(TargetError::failed)?;
+            let host = host.map_err(failed)?;
+            host.configure(config()).await.map_err(failed)?;
             Ok::<_, TargetError>(host)
         })?;
         Ok(Self {
@@ -73,8 +72,8 @@ impl SessionHostTarget {
         let calling: Vec<_> = calling.collect();
         let done = self.runtime.block_on(try_join_all(calling));
         let mut total = 0;
-        for calls in done.map_err(TargetError::failed)? {
-            total += calls.map_err(TargetError::failed)?;
+        for calls in done.map_err(failed)? {
+            total += calls.map_err(failed)?;
         }
         Ok(f64::from(total) / begun.elapsed().as_secs_f64())
     }
@@ -86,9 +85,9 @@ impl Target for SessionHostTarget {
         let mut created = Vec::new();
         for wanted in requests {
             let grant = self.runtime.block_on(self.host.create(request(wanted)));
-            let grant = grant.map_err(TargetError::failed)?;
+            let grant = grant.map_err(failed)?;
             let token = String::from(grant.token);
-            let id = grant.session.id.parse().map_err(TargetError::failed)?;
+            let id = grant.session.id.parse().map_err(failed)?;
             created.push(CreatedSession { id, token });
         }
         let took = begun.elapsed();
