@@ -1,4 +1,5 @@
-//! What a call meets: an instance that serves, or the reason why there is none.
+//! The state of a durable host, as calls find it: an instance that serves, or the reason why none
+//! does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,30 +11,34 @@ use crate::instance::Instance;
 use crate::reason::Reason;
 use crate::term_handle::TermHandle;
 
-/// Where a durable host is. Only its supervisor changes it.
+/// The state of a durable host. Only the supervisor changes it.
 #[derive(Clone)]
 pub(super) enum Phase {
-    /// Calls go to this instance.
+    /// Calls use this instance.
     Serving(Arc<ActiveInstance>),
-    /// There will be an instance: calls wait for it, for a while.
+    /// An instance is being started. Calls wait for it, for at most `patience`.
     Recovering(Reason),
-    /// There is no telling when there will be one.
+    /// No instance is being started, or it is unknown when one can be. Calls fail with this error.
     Refusing(DurableError),
-    /// There will be none.
+    /// The host has ended.
     Closed,
 }
 
-/// The instance with what answers from it depend on.
+/// The instance that serves, and the term in which it does.
 pub(super) struct ActiveInstance {
     pub instance: Instance,
     pub term: TermHandle,
-    /// A call was answered since the tenant was taken over.
+    /// Whether a call was answered since the tenant was taken over.
     pub answered: Arc<AtomicBool>,
 }
 
 impl ActiveInstance {
-    /// The answer of a call on the instance, as soon as it may be told; `changes` says whether it is to
-    /// wait until what has changed is durable.
+    /// Runs a call on the instance and returns its answer when this host may give it. `changes`
+    /// returns whether the answer has to wait until all changes so far are durable.
+    ///
+    /// # Errors
+    /// [`DurableError::Session`] for an error of the component; the error that ended the term; an
+    /// error of the append; `NotOwner` if the lease has expired.
     pub async fn answer<T, E: Into<CallError>>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -50,7 +55,7 @@ impl ActiveInstance {
         if changes(&answer) {
             self.term.wait_until_durable().await?;
         }
-        // Last, because another host can have taken the tenant over until just now.
+        // This is last, because another host can take the tenant over at any time before it.
         self.term.check_owner()?;
         self.answered.store(true, Ordering::Relaxed);
         Ok(answer?)

@@ -1,4 +1,4 @@
-//! What a handle needs of the host that it is a handle on.
+//! The trait of a host behind a handle.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
 use crate::metrics::HostMetrics;
 
-/// A durable host, or one of many that is loaded while it is used.
+/// A durable host, or a tenant that is loaded while it is used.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
-    /// Waits for an instance.
+    /// Waits for an instance, for at most `patience`.
     async fn admit(&self) -> Result<AdmittedCall, DurableError>;
-    /// Replaces the component by another build of it.
+    /// Replaces the component by another build.
     async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError>;
-    /// Makes durable what has changed, and gives the tenant back.
+    /// Appends the last changes and gives the tenant back.
     async fn shutdown(&self);
     /// Returns what the host has done so far.
     fn metrics(&self) -> HostMetrics;
 }
 
-/// A call that has an instance to go to.
+/// A call that was admitted to an instance.
 pub(crate) struct AdmittedCall {
     pub active: Arc<ActiveInstance>,
-    /// Keeps the host from being taken for idle.
+    /// While it is held, the host does not count as idle.
     pub keep_loaded: Arc<()>,
-    /// Keeps the instance from being replaced.
+    /// While it is held, the instance is not replaced by an upgrade and the host is not drained.
     pub _call: OwnedRwLockReadGuard<()>,
 }

@@ -1,4 +1,4 @@
-//! The operations of [`DurableHost`], made from the table: as [`SessionHost`] has them.
+//! The operations of [`DurableHost`], made from the same table as those of [`SessionHost`].
 
 use clawdb_session_host::{
     CallError, CreateRequest, EventPage, FlushReport, Grant, Page, Revocation, RevokeFilter,
@@ -9,7 +9,7 @@ use clawdb_session_host::{
 use crate::error::DurableError;
 use crate::host::DurableHost;
 
-/// Makes the method of a row.
+/// Generates the method of a row.
 macro_rules! method {
     (
         $(#[doc = $doc:literal])*
@@ -30,7 +30,7 @@ macro_rules! method {
         #[doc = ""]
         #[doc = " # Errors"]
         $(#[doc = concat!(" [`DurableError::Session`] with ", $errors, ".")])?
-        #[doc = " [`DurableError`] has the other reasons."]
+        #[doc = " The other errors of [`DurableError`] if the host cannot serve."]
         pub async fn $name(
             &self,
             $($argument: parameter!($type $(<$item>)?)),*
@@ -43,8 +43,9 @@ macro_rules! method {
 impl DurableHost {
     for_each_operation!(method);
 
-    /// A use of sessions. It has to be durable if it is counted, and if it has found that a session
-    /// has expired: a session of which an answer said so does not live again in the next instance.
+    /// Calls the instance with an operation that uses sessions. Waits until its changes are durable
+    /// if a limited use was taken, or if a session was found to have expired: a session that was
+    /// reported as expired must not be live in the next instance.
     async fn used<F, R, T: Uses>(&self, call: F) -> Result<T, DurableError>
     where
         F: FnOnce(SessionHost) -> R,
@@ -59,9 +60,9 @@ impl DurableHost {
     }
 }
 
-/// An answer that tells of uses.
+/// An answer to an operation that uses sessions.
 trait Uses {
-    /// Whether one of them is of a session with `max-uses`, or has ended a session.
+    /// Returns whether a limited use was taken, or a session was found to have expired.
     fn have_changed(&self) -> bool;
 }
 

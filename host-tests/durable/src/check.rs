@@ -1,4 +1,4 @@
-//! Checks whether the options of a durable host are within their bounds.
+//! Checks that the options of a durable host are within their bounds.
 
 use clawdb_session_host::{Config, Instance, InvalidArgument, InvalidSetting, SessionError};
 
@@ -6,13 +6,15 @@ use crate::error::DurableError;
 use crate::options::DurableOptions;
 
 impl DurableOptions {
-    /// Checks all options. The component checks its configuration in an instance that is dropped
-    /// again. [`DurableHost::start`](super::DurableHost::start) calls this;
-    /// [`Tenants`](crate::Tenants) does not.
+    /// Checks that all options are within their bounds. The component checks the configuration, in
+    /// an instance that is started for this and dropped.
+    ///
+    /// [`DurableHost::start`](super::DurableHost::start) calls this;
+    /// [`Tenants::new`](crate::Tenants::new) does not.
     ///
     /// # Errors
     /// [`DurableError::Settings`] for the first option that is outside its bounds, or for a missing
-    /// `state-key`; `Retry` when no instance can be started.
+    /// `state-key`; [`DurableError::Retry`] if no instance can be started.
     pub async fn check(&self) -> Result<(), DurableError> {
         self.host.check()?;
         InvalidSetting::nonzero("patience", self.patience)?;
@@ -27,15 +29,15 @@ impl DurableOptions {
             .await?;
         configured.map_err(|error| config_error(&self.config, error.into()))?;
         if self.config.state_key.is_none() {
-            let reason = "is needed: the records of the sessions are sealed with it";
+            let reason = "must be set, because the records of the sessions are sealed with it";
             return Err(InvalidSetting::new("state-key", "none", reason).into());
         }
         Ok(())
     }
 }
 
-/// Returns the error for a configuration that the component refuses: the settings are wrong, not a
-/// call.
+/// Returns the error for a configuration that the component refuses. An invalid argument is
+/// reported as an invalid setting, because no call is at fault.
 pub(super) fn config_error(config: &Config, error: SessionError) -> DurableError {
     match error {
         SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
@@ -46,7 +48,7 @@ pub(super) fn config_error(config: &Config, error: SessionError) -> DurableError
     }
 }
 
-/// Returns the value of a field for a message; of keys, the lengths only.
+/// Returns the value of a field for a message. Of keys, it returns the lengths only.
 fn value_of(config: &Config, field: &str) -> String {
     fn shown(value: Option<impl ToString>) -> String {
         value.map_or_else(|| "none".into(), |value| value.to_string())

@@ -1,14 +1,14 @@
-//! What a call on a durable host can end with besides its result.
+//! The errors of a durable host.
 //!
 //! # Texts and sources of errors
 //!
-//! All crates of the host keep this rule: the text of an error (`Display`) leaves out the text of
-//! its `source()`. So a chain of errors says each thing once, and
-//! [`full_text`](clawdb_session_host::full_text) writes all of it in one line.
+//! All crates of the host follow this rule: the text of an error (`Display`) does not contain the
+//! text of its `source()`. So [`full_text`](clawdb_session_host::full_text), which writes the chain
+//! of an error in one line, repeats nothing.
 //!
-//! - An error of another library is the source, such as an error of redb or of the operating system.
-//! - An error that only passes on one of these crates has the text and the source of that one. The
-//!   variant or [`Reason::cause`] has the error itself.
+//! - An error of another library, such as redb or the operating system, is the source.
+//! - An error that wraps another error of these crates has the text and the source of that one. The
+//!   wrapped error is in the variant or in [`Reason::cause`].
 //!
 //! HTTP answers, `exec`, logs and the command line show the full text.
 
@@ -21,27 +21,30 @@ use crate::journal::JournalError;
 use crate::keyring::MissingStateKey;
 use crate::reason::Reason;
 
-/// Why a call on a durable host has no result.
+/// The reason why a call on a durable host has no result.
 ///
-/// The text leaves out that of the source; [`full_text`](clawdb_session_host::full_text) has both.
+/// The text does not contain that of the source; [`full_text`](clawdb_session_host::full_text) has
+/// both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DurableError {
-    /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
+    /// The component refused the operation. See `sessions.error` in the WIT.
     Session(SessionError),
-    /// The instance or the journal is not available now. Whether the operation was done is not known;
-    /// the same call may succeed soon.
+    /// The instance or the journal is not available now. The operation may have taken effect. The
+    /// same call may succeed soon.
     Retry(Reason),
-    /// Another host has the tenant, or may have it: this one answers nothing until it has it again.
+    /// Another host has the tenant, or may have it. The operation may have taken effect. This host
+    /// refuses calls until it has the tenant again.
     NotOwner(Reason),
-    /// The journal is damaged or set up wrongly. Nothing goes until somebody has looked at it.
+    /// The journal is damaged or misconfigured. Calls fail until an operator has repaired it and
+    /// restarted the host.
     Journal(JournalError),
-    /// No state key that was given opens the tenant's records. Start the host with the key that they
-    /// are sealed with; nothing was overwritten.
+    /// No given state key opens the tenant's records. Start the host with the key that they are
+    /// sealed with. Nothing was overwritten.
     StateKeyMissing(MissingStateKey),
-    /// The upgrade was not done. The instance that there was goes on.
+    /// The upgrade failed. The old instance continues to serve.
     Upgrade(Reason),
-    /// A setting is outside its bounds. Nothing goes until it is changed.
+    /// A setting is outside its bounds. Calls fail until the host is started with a valid one.
     Settings(InvalidSetting),
 }
 
@@ -72,14 +75,15 @@ impl Error for DurableError {
 }
 
 impl DurableError {
-    /// Whether the same call may succeed later, here or on another host.
+    /// Returns whether the same call may succeed later, on this host or another: for `Retry` and
+    /// `NotOwner`.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Retry(_) | Self::NotOwner(_))
     }
 
     pub(crate) fn closed() -> Self {
-        Self::Retry("the host is shut down".into())
+        Self::Retry("the host was shut down".into())
     }
 }
 
@@ -95,11 +99,11 @@ impl From<JournalError> for DurableError {
 
 impl From<HostError> for DurableError {
     fn from(error: HostError) -> Self {
-        // What wasmtime says of a trap is long, and nothing for callers.
+        // wasmtime's message about a trap is long and of no use to callers.
         Self::Retry(match &error {
             HostError::Trapped { kind, .. } => {
                 let text =
-                    format!("the instance trapped ({kind}), and another one takes its place");
+                    format!("the instance trapped ({kind}) and is being replaced");
                 Reason::in_place_of(text, error)
             }
             _ => Reason::from_error(error),
@@ -135,20 +139,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_component_s_error_and_the_journal_s_are_passed_on_as_they_are() {
+    fn errors_of_the_component_and_the_journal_keep_their_text_and_source() {
         let refused = DurableError::from(CallError::Session(SessionError::Conflict));
         assert_eq!(refused.to_string(), SessionError::Conflict.to_string());
         let damaged = JournalError::Damaged(Reason::with_source(
             "page 7",
             InvalidSetting::new("a", "b", "c"),
         ));
-        let above = DurableError::from(damaged.clone());
-        assert_eq!(above.to_string(), damaged.to_string());
-        assert!(above.source().unwrap().is::<InvalidSetting>());
+        let wrapped = DurableError::from(damaged.clone());
+        assert_eq!(wrapped.to_string(), damaged.to_string());
+        assert!(wrapped.source().unwrap().is::<InvalidSetting>());
     }
 
     #[test]
-    fn callers_hear_the_kind_of_a_trap_and_the_cause_has_its_message() {
+    fn the_error_of_a_trap_names_its_kind_and_its_cause_has_the_message() {
         let trap = HostError::Trapped {
             kind: TrapKind::OutOfMemory,
             message: "wasm backtrace: ...".into(),

@@ -1,4 +1,4 @@
-//! The handle on a durable host.
+//! The handle of a durable host.
 
 use std::sync::Arc;
 
@@ -12,33 +12,77 @@ use crate::options::DurableOptions;
 use crate::recovery::Recovery;
 use crate::tenant_host::TenantHost;
 
-/// A handle on a durable host. Clones are handles on the same.
+/// A handle of a durable host, which stores every acknowledged change in a journal.
 ///
-/// The host ends when it is [shut down](DurableHost::shutdown), or when the last handle is dropped; then
-/// it gives the tenant back too, but does not report when.
+/// ```
+/// use std::sync::Arc;
 ///
-/// A handle that [`Tenants`](crate::Tenants) gave stays good when the tenant is unloaded: the
-/// next call loads it again.
+/// use clawdb_session_durable::{
+///     DurableError, DurableHost, DurableOptions, Journal, MemoryJournal, TenantId,
+/// };
+/// use clawdb_session_host::CreateRequest;
+///
+/// async fn serve(options: DurableOptions, tenant: TenantId) -> Result<(), DurableError> {
+///     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
+///     let host = DurableHost::start(options.clone(), Arc::clone(&journal), tenant).await?;
+///     let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
+///     let grant = host.create(CreateRequest::new(agent, "researcher")).await?;
+///     host.shutdown().await;
+///
+///     // Another host on the same journal has the session.
+///     let next = DurableHost::start(options, journal, tenant).await?;
+///     next.validate(&*grant.token).await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # What does an answer mean?
+///
+/// The answer to an operation that changes something means that the change is durable. The answer
+/// to a read means that the host still had the tenant. The [crate](crate#what-does-an-answer-mean)
+/// has the details.
+///
+/// # What happens when a call fails?
+///
+/// After [`DurableError::Session`] the component has refused the operation. After `Retry` and
+/// `NotOwner` the operation may have taken effect, and the same call may succeed later. All other
+/// errors last until an operator acts; see [`DurableError`].
+///
+/// # What happens when the instance ends?
+///
+/// Its calls in flight answer `Retry`. The host starts another instance and restores it from the
+/// journal. Calls wait for it for at most `patience` of the options.
+///
+/// # How long does the host live?
+///
+/// Clones are handles of the same host. The host ends when it is [shut
+/// down](DurableHost::shutdown), or when the last handle is dropped. In both cases it gives the
+/// tenant back, but only `shutdown` waits for that. A handle from [`Tenants`](crate::Tenants) stays
+/// valid when its tenant is unloaded: the next call loads the tenant again.
 #[derive(Clone)]
 pub struct DurableHost(Arc<dyn Backend>);
 
 impl DurableHost {
-    /// Takes the tenant over, waiting as long as another host holds its lease, restores its sessions and
-    /// serves. Dropping the future gives up.
+    /// Takes the tenant over, restores its sessions and returns when the host serves.
+    ///
+    /// It waits without a bound while another host has the lease of the tenant; dropping the future
+    /// cancels the start. With `standby` of the options it returns at once.
     ///
     /// # Errors
-    /// [`DurableError`]: `Settings` when an option is outside its bounds, the component refuses the
-    /// configuration, or that has no `state-key`.
+    /// [`DurableError::Settings`] if an option is outside its bounds, the component refuses the
+    /// configuration, or the configuration has no `state-key`. Without `standby` also
+    /// [`DurableError::StateKeyMissing`], `Journal`, `Retry` or `NotOwner` if the tenant cannot be
+    /// taken over and restored.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics if it is called outside a tokio runtime.
     pub async fn start(
         options: DurableOptions,
         journal: Arc<dyn Journal>,
         tenant: TenantId,
     ) -> Result<Self, DurableError> {
         match options.check().await {
-            // What may be otherwise soon is tried again as everything else is.
+            // A retryable error does not fail the start: the take-over reports it, or retries.
             Err(error) if !error.is_retryable() => return Err(error),
             _ => {}
         }
@@ -56,16 +100,19 @@ impl DurableHost {
         Ok(Self(Arc::new(tenant_host)))
     }
 
-    /// Returns a handle on what is behind it.
+    /// Returns a handle of this host.
     pub(crate) const fn new(backend: Arc<dyn Backend>) -> Self {
         Self(backend)
     }
 
-    /// Calls the instance in a way that may change something, and waits until what has changed is
-    /// durable, whatever the answer is: an error can have changed something too.
+    /// Calls the instance with an operation that may change something, and waits until all changes
+    /// so far are durable. It also waits after an error of the component, because such a call can
+    /// have changed something.
     ///
     /// # Errors
-    /// [`DurableError`].
+    /// [`DurableError::Session`] with the component's error; [`DurableError::Retry`] if no instance
+    /// serves within `patience`, the instance ends during the call, or the changes cannot be
+    /// appended; the other errors if the host cannot serve.
     pub async fn run<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
     where
         E: Into<CallError>,
@@ -75,10 +122,11 @@ impl DurableHost {
         self.call(call, |_| true).await
     }
 
-    /// Calls the instance in a way that changes nothing that anybody relies on.
+    /// Calls the instance with an operation whose changes, if any, need not be durable when it is
+    /// answered.
     ///
     /// # Errors
-    /// [`DurableError`].
+    /// Those of [`run`](Self::run), except for failed appends.
     pub async fn read<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
     where
         E: Into<CallError>,
@@ -105,47 +153,55 @@ impl DurableHost {
             .await
     }
 
-    /// `events.subscribe`. The stream ends with the instance, also when that is replaced, upgraded or
-    /// lost; subscribe again with the sequence of the last event then. Where the new subscription is of
-    /// the same [run](Subscription::run), the next event's `missed` tells what was lost in between;
-    /// where it is of another one, any number of events may have been.
+    /// Returns a stream of the events after the sequence number `since` (0: from the first), and of
+    /// each later one as it happens (R32).
+    ///
+    /// The stream ends with the instance: when the instance is lost, replaced or upgraded. Then
+    /// subscribe again with the sequence number of the last event. If the new subscription has the
+    /// same [run](Subscription::run), `missed` of the next event is the number of lost events. If
+    /// it has another run, any number of events may be lost.
     ///
     /// # Errors
-    /// [`DurableError`].
+    /// [`DurableError::Session`] with `LimitReached` for more than 64 readers; otherwise those of
+    /// [`read`](Self::read).
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, DurableError> {
         let admitted = self.0.admit().await?;
         let subscribing = admitted.active.instance.host.subscribe(since);
         let subscription = admitted.active.answer(subscribing, |_| false).await?;
-        // A reader of events needs the instance, even if nobody calls it.
+        // A reader of events needs the instance, also while no call is in flight.
         Ok(subscription.holding(admitted.keep_loaded))
     }
 
-    /// Replaces the component by another build of it, while the old one serves. Calls wait only while
-    /// the last changes are handed over; no session is lost, and none that ended returns.
+    /// Replaces the component by another build, while the old instance serves.
     ///
-    /// The new build has to read the old one's records: it is of the same or a newer format. Instances
-    /// that come later are of it, too. Streams of events end, as [`subscribe`](Self::subscribe) says.
+    /// The sessions are copied into an instance of the new build. Calls wait only for the last part
+    /// of the copy. No session is lost, and no ended session returns. Later instances are of the
+    /// new build too. Streams of events end; see [`subscribe`](Self::subscribe).
     ///
-    /// With a handle of [`Tenants`](crate::Tenants) this upgrades all of them.
+    /// The new build must read the records of the old one: their format must not be newer than its
+    /// own. With a handle from [`Tenants`](crate::Tenants), this upgrades all loaded tenants.
     ///
     /// # Errors
-    /// [`DurableError`], and the old instance goes on. One upgrade goes on at a time; others are refused
-    /// meanwhile.
+    /// [`DurableError::Upgrade`] if another upgrade is in progress, the new instance does not start
+    /// or refuses the state, or calls in flight do not end within `drain`. The old instance then
+    /// continues to serve. The errors of [`run`](Self::run) if the host cannot serve.
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
         self.0.upgrade(engine).await
     }
 
-    /// Takes no new calls, lets those that are under way end, makes durable what has changed, and gives
-    /// the tenant back, so that another host can have it at once. If all calls have ended, the next host
-    /// continues the run of events.
+    /// Ends the host and gives the tenant back, so that another host can take it over at once.
     ///
-    /// With a handle of [`Tenants`](crate::Tenants) this unloads the tenant; the next call loads
+    /// New calls are refused. Calls in flight have `drain` of the options to end. Then the last
+    /// changes are appended. If all calls have ended, the next host continues the run of events.
+    ///
+    /// With a handle from [`Tenants`](crate::Tenants), this unloads the tenant; the next call loads
     /// it again.
     pub async fn shutdown(&self) {
         self.0.shutdown().await;
     }
 
-    /// What the host has done so far. A tenant that is not loaded has none; each load begins anew.
+    /// Returns the metrics of the host since its start. A tenant of [`Tenants`](crate::Tenants) has
+    /// them since it was loaded, and zeros while it is not loaded.
     #[must_use]
     pub fn metrics(&self) -> HostMetrics {
         self.0.metrics()

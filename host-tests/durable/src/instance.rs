@@ -1,7 +1,7 @@
-//! An instance whose guard is told of the end of a token only when that end is durable.
+//! An instance whose guard is asked to revoke a token only when the token's end is durable.
 //!
-//! Otherwise a refresh that was lost with its instance would have the guard revoke the token that the
-//! session has again after that.
+//! Otherwise the guard could revoke the old token for a refresh that is then lost with the
+//! instance, and the restored session has that token again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,10 +13,10 @@ use clawdb_session_host::{
 
 use crate::term_handle::TermHandle;
 
-/// How many changes are read from the instance at a time.
+/// The most changes that are read from an instance at a time.
 pub(super) const PAGE: u32 = 1_000;
 
-/// A running instance. Clones are handles on the same.
+/// A running instance. Clones are handles of the same instance.
 #[derive(Clone)]
 pub(super) struct Instance {
     pub host: SessionHost,
@@ -24,7 +24,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// One that is not linked yet.
+    /// Starts an instance that no term is attached to yet.
     pub async fn start(engine: &SessionEngine, options: &HostOptions) -> Result<Self, StartError> {
         let term = Arc::new(AttachedTerm::default());
         let guard = DurableGuard {
@@ -39,13 +39,14 @@ impl Instance {
         Ok(Self { host, term })
     }
 
-    /// What it changes is made durable so from here on; none: not at all.
+    /// Attaches the term that makes the changes of this instance durable. With `None`, the guard
+    /// revokes no token.
     pub fn attach_term(&self, handle: Option<TermHandle>) {
         *self.term.lock() = handle;
     }
 }
 
-/// What makes the changes of an instance durable, while it is the one that serves.
+/// The term that makes the changes of an instance durable, while the instance serves.
 #[derive(Default)]
 struct AttachedTerm(Mutex<Option<TermHandle>>);
 
@@ -55,6 +56,7 @@ impl AttachedTerm {
     }
 }
 
+/// The guard of the options, which is asked to revoke only what is durable.
 struct DurableGuard {
     inner: Arc<dyn Guard>,
     term: Arc<AttachedTerm>,
@@ -92,8 +94,12 @@ impl Guard for DurableGuard {
 }
 
 impl DurableGuard {
-    /// Refuses to revoke while what the tokens are revoked for is not durable. The component keeps
-    /// such a revocation as pending, as one that the guard itself has not confirmed.
+    /// Waits until all changes so far are durable, among them those that revoke the tokens, and
+    /// checks that this host still has the tenant.
+    ///
+    /// # Errors
+    /// [`GuardError::Unavailable`]. The component keeps the revocations as pending, as those that
+    /// the guard itself has not confirmed.
     async fn check_durable(&self) -> GuardResult<()> {
         let handle = self.term.lock().clone();
         let durable = match handle {
@@ -106,7 +112,7 @@ impl DurableGuard {
         if durable {
             return Ok(());
         }
-        let reason = "what the token was revoked for is not durable yet";
+        let reason = "the change that revokes the token is not durable yet";
         Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
     }
 }

@@ -1,12 +1,7 @@
-//! Where a durable host keeps what the component tells of its state (R23): the port, and what every
-//! journal promises.
+//! The port of a journal, which stores the records of the component's state (R23).
 //!
-//! A journal keeps, for each tenant, one record for each key: the last one that was appended. It has
-//! one writer at a time for each tenant. Whoever [takes a tenant over](Journal::take_over) fences off
-//! the writer before: that can append nothing any more, however long it was paused, and finds out at
-//! the latest when it tries.
-//!
-//! The suite in `tests/journal/suite.rs` says the same in code, and runs against each journal.
+//! The suite in `host-tests/tests/journal/suite.rs` checks what is documented here, against each
+//! journal.
 
 pub mod memory;
 
@@ -20,18 +15,18 @@ use uuid::Uuid;
 use crate::lease::Lease;
 use crate::reason::Reason;
 
-/// Whose sessions: one workspace, one instance, one part of a journal.
+/// The id of a tenant: one workspace, served by one instance, with its own records in a journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Uuid);
 
 impl TenantId {
-    /// The tenant of a workspace.
+    /// Returns the tenant of a workspace.
     #[must_use]
     pub const fn new(workspace: Uuid) -> Self {
         Self(workspace)
     }
 
-    /// The workspace.
+    /// Returns the id of the workspace.
     #[must_use]
     pub const fn workspace(self) -> Uuid {
         self.0
@@ -39,122 +34,209 @@ impl TenantId {
 }
 
 impl fmt::Display for TenantId {
-    /// The workspace's id, lower case with hyphens.
+    /// Writes the workspace's id in lower case, with hyphens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.as_hyphenated(), f)
     }
 }
 
-/// The port: keeps the records of tenants.
+/// A journal: it stores the records of tenants.
+///
+/// ```
+/// use clawdb_session_durable::{Journal, JournalError, TenantId};
+/// use clawdb_session_host::Change;
+///
+/// async fn restore_and_append(
+///     journal: &dyn Journal,
+///     tenant: TenantId,
+///     changes: &[Change],
+///     now: u64,
+/// ) -> Result<Vec<Change>, JournalError> {
+///     let mut writer = journal.take_over(tenant).await?;
+///     let mut records = Vec::new();
+///     loop {
+///         let page = writer.read().await?;
+///         if page.is_empty() {
+///             break;
+///         }
+///         records.extend(page);
+///     }
+///     writer.append(changes, now).await?;
+///     writer.release().await?;
+///     Ok(records)
+/// }
+/// ```
+///
+/// # What does a journal store?
+///
+/// For each tenant and each key, the record that was appended last.
+///
+/// # What happens when two hosts want the same tenant?
+///
+/// A tenant has one writer at a time. [`take_over`](Self::take_over) fences the previous writer: it
+/// cannot append, however long it was paused, and its next call fails with
+/// [`JournalError::Fenced`].
+///
+/// # How is a journal implemented?
+///
+/// [`MemoryJournal`](crate::MemoryJournal) is the smallest complete implementation. The suite in
+/// `host-tests/tests/journal/suite.rs` checks an implementation.
 #[async_trait]
 pub trait Journal: Send + Sync + 'static {
-    /// Becomes the one writer of a tenant. Waits while another one holds its lease, and for as long as
-    /// that takes; dropping the future gives up.
+    /// Makes the caller the only writer of a tenant. Creates the tenant if it does not exist.
     ///
-    /// When this returns, the take-over is durable, and every writer before is fenced off.
-    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError>;
-
-    /// Returns whether another writer may still hold its lease, so that a take-over would have to
-    /// wait; the writer of this process counts too. It does not wait. Where a journal finds out by
-    /// watching that a writer died, the first call begins to watch. A journal that cannot tell says
-    /// no.
+    /// It waits without a bound while another writer has the lease of the tenant; dropping the
+    /// future cancels it. When it returns, the take-over is durable and all earlier writers are
+    /// fenced.
     ///
     /// # Errors
+    /// [`JournalError::Unavailable`], [`JournalError::Damaged`] or [`JournalError::Misconfigured`].
+    async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError>;
+
+    /// Returns whether a take-over would have to wait, because a writer may still have the lease of
+    /// the tenant. Writers of this process count too.
     ///
-    /// [`JournalError`] when the journal cannot be asked, or is damaged.
+    /// It does not wait. If a journal detects dead writers by observation, the first call begins
+    /// the observation. The default implementation, for a journal that cannot know, returns
+    /// `false`.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn is_held(&self, _tenant: TenantId) -> Result<bool, JournalError> {
         Ok(false)
     }
 
-    /// Whether the tenant was ever taken over: a take-over makes what there is not yet. A journal that
-    /// cannot tell says yes.
+    /// Returns whether the tenant was ever taken over. The default implementation, for a journal
+    /// that cannot know, returns `true`.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn exists(&self, _tenant: TenantId) -> Result<bool, JournalError> {
         Ok(true)
     }
 
-    /// Lists the tenants that were ever taken over, in the order of their ids: 16 bytes each. A tenant
-    /// that is taken over meanwhile may be missing.
+    /// Returns the tenants that were ever taken over, ordered by id. A tenant that is created
+    /// during the call may be missing.
+    ///
+    /// The list has 16 bytes for each tenant.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError>;
 
-    /// Returns the record of a key as it is now, whichever host has the tenant. None: there is no
-    /// such record, or no such tenant.
+    /// Returns the current record of a key, whichever host has the tenant. Returns `None` if the
+    /// tenant or the record does not exist.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError>;
 
-    /// Begins to read a tenant's records without taking it over, whichever host has it.
+    /// Returns a scan of a tenant's records, whichever host has the tenant.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError>;
 }
 
-/// Reads the records of a tenant without taking it over. It makes no tenant, and changes nothing.
+/// A scan of a tenant's records without a take-over. It creates no tenant and changes nothing.
 #[async_trait]
 pub trait Scan: Send {
-    /// Returns the next records, in no particular order: at most 1,000 and about 1 MiB. None are left
-    /// when it gives none.
+    /// Returns the next records, in any order: at most 1,000 and about 1 MiB. An empty page means
+    /// that all records were read.
     ///
-    /// A record that changes meanwhile may be missing, or is read as it was at some time since the
-    /// beginning.
+    /// A record that changes during the scan may be missing, or is read as it was at some time
+    /// since the scan began.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn next(&mut self) -> Result<Vec<Change>, JournalError>;
 }
 
-/// The one writer of a tenant.
+/// The only writer of a tenant, made by [`Journal::take_over`], which has an example.
 ///
-/// Dropping it gives nothing back: the lease runs out by itself. [`Writer::release`] gives it back at
+/// # What happens when the writer is dropped?
+///
+/// The tenant may stay held until the lease expires. [`release`](Self::release) gives it back at
 /// once.
-// That there are none says nothing: the number may be too large.
+///
+/// # What happens when another writer takes the tenant over?
+///
+/// `append` and `renew` fail with [`JournalError::Fenced`], and the lease ends at that call at the
+/// latest.
+// There is no `is_empty`, because `len` can be too high.
 #[allow(clippy::len_without_is_empty)]
 #[async_trait]
 pub trait Writer: Send + Sync + 'static {
-    /// How many records there were to read at the take-over, for people who wait; it may be a little
-    /// too many.
+    /// Returns the number of records at the take-over, for a progress display. It can be a little
+    /// too high.
     fn len(&self) -> u64;
 
-    /// The next of the records that there were at the take-over, in no particular order: at most 1,000
-    /// and about 1 MiB. None are left when it gives none.
+    /// Returns the next of the records that existed at the take-over, in any order: at most 1,000
+    /// and about 1 MiB. An empty page means that all records were read.
     ///
-    /// What was appended before all were read may be missing or read as it was.
+    /// A record that was appended since the take-over may be missing, or is read as it was before.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal cannot be read, or is damaged.
     async fn read(&mut self) -> Result<Vec<Change>, JournalError>;
 
-    /// Keeps records, each in the place of the one with its key. When this returns, they survive a
-    /// crash, as the journal's own documentation says of what.
+    /// Stores records. Each one replaces the record with the same key. When this returns, they are
+    /// durable; the documentation of each journal says which failures they survive.
     ///
-    /// They are kept in their order: after an error, any first part of them may have been kept. To
-    /// append the same once more does no harm.
+    /// Records are stored in their order. After an error, any number of them from the first on may
+    /// be stored. The same records may be appended again.
     ///
-    /// `now` is the time of the component's clock: records whose `forget-at` has come may be dropped.
+    /// `now` is the time of the component's clock, in Unix milliseconds. The journal may drop
+    /// records whose `forget-at` is at or before it.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] if another writer has taken the tenant over; otherwise
+    /// [`JournalError`] if the records cannot be stored.
     async fn append(&mut self, changes: &[Change], now: u64) -> Result<(), JournalError>;
 
-    /// Has the lease run for its whole time again. To be called a few times in that.
+    /// Extends the lease to its whole duration from now. Call it several times within that
+    /// duration.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] if another writer has taken the tenant over; otherwise
+    /// [`JournalError`] if the lease cannot be extended.
     async fn renew(&mut self) -> Result<(), JournalError>;
 
-    /// The lease, to look at from elsewhere.
+    /// Returns the lease. Clones of it can be checked by other tasks.
     fn lease(&self) -> Lease;
 
-    /// Gives the tenant back, so that another can take it over at once.
+    /// Ends the lease and gives the tenant back, so that another host can take it over at once.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal does not confirm it. The lease then expires by itself.
     async fn release(self: Box<Self>) -> Result<(), JournalError>;
 }
 
-/// Why a journal did not do what it was asked.
+/// The reason why a journal failed.
 ///
-/// The text leaves out that of the source; [`full_text`](clawdb_session_host::full_text) has both.
+/// The text does not contain that of the source; [`full_text`](clawdb_session_host::full_text) has
+/// both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// Somebody else has taken the tenant over, or holds the file.
+    /// Another writer has taken the tenant over, or another process has the file open.
     Fenced(Reason),
-    /// It cannot be reached, or has no room. Nothing is lost; the same again may succeed.
+    /// The journal cannot be reached, or is full. Nothing is lost; the same call may succeed later.
     Unavailable(Reason),
-    /// What it holds is damaged. Somebody has to look at it: going on could lose what was acknowledged.
+    /// The contents are damaged. An operator must examine them: to continue could lose acknowledged
+    /// records.
     Damaged(Reason),
-    /// It is set up so that what is acknowledged could be lost, or so that there can be none.
+    /// The configuration could lose acknowledged records, or allows no journal.
     Misconfigured(Reason),
 }
 
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fenced(reason) => write!(f, "the tenant is somebody else's now: {reason}"),
+            Self::Fenced(reason) => write!(f, "another writer has the tenant: {reason}"),
             Self::Unavailable(reason) => write!(f, "the journal is not available: {reason}"),
             Self::Damaged(reason) => write!(f, "the journal is damaged: {reason}"),
-            Self::Misconfigured(reason) => write!(f, "the journal is set up wrongly: {reason}"),
+            Self::Misconfigured(reason) => write!(f, "the journal is misconfigured: {reason}"),
         }
     }
 }

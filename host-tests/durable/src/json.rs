@@ -1,4 +1,4 @@
-//! Errors as JSON.
+//! The JSON form of [`DurableError`].
 
 use clawdb_session_host::json::{Failure, Serializer, Style, ToJson};
 use clawdb_session_host::{full_text, name};

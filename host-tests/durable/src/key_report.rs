@@ -1,4 +1,4 @@
-//! What is known of the keys that the records of a journal are sealed with.
+//! The report on the keys that the records of a journal are sealed with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,54 +12,55 @@ use crate::error::DurableError;
 use crate::journal::TenantId;
 use crate::keyring::{MissingStateKey, SealCount};
 
-/// How many workspaces are named at most.
+/// The most workspaces that a list of the report names.
 const MAX_NAMED: usize = 20;
 
-/// What is known of the keys that the records of a journal are sealed with.
+/// A report on the keys that the records of a journal are sealed with.
 ///
-/// `Display` says it in a line, with what to do.
+/// `Display` writes it in one line, with what an operator has to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyReport {
-    /// Whether the `meta` record of each workspace was looked at.
+    /// Whether the `meta` record of each workspace was checked.
     pub meta_checked: bool,
-    /// Whether all records of all workspaces were looked at.
+    /// Whether all records of all workspaces were checked.
     pub complete: bool,
-    /// How many workspaces the journal had at the start.
+    /// The number of workspaces in the journal at the start.
     pub workspaces: u64,
-    /// How many records were looked at so far.
+    /// The number of records that were checked so far.
     pub records: u64,
-    /// How many records are still under a previous key, as far as is known.
+    /// The number of checked records that are still under a previous key.
     pub previous_records: u64,
-    /// How many workspaces these are of.
+    /// The number of workspaces with such records.
     pub previous_workspaces: u64,
-    /// How many of these workspaces another host has. That host has to reseal them.
+    /// The number of these workspaces that another host has. That host has to reseal them.
     pub held_workspaces: u64,
-    /// The first 20 of these, by their ids.
+    /// The first 20 workspaces that another host has, ordered by id.
     pub held: Vec<TenantId>,
-    /// The time from when each of these was first found to be another host's to when it last was;
-    /// the shortest of them. Zero where there are none.
+    /// The time for which all workspaces in `held_workspaces` were seen with another host: for each
+    /// the time from the first observation to the last, and of these the shortest. Zero if there
+    /// are none.
     pub held_for: Duration,
-    /// How many records were resealed since the start, and are under the state key now.
+    /// The number of records that were resealed with the state key since the start.
     pub resealed_records: u64,
-    /// How many workspaces have records that no key opens. They refuse their calls.
+    /// The number of workspaces with records that no key opens. They refuse their calls.
     pub missing_workspaces: u64,
-    /// The first 20 of these, by their ids.
+    /// The first 20 of these workspaces, ordered by id.
     pub missing: Vec<MissingStateKey>,
-    /// How many records are damaged: no key opens them, and they are not resealed.
+    /// The number of damaged records. No key opens them, and they are not resealed.
     pub damaged_records: u64,
-    /// How many workspaces these are of. They refuse their calls when they are loaded.
+    /// The number of workspaces with damaged records. They refuse their calls when they are loaded.
     pub damaged_workspaces: u64,
-    /// The first 20 of these, by their ids.
+    /// The first 20 of these workspaces, ordered by id.
     pub damaged: Vec<TenantId>,
-    /// How many rounds have ended. A round tries once all that is left to do.
+    /// The number of rounds that have ended. A round tries each step that is left, once.
     pub rounds: u64,
-    /// What failed in the last round. It is tried again.
+    /// The last failure of the last round. The step is retried.
     pub problem: Option<String>,
 }
 
 impl KeyReport {
-    /// Whether every record was looked at and is sealed with the state key: the previous keys are not
-    /// needed any more. It says nothing of a host that still has one of them as its state key.
+    /// Returns whether every record was checked and is sealed with the state key, so that this host
+    /// no longer needs the previous keys. Another host may still have one of them as its state key.
     #[must_use]
     pub const fn can_drop_previous_keys(&self) -> bool {
         self.complete
@@ -68,7 +69,8 @@ impl KeyReport {
             && self.damaged_workspaces == 0
     }
 
-    /// The ids of the workspaces in [`KeyReport::missing`], for a message; it says where there are more.
+    /// Returns the ids of the workspaces in [`KeyReport::missing`] for a message, with the number
+    /// of further ones.
     #[must_use]
     pub fn missing_ids(&self) -> String {
         listed(
@@ -78,6 +80,7 @@ impl KeyReport {
     }
 }
 
+/// Returns ids for a message, with the number of those that are not listed.
 fn listed(ids: impl ExactSizeIterator<Item = TenantId>, all: u64) -> String {
     let more = all.saturating_sub(u64::try_from(ids.len()).unwrap_or(u64::MAX));
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
@@ -94,7 +97,8 @@ impl fmt::Display for KeyReport {
         if self.previous_records > 0 {
             write!(
                 f,
-                "{} records of {} workspaces are still sealed with a previous state key: keep that key",
+                "{} records of {} workspaces are still sealed with a previous state key: keep that \
+                 key",
                 self.previous_records, self.previous_workspaces
             )?;
             if self.held_workspaces > 0 {
@@ -104,21 +108,22 @@ impl fmt::Display for KeyReport {
         } else if self.can_drop_previous_keys() {
             write!(
                 f,
-                "all {records} records of {workspaces} workspaces are sealed with the state key: the \
-                 previous keys may be dropped when every host of the journal has this state key"
+                "all {records} records of {workspaces} workspaces are sealed with the state key: \
+                 the previous keys may be dropped when every host of the journal has this state key"
             )?;
         } else {
             let so_far = if self.complete { "" } else { " so far" };
             write!(
                 f,
-                "{records} records of {workspaces} workspaces were checked{so_far}: keep all state keys"
+                "{records} records of {workspaces} workspaces were checked{so_far}: keep all state \
+                 keys"
             )?;
         }
         if self.missing_workspaces > 0 {
             write!(
                 f,
-                "; no state key that was given opens the records of {}: their calls are refused until \
-                 the host is started with the key that they are sealed with",
+                "; no state key that was given opens the records of {}: their calls are refused \
+                 until the host is started with the key that they are sealed with",
                 self.missing_ids()
             )?;
         }
@@ -132,19 +137,19 @@ impl fmt::Display for KeyReport {
             )?;
         }
         if let Some(problem) = &self.problem {
-            write!(f, "; this failed and is tried again: {problem}")?;
+            write!(f, "; this failed and is retried: {problem}")?;
         }
         Ok(())
     }
 }
 
-/// The state behind the reports, shared by the check and by those who load tenants.
+/// The state that the reports are made from. The check and the loads of tenants share it.
 #[derive(Default)]
 pub(super) struct KeyState {
     findings: Mutex<Findings>,
-    /// Whether the `meta` record of each tenant was looked at.
+    /// Whether the `meta` record of each tenant was checked.
     meta_checked: watch::Sender<bool>,
-    /// There may be something to do for the check.
+    /// Wakes the check after its last round.
     pub wake: Notify,
     /// Whether any tenant has records that no key opens.
     any_missing: AtomicBool,
@@ -174,11 +179,11 @@ struct Findings {
 #[derive(Clone, Copy)]
 struct PreviousKeyRecords {
     records: u64,
-    /// Another host has the tenant.
+    /// When another host was seen to have the tenant; `None` if none has it.
     held: Option<HeldElsewhere>,
 }
 
-/// When a tenant was first and last found to be another host's.
+/// The times at which another host was first and last seen to have a tenant.
 #[derive(Clone, Copy)]
 struct HeldElsewhere {
     first: Instant,
@@ -188,7 +193,7 @@ struct HeldElsewhere {
 /// Damaged records of a tenant.
 struct DamagedRecords {
     records: u64,
-    /// The key of the first of them.
+    /// The key of the first damaged record.
     first: String,
 }
 
@@ -200,14 +205,14 @@ impl KeyState {
         }
     }
 
-    /// Waits until the `meta` record of each tenant was looked at.
+    /// Waits until the `meta` record of each tenant was checked.
     pub async fn checked(&self) {
         let mut checked = self.meta_checked.subscribe();
-        // The sender is here.
+        // This cannot fail, because `self` has the sender.
         let _ = checked.wait_for(|checked| *checked).await;
     }
 
-    /// What the load of a tenant tells of its keys.
+    /// Records what a call on a tenant shows: a missing key, or that a missing key is there now.
     pub fn note_admission(&self, id: TenantId, error: Option<&DurableError>) {
         match error {
             Some(DurableError::StateKeyMissing(missing)) => {
@@ -221,7 +226,7 @@ impl KeyState {
 }
 
 impl LockedKeyState<'_> {
-    /// The `meta` record of each tenant was looked at.
+    /// Records that the `meta` record of each tenant was checked.
     pub fn meta_checked(&mut self) {
         self.state.meta_checked.send_replace(true);
     }
@@ -234,13 +239,13 @@ impl LockedKeyState<'_> {
         self.findings.complete = true;
     }
 
-    /// Ends a round.
+    /// Counts a round, with its last failure.
     pub fn end_round(&mut self, problem: Option<String>) {
         self.findings.rounds = self.findings.rounds.saturating_add(1);
         self.findings.problem = problem;
     }
 
-    /// What was found in a tenant's records counts from here on.
+    /// Replaces the findings about a tenant.
     pub fn note(&mut self, id: TenantId, found: &SealCount) {
         match found.previous {
             0 => {
@@ -270,7 +275,7 @@ impl LockedKeyState<'_> {
         }
     }
 
-    /// Adds to the number of the records that were looked at.
+    /// Adds to the number of checked records.
     pub fn note_records(&mut self, count: u64) {
         self.findings.records = self.findings.records.saturating_add(count);
     }
@@ -286,7 +291,7 @@ impl LockedKeyState<'_> {
         self.state.any_missing.store(any, Ordering::Relaxed);
     }
 
-    /// Another host has the tenant.
+    /// Records that another host has the tenant.
     pub fn note_held(&mut self, id: TenantId) {
         if let Some(previous) = self.findings.previous.get_mut(&id) {
             let now = Instant::now();
@@ -295,14 +300,14 @@ impl LockedKeyState<'_> {
         }
     }
 
-    /// No other host has the tenant.
+    /// Records that no other host has the tenant.
     pub fn note_free(&mut self, id: TenantId) {
         if let Some(previous) = self.findings.previous.get_mut(&id) {
             previous.held = None;
         }
     }
 
-    /// The tenant is being resealed, or none is any more.
+    /// Sets the tenant that is being resealed.
     pub fn set_resealing(&mut self, id: Option<TenantId>) {
         self.findings.resealing = id;
     }
@@ -315,8 +320,8 @@ impl LockedKeyState<'_> {
         self.findings.resealed = self.findings.resealed.saturating_add(records);
     }
 
-    /// Those with records under a previous key, with records that no key opens, and with damaged
-    /// ones.
+    /// Returns the tenants with records that are under a previous key, that no key opens, or that
+    /// are damaged.
     pub fn outstanding(&self) -> BTreeSet<TenantId> {
         let findings = &self.findings;
         let previous = findings.previous.keys();
@@ -324,27 +329,28 @@ impl LockedKeyState<'_> {
         previous.chain(refused).copied().collect()
     }
 
-    /// What is known of the tenant's records that no key opens.
+    /// Returns the findings about the tenant's records that no key opens, if there are any.
     pub fn missing_of(&self, id: TenantId) -> Option<MissingStateKey> {
         self.findings.missing.get(&id).cloned()
     }
 
-    /// The key of the tenant's first record that is damaged.
+    /// Returns the key of the tenant's first damaged record, if there is one.
     pub fn damaged_of(&self, id: TenantId) -> Option<String> {
         self.findings.damaged.get(&id).map(|it| it.first.clone())
     }
 
-    /// How many records of the tenant are under a previous key.
+    /// Returns the number of the tenant's records under a previous key.
     pub fn previous_of(&self, id: TenantId) -> u64 {
         self.findings.previous.get(&id).map_or(0, |it| it.records)
     }
 
-    /// Returns the report. `resealed_of_current` is how many records of the tenant that is being
-    /// resealed are done.
+    /// Returns the report. `resealed_of_current` is the number of records that are done of the
+    /// tenant that is being resealed.
     pub fn report(&self, resealed_of_current: u64) -> KeyReport {
         let findings = &self.findings;
         let current = findings.resealing.map_or(0, |id| self.previous_of(id));
-        let ahead = resealed_of_current.min(current.saturating_sub(1));
+        // One record counts as left until the tenant was scanned again.
+        let resealed = resealed_of_current.min(current.saturating_sub(1));
         let previous = findings.previous.values().map(|it| it.records);
         let previous = previous.fold(0, u64::saturating_add);
         let held = findings.previous.iter();
@@ -357,12 +363,12 @@ impl LockedKeyState<'_> {
             complete: findings.complete,
             workspaces: findings.workspaces,
             records: findings.records,
-            previous_records: previous.saturating_sub(ahead),
+            previous_records: previous.saturating_sub(resealed),
             previous_workspaces: count(findings.previous.len()),
             held_workspaces: count(held.clone().count()),
             held: held.take(MAX_NAMED).map(|(id, _)| id).collect(),
             held_for: held_for.min().unwrap_or_default(),
-            resealed_records: findings.resealed.saturating_add(ahead),
+            resealed_records: findings.resealed.saturating_add(resealed),
             missing_workspaces: count(findings.missing.len()),
             missing: findings.missing.values().take(MAX_NAMED).cloned().collect(),
             damaged_records: damaged.fold(0, u64::saturating_add),

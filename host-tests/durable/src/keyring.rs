@@ -1,5 +1,5 @@
-//! Looks at records with the keys of the configuration: which are under a previous one, and which
-//! no key opens.
+//! The check of records against the keys of the configuration: which are under a previous key, and
+//! which no key opens.
 
 use std::fmt;
 
@@ -12,33 +12,33 @@ use crate::journal::{Journal, JournalError, TenantId};
 #[derive(Clone, Debug)]
 pub(crate) struct Keyring(RecordKeys);
 
-/// How many records of a tenant are sealed with which key.
+/// The number of a tenant's records by the key that they are sealed with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SealCount {
-    /// All that were looked at.
+    /// All records that were counted.
     pub records: u64,
-    /// Those under a previous key.
+    /// Records under a previous key.
     pub previous: u64,
-    /// Those that no key opens.
+    /// Records that no given key opens.
     pub unknown: u64,
-    /// The key of the first of these.
+    /// The key of the first record that no given key opens.
     pub first_unknown: Option<String>,
-    /// Those that are damaged: no key would open them.
+    /// Damaged records, which no key at all opens.
     pub damaged: u64,
-    /// The key of the first of these.
+    /// The key of the first damaged record.
     pub first_damaged: Option<String>,
 }
 
-/// Records of a workspace that none of the state keys opens that the host was given. The workspace
-/// refuses its calls, and nothing in it is overwritten.
+/// The error of a workspace with records that no given state key opens. The workspace refuses its
+/// calls, and none of its records is overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MissingStateKey {
     /// The workspace.
     pub tenant: TenantId,
-    /// How many records no key opens.
+    /// The number of records that no key opens.
     pub unopened: u64,
-    /// How many records were looked at.
+    /// The number of records that were read.
     pub records: u64,
     /// The key of the first record that no key opens.
     pub first: String,
@@ -50,24 +50,25 @@ impl fmt::Display for MissingStateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "no state key that was given opens {} of the {} records read in workspace {} (the first \
-             is {}): start the host with the key that they are sealed with, as state-key or among \
-             previous-state-keys; if all keys are given, the records were changed outside and the \
-             journal has to be restored from a backup; nothing was overwritten",
+            "no state key that was given opens {} of the {} records read in workspace {} (the \
+             first is {}): start the host with the key that they are sealed with, as state-key or \
+             among previous-state-keys; if all keys are given, the records were changed outside \
+             and the journal has to be restored from a backup; nothing was overwritten",
             self.unopened, self.records, self.tenant, self.first
         )
     }
 }
 
 impl Keyring {
-    /// None: the configuration has no state key, or one that the component refuses.
+    /// Returns the keys of a configuration, or `None` if it has no state key or the component
+    /// refuses a key.
     pub fn of(config: &Config) -> Option<Self> {
         let current = config.state_key.as_ref()?;
         let keys = RecordKeys::new(current, &config.previous_state_keys);
         keys.ok().map(Self)
     }
 
-    /// Counts a record.
+    /// Adds a record to the count.
     pub fn count(&self, change: &Change, count: &mut SealCount) {
         count.records = count.records.saturating_add(1);
         match self
@@ -105,12 +106,12 @@ impl Keyring {
             for change in &page {
                 self.count(change, &mut count);
             }
-            // Each page is up to 1,000 checksums: others go first.
+            // A page takes up to 1,000 checksums, so other tasks run in between.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Looks at one record of a tenant, as it is now.
+    /// Counts the current record of one key of a tenant.
     pub async fn check_record(
         &self,
         journal: &dyn Journal,
@@ -126,7 +127,7 @@ impl Keyring {
 }
 
 impl SealCount {
-    /// What is missing, if anything is.
+    /// Returns the error for a missing key, if no key opens some of the records.
     pub fn missing(&self, tenant: TenantId) -> Option<MissingStateKey> {
         self.first_unknown.clone().map(|first| MissingStateKey {
             tenant,

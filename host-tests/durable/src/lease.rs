@@ -1,4 +1,4 @@
-//! Until when a writer has its tenant.
+//! Leases of tenants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Until when nobody else can have taken the tenant over. Clones show the same.
+/// A lease on a tenant: while it is valid, no other writer can have taken the tenant over. Clones
+/// share their expiry.
 ///
-/// It goes by the time since the machine booted, which goes on while a process is stopped or the
-/// machine sleeps, and which nobody can set.
+/// Its clock is the time since the machine booted. This clock also advances while the process is
+/// stopped or the machine sleeps, and it cannot be set.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Nanoseconds since boot.
+    /// Nanoseconds since boot; `u64::MAX` for an unlimited lease.
     expires_at: Arc<AtomicU64>,
 }
 
 impl Lease {
-    /// One that runs for as long as the process has the journal: nobody can take that over meanwhile.
+    /// Returns a lease that does not expire, for a journal that only one process can have open.
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
@@ -25,7 +26,7 @@ impl Lease {
         }
     }
 
-    /// One that has run out.
+    /// Returns a lease that has expired.
     #[must_use]
     pub fn expired() -> Self {
         Self {
@@ -33,26 +34,28 @@ impl Lease {
         }
     }
 
-    /// Runs for so long from a time that [`Lease::now`] gave. Take that time before you ask for the
-    /// lease, not when the answer comes.
+    /// Sets the expiry to `from` plus `by`.
+    ///
+    /// `from` is a time of [`Lease::now`] from before the lease was requested. A time from after
+    /// the answer would make the lease last longer here than for the other hosts.
     pub fn extend(&self, from: Duration, by: Duration) {
         self.expires_at
             .store(nanos(from.saturating_add(by)), Ordering::SeqCst);
     }
 
-    /// Has run out from here on.
+    /// Ends the lease now.
     pub fn end(&self) {
         self.expires_at.store(0, Ordering::SeqCst);
     }
 
-    /// Whether it runs.
+    /// Returns whether the lease is valid now.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         nanos(Self::now()) < self.expires_at.load(Ordering::SeqCst)
     }
 
-    /// For how long it still runs; zero for one that has run out, `Duration::MAX` for one that runs for
-    /// good.
+    /// Returns the time until the lease expires: zero if it has expired, `Duration::MAX` if it is
+    /// unlimited.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         match self.expires_at.load(Ordering::SeqCst) {
@@ -61,10 +64,10 @@ impl Lease {
         }
     }
 
-    /// The time since boot.
+    /// Returns the time since the machine booted; `Duration::MAX` if the machine has no such clock,
+    /// so that no limited lease is valid.
     #[must_use]
     pub fn now() -> Duration {
-        // A machine without that clock has no time that a lease could trust: none holds then.
         clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::MAX, Duration::from)
     }
 }

@@ -1,60 +1,94 @@
-//! A durable host: an instance whose every acknowledged change is in a journal, so that nothing that
-//! was acknowledged is lost with it.
+//! A host of the component that stores every acknowledged change in a journal.
 //!
-//! [`DurableHost`] has the component's operations. A call that changes something is answered when the
-//! change is durable; calls that come together share an append. Whatever happens to the instance, the
-//! next one is restored from the journal, and calls go on:
+//! [`DurableHost`] serves the sessions of one workspace. A call that changes something is answered
+//! after the change is durable. If the instance ends, the next one is restored from the journal.
+//! [`Tenants`] serves many workspaces, with one durable host for each.
 //!
-//! | what happens | calls in flight | calls after |
+//! ```
+//! use std::sync::Arc;
+//!
+//! use clawdb_session_durable::{DurableHost, DurableOptions, Journal, TenantId};
+//! use clawdb_session_host::{Config, CreateRequest, Guard, HostOptions, SessionEngine};
+//!
+//! async fn serve(
+//!     guard: Arc<dyn Guard>,
+//!     journal: Arc<dyn Journal>,
+//!     state_key: [u8; 32],
+//!     workspace: uuid::Uuid,
+//! ) -> Result<(), Box<dyn std::error::Error>> {
+//!     let options = DurableOptions::new(
+//!         SessionEngine::new()?,
+//!         HostOptions::with_shared_guard(guard),
+//!         Config::with_state_key(state_key),
+//!     );
+//!     let host = DurableHost::start(options, journal, TenantId::new(workspace)).await?;
+//!
+//!     let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
+//!     let grant = host.create(CreateRequest::new(agent, "researcher")).await?;
+//!     // The session is in the journal now.
+//!     host.validate(&*grant.token).await?;
+//!
+//!     host.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What happens when the instance, the journal or the lease fails?
+//!
+//! | failure | calls in flight | later calls |
 //! |---|---|---|
-//! | the instance traps, is out of memory or interrupted | `Retry` | wait for the next instance |
-//! | the journal cannot be reached | `Retry`, where they changed something | the same; the instance keeps the changes and appends them as soon as it can |
-//! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host has it again, which it tries all the time |
+//! | the instance traps, is out of memory or is interrupted | `Retry` | wait for the next instance |
+//! | the journal is unavailable | `Retry` if they changed something | the same; the instance keeps the changes, and the host appends them as soon as it can |
+//! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host has the tenant again; it keeps trying |
 //! | the journal is damaged | `Journal` | `Journal` |
-//! | no state key that was given opens the tenant's records | | `StateKeyMissing` |
-//! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new one |
+//! | no given state key opens the tenant's records | | `StateKeyMissing` |
+//! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new instance |
 //!
-//! A call that ended with `Retry` or `NotOwner` may have been done all the same, as with any service
-//! that was cut off while it answered.
+//! A call that ended with `Retry` or `NotOwner` may have taken effect, as with any service whose
+//! connection fails before it answers.
 //!
-//! # Reading
+//! # What does an answer mean?
 //!
-//! A read is answered from the instance, if the host still has the tenant when the answer is there. It
-//! can tell what is not durable yet (and whoever did that has no answer yet). The uses of a session
-//! with `max-uses` are made durable before `validate`, `validate-many` and `authorize` answer: none is granted twice.
-//! So is the end of a session before an answer says that the session has expired: it does not live
-//! again in the next instance, whatever the clock shows then. (A second answer about the same session
-//! does not wait for that.)
-//! The [events](DurableHost::subscribe) are not kept, but their numbers go on: in the same run after a
-//! [shutdown](DurableHost::shutdown) or an [upgrade](DurableHost::upgrade), in another one after a loss
-//! (see `events` in the WIT).
+//! - **The answer to a change:** the change is durable.
+//! - **The answer to a read:** the host still had the tenant when the read ended. The answer can
+//!   include changes that are not durable yet, whose callers have no answer yet.
+//! - **An answer that counts a use:** the uses of a session with `max-uses` are durable before
+//!   `validate`, `validate_many` and `authorize` answer, so no use is granted twice.
+//! - **An answer that a session has expired:** the end is durable. The next instance does not
+//!   restore the session as live, whatever the clock shows. If the same session is asked about
+//!   again, the second answer does not wait for this.
 //!
-//! # The guard
+//! [Events](DurableHost::subscribe) are not stored, but their numbers continue: in the same run
+//! after a [shutdown](DurableHost::shutdown) or an [upgrade](DurableHost::upgrade), in another run
+//! if the instance was lost (see `events` in the WIT).
 //!
-//! The guard is asked to revoke a token only when the end of that token is durable, and this host still
-//! has the tenant: so a refresh that was lost with its instance leaves the session's old token good.
-//! What could not be made durable is kept as pending, as if the guard had not confirmed it, and
+//! # When is the guard asked to revoke a token?
+//!
+//! When the end of the token is durable and this host still has the tenant. Otherwise a refresh
+//! that is lost with its instance would revoke the old token, which the restored session has
+//! again. Until then the revocation stays pending, as if the guard had not confirmed it, and
 //! `flush_guard_revocations` asks again.
 //!
-//! # How it is built
+//! # How is it built?
 //!
-//! One task, the supervisor, owns the journal's writer. Calls go to the instance by themselves and then
-//! wait for the supervisor, which reads what has changed from the instance, appends it, and lets all go on
-//! that waited by then. The supervisor also renews the lease, appends once in a tick what no call waits
-//! for, and replaces the instance when it has ended.
+//! One task, the supervisor, owns the journal's writer. A call runs in the instance and then waits
+//! for the supervisor. The supervisor reads the changes from the instance, appends them, and
+//! answers all calls that waited by then. So calls that overlap share an append. The supervisor
+//! also renews the lease, appends in each tick the changes that no call waits for, and replaces the
+//! instance when it has ended.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `host`, `calls` | the handle: [`DurableHost`], and its operations |
-//! | `options`, `check` | what a durable host is given, and its bounds: [`DurableOptions`] |
-//! | `backend` | what a handle needs of the host that it is a handle on |
-//! | `tenant_host`, `supervisor` | the way in for calls, and the task that owns the journal's writer |
-//! | `term`, `recovery`, `upgrade` | a time of having the tenant, how it begins, how the component is replaced in it |
-//! | `active_instance`, `term_handle`, `instance` | the instance that serves, and what is durable of its changes |
+//! | `host`, `calls` | the handle and its operations: [`DurableHost`] |
+//! | `options`, `check` | the options of a durable host and their bounds: [`DurableOptions`] |
+//! | `backend` | the trait of a host behind a handle |
+//! | `tenant_host`, `supervisor` | admits calls; owns the journal's writer |
+//! | `term`, `recovery`, `upgrade` | a term, from a take-over to its end; how it begins; replacing the component during it |
+//! | `active_instance`, `term_handle`, `instance` | the instance that serves, and how its calls wait for durability |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
-//! | `tenants` | many hosts, one for each workspace, loaded while it is used: [`Tenants`] |
-//! | `keyring`, `key_report` | which key a record is sealed with, and what is known of that: [`KeyReport`] |
-//! | `metrics`, `error`, `reason` | what a host has done, and what a call can end with: [`HostMetrics`], [`DurableError`], [`Reason`] |
+//! | `tenants` | many hosts, one for each workspace, loaded while they are used: [`Tenants`] |
+//! | `keyring`, `key_report` | which key seals which record: [`KeyReport`] |
+//! | `metrics`, `error`, `reason` | counters and errors: [`HostMetrics`], [`DurableError`], [`Reason`] |
 
 mod active_instance;
 mod backend;

@@ -1,26 +1,28 @@
-//! What a durable host has done so far.
+//! The metrics of a durable host.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Metrics of a durable host, since it was started.
+/// The metrics of a durable host since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMetrics {
-    /// Instances that ended by themselves (trapped, out of memory, interrupted) and were replaced.
+    /// The number of instances that trapped, ran out of memory, were interrupted or were stopped,
+    /// and were replaced.
     pub restarts: u64,
-    /// Times that the tenant was lost to another host.
+    /// How often the tenant was lost to another host.
     pub losses: u64,
-    /// Upgrades that were done.
+    /// The number of successful upgrades.
     pub upgrades: u64,
-    /// Appends to the journal. Calls that come together share one.
+    /// The number of appends to the journal. Calls that overlap share an append.
     pub appends: u64,
-    /// Changes that were appended.
+    /// The number of changes that were appended.
     pub changes: u64,
-    /// How long the last recovery took, from having the tenant to serving. None before the first.
+    /// The duration of the last recovery, from the take-over of the tenant to serving. `None`
+    /// before the first recovery.
     pub last_recovery: Option<Duration>,
 }
 
-/// The same, being counted.
+/// The counters of the metrics.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub restarts: AtomicU64,
@@ -28,7 +30,7 @@ pub(super) struct Counters {
     pub upgrades: AtomicU64,
     appends: AtomicU64,
     changes: AtomicU64,
-    /// In nanoseconds; 0 before the first.
+    /// In nanoseconds; 0 before the first recovery.
     last_recovery: AtomicU64,
 }
 

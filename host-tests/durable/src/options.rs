@@ -1,4 +1,4 @@
-//! What a durable host is given.
+//! The options of a durable host.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,51 +10,75 @@ use crate::key_report::KeyReport;
 
 /// Receives the progress of a restore.
 pub type ProgressCallback = Arc<dyn Fn(RestoreProgress) + Send + Sync>;
-/// Receives a line about each change of a tenant's host.
+/// Receives a line for each change in the state of a tenant's host.
 pub type LogCallback = Arc<dyn Fn(TenantId, &str) + Send + Sync>;
 /// Receives the progress of the check of the state keys.
 pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 
-/// What a durable host is given, and its bounds.
+/// The options of a durable host.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use clawdb_session_durable::DurableOptions;
+/// use clawdb_session_host::{Config, HostOptions, SessionEngine};
+///
+/// fn options(engine: SessionEngine, host: HostOptions, state_key: [u8; 32]) -> DurableOptions {
+///     DurableOptions {
+///         patience: Duration::from_secs(5),
+///         drain: Duration::from_secs(4),
+///         ..DurableOptions::new(engine, host, Config::with_state_key(state_key))
+///     }
+/// }
+/// ```
+///
+/// # How is the state key rotated?
+///
+/// 1. If several hosts share a journal, add the new key to the `previous-state-keys` of each of
+///    them. They read each other's records.
+/// 2. Start each host with the new key as `state-key` and the old one in `previous-state-keys`. A
+///    [`DurableHost`](crate::DurableHost) seals all records of its tenant with the new key before
+///    it serves. [`Tenants`](crate::Tenants) does so for every tenant of the journal, in the
+///    background.
+/// 3. Remove the old key when [`Tenants::keys`](crate::Tenants::keys) reports that it can be
+///    dropped.
 #[derive(Clone)]
 pub struct DurableOptions {
-    /// The component.
+    /// The compiled component.
     pub engine: SessionEngine,
-    /// What each instance is given.
+    /// The options of each instance.
     pub host: HostOptions,
-    /// How each instance is configured. It needs a `state-key`; `workspace-id` is set to the tenant's.
-    ///
-    /// To rotate the key, start with the new one as `state-key` and the old one among
-    /// `previous-state-keys`. A [`DurableHost`](crate::DurableHost) has all records of its tenant under the new key as soon
-    /// as it serves. [`Tenants`](crate::Tenants) reseal every tenant of the journal in the
-    /// background, and [tell](crate::Tenants::keys) when the old key may be dropped. Where
-    /// several hosts share a journal, give each of them the new key among its `previous-state-keys`
-    /// before the first one has it as its `state-key`: they read each other's records.
+    /// The configuration of each instance. It needs a `state-key`. The host sets `workspace-id` to
+    /// that of the tenant.
     pub config: Config,
     /// Receives the progress of a restore, after each page.
     pub progress: Option<ProgressCallback>,
-    /// Receives a line for a log when the host restores, stops serving, waits or is upgraded.
+    /// Receives a line for a log when the host restores, waits for a lease, stops serving or is
+    /// upgraded.
     pub report: Option<LogCallback>,
-    /// Receives the progress of the check of the state keys by [`Tenants`](crate::Tenants): when all
-    /// `meta` records were read, when all records were, every 10 s while records are resealed, and
-    /// when a round ends. Called only where there is a previous key, or something is wrong.
+    /// Receives the progress of the check of the state keys by [`Tenants`](crate::Tenants): when
+    /// all records have been checked, every 10 s while records are resealed, and when a round ends.
+    /// It is called only if there are previous keys, or a record or a check has a problem. The same
+    /// report is repeated after a minute at the earliest.
     pub key_progress: Option<KeyProgressCallback>,
-    /// How long a call waits for an instance; 10 s by default, and not zero.
+    /// The longest time that a call waits for an instance. 10 s by default; not zero.
     pub patience: Duration,
-    /// How long an upgrade and a shutdown wait for the calls that are under way; 8 s by default. Keep it
-    /// above the guard's deadline, and below `patience`: calls wait as long for an upgrade that is given
-    /// up.
+    /// The longest time that an upgrade or a shutdown waits for calls in flight. 8 s by default.
+    /// Keep it above the guard's deadline, so that these calls can end, and below `patience`: new
+    /// calls wait during an upgrade, also if it fails.
     pub drain: Duration,
-    /// How often changes that no call waits for are appended, and what failed is tried again; 1 s by
-    /// default, and not zero.
+    /// The interval in which changes that no call waits for are appended and failed appends are
+    /// retried. 1 s by default; not zero.
     pub tick: Duration,
-    /// Starts at once, and serves as soon as no other host has the tenant. Without it, the start waits
-    /// until the host serves.
+    /// Whether [`DurableHost::start`](crate::DurableHost::start) returns at once, and the host
+    /// serves as soon as no other host has the tenant. If not, the start waits until the host
+    /// serves. `false` by default.
     pub standby: bool,
 }
 
 impl DurableOptions {
-    /// The defaults with these. The configuration needs a `state-key`.
+    /// Returns the default options with this component, these instance options and this
+    /// configuration, which needs a `state-key`.
     #[must_use]
     pub const fn new(engine: SessionEngine, host: HostOptions, config: Config) -> Self {
         Self {
@@ -72,13 +96,13 @@ impl DurableOptions {
     }
 }
 
-/// How far a restore is.
+/// The progress of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreProgress {
-    /// Whose sessions.
+    /// The tenant whose sessions are restored.
     pub tenant: TenantId,
-    /// How many records the instance has taken.
+    /// The number of records that the instance has taken.
     pub restored: u64,
-    /// How many there are; it may be a little too many.
+    /// The number of records to restore. It can be a little too high.
     pub total: u64,
 }

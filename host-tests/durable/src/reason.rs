@@ -1,13 +1,13 @@
-//! Why something failed: a text for people, and the error that was the cause.
+//! The reason of a failure: a text and, if an error was the cause, that error.
 
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why something failed: a text for people and, if an error was the cause, that error.
+/// The reason of a failure: a text and, if an error was the cause, that error.
 ///
-/// [`source`](Error::source) is the first error whose text is not part of this text. Two reasons are
-/// equal if their texts are.
+/// [`source`](Error::source) is the first error whose text is not part of this text. Two reasons
+/// are equal if their texts are equal.
 ///
 /// ```
 /// use std::error::Error;
@@ -32,14 +32,14 @@ pub struct Reason {
 
 #[derive(Clone)]
 enum Cause {
-    /// The text of the reason leaves out the error's.
+    /// The text of the reason does not contain that of the error.
     Source(Arc<dyn Error + Send + Sync>),
-    /// The text of the reason has the error's, or stands for it.
+    /// The text of the reason contains that of the error, or replaces it.
     InText(Arc<dyn Error + Send + Sync>),
 }
 
 impl Reason {
-    /// Returns a reason with this error as its source. The text leaves out the error's.
+    /// Returns a reason with this error as its source. The text does not contain that of the error.
     #[must_use]
     pub fn with_source(
         text: impl Into<String>,
@@ -55,7 +55,8 @@ impl Reason {
         Self::in_place_of(error.to_string(), error)
     }
 
-    /// Returns a reason with the source of this error. The text has the error's, or stands for it.
+    /// Returns a reason with the source of this error. The text contains that of the error, or
+    /// replaces it.
     #[must_use]
     pub fn in_place_of(
         text: impl Into<String>,
@@ -77,7 +78,7 @@ impl Reason {
         &self.text
     }
 
-    /// Returns the error that was the cause, whether or not the text has the error's.
+    /// Returns the error that was the cause, whether or not the text contains that of the error.
     #[must_use]
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         match self.cause.as_ref()? {
@@ -144,7 +145,7 @@ mod tests {
 
     const OUTER: &str = "the journal is damaged: page 7";
 
-    /// An error with a source.
+    /// Returns an error with a source.
     fn outer() -> JournalError {
         JournalError::Damaged(Reason::with_source("page 7", io::Error::other("inner")))
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_whose_text_is_left_out_is_the_source() {
+    fn an_error_whose_text_is_not_in_the_reason_is_its_source() {
         let reason = Reason::with_source("it failed", outer());
         assert_eq!(reason.to_string(), "it failed");
         assert_eq!(source_of(&reason).as_deref(), Some(OUTER));
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_passed_on_gives_its_source_and_is_the_cause() {
+    fn a_wrapped_error_is_the_cause_and_its_source_is_the_source_of_the_reason() {
         for (reason, text) in [
             (Reason::from_error(outer()), OUTER),
             (Reason::in_place_of("it failed", outer()), "it failed"),

@@ -1,4 +1,5 @@
-//! From nothing to an instance that serves: take over, start, restore.
+//! The beginning of a term: taking the tenant over, starting an instance and restoring its
+//! sessions.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::options::{DurableOptions, RestoreProgress};
 use crate::reason::Reason;
 use crate::term::{LeasedWriter, Term};
 
-/// Whose sessions, where they are kept, and how an instance for them is made.
+/// The options, the journal and the tenant of a host.
 pub(crate) struct Recovery {
     pub options: DurableOptions,
     pub journal: Arc<dyn Journal>,
@@ -27,7 +28,7 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    /// An instance that is configured, and has done nothing else.
+    /// Starts an instance and configures it.
     pub(super) async fn start_instance(
         &self,
         engine: &SessionEngine,
@@ -43,7 +44,8 @@ impl Recovery {
         Ok(instance)
     }
 
-    /// Becomes the tenant's owner, with an instance that knows all that is in the journal.
+    /// Takes the tenant over and returns a term with an instance that has all records of the
+    /// journal.
     pub(super) async fn begin_term(
         &self,
         engine: &SessionEngine,
@@ -51,7 +53,7 @@ impl Recovery {
         counters: &Arc<Counters>,
     ) -> Result<Term, DurableError> {
         let writer = self.take_over(phase).await?;
-        self.report("has the tenant, and restores its sessions");
+        self.report("has taken the tenant over and restores its sessions");
         let begun = Instant::now();
         let mut writer = LeasedWriter::new(writer);
         let restored = self.restore(engine, &mut writer).await;
@@ -63,7 +65,7 @@ impl Recovery {
             }
         };
         let mut term = Term::new(instance, writer, since, Arc::clone(counters));
-        // What was restored of an older format, or under a previous key, has changed by that.
+        // Records of an older format, or under a previous key, are changes after the restore.
         if let Err(error) = term.flush().await {
             term.end(error.clone()).release().await;
             return Err(error);
@@ -72,7 +74,8 @@ impl Recovery {
         Ok(term)
     }
 
-    /// Takes the tenant over, and tells when that takes so long that another host must have it.
+    /// Takes the tenant over. If that takes longer than a tick, another host has the tenant: calls
+    /// are refused and the log says so until the take-over ends.
     async fn take_over(
         &self,
         phase: &watch::Sender<Phase>,
@@ -82,9 +85,9 @@ impl Recovery {
         let taken = if let Ok(taken) = soon {
             taken
         } else {
-            let reason = "this one waits for its lease to run out";
+            let reason = "this host waits until its lease expires";
             phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
-            self.report("waits for another host's lease to run out");
+            self.report("waits until another host's lease expires");
             taking.await
         };
         let writer = taken?;
@@ -92,9 +95,9 @@ impl Recovery {
         Ok(writer)
     }
 
-    /// An instance with all the records that the writer gives, and the highest sequence among them.
-    ///
-    /// Not the instance's newest change: that can be later than the newest record.
+    /// Returns an instance with all records of the writer, and the highest sequence number among
+    /// the records. The instance's newest change can have a higher number: the records that the
+    /// restore changed.
     async fn restore(
         &self,
         engine: &SessionEngine,
@@ -118,8 +121,7 @@ impl Recovery {
         Ok((instance, newest))
     }
 
-    /// What it means that the component does not take a record of the journal: a key that is missing,
-    /// or damage.
+    /// Returns the error for records that the component refuses: a missing state key, or damage.
     async fn restore_error(&self, error: CallError) -> DurableError {
         if let CallError::Session(SessionError::RefusedRecord(_)) = error
             && let Some(keyring) = Keyring::of(&self.options.config)
@@ -146,7 +148,7 @@ impl Recovery {
         }
     }
 
-    /// Tells whoever runs the host what it does.
+    /// Passes a line for the log to the `report` callback.
     pub(super) fn report(&self, text: &str) {
         if let Some(report) = &self.options.report {
             report(self.tenant, text);
@@ -154,7 +156,7 @@ impl Recovery {
     }
 }
 
-/// What it means that the component does not take a record that a key opens.
+/// Returns the error for a refused record, if no state key is missing.
 fn refusal_error(error: CallError) -> DurableError {
     match error {
         CallError::Session(SessionError::RefusedRecord(RefusedRecord { key, reason })) => {
@@ -162,7 +164,7 @@ fn refusal_error(error: CallError) -> DurableError {
             DurableError::Journal(JournalError::Damaged(reason.into()))
         }
         CallError::Session(error) => {
-            let text = format!("the component does not take what is in it: {error}");
+            let text = format!("the component refuses the records: {error}");
             let reason = Reason::in_place_of(text, error);
             DurableError::Journal(JournalError::Misconfigured(reason))
         }

@@ -1,5 +1,5 @@
-//! The task behind a durable host: it keeps the tenant, makes what changes durable, and replaces the
-//! instance when that is lost.
+//! The task of a durable host: it keeps the lease of the tenant, appends changes to the journal,
+//! and replaces an instance that was lost.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,44 +16,49 @@ use crate::recovery::Recovery;
 use crate::term::Term;
 use crate::upgrade::Handover;
 
-/// How many waiting calls share an append at most.
+/// The most waiting calls that share an append.
 const MAX_BATCH: usize = 1_024;
-/// After how many instances in a row that answered nothing there is a pause before the next.
+/// The number of consecutive failures after which the supervisor pauses before it starts another
+/// instance. An instance that answered a call ends the series.
 const FAILURES_BEFORE_BACKOFF: u32 = 5;
 
 /// A command to the supervisor.
 pub(super) enum Command {
+    /// Replace the instance by the new one of an upgrade.
     SwitchOver(Box<SwitchOver>),
-    /// To end, with the guard where all calls have ended.
+    /// End the host. The drain guard is there if all calls have ended.
     Close(Option<DrainGuard>, oneshot::Sender<()>),
 }
 
-/// No call is under way while somebody has it.
+/// A guard that keeps new calls out. No call is in flight while it exists.
 pub(super) type DrainGuard = OwnedRwLockWriteGuard<()>;
 
+/// The last step of an upgrade.
 pub(super) struct SwitchOver {
     pub handover: Handover,
     pub engine: SessionEngine,
-    /// Held here, so that no call gets in between whatever becomes of who asked.
+    /// It is part of the command, so that no call is admitted even if the upgrade is cancelled.
     pub drained: DrainGuard,
     pub reply: oneshot::Sender<Result<(), DurableError>>,
 }
 
+/// The state of the task.
 pub(super) struct Supervisor {
     pub recovery: Arc<Recovery>,
     pub engine: SessionEngine,
     pub phase: watch::Sender<Phase>,
     pub counters: Arc<Counters>,
     pub commands: mpsc::Receiver<Command>,
-    /// How many instances and take-overs in a row came to nothing.
+    /// The number of consecutive take-overs that failed and instances that answered no call.
     pub consecutive_failures: u32,
 }
 
-/// No handle is left. The callers wait until the host has ended.
+/// A request to end the host; `None` if the last handle was dropped. The sender reports the end to
+/// the caller that closed the host.
 struct CloseRequest(Option<(Option<DrainGuard>, oneshot::Sender<()>)>);
 
 impl CloseRequest {
-    /// Whether no call is under way.
+    /// Returns whether no call is in flight.
     fn is_drained(&self) -> bool {
         matches!(&self.0, Some((Some(_), _)))
     }
@@ -66,7 +71,7 @@ enum TermEnd {
 }
 
 impl Supervisor {
-    /// Keeps the tenant until the host is closed.
+    /// Runs terms until the host is closed.
     pub async fn run(mut self, first: Option<Term>) {
         let closed = self.run_terms(first).await;
         self.phase.send_replace(Phase::Closed);
@@ -88,9 +93,9 @@ impl Supervisor {
             let error = match self.run_term(&mut term).await {
                 TermEnd::Lost(error) => error,
                 TermEnd::Closed(closed) => {
-                    // What cannot be made durable now was not acknowledged either.
+                    // Changes that cannot be appended now were not acknowledged.
                     let _ = term.flush().await;
-                    // Where calls are still under way, there may be events that nobody counts.
+                    // Calls in flight can still add events, which would not be in the closed run.
                     if closed.is_drained() {
                         let _ = term.close_event_run().await;
                     }
@@ -109,7 +114,8 @@ impl Supervisor {
         self.phase.send_replace(Phase::Serving(active));
     }
 
-    /// Takes the tenant over, as often as it takes.
+    /// Begins the next term. Repeats failed attempts, unless their error is not retryable: then
+    /// calls are refused until the host is closed.
     async fn next_term(&mut self) -> Result<Term, CloseRequest> {
         loop {
             let term = self
@@ -143,14 +149,15 @@ impl Supervisor {
         }
     }
 
-    /// Makes durable what changes, all that waits at a time, until the term ends.
+    /// Appends changes and answers all callers that wait for them, until the term ends.
     async fn run_term(&mut self, term: &mut Term) -> TermEnd {
         let mut waiters = Vec::new();
         let mut failing = false;
         loop {
             let host = term.active.instance.host.clone();
             let tick = self.recovery.options.tick;
-            // A journal that is away is not asked all the time.
+            // After a failed append, the journal is asked again after a quarter of a tick, not at
+            // the next renewal, which can be due already.
             let wait = if failing {
                 tick / 4
             } else {
@@ -183,8 +190,7 @@ impl Supervisor {
             };
             failing = flushed.is_err();
             match flushed {
-                // The same is tried again with the next call, or at the next tick; and if the
-                // instance is gone, the next turn finds out.
+                // The next iteration appends again, or finds that the instance has ended.
                 Ok(()) | Err(DurableError::Retry(_)) => {}
                 Err(error) => return TermEnd::Lost(error),
             }
@@ -194,7 +200,11 @@ impl Supervisor {
         }
     }
 
-    /// Errors end the term. An upgrade that was not done is reported to its caller.
+    /// Replaces the instance by that of an upgrade. Reports success or failure to the caller of the
+    /// upgrade.
+    ///
+    /// # Errors
+    /// An error that ends the term.
     async fn switch_over(
         &mut self,
         term: &mut Term,
@@ -220,10 +230,11 @@ impl Supervisor {
         }
     }
 
-    /// What comes after a term that was lost.
+    /// Ends a lost term. Publishes the error to calls, and pauses where the next attempt could fail
+    /// in the same way.
     async fn end_lost_term(&mut self, term: Term, error: DurableError) -> Result<(), CloseRequest> {
         self.recovery
-            .report(&format!("serves no more: {}", full_text(&error)));
+            .report(&format!("has stopped serving: {}", full_text(&error)));
         if term.active.answered.load(Ordering::Relaxed) {
             self.consecutive_failures = 0;
         }
@@ -245,7 +256,8 @@ impl Supervisor {
                 increment(&self.counters.losses);
                 self.phase.send_replace(Phase::Refusing(error.clone()));
                 drop(term.end(error));
-                // Two hosts on a journal without leases would take the tenant from each other at once.
+                // On a journal without leases, two hosts would otherwise take the tenant from each
+                // other without a pause.
                 self.back_off(1).await
             }
             _ => {
@@ -256,7 +268,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits: a tick the first time, twice as long each time after, up to eight ticks.
+    /// Waits for one tick at the first time, and each further time twice as long, up to eight
+    /// ticks.
     async fn back_off(&mut self, times: u32) -> Result<(), CloseRequest> {
         let ticks = 1 << times.saturating_sub(1).min(3);
         let pause: Duration = self.recovery.options.tick.saturating_mul(ticks);
@@ -267,13 +280,13 @@ impl Supervisor {
     }
 }
 
-/// Waits until the host is to end. Upgrades have to wait for an instance.
+/// Waits for the request to end the host. Refuses upgrades meanwhile, because no instance serves.
 async fn close_request(commands: &mut mpsc::Receiver<Command>) -> CloseRequest {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Close(drained, reply) => return CloseRequest(Some((drained, reply))),
             Command::SwitchOver(switch) => {
-                let reason = "there is no instance to upgrade now";
+                let reason = "no instance serves at the moment";
                 let _ = switch.reply.send(Err(DurableError::Upgrade(reason.into())));
             }
         }

@@ -1,4 +1,5 @@
-//! What the handles on a durable host share: the way in for calls, and the one for commands.
+//! The state that the handles of a durable host share: it admits calls and sends commands to the
+//! supervisor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +19,29 @@ use crate::supervisor::{Command, DrainGuard, Supervisor, SwitchOver};
 use crate::term::Term;
 use crate::upgrade::Handover;
 
-/// A durable host. Ends when nobody has it any more.
+/// A durable host. It ends when it is closed or dropped.
 pub(crate) struct TenantHost {
     recovery: Arc<Recovery>,
-    /// Calls hold it for reading until they are answered.
+    /// Calls hold it for reading until they are answered. A drain holds it for writing.
     calls: Arc<RwLock<()>>,
     phase: watch::Receiver<Phase>,
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
+    /// Held by the upgrade in progress.
     upgrading: Mutex<()>,
     /// Held by users that need the instance while no call is in flight.
     keep_loaded: Arc<()>,
 }
 
 impl TenantHost {
-    /// One that serves.
+    /// Returns a host that serves.
     pub async fn start(recovery: Recovery, engine: SessionEngine) -> Result<Self, DurableError> {
         let (phase, counters) = (initial_phase(), Arc::default());
         let term = recovery.begin_term(&engine, &phase, &counters).await?;
         Ok(Self::spawn(recovery, engine, phase, counters, Some(term)))
     }
 
-    /// One that will serve as soon as no other host has the tenant.
+    /// Returns a host that serves as soon as no other host has the tenant.
     pub fn standby(recovery: Recovery, engine: SessionEngine) -> Self {
         Self::spawn(recovery, engine, initial_phase(), Arc::default(), None)
     }
@@ -77,7 +79,8 @@ impl TenantHost {
         }
     }
 
-    /// Waits for an instance. None: the host is closed, and has not seen the call.
+    /// Waits for an instance, for at most `patience`. Returns `None` if the host is closed: the
+    /// call has not reached an instance.
     pub async fn admit(&self) -> Result<Option<AdmittedCall>, DurableError> {
         let admission = async {
             let call = Arc::clone(&self.calls).read_owned().await;
@@ -106,15 +109,15 @@ impl TenantHost {
                 Phase::Closed => return Ok(None),
                 Phase::Recovering(_) => {}
             }
-            // Nobody changes it any more: the runtime is being shut down.
+            // The supervisor has ended: the runtime is being shut down.
             if phase.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// Waits until there is an instance, or there is no telling when there will be one; for as long as
-    /// that takes. The host is not idle meanwhile.
+    /// Waits without a bound until an instance serves or the host refuses its calls. The host does
+    /// not count as idle meanwhile.
     pub async fn wait_until_ready(&self) -> Result<(), DurableError> {
         let _use = Arc::clone(&self.keep_loaded);
         let active = self.wait_for_instance().await?;
@@ -129,10 +132,11 @@ impl TenantHost {
         self.counters.snapshot()
     }
 
-    /// Replaces the instance by one of this engine.
+    /// Replaces the instance by one of this engine. The old one serves until the new one has all
+    /// but the last changes.
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
         let Ok(_alone) = self.upgrading.try_lock() else {
-            return Err(not_upgraded("another upgrade is under way"));
+            return Err(not_upgraded("another upgrade is in progress"));
         };
         let admitted = self.admit().await?.ok_or_else(DurableError::closed)?;
         let from = Arc::clone(&admitted.active);
@@ -140,14 +144,17 @@ impl TenantHost {
         let to = self.recovery.start_instance(&engine).await;
         let to = to.map_err(|error| {
             not_upgraded(Reason::in_place_of(
-                format!("the new instance: {error}"),
+                format!("the new instance does not start: {error}"),
                 error,
             ))
         })?;
         let mut handover = Handover::new(from, to);
         handover.catch_up().await?;
-        let Some(drained) = self.drain_calls(self.recovery.options.drain).await else {
-            return Err(not_upgraded("calls that are under way do not end"));
+        let drain = self.recovery.options.drain;
+        let Some(drained) = self.drain_calls(drain).await else {
+            let seconds = drain.as_secs_f64();
+            let reason = format!("calls in flight did not end within {seconds} s");
+            return Err(not_upgraded(reason));
         };
         let (reply, done) = oneshot::channel();
         let switch = SwitchOver {
@@ -163,14 +170,15 @@ impl TenantHost {
         done.await.unwrap_or_else(|_| Err(DurableError::closed()))
     }
 
-    /// Lets the calls that are under way end, makes durable what they changed, and gives the tenant
-    /// back.
+    /// Waits for the calls in flight, for at most `drain`, appends the last changes and gives the
+    /// tenant back.
     pub async fn close(&self) {
         let drained = self.drain_calls(self.recovery.options.drain).await;
         self.close_with(drained).await;
     }
 
-    /// The same, if nobody needs the instance at the moment; whether that was so.
+    /// Closes the host if it is idle: no call is in flight, and no reader of events or waiting
+    /// caller needs the instance. Returns whether it was idle.
     pub async fn close_if_idle(&self) -> bool {
         let drained = self.drain_if_idle();
         let idle = drained.is_some();
@@ -183,7 +191,7 @@ impl TenantHost {
     async fn close_with(&self, drained: Option<DrainGuard>) {
         let (reply, closed) = oneshot::channel();
         let _ = self.commands.send(Command::Close(drained, reply)).await;
-        // One that is closed already has nobody left to answer.
+        // This fails if the host was closed before.
         let _ = closed.await;
     }
 
@@ -192,7 +200,8 @@ impl TenantHost {
         drained.filter(|_| Arc::strong_count(&self.keep_loaded) == 1)
     }
 
-    /// Waits until no call is under way, and keeps new ones out.
+    /// Waits until no call is in flight. New calls wait while the guard exists. Returns `None` if
+    /// calls are in flight for longer than `within`.
     async fn drain_calls(&self, within: Duration) -> Option<DrainGuard> {
         let drained = Arc::clone(&self.calls).write_owned();
         timeout(within, drained).await.ok()

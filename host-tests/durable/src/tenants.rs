@@ -1,4 +1,4 @@
-//! Many durable hosts: one for each workspace, loaded while it is used.
+//! Many durable hosts, one for each workspace, loaded while they are used.
 
 mod host_cache;
 mod key_check;
@@ -19,37 +19,66 @@ use crate::keyring::Keyring;
 use crate::options::DurableOptions;
 use host_cache::{HostCache, TenantBackend, unload_idle};
 
-/// The tenants of a journal, behind one handle. Clones are handles on the same.
+/// The tenants of a journal: one durable host for each workspace. Clones are handles of the same
+/// tenants.
 ///
-/// A tenant is loaded by its first call: its sessions are restored from the journal. When it has been
-/// idle for some time, it is unloaded and given back, so that its memory is free and another host can
-/// have it. A tenant with a call under way or a reader of its events is not idle.
+/// ```
+/// use std::sync::Arc;
 ///
-/// Each is a standby until it has its tenant, whatever the options say: a call on a tenant that another
-/// host has ends with `NotOwner`.
+/// use clawdb_session_durable::{DurableOptions, Journal, TenantId, TenantLimits, Tenants};
 ///
-/// # State keys
+/// async fn serve(
+///     options: DurableOptions,
+///     journal: Arc<dyn Journal>,
+///     workspace: uuid::Uuid,
+///     token: String,
+/// ) -> Result<(), Box<dyn std::error::Error>> {
+///     options.check().await?;
+///     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
+///     let host = tenants.tenant(TenantId::new(workspace)).await?;
+///     host.validate(token).await?;
+///     tenants.shutdown().await;
+///     Ok(())
+/// }
+/// ```
 ///
-/// In the background, all records of the journal are held against the keys of the configuration, once:
-/// first each tenant's `meta` record, then the others. A tenant with records under a previous key is
-/// loaded, which reseals them, and unloaded again, one tenant at a time. One that another host has is
-/// that host's to reseal; it is tried again later, when that host has given it back or has died, as
-/// is what fails. A tenant with records that no key
-/// opens refuses its calls with [`DurableError::StateKeyMissing`], and the others are not affected.
-/// [`Tenants::keys`] tells all of this.
+/// # When is a tenant loaded?
+///
+/// Its first call loads it: its sessions are restored from the journal. After `idle_after` of
+/// [`TenantLimits`] without use it is unloaded and given back, so that its memory is free and
+/// another host can take it over. A tenant with a call in flight or a reader of its events is not
+/// idle.
+///
+/// # What happens when another host has the tenant?
+///
+/// Its calls answer `NotOwner` until that host has given it back or its lease has expired. The host
+/// of a tenant is always a standby, whatever the options say.
+///
+/// # What happens to records under a previous state key?
+///
+/// A background task checks all records of the journal against the keys of the configuration:
+/// first the `meta` record of each tenant, then all others. It loads each tenant with records under
+/// a previous key, which reseals them, and unloads it again, one tenant at a time. If another host
+/// has a tenant, that host has to reseal it. The task retries such tenants and those that failed.
+///
+/// A tenant with records that no key opens refuses its calls with
+/// [`DurableError::StateKeyMissing`]. Other tenants are not affected. [`Tenants::keys`] reports the
+/// result.
 #[derive(Clone)]
 pub struct Tenants(Arc<HostCache>);
 
 impl Tenants {
-    /// Makes the tenants; none are loaded yet. Check the options first with
-    /// [`DurableOptions::check`]. Otherwise every call answers `Settings` if an option is outside
-    /// its bounds.
+    /// Returns the tenants of a journal, none of them loaded, and starts the check of the state
+    /// keys.
+    ///
+    /// Call [`DurableOptions::check`] first. Without it, every call fails with
+    /// [`DurableError::Settings`] if an option is outside its bounds.
     ///
     /// # Errors
-    /// [`InvalidSetting`] for a limit that is outside its bounds.
+    /// [`InvalidSetting`] if `max_loaded` is 0.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics if it is called outside a tokio runtime.
     pub fn new(
         options: DurableOptions,
         journal: Arc<dyn Journal>,
@@ -62,30 +91,34 @@ impl Tenants {
             Some(keyring) => {
                 tokio::spawn(key_check::run(Arc::downgrade(&cache), keyring));
             }
-            // Each call answers what is wrong with the configuration.
+            // Each call fails with what is wrong with the configuration.
             None => cache.keys.lock().meta_checked(),
         }
         Ok(Self(cache))
     }
 
-    /// What is known of the keys that the records of the journal are sealed with.
+    /// Returns what the check has found so far: which keys the records of the journal are sealed
+    /// with.
     #[must_use]
     pub fn keys(&self) -> KeyReport {
         self.0.keys()
     }
 
-    /// Waits until the `meta` record of each tenant was held against the keys. It does not end while
-    /// the journal cannot be read.
+    /// Waits until the `meta` record of each tenant was checked against the keys. It does not
+    /// return while the journal cannot be read.
     pub async fn keys_checked(&self) {
         self.0.keys.checked().await;
     }
 
-    /// A tenant's host. Loads it where it is not loaded; calls that come first together load it once.
+    /// Returns a tenant's host when it serves. Loads the tenant if it is not loaded; calls that
+    /// overlap load it once.
     ///
-    /// The handle stays good: each call on it loads the tenant again where it was unloaded.
+    /// The handle stays valid: each call on it loads the tenant again if it was unloaded.
     ///
     /// # Errors
-    /// [`DurableError`]: `Retry` also when as many tenants as there may be are busy.
+    /// [`DurableError::Retry`] if `max_loaded` tenants are loaded and none of them is idle, or the
+    /// tenant does not serve within `patience` of the options; otherwise the [`DurableError`] with
+    /// which the tenant's calls fail.
     pub async fn tenant(&self, id: TenantId) -> Result<DurableHost, DurableError> {
         self.0.admit(id).await?;
         Ok(DurableHost::new(Arc::new(TenantBackend {
@@ -94,28 +127,32 @@ impl Tenants {
         })))
     }
 
-    /// How many tenants are loaded, or being so.
+    /// Returns the number of tenants that are loaded or being loaded.
     #[must_use]
     pub fn loaded(&self) -> usize {
         self.0.count()
     }
 
-    /// Whether a tenant is loaded, or being so.
+    /// Returns whether a tenant is loaded or being loaded.
     #[must_use]
     pub fn is_loaded(&self, id: TenantId) -> bool {
         self.0.is_loaded(id)
     }
 
-    /// Whether a tenant was ever loaded, here or on another host of the same journal. To load one makes it.
+    /// Returns whether a tenant was ever loaded, by this host or another one of the same journal.
+    /// The first load creates a tenant.
     ///
     /// # Errors
-    /// [`DurableError`] when the journal cannot say.
+    /// [`DurableError::Retry`] or [`DurableError::Journal`] if the journal cannot be read.
     pub async fn exists(&self, id: TenantId) -> Result<bool, DurableError> {
         Ok(self.is_loaded(id) || self.0.journal.exists(id).await?)
     }
 
-    /// Those that are loaded, or being so: to look at and to tend. A call on one of these handles does
-    /// not keep its tenant loaded, and loads none: when that was unloaded meanwhile, it ends with `Retry`.
+    /// Returns the hosts of the tenants that are loaded or being loaded, for metrics and
+    /// housekeeping.
+    ///
+    /// Calls on these handles do not load a tenant and do not restart its idle time. If the tenant
+    /// was unloaded, they fail with [`DurableError::Retry`].
     #[must_use]
     pub fn loaded_hosts(&self) -> Vec<(TenantId, DurableHost)> {
         let hosts = self.0.loaded_hosts().into_iter();
@@ -124,36 +161,37 @@ impl Tenants {
             .collect()
     }
 
-    /// The tenants that the journal has, loaded or not.
+    /// Returns all tenants of the journal, loaded or not, ordered by id.
     ///
     /// # Errors
-    /// [`DurableError`] when the journal cannot say.
+    /// [`DurableError::Retry`] or [`DurableError::Journal`] if the journal cannot be read.
     pub async fn all(&self) -> Result<Vec<TenantId>, DurableError> {
         Ok(self.0.journal.tenants().await?)
     }
 
-    /// Returns how long the guard has for an answer, if that is bounded.
+    /// Returns the longest time that the guard may take for an answer, if it is bounded.
     #[must_use]
     pub fn guard_deadline(&self) -> Option<Duration> {
         self.0.options.host.guard_deadline
     }
 
-    /// Says something of a tenant in the log ([`DurableOptions::report`]).
+    /// Passes a line about a tenant to the log ([`DurableOptions::report`]).
     pub fn report(&self, id: TenantId, text: &str) {
         self.0.report(id, text);
     }
 
-    /// Upgrades all tenants, one by one, as [`DurableHost::upgrade`] does. Those that are loaded later are
-    /// of the new build, too.
+    /// Upgrades all loaded tenants, one after the other, as [`DurableHost::upgrade`] does. Tenants
+    /// that are loaded later use the new build.
     ///
     /// # Errors
-    /// [`DurableError`] of the first that was not upgraded. Those before are, and those that are loaded
-    /// later are of the old build; upgrade again when the cause is dealt with.
+    /// The [`DurableError`] of the first tenant whose upgrade failed. Earlier tenants use the new
+    /// build, and tenants that are loaded later the old one. Call it again when the cause is
+    /// removed.
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
         self.0.upgrade(engine).await
     }
 
-    /// Takes no new calls, and shuts all tenants down.
+    /// Refuses new calls and shuts all tenants down, as [`DurableHost::shutdown`] does.
     pub async fn shutdown(&self) {
         self.0.shutdown().await;
     }

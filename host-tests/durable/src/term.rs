@@ -1,4 +1,5 @@
-//! One time of having the tenant: the writer, its lease, and the instance that serves meanwhile.
+//! A term, from a take-over of the tenant to its end: the writer, its lease, and the instance that
+//! serves.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,11 +17,11 @@ use crate::metrics::Counters;
 use crate::term_handle::{TermHandle, Waiter};
 use crate::upgrade::Handover;
 
-/// A writer that renews its lease in time.
+/// A writer that renews its lease before each use, if necessary.
 pub(super) struct LeasedWriter {
     writer: Box<dyn Writer>,
     lease: Lease,
-    /// How long the lease runs when it is new.
+    /// The longest remaining time of the lease so far: its duration when it is new.
     duration: Duration,
 }
 
@@ -49,7 +50,8 @@ impl LeasedWriter {
         self.writer.append(changes, now).await
     }
 
-    /// Renews the lease when a third of it is over. One that has ended early is found out about so, too.
+    /// Renews the lease if a third of it has passed. This also detects a lease that was ended
+    /// early.
     pub async fn renew_in_time(&mut self) -> Result<(), JournalError> {
         if self.until_renewal().is_zero() {
             self.writer.renew().await?;
@@ -58,30 +60,31 @@ impl LeasedWriter {
         Ok(())
     }
 
-    /// How long the lease has until it is to be renewed.
+    /// Returns the time until the lease should be renewed: until a third of it has passed.
     pub fn until_renewal(&self) -> Duration {
         self.lease.remaining().saturating_sub(self.duration / 3 * 2)
     }
 
-    /// Gives the tenant back. Where that fails, the lease runs out by itself.
+    /// Gives the tenant back. If that fails, the lease expires by itself.
     pub async fn release(self) {
         let _ = self.writer.release().await;
     }
 }
 
-/// From a take-over to its end.
+/// A term, from a take-over of the tenant to its end.
 pub(super) struct Term {
     pub active: Arc<ActiveInstance>,
     pub writer: LeasedWriter,
     pub waiters: mpsc::UnboundedReceiver<Waiter>,
     end: watch::Sender<Option<DurableError>>,
     counters: Arc<Counters>,
-    /// All changes up to this one are in the journal.
+    /// All changes up to this sequence number are in the journal.
     since: u64,
 }
 
 impl Term {
-    /// With an instance that knows what is in the journal, up to the change `since`.
+    /// Begins a term with an instance that has all records of the journal. `since` is the highest
+    /// sequence number among them.
     pub fn new(
         instance: Instance,
         writer: LeasedWriter,
@@ -111,7 +114,7 @@ impl Term {
         }
     }
 
-    /// Makes all changes that there are durable.
+    /// Appends all changes that are not in the journal yet.
     pub async fn flush(&mut self) -> Result<(), DurableError> {
         loop {
             let page = self.active.instance.host.changes(self.since, PAGE);
@@ -127,23 +130,23 @@ impl Term {
         }
     }
 
-    /// Closes the run of events, so that the next instance continues it, and makes that durable. No call
-    /// may be under way.
+    /// Closes the run of events, so that the next instance continues it, and appends that. No call
+    /// may be in flight.
     pub async fn close_event_run(&mut self) -> Result<(), DurableError> {
         self.active.instance.host.close_event_run().await?;
         self.flush().await
     }
 
-    /// Lets the new instance of a handover serve from now on. No call may be under way.
+    /// Replaces the instance by the new one of a handover. No call may be in flight.
     ///
-    /// After an error the old instance serves on.
+    /// After an error the old instance continues to serve.
     pub async fn switch_over(&mut self, mut handover: Handover) -> Result<(), DurableError> {
         if !Arc::ptr_eq(handover.source(), &self.active) {
-            let reason = "the instance was replaced meanwhile";
+            let reason = "the instance was replaced during the upgrade";
             return Err(DurableError::Upgrade(reason.into()));
         }
         let old = &self.active;
-        // What the old instance changes from here on is lost, so the guard shall not hear of it.
+        // Later changes of the old instance are lost, so the guard must not revoke tokens for them.
         old.instance.attach_term(None);
         let instance = match handover.finish().await {
             Ok(instance) => instance,
@@ -152,8 +155,8 @@ impl Term {
                 return Err(error);
             }
         };
-        // It knows all that is in the journal, and what is new in it are its changes after `since`: what
-        // was not appended yet, and what it has read of an older format.
+        // The new instance has all records of the journal. Its changes after `since` are those that
+        // were not appended yet, and the records that it has read in an older format.
         instance.attach_term(Some(old.term.clone()));
         self.active = Arc::new(ActiveInstance {
             instance,
@@ -163,10 +166,11 @@ impl Term {
         Ok(())
     }
 
-    /// Ends: calls that are under way get the error. Gives the writer.
+    /// Ends the term and returns the writer. Calls in flight answer the error.
     pub fn end(self, error: DurableError) -> LeasedWriter {
         self.end.send_replace(Some(error));
-        // After the reason, so that who finds no lease finds that.
+        // The error is published before the lease ends, so that a caller that finds no lease also
+        // finds the error.
         self.writer.lease.end();
         self.writer
     }

@@ -1,26 +1,29 @@
-//! What an answer depends on besides the instance: that what has changed is durable, and that this host
-//! has the tenant.
+//! The term as calls use it: they wait until changes are durable and check that this host has the
+//! tenant.
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DurableError;
 use crate::lease::Lease;
 
-/// Somebody who waits until all that has changed so far is durable.
+/// The channel to a caller that waits until all changes so far are durable.
 pub(super) type Waiter = oneshot::Sender<Result<(), DurableError>>;
 
-/// One time of having the tenant, as calls see it.
+/// A handle of a term. Clones are handles of the same term.
 #[derive(Clone)]
 pub(super) struct TermHandle {
     pub lease: Lease,
-    /// To the supervisor.
+    /// Sends waiting callers to the supervisor.
     pub waiters: mpsc::UnboundedSender<Waiter>,
-    /// Why this host answers nothing from here any more.
+    /// The error that ended the term; `None` while the term lasts.
     pub ended: watch::Receiver<Option<DurableError>>,
 }
 
 impl TermHandle {
-    /// Waits until all that has changed so far is durable.
+    /// Waits until all changes so far are durable.
+    ///
+    /// # Errors
+    /// The error of the append, or the one that ended the term.
     pub async fn wait_until_durable(&self) -> Result<(), DurableError> {
         let (waiter, flushed) = oneshot::channel();
         let _ = self.waiters.send(waiter);
@@ -30,16 +33,20 @@ impl TermHandle {
         }
     }
 
-    /// Whether nobody else can have taken the tenant over until now.
+    /// Checks that this host still has the lease of the tenant, so that no other host can have
+    /// taken it over.
+    ///
+    /// # Errors
+    /// The error that ended the term, or [`DurableError::NotOwner`].
     pub fn check_owner(&self) -> Result<(), DurableError> {
         if self.lease.is_valid() {
             return Ok(());
         }
         let end = self.ended.borrow().clone();
-        Err(end.unwrap_or_else(|| DurableError::NotOwner("the lease has run out".into())))
+        Err(end.unwrap_or_else(|| DurableError::NotOwner("the lease has expired".into())))
     }
 
-    /// Waits until the tenant or the instance is lost.
+    /// Waits until the term ends, and returns the error that ended it.
     pub async fn wait_for_end(&self) -> DurableError {
         let mut ended = self.ended.clone();
         let end = ended.wait_for(Option::is_some).await;

@@ -1,4 +1,4 @@
-//! Live upgrade: another instance is given all that the old one knows, while that goes on serving.
+//! The copy of the state from one instance to another, while the first one serves.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::error::DurableError;
 use crate::instance::{Instance, PAGE};
 use crate::reason::Reason;
 
-/// An instance that comes to know what another one does.
+/// A handover of the state from the instance that serves to its successor.
 pub(super) struct Handover {
     from: Arc<ActiveInstance>,
     to: Instance,
-    /// It has the changes up to this one.
+    /// The successor has all changes up to this sequence number.
     cursor: u64,
 }
 
 impl Handover {
-    /// Into an instance that is configured and has done nothing else.
+    /// Begins a handover. `to` is configured and has not been used otherwise.
     pub fn new(from: Arc<ActiveInstance>, to: Instance) -> Self {
         Self {
             from,
@@ -31,7 +31,7 @@ impl Handover {
         &self.from
     }
 
-    /// Copies until there is no more for the moment.
+    /// Copies changes until the successor has all of this moment.
     pub async fn catch_up(&mut self) -> Result<(), DurableError> {
         loop {
             let page = self.from.instance.host.changes(self.cursor, PAGE).await?;
@@ -39,7 +39,7 @@ impl Handover {
                 self.to.host.restore(page.changes).await.map_err(|error| {
                     let text = match &error {
                         CallError::Session(error) => {
-                            format!("the new instance does not take the old one's state: {error}")
+                            format!("the new instance refuses the old instance's state: {error}")
                         }
                         CallError::Host(error) => format!("the new instance failed: {error}"),
                     };
@@ -53,7 +53,8 @@ impl Handover {
         }
     }
 
-    /// Copies the last part. No call may be under way: the new instance continues the run of events.
+    /// Copies the last changes and returns the successor. It continues the run of events, so no
+    /// call may be in flight.
     pub async fn finish(&mut self) -> Result<Instance, DurableError> {
         self.catch_up().await?;
         self.from.instance.host.close_event_run().await?;

@@ -334,7 +334,7 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
     for (message, expected) in [
         (
             refused(|options| options.config = Config::default()).await,
-            "state-key (none) is needed",
+            "state-key (none) must be set",
         ),
         (
             refused(|options| options.config.max_sessions = Some(0)).await,

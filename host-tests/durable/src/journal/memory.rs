@@ -1,8 +1,4 @@
-//! A journal in memory: for trying a host out, for tests of what stands on one, and the smallest whole
-//! example of the port.
-//!
-//! It keeps every promise of a journal but the last one: it outlives instances, and tenants that are
-//! unloaded, and ends with the process.
+//! A journal in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -18,17 +14,21 @@ use tokio::time::timeout;
 use crate::journal::{Journal, JournalError, Scan, TenantId, Writer};
 use crate::lease::Lease;
 
-/// How many records a page has at most, and from how many bytes on it takes no more.
+/// The most records of a page.
 const PAGE_ROWS: usize = 1_000;
+/// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;
-/// How many records whose time has come one append drops, so that none takes long.
+/// The most expired records that one append removes, so that no append takes long.
 const MAX_REMOVED: usize = 64;
 
-/// A journal that ends with the process. Clones share what they keep.
+/// A journal in memory, for trials and tests, and the smallest complete example of a journal.
+///
+/// The records survive the end of an instance and the unloading of a tenant. They are lost when the
+/// last clone is dropped or the process ends. Clones share the records.
 #[derive(Clone, Default)]
 pub struct MemoryJournal {
     shared: Arc<Shared>,
-    /// How long a lease runs; none: for good.
+    /// The duration of a lease; `None` for leases that do not expire.
     lease: Option<Duration>,
 }
 
@@ -36,24 +36,24 @@ pub struct MemoryJournal {
 struct Shared {
     tenants: Mutex<HashMap<TenantId, TenantState>>,
     unavailable: AtomicBool,
-    /// Told of each lease that was given back.
+    /// Notifies waiting take-overs when a tenant was given back.
     released: watch::Sender<()>,
 }
 
-/// What is kept for one tenant.
+/// The state of one tenant.
 struct TenantState {
     records: BTreeMap<String, Change>,
-    /// `forget-at` and key of those records that have one.
+    /// `forget-at` and key of each record that has a `forget-at`.
     due: BTreeSet<(u64, String)>,
-    /// Counts the take-overs. Only the newest may append.
+    /// The number of take-overs. Only the newest writer may append.
     fencing_token: u64,
-    /// The newest writer's.
+    /// The lease of the newest writer.
     lease: Lease,
 }
 
 impl MemoryJournal {
-    /// One whose leases run for so long. Those of [`MemoryJournal::default`] run until the writer is
-    /// gone.
+    /// Returns a journal whose leases have this duration. Leases of [`MemoryJournal::default`] last
+    /// until their writer is dropped.
     #[must_use]
     pub fn with_leases(lease: Duration) -> Self {
         Self {
@@ -62,13 +62,13 @@ impl MemoryJournal {
         }
     }
 
-    /// From here on everything fails with [`JournalError::Unavailable`], and changes nothing; or goes
+    /// Makes all later calls fail with [`JournalError::Unavailable`] and change nothing, or work
     /// again.
     pub fn set_unavailable(&self, unavailable: bool) {
         self.shared.unavailable.store(unavailable, Ordering::SeqCst);
     }
 
-    /// Makes the next writer, or tells how long the one before has the tenant yet.
+    /// Takes the tenant over, or returns the remaining time of the current lease.
     fn try_take_over(&self, tenant: TenantId) -> Result<MemoryWriter, Duration> {
         let asked_at = Lease::now();
         let mut tenants = self.shared.lock();
@@ -97,18 +97,18 @@ impl Journal for MemoryJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
         let mut released = self.shared.released.subscribe();
         loop {
-            self.shared.available()?;
+            self.shared.check_available()?;
             match self.try_take_over(tenant) {
                 Ok(writer) => return Ok(Box::new(writer)),
-                Err(left) => {
-                    let _ = timeout(left, released.changed()).await;
+                Err(remaining) => {
+                    let _ = timeout(remaining, released.changed()).await;
                 }
             }
         }
     }
 
     async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         let tenants = self.shared.lock();
         Ok(tenants
             .get(&tenant)
@@ -116,26 +116,26 @@ impl Journal for MemoryJournal {
     }
 
     async fn exists(&self, tenant: TenantId) -> Result<bool, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         Ok(self.shared.lock().contains_key(&tenant))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         let mut tenants: Vec<TenantId> = self.shared.lock().keys().copied().collect();
         tenants.sort_unstable();
         Ok(tenants)
     }
 
     async fn record(&self, tenant: TenantId, key: &str) -> Result<Option<Change>, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         let tenants = self.shared.lock();
         let state = tenants.get(&tenant);
         Ok(state.and_then(|state| state.records.get(key).cloned()))
     }
 
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         Ok(Box::new(MemoryScan {
             shared: Arc::clone(&self.shared),
             tenant,
@@ -147,14 +147,14 @@ impl Journal for MemoryJournal {
 struct MemoryScan {
     shared: Arc<Shared>,
     tenant: TenantId,
-    /// The key that the last page ended with.
+    /// The last key of the previous page.
     last_read: Option<String>,
 }
 
 #[async_trait]
 impl Scan for MemoryScan {
     async fn next(&mut self) -> Result<Vec<Change>, JournalError> {
-        self.shared.available()?;
+        self.shared.check_available()?;
         let tenants = self.shared.lock();
         let state = tenants.get(&self.tenant);
         Ok(state.map_or_else(Vec::new, |state| state.page(&mut self.last_read)))
@@ -166,9 +166,10 @@ impl Shared {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn available(&self) -> Result<(), JournalError> {
+    fn check_available(&self) -> Result<(), JournalError> {
         if self.unavailable.load(Ordering::SeqCst) {
-            return Err(JournalError::Unavailable("it was told to be so".into()));
+            let reason = "MemoryJournal::set_unavailable was called";
+            return Err(JournalError::Unavailable(reason.into()));
         }
         Ok(())
     }
@@ -195,13 +196,13 @@ impl TenantState {
     }
 
     fn remove(&mut self, key: &str) {
-        let forgotten = self.records.remove(key);
-        if let Some(forget_at) = forgotten.and_then(|record| record.forget_at) {
+        let removed = self.records.remove(key);
+        if let Some(forget_at) = removed.and_then(|record| record.forget_at) {
             self.due.remove(&(forget_at, key.to_owned()));
         }
     }
 
-    /// The records after a key, which becomes the last one of the page.
+    /// Returns the records after the key `last_read`, and sets it to the last key of the page.
     fn page(&self, last_read: &mut Option<String>) -> Vec<Change> {
         let from = match last_read {
             None => Bound::Unbounded,
@@ -240,21 +241,22 @@ struct MemoryWriter {
     fencing_token: u64,
     lease: Lease,
     len: usize,
-    /// The key that the last page ended with.
+    /// The last key of the previous page.
     last_read: Option<String>,
 }
 
 impl MemoryWriter {
-    /// Does something with the tenant's state, unless a later writer has it.
+    /// Calls `work` with the tenant's state, unless a later writer has taken the tenant over.
     fn with_state<T>(&self, work: impl FnOnce(&mut TenantState) -> T) -> Result<T, JournalError> {
-        self.journal.shared.available()?;
+        self.journal.shared.check_available()?;
         let mut tenants = self.journal.shared.lock();
         let state = tenants.entry(self.tenant).or_default();
         if state.fencing_token == self.fencing_token {
             return Ok(work(state));
         }
         self.lease.end();
-        Err(JournalError::Fenced("a later writer has it".into()))
+        let reason = "a later writer of this journal has taken it over";
+        Err(JournalError::Fenced(reason.into()))
     }
 }
 
@@ -294,13 +296,13 @@ impl Writer for MemoryWriter {
     }
 
     async fn release(self: Box<Self>) -> Result<(), JournalError> {
-        // Dropped: that gives it back.
+        // Dropping the writer gives the tenant back.
         Ok(())
     }
 }
 
 impl Drop for MemoryWriter {
-    /// Gives the tenant back: a lease that runs for good would never run out by itself.
+    /// Gives the tenant back, because an unlimited lease would never expire.
     fn drop(&mut self) {
         self.lease.end();
         self.journal.shared.released.send_replace(());

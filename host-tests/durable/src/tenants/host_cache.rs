@@ -18,14 +18,15 @@ use crate::options::DurableOptions;
 use crate::recovery::Recovery;
 use crate::tenant_host::TenantHost;
 
-/// What handles on tenants share.
+/// The state that the handles of tenants share.
 pub(super) struct HostCache {
     pub options: DurableOptions,
-    /// For instances that are loaded from now on.
+    /// The component of tenants that are loaded from now on.
     engine: Mutex<SessionEngine>,
     pub journal: Arc<dyn Journal>,
     limits: TenantLimits,
     table: Mutex<HostTable>,
+    /// Held by a load that evicts other tenants.
     eviction: tokio::sync::Mutex<()>,
     pub keys: Arc<KeyState>,
 }
@@ -54,7 +55,8 @@ impl HostCache {
         }
     }
 
-    /// Waits for the tenant's instance.
+    /// Loads the tenant if necessary and waits for its instance, for at most `patience` of the
+    /// options.
     pub async fn admit(&self, id: TenantId) -> Result<AdmittedCall, DurableError> {
         loop {
             let tenant_host = self.get_or_load(id).await?;
@@ -63,13 +65,13 @@ impl HostCache {
             if let Some(admitted) = admitted? {
                 return Ok(admitted);
             }
-            // It was unloaded meanwhile, and has seen nothing of the call.
+            // The tenant was unloaded before the call reached its instance.
             self.remove(id, &tenant_host);
         }
     }
 
-    /// Loads a tenant, which reseals its records, and waits for that as long as it takes. Unloads it
-    /// where it was not loaded before and nobody uses it.
+    /// Loads a tenant, which reseals its records, and waits without a bound until that is done.
+    /// Unloads the tenant if it was not loaded before and is idle.
     pub async fn reseal(&self, id: TenantId) -> Result<(), DurableError> {
         let was_loaded = self.is_loaded(id);
         let tenant_host = self.get_or_load(id).await?;
@@ -80,9 +82,10 @@ impl HostCache {
         ready
     }
 
-    /// Returns whether another host has a tenant, as far as the journal can tell.
+    /// Returns whether another host has a tenant, according to the journal.
     pub async fn is_held_elsewhere(&self, id: TenantId) -> Result<bool, JournalError> {
-        // Before and after: what is loaded here is held by this host.
+        // A loaded tenant can be held by this host. It is checked twice, because the tenant can be
+        // loaded during the wait.
         Ok(!self.is_loaded(id) && self.journal.is_held(id).await? && !self.is_loaded(id))
     }
 
@@ -114,11 +117,11 @@ impl HostCache {
     }
 
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
-        // First, so that what is loaded from here on is not missed.
+        // This is first, so that tenants that are loaded from here on use the new build.
         let before = std::mem::replace(&mut *lock(&self.engine), engine.clone());
         for (id, tenant_host) in self.by_idle_time() {
             match tenant_host.upgrade(engine.clone()).await {
-                // Its next instance will be of the new build.
+                // The tenant was unloaded. Its next instance uses the new build.
                 Err(_) if tenant_host.is_closed() => self.remove(id, &tenant_host),
                 Err(DurableError::NotOwner(_)) => {
                     tenant_host.close().await;
@@ -148,7 +151,7 @@ impl HostCache {
         }
     }
 
-    /// Takes no new calls, and shuts all tenants down.
+    /// Refuses new calls and shuts all tenants down.
     pub async fn shutdown(&self) {
         let hosts: Vec<_> = {
             let mut table = self.table();
@@ -162,12 +165,12 @@ impl HostCache {
         join_all(hosts.iter().map(|tenant_host| tenant_host.close())).await;
     }
 
-    /// How many are loaded, or being so.
+    /// Returns the number of tenants that are loaded or being loaded.
     pub fn count(&self) -> usize {
         self.table().hosts.len()
     }
 
-    /// Those that are loaded, or being so.
+    /// Returns the hosts of the tenants that are loaded or being loaded.
     pub fn loaded_hosts(&self) -> Vec<(TenantId, Arc<TenantHost>)> {
         let table = self.table();
         let hosts = table.hosts.iter();
@@ -180,7 +183,7 @@ impl HostCache {
         if let Some(tenant_host) = self.try_get_or_load(id)? {
             return Ok(tenant_host);
         }
-        // One at a time, so that each place that is made is taken by who made it.
+        // Only one load evicts at a time, so that no other load takes the place that it frees.
         let _alone = self.eviction.lock().await;
         loop {
             match self.try_get_or_load(id)? {
@@ -190,7 +193,8 @@ impl HostCache {
         }
     }
 
-    /// None: there is no room for it.
+    /// Returns the host of a tenant and loads it if necessary. Returns `None` if `max_loaded`
+    /// tenants are loaded.
     fn try_get_or_load(&self, id: TenantId) -> Result<Option<Arc<TenantHost>>, DurableError> {
         let mut table = self.table();
         if table.closed {
@@ -217,7 +221,7 @@ impl HostCache {
         Ok(Some(tenant_host))
     }
 
-    /// Unloads the tenant that is idle for longest.
+    /// Unloads the idle tenant whose last call is the longest time ago.
     async fn evict_idlest(&self) -> Result<(), DurableError> {
         for (id, tenant_host) in self.by_idle_time() {
             if tenant_host.close_if_idle().await {
@@ -225,10 +229,12 @@ impl HostCache {
                 return Ok(());
             }
         }
-        let reason = "as many tenants as there may be are loaded, and all are busy";
+        let max = self.limits.max_loaded;
+        let reason = format!("{max} tenants are loaded, which is the limit, and all are busy");
         Err(DurableError::Retry(reason.into()))
     }
 
+    /// Unloads the idle tenants that were not called for `idle_after`.
     async fn unload_idle(&self) {
         let idle_after = self.limits.idle_after;
         let idle: Vec<_> = {
@@ -248,7 +254,7 @@ impl HostCache {
         join_all(unloading).await;
     }
 
-    /// All that are loaded; first who was not called for longest.
+    /// Returns the loaded tenants, ordered by the time of their last call, the earliest first.
     fn by_idle_time(&self) -> Vec<(TenantId, Arc<TenantHost>)> {
         let table = self.table();
         let mut hosts: Vec<_> = table.hosts.iter().collect();
@@ -259,7 +265,7 @@ impl HostCache {
             .collect()
     }
 
-    /// Drops a host that is closed; not the next one of the same tenant.
+    /// Removes a closed host from the table, unless the tenant has another host by now.
     fn remove(&self, id: TenantId, tenant_host: &Arc<TenantHost>) {
         let mut table = self.table();
         if let Some(host) = table.hosts.get(&id)
@@ -274,7 +280,7 @@ impl HostCache {
     }
 }
 
-/// A tenant that is loaded while it is used.
+/// The host behind a handle of a tenant, which is loaded while it is used.
 pub(super) struct TenantBackend {
     pub cache: Arc<HostCache>,
     pub id: TenantId,
@@ -299,7 +305,7 @@ impl Backend for TenantBackend {
     }
 }
 
-/// Looks for idle tenants until the cache is dropped.
+/// Unloads idle tenants until the cache is dropped. It looks for them four times in `idle_after`.
 pub(super) async fn unload_idle(cache: Weak<HostCache>, idle_after: Duration) {
     let pause = (idle_after / 4).max(Duration::from_millis(1));
     loop {

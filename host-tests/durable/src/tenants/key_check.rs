@@ -1,5 +1,5 @@
-//! Holds all records of a journal against the keys of the configuration, and reseals those that are
-//! under a previous key.
+//! The check of the records of a journal against the keys of the configuration. It reseals records
+//! that are under a previous key.
 
 use std::collections::{HashSet, VecDeque};
 use std::error::Error;
@@ -17,19 +17,19 @@ use crate::journal::{JournalError, TenantId};
 use crate::key_report::KeyState;
 use crate::keyring::Keyring;
 
-/// How many `meta` records are asked for at a time: each is a round trip.
+/// The number of `meta` records that are read at a time. Each read can be a round trip.
 const META_CONCURRENCY: usize = 16;
-/// How many tenants have a line in the log for each kind of trouble.
+/// The most tenants with a line in the log, for each kind of problem.
 const MAX_LOGGED: usize = 20;
-/// How often the progress is reported while records are resealed.
+/// The interval of progress reports while records are resealed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// After how long the same report is repeated.
+/// The time after which an unchanged report is repeated.
 const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
-/// How many ticks there are between two rounds at most.
+/// The most ticks between two rounds.
 const MAX_PAUSE_TICKS: u32 = 60;
 
-/// Checks all, reseals what is under a previous key, and tries again what could not be done, for as
-/// long as the cache is there and is not shut down.
+/// Runs rounds until the cache is dropped or shut down. When all is done, it waits until a load
+/// finds records that no key opens.
 pub(super) async fn run(cache: Weak<HostCache>, keyring: Keyring) {
     let Some((keys, tick)) = cache
         .upgrade()
@@ -65,40 +65,43 @@ pub(super) async fn run(cache: Weak<HostCache>, keyring: Keyring) {
     }
 }
 
+/// The state of the check.
 struct KeyCheck {
     cache: Weak<HostCache>,
     keys: Arc<KeyState>,
     keyring: Keyring,
-    /// Tenants whose `meta` record has still to be looked at. None: they are not listed yet.
+    /// The tenants whose `meta` record is not checked yet; `None` before the tenants are listed.
     metas: Option<VecDeque<TenantId>>,
-    /// Tenants whose records have still to be looked at.
+    /// The tenants whose records are not checked yet.
     scans: VecDeque<TenantId>,
-    /// Those of which that failed in this round.
+    /// The tenants whose scan failed in this round.
     failed: Vec<TenantId>,
-    /// Those that the log names because a key is missing, and because another host has them.
+    /// The tenants that the log has named because a key is missing.
     missing_logged: HashSet<TenantId>,
+    /// The tenants that the log has named because another host has them.
     held_logged: HashSet<TenantId>,
-    /// How many lines there were of damaged records.
+    /// The number of lines in the log about damaged records.
     damaged_logged: usize,
-    /// What was told last, and when.
+    /// The time and the text of the last report.
     last_report: Option<(Instant, String)>,
-    /// What failed last in this round.
+    /// The last failure in this round.
     problem: Option<String>,
 }
 
 /// The cache was dropped or is shut down.
 struct CacheClosed;
 
-/// What a round came to.
+/// The result of a round.
 enum RoundOutcome {
-    /// Nothing is left to be done.
+    /// All tenants are checked and resealed.
     Done,
-    /// Less is left than before.
+    /// Fewer tenants are left than before the round.
     Progress,
+    /// As many tenants are left as before the round.
     NoProgress,
 }
 
-/// Why a round ends before its time.
+/// The reason why a round ends early.
 enum RoundError {
     Closed,
     /// The journal cannot be reached.
@@ -112,7 +115,7 @@ impl From<CacheClosed> for RoundError {
 }
 
 impl KeyCheck {
-    /// Tries all that is still to be done, once.
+    /// Tries each step that is left, once.
     async fn round(&mut self) -> Result<RoundOutcome, CacheClosed> {
         let before = self.remaining();
         match self.run_steps().await {
@@ -133,7 +136,7 @@ impl KeyCheck {
         })
     }
 
-    /// How many tenants have something left to be done. None: they are not listed yet.
+    /// Returns the number of steps that are left, or `None` if the tenants are not listed yet.
     fn remaining(&self) -> Option<usize> {
         let metas = self.metas.as_ref()?.len();
         Some(metas + self.scans.len() + self.keys.lock().outstanding().len())
@@ -163,7 +166,7 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// The first record of each tenant that tells of its key.
+    /// Checks the `meta` record of each tenant, which shows early whether its key is missing.
     async fn check_metas(&mut self) -> Result<(), RoundError> {
         if self.metas.is_none() {
             let tenants = self.cache()?.journal.tenants().await;
@@ -175,15 +178,15 @@ impl KeyCheck {
         while let Some(metas) = &self.metas
             && !metas.is_empty()
         {
-            let some: Vec<_> = metas.iter().take(META_CONCURRENCY).copied().collect();
+            let batch: Vec<_> = metas.iter().take(META_CONCURRENCY).copied().collect();
             let cache = self.cache()?;
-            let looking = some
+            let checks = batch
                 .iter()
                 .map(|id| self.keyring.check_record(&*cache.journal, *id, "meta"));
-            let looks = join_all(looking).await;
-            for (id, look) in some.into_iter().zip(looks) {
-                // One that fails for another reason is scanned all the same, which tells of it.
-                match look {
+            let checks = join_all(checks).await;
+            for (id, checked) in batch.into_iter().zip(checks) {
+                // The scan of the tenant reports other errors.
+                match checked {
                     Err(error @ JournalError::Unavailable(_)) => {
                         return Err(RoundError::Unavailable(error));
                     }
@@ -199,6 +202,7 @@ impl KeyCheck {
         Ok(())
     }
 
+    /// Checks all records of the tenants that are not checked yet.
     async fn scan_all(&mut self) -> Result<(), RoundError> {
         while let Some(id) = self.scans.front().copied() {
             let cache = self.cache()?;
@@ -227,26 +231,27 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// Reseals a tenant's records, unless a key is missing for one of them.
+    /// Reseals a tenant's records if some are under a previous key, and none is damaged or under a
+    /// missing key.
     async fn reseal_if_needed(&mut self, id: TenantId) -> Result<(), RoundError> {
         let cache = self.cache()?;
         let missing = self.keys.lock().missing_of(id);
         if let Some(missing) = missing {
-            // Only another host can have changed that.
-            let look = self
+            // Another host can have replaced the record, so it is read again.
+            let check = self
                 .keyring
                 .check_record(&*cache.journal, id, &missing.first);
-            let look = look.await;
-            if look.is_ok_and(|found| found.unknown > 0) {
+            let checked = check.await;
+            if checked.is_ok_and(|found| found.unknown > 0) {
                 return Ok(());
             }
             self.scan_again(&cache, id).await?;
         }
         let damaged = self.keys.lock().damaged_of(id);
         if let Some(first) = damaged {
-            // The same here.
-            let look = self.keyring.check_record(&*cache.journal, id, &first).await;
-            if look.is_ok_and(|found| found.damaged > 0) {
+            let check = self.keyring.check_record(&*cache.journal, id, &first);
+            let checked = check.await;
+            if checked.is_ok_and(|found| found.damaged > 0) {
                 return Ok(());
             }
             self.scan_again(&cache, id).await?;
@@ -264,7 +269,7 @@ impl KeyCheck {
             Err(error @ JournalError::Unavailable(_)) => {
                 return Err(RoundError::Unavailable(error));
             }
-            // The load of the tenant reports what is wrong.
+            // If this fails for another reason, so does the load, which reports it.
             Ok(false) | Err(_) => {}
         }
         self.keys.lock().set_resealing(Some(id));
@@ -292,20 +297,20 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// Another host has the tenant, and has to reseal its records.
+    /// Records that another host has the tenant and has to reseal its records.
     async fn note_held_elsewhere(
         &mut self,
         cache: &HostCache,
         id: TenantId,
     ) -> Result<(), RoundError> {
-        // It may have done so already.
+        // That host may have resealed them already.
         self.scan_again(cache, id).await?;
         self.keys.lock().note_held(id);
         self.log_held(cache, id);
         Ok(())
     }
 
-    /// The same of [`HostCache::reseal`], with a report now and then.
+    /// Calls [`HostCache::reseal`] and reports the progress meanwhile.
     async fn reseal(&mut self, cache: &HostCache, id: TenantId) -> Result<(), DurableError> {
         let mut resealing = pin!(cache.reseal(id));
         loop {
@@ -316,6 +321,7 @@ impl KeyCheck {
         }
     }
 
+    /// Checks all records of a tenant again.
     async fn scan_again(&mut self, cache: &HostCache, id: TenantId) -> Result<(), RoundError> {
         match self.keyring.scan(&*cache.journal, id).await {
             Ok(found) => self.keys.lock().note(id, &found),
@@ -327,7 +333,7 @@ impl KeyCheck {
         Ok(())
     }
 
-    /// Keeps what failed last in this round.
+    /// Records a failure as the last one of this round.
     fn note_problem(&mut self, id: TenantId, error: &(dyn Error + 'static)) {
         self.problem = Some(format!("workspace {id}: {}", full_text(error)));
     }
@@ -340,8 +346,8 @@ impl KeyCheck {
         Ok(cache)
     }
 
-    /// Tells how far it is, unless there is no rotation and nothing is wrong, or the same was told
-    /// just now.
+    /// Passes the report to the callback. Does nothing if there are no previous keys and no
+    /// problems, or if the same report was passed within the last minute.
     fn report_progress(&mut self) {
         let Some(cache) = self.cache.upgrade() else {
             return;
@@ -368,7 +374,7 @@ impl KeyCheck {
         self.last_report = Some((Instant::now(), text));
     }
 
-    /// Says in the log that the tenant refuses its calls, if it does.
+    /// Logs that the tenant refuses its calls, if a key is missing.
     fn log_missing(&mut self, cache: &HostCache, id: TenantId) {
         let missing = self.keys.lock().missing_of(id);
         if let Some(missing) = missing
@@ -379,18 +385,19 @@ impl KeyCheck {
         }
     }
 
-    /// Says in the log that a record of the tenant is damaged.
+    /// Logs that a record of the tenant is damaged.
     fn log_damaged(&mut self, cache: &HostCache, id: TenantId, first: &str) {
         if self.damaged_logged < MAX_LOGGED {
             self.damaged_logged += 1;
             let text = format!(
-                "refuses all calls when it is loaded: the record {first} is damaged, whatever the key"
+                "refuses all calls when it is loaded: the record {first} is damaged, whatever the \
+                 key"
             );
             cache.report(id, &text);
         }
     }
 
-    /// Says in the log that another host has the tenant, if records of it are under a previous key.
+    /// Logs that another host has the tenant, if records of it are under a previous key.
     fn log_held(&mut self, cache: &HostCache, id: TenantId) {
         let previous = self.keys.lock().previous_of(id);
         if previous > 0 && self.held_logged.len() < MAX_LOGGED && self.held_logged.insert(id) {

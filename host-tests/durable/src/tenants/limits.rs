@@ -1,16 +1,17 @@
-//! How many tenants are loaded, and for how long.
+//! The limits of loaded tenants.
 
 use std::time::Duration;
 
 use clawdb_session_host::InvalidSetting;
 
-/// How many tenants are loaded, and for how long.
+/// The limits of loaded tenants.
 #[derive(Clone, Copy, Debug)]
 pub struct TenantLimits {
-    /// How many tenants are loaded at a time at most; 1,000 by default. One more takes the place of the
-    /// one that is idle for longest. Each needs an instance's memory. At least 1.
+    /// The most tenants that are loaded at a time. 1,000 by default, at least 1. A further tenant
+    /// replaces the one that has been idle for the longest time. Each loaded tenant needs the
+    /// memory of an instance.
     pub max_loaded: usize,
-    /// After how long without a call a tenant is unloaded; 5 min by default.
+    /// The time without a call after which a tenant is unloaded. 5 min by default.
     pub idle_after: Duration,
 }
 
@@ -24,10 +25,11 @@ impl Default for TenantLimits {
 }
 
 impl TenantLimits {
-    /// Checks the limits. [`Tenants::new`](crate::Tenants::new) calls this.
+    /// Checks that the limits are within their bounds. [`Tenants::new`](crate::Tenants::new) calls
+    /// this.
     ///
     /// # Errors
-    /// [`InvalidSetting`] for the first limit that is outside its bounds.
+    /// [`InvalidSetting`] if `max_loaded` is 0.
     pub fn check(&self) -> Result<(), InvalidSetting> {
         InvalidSetting::at_least_one("max_loaded", self.max_loaded)
     }
