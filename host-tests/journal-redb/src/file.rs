@@ -1,4 +1,4 @@
-//! The file of the embedded journal: its tables and its transactions.
+//! The transactions of the file.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,20 +13,21 @@ use crate::opening::{catch_panics, open, open_existing};
 use crate::operation::{Cursor, FencingToken, Operation, Response};
 use crate::tables::{DUE, OWNERS, RECORDS};
 
-/// Stands for a record that is never to be forgotten.
+/// The stored `forget-at` of a record that has none.
 const NEVER: u64 = u64::MAX;
-/// How many records whose time has come one append drops.
+/// The most expired records that one append removes, so that no append takes long.
 const MAX_REMOVED: usize = 64;
-/// How large a page of a reading is, about.
+/// The most records of a page.
 const PAGE_ROWS: usize = 1_000;
-/// How many tenants are listed at a time.
-const PAGE_TENANTS: usize = 10_000;
+/// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;
+/// The most tenants of a page.
+const PAGE_TENANTS: usize = 10_000;
 
-/// What came of it, unless the file failed.
+/// The outcome of one operation of a transaction that did not fail as a whole.
 type Outcome = Result<Response, JournalError>;
 
-/// The file, opened again when it has failed.
+/// The file. It is reopened after it has failed.
 pub(super) struct JournalFile {
     path: PathBuf,
     database: Option<Database>,
@@ -43,8 +44,9 @@ impl JournalFile {
         })
     }
 
-    /// Does some work, in one transaction, and tells whether one was committed. What is refused leaves
-    /// the others alone; when the file fails, nobody is told that anything was done.
+    /// Does the operations in one transaction and returns their outcomes, and whether a transaction
+    /// was committed. An operation that is refused does not affect the others. If the file fails,
+    /// all operations fail.
     pub fn execute(&mut self, operations: &[&Operation]) -> (Vec<Outcome>, bool) {
         match self.try_execute(operations) {
             Ok(done) => done,
@@ -63,13 +65,13 @@ impl JournalFile {
             self.reopen()?;
         }
         self.execute_open(operations).inspect_err(|_| {
-            // At once, because another process can take the file while it is closed.
+            // The file is reopened at once, because another process can open it while it is closed.
             let _ = self.reopen();
         })
     }
 
-    /// After an I/O error redb does nothing more until the file is opened again. While that fails
-    /// nobody here has a lease: somebody else may have the file.
+    /// Reopens the file, because after an I/O error redb refuses all operations on an open file. If
+    /// that fails, all leases end: another process may have the file.
     fn reopen(&mut self) -> Result<(), JournalError> {
         let broken = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
@@ -101,7 +103,7 @@ impl JournalFile {
         } else {
             operations.iter().map(|_| Ok(Response::Done)).collect()
         };
-        // Only what is on the disk is read, and only who is on the disk has the lease.
+        // Reads and leases come after the commit, so that they depend only on what is on the disk.
         for (operation, outcome) in operations.iter().zip(&mut outcomes) {
             match operation {
                 Operation::Read(tenant, cursor) => {
@@ -132,11 +134,12 @@ impl JournalFile {
     }
 }
 
+/// Does the take-overs and appends among the operations in one transaction.
 fn write(database: &Database, operations: &[&Operation]) -> Result<Vec<Outcome>, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    // The second sync says that the first one went through. Without it, redb takes damage to what was
-    // written last for a write that was cut off, and falls back to the transaction before.
+    // The second sync confirms the first one. Without it, redb treats damage to the last
+    // transaction as an interrupted write and returns to the transaction before it.
     transaction.set_two_phase_commit(true);
     let mut outcomes = Vec::with_capacity(operations.len());
     {
@@ -172,6 +175,7 @@ struct Tables<'a> {
 }
 
 impl Tables<'_> {
+    /// Returns the newest fencing token of a tenant and the number of its records.
     fn owner(&self, tenant: TenantId) -> Result<(FencingToken, u64), redb::Error> {
         let owner = self.owners.get(prefix(tenant).as_slice())?;
         Ok(owner.map_or((0, 0), |owner| owner.value()))
@@ -218,7 +222,7 @@ impl Tables<'_> {
         Ok(Ok(Response::Done))
     }
 
-    /// Takes a record out; tells whether there was one.
+    /// Removes a record. Returns whether it existed.
     fn remove(&mut self, tenant: TenantId, key: &[u8]) -> Result<bool, redb::Error> {
         let removed = self.records.remove(join(tenant, key).as_slice())?;
         let Some(forget_at) = removed.map(|record| record.value().1) else {
@@ -231,7 +235,7 @@ impl Tables<'_> {
         Ok(true)
     }
 
-    /// The keys of some records whose time has come.
+    /// Returns the keys of records whose `forget-at` is at or before `now`, at most 64.
     fn expired_keys(&self, tenant: TenantId, now: u64) -> Result<Vec<Vec<u8>>, redb::Error> {
         let from = due_key(tenant, 0, &[]);
         let to = due_key(tenant, now.saturating_add(1), &[]);
@@ -252,13 +256,15 @@ fn exists(database: &Database, tenant: TenantId) -> Result<Outcome, redb::Error>
 
 fn tenants(database: &Database, after: Option<TenantId>) -> Result<Outcome, redb::Error> {
     let owners = database.begin_read()?.open_table(OWNERS)?;
-    // Each key has 16 bytes, so the next one is after that key with another byte.
+    // Each key has 16 bytes, so the key with one more byte is between it and the next one.
     let from = after.map_or_else(Vec::new, |after| join(after, &[0]));
     let mut tenants = Vec::new();
     for owner in owners.range(from.as_slice()..)?.take(PAGE_TENANTS) {
         let (key, _) = owner?;
         let Ok(workspace) = Uuid::from_slice(key.value()) else {
-            return Ok(Err(JournalError::Damaged("a tenant has no id".into())));
+            let length = key.value().len();
+            let reason = format!("the id of a tenant has {length} bytes, not 16");
+            return Ok(Err(JournalError::Damaged(reason.into())));
         };
         tenants.push(TenantId::new(workspace));
     }
@@ -272,13 +278,13 @@ fn record(database: &Database, tenant: TenantId, key: &str) -> Result<Outcome, r
     Ok(found.transpose().map(Response::Record))
 }
 
-/// A record as the port has it.
+/// Converts a stored record into a change.
 fn change(key: &[u8], record: (u64, u64, &[u8])) -> Result<Change, JournalError> {
     let (sequence, forget_at, value) = record;
     let text = |bytes: &[u8]| {
         let text = std::str::from_utf8(bytes).map(str::to_owned);
         text.map_err(|error| {
-            JournalError::Damaged(Reason::with_source("a record is no text", error))
+            JournalError::Damaged(Reason::with_source("a record is not UTF-8", error))
         })
     };
     Ok(Change {
@@ -289,12 +295,13 @@ fn change(key: &[u8], record: (u64, u64, &[u8])) -> Result<Change, JournalError>
     })
 }
 
+/// Reads the page of a tenant's records after the cursor.
 fn read(database: &Database, tenant: TenantId, cursor: &Cursor) -> Result<Outcome, redb::Error> {
     let records = database.begin_read()?.open_table(RECORDS)?;
     let prefix = prefix(tenant);
     let mut from = join(tenant, &cursor.0);
     if !cursor.0.is_empty() {
-        // Behind that key, before all that begin with it.
+        // The key with a zero byte is after the key itself and before all keys that begin with it.
         from.push(0);
     }
     let (mut changes, mut bytes, mut next): (Vec<Change>, _, _) = (Vec::new(), 0_usize, None);

@@ -15,31 +15,35 @@ use crate::file::JournalFile;
 use crate::opening;
 use crate::operation::{Cursor, FencingToken, Operation, Response};
 
-/// How many requests go into one transaction at most.
+/// The most requests that are done in one transaction, besides the first.
 const MAX_GROUP: usize = 4_096;
 
-/// A journal in a file. Clones are the same journal; the file is closed when the last one is gone, with
-/// all writers.
+/// A journal in a file. Clones share the file, which is closed when the last clone and the last
+/// writer and scan are dropped. The [crate](crate) page has an example.
 #[derive(Clone)]
 pub struct RedbJournal {
     requests: mpsc::Sender<Request>,
     commits: Arc<AtomicU64>,
 }
 
-/// Something for the thread that owns the file.
+/// A request to the thread that owns the file.
 struct Request {
     operation: Operation,
     reply: oneshot::Sender<Result<Response, JournalError>>,
 }
 
 impl RedbJournal {
-    /// Opens the file, or makes it where there is none.
+    /// Opens the file, or creates it if it does not exist.
+    ///
+    /// A new file has the mode 0600. Opening an existing file checks all of its pages, so it takes
+    /// time in proportion to its size.
     ///
     /// # Errors
-    /// [`JournalError::Fenced`] when another process has it open, [`JournalError::Damaged`] when it is
-    /// no journal, of a newer kind or damaged, [`JournalError::Misconfigured`] when the path is a
-    /// directory or its directory does not exist, [`JournalError::Unavailable`] when it cannot be read
-    /// or written.
+    /// - [`JournalError::Fenced`] if the file is open already, in another process or this one.
+    /// - [`JournalError::Damaged`] if the file is damaged, is no journal, or has an unknown format.
+    /// - [`JournalError::Misconfigured`] if the path is not a regular file, or its directory does
+    ///   not exist.
+    /// - [`JournalError::Unavailable`] if the file cannot be read or written.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         let path = path.as_ref().to_owned();
         let (requests, received) = mpsc::channel();
@@ -59,21 +63,22 @@ impl RedbJournal {
         Ok(Self { requests, commits })
     }
 
-    /// Checks, without opening a journal, whether the path is one or can become one.
-    /// [`open`](Self::open) calls this.
+    /// Checks that a path is the file of a journal or can become one. It does not open the journal,
+    /// and reads only the first bytes of the file. [`open`](Self::open) calls this.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open), but for `Fenced`.
+    /// Those of [`open`](Self::open), except for `Fenced`.
     pub fn check(path: impl AsRef<Path>) -> Result<(), JournalError> {
         opening::check(path.as_ref())
     }
 
-    /// How many transactions were committed since the file was opened.
+    /// Returns the number of transactions that were committed since the file was opened.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// Sends an operation to the thread and waits for its response.
     async fn ask(&self, operation: Operation) -> Result<Response, JournalError> {
         let (reply, replied) = oneshot::channel();
         let _ = self.requests.send(Request { operation, reply });
@@ -81,7 +86,7 @@ impl RedbJournal {
     }
 }
 
-/// The thread that owns the file.
+/// Runs the thread that owns the file until the last handle of the journal is dropped.
 fn run_thread(mut file: JournalFile, requests: &mpsc::Receiver<Request>, commits: &AtomicU64) {
     while let Ok(first) = requests.recv() {
         let more = requests.try_iter().take(MAX_GROUP);
@@ -90,7 +95,7 @@ fn run_thread(mut file: JournalFile, requests: &mpsc::Receiver<Request>, commits
         let (outcomes, committed) = file.execute(&operations);
         commits.fetch_add(committed.into(), Ordering::Relaxed);
         for (request, outcome) in group.into_iter().zip(outcomes) {
-            // Who does not wait any more finds it in the journal.
+            // This fails if the caller was cancelled. Its operation has been done.
             let _ = request.reply.send(outcome);
         }
     }
@@ -147,11 +152,11 @@ impl Journal for RedbJournal {
     }
 }
 
-/// Reads a tenant's records, a page at a time.
+/// A scan of a tenant's records, a page at a time.
 struct RedbScan {
     journal: RedbJournal,
     tenant: TenantId,
-    /// Where the next page begins. None after the last one.
+    /// The cursor of the next page; `None` after the last page.
     next: Option<Cursor>,
 }
 
@@ -218,7 +223,7 @@ impl Writer for RedbWriter {
         if self.lease.is_valid() {
             return Ok(());
         }
-        let reason = "another writer has taken it over, or the file was lost meanwhile";
+        let reason = "another writer has taken it over, or the file could not be reopened";
         Err(JournalError::Fenced(reason.into()))
     }
 

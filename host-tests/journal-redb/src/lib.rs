@@ -1,37 +1,53 @@
 //! The embedded journal: one file, on [redb](https://docs.rs/redb).
 //!
-//! # What survives what
+//! ```
+//! use std::sync::Arc;
 //!
-//! An append that was answered is on the disk: the file is synced before. So it survives the end of the
-//! process, whatever ends it, and the loss of power, as far as the disk keeps what it says to have
-//! written. A transaction is there as a whole or not at all: two syncs keep apart what was never
-//! finished from what was damaged later. What is not survived is the loss of the disk: for that there
-//! is the journal on NATS, or a copy.
+//! use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, TenantId};
+//! use clawdb_session_journal_redb::RedbJournal;
 //!
-//! Every page of the file is checked when it is opened. One that was damaged or cut off meanwhile is
-//! refused, and never made anew. One bit of a file that was not closed has no checksum in redb's
-//! format: the one that says which of the last two transactions is the newer one.
+//! async fn start(options: DurableOptions, tenant: TenantId) -> Result<DurableHost, DurableError> {
+//!     let journal = RedbJournal::open("sessions.redb").await?;
+//!     DurableHost::start(options, Arc::new(journal), tenant).await
+//! }
+//! ```
 //!
-//! When the disk is full or fails, nobody is told that anything was kept, and the file is opened again
-//! at once. Should that fail, all leases end, and it is tried again with each request.
+//! # What does an acknowledged append survive?
 //!
-//! # Group commit
+//! - **The end of the process and a power failure.** The file is synced before an append is
+//!   answered. The disk must keep what it confirms.
+//! - **An interrupted write.** A transaction is stored as a whole or not at all. Each commit has
+//!   two syncs, which distinguish an unfinished transaction from later damage.
+//! - **Not the loss of the disk.** For that, use the journal on NATS or a copy of the file.
 //!
-//! One thread owns the file. Whatever appends wait when it becomes free, of however many tenants, go
-//! into one transaction and are answered after one sync. So a sync is paid for by all who wait for it,
-//! and the more callers there are, the less each of them pays.
+//! # What happens when the file is damaged?
 //!
-//! # One process
+//! Opening the file checks every page. A damaged or truncated file is refused as `Damaged` and
+//! never replaced. One bit of a file that was not closed has no checksum in redb's format: the one
+//! that selects the newer of the last two transactions.
 //!
-//! The file is locked while it is open. The lease of a tenant runs for as long as the process has the
-//! file, and ends when another writer in the same process takes the tenant over.
+//! # What happens when the disk is full or fails?
 //!
-//! | module | what is in it |
+//! The appends of the failed transaction fail, and the file is reopened at once. If that fails too,
+//! all leases end, and each later request tries to reopen the file.
+//!
+//! # How do appends share a sync?
+//!
+//! One thread owns the file. It takes all requests that wait, of any number of tenants, but about
+//! 4,096 at most. It does them in one transaction and answers them after its syncs. So the more
+//! callers wait, the smaller is the share of a sync that each of them pays for.
+//!
+//! # Can several processes use the file?
+//!
+//! No. The file is locked while it is open. The lease of a tenant is valid while the process has
+//! the file open. It ends when another writer of the same process takes the tenant over.
+//!
+//! | module | contents |
 //! |---|---|
 //! | `journal` | the journal, and the thread that owns its file: [`RedbJournal`] |
-//! | `file`, `tables` | the file's transactions and its tables |
-//! | `opening` | opening the file or making it, and what its errors mean |
-//! | `operation` | what the thread is asked to do, and its answers |
+//! | `file`, `tables` | the transactions and tables of the file |
+//! | `opening` | opening or creating the file, and the meaning of its errors |
+//! | `operation` | the requests to the thread and its responses |
 
 mod file;
 mod journal;

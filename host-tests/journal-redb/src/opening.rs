@@ -1,4 +1,4 @@
-//! Opening the file of the embedded journal, or making it, and what its errors mean.
+//! Opening or creating the file, and the meaning of its errors.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions, TryLockError};
@@ -13,15 +13,15 @@ use redb::{Builder, Database, ReadableDatabase, TableDefinition};
 
 use crate::tables::{DUE, OWNERS, RECORDS};
 
-/// What the file is.
+/// The format of the file, under the key `format`.
 const METADATA: TableDefinition<&str, u64> = TableDefinition::new("about");
-/// What every file of redb begins with.
+/// The first bytes of every redb file.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// The format of the file.
+/// The format that this version reads and writes.
 const FORMAT: u64 = 1;
 
-/// Opens the file, or makes it. A file that is being made has another name until it is one, so that an
-/// empty file is never taken for a journal without records.
+/// Opens the file, or creates it. A new file has another name until it is complete, so that an
+/// empty file is never treated as a journal without records.
 pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
     if let Err(error) = check(path) {
         return Ok(Err(error));
@@ -32,7 +32,7 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
-    // Nobody else's to read: there are handles in it that can revoke.
+    // Only the owner may read it: the records contain handles that can revoke tokens.
     let mut options = OpenOptions::new();
     options.create(true).read(true).write(true).truncate(false);
     let file = options.mode(0o600).open(&unfinished)?;
@@ -41,8 +41,8 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
         Err(TryLockError::Error(error)) => return Err(error.into()),
         Ok(()) => {}
     }
-    // Only who has the lock gives the file its name. So either it has it by now, and may be the one
-    // that was locked here, or nobody gives it but this one.
+    // A file is renamed only under this lock. So either another process has renamed it by now, or
+    // only this one can.
     if path.try_exists()? {
         drop(file);
         return open_existing(path);
@@ -53,7 +53,7 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
     Ok(Ok(database))
 }
 
-/// Checks, without opening a journal, whether the path is one or can become one.
+/// Checks that a path is the file of a journal or can become one, without opening the journal.
 pub(super) fn check(path: &Path) -> Result<(), JournalError> {
     let wrong = |text: String| Err(JournalError::Misconfigured(text.into()));
     let name = path.display();
@@ -78,18 +78,18 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
     match fs::metadata(folder) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => wrong(format!(
-            "{name} cannot be made: there is no directory {}",
+            "{name} cannot be created: there is no directory {}",
             folder.display()
         )),
         Ok(_) => wrong(format!(
-            "{name} cannot be made: {} is not a directory",
+            "{name} cannot be created: {} is not a directory",
             folder.display()
         )),
         Err(error) => Err(unavailable(folder, error)),
     }
 }
 
-/// Checks that a file can be read and written, and begins as a journal does.
+/// Checks that a file can be read and written and begins as a redb file.
 fn check_magic(path: &Path) -> Result<(), JournalError> {
     let mut beginning = Vec::new();
     let file = OpenOptions::new().read(true).write(true).open(path);
@@ -111,7 +111,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 fn create(file: fs::File) -> Result<Database, redb::Error> {
-    // Whoever began it before did not come to an end.
+    // An earlier attempt to create the file may have been interrupted.
     file.set_len(0)?;
     let database = builder().create_with_backend(FileBackend::new(file)?)?;
     let mut transaction = database.begin_write()?;
@@ -135,7 +135,7 @@ pub(super) fn open_existing(path: &Path) -> Result<Result<Database, JournalError
         return Ok(Ok(database));
     }
     let format = format.unwrap_or_default();
-    let reason = format!("its format is {format}, and {FORMAT} is the one that is known here");
+    let reason = format!("its format is {format}, but this version reads only format {FORMAT}");
     Ok(Err(damaged(path, &reason)))
 }
 
@@ -145,7 +145,8 @@ fn builder() -> Builder {
     builder
 }
 
-/// What came of work on the file, whatever way it failed: redb panics where a file contradicts itself.
+/// Runs an operation on the file and converts its failure into an error. redb panics if a file is
+/// inconsistent, so a panic becomes [`JournalError::Damaged`].
 pub(super) fn catch_panics<T>(
     path: &Path,
     operation: impl FnOnce() -> Result<Result<T, JournalError>, redb::Error>,
@@ -153,7 +154,7 @@ pub(super) fn catch_panics<T>(
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(Ok(done)) => done,
         Ok(Err(error)) => Err(journal_error(path, error)),
-        Err(_) => Err(damaged(path, "it contradicts itself")),
+        Err(_) => Err(damaged(path, "its contents are inconsistent")),
     }
 }
 
