@@ -1,5 +1,5 @@
-//! How a host becomes the writer of a tenant: it watches the owner until that can count on its lease no
-//! longer, and takes over.
+//! The take-over of a tenant: a host observes the owner record until the owner's lease has expired,
+//! and then publishes its own.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use crate::options::{NatsOptions, TRIES};
 use crate::stream::{PublishOutcome, TenantStream};
 use crate::writer::NatsWriter;
 
-/// What the last message of a stream says.
+/// The last message of a stream.
 #[derive(Clone, Copy)]
 pub(super) struct LastMessage {
-    /// Its sequence number; 0 in an empty stream, which says nothing.
+    /// Its sequence number; 0 in an empty stream.
     pub(super) sequence: u64,
+    /// Its headers; `None` in an empty stream.
     pub(super) writer_headers: Option<WriterHeaders>,
 }
 
-/// Becomes the writer, when nobody else is.
+/// Takes a tenant over when no other writer has its lease.
 pub(super) async fn acquire(
     tenant: TenantId,
     stream: TenantStream,
@@ -29,7 +30,8 @@ pub(super) async fn acquire(
     observed_owners: &ObservedOwners,
 ) -> Result<NatsWriter, JournalError> {
     let lease = Lease::expired();
-    // Each attempt has an id of its own, so that one that was taken unheard is known by when it was made.
+    // Each attempt has its own id. So if the answer to one was lost, but its message is found in
+    // the stream, the time of the attempt is known.
     let mut attempts: Vec<(Uuid, Duration)> = Vec::new();
     let mut failures = 0;
     loop {
@@ -44,7 +46,7 @@ pub(super) async fn acquire(
                 .is_some_and(|it| it.writer == *id)
         };
         if let Some((id, asked_at)) = attempts.iter().find(is_mine).copied() {
-            // It was taken, though no answer came.
+            // This attempt was accepted, but its answer was lost.
             lease.extend(asked_at, options.lease);
             observed_owners.forget(tenant);
             return Ok(NatsWriter::new(
@@ -65,8 +67,8 @@ pub(super) async fn acquire(
             continue;
         }
 
-        // The owner record that was watched is the one in force at the message that is expected here.
-        // Whatever came in between has this refused.
+        // The observed owner record was in force at the last message. If another message has come
+        // after that, this one is refused.
         let (id, asked_at) = (Uuid::new_v4(), Lease::now());
         attempts.push((id, asked_at));
         let at = last_message.sequence.saturating_add(1);
@@ -91,7 +93,8 @@ pub(super) async fn acquire(
                 observed_owners.forget(tenant);
                 return Ok(NatsWriter::new(stream, options, id, lease, at, digest));
             }
-            // Somebody was faster, or it was this very message, sent before. The next look tells.
+            // Another message came first, or an earlier attempt was accepted. The next iteration
+            // reads the last message.
             Ok(PublishOutcome::WrongLastSequence) => {}
             Err(error @ JournalError::Unavailable(_)) => {
                 failures += 1;
@@ -104,7 +107,7 @@ pub(super) async fn acquire(
     }
 }
 
-/// Returns whether the lease of another host may still run. Does not wait for its end.
+/// Returns whether a writer may still have the lease of a tenant. Does not wait for its end.
 pub(super) async fn is_held(
     tenant: TenantId,
     stream: &TenantStream,
@@ -119,8 +122,12 @@ pub(super) async fn is_held(
     }
 }
 
-/// The last message. Its number comes first and then itself, and it may have gone in between, because
-/// another with its subject came.
+/// Returns the last message of a stream. It reads the number of the message first, and reads both
+/// again if a newer message of the same subject has replaced the message in between.
+///
+/// # Errors
+/// [`JournalError::Damaged`] if the message is still missing after some attempts and no newer one
+/// has come.
 pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, JournalError> {
     let mut missing = (0, 0);
     loop {

@@ -1,5 +1,5 @@
-//! What the stream has to hold: which message is each key's, when it can go, and the sum of it all,
-//! which every message carries.
+//! The index of the records of a stream: the message of each key and when it expires. The digest of
+//! the index is in the headers of every message.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// A key, small: there are many of sessions and few of others.
+/// The key of a record. Most keys are those of sessions, which are stored in 16 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Session(Uuid),
@@ -21,7 +21,7 @@ impl Key {
             .filter(|id| id.len() == 36)
             .and_then(|id| Uuid::try_parse(id).ok());
         match session {
-            // Only as it is written: another spelling is another key.
+            // Only this form of an id, because another form of the same id is another key.
             Some(id) if key.ends_with(id.as_hyphenated().encode_lower(&mut [0; 36]) as &str) => {
                 Self::Session(id)
             }
@@ -30,7 +30,7 @@ impl Key {
     }
 }
 
-/// Where the record of a key is, and from when on it is of no use.
+/// The sequence number in the stream of a key's record, and its `forget-at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RecordLocation {
     sequence: u64,
@@ -38,21 +38,25 @@ struct RecordLocation {
 }
 
 impl RecordLocation {
-    /// Its place in the order of expiry.
+    /// Returns the position of the record in the order of expiry, if it expires.
     fn expiry(self) -> Option<Expiry> {
         Some((self.forget_at?, self.sequence))
     }
 }
 
-/// A place in the order of expiry: the time, and the sequence number in the stream.
+/// A position in the order of expiry: `forget-at`, and the sequence number in the stream.
 type Expiry = (u64, u64);
 
-/// What the stream has to hold, in short. Two streams that hold different records have different ones.
+/// A digest of the records that a stream must contain. It reveals a missing record, and an old
+/// record in the place of a newer one.
 ///
-/// Records that expire at or before `forgotten` are not counted: whether they are still there is open.
+/// Records that expire at or before `forgotten` are not counted, because they may be deleted or
+/// not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamDigest {
+    /// The number of records.
     pub(super) count: u64,
+    /// The sum of their sequence numbers in the stream, modulo 2^64.
     sum: u64,
     forgotten: Expiry,
 }
@@ -86,7 +90,7 @@ impl StreamDigest {
         }
     }
 
-    /// The same, of no records yet.
+    /// Returns the digest of no records, with the same `forgotten`.
     fn cleared(self) -> Self {
         Self {
             count: 0,
@@ -121,20 +125,21 @@ impl FromStr for StreamDigest {
     }
 }
 
-/// The records of the stream, without their values: some 100 bytes each.
+/// The index of a stream's records, without their values: about 100 bytes for each record.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     locations: HashMap<Key, RecordLocation>,
-    /// Those that are counted and expire, in that order.
+    /// The counted records that expire, in that order.
     due: BTreeMap<Expiry, Key>,
-    /// Of those that are in it.
+    /// The digest of the records in the index.
     digest: StreamDigest,
-    /// Messages that are not counted any more, in the order of expiry or before all that follow in it.
+    /// Messages that are no longer counted, in the order of expiry. Those whose deletion failed
+    /// come first, with a `forget-at` of 0.
     deletable: VecDeque<Expiry>,
 }
 
 impl Index {
-    /// An empty one of a stream of which some are already forgotten.
+    /// Returns an empty index for a stream with this digest, of which it takes `forgotten`.
     pub(super) fn new(digest: StreamDigest) -> Self {
         Self {
             digest: digest.cleared(),
@@ -142,12 +147,12 @@ impl Index {
         }
     }
 
-    /// Of what is in it.
+    /// Returns the digest of the records in the index.
     pub(super) fn digest(&self) -> StreamDigest {
         self.digest
     }
 
-    /// Whether a record is still counted.
+    /// Returns whether a record is still counted.
     pub(super) fn includes(&self, sequence: u64, forget_at: Option<u64>) -> bool {
         self.digest.includes(RecordLocation {
             sequence,
@@ -155,7 +160,8 @@ impl Index {
         })
     }
 
-    /// What it would be with this record in the place of the key's last one.
+    /// Returns the digest that the index would have with this record in place of the key's current
+    /// one.
     pub(super) fn digest_with(
         &self,
         key: &str,
@@ -172,7 +178,7 @@ impl Index {
             .adding(location)
     }
 
-    /// Puts a record in the place of the key's last one.
+    /// Puts a record in place of the key's current one.
     pub(super) fn put(&mut self, key: &str, sequence: u64, forget_at: Option<u64>) {
         let location = RecordLocation {
             sequence,
@@ -193,7 +199,7 @@ impl Index {
         self.locations.insert(key, location);
     }
 
-    /// Counts no more what has expired by `now`, the oldest first, at most `max` of it.
+    /// Stops counting records that have expired at `now`: the earliest first, at most `max`.
     pub(super) fn expire(&mut self, now: u64, max: usize) {
         for _ in 0..max {
             let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= now) else {
@@ -208,8 +214,8 @@ impl Index {
         }
     }
 
-    /// Takes up to `max` messages that can be deleted: those that `declared`, which the stream has
-    /// already, does not count.
+    /// Takes the sequence numbers of up to `max` messages that can be deleted: those that
+    /// `declared`, the digest in the last message of the stream, does not count.
     pub(super) fn take_deletable(&mut self, declared: StreamDigest, max: usize) -> Vec<u64> {
         let mut taken = Vec::new();
         while taken.len() < max
@@ -222,7 +228,7 @@ impl Index {
         taken
     }
 
-    /// Puts back one that could not be deleted; `declared` has it already.
+    /// Puts back a message whose deletion failed.
     pub(super) fn retry_deletion(&mut self, sequence: u64) {
         self.deletable.push_front((0, sequence));
     }

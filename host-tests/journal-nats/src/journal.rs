@@ -1,4 +1,4 @@
-//! Journals of tenants: the connection, and what is asked of the streams.
+//! The journal and its connection.
 
 use std::time::Duration;
 
@@ -14,10 +14,12 @@ use crate::options::NatsOptions;
 use crate::scan;
 use crate::stream::{self, StreamNames, with_timeout};
 
-/// The smallest `max_payload` of a server: a record of 300 KiB, its headers, and room.
+/// The smallest `max_payload` of a server, in bytes. A record has up to 300 KiB, and its headers
+/// come in addition.
 const MIN_PAYLOAD: usize = 512 * 1024;
 
-/// Journals of tenants on `JetStream`. See the [crate](crate).
+/// A journal on `JetStream`. Clones share the connection. The [crate](crate) page has an example
+/// and the guarantees.
 #[derive(Clone, Debug)]
 pub struct NatsJournal {
     context: Context,
@@ -26,12 +28,15 @@ pub struct NatsJournal {
 }
 
 impl NatsJournal {
-    /// Connects, and checks what can be checked before there is a tenant. Lost connections come back
-    /// by themselves from then on.
+    /// Connects to the servers and checks the options, the version of the server and its settings.
+    /// A take-over checks the stream of its tenant. Lost connections are re-established in the
+    /// background.
     ///
     /// # Errors
-    ///
-    /// `Misconfigured` where the options or the server do not do; `Unavailable` where none answers.
+    /// - [`JournalError::Misconfigured`] if an option is outside its bounds, the credentials are
+    ///   refused, the server is older than 2.9, its `max_payload` is below 512 KiB, or `JetStream`
+    ///   is not enabled.
+    /// - [`JournalError::Unavailable`] if no server answers within `patience` of the options.
     pub async fn connect(options: NatsOptions) -> Result<Self, JournalError> {
         options.check()?;
         let wrong = |reason: Reason| JournalError::Misconfigured(reason);
@@ -41,7 +46,8 @@ impl NatsJournal {
             .map(|url| url.trim().parse())
             .collect::<Result<Vec<ServerAddr>, _>>()
             .map_err(|error| {
-                let text = "the URL of a server is nats://host:port";
+                let text = "url must be nats://host:port or tls://host:port, several separated by \
+                            commas";
                 wrong(Reason::in_place_of(text, error))
             })?;
 
@@ -64,7 +70,7 @@ impl NatsJournal {
             Ok(client) => client,
             Err(error) => {
                 let kind = error.kind();
-                let reason = Reason::with_source("there is no connection to NATS", error);
+                let reason = Reason::with_source("connecting to NATS failed", error);
                 return Err(match kind {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                         wrong(reason)
@@ -76,12 +82,16 @@ impl NatsJournal {
 
         let server = client.server_info();
         if !client.is_server_compatible(2, 9, 0) {
-            let text = format!("nats-server is {}: use 2.9 or later", server.version);
+            let text = format!(
+                "nats-server has version {}: use 2.9 or later",
+                server.version
+            );
             return Err(wrong(text.into()));
         }
         if server.max_payload < MIN_PAYLOAD {
             let text = format!(
-                "the server's max_payload is {}: set max_payload: 1MB",
+                "the server's max_payload ({} bytes) must be at least {MIN_PAYLOAD} bytes: set \
+                 max_payload: 1MB",
                 server.max_payload
             );
             return Err(wrong(text.into()));

@@ -1,4 +1,4 @@
-//! The messages of a stream: what is in their headers and bodies.
+//! The headers and bodies of the messages of a stream.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,17 +18,17 @@ const DIGEST: &str = "Clawdb-Kept";
 const SEQUENCE: &str = "Clawdb-Sequence";
 const FORGET_AT: &str = "Clawdb-Forget-At";
 
-/// The format that this host writes. It reads no other.
+/// The format of the stream. This version reads and writes no other.
 const FORMAT: u32 = 1;
 
-/// What every message says.
+/// The headers of every message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WriterHeaders {
-    /// Who published it.
+    /// The id of the writer that published the message.
     pub(super) writer: Uuid,
-    /// The sequence number of the owner record in force: its own, on an owner record.
+    /// The sequence number of the owner record in force. An owner record names itself.
     pub(super) owner: u64,
-    /// What the stream has to hold, with this message in it.
+    /// The digest of the stream with this message.
     pub(super) digest: StreamDigest,
 }
 
@@ -50,14 +50,15 @@ impl WriterHeaders {
     }
 }
 
-/// Who owns the tenant: the body of an owner record.
+/// The body of an owner record: the owner of the tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OwnerRecord {
     format: u32,
-    /// For people, as is the host: what counts is in the headers.
+    /// The id of the writer, for people. The header is authoritative.
     writer: String,
+    /// The name of the host, for people.
     pub(super) host: String,
-    /// 0: given back.
+    /// The duration of the lease in milliseconds; 0 if the tenant was given back.
     lease_ms: u64,
 }
 
@@ -77,7 +78,8 @@ impl OwnerRecord {
 
     pub(super) fn body(&self) -> Result<Vec<u8>, JournalError> {
         serde_json::to_vec(self).map_err(|error| {
-            JournalError::Damaged(Reason::with_source("no owner record can be written", error))
+            let text = "the owner record cannot be encoded";
+            JournalError::Damaged(Reason::with_source(text, error))
         })
     }
 
@@ -87,14 +89,14 @@ impl OwnerRecord {
             format: u32,
         }
         let foreign = |error: serde_json::Error| {
-            let text = format!("message {sequence} is no owner record");
+            let text = format!("message {sequence} is not an owner record");
             JournalError::Damaged(Reason::with_source(text, error))
         };
         let Format { format } = serde_json::from_slice(body).map_err(foreign)?;
         if format != FORMAT {
             let text = format!(
-                "the stream has format {format}, and this host reads {FORMAT}: use the host that \
-                 wrote it"
+                "the stream has format {format}, but this host reads only format {FORMAT}: use the \
+                 version of the host that wrote it"
             );
             return Err(JournalError::Misconfigured(text.into()));
         }
@@ -102,7 +104,7 @@ impl OwnerRecord {
     }
 }
 
-/// A record and its place in the stream.
+/// A record and its sequence number in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) at: u64,
@@ -110,7 +112,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// What a change adds to its message's headers.
+    /// Adds the fields of a change to the headers of its message.
     pub(super) fn add_headers(change: &Change, headers: &mut HeaderMap) {
         headers.insert(SEQUENCE, change.sequence.to_string());
         if let Some(time) = change.forget_at {
@@ -118,7 +120,10 @@ impl Record {
         }
     }
 
-    /// The record of a message; none where it is the owner record.
+    /// Returns the record of a message, or `None` for the owner record.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] if the message is neither.
     pub(super) fn read(
         names: &StreamNames,
         subject: &str,
@@ -130,7 +135,7 @@ impl Record {
             return Ok(None);
         }
         let Some(key) = names.record_key(subject) else {
-            let text = format!("message {at} has the subject {subject}, which is no record's");
+            let text = format!("message {at} has the subject {subject}, which no record has");
             return Err(JournalError::Damaged(text.into()));
         };
         let forget_at = match headers.get(FORGET_AT) {
@@ -138,7 +143,7 @@ impl Record {
             None => None,
         };
         let value = std::str::from_utf8(body).map_err(|error| {
-            let text = format!("message {at} is no text");
+            let text = format!("message {at} is not UTF-8");
             JournalError::Damaged(Reason::with_source(text, error))
         })?;
         Ok(Some(Self {
@@ -153,13 +158,14 @@ impl Record {
     }
 }
 
+/// Returns the value of a header.
 fn field<T: FromStr>(headers: &HeaderMap, name: &str, sequence: u64) -> Result<T, JournalError> {
     headers
         .get(name)
         .and_then(|value| value.as_str().parse().ok())
         .ok_or_else(|| {
             let text = format!(
-                "message {sequence} has no {name} that could be read: somebody else wrote it"
+                "message {sequence} has no valid header {name}: another program wrote it"
             );
             JournalError::Damaged(text.into())
         })

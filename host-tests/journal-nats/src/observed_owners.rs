@@ -1,4 +1,4 @@
-//! The owner records that contenders watch until their owners can count on their leases no longer.
+//! The owner records that this host observes until their leases have expired.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,37 +10,36 @@ use uuid::Uuid;
 use crate::message::{OwnerRecord, WriterHeaders};
 use crate::stream::TenantStream;
 
-/// The owner records that are watched, one for each tenant that another host has. Clones share
-/// them.
+/// The observed owner records, one for each tenant that another host has. Clones share them.
 ///
-/// An observation is kept when the take-over that began it is given up. So the next attempt does
-/// not wait for the whole lease again.
+/// An observation is kept when the take-over that began it is cancelled, so that the next attempt
+/// does not wait for the whole lease again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ObservedOwners(Arc<Mutex<HashMap<TenantId, ObservedOwner>>>);
 
-/// An owner record.
+/// An observed owner record.
 #[derive(Clone, Copy, Debug)]
 struct ObservedOwner {
-    /// Its sequence number.
+    /// Its sequence number in the stream.
     sequence: u64,
     writer: Uuid,
     lease: Duration,
-    /// When it was seen first, in time since boot.
+    /// The time of the first observation, since boot.
     observed_at: Duration,
 }
 
 impl ObservedOwner {
-    /// Whether its owner can count on the tenant no longer.
+    /// Returns whether the lease has expired for its owner too.
     fn is_lease_expired(&self) -> bool {
-        // A quarter more: the clocks of two machines need not go at quite the same rate.
+        // A quarter is added, because the clocks of two machines can differ in their rate.
         Lease::now().saturating_sub(self.observed_at) >= self.lease + self.lease / 4
             || self.lease.is_zero()
     }
 }
 
 impl ObservedOwners {
-    /// Watches the owner record in force, which the last message of the stream names. Returns how
-    /// long to wait before the next look; none where its owner can count on the tenant no longer.
+    /// Observes the owner record in force, which the last message of the stream names. Returns the
+    /// time to wait before the next observation, or `None` if the lease has expired.
     pub(super) async fn observe(
         &self,
         tenant: TenantId,
@@ -48,18 +47,19 @@ impl ObservedOwners {
         last: WriterHeaders,
     ) -> Result<Option<Duration>, JournalError> {
         let known = self.lock().get(&tenant).copied();
-        // The writer too: a stream that was removed and made anew counts from 1 again.
+        // The writer is compared too, because a stream that was deleted and created again numbers
+        // its messages from 1.
         let known = known.filter(|it| (it.sequence, it.writer) == (last.owner, last.writer));
         let observed = match known {
             Some(observed) => observed,
             None => match start_observation(stream, last).await? {
                 Some(observed) => observed,
-                // It was renewed since the look.
+                // The owner has renewed its lease, which replaced the record.
                 None => return Ok(Some(stream.patience / 20)),
             },
         };
         if observed.lease.is_zero() {
-            // It was given back.
+            // The tenant was given back.
             self.forget(tenant);
         } else {
             self.lock().insert(tenant, observed);
@@ -67,7 +67,7 @@ impl ObservedOwners {
         Ok((!observed.is_lease_expired()).then(|| observed.lease / 5))
     }
 
-    /// Drops the observation of a tenant that this host has now.
+    /// Drops the observation of a tenant.
     pub(super) fn forget(&self, tenant: TenantId) {
         self.lock().remove(&tenant);
     }
@@ -77,6 +77,7 @@ impl ObservedOwners {
     }
 }
 
+/// Reads an owner record. Returns `None` if a newer one has replaced it.
 async fn start_observation(
     stream: &TenantStream,
     last: WriterHeaders,

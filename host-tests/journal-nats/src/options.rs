@@ -1,4 +1,4 @@
-//! How one connects, and what has to be true of the servers.
+//! The options of the connection and of the streams.
 
 use std::fmt;
 use std::fs;
@@ -7,35 +7,50 @@ use std::time::Duration;
 
 use clawdb_session_durable::JournalError;
 
-/// How often something is tried that may have to do with servers that change roles.
+/// The most attempts of a request that can fail while the servers elect a leader.
 pub(super) const TRIES: u32 = 8;
 
-/// How one connects, and what has to be true of the servers. `Debug` does not show the password.
+/// The options of the connection and of the streams. `Debug` does not show the password.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use clawdb_session_journal_nats::NatsOptions;
+///
+/// let cluster = NatsOptions {
+///     lease: Duration::from_secs(20),
+///     ..NatsOptions::new("nats://n1:4222,nats://n2:4222,nats://n3:4222")
+/// };
+/// let single = NatsOptions::new("nats://localhost:4222").single();
+/// # assert_eq!((cluster.replicas, single.replicas), (3, 1));
+/// ```
 #[derive(Clone)]
 pub struct NatsOptions {
-    /// Where the servers are: `nats://[user:password@]host[:port]`, or `tls://`; several with commas.
-    /// It is enough to name one of a cluster.
+    /// The URLs of the servers, separated by commas: `nats://[user:password@]host[:port]`, or
+    /// `tls://`. One server of a cluster is enough.
     pub url: String,
-    /// How many servers keep each record, 1-5. Below 3 it takes [`allow_single`](Self::allow_single).
+    /// The number of servers that store each record: 1 to 5, 3 by default. Fewer than 3 need
+    /// [`allow_single`](Self::allow_single).
     pub replicas: usize,
-    /// Accepts fewer than three replicas, and that a power cut then loses what was acknowledged.
+    /// Allows fewer than three replicas, which can lose acknowledged records in a power failure.
+    /// `false` by default.
     pub allow_single: bool,
-    /// How long an owner has the tenant after each renewal, 100 ms to 1 h. Another can take over 5/4 of
-    /// this after the last renewal of an owner that died.
+    /// The duration of a lease: 100 ms to 1 h, 10 s by default. After the last renewal of an owner
+    /// that died, another host can take the tenant over when 5/4 of this have passed.
     pub lease: Duration,
-    /// What the names of streams and subjects begin with: 1-64 letters, digits, `-` and `_`. Two
-    /// deployments on the same servers have two.
+    /// The prefix of the names of streams and subjects: 1 to 64 letters, digits, `-` and `_`;
+    /// `clawdb-session` by default. Two deployments on the same servers need different prefixes.
     pub prefix: String,
-    /// What the owner record calls this host, for people.
+    /// The name of this host in the owner record, for people. By default the name of the machine
+    /// and the id of the process.
     pub host: String,
-    /// How long the server may take for one answer, and not zero; what takes longer is
-    /// [`Unavailable`](JournalError::Unavailable).
+    /// The longest time to wait for one answer of the server: 3 s by default, not zero. After it,
+    /// the call is [`Unavailable`](JournalError::Unavailable).
     pub patience: Duration,
 }
 
 impl NatsOptions {
-    /// Three replicas, a lease of 10 s, the prefix `clawdb-session`, the machine's name and the
-    /// process's number as the host, and 3 s of patience.
+    /// Returns the default options for these servers.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -50,7 +65,7 @@ impl NatsOptions {
         }
     }
 
-    /// One replica, and all that comes with it.
+    /// Sets one replica, and `allow_single`: a power failure can lose acknowledged records.
     #[must_use]
     pub fn single(self) -> Self {
         Self {
@@ -60,26 +75,35 @@ impl NatsOptions {
         }
     }
 
+    /// Checks that the options are within their bounds.
+    ///
+    /// # Errors
+    /// [`JournalError::Misconfigured`] for the first option that is not.
     pub(super) fn check(&self) -> Result<(), JournalError> {
         let wrong = |text: &str| Err(JournalError::Misconfigured(text.into()));
         if !(1..=5).contains(&self.replicas) {
-            return wrong("replicas is 1-5");
+            return wrong(&format!("replicas ({}) must be 1 to 5", self.replicas));
         }
         if self.replicas < 3 && !self.allow_single {
             return wrong(
-                "fewer than 3 replicas lose acknowledged records in a power cut: use a cluster of \
-                 three servers with replicas = 3, or accept that with allow_single (--single)",
+                "fewer than 3 replicas can lose acknowledged records in a power failure: use a \
+                 cluster of three servers with replicas = 3, or accept this with allow_single \
+                 (--single)",
             );
         }
         if !(Duration::from_millis(100)..=Duration::from_hours(1)).contains(&self.lease) {
-            return wrong("the lease is 100 ms to 1 h");
+            let seconds = self.lease.as_secs_f64();
+            return wrong(&format!("lease ({seconds} s) must be 100 ms to 1 h"));
         }
         if self.patience.is_zero() {
-            return wrong("the patience is longer than 0 s");
+            return wrong("patience (0 s) must be longer");
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(fits) {
-            return wrong("the prefix is 1-64 letters, digits, - and _");
+            let length = self.prefix.len();
+            return wrong(&format!(
+                "prefix ({length} bytes) must be 1 to 64 letters, digits, - and _"
+            ));
         }
         Ok(())
     }
@@ -99,7 +123,7 @@ impl fmt::Debug for NatsOptions {
     }
 }
 
-/// The same servers, without who one is to them.
+/// Returns the URLs without user names and passwords.
 fn without_password(url: &str) -> String {
     let server = |url: &str| {
         let (scheme, rest) = match url.split_once("://") {

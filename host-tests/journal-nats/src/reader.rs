@@ -1,5 +1,4 @@
-//! Reads a stream up to a message, in the order of the sequence numbers, with a consumer that the server
-//! forgets by itself.
+//! Reads the records of a stream up to a message, in the order of their sequence numbers.
 
 use std::time::Duration;
 
@@ -13,35 +12,38 @@ use tokio::time::sleep;
 use crate::message::Record;
 use crate::stream::{TenantStream, unavailable, with_timeout};
 
-/// How many messages are asked for at once: they are all in memory then, 300 KiB at most each.
+/// The number of messages that are requested at a time. All of them can be in memory, with up to
+/// 300 KiB each.
 const BATCH: usize = 128;
 
-/// How often a new consumer is tried before the reader says that there is something wrong.
+/// The number of consumers that are tried before the reader fails.
 const TRIES: u32 = 3;
 
-/// How long the server keeps a consumer that nobody asks.
+/// The time after which the server deletes an unused consumer.
 const CONSUMER_TTL: Duration = Duration::from_secs(30);
 
-/// Reads the records up to a message. It can be asked again after an error, and goes on where it was.
+/// A reader of the records up to a message. After an error, the next call continues at the same
+/// record.
 pub(super) struct Reader {
     stream: TenantStream,
-    /// The sequence number from which on nothing was read yet.
+    /// The sequence number of the next message to read.
     next: u64,
-    /// The last one to read. There is a message with this number or behind it.
+    /// The sequence number of the last message to read. A message with this number or a higher one
+    /// exists.
     until: u64,
-    /// Leaves the values out.
+    /// Whether the values are omitted.
     headers_only: bool,
     consumer_state: Option<ConsumerState>,
 }
 
-/// A consumer, and what it was asked for.
+/// A consumer and its current request.
 struct ConsumerState {
     consumer: Consumer<Config>,
     batch: Option<Batch>,
-    /// How many messages came of it. They are numbered, so that one that was lost on the way is
-    /// noticed.
+    /// The number of messages that the consumer has delivered. The server numbers them, so a lost
+    /// message is detected.
     received: u64,
-    /// How many had come when the batch was asked for.
+    /// The value of `received` when the current batch was requested.
     received_before: u64,
 }
 
@@ -56,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// Another, of what this one has not read yet, that leaves the values out.
+    /// Returns a reader of the records that this one has not read yet, without their values.
     pub(super) fn remaining_headers(&self) -> Self {
         Self {
             stream: self.stream.clone(),
@@ -67,7 +69,7 @@ impl Reader {
         }
     }
 
-    /// The next record; none when all were read.
+    /// Returns the next record, or `None` when all were read.
     pub(super) async fn next(&mut self) -> Result<Option<Record>, JournalError> {
         let mut tries = 0;
         while self.next <= self.until {
@@ -91,7 +93,7 @@ impl Reader {
             let headers = message.headers.clone().unwrap_or_default();
             let names = &self.stream.names;
             let record = Record::read(names, &message.subject, &headers, &message.payload, at)
-                // It must not be passed over the next time.
+                // The next call must read this message again, and not the one after it.
                 .inspect_err(|_| self.consumer_state = None)?;
             self.next = at.saturating_add(1);
             if record.is_some() {
@@ -102,16 +104,17 @@ impl Reader {
         Ok(None)
     }
 
-    /// The next message of the stream.
+    /// Returns the next message of the stream.
     async fn message(&mut self) -> Result<Message, JournalError> {
         let patience = self.stream.patience;
-        let broken =
-            |text: &str| JournalError::Unavailable(format!("reading the stream: {text}").into());
+        let broken = |text: &str| {
+            JournalError::Unavailable(format!("reading the stream failed: {text}").into())
+        };
         if self.consumer_state.is_none() {
             self.consumer_state = Some(self.open().await?);
         }
         let Some(consumer_state) = &mut self.consumer_state else {
-            return Err(broken("no consumer"));
+            return Err(broken("it has no consumer"));
         };
         loop {
             let batch = if let Some(batch) = &mut consumer_state.batch {
@@ -134,20 +137,21 @@ impl Reader {
                     let number = message.info().map_err(unavailable)?.consumer_sequence;
                     consumer_state.received += 1;
                     if number != consumer_state.received {
-                        return Err(broken("a message was lost on the way"));
+                        return Err(broken("a message was not delivered"));
                     }
                     return Ok(message);
                 }
                 Some(Err(error)) => return Err(unavailable(error)),
                 None if consumer_state.received == consumer_state.received_before => {
-                    return Err(broken("nothing comes"));
+                    return Err(broken("no message was delivered"));
                 }
-                // All came that it asked for, or its time is over.
+                // The batch is complete, or its time has expired.
                 None => consumer_state.batch = None,
             }
         }
     }
 
+    /// Creates a consumer of the messages from `next` on.
     async fn open(&self) -> Result<ConsumerState, JournalError> {
         let config = Config {
             deliver_policy: DeliverPolicy::ByStartSequence {
@@ -175,7 +179,7 @@ impl Reader {
         })
     }
 
-    /// Spares the server the time until it forgets the consumer.
+    /// Deletes the consumer. If that fails, the server deletes it after `CONSUMER_TTL`.
     async fn close(&mut self) {
         if let Some(consumer_state) = self.consumer_state.take() {
             let name = &consumer_state.consumer.cached_info().name;

@@ -10,11 +10,12 @@ use crate::message::Record;
 use crate::reader::Reader;
 use crate::stream::TenantStream;
 
-/// How large a page is at most: in records, and about, in bytes of values.
+/// The most records of a page.
 const PAGE_ROWS: usize = 1_000;
+/// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Returns the newest record of a key.
+/// Returns the current record of a key.
 pub(super) async fn record(
     stream: &TenantStream,
     key: &str,
@@ -35,18 +36,20 @@ pub(super) async fn record(
     Ok(record.map(|record| record.change))
 }
 
-/// The records of a tenant, up to the message that was the last one at the beginning.
+/// A scan of a tenant's records, up to the last message at the beginning of the scan.
 pub(super) struct NatsScan {
-    /// None: the tenant has no stream, or an empty one.
+    /// `None` if the tenant has no stream, or an empty one.
     reader: Option<Reader>,
-    /// Which of the records the stream does not count any more: they may be deleted or not.
+    /// It has no records. It determines which records have expired: they are skipped, because they
+    /// may be deleted or not.
     index: Index,
-    /// The page that is being read. It stays here after an error, so that nothing of it is lost.
+    /// The page that is being filled. It is kept after an error, so that no record is lost.
     page: Vec<Change>,
     bytes: usize,
 }
 
 impl NatsScan {
+    /// Begins a scan of a stream, or an empty scan if the tenant has no stream.
     pub(super) async fn begin(stream: Option<TenantStream>) -> Result<Self, JournalError> {
         let mut scan = Self {
             reader: None,

@@ -1,5 +1,5 @@
-//! A tenant's stream: what it is called, how it has to be set, and the few requests that are made of it.
-//! Each of them ends in a bounded time.
+//! A tenant's stream: its name, its settings and the requests to it. Each request ends in a bounded
+//! time.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -27,11 +27,11 @@ use uuid::Uuid;
 
 use crate::options::NatsOptions;
 
-/// Where a tenant is: the names of its stream and subjects.
+/// The names of a tenant's stream and subjects.
 #[derive(Clone, Debug)]
 pub(super) struct StreamNames {
     stream: String,
-    /// What all its subjects begin with, without the dot.
+    /// The prefix of all its subjects, without the dot after it.
     subjects: String,
 }
 
@@ -43,7 +43,8 @@ impl StreamNames {
         }
     }
 
-    /// The tenant that has a stream of this name. None: it is no tenant's, or of another prefix.
+    /// Returns the tenant whose stream has this name, or `None` if it has another prefix or is not
+    /// the stream of a tenant.
     fn tenant_of(prefix: &str, stream: &str) -> Option<TenantId> {
         let digits = stream.strip_prefix(prefix)?.strip_prefix('-')?;
         let workspace = Uuid::try_parse(digits).ok()?;
@@ -51,13 +52,13 @@ impl StreamNames {
         (Self::new(prefix, tenant).stream == stream).then_some(tenant)
     }
 
-    /// The subject of the owner record.
+    /// Returns the subject of the owner record.
     pub(super) fn owner_subject(&self) -> String {
         format!("{}.owner", self.subjects)
     }
 
-    /// The subject of a record; none if the key is no key: one or more parts of `a-z`, `0-9` and `-`
-    /// with `/` between, at most 64 bytes.
+    /// Returns the subject of the record with this key, or `None` if the key is invalid. A valid
+    /// key has at most 64 bytes and one or more parts of `a-z`, `0-9` and `-`, separated by `/`.
     pub(super) fn record_subject(&self, key: &str) -> Option<String> {
         let fits = |part: &str| {
             !part.is_empty()
@@ -69,19 +70,19 @@ impl StreamNames {
             .then(|| format!("{}.record.{}", self.subjects, key.replace('/', ".")))
     }
 
-    /// The key of the record that has this subject.
+    /// Returns the key of the record with this subject, or `None` if it is not that of a record.
     pub(super) fn record_key(&self, subject: &str) -> Option<String> {
         let rest = subject.strip_prefix(&self.subjects)?;
         Some(rest.strip_prefix(".record.")?.replace('.', "/"))
     }
 }
 
-/// What the server said to a message that expected a certain last one.
+/// The server's answer to a message that expects a certain last message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PublishOutcome {
-    /// It is kept, as the next.
+    /// The message is stored after the expected one.
     Accepted,
-    /// Another message is the last.
+    /// Another message is the last one.
     WrongLastSequence,
 }
 
@@ -94,7 +95,8 @@ pub(super) struct TenantStream {
     pub(super) patience: Duration,
 }
 
-/// Whether `JetStream` is there. A server that has just started takes a moment.
+/// Checks that `JetStream` is enabled. Repeats the check for `patience`, because a server that has
+/// just started needs some time.
 pub(super) async fn check_account(
     context: &Context,
     patience: Duration,
@@ -116,8 +118,8 @@ pub(super) async fn check_account(
             return Err(unavailable(error));
         }
         if Instant::now() >= deadline {
-            let text = "JetStream is off: set jetstream { store_dir: ... }, and enable it for the \
-                        account";
+            let text = "JetStream is not enabled: set jetstream { store_dir: ... }, and enable it \
+                        for the account";
             return Err(JournalError::Misconfigured(Reason::with_source(
                 text, error,
             )));
@@ -126,7 +128,7 @@ pub(super) async fn check_account(
     }
 }
 
-/// The stream of a tenant: made where there is none, checked where there is one.
+/// Returns the stream of a tenant. Creates it if it does not exist, and checks its settings.
 pub(super) async fn open(
     context: &Context,
     names: StreamNames,
@@ -149,7 +151,7 @@ pub(super) async fn open(
     open_handle(context, names, options.patience).await
 }
 
-/// The stream of a tenant, where there is one. It is not checked: this is for reading only.
+/// Returns the stream of a tenant for reading, if it exists. Its settings are not checked.
 pub(super) async fn find(
     context: &Context,
     names: StreamNames,
@@ -178,7 +180,7 @@ async fn open_handle(
     })
 }
 
-/// The tenants that have streams, in the order of their ids.
+/// Returns the tenants that have streams, ordered by id.
 pub(super) async fn tenants(
     context: &Context,
     options: &NatsOptions,
@@ -192,7 +194,7 @@ pub(super) async fn tenants(
     Ok(tenants.into_iter().collect())
 }
 
-/// Whether the tenant has a stream.
+/// Returns whether the tenant has a stream.
 pub(super) async fn exists(
     context: &Context,
     names: &StreamNames,
@@ -226,7 +228,7 @@ async fn create(
     match inner.error_code() {
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
             let text = format!(
-                "the server is no part of a cluster, and there are to be {} replicas: cluster three \
+                "replicas is {}, but the server is not part of a cluster: use a cluster of three \
                  servers, or accept one replica with allow_single",
                 wanted.num_replicas
             );
@@ -234,7 +236,10 @@ async fn create(
             Err(JournalError::Misconfigured(reason))
         }
         ErrorCode::STREAM_SUBJECT_OVERLAP | ErrorCode::STREAM_NAME_EXIST => {
-            let text = format!("another stream is in the way of {}", wanted.name);
+            let text = format!(
+                "the stream {} cannot be created: another stream has its name or its subjects",
+                wanted.name
+            );
             Err(JournalError::Misconfigured(Reason::with_source(
                 text, inner,
             )))
@@ -243,7 +248,8 @@ async fn create(
     }
 }
 
-/// How a stream is made. Nothing is ever dropped for age, number or size: what does not fit is refused.
+/// Returns the settings of a new stream. It drops no message because of age, number or size; if it
+/// is full, it refuses new messages.
 fn config(names: &StreamNames, replicas: usize) -> Config {
     Config {
         name: names.stream.clone(),
@@ -262,7 +268,10 @@ fn config(names: &StreamNames, replicas: usize) -> Config {
     }
 }
 
-/// Refuses a stream that could lose something, or that does not keep what we give it.
+/// Checks that a stream cannot lose records and accepts all messages of a journal.
+///
+/// # Errors
+/// [`JournalError::Misconfigured`] with the names of the wrong settings.
 fn check(found: &Config, wanted: &Config) -> Result<(), JournalError> {
     let faults = [
         (found.subjects != wanted.subjects, "subjects"),
@@ -294,8 +303,8 @@ fn check(found: &Config, wanted: &Config) -> Result<(), JournalError> {
         return Ok(());
     }
     let text = format!(
-        "the stream {} has settings that could lose records: {}. A new stream is made as it has to be; \
-         this one has to be set so, with num_replicas {} at least",
+        "the stream {} has settings that could lose or refuse records: {}. Set them to the values \
+         of a new stream, with num_replicas of at least {}",
         found.name,
         names.join(", "),
         wanted.num_replicas,
@@ -304,15 +313,15 @@ fn check(found: &Config, wanted: &Config) -> Result<(), JournalError> {
 }
 
 impl TenantStream {
-    /// The handle, for consumers.
+    /// Returns the client's handle of the stream, for consumers.
     pub(super) fn handle(&self) -> &Stream<()> {
         &self.handle
     }
 
-    /// The sequence number of the last message; 0 in an empty stream.
+    /// Returns the sequence number of the last message; 0 if the stream is empty.
     ///
-    /// A server that has just lost the lead may tell an old one. That does no harm: what expects it is
-    /// refused.
+    /// A server that no longer leads the stream can return an old number. A message that expects it
+    /// is refused.
     pub(super) async fn last(&self) -> Result<u64, JournalError> {
         let info = with_timeout(self.patience, self.handle.get_info())
             .await?
@@ -320,7 +329,7 @@ impl TenantStream {
         Ok(info.state.last_sequence)
     }
 
-    /// The message with this number, if there is still one.
+    /// Returns the message with this sequence number, if it still exists.
     pub(super) async fn message(
         &self,
         sequence: u64,
@@ -332,7 +341,7 @@ impl TenantStream {
         }
     }
 
-    /// The newest message of a subject, if there is one.
+    /// Returns the newest message of a subject, if one exists.
     pub(super) async fn newest(
         &self,
         subject: &str,
@@ -345,9 +354,9 @@ impl TenantStream {
         }
     }
 
-    /// Publishes a message that is to be the next after `last`.
+    /// Publishes a message that the server accepts only as the next one after `last`.
     ///
-    /// After `Unavailable` it is open whether it was taken, or will be.
+    /// After `Unavailable` it is unknown whether the message was accepted, or will be.
     pub(super) async fn publish(
         &self,
         subject: String,
@@ -370,7 +379,7 @@ impl TenantStream {
             }
             Ok(ack) => {
                 let text = format!(
-                    "the stream {} took the message after {last} as {}",
+                    "the stream {} stored the message after {last} with the number {}",
                     self.names.stream, ack.sequence
                 );
                 Err(JournalError::Damaged(text.into()))
@@ -382,11 +391,11 @@ impl TenantStream {
         }
     }
 
-    /// Deletes the message with this number. It is no error if there is none.
+    /// Deletes the message with this sequence number. Succeeds if it does not exist.
     pub(super) async fn delete(&self, sequence: u64) -> Result<(), JournalError> {
         #[derive(Deserialize)]
         struct Deleted {
-            #[allow(dead_code, reason = "its presence tells success from an error")]
+            #[allow(dead_code, reason = "its presence distinguishes success from an error")]
             success: bool,
         }
         let request = json!({ "seq": sequence, "no_erase": true });
@@ -397,7 +406,7 @@ impl TenantStream {
                 .map_err(unavailable)?;
         match answer {
             Response::Ok(_) => Ok(()),
-            // A code of 4xx or 500 with this description: it was gone.
+            // The message does not exist.
             Response::Err { error } if error.error_code() == ErrorCode::SEQUENCE_NOT_FOUND => {
                 Ok(())
             }
@@ -411,15 +420,20 @@ impl TenantStream {
     }
 }
 
-/// Waits for so long and no longer. The client itself waits without a bound where its queue is full.
+/// Waits for an answer for a little longer than `patience`. The client itself can wait without a
+/// bound, when its queue is full.
 pub(super) async fn with_timeout<T>(
     patience: Duration,
     answer: impl IntoFuture<Output = T, IntoFuture: Future<Output = T>>,
 ) -> Result<T, JournalError> {
-    // A little more than the client's own bound, which knows better what it waited for.
+    // The client's own timeout comes first, because its error says more.
     timeout(patience + patience / 10, answer.into_future())
         .await
-        .map_err(|_| JournalError::Unavailable("no answer from the server".into()))
+        .map_err(|_| {
+            let seconds = patience.as_secs_f64();
+            let text = format!("the server did not answer within {seconds} s");
+            JournalError::Unavailable(text.into())
+        })
 }
 
 /// Returns the port's error for an error of the client.

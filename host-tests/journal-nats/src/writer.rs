@@ -1,4 +1,4 @@
-//! The one writer of a tenant: what it appends, and how it finds out that it is the writer no longer.
+//! The writer of a tenant.
 
 use std::time::Duration;
 
@@ -17,20 +17,21 @@ use crate::options::{NatsOptions, TRIES};
 use crate::reader::Reader;
 use crate::stream::{PublishOutcome, TenantStream};
 
-/// How many records a call stops counting because they have expired.
+/// The most expired records that one call stops counting.
 const MAX_EXPIRED_PER_CALL: usize = 1_000;
 
-/// How many messages a call deletes.
+/// The most messages that one call deletes.
 const MAX_DELETED_PER_CALL: usize = 64;
 
-/// What one read gives at most, in records and in bytes of keys and values.
+/// The most records of a page.
 const PAGE_ROWS: usize = 1_000;
+/// The most bytes of keys and values of a page with more than one record.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// What is published.
+/// A message to publish.
 #[derive(Clone, Copy)]
 enum Outgoing<'a> {
-    /// The owner record, with this lease.
+    /// The owner record, with this lease. A lease of zero gives the tenant back.
     Owner(Duration),
     Record(&'a Change),
 }
@@ -41,33 +42,33 @@ pub(super) struct NatsWriter {
     options: NatsOptions,
     id: Uuid,
     lease: Lease,
-    /// The last message of the stream, as far as is known.
+    /// The sequence number of the last message that this writer has seen.
     last: u64,
-    /// Whether another message of ours may have been taken, or may be yet.
+    /// Whether a published message may have been accepted without an answer, or may still be.
     in_doubt: bool,
-    /// The owner record in force.
+    /// The sequence number of the owner record in force.
     owner: u64,
-    /// Who the tenant was lost to.
+    /// Why this writer is fenced; `None` while it is not.
     fenced: Option<Reason>,
-    /// What the stream has to hold, as the last message says.
+    /// The digest of the stream in its last message.
     digest: StreamDigest,
-    /// What it does hold, as far as it was read.
+    /// The index of the records that were read or published.
     index: Index,
-    /// Whether the index has all.
+    /// Whether the index has all records.
     indexed: bool,
-    /// How many records there were at the take-over.
+    /// The number of records at the take-over.
     count: u64,
     reader: Reader,
-    /// The page that is being read. It stays here, so that a call that fails or is dropped loses
-    /// nothing of it.
+    /// The page that is being filled. It is kept if a call fails or is cancelled, so that no record
+    /// is lost.
     page: Vec<Change>,
     page_bytes: usize,
-    /// What came and did not fit into the page before.
+    /// The record that did not fit into the previous page.
     carried_over: Option<Change>,
 }
 
 impl NatsWriter {
-    /// `at` is the sequence number of the take-over.
+    /// Returns the writer of a take-over. `at` is the sequence number of its owner record.
     pub(super) fn new(
         stream: TenantStream,
         options: &NatsOptions,
@@ -96,9 +97,10 @@ impl NatsWriter {
         }
     }
 
-    /// Publishes a message as the next of the stream.
+    /// Publishes a message as the next one of the stream.
     ///
-    /// An error leaves open whether it was taken; the next call finds that out first.
+    /// After an error it is unknown whether the message was accepted. The next call determines this
+    /// first.
     async fn publish(&mut self, outgoing: Outgoing<'_>) -> Result<(), JournalError> {
         let mut refused = 0;
         loop {
@@ -107,7 +109,7 @@ impl NatsWriter {
             }
             let at = self.last.saturating_add(1);
             let (subject, headers, body) = self.message(outgoing, at)?;
-            // Until there is an answer, which may be never: this future can be dropped.
+            // It is set before the wait, because this future can be dropped during it.
             self.in_doubt = true;
             match self
                 .stream
@@ -134,6 +136,7 @@ impl NatsWriter {
         }
     }
 
+    /// Returns the subject, the headers and the body of a message with the sequence number `at`.
     fn message(
         &self,
         outgoing: Outgoing<'_>,
@@ -156,7 +159,7 @@ impl NatsWriter {
             }
             Outgoing::Record(change) => {
                 let Some(subject) = self.stream.names.record_subject(&change.key) else {
-                    let text = format!("{} is no key of a record", json!(change.key));
+                    let text = format!("{} is not the key of a record", json!(change.key));
                     return Err(JournalError::Damaged(text.into()));
                 };
                 let digest = self.index.digest_with(&change.key, at, change.forget_at);
@@ -171,7 +174,7 @@ impl NatsWriter {
         }
     }
 
-    /// A message of ours is the last one now.
+    /// Records that a message of this writer is the last one of the stream.
     fn note_published(&mut self, outgoing: Outgoing<'_>, at: u64) {
         self.last = at;
         match outgoing {
@@ -183,12 +186,13 @@ impl NatsWriter {
         }
     }
 
-    /// Finds out which message is the last, and whether the tenant is still ours.
+    /// Determines whether the last published message was accepted, and whether this writer still
+    /// has the tenant.
     async fn resolve_doubt(&mut self) -> Result<(), JournalError> {
         let last = self.stream.last().await?;
         if last < self.last {
             let text = format!(
-                "the server knows messages up to {last}, and {} was acknowledged",
+                "the server reports {last} as its last message, but message {} was acknowledged",
                 self.last
             );
             return Err(JournalError::Unavailable(text.into()));
@@ -196,12 +200,12 @@ impl NatsWriter {
         if last > self.last {
             let Some(message) = self.stream.message(last).await? else {
                 return Err(JournalError::Unavailable(
-                    "the last message is not there yet, or not any more".into(),
+                    "the last message cannot be read: it is not stored yet, or was replaced".into(),
                 ));
             };
             let writer_headers = WriterHeaders::read(&message.headers, last)?;
-            // All that is under way of ours expects the message that we know, so one of it at most was
-            // taken, as the next.
+            // All messages of this writer that are in flight expect `self.last`. So at most one of
+            // them was accepted, as the message after it.
             if writer_headers.writer != self.id || last != self.last.saturating_add(1) {
                 return Err(self.fence(&writer_headers).await);
             }
@@ -211,7 +215,7 @@ impl NatsWriter {
         Ok(())
     }
 
-    /// A message of ours was taken, and nobody told us.
+    /// Adopts a message of this writer that was accepted, but whose answer was lost.
     fn adopt(
         &mut self,
         writer_headers: &WriterHeaders,
@@ -229,12 +233,12 @@ impl NatsWriter {
             Some(record) => self.note_published(Outgoing::Record(&record.change), at),
             None => self.note_published(Outgoing::Owner(Duration::ZERO), at),
         }
-        // The index may have forgotten more since that was sent.
+        // The index may have expired more records since the message was sent.
         self.digest = writer_headers.digest;
         Ok(())
     }
 
-    /// Ends the lease: somebody else has the tenant.
+    /// Ends the lease and returns the error: another writer has the tenant.
     async fn fence(&mut self, writer_headers: &WriterHeaders) -> JournalError {
         self.lease.end();
         let owner = match self.stream.message(writer_headers.owner).await {
@@ -257,7 +261,7 @@ impl NatsWriter {
         }
     }
 
-    /// Publishes the owner record anew.
+    /// Publishes the owner record again, which extends the lease.
     async fn extend_lease(&mut self) -> Result<(), JournalError> {
         let asked_at = Lease::now();
         self.publish(Outgoing::Owner(self.options.lease)).await?;
@@ -271,12 +275,15 @@ impl NatsWriter {
             .put(&record.change.key, record.at, record.change.forget_at);
     }
 
-    /// All was read: is it what there has to be?
+    /// Checks that all records that were read are those that the stream must contain.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] if a record is missing or an old one is in its place.
     fn verify(&mut self) -> Result<(), JournalError> {
         let found = self.index.digest();
         if found != self.digest {
             let text = format!(
-                "the stream has {} records where there were {}, or old ones in their place",
+                "the stream has {} records instead of {}, or old records in place of newer ones",
                 found.count, self.digest.count
             );
             return Err(JournalError::Damaged(text.into()));
@@ -285,8 +292,8 @@ impl NatsWriter {
         Ok(())
     }
 
-    /// Before anything can be appended, it has to be known what it replaces. Whoever appends before
-    /// they have read all pays for it with another look at the rest.
+    /// Completes the index, because an append needs the record that it replaces. Reads the headers
+    /// of the records that were not read yet.
     async fn complete_index(&mut self) -> Result<(), JournalError> {
         if self.indexed {
             return Ok(());
@@ -298,13 +305,13 @@ impl NatsWriter {
         self.verify()
     }
 
-    /// Deletes some of what has expired. What fails is tried again another time.
+    /// Deletes some expired records. A failed deletion is retried by a later call.
     async fn delete_expired(&mut self) {
         let (now, last): (Vec<u64>, Vec<u64>) = self
             .index
             .take_deletable(self.digest, MAX_DELETED_PER_CALL)
             .into_iter()
-            // The last message stays: without it the stream would not tell who wrote it.
+            // The last message is kept, because it identifies the writer and the owner record.
             .partition(|at| *at < self.last);
         let stream = &self.stream;
         let deleted = join_all(now.iter().map(|at| stream.delete(*at))).await;
@@ -318,7 +325,7 @@ impl NatsWriter {
         }
     }
 
-    /// Puts records into the page until it is full; gives whether it is.
+    /// Reads records into the page until it is full or all were read. Returns whether it is full.
     async fn fill_page(&mut self) -> Result<bool, JournalError> {
         loop {
             let change = match self.carried_over.take() {
@@ -369,7 +376,7 @@ impl Writer for NatsWriter {
         self.complete_index().await?;
         self.index.expire(now, MAX_EXPIRED_PER_CALL);
         for change in changes {
-            // Each record is a round trip, so that many take longer than the lease runs.
+            // Each record takes a round trip, so many records can take longer than the lease.
             if self.lease.remaining() < self.options.lease / 2 {
                 self.extend_lease().await?;
             }
@@ -392,7 +399,7 @@ impl Writer for NatsWriter {
 
     async fn release(mut self: Box<Self>) -> Result<(), JournalError> {
         self.check_fence()?;
-        // First: nobody here may count on what is about to be given away.
+        // The lease ends first, so that this host does not use it after another one can have it.
         self.lease.end();
         self.publish(Outgoing::Owner(Duration::ZERO)).await
     }
