@@ -102,8 +102,7 @@ impl From<HostError> for DurableError {
         // wasmtime's message about a trap is long and of no use to callers.
         Self::Retry(match &error {
             HostError::Trapped { kind, .. } => {
-                let text =
-                    format!("the instance trapped ({kind}) and is being replaced");
+                let text = format!("the instance trapped ({kind}) and is being replaced");
                 Reason::in_place_of(text, error)
             }
             _ => Reason::from_error(error),

@@ -55,10 +55,10 @@ use crate::tenant_host::TenantHost;
 ///
 /// # How long does the host live?
 ///
-/// Clones are handles of the same host. The host ends when it is [shut
-/// down](DurableHost::shutdown), or when the last handle is dropped. In both cases it gives the
-/// tenant back, but only `shutdown` waits for that. A handle from [`Tenants`](crate::Tenants) stays
-/// valid when its tenant is unloaded: the next call loads the tenant again.
+/// Clones are handles of the same host. The host ends with [`shutdown`](DurableHost::shutdown), or
+/// when the last handle is dropped. In both cases it gives the tenant back, but only `shutdown`
+/// waits for that. A handle from [`Tenants`](crate::Tenants) stays valid when its tenant is
+/// unloaded: the next call loads the tenant again.
 #[derive(Clone)]
 pub struct DurableHost(Arc<dyn Backend>);
 

@@ -164,9 +164,8 @@ fn field<T: FromStr>(headers: &HeaderMap, name: &str, sequence: u64) -> Result<T
         .get(name)
         .and_then(|value| value.as_str().parse().ok())
         .ok_or_else(|| {
-            let text = format!(
-                "message {sequence} has no valid header {name}: another program wrote it"
-            );
+            let text =
+                format!("message {sequence} has no valid header {name}: another program wrote it");
             JournalError::Damaged(text.into())
         })
 }
