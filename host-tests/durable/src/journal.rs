@@ -233,7 +233,7 @@ pub enum JournalError {
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fenced(reason) => write!(f, "another writer has the tenant: {reason}"),
+            Self::Fenced(reason) => write!(f, "the journal refuses this writer: {reason}"),
             Self::Unavailable(reason) => write!(f, "the journal is not available: {reason}"),
             Self::Damaged(reason) => write!(f, "the journal is damaged: {reason}"),
             Self::Misconfigured(reason) => write!(f, "the journal is misconfigured: {reason}"),
