@@ -14,7 +14,7 @@ use clawdb_session_host::{
 use futures::poll;
 use uuid::Uuid;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, INVALID_TOKEN};
 use crate::headers::single_value;
 use crate::input::Body;
 use crate::service::Service;
@@ -25,10 +25,11 @@ const WORKSPACE: &str = "x-workspace-id";
 /// The longest token, in bytes (`sessions.validate` in the WIT). A longer one is never issued.
 const MAX_TOKEN: usize = 8_192;
 
-/// An admin, and the sessions of the workspace that they named.
+/// An admin, and the host of the workspace that the request names.
 pub struct Admin(pub DurableHost);
 
-/// An agent: its token, which has still to be validated, and the sessions of the workspace that it named.
+/// An agent: its token, which is not validated yet, and the host of the workspace that the request
+/// names.
 pub struct Agent {
     pub token: Token,
     pub host: DurableHost,
@@ -48,11 +49,13 @@ impl FromRequestParts<Arc<Service>> for Admin {
         };
         let presented = presented.ok_or_else(|| {
             ApiError::unauthorized(
-                "this needs the admin key, as X-Admin-Key or as Authorization: Bearer",
+                "the admin key is required, as X-Admin-Key or as Authorization: Bearer",
             )
         })?;
         if !service.admin_key.matches(presented) {
-            return Err(ApiError::invalid_token("that is not the admin key"));
+            return Err(ApiError::invalid_token(
+                "the presented key is not the admin key",
+            ));
         }
         let host = service.tenants.tenant(workspace(headers)?).await?;
         Ok(Self(host))
@@ -75,7 +78,7 @@ impl FromRequestParts<Arc<Service>> for Agent {
     }
 }
 
-/// An agent that ends its own session. The guard is not asked about its token, not even before its
+/// An agent that ends its own session. The guard does not validate its token, not even before its
 /// workspace is loaded, so that a logout works while the guard is down (R35).
 pub struct LeavingAgent(pub Agent);
 
@@ -95,7 +98,7 @@ impl FromRequestParts<Arc<Service>> for LeavingAgent {
 /// Returns the token that an agent presents, and the workspace that it names.
 fn token_and_workspace(headers: &HeaderMap) -> Result<(Token, TenantId), ApiError> {
     let token = bearer(headers)?.ok_or_else(|| {
-        ApiError::unauthorized("this needs the session's token, as Authorization: Bearer")
+        ApiError::unauthorized("the session's token is required, as Authorization: Bearer")
     })?;
     if token.len() > MAX_TOKEN {
         return Err(invalid_token());
@@ -104,8 +107,8 @@ fn token_and_workspace(headers: &HeaderMap) -> Result<(Token, TenantId), ApiErro
     Ok((Token::from(token.to_owned()), workspace(headers)?))
 }
 
-/// Returns the sessions of a workspace that an agent names. An agent makes no workspace: only an
-/// admin does.
+/// Returns the host of a workspace that an agent names. Refuses the token if the workspace does not
+/// exist: only an admin's request creates a workspace.
 async fn existing_workspace(service: &Service, tenant: TenantId) -> Result<DurableHost, ApiError> {
     if tenant != TenantId::default() {
         let exists = service.tenants.exists(tenant).await;
@@ -119,8 +122,8 @@ async fn existing_workspace(service: &Service, tenant: TenantId) -> Result<Durab
 
 /// An agent, and the body of its request.
 ///
-/// A token that the guard refuses is answered with 401 before the body has come, and whatever is
-/// wrong with the body. The guard is not asked if a good body has come already: the route asks it.
+/// If the guard refuses the token, the answer is 401, even if the body is missing or invalid. If a
+/// valid body has arrived already, the guard is not asked here, because the route asks it.
 pub struct AgentWith<T> {
     pub agent: Agent,
     pub body: T,
@@ -155,7 +158,7 @@ where
     }
 }
 
-/// The refusal of a token that the guard says no to. A guard that does not answer has refused nobody.
+/// Returns an error if the guard refuses the token. An unavailable guard is not a refusal.
 pub(super) async fn reject_if_guard_refuses(
     service: &Service,
     token: &Token,
@@ -168,8 +171,8 @@ pub(super) async fn reject_if_guard_refuses(
     }
 }
 
-/// Requires a token that the guard accepts before a workspace is loaded. The component decides whether
-/// it is valid.
+/// Returns an error unless the guard accepts the token. This is required before a workspace is
+/// loaded; the component then validates the token itself.
 async fn require_guard_approval(service: &Service, token: &Token) -> Result<(), ApiError> {
     match validate(service, token).await {
         Ok(_) => Ok(()),
@@ -181,20 +184,20 @@ async fn require_guard_approval(service: &Service, token: &Token) -> Result<(), 
     }
 }
 
-/// Asks the guard, which has as long for its answer as when the component asks.
+/// Asks the guard to validate a token, with the same deadline as for the component.
 async fn validate(service: &Service, token: &Token) -> GuardResult<Claims> {
     let deadline = service.tenants.guard_deadline();
-    // Made inside, so that a panic in the call itself is contained too.
+    // The call is made inside the future, so that a panic in it is contained too.
     let call = async { service.guard.validate_token(token.to_string()).await };
     with_guard_deadline(deadline, call).await
 }
 
 fn invalid_token() -> ApiError {
-    ApiError::invalid_token("the token is not, or no longer, good")
+    ApiError::invalid_token(INVALID_TOKEN)
 }
 
-/// The credentials of the scheme `Bearer` (RFC 6750, section 2.1), whose name is of either case. None:
-/// there are none, or they are of another scheme.
+/// Returns the credentials of the scheme `Bearer` (RFC 6750, section 2.1), whose name is not case
+/// sensitive. Returns `None` if there are none or they have another scheme.
 fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
     let Some(value) = single_value(headers, header::AUTHORIZATION.as_str())? else {
         return Ok(None);
@@ -212,7 +215,7 @@ fn workspace(headers: &HeaderMap) -> Result<TenantId, ApiError> {
         return Ok(TenantId::default());
     };
     let text = std::str::from_utf8(value).unwrap_or_default();
-    // The hyphenated form is the only one with this length.
+    // Only the form with hyphens has this length.
     let workspace = Some(text)
         .filter(|text| text.len() == 36)
         .and_then(|text| Uuid::try_parse(text).ok());

@@ -1,4 +1,4 @@
-//! The routes of agents, and of those that are cut off all at once.
+//! The routes of an agent's sessions, of kill switches and of the clock.
 
 use axum::Json;
 use clawdb_session_host::Page;

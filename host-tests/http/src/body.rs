@@ -1,4 +1,4 @@
-//! The body of a request: how it may be encoded, how large it may be, and for how long it is waited for.
+//! Reading the body of a request, with its maximum size and time.
 
 use std::time::Duration;
 
@@ -12,15 +12,18 @@ use crate::error::ApiError;
 use crate::service::MAX_BODY;
 use crate::service::Service;
 
-/// For how long a body is waited for when the service ends.
+/// How long a body may still take after the shutdown began.
 const SHUTDOWN_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the body of a request to its end.
+///
+/// # Errors
+/// An error for a body that is encoded, has more than [`MAX_BODY`] bytes, or takes too long.
 pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError> {
     if !is_unencoded(request.headers()) {
         return Err(ApiError::unsupported_content_coding());
     }
-    // One that is said to be too large need not come.
+    // A body whose declared length is too large is not waited for.
     if request.body().size_hint().lower() > MAX_BODY as u64 {
         return Err(ApiError::body_too_large(MAX_BODY));
     }
@@ -37,7 +40,7 @@ pub async fn read(request: Request, service: &Service) -> Result<Bytes, ApiError
     }
 }
 
-/// Whether the content is not encoded (RFC 9110, section 8.4).
+/// Returns whether the content is not encoded (RFC 9110, section 8.4).
 fn is_unencoded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings.all(|codings| {

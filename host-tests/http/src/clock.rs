@@ -1,4 +1,4 @@
-//! Workspaces whose time is ahead of the host's clock (R6).
+//! Finds and reports workspaces whose time is ahead of the host's clock (R6).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,13 @@ use clawdb_session_host::Statistics;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
-/// How often the log says that the clock is behind, for each workspace.
+/// The time between two warnings about a workspace in the log.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
-/// How many workspaces are named at most.
+/// The maximum number of workspaces that a message names.
 const MAX_NAMED: usize = 20;
 
-/// Returns the loaded workspaces in which the clock is behind, and by how many milliseconds. One that
-/// does not answer within `patience` is left out.
+/// Returns the loaded workspaces whose time the clock is behind, each with the lag in milliseconds.
+/// Leaves out a workspace that does not answer within `patience`.
 pub async fn lagging(tenants: &Tenants, patience: Duration) -> Vec<(TenantId, u64)> {
     let hosts = tenants.loaded_hosts();
     let asking = hosts.iter().map(async |(id, host)| {
@@ -25,12 +25,12 @@ pub async fn lagging(tenants: &Tenants, patience: Duration) -> Vec<(TenantId, u6
     join_all(asking).await.into_iter().flatten().collect()
 }
 
-/// Returns the lag in milliseconds, if the clock is behind.
+/// Returns the lag in milliseconds if it is above the tolerance.
 pub fn lag_of(stats: &Statistics) -> Option<u64> {
     stats.clock_behind.then_some(stats.clock_lag)
 }
 
-/// Returns what is wrong and what to do, for people.
+/// Returns a message that names the workspaces and the remedy.
 pub fn message(lagging: &[(TenantId, u64)]) -> String {
     let first = lagging.iter().take(MAX_NAMED);
     let first = first.map(|(id, lag)| format!("{id} ({lag} ms)"));
@@ -43,17 +43,17 @@ pub fn message(lagging: &[(TenantId, u64)]) -> String {
         names = format!("{names} and {more} more");
     }
     format!(
-        "the host's clock is behind the time of the workspaces {names}: set it right, or accept its \
-         time with POST /v1/clock/accept, which ends all sessions of a workspace"
+        "the host's clock is behind the time of the workspaces {names}: set the clock right, or \
+         accept its time with POST /v1/clock/accept, which ends all sessions of a workspace"
     )
 }
 
-/// Warns in the log of each workspace in which the clock is behind, once a minute.
+/// When each workspace whose time the clock is behind was last reported in the log.
 #[derive(Default)]
 pub struct LagWarnings(Mutex<HashMap<TenantId, Instant>>);
 
 impl LagWarnings {
-    /// Forgets the workspaces that are not among these, which are loaded.
+    /// Removes the workspaces that are not loaded.
     pub fn retain(&self, loaded: impl IntoIterator<Item = TenantId>) {
         let loaded: HashSet<TenantId> = loaded.into_iter().collect();
         self.lock().retain(|id, _| loaded.contains(id));
@@ -63,8 +63,9 @@ impl LagWarnings {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the line for the log, if it is time for one. `lag` is that of a workspace in which the
-    /// clock is behind, in milliseconds.
+    /// Returns a line for the log if the workspace lags and was not reported within the last
+    /// [`WARNING_INTERVAL`]. `lag` is its lag in milliseconds, or `None` if it is within the
+    /// tolerance.
     pub fn due_warning(&self, id: TenantId, lag: Option<u64>) -> Option<String> {
         let mut warned = self.lock();
         let Some(lag) = lag else {
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_workspace_is_warned_of_once_a_minute_and_anew_when_it_lags_again() {
+    async fn a_lagging_workspace_is_reported_once_a_minute_and_at_once_when_it_lags_again() {
         let warnings = LagWarnings::default();
         let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
         let is_warned = |id, lag| warnings.due_warning(id, lag).is_some();
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_workspace_that_is_unloaded_while_it_lags_is_forgotten() {
+    async fn a_lagging_workspace_that_is_unloaded_is_removed() {
         let warnings = LagWarnings::default();
         let [one, other] = [TenantId::default(), TenantId::new(uuid::Uuid::from_u128(7))];
         for id in [one, other] {
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_20_workspaces_at_most() {
+    fn a_message_names_at_most_20_workspaces() {
         let lagging = |count: u128| -> Vec<_> {
             (0..count)
                 .map(|id| (TenantId::new(uuid::Uuid::from_u128(id)), 60_001))

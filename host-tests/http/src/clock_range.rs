@@ -1,7 +1,7 @@
-//! The response where the machine's clock shows a time that hyper cannot write.
+//! The answer while the machine's clock shows a time that hyper cannot format.
 //!
-//! hyper prepares its `Date` header whenever it looks after a connection, also where the header is
-//! turned off, and panics at a time before 1970 or after 9999.
+//! hyper formats its `Date` header whenever it polls a connection, even if the header is disabled,
+//! and panics at a time before 1970 or after 9999.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,13 +15,14 @@ use crate::socket::Socket;
 /// 9999-12-31T23:59:59Z, in seconds since 1970.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// Whether the machine's clock shows a time that hyper can write.
+/// Returns whether the machine's clock shows a time that hyper can format.
 pub fn is_clock_in_range() -> bool {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.is_ok_and(|since| since.as_secs() <= LAST_SECOND)
 }
 
-/// Answers whatever the first request is: 503. Ends when the service closes before there is one.
+/// Answers the first request on a connection with 503, whatever it is. Returns without an answer if
+/// the shutdown begins, or `header_timeout` passes, before the client sends anything.
 pub async fn refuse(
     mut socket: Socket,
     state: &ConnectionState,
@@ -34,7 +35,7 @@ pub async fn refuse(
         read = timeout(header_timeout, socket.read(&mut some)) => read,
         () = closing.started() => return,
     };
-    // A client that has sent nothing yet does not expect an answer.
+    // A client that has sent nothing does not expect an answer.
     if !matches!(read, Ok(Ok(read)) if read > 0) {
         return;
     }

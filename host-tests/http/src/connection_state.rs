@@ -1,5 +1,5 @@
-//! What a connection is doing, told by its service and its socket: whether it owes an answer, and whether
-//! the client may still be sending a request that was answered already.
+//! The state of a connection, which its service and its socket record: whether an answer is
+//! pending, and whether the client may still be sending a request that was answered already.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,52 +9,52 @@ use std::task::{Context, Poll};
 use axum::body::{Body as AxumBody, Bytes, HttpBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// What a connection is doing.
+/// The state of a connection.
 #[derive(Debug, Default)]
 pub struct ConnectionState {
-    /// Requests whose answers are not written.
+    /// The number of requests whose answers are not written yet.
     requests: AtomicUsize,
-    /// The routes work on a request. hyper takes one at a time.
+    /// Whether a route handles a request. hyper reads one request at a time.
     handling: AtomicBool,
-    /// Something is written that the client has not taken yet.
+    /// Whether the socket has data that the client has not accepted yet.
     writing: AtomicBool,
-    /// A request was answered before its body had ended.
+    /// Whether a request was answered before its body had ended.
     unread: AtomicBool,
 }
 
 impl ConnectionState {
-    /// Whether the client waits for an answer, or for a part of one.
+    /// Returns whether the client waits for an answer or for a part of one.
     pub fn has_pending_response(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0 || self.writing.load(Ordering::Relaxed)
     }
 
-    /// Returns whether the routes work on a request.
+    /// Returns whether a route handles a request.
     pub fn is_handling(&self) -> bool {
         self.handling.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the routes work on a request.
+    /// Records whether a route handles a request.
     pub fn set_handling(&self, handling: bool) {
         self.handling.store(handling, Ordering::Relaxed);
     }
 
-    /// Tells whether something is written that the client has not taken yet.
+    /// Records whether the socket has data that the client has not accepted yet.
     pub fn set_writing(&self, writing: bool) {
         self.writing.store(writing, Ordering::Relaxed);
     }
 
-    /// Whether a request was answered before its body had ended.
+    /// Returns whether a request was answered before its body had ended.
     pub fn has_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
 
-    /// Expects that the client may still be sending.
+    /// Records that a request was answered before its body had ended.
     pub fn set_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
 }
 
-/// A request that is being served, until its answer is dropped.
+/// Counts a request as pending until it is dropped with the answer's body.
 pub struct RequestInProgress(Arc<ConnectionState>);
 
 impl RequestInProgress {
@@ -70,7 +70,7 @@ impl Drop for RequestInProgress {
     }
 }
 
-/// The body of a request. Dropping it before its end is noted.
+/// The body of a request. If it is dropped before its end, the connection's state records that.
 pub struct RequestBody {
     body: Incoming,
     has_ended: bool,
@@ -119,7 +119,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// The body of an answer. Its request is being served until it is dropped.
+/// The body of an answer. Its request is pending until this is dropped.
 pub struct ResponseBody {
     body: AxumBody,
     _in_progress: RequestInProgress,

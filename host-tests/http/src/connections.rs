@@ -1,8 +1,7 @@
-//! Connections: how many there are, how long they may wait for a request and for their client, and how
-//! they end.
+//! Accepts connections, limits their number and their time, and closes them.
 //!
-//! axum's own `serve` bounds none of that: a client that sends half a request, or none, or never
-//! reads, would hold its connection without limit.
+//! axum's `serve` has no such limits: a client that sends no request, or half of one, or never
+//! reads the answer would keep its connection forever.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -32,11 +31,11 @@ use crate::protocol::MAX_FIELDS_READ;
 use crate::service::ShutdownSignal;
 use crate::socket::Socket;
 
-/// How long to wait when the machine has no room for another connection.
+/// The pause after a failed accept, for example when too many files are open.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes connections until the service closes. Then those that owe no answer end, the others have
-/// `options.drain` for the one that they work on, and what is left is cut off.
+/// Accepts connections until the shutdown begins. Then it closes connections without a pending
+/// request, waits up to `options.drain` for the others to finish theirs, and closes the rest.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -64,14 +63,14 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
         }
     }
-    // New connections are refused at once.
+    // Refuses new connections from now on.
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(options.drain, ended).await;
     connections.shutdown().await;
 }
 
-/// The next connection, when there is a place for it.
+/// Returns the next connection, as soon as the number of connections allows one.
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -81,9 +80,9 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return (stream, permit),
-            // It was gone before it was taken.
+            // The client closed it before it was accepted.
             Err(error) if is_connection_error(&error) => {}
-            // Too many open files, and the like.
+            // Too many open files, for example.
             Err(_) => sleep(ACCEPT_RETRY_PAUSE).await,
         }
     }
@@ -98,7 +97,7 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-/// How long a connection waits.
+/// The time limits of a connection.
 #[derive(Clone, Copy)]
 struct Limits {
     header_timeout: Duration,
@@ -106,7 +105,7 @@ struct Limits {
 }
 
 async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: ShutdownSignal) {
-    // Answers and events are small, and wait for nothing. A connection that refuses works all the same.
+    // Answers and events are small and are sent at once. Without this option they are only slower.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
     let state = Arc::<ConnectionState>::default();
@@ -134,17 +133,17 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_FIELDS_READ)
-        // A client may have sent all that it will, and still read.
+        // A client may close its half of the connection and still read the answer.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);
     let mut serving = pin!(serving);
     tokio::select! {
         biased;
-        // First, so that a request that came before a reset is read.
+        // This branch is first, so that a request that arrived before a reset is read.
         () = poll_fn(|context| poll_connection(serving.as_mut(), context)) => return,
         () = reset(&stream) => {
-            // To drop the connection drops the route that works on its request. What is left of the
-            // body is read for it; a body that the reset cut off ends the connection.
+            // Dropping the connection now would cancel the route that handles its request. So it is
+            // polled until the route has answered, or until a body that the reset cut off fails.
             return poll_fn(|context| match poll_connection(serving.as_mut(), context) {
                 Poll::Pending if !state.is_handling() => Poll::Ready(()),
                 polled => polled,
@@ -154,7 +153,7 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
         () = closing.started() => {}
     }
     serving.as_mut().graceful_shutdown();
-    // hyper ends a connection that is idle, but would wait for the rest of a request that has begun.
+    // hyper closes an idle connection, but would wait for the rest of an incomplete request.
     poll_fn(|context| match poll_connection(serving.as_mut(), context) {
         Poll::Pending if !state.has_pending_response() => Poll::Ready(()),
         polled => polled,
@@ -162,7 +161,8 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
     .await;
 }
 
-/// Ready when the connection has ended. How it did is between the client and the network.
+/// Is ready when the connection has ended. An error of the connection is ignored: it concerns only
+/// the client. A connection also ends when hyper could not format the time.
 fn poll_connection(serving: Pin<&mut impl Future>, context: &mut Context<'_>) -> Poll<()> {
     if !clock_range::is_clock_in_range() {
         return Poll::Ready(());
@@ -170,8 +170,8 @@ fn poll_connection(serving: Pin<&mut impl Future>, context: &mut Context<'_>) ->
     serving.poll(context).map(drop)
 }
 
-/// Waits until the client has given the connection up. hyper reads nothing while it answers, so it would
-/// not learn of that before the second time that it writes.
+/// Waits until the client resets the connection. hyper does not read while a request is handled, so
+/// it would notice a reset only when it writes for the second time.
 async fn reset(stream: &TcpStream) {
     let _ = stream.ready(Interest::ERROR).await;
 }

@@ -1,4 +1,4 @@
-//! What a request is refused with: a status, and `{"error", "message"}`.
+//! The answers to requests that fail: a status, and `{"error", "message"}`.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,10 +10,13 @@ use serde_json::json;
 
 use crate::form::name_of;
 
-/// How long to wait before the same is asked for again, in seconds.
+/// The value of `Retry-After`, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// A refusal.
+/// The message about an agent's token that is refused for any reason.
+pub(crate) const INVALID_TOKEN: &str = "the token is invalid or no longer valid";
+
+/// The answer to a request that fails.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -25,11 +28,11 @@ pub struct ApiError {
     accept_encoding: Option<&'static str>,
 }
 
-/// A reason why the service is not ready.
+/// A reason for which the service is not ready.
 pub struct NotReady {
-    /// The stable name: `error` of the answer.
+    /// The stable name, which is `error` in the answer.
     pub error: &'static str,
-    /// For people: what it is about, and what to do. Anybody may read it.
+    /// The condition and its remedy. Anyone may read it.
     pub message: String,
 }
 
@@ -44,23 +47,24 @@ impl ApiError {
         }
     }
 
-    /// An argument that is not accepted. The message begins with its name and is cut at 256 bytes.
+    /// Returns the error of an invalid argument. The message begins with its name and is cut at 256
+    /// bytes.
     pub fn invalid_argument(message: impl AsRef<str>) -> Self {
         let message = shortened(message.as_ref());
         Self::new(StatusCode::BAD_REQUEST, "invalid_argument", message)
     }
 
-    /// A body that is not JSON.
+    /// Returns the error of a body that is not JSON.
     pub fn invalid_json(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_json", message)
     }
 
-    /// A body that could not be read, for another reason than the others.
+    /// Returns the error of a malformed request that has no more specific error.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// Nothing was presented, and something has to be: RFC 6750 has no error code for that.
+    /// Returns the error of a request without credentials. RFC 6750 has no error code for it.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self {
             challenge: Some(HeaderValue::from_static("Bearer")),
@@ -68,7 +72,7 @@ impl ApiError {
         }
     }
 
-    /// What was presented is not good. The caller learns no more.
+    /// Returns the error of a wrong key or token, without the reason.
     pub fn invalid_token(message: impl Into<String>) -> Self {
         Self {
             challenge: Some(HeaderValue::from_static(r#"Bearer error="invalid_token""#)),
@@ -76,98 +80,100 @@ impl ApiError {
         }
     }
 
-    /// No route.
+    /// Returns the error of an unknown route.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route")
+        Self::new(StatusCode::NOT_FOUND, "not_found", "no such route")
     }
 
-    /// A route, but not for this method.
+    /// Returns the error of a method that the route does not support.
     pub fn method_not_allowed() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
-            "the route does not take this method; Allow has those that it takes",
+            "the route does not support this method; Allow lists the supported ones",
         )
     }
 
-    /// The body took too long.
+    /// Returns the error of a body that takes too long.
     pub fn request_timeout() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "request_timeout",
-            "the body did not come in time",
+            "the body did not arrive in time",
         )
     }
 
-    /// The body is too large.
+    /// Returns the error of a body that is too large.
     pub fn body_too_large(max: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            format!("a body has at most {max} bytes"),
+            format!("the body must have at most {max} bytes"),
         )
     }
 
-    /// The body is not said to be JSON.
+    /// Returns the error of a body that is not declared as JSON.
     pub fn unsupported_media_type() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            "a body is JSON, and Content-Type says so: application/json",
+            "the body must be JSON, with Content-Type: application/json",
         )
     }
 
-    /// The body is encoded.
+    /// Returns the error of a body with a content coding.
     pub fn unsupported_content_coding() -> Self {
         Self {
             accept_encoding: Some("identity"),
             ..Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
-                "a body is not encoded: without Content-Encoding, or with identity",
+                "the body must not be encoded: leave out Content-Encoding, or use identity",
             )
         }
     }
 
-    /// The path and the query are too long.
+    /// Returns the error of a path and query that are too long together.
     pub fn uri_too_long(max: usize) -> Self {
         Self::new(
             StatusCode::URI_TOO_LONG,
             "uri_too_long",
-            format!("a path and its query have at most {max} bytes"),
+            format!("the path and the query must have at most {max} bytes together"),
         )
     }
 
-    /// The headers are too many, or too large.
+    /// Returns the error of header fields that are too many or too large.
     pub fn header_fields_too_large(max: usize, max_bytes: usize) -> Self {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "header_fields_too_large",
-            format!("a request has at most {max} header fields, of {max_bytes} bytes together"),
+            format!(
+                "a request must have at most {max} header fields, of {max_bytes} bytes together"
+            ),
         )
     }
 
-    /// There is no answer in time.
+    /// Returns the error of an operation that takes too long.
     pub fn timeout() -> Self {
         Self::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
-            "there was no answer in time; whether the operation was done is not known",
+            "the operation took too long; it may or may not have taken effect",
         )
     }
 
-    /// The same may succeed soon.
+    /// Returns an error after which a retry may succeed soon.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// The guard will not do this, now or later.
+    /// Returns the error of a request that the guard denies.
     fn guard_denied(reason: &str) -> Self {
-        let message = format!("the guard refuses: {reason}");
+        let message = format!("the guard denied the request: {reason}");
         Self::new(StatusCode::FORBIDDEN, "guard_denied", message)
     }
 
-    /// The guard failed, or its answer is of no use.
+    /// Returns the error of a guard that failed or gave an unusable answer.
     fn guard_error(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "guard_error", message)
     }
@@ -176,7 +182,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
 
-    /// What an admin is told.
+    /// Returns the error for an admin, with all details.
     fn of_admin(error: DurableError) -> Self {
         match error {
             DurableError::Session(error) => Self::of_session(error),
@@ -184,7 +190,7 @@ impl ApiError {
             DurableError::NotOwner(reason) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_owner",
-                format!("another host has the workspace: {}", full_text(&reason)),
+                format!("another host owns the workspace: {}", full_text(&reason)),
             ),
             DurableError::Journal(error) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -201,8 +207,8 @@ impl ApiError {
         }
     }
 
-    /// Returns an error for an admin. An argument of the component is a member of the field `outer`
-    /// in HTTP.
+    /// Returns the error for an admin, if the component's arguments are members of the field
+    /// `outer` in HTTP.
     pub fn in_field(outer: &str, error: DurableError) -> Self {
         match error {
             DurableError::Session(SessionError::InvalidArgument(argument)) => {
@@ -213,8 +219,8 @@ impl ApiError {
         }
     }
 
-    /// What an agent is told: that its token is good for nothing any more is all that there is to know,
-    /// and what is wrong in the service is not the agent's concern.
+    /// Returns the error for an agent. It does not say why a token is refused, and gives no details
+    /// of failures inside the service.
     pub fn of_agent(error: DurableError) -> Self {
         let error = match error {
             DurableError::Session(
@@ -228,7 +234,7 @@ impl ApiError {
                     | GuardError::Revoked
                     | GuardError::Denied(_),
                 ),
-            ) => return Self::invalid_token("the token is not, or no longer, good"),
+            ) => return Self::invalid_token(INVALID_TOKEN),
             DurableError::Session(SessionError::ScopeDenied(scope)) => {
                 let challenge = format!(r#"Bearer error="insufficient_scope", scope="{scope}""#);
                 return Self {
@@ -245,8 +251,8 @@ impl ApiError {
         error
     }
 
-    /// Returns the error of a rotation for an agent whose token the guard accepts. A denial is then
-    /// about the new token and says nothing about the presented one.
+    /// Returns the error of a rotation for an agent whose token the guard accepts. A denial then
+    /// concerns the new token and not the presented one.
     pub fn of_rotation(error: DurableError) -> Self {
         match error {
             DurableError::Session(SessionError::Guard(GuardError::Denied(_))) => {
@@ -256,8 +262,8 @@ impl ApiError {
         }
     }
 
-    /// The answer of a service that is not ready: the name of the first reason, and what each of them
-    /// says. None: there is no reason.
+    /// Returns the answer of a service that is not ready, or `None` if there is no reason. It has
+    /// the name of the first reason and the messages of all.
     pub fn not_ready(reasons: Vec<NotReady>) -> Option<Self> {
         let error = reasons.first()?.error;
         let messages = reasons.into_iter().enumerate().map(|(at, reason)| {
@@ -270,13 +276,13 @@ impl ApiError {
         Some(Self::new(StatusCode::SERVICE_UNAVAILABLE, error, message))
     }
 
-    /// Why the service is not ready where a call on it fails so.
+    /// Returns the reason for which the service is not ready if a call failed with this error.
     pub fn of_health(error: DurableError) -> NotReady {
-        // Anybody may ask, so it does not tell of paths and other hosts.
+        // Anyone may read it, so it names no paths and no other hosts.
         let message = match &error {
-            DurableError::NotOwner(_) => "another host has the sessions",
+            DurableError::NotOwner(_) => "another host owns the sessions",
             DurableError::Journal(_) => {
-                "the journal needs somebody to look at it; the log says more"
+                "the journal is damaged or misconfigured; the log has the details"
             }
             _ => "the service cannot answer this now",
         };
@@ -301,19 +307,22 @@ impl ApiError {
             SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
                 Self::invalid_argument(format!("{}: {reason}", name_of(&field)))
             }
-            SessionError::InvalidToken => Self::invalid_token("the token is not good"),
+            SessionError::InvalidToken => Self::invalid_token("the token is invalid"),
             SessionError::SessionNotFound => {
                 new(StatusCode::NOT_FOUND, "no live session has this id")
             }
             SessionError::SessionExpired => new(StatusCode::GONE, "the session has expired"),
-            SessionError::SessionRevoked => new(StatusCode::CONFLICT, "a revocation came first"),
+            SessionError::SessionRevoked => new(
+                StatusCode::CONFLICT,
+                "the session was revoked during the request",
+            ),
             SessionError::Conflict => new(
                 StatusCode::CONFLICT,
-                "another refresh or rotation of the session came first",
+                "another refresh or rotation of the session was faster",
             ),
             SessionError::LimitReached(limit) => {
                 let status = match limit {
-                    // To wait changes nothing: it is the parent's nature.
+                    // Waiting does not help: the parent can never delegate.
                     Limit::MaxDepth | Limit::MaxUses => StatusCode::CONFLICT,
                     _ => StatusCode::TOO_MANY_REQUESTS,
                 };
@@ -322,23 +331,23 @@ impl ApiError {
             SessionError::ScopeDenied(scope) => Self::insufficient_scope(&scope),
             SessionError::Guard(error) => Self::of_guard(error),
             SessionError::Collision(Duplicate::Token) => {
-                Self::guard_error("the guard issued a token of another session")
+                Self::guard_error("the guard issued a token that another session has")
             }
             SessionError::Collision(Duplicate::Handle) => {
-                Self::guard_error("the guard issued a handle that is in use")
+                Self::guard_error("the guard issued a handle that another session has")
             }
             SessionError::ClockBehind(lag) => new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &format!(
-                    "the host's clock is {lag} ms before the time of the sessions; set it right, \
-                     or end all sessions with POST /v1/clock/accept"
+                    "the host's clock is {lag} ms behind the time of the sessions; set it right, \
+                     or accept it with POST /v1/clock/accept, which ends all sessions"
                 ),
             ),
             SessionError::ClockNotBehind => new(
                 StatusCode::CONFLICT,
-                "the host's clock is not behind, so there is nothing to accept",
+                "the host's clock is not behind the time of the sessions: nothing to accept",
             ),
-            // Nothing that a request asks for can end so.
+            // No request leads to any other error.
             error => Self::internal(error.to_string()),
         }
     }
@@ -347,13 +356,15 @@ impl ApiError {
         match error {
             GuardError::Denied(reason) => Self::guard_denied(&reason),
             GuardError::Unavailable(reason) => {
-                Self::guard_error(format!("the guard is not available: {reason}"))
+                Self::guard_error(format!("the guard is unavailable: {reason}"))
             }
             GuardError::InvalidToken => {
-                Self::guard_error("the guard says that the token is invalid")
+                Self::guard_error("the guard reports that the token is invalid")
             }
-            GuardError::Expired => Self::guard_error("the guard says that the token has expired"),
-            GuardError::Revoked => Self::guard_error("the guard says that the token is revoked"),
+            GuardError::Expired => {
+                Self::guard_error("the guard reports that the token has expired")
+            }
+            GuardError::Revoked => Self::guard_error("the guard reports that the token is revoked"),
             error => Self::guard_error(error.to_string()),
         }
     }

@@ -1,4 +1,4 @@
-//! The events, as server-sent events.
+//! The route of events: server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::input::{EventsQuery, QueryFields};
 use crate::service::Service;
 
 const LAST_EVENT_ID: &str = "last-event-id";
-/// The name of the event that says that others may be missing.
+/// The name of the event that reports that other events may be missing.
 const GAP: &str = "gap";
-/// How often, and after which pause, a reader whose instance has ended asks for the next one's events.
+/// The attempts to subscribe to the next instance, and the pause between them.
 const RESUBSCRIBE_ATTEMPTS: usize = 50;
 const RESUBSCRIBE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,7 +33,7 @@ pub async fn stream(
     QueryFields(query): QueryFields<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    // The first one here, so that a refusal has a status.
+    // The first subscription is made here, so that an error has a status.
     let reader = match last_event_id(&headers)? {
         Some(last) => EventReader::after(host, last).await?,
         None => EventReader::since(host, query.since.unwrap_or(0)).await?,
@@ -46,16 +46,16 @@ pub async fn stream(
     Ok(Sse::new(events).keep_alive(keep_alive))
 }
 
-/// Stands for an id without a run: of a version before runs, or of another service. No run has it.
+/// The id of an event of a version without runs. No event of a run has it.
 const WITHOUT_RUN: EventId = EventId {
     run: 0,
     sequence: u64::MAX,
 };
 
-/// The id of an event: its run, and its sequence number.
+/// The id of an event: its run and its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct EventId {
-    /// 0: of no event yet.
+    /// 0 before the first session.
     run: u64,
     sequence: u64,
 }
@@ -85,20 +85,21 @@ impl std::fmt::Display for EventId {
     }
 }
 
-/// Where a reader is.
+/// The position of a reader in the events.
 struct EventReader {
     host: DurableHost,
     subscription: Subscription,
-    /// Its last event.
+    /// The last event that it received.
     last: EventId,
-    /// That events may be missing is still to be told.
+    /// Whether a gap has to be reported before the next event.
     gap_pending: bool,
-    /// What it is given is from an instance that may have had other events, and begins with the oldest.
+    /// The last event before a gap, until the first event after it. The subscription then begins
+    /// with the oldest event in memory.
     after_gap: Option<EventId>,
 }
 
 impl EventReader {
-    /// One that begins after this sequence number of the current run.
+    /// Returns a reader that begins after this sequence number of the current run.
     async fn since(host: DurableHost, since: u64) -> Result<Self, DurableError> {
         let subscription = host.subscribe(since).await?;
         Ok(Self {
@@ -113,7 +114,7 @@ impl EventReader {
         })
     }
 
-    /// One that goes on after this event.
+    /// Returns a reader that continues after this event.
     async fn after(host: DurableHost, last: EventId) -> Result<Self, DurableError> {
         let (subscription, is_gap) = subscribe(&host, last).await?;
         Ok(Self {
@@ -132,7 +133,8 @@ impl EventReader {
         })
     }
 
-    /// What comes next, of whichever instance. None when there is nothing to be had.
+    /// Returns the next event, or the report of a gap. Subscribes to the next instance when one has
+    /// ended. Returns `None` when there is no instance to subscribe to.
     async fn next(&mut self) -> Option<SseEvent> {
         loop {
             if std::mem::take(&mut self.gap_pending) {
@@ -146,8 +148,8 @@ impl EventReader {
         }
     }
 
-    /// Whether the reader had this event before the gap: an instance that has closed a run and gone on
-    /// has events of both.
+    /// Returns whether the reader received this event before the gap. An instance that continues a
+    /// closed run has events of both runs.
     fn was_delivered(&self, event: &Event) -> bool {
         self.after_gap.is_some_and(|last| {
             self.subscription.run() != last.run
@@ -157,7 +159,7 @@ impl EventReader {
     }
 
     fn sse_event(&mut self, mut event: Event) -> SseEvent {
-        // The gap stands for all that is missing before the first event after it.
+        // The gap already reports the events that are missing before this one.
         if self.after_gap.take().is_some() {
             event.missed = 0;
         }
@@ -165,24 +167,26 @@ impl EventReader {
             run: event.run,
             sequence: event.sequence,
         };
-        // A form of texts and numbers always has a JSON.
+        // Strings and numbers always have a JSON form.
         let data = serde_json::to_string(&EventForm::from(event)).unwrap_or_default();
         SseEvent::default().id(self.last.to_string()).data(data)
     }
 
-    /// It has no id, so that a reader that reconnects before the next event receives it again.
+    /// Returns the report of a gap. It has no id, so that a reader that reconnects before the next
+    /// event receives it again.
     fn gap_event(&self) -> SseEvent {
         let last = (self.last.run != 0).then(|| self.last.to_string());
         let current = self.subscription.run();
         let data = json!({
             "last_event_id": last,
             "run": (current != 0).then(|| event_run(current)),
-            "message": "events after last_event_id may be missing, and how many is not known",
+            "message": "an unknown number of events after last_event_id may be missing",
         });
         SseEvent::default().event(GAP).data(data.to_string())
     }
 
-    /// The instance has ended, which the host may not know yet: then it answers `Retry`.
+    /// Subscribes again after the instance has ended. While the host replaces it, the host answers
+    /// `Retry`. Returns `None` if no instance can be subscribed to.
     async fn subscribe_again(&mut self) -> Option<()> {
         for _ in 0..RESUBSCRIBE_ATTEMPTS {
             match subscribe(&self.host, self.last).await {
@@ -200,8 +204,8 @@ impl EventReader {
     }
 }
 
-/// The events after `last`; where that is of another run, or was never there, all that there are, and
-/// that others may be missing.
+/// Subscribes to the events after `last`. If `last` is from another run or later than the newest
+/// event, subscribes to all events in memory. Returns whether events may be missing.
 async fn subscribe(
     host: &DurableHost,
     last: EventId,
@@ -214,12 +218,13 @@ async fn subscribe(
     Ok((host.subscribe(0).await?, true))
 }
 
-/// An empty one is none: browsers send it when they have had no event with an id.
+/// Returns `Last-Event-ID`. An empty one counts as absent: browsers send it when they have received
+/// no event with an id.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<EventId>, ApiError> {
     let Some(id) = single_value(headers, LAST_EVENT_ID)?.filter(|id| !id.is_empty()) else {
         return Ok(None);
     };
     EventId::parse(id).map(Some).ok_or_else(|| {
-        ApiError::invalid_argument("last-event-id: must be the id of an event: RUN-SEQUENCE")
+        ApiError::invalid_argument("last-event-id: must be the id of an event, RUN-SEQUENCE")
     })
 }

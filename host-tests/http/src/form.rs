@@ -1,11 +1,11 @@
-//! What answers and bodies look like: the records of the WIT in the style of this service.
+//! The JSON of answers and bodies: the records of the WIT, with names in the style of this service.
 
 use clawdb_session_host::json::{Style, Styled, ToJson, write_members};
 use clawdb_session_host::{Event, Grant, Name, Revocation, Session, SessionPage};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// Names with underscores, and fewer members than there are.
+/// The style: names with underscores, and some members left out.
 pub enum Http {}
 
 impl Style for Http {
@@ -34,10 +34,10 @@ impl Style for Http {
     }
 }
 
-/// What `expires-in` of the WIT is called here.
+/// The name of `expires-in` of the WIT in this service.
 const LIFETIME: &str = "ttl_secs";
 
-/// Returns the name that a field of the WIT has here.
+/// Returns the name of a field of the WIT in this service.
 pub fn name_of(field: &str) -> String {
     match field {
         "expires-in" => LIFETIME.into(),
@@ -45,16 +45,16 @@ pub fn name_of(field: &str) -> String {
     }
 }
 
-/// A record.
+/// A record in this style.
 pub struct Form<T>(T);
 
 /// A session.
 pub type SessionForm = Form<Session>;
-/// A part of a listing.
+/// A page of sessions.
 pub type PageForm = Form<SessionPage>;
-/// What became of a revocation.
+/// The result of a revocation.
 pub type RevocationForm = Form<Revocation>;
-/// Something that happened.
+/// An event.
 pub type EventForm = Form<Event>;
 
 impl<T> From<T> for Form<T> {
@@ -69,7 +69,7 @@ impl<T: ToJson> Serialize for Form<T> {
     }
 }
 
-/// A token, and a few members of its session beside it.
+/// A token and some members of its session.
 pub struct GrantForm(Grant);
 
 impl From<Grant> for GrantForm {
@@ -91,7 +91,7 @@ impl Serialize for GrantForm {
     }
 }
 
-/// What a kill switch did.
+/// The result of a kill switch: how many sessions it ended.
 #[derive(Serialize)]
 pub struct RevokedForm {
     pub revoked: u32,

@@ -1,10 +1,13 @@
-//! Reads headers.
+//! Reading header fields.
 
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::error::ApiError;
 
-/// A header's value. Where there are two, nobody can tell which one counts.
+/// Returns a header's value, if the request has the header.
+///
+/// # Errors
+/// An error if the request has it twice, because it is ambiguous then.
 pub(super) fn single_value<'a>(
     headers: &'a HeaderMap,
     name: &str,
@@ -12,7 +15,7 @@ pub(super) fn single_value<'a>(
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {
-        return Err(ApiError::bad_request(format!("{name} is there twice")));
+        return Err(ApiError::bad_request(format!("{name}: is given twice")));
     }
     Ok(value.map(HeaderValue::as_bytes))
 }

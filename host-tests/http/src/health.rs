@@ -1,4 +1,4 @@
-//! Whether the service can do its work.
+//! The route `/healthz`: whether the service is ready.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::clock;
 use crate::error::{ApiError, NotReady};
 use crate::service::Service;
 
-/// Probes have short timeouts, so this does not wait long either.
+/// The time limit of each check. Probes have short timeouts.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether the default workspace answers, each workspace can be read, and the clock is not behind in
-/// any that is loaded. The default workspace is loaded for that.
+/// Checks that the default workspace answers, that the records of each workspace can be opened, and
+/// that the clock is not behind the time of a loaded workspace. Loads the default workspace.
 pub async fn check(State(service): State<Arc<Service>>) -> Result<Json<Value>, ApiError> {
     let (default, keys) = tokio::join!(default_workspace(&service), state_keys(&service));
-    // The default workspace is loaded by now, where it can be.
+    // The default workspace is loaded by now, if that is possible.
     let clock = host_clock(&service).await;
     let reasons: Vec<NotReady> = [default, keys, clock].into_iter().flatten().collect();
     match ApiError::not_ready(reasons) {
@@ -37,19 +37,19 @@ async fn default_workspace(service: &Service) -> Option<NotReady> {
     let answer = timeout(CHECK_TIMEOUT, asking).await;
     let answer = answer.unwrap_or_else(|_| {
         let text = format!(
-            "the default workspace did not answer in {} s",
+            "the default workspace did not answer within {} s",
             CHECK_TIMEOUT.as_secs()
         );
         Err(DurableError::Retry(text.into()))
     });
     match answer {
-        // It is among those that the state keys are checked of.
+        // `state_keys` reports this workspace.
         Ok(_) | Err(DurableError::StateKeyMissing(_)) => None,
         Err(error) => Some(ApiError::of_health(error)),
     }
 }
 
-/// Whether the clock is behind in any workspace that is loaded.
+/// Returns a reason if the clock is behind the time of a loaded workspace.
 async fn host_clock(service: &Service) -> Option<NotReady> {
     let lagging = clock::lagging(&service.tenants, CHECK_TIMEOUT).await;
     (!lagging.is_empty()).then(|| NotReady {
@@ -58,7 +58,7 @@ async fn host_clock(service: &Service) -> Option<NotReady> {
     })
 }
 
-/// Whether a state key is missing for any workspace.
+/// Returns a reason if a state key is missing for a workspace, or if not all are checked yet.
 async fn state_keys(service: &Service) -> Option<NotReady> {
     let checked = timeout(CHECK_TIMEOUT, service.tenants.keys_checked()).await;
     let keys = service.tenants.keys();
@@ -67,13 +67,14 @@ async fn state_keys(service: &Service) -> Option<NotReady> {
             error: "state_key_missing",
             message: format!(
                 "no state key that was given opens the records of the workspaces {}: start the \
-                 service with the key that they are sealed with; the log says more",
+                 service with the key that they are sealed with; the log has the details",
                 keys.missing_ids()
             ),
         });
     }
     checked.err().map(|_| NotReady {
         error: "unavailable",
-        message: "the state keys of the workspaces are not checked yet; the log says more".into(),
+        message: "the state keys of the workspaces are not checked yet; the log has the details"
+            .into(),
     })
 }

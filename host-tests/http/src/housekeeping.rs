@@ -1,4 +1,5 @@
-//! Periodic work: ends expired sessions and asks the guard again for unconfirmed revocations.
+//! Periodic work: ending expired sessions and flushing revocations that the guard has not
+//! confirmed.
 
 use std::time::Duration;
 
@@ -9,21 +10,24 @@ use tokio::time::MissedTickBehavior;
 
 use crate::clock::{LagWarnings, lag_of};
 
-/// How many tenants are tended at a time.
+/// The number of tenants that are visited at a time.
 const CONCURRENT_TENANTS: usize = 8;
-/// How many sessions one call ends; as many as it can.
+/// The maximum number of expired sessions that one call can end.
 const PRUNE_LIMIT: u32 = 10_000;
-/// How often a tenant is asked in one round at most, so that one with very many does not hold up all.
+/// The maximum number of calls on a tenant in a round, so that a tenant with many expired sessions
+/// does not delay the others.
 const MAX_CALLS_PER_ROUND: usize = 100;
 
-/// Visits the loaded tenants again and again: ends their expired sessions, has the
-/// guard asked again for revocations that it has not confirmed, and reports once a minute those whose
-/// clock is behind. The first round begins at once, and loads the default tenant, so that it is there
-/// when the first request comes.
+/// Visits all loaded tenants in rounds and never returns; drop the future to end it.
 ///
-/// It keeps no tenant loaded, but for those of whom the guard has still to confirm something.
+/// In a round it ends expired sessions, asks the guard again for revocations that it has not
+/// confirmed, and reports tenants whose time the clock is behind, once a minute each. It first
+/// loads the default tenant. The first round begins at once, the next ones after `every` (at least
+/// 1 ms).
+///
+/// A visit does not keep a tenant loaded, unless the tenant has unconfirmed revocations.
 pub async fn housekeeping(tenants: Tenants, every: Duration) {
-    // Whatever is wrong with it is told to whoever calls it.
+    // An error is reported to the requests for this tenant.
     let _ = tenants.tenant(TenantId::default()).await;
     let mut rounds = tokio::time::interval(every.max(Duration::from_millis(1)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -39,7 +43,7 @@ pub async fn housekeeping(tenants: Tenants, every: Duration) {
                 {
                     tenants.report(id, &line);
                 }
-                // A tenant that does not answer now is tended in another round.
+                // A tenant that does not answer now is visited again in the next round.
                 if let Ok(true) = prune_and_flush(&host).await {
                     let _ = tenants.tenant(id).await;
                 }
@@ -48,14 +52,14 @@ pub async fn housekeeping(tenants: Tenants, every: Duration) {
     }
 }
 
-/// Whether the guard has still to confirm something.
+/// Ends expired sessions and flushes revocations. Returns whether revocations are still pending.
 async fn prune_and_flush(host: &DurableHost) -> Result<bool, DurableError> {
     for _ in 0..MAX_CALLS_PER_ROUND {
         if host.prune_expired(Some(PRUNE_LIMIT)).await? < PRUNE_LIMIT {
             break;
         }
     }
-    // What makes no progress is tried again in the next round.
+    // Without progress, the next round tries again.
     for _ in 0..MAX_CALLS_PER_ROUND {
         let report = host.flush_guard_revocations().await?;
         if report.pending == 0 {

@@ -1,4 +1,4 @@
-//! What requests bring along, parsed; what cannot be is refused as all else is.
+//! Extractors for bodies, paths and queries, whose errors are answered as all others.
 
 use std::sync::Arc;
 
@@ -19,29 +19,29 @@ use crate::form::Http;
 use crate::headers::single_value;
 use crate::service::Service;
 
-/// A body, from JSON.
+/// A JSON body.
 pub struct Body<T>(pub T);
 
-/// A part of the path.
+/// The id in the path.
 pub struct Id(pub String);
 
-/// What stands behind the `?`.
+/// The query.
 pub struct QueryFields<T>(pub T);
 
-/// What a session is asked for with.
+/// The body of a create or a delegation.
 pub struct CreateBody(pub CreateRequest);
 
-/// What an agent wants to do.
+/// The body of `authorize`.
 pub struct AuthorizeBody {
     pub scope: String,
 }
 
-/// Which sessions are to end.
+/// The body of `revoke-all`.
 pub struct RevokeAllBody {
     pub filter: RevokeFilter,
 }
 
-/// From where on events are read.
+/// The query of `events`.
 pub struct EventsQuery {
     pub since: Option<u64>,
 }
@@ -118,8 +118,8 @@ impl<S: Send + Sync, T: for<'a> FromFields<'a>> FromRequestParts<S> for QueryFie
     }
 }
 
-/// Converts a query to a JSON object, to be read as a body is. Values that are whole numbers become
-/// numbers.
+/// Converts a query to a JSON object, which is then parsed like a body. Values that are whole
+/// numbers become numbers.
 fn query_as_json(query: &[(String, String)]) -> String {
     let members = query.iter().map(|(name, value)| {
         let number = value.parse::<u64>().ok();

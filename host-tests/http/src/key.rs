@@ -1,4 +1,4 @@
-//! The key of those who may create, end and see every session.
+//! The admin key, with which a caller may create, end and see every session.
 
 use clawdb_session_host::InvalidSetting;
 use subtle::ConstantTimeEq;
@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 1_024;
 #[derive(Clone)]
 pub struct AdminKey(String);
 
-/// A key that cannot be one.
+/// The error of a text that cannot be an admin key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an admin key must have {MIN_BYTES} to {MAX_BYTES} printable ASCII characters, and no spaces"
@@ -22,30 +22,32 @@ pub struct AdminKey(String);
 pub struct BadAdminKey;
 
 impl AdminKey {
-    /// This key.
+    /// Returns this text as the key.
     ///
     /// # Errors
-    /// [`BadAdminKey`].
+    /// [`BadAdminKey`] if it has fewer than 16 or more than 1,024 bytes, or a byte that is not a
+    /// printable ASCII character.
     pub fn new(key: impl Into<String>) -> Result<Self, BadAdminKey> {
         let key = key.into();
         let long_enough = (MIN_BYTES..=MAX_BYTES).contains(&key.len());
-        // Others cannot be presented in a header, or not by every client.
+        // Not every client can send other characters in a header.
         if long_enough && key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Self(key));
         }
         Err(BadAdminKey)
     }
 
-    /// The key from the environment ([`ADMIN_KEY_VARIABLE`]); none where that is not set.
+    /// Returns the key in the environment variable [`ADMIN_KEY_VARIABLE`], or `None` if that is not
+    /// set.
     ///
     /// # Errors
-    /// [`InvalidSetting`], with the length of what is set.
+    /// [`InvalidSetting`], with the length of the value, for a value that cannot be a key.
     pub fn from_environment() -> Result<Option<Self>, InvalidSetting> {
         let Some(key) = std::env::var_os(ADMIN_KEY_VARIABLE) else {
             return Ok(None);
         };
         let length = format!("{} bytes", key.len());
-        // What is not Unicode is not ASCII either.
+        // A text that is not Unicode is not ASCII either.
         let key = Self::new(key.into_string().unwrap_or_default());
         key.map(Some).map_err(|_| {
             let reason = format!(
@@ -55,23 +57,23 @@ impl AdminKey {
         })
     }
 
-    /// A new one: 32 random bytes as hexadecimal digits.
+    /// Returns a random key: 32 bytes as hexadecimal digits.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// The error of the operating system's random source.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         Ok(Self(hex::encode(key)))
     }
 
-    /// The key itself, to show to whoever started the service.
+    /// Returns the key as text.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the key. The time that it takes tells its length, and no more.
+    /// Returns whether the presented text is the key, in a time that depends only on the lengths.
     pub(super) fn matches(&self, presented: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(presented).into()
     }

@@ -1,4 +1,4 @@
-//! The host as a small HTTP service: JSON over HTTP/1.1, for platforms that do not embed it.
+//! Serves the sessions of the component over HTTP/1.1, with JSON bodies.
 //!
 //! ```text
 //! $ export CLAWDB_SESSION_ADMIN_KEY=$(openssl rand -hex 32)
@@ -6,192 +6,233 @@
 //! listening on http://127.0.0.1:8787
 //! $ curl -s http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $CLAWDB_SESSION_ADMIN_KEY" \
 //!     -H 'Content-Type: application/json' \
-//!     -d '{"agent_id":"7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
-//! {"session_id":"…","token":"…","agent_id":"…","role":"worker","scopes":["tool:*"],"expires_at":"…"}
+//!     -d '{"agent_id":"7b8d4f6e-…","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
+//! {"session_id":"…","token":"…","agent_id":"7b8d4f6e-…","role":"worker","scopes":["tool:*"],…}
 //! $ curl -s http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
 //! ```
 //!
 //! # Routes
 //!
-//! | route | who | body | answer |
+//! | route | caller | body | answer |
 //! |---|---|---|---|
-//! | `POST /v1/sessions` | admin | `agent_id`, `role`, `scopes`; and, if wanted, `ttl_secs`, `task_type`, `metadata` (a JSON value), `max_uses` | 201, grant |
+//! | `POST /v1/sessions` | admin | `agent_id`, `role`, `scopes`; optional: `ttl_secs`, `task_type`, `metadata` (a JSON value), `max_uses` | 201, grant |
 //! | `GET /v1/sessions/{id}` | admin | | session |
 //! | `DELETE /v1/sessions/{id}` | admin | | `{"session_id", "guard_confirmed", "descendants"}` |
 //! | `POST /v1/sessions/{id}/refresh` | admin | | grant |
-//! | `POST /v1/sessions/{id}/delegate` | admin | as for a create | 201, grant |
+//! | `POST /v1/sessions/{id}/delegate` | admin | as for `POST /v1/sessions` | 201, grant |
 //! | `GET /v1/sessions/me` | agent | | session |
-//! | `DELETE /v1/sessions/me` | agent | | as for `DELETE /v1/sessions/{id}`: a logout, see below |
+//! | `DELETE /v1/sessions/me` | agent | | as for `DELETE /v1/sessions/{id}`; see [Logout](#logout) |
 //! | `POST /v1/sessions/me/rotate` | agent | | grant |
 //! | `POST /v1/sessions/me/authorize` | agent | `scope` | session, or 403 |
 //! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | `{"sessions": [session], "next"}`; `next` is the next cursor or null |
 //! | `DELETE /v1/agents/{id}/sessions` | admin | | `{"revoked"}` |
 //! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | `{"revoked"}` |
-//! | `POST /v1/clock/accept` | admin | | `{"revoked"}`: ends all sessions of the workspace and accepts a clock that was set back |
-//! | `GET /v1/events?since=` | admin | | server-sent events, see below |
-//! | `GET /metrics` | anybody | | figures, in the text format of Prometheus |
-//! | `GET /healthz` | anybody | | `{"status": "ok"}`, or 503 while the service is not ready: see below |
+//! | `POST /v1/clock/accept` | admin | | `{"revoked"}`; see [Clock](#clock) |
+//! | `GET /v1/events?since=` | admin | | server-sent events; see [Events](#events) |
+//! | `GET /metrics` | anyone | | metrics in the text format of Prometheus (`OpenMetrics`) |
+//! | `GET /healthz` | anyone | | `{"status": "ok"}`, or 503; see [Readiness](#readiness) |
 //!
-//! A grant is `session_id`, `token`, `agent_id`, `role`, `scopes`, `expires_at`. A session is
-//! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`, `expires_at`,
-//! `metadata`, `parent`, `root`, `generation`, `uses_left`. Times are RFC 3339.
+//! A grant has `session_id`, `token`, `agent_id`, `role`, `scopes` and `expires_at`. A session has
+//! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`,
+//! `expires_at`, `metadata`, `parent`, `root`, `generation` and `uses_left`. Times are RFC 3339.
 //!
-//! `metadata` is kept and returned byte for byte, as in the WIT: numbers of any size, `null`,
-//! nesting of any depth, the order and repetition of names, white space and escapes. White space
-//! around the whole value is part of the body, not of the value. A body without `metadata` gives
-//! `{}`.
+//! The service answers a change when the journal has stored it.
 //!
-//! `GET /v1/sessions/me` is `validate` of the WIT and counts as a use; so is `authorize`. Clients and
-//! proxies may repeat a GET on their own, and each one counts: give a session with `max_uses` to clients
-//! that do not. `HEAD` is for `/metrics` and `/healthz`; below `/v1` it is 405 and does nothing.
-//!
-//! A session is dead when `DELETE` answers, whether or not the guard has confirmed; what it has not
-//! confirmed is asked for again in the background.
-//!
-//! # Logout
-//!
-//! `DELETE /v1/sessions/me` is `revoke-by-token` of the WIT (R35): it ends the session whose
-//! current token is presented, and all below it, and takes no use. The token alone identifies the
-//! session in the workspace that `X-Workspace-Id` names. The guard is not asked about the token,
-//! only told to revoke it, so a logout works while the guard is down; `guard_confirmed` is false
-//! then, and the guard is asked again in the background. The answer comes when the end is durable.
-//!
-//! Any other token is 401 `invalid_token` and ends nothing. RFC 7009 answers 200 for such a token,
-//! because it authenticates the client by other means; here the token is the credential, and RFC
-//! 6750 applies. So a second logout is 401, which does not tell whether the token was ever good.
-//! After a 401 there is nothing to repeat. If a refresh or a rotation has replaced the token, the
-//! session lives on with its new one; the replaced one is not treated as theft here.
-//!
-//! # Connections that are dropped
-//!
-//! A request that the service has received whole is carried out, also if the client closes or
-//! resets the connection before the answer. There are exceptions: a request that takes longer than
-//! 30 s, one that is unfinished 10 s after the service was told to end, and one that was sent
-//! before the answer to an earlier request on the same connection was read may or may not be
-//! carried out. A client may close its half of the connection after the request and still gets the
-//! answer. One that gets no answer does not know whether the request took effect. A change that
-//! took effect and was not answered is made durable a moment later; it is lost if the process dies
-//! before that.
-//!
-//! | route | what may have happened | what to do |
-//! |---|---|---|
-//! | `POST /v1/sessions`, `.../delegate` | there is a session whose token nobody has | ask again; the other one ends with its time, or by a `DELETE` of what the agent's listing shows |
-//! | `POST .../refresh` | the old token is dead, and nobody has the new one | refresh again |
-//! | `POST /v1/sessions/me/rotate` | the same | rotate again with the old token, which succeeds once within `rotation-grace`; without that, it ends the session as theft |
-//! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | ask again, which takes another one |
-//! | `DELETE /v1/sessions/{id}` | the session has ended | ask again; 404 says that it has ended |
-//! | `DELETE /v1/sessions/me` | the same | ask again; 401 says that the token ends nothing now |
-//! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | ask again; `revoked` counts only those that were live by then |
-//! | `POST /v1/clock/accept` | the clock is accepted, and the sessions have ended | ask again; 409 `clock_not_behind` says that it took effect |
-//! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | ask again; for events, with `Last-Event-ID` |
-//!
-//! # Who
+//! # Authentication
 //!
 //! An admin presents the [admin key](AdminKey), as `X-Admin-Key` or as `Authorization: Bearer`. An
-//! agent presents its token as `Authorization: Bearer`. `/metrics` and `/healthz` ask for nothing
-//! and tell nothing of any session, but they name workspaces: both those whose state key is missing,
-//! and `/healthz` also those whose clock is behind. Bind to a loopback address, as the command line
-//! does by default, or put a proxy in front. The proxy has to provide TLS: the service has none.
+//! agent presents its token as `Authorization: Bearer`.
+//!
+//! `/metrics` and `/healthz` need no key. They say nothing about single sessions. Both name the
+//! workspaces whose state key is missing, and `/healthz` also names those whose clock is behind.
+//!
+//! # Network
+//!
+//! The command line listens on a loopback address by default. The service has no TLS. Put a proxy
+//! with TLS in front of it before you listen on another address.
 //!
 //! # Workspaces
 //!
-//! `X-Workspace-Id`, a UUID, says in whose sessions; without it that is the nil UUID. Each workspace
-//! is a [tenant](clawdb_session_durable::Tenants). The first call of an admin makes it. Naming one loads it, so a token
-//! for one that is not loaded is shown to the guard first: whoever has none loads nothing, and whoever
-//! has one makes nothing. A logout does not ask the guard. It loads the workspace that it names if
-//! there is such a workspace, whatever its token is.
+//! `X-Workspace-Id`, a UUID with hyphens, selects the workspace. Without the header it is the nil
+//! UUID, the default workspace. Each workspace is a [tenant](clawdb_session_durable::Tenants) with
+//! its own sessions.
+//!
+//! An admin's first request creates a workspace; an agent's request never does. If a workspace is
+//! not loaded, the guard validates an agent's token before the service loads it, so a caller
+//! without a valid token loads nothing. A logout is the exception: it loads the workspace, if that
+//! exists, without asking the guard.
+//!
+//! # Sessions
+//!
+//! `metadata` is stored and returned byte for byte, as in the WIT: numbers of any size, `null`,
+//! nesting of any depth, the order and repetition of names, white space and escapes. White space
+//! around the whole value is part of the body, not of the value. Without `metadata` in the body it
+//! is `{}`.
+//!
+//! `GET /v1/sessions/me` is `validate` of the WIT. It counts as a use, and so does `authorize`.
+//! Some clients and proxies repeat a GET, and each repetition counts. Do not give a session with
+//! `max_uses` to such a client. `HEAD` is allowed for `/metrics` and `/healthz`. Below `/v1` it is
+//! answered with 405 and has no effect.
+//!
+//! When `DELETE` is answered, the session has ended, even if `guard_confirmed` is false. The
+//! service then asks the guard again in the background.
+//!
+//! # Logout
+//!
+//! `DELETE /v1/sessions/me` is `revoke-by-token` of the WIT (R35). It ends the session whose
+//! current token is presented, and all sessions below it, and takes no use. The token identifies
+//! the session within the workspace that `X-Workspace-Id` selects. The guard does not validate the
+//! token, so a logout works while the guard is down. The guard is asked to revoke the token. If it
+//! does not confirm, `guard_confirmed` is false and the service asks again in the background.
+//!
+//! Any other token is answered with 401 `invalid_token` and ends nothing. RFC 7009 answers 200 for
+//! such a token, because it authenticates the client by other means. Here the token is the
+//! credential, so RFC 6750 applies. A second logout is therefore 401, and so is a logout with a
+//! token that was never valid. Do not repeat a logout after 401. If a refresh or a rotation has
+//! replaced the token, the session continues with its new token, and a logout with the replaced
+//! token is not treated as theft.
 //!
 //! # Errors
 //!
-//! `{"error": "<name>", "message": "<for people>"}`, also for what no route was found for, and
-//! `Cache-Control: no-store`. hyper answers some requests before the service sees them, without a
-//! body and without that header:
-//!
-//! | status | request |
-//! |---|---|
-//! | 400 | a malformed head, a `Content-Length` that is no number, or `Transfer-Encoding` without `chunked` at its end |
-//! | 414 | a target above 65,534 bytes, in a head of up to some 400 KiB |
-//! | 431 | more than 256 header fields, a head above some 400 KiB (a longer target included), or a `Content-Length` of 2^64 - 2 or above |
-//! | none: the connection is closed | the preface of HTTP/2 |
-//!
-//! If both `Transfer-Encoding` and `Content-Length` are present, the latter is ignored and the
-//! connection is closed after the answer. A connection is closed without an answer if no whole head
-//! comes within 30 s, or if the client's kernel accepts nothing of an answer for 30 s. While the
-//! machine's clock shows a time before 1970 or after 9999, every answer is 503.
+//! The body is `{"error": "<name>", "message": "<for people>"}`, also for unknown routes. The
+//! answer has `Cache-Control: no-store`.
 //!
 //! | status | `error` |
 //! |---|---|
-//! | 400 | `invalid_argument`: the message begins with the field's path, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request` |
-//! | 401 | `unauthorized` (nothing presented), `invalid_token` (not good, no longer good, or of more than 8,192 bytes); with `WWW-Authenticate: Bearer` (RFC 6750) |
-//! | 403 | `insufficient_scope`, with `WWW-Authenticate` too for agents; `guard_denied`: the token authority refuses, and says why |
-//! | 404 | `session_not_found`, `not_found` (no such route) |
+//! | 400 | `invalid_argument`: the message begins with the path of the field, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request` |
+//! | 401 | `unauthorized`: no key or token; `invalid_token`: the key or token is wrong, has ended, or has more than 8,192 bytes; with `WWW-Authenticate: Bearer` (RFC 6750) |
+//! | 403 | `insufficient_scope`: for agents, with `WWW-Authenticate`; `guard_denied`: the message has the guard's reason |
+//! | 404 | `session_not_found`; `not_found`: no such route |
 //! | 405 | `method_not_allowed` |
-//! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s when the service ends |
-//! | 409 | `conflict` (another refresh or rotation won), `session_revoked` (while it was under way), `limit_reached` for a parent that may not delegate (`max-depth`, `max-uses`), `clock_not_behind` (there is nothing to accept) |
+//! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s after the shutdown began |
+//! | 409 | `conflict`: another refresh or rotation was faster; `session_revoked`: the session was revoked during the request; `limit_reached`: the parent cannot delegate (`max-depth`, `max-uses`); `clock_not_behind`: there is no clock to accept |
 //! | 410 | `session_expired` |
-//! | 413 | `body_too_large`: above 64 KiB; answered when 64 KiB have come, without waiting for the rest |
-//! | 414 | `uri_too_long`: a path and query above 8 KiB |
-//! | 415 | `unsupported_media_type`: a body that is not said to be `application/json`, or is encoded (`Content-Encoding`; then with `Accept-Encoding: identity`) |
-//! | 429 | `limit_reached`: the message names the limit; there is room again when sessions have ended |
-//! | 431 | `header_fields_too_large`: more than 100 header fields, or above 64 KiB of them |
-//! | 500 | `journal` (it is damaged or set up wrongly: somebody has to look), `state_key_missing` (no state key that was given opens the workspace's records; the others are served), `internal` |
+//! | 413 | `body_too_large`: more than 64 KiB; answered as soon as 64 KiB have arrived |
+//! | 414 | `uri_too_long`: the path and the query have more than 8 KiB |
+//! | 415 | `unsupported_media_type`: `Content-Type` is not `application/json`, or the body has a `Content-Encoding` (then with `Accept-Encoding: identity`) |
+//! | 429 | `limit_reached`: the message names the limit; try again when sessions have ended |
+//! | 431 | `header_fields_too_large`: more than 100 header fields, or more than 64 KiB of them |
+//! | 500 | `journal`: the journal is damaged or misconfigured, and an operator must repair it; `state_key_missing`: none of the given state keys opens the records of the workspace; `internal` |
 //! | 501 | `not_implemented`: a `Transfer-Encoding` other than `chunked` |
-//! | 502 | `guard_error`: the token authority failed, or gave an answer that is of no use |
-//! | 503 | `unavailable` (the same may succeed soon), `not_owner` (another host has the workspace), `clock_behind` (the host's clock is before the time of the sessions by more than `clock-tolerance`); with `Retry-After` |
-//! | 504 | `timeout`: no answer in 30 s. Whether the operation was done is not known |
+//! | 502 | `guard_error`: the guard failed, or its answer is unusable |
+//! | 503 | `unavailable`: a retry may succeed; `not_owner`: another host owns the workspace; `clock_behind`: see [Clock](#clock); with `Retry-After` |
+//! | 504 | `timeout`: no answer within 30 s; the operation may or may not have taken effect |
+//!
+//! hyper answers some requests itself, without a body and without `Cache-Control`:
+//!
+//! | status | request |
+//! |---|---|
+//! | 400 | a malformed head, a `Content-Length` that is not a number, or a `Transfer-Encoding` that does not end with `chunked` |
+//! | 414 | a target of more than 65,534 bytes, in a head of up to about 400 KiB |
+//! | 431 | more than 256 header fields, a head of more than about 400 KiB, or a `Content-Length` of 2^64 - 2 or more |
+//! | none: the connection is closed | the preface of HTTP/2 |
+//!
+//! If a request has both `Transfer-Encoding` and `Content-Length`, the latter is ignored and the
+//! connection is closed after the answer.
 //!
 //! # Readiness
 //!
-//! `/healthz` answers 503 with the name of the first of these reasons, and a message that has all:
+//! `/healthz` is for load balancers and supervisors. It answers 503 while one of these conditions
+//! holds. `error` is the first condition that holds; the message lists all of them.
 //!
-//! | `error` | while |
+//! | `error` | condition and remedy |
 //! |---|---|
-//! | as above | the default workspace does not answer |
-//! | `state_key_missing` | no state key that was given opens the records of some workspace: the message names up to 20. Start the service with the key that they are sealed with |
-//! | `clock_behind` | the host's clock is behind the time of a loaded workspace by more than `clock-tolerance`: the message names up to 20. Set the clock right, or accept it with `POST /v1/clock/accept` |
-//! | `unavailable` | the `meta` record of each workspace was not held against the state keys yet |
+//! | a name from [Errors](#errors) | the default workspace does not answer |
+//! | `state_key_missing` | no given state key opens the records of some workspace. The message names up to 20. Start the service with the missing key |
+//! | `clock_behind` | the host's clock is behind the time of a loaded workspace; see [Clock](#clock). The message names up to 20 |
+//! | `unavailable` | the service has not checked the state keys of all workspaces yet |
+//!
+//! # Clock
+//!
+//! The time of a workspace never goes back. While the host's clock is behind it by more than
+//! `clock-tolerance`, requests that would grant time are answered with 503 `clock_behind`. So are
+//! requests about sessions whose times the clock contradicts. The log reports this once a minute.
+//!
+//! If the clock is wrong, set it right; no session is lost. If the clock was ahead before and is
+//! right now, accept it with `POST /v1/clock/accept`. That ends all sessions of the workspace and
+//! sets its time to the host's. `serve --accept-clock-set-back` does this at the start.
+//!
+//! While the machine's clock shows a time before 1970 or after 9999, every answer is 503.
 //!
 //! # Events
 //!
-//! `GET /v1/events` is a stream of [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html).
-//! The `id` of each is `RUN-SEQUENCE`: the run of the events (see `events` in the WIT) as 16 hexadecimal
-//! digits, and the sequence number. Its data is a JSON object: `sequence`, `time`, `session_id`,
-//! `agent_id`, `parent`, `root`, `generation`, `kind`, `reason` (null where there is none) and
-//! `missed`, how many events before this one the reader has lost.
+//! `GET /v1/events` is a stream of [server-sent events][sse]. The `id` of an event is
+//! `RUN-SEQUENCE`: the run of the events (see `events` in the WIT) as 16 hexadecimal digits, and
+//! the sequence number. Its data is a JSON object with `sequence`, `time`, `session_id`,
+//! `agent_id`, `parent`, `root`, `generation`, `kind`, `reason` (or null) and `missed`. `missed` is
+//! the number of events directly before this one that the reader did not receive.
 //!
-//! `since`, a sequence number of the current run, or `Last-Event-ID` when a reader comes back, says after
-//! which event the stream begins; the latter counts where there are both, and an empty one is none.
+//! The stream begins after `since`, a sequence number of the current run, or after
+//! `Last-Event-ID`, which a reader sends when it reconnects. If a request has both,
+//! `Last-Event-ID` counts. An empty `Last-Event-ID` is ignored.
 //!
 //! | `Last-Event-ID` | answer |
 //! |---|---|
-//! | an id of the current run | the events after it; `missed` of the first is exact, 0 where nothing was lost |
-//! | an id of another run, one after the newest event, or decimal digits alone (an id of a version before runs) | an event `gap`, then all events that the instance has; `missed` of the first is 0 |
-//! | anything else, or two of them | 400 |
+//! | an id of the current run | the events after it; `missed` of the first one is exact |
+//! | an id of another run, an id after the newest event, or decimal digits only (from a version without runs) | an event `gap`, then all events in memory; `missed` of the first one is 0 |
+//! | anything else, or two headers | 400 |
 //!
-//! `event: gap` has no `id`, and as data `last_event_id` (null where the reader has had no event, or
-//! presented an id without a run), `run` (the current one, null before the first session) and
-//! `message`: events after `last_event_id` may be missing, and how many is not known. A
-//! service that ended in order leaves its run to the next one; after a crash there is a gap. The stream
-//! goes on when the instance is replaced, with a gap where that was lost, and ends when the service does
-//! or the workspace is lost. Where nothing happens, a comment is sent every 15 s; a reader that has left
-//! is noticed by then.
+//! `event: gap` means that an unknown number of events after `last_event_id` may be missing. It has
+//! no `id`. Its data has `last_event_id` (null if the reader has received no event, or sent an id
+//! without a run), `run` (the current run, or null before the first session) and `message`. A
+//! service that shuts down in order passes its run on to the next service. After a crash, readers
+//! receive a gap.
 //!
-//! # Bounds
+//! The stream continues when the instance is replaced. It ends when the service ends or loses the
+//! workspace. A comment is sent after every 15 s without events; so the service notices within 15 s
+//! that a reader has disconnected.
 //!
-//! [`ServeOptions`] has them. Tokens and keys are written nowhere.
+//! # Dropped connections
 //!
-//! # How it is built
+//! The service carries out a request that it has received completely, even if the client closes or
+//! resets the connection before the answer. There are three exceptions, in which a request may or
+//! may not take effect: it takes longer than 30 s, it is unfinished 10 s after the shutdown began,
+//! or the client sent it before it had read the answer to its last request on the connection.
 //!
-//! | module | what is in it |
+//! A client may close its half of the connection after the request and still receives the answer. A
+//! client without an answer does not know whether its request took effect. If it did, the journal
+//! stores the change a moment later; the change is lost only if the process ends before that.
+//!
+//! | route | what may have happened | what to do |
+//! |---|---|---|
+//! | `POST /v1/sessions`, `.../delegate` | a session exists whose token no one has | repeat it; the other session expires, or find it in the agent's listing and `DELETE` it |
+//! | `POST .../refresh` | the old token is invalid, and no one has the new one | repeat it |
+//! | `POST /v1/sessions/me/rotate` | the old token is replaced, and no one has the new one | repeat it with the old token; within `rotation-grace` that succeeds once, otherwise it ends the session as theft |
+//! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | repeat it, which takes another use |
+//! | `DELETE /v1/sessions/{id}` | the session has ended | repeat it; 404 means that it has ended |
+//! | `DELETE /v1/sessions/me` | the session has ended | repeat it; 401 means that the token ends nothing now |
+//! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | repeat it; `revoked` counts only sessions that were still live |
+//! | `POST /v1/clock/accept` | the sessions have ended and the clock is accepted | repeat it; 409 `clock_not_behind` means that it took effect |
+//! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | repeat it; for events, with `Last-Event-ID` |
+//!
+//! # Limits
+//!
+//! [`ServeOptions`] has the time limits and the maximum number of connections. A connection is
+//! closed without an answer if no complete head arrives within 30 s, or if the client's kernel
+//! accepts no part of an answer for 30 s. The sizes of bodies and headers are bounded; see
+//! [Errors](#errors). Tokens and keys are never logged.
+//!
+//! # Embedding
+//!
+//! [`serve`] accepts connections from a listener until a future ends. [`router`] returns the axum
+//! routes for programs that accept connections themselves. Such a program also calls
+//! [`housekeeping`], which ends expired sessions and asks the guard again for revocations that it
+//! has not confirmed.
+//!
+//! # Modules
+//!
+//! | module | contents |
 //! |---|---|
-//! | `router`, `options`, `service` | the routes, their bounds, what they share: [`serve`], [`router`], [`ServeOptions`] |
-//! | `sessions`, `agents`, `events`, `health`, `metrics`, `request_metrics` | what is behind the routes |
-//! | `access`, `key` | who may do what |
-//! | `input`, `body`, `headers`, `form` | what requests say, and what answers say |
-//! | `error` | the answers of requests that fail |
-//! | `connections`, `socket`, `connection_state`, `clock_range` | the connections, their bounds and their end |
-//! | `protocol`, `time_limit` | what HTTP asks of every request |
-//! | `housekeeping`, `clock` | what is done from time to time |
+//! | `router`, `options`, `service` | the routes, their settings and their shared state |
+//! | `sessions`, `agents`, `events`, `health`, `metrics`, `request_metrics` | the handlers of the routes |
+//! | `access`, `key` | authentication |
+//! | `input`, `body`, `headers`, `form` | parsing requests and writing answers |
+//! | `error` | the answers to requests that fail |
+//! | `connections`, `socket`, `connection_state`, `clock_range` | accepting, limiting and closing connections |
+//! | `protocol`, `time_limit` | checks that apply to every request |
+//! | `housekeeping`, `clock` | periodic work |
+//!
+//! [sse]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 mod access;
 mod agents;

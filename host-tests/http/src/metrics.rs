@@ -1,4 +1,4 @@
-//! Figures of the service and of the tenants that are loaded, in the text format of
+//! The route `/metrics`: metrics of the service and of the loaded tenants, in the text format of
 //! Prometheus (its standard form, `OpenMetrics`).
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::protocol::WasHead;
 use crate::service::Service;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long a tenant has to tell its metrics. Who scrapes does not wait for ever.
+/// The time limit for the statistics of a tenant. Scrapers have short timeouts.
 const STATS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,7 +30,7 @@ struct WorkspaceLabel {
     workspace: String,
 }
 
-/// Counts a request, by its route and not by its path: there are as many paths as sessions.
+/// Counts a request by its route. A path would give a label for each session.
 pub async fn observe(
     State(service): State<Arc<Service>>,
     request: Request,
@@ -58,12 +58,11 @@ pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, Api
     register_keys(&service.tenants.keys(), &mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)
-        .map_err(|_| ApiError::unavailable("the figures could not be written"))?;
+        .map_err(|_| ApiError::unavailable("the metrics could not be written"))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
-/// The figures of all tenants that are loaded, together: their number has no bound that labels could
-/// have.
+/// The sums over all loaded tenants. The number of tenants is unbounded, so they are not labels.
 #[derive(Default)]
 struct TenantTotals {
     loaded: u64,
@@ -74,7 +73,7 @@ struct TenantTotals {
     tombstones: u64,
     subscribers: u64,
     state_bytes: u64,
-    /// The largest, in milliseconds.
+    /// The largest lag of a tenant, in milliseconds.
     clock_lag: u64,
     clock_behind: u64,
     restarts: u64,
@@ -118,7 +117,7 @@ impl TenantTotals {
             ("tenants_loaded", "Tenants that are loaded", self.loaded),
             (
                 "tenants_silent",
-                "Of these, those that did not tell their figures: they are in no sum here",
+                "Loaded tenants that returned no statistics in time, which are in no sum here",
                 self.silent,
             ),
             (
@@ -128,7 +127,7 @@ impl TenantTotals {
             ),
             (
                 "prunable_sessions",
-                "Sessions that have expired and that nothing has ended yet",
+                "Expired sessions that were not ended yet",
                 self.prunable_sessions,
             ),
             (
@@ -138,24 +137,24 @@ impl TenantTotals {
             ),
             (
                 "tombstones",
-                "Records of what has ended and must not come back",
+                "Records of ended sessions that prevent a restore of these",
                 self.tombstones,
             ),
             ("subscribers", "Readers of events", self.subscribers),
             (
                 "clock_behind_tenants",
-                "Tenants that grant no time, because the host's clock is behind theirs by more than \
-                 clock-tolerance",
+                "Tenants that grant no time, because the host's clock is behind their time by more \
+                 than clock-tolerance",
                 self.clock_behind,
             ),
             (
                 "instance_restarts",
-                "Instances that ended by themselves and were replaced, since their tenants were loaded",
+                "Instances that failed and were replaced, since their tenants were loaded",
                 self.restarts,
             ),
             (
                 "tenant_losses",
-                "Times that a tenant was lost to another host, since it was loaded",
+                "How often a tenant was lost to another host, since it was loaded",
                 self.losses,
             ),
         ];
@@ -163,32 +162,32 @@ impl TenantTotals {
         let lag = Duration::from_millis(self.clock_lag).as_secs_f64();
         registry.register_with_unit(
             "clock_lag",
-            "How far the host's clock is behind the time of a tenant, at most",
+            "The largest lag of the host's clock behind the time of a tenant",
             Unit::Seconds,
             ConstGauge::new(lag),
         );
         registry.register_with_unit(
             "state",
-            "What counts against max-state-bytes",
+            "Memory that counts towards max-state-bytes",
             Unit::Bytes,
             gauge(self.state_bytes),
         );
     }
 }
 
-/// What is known of the state keys. Workspaces are named by a label where a key is missing for them, 20 at
-/// most.
+/// Registers the metrics of the state keys. A label names each workspace whose key is missing, at
+/// most 20.
 fn register_keys(keys: &KeyReport, registry: &mut Registry) {
     let gauges = [
         (
             "state_keys_checked",
-            "1 when every record of every workspace was held against the state keys, else 0",
+            "1 when every record of every workspace was checked against the state keys, else 0",
             keys.complete.into(),
         ),
         (
             "previous_key_records",
-            "Records that are still sealed with a previous state key: keep that key until this is 0 \
-             and state_keys_checked is 1",
+            "Records that are still sealed with a previous state key: keep that key until this is \
+             0 and state_keys_checked is 1",
             keys.previous_records,
         ),
         (
@@ -198,7 +197,7 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
         ),
         (
             "previous_key_workspaces_held",
-            "Of these, those that another host has and has to reseal",
+            "Of these, the workspaces that another host owns and has to reseal",
             keys.held_workspaces,
         ),
         (
@@ -208,13 +207,13 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
         ),
         (
             "state_key_missing_workspaces",
-            "Workspaces that refuse their calls because no state key that was given opens their \
-             records: start the service with the key that they are sealed with",
+            "Workspaces that refuse all calls because no given state key opens their records: \
+             start the service with the key that they are sealed with",
             keys.missing_workspaces,
         ),
         (
             "damaged_records",
-            "Records that no key opens because they are damaged: restore them from a backup",
+            "Damaged records, which no key opens: restore them from a backup",
             keys.damaged_records,
         ),
     ];
@@ -229,12 +228,12 @@ fn register_keys(keys: &KeyReport, registry: &mut Registry) {
     }
     registry.register(
         "state_key_missing",
-        "Records of the workspace that no state key that was given opens; of 20 workspaces at most",
+        "Records of the workspace that no given state key opens; of at most 20 workspaces",
         named,
     );
 }
 
-/// Registers metrics, each with its name and what it says.
+/// Registers metrics, each with its name, help and value.
 fn register_gauges<const N: usize>(
     gauges: [(&'static str, &'static str, u64); N],
     registry: &mut Registry,
@@ -248,7 +247,7 @@ fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-/// A client may make methods up, and as many as it likes.
+/// Returns the label of a method. A client can invent any number of methods, which share a label.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

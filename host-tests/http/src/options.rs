@@ -1,4 +1,4 @@
-//! What the service is given, and its bounds.
+//! The settings of the service and their defaults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,39 +7,41 @@ use clawdb_session_host::{Guard, InvalidSetting};
 
 use crate::key::AdminKey;
 
-/// What the service is given, and its bounds.
+/// The settings of the service.
 #[derive(Clone)]
 pub struct ServeOptions {
-    /// What an admin presents.
+    /// The key that admins present.
     pub admin_key: AdminKey,
-    /// The tenants' guard, which is asked before an agent's request loads a tenant.
+    /// The tenants' guard. It validates an agent's token before the request loads a tenant.
     pub guard: Arc<dyn Guard>,
-    /// How long a request may take, from its headers to the headers of its answer; 30 s by default,
-    /// not zero.
+    /// The maximum time from the headers of a request to the headers of its answer. Default: 30 s.
+    /// It must not be zero.
     pub request_timeout: Duration,
-    /// How long the body of a request may take to come; 10 s by default, and not zero.
+    /// The maximum time for the body of a request to arrive. Default: 10 s. It must not be zero.
     pub body_timeout: Duration,
-    /// How long a connection waits for the headers of the next request; 30 s by default, not zero.
+    /// The maximum time for the headers of the next request to arrive. Default: 30 s. It must not
+    /// be zero.
     pub header_timeout: Duration,
-    /// How long a client may take nothing of an answer before its connection is closed; 30 s by
-    /// default, not zero. A client that reads slowly has taken something when its kernel says so,
-    /// which with a large receive buffer is once for several hundred KiB.
+    /// The time after which a connection is closed whose client accepts no part of an answer.
+    /// Default: 30 s. It must not be zero. The client's kernel accepts data, not the client: with a
+    /// large receive buffer it may do so only once for several hundred KiB.
     pub write_timeout: Duration,
-    /// How often a comment is sent on a stream of events where nothing happens; 15 s by default, not
-    /// zero. The connection of a reader that has left is freed within that time.
+    /// The time after which a stream without events sends a comment. Default: 15 s. It must not be
+    /// zero. The service notices within this time that a reader has disconnected.
     pub keep_alive: Duration,
-    /// How many connections there are at a time at most; 4,096 by default, at least 1. Further ones
-    /// wait.
+    /// The maximum number of open connections; further ones wait. Default: 4,096. It must be at
+    /// least 1.
     pub max_connections: usize,
-    /// How long requests under way get when the service ends; 10 s by default. Half a request is not
-    /// waited for, and the rest of a body for 1 s.
+    /// The maximum time that a shutdown waits for requests in flight. Default: 10 s. It does not
+    /// wait for incomplete headers, and waits at most 1 s for the rest of a body.
     pub drain: Duration,
-    /// How often [`housekeeping`](crate::housekeeping) goes round; 10 s by default, and not zero.
+    /// The time between two rounds of [`housekeeping`](crate::housekeeping). Default: 10 s. It must
+    /// not be zero.
     pub housekeeping: Duration,
 }
 
 impl ServeOptions {
-    /// The defaults with these.
+    /// Returns the default settings with this key and this guard.
     #[must_use]
     pub fn new(admin_key: AdminKey, guard: Arc<dyn Guard>) -> Self {
         Self {
@@ -56,10 +58,10 @@ impl ServeOptions {
         }
     }
 
-    /// Checks the options. [`serve`](crate::serve) does it by itself; [`router`](crate::router) does not.
+    /// Checks the settings. [`serve`](crate::serve) calls it; [`router`](crate::router) does not.
     ///
     /// # Errors
-    /// [`InvalidSetting`] for the first option that is outside its bounds.
+    /// [`InvalidSetting`] for the first setting outside its bounds.
     pub fn check(&self) -> Result<(), InvalidSetting> {
         InvalidSetting::nonzero("request_timeout", self.request_timeout)?;
         InvalidSetting::nonzero("body_timeout", self.body_timeout)?;

@@ -1,4 +1,4 @@
-//! What HTTP asks of every request, before its route does.
+//! Checks of HTTP/1.1 and of sizes, which apply to every request before its route.
 
 use axum::Json;
 use axum::extract::Request;
@@ -11,24 +11,25 @@ use serde_json::json;
 use crate::error::ApiError;
 use crate::headers::single_value;
 
-/// How many bytes the path and the query of a request have at most.
+/// The maximum size of the path and the query of a request, in bytes.
 pub const MAX_TARGET: usize = 8 << 10;
-/// How many header fields a request has at most, and how many bytes they have together.
+/// The maximum number of header fields of a request, and their maximum size together, in bytes.
 pub const MAX_FIELDS: usize = 100;
 pub const MAX_FIELD_BYTES: usize = 64 << 10;
-/// How many header fields are read, so that it is the service that refuses too many.
+/// The number of header fields that hyper reads. It is higher, so that the service answers a
+/// request with too many.
 pub const MAX_FIELDS_READ: usize = 256;
 
-/// A mark of requests whose method was `HEAD`.
+/// Marks requests whose method was `HEAD`.
 #[derive(Clone, Copy)]
 pub struct WasHead;
 
-/// Refuses requests that violate HTTP/1.1 or are larger than the service takes.
+/// Refuses requests that violate HTTP/1.1 or are too large.
 pub async fn check(request: Request, next: Next) -> Response {
     if !is_chunked_at_most(request.headers()) {
         let body = json!({
             "error": "not_implemented",
-            "message": "transfer-encoding: must be chunked, and no other coding",
+            "message": "transfer-encoding: must be chunked or absent",
         });
         return (StatusCode::NOT_IMPLEMENTED, Json(body)).into_response();
     }
@@ -38,11 +39,11 @@ pub async fn check(request: Request, next: Next) -> Response {
     }
 }
 
-/// Refuses `HEAD` below `/v1`. Call it before there is a route.
+/// Refuses `HEAD` below `/v1`. It must run before the route is chosen.
 pub async fn refuse_head(mut request: Request, next: Next) -> Response {
     let takes_no_head = request.uri().path().starts_with("/v1/");
     if takes_no_head && request.method() == Method::HEAD {
-        // A method that no route takes. Otherwise the route would do what it does for GET.
+        // No route supports TRACE. With HEAD, axum would run the handler of GET.
         *request.method_mut() = Method::TRACE;
         request.extensions_mut().insert(WasHead);
     }
@@ -71,21 +72,23 @@ fn acceptable(request: &Request) -> Result<(), ApiError> {
     check_host(headers, request.version())
 }
 
-/// RFC 9112, section 3.2: a request of HTTP/1.1 has exactly one `Host`, and a valid one.
+/// Checks that a request of HTTP/1.1 has exactly one valid `Host` (RFC 9112, section 3.2).
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ApiError> {
     match single_value(headers, header::HOST.as_str())? {
         Some([]) => Ok(()),
         Some(host) => match Authority::try_from(host) {
             Ok(authority) if names_one_host(&authority) => Ok(()),
-            _ => Err(ApiError::bad_request("host: must be a host and a port")),
+            _ => Err(ApiError::bad_request(
+                "host: must be a host with an optional port",
+            )),
         },
-        None if version == Version::HTTP_11 => Err(ApiError::bad_request("host is missing")),
+        None if version == Version::HTTP_11 => Err(ApiError::bad_request("host: is missing")),
         None => Ok(()),
     }
 }
 
-/// Returns whether it is one host and a port at most. `Authority` takes any text as port, and
-/// commas, which are in no name but join the values of two fields.
+/// Returns whether it is one host with an optional port. `Authority` accepts any text as port. It
+/// also accepts commas, which no host name has, but which join the values of two header fields.
 fn names_one_host(authority: &Authority) -> bool {
     let text = authority.as_str();
     let port = text.strip_prefix(authority.host());
@@ -97,8 +100,8 @@ fn names_one_host(authority: &Authority) -> bool {
     !text.contains(['@', ',']) && port.is_some_and(is_port)
 }
 
-/// Returns whether the body has no transfer coding but `chunked`, which hyper decodes (RFC 9112,
-/// section 6.1). hyper takes others before it, and leaves them in the body.
+/// Returns whether the body has no transfer coding or only `chunked`, which hyper decodes (RFC
+/// 9112, section 6.1). hyper accepts others before it, but does not decode them.
 fn is_chunked_at_most(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(header::TRANSFER_ENCODING).iter();
     let field = fields.next();
@@ -106,7 +109,7 @@ fn is_chunked_at_most(headers: &HeaderMap) -> bool {
         && field.is_none_or(|field| field.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// Takes `HEAD` out of `Allow`, where it stands for each route that takes GET.
+/// Removes `HEAD` from `Allow`, where axum adds it to each route with GET.
 fn forget_head(headers: &mut HeaderMap) {
     let Some(allow) = headers.get(header::ALLOW).and_then(|it| it.to_str().ok()) else {
         return;

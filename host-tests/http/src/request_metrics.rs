@@ -1,4 +1,4 @@
-//! What is counted of requests as they happen.
+//! The counters and durations of requests.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// What is counted as it happens.
+/// The counters and durations of requests, by route.
 #[derive(Clone)]
 pub struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -55,16 +55,12 @@ impl RequestMetrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// Adds what was counted to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "http_requests",
-            "Requests that were answered",
-            self.requests.clone(),
-        );
+        registry.register("http_requests", "Answered requests", self.requests.clone());
         registry.register_with_unit(
             "http_request_duration",
-            "Time from the headers of a request to those of its answer",
+            "Time from the headers of a request to the headers of its answer",
             Unit::Seconds,
             self.durations.clone(),
         );

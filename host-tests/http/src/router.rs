@@ -1,4 +1,4 @@
-//! The routes, and how they are served.
+//! The routes, and serving them.
 
 use std::sync::Arc;
 
@@ -27,11 +27,12 @@ use crate::service::{MAX_BODY, Service, ShutdownSignal};
 use crate::sessions;
 use crate::time_limit;
 
-/// Serves until `shutdown` ends. Then no connection is taken any more, streams of events end, requests
-/// under way get [`ServeOptions::drain`] to end, and the tenants are shut down.
+/// Serves until `shutdown` ends, and then shuts down: it accepts no more connections, ends the
+/// streams of events, waits up to [`ServeOptions::drain`] for requests in flight, and shuts the
+/// tenants down.
 ///
 /// # Errors
-/// [`InvalidSetting`], before it serves, for an option that is outside its bounds.
+/// [`InvalidSetting`] for a setting outside its bounds; nothing is served then.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -56,11 +57,11 @@ pub async fn serve(
     Ok(())
 }
 
-/// The routes, for those who serve them by themselves. Streams of events end when `closing` says so, or
-/// its sender is gone.
+/// Returns the routes, for programs that accept connections themselves. Streams of events end when
+/// `closing` becomes true or its sender is dropped.
 ///
-/// The bounds that are about connections ([`ServeOptions::header_timeout`], `write_timeout`,
-/// `max_connections`, `drain`) and [`housekeeping`] are theirs then.
+/// The caller limits connections (the routes ignore [`ServeOptions::header_timeout`],
+/// `write_timeout`, `max_connections` and `drain`) and runs [`housekeeping`].
 pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver<bool>) -> Router {
     let service = Arc::new(Service {
         tenants,
@@ -107,7 +108,8 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
         .layer(from_fn(protocol::check))
         .layer(from_fn_with_state(Arc::clone(&service), metrics::observe))
         .with_state(service);
-    // What a layer on the routes themselves changes comes too late to choose one of them.
+    // A layer of the routes runs after a route is chosen. `refuse_head` must run before, so the
+    // routes are a service inside another router.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn(protocol::refuse_head))
@@ -122,7 +124,7 @@ async fn no_method() -> ApiError {
     ApiError::method_not_allowed()
 }
 
-/// Answers hold tokens, and what is true of sessions only now.
+/// Forbids caching: answers contain tokens and the current state of sessions.
 async fn no_store(mut answer: Response) -> Response {
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

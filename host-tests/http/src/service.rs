@@ -1,4 +1,4 @@
-//! What the routes share.
+//! The state that the routes share.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use crate::key::AdminKey;
 use crate::request_metrics::RequestMetrics;
 
-/// How many bytes a body has at most. Metadata, the largest part of one, has at most 16 KiB.
+/// The maximum size of a body, in bytes. Metadata, its largest part, has at most 16 KiB.
 pub(crate) const MAX_BODY: usize = 64 << 10;
 
-/// What the routes share.
+/// The state that the routes share.
 pub(crate) struct Service {
     pub tenants: Tenants,
     pub admin_key: AdminKey,
@@ -24,14 +24,14 @@ pub(crate) struct Service {
     pub closing: ShutdownSignal,
 }
 
-/// Whether the service comes to its end. Clones tell the same.
+/// The signal that the shutdown has begun.
 #[derive(Clone)]
 pub(crate) struct ShutdownSignal(pub watch::Receiver<bool>);
 
 impl ShutdownSignal {
-    /// Waits until it does.
+    /// Waits until the shutdown begins.
     pub async fn started(mut self) {
-        // Where nobody can say it any more, it has.
+        // An error means that the sender was dropped, which also begins the shutdown.
         let _ = self.0.wait_for(|closing| *closing).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The socket of a connection: it waits for the client to take an answer only so long, and closes so that
-//! an answer that came early is not lost.
+//! The socket of a connection. It limits the time for which the client accepts no data, and closes
+//! in a way that does not lose an answer that was written before the request had ended.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -15,22 +15,23 @@ use tokio::time::{Sleep, sleep};
 
 use crate::connection_state::ConnectionState;
 
-/// For how long, and for how many bytes, a request is read that was answered before its end. To close
-/// a socket with unread bytes makes the kernel drop what the client has not read of the answer.
+/// The maximum time and number of bytes for which the rest of an answered request is read. If a
+/// socket is closed with unread bytes, the kernel discards the part of the answer that the client
+/// has not read.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGERED: usize = 4 << 20;
 
-/// How many bytes of an answer the kernel holds that it has not sent. By default it reports a
-/// socket as writable only when a third of the send buffer is free, which can be megabytes: a slow
-/// client would seem to take nothing meanwhile.
+/// The number of unsent bytes below which the kernel reports the socket as writable. By default, a
+/// third of the send buffer must be free, which can be megabytes. During that time a slow client
+/// would seem to accept no data.
 const MAX_UNSENT: u32 = 16 << 10;
 
-/// A socket with limits.
+/// A socket with a limit for the time of a write.
 pub struct Socket {
     stream: Arc<TcpStream>,
     state: Arc<ConnectionState>,
     write_timeout: Duration,
-    /// Until when the client has to take something, where it does not.
+    /// The time by which a waiting write must make progress.
     write_deadline: Option<Pin<Box<Sleep>>>,
     closing: Option<Lingering>,
 }
@@ -42,13 +43,14 @@ struct Lingering {
 }
 
 impl Socket {
-    /// Ends with [`io::ErrorKind::TimedOut`] when the client takes nothing for `write_timeout`.
+    /// Returns a socket whose writes fail with [`io::ErrorKind::TimedOut`] if the client accepts no
+    /// data for `write_timeout`.
     pub fn new(
         stream: Arc<TcpStream>,
         state: Arc<ConnectionState>,
         write_timeout: Duration,
     ) -> Self {
-        // Without it, a slow client is cut off sooner, and all else works.
+        // If this fails, a slow client is cut off sooner.
         let _ = limit_unsent(&stream);
         Self {
             stream,
@@ -80,12 +82,13 @@ impl Socket {
             .write_deadline
             .get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(deadline.as_mut().poll(context));
-        // Without this, the kernel would keep what was not taken, and go on trying to deliver it.
+        // Without this, the kernel would keep the unsent data and continue to send it.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Reads what still comes, and forgets it, until the client has read the answer and closes.
+    /// Reads and discards the rest of the request until the client closes the connection, within
+    /// the limits.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut lingering = self.closing.take().unwrap_or_else(|| Lingering {
             deadline: Box::pin(sleep(LINGER)),
@@ -117,7 +120,7 @@ fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)
 }
 
-/// Where the kernel has no such limit, the whole send buffer gets one.
+/// Limits the whole send buffer, on systems without a limit for unsent bytes.
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
 fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
     let max = usize::try_from(MAX_UNSENT).unwrap_or(usize::MAX);
@@ -170,7 +173,8 @@ impl AsyncWrite for Socket {
             SockRef::from(&*self.stream).shutdown(Shutdown::Write)?;
         }
         if self.state.has_unread() {
-            // Until then the client may not have its answer.
+            // Until the client closes, it may not have read the answer. So the connection counts as
+            // writing, and the shutdown waits for it.
             self.state.set_writing(true);
             ready!(self.poll_linger(context));
             self.state.set_writing(false);

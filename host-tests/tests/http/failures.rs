@@ -102,7 +102,10 @@ async fn a_rotation_that_the_guard_denies_is_forbidden_and_the_token_stays_valid
     let rotation = service.request(Method::POST, "/v1/sessions/me/rotate");
     let rotated = answer(rotation.bearer_auth(text(&grant["token"]))).await;
     let message = rotated.assert_refused(403, "guard_denied");
-    assert_eq!(message, "the guard refuses: the token was not replaced");
+    assert_eq!(
+        message,
+        "the guard denied the request: the token was not replaced"
+    );
     assert_eq!(service.me(&grant["token"]).await.status, 200);
 }
 

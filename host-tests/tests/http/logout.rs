@@ -46,7 +46,7 @@ async fn me_in_workspace(service: &TestService, token: &Value) -> Reply {
 /// Checks that the answer is the one for a token that ends no session.
 fn assert_ends_no_session(refused: &Reply) {
     let message = refused.assert_refused(401, "invalid_token");
-    assert_eq!(message, "the token is not, or no longer, good");
+    assert_eq!(message, "the token is invalid or no longer valid");
     let challenge = refused.header("www-authenticate");
     assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
 }

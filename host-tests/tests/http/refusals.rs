@@ -99,7 +99,7 @@ async fn agent_routes_need_a_valid_token() {
         for bad in ["x", "", ADMIN_KEY, &"a.b.c".repeat(20)] {
             let refused = answer(request().bearer_auth(bad)).await;
             let message = refused.assert_refused(401, "invalid_token");
-            assert_eq!(message, "the token is not, or no longer, good");
+            assert_eq!(message, "the token is invalid or no longer valid");
             let challenge = refused.header("www-authenticate");
             assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
         }
@@ -108,7 +108,7 @@ async fn agent_routes_need_a_valid_token() {
         for request in [request(), elsewhere] {
             let refused = answer(request.bearer_auth(&long)).await;
             let message = refused.assert_refused(401, "invalid_token");
-            assert_eq!(message, "the token is not, or no longer, good");
+            assert_eq!(message, "the token is invalid or no longer valid");
             let challenge = refused.header("www-authenticate");
             assert_eq!(challenge, Some(r#"Bearer error="invalid_token""#));
         }
