@@ -1,4 +1,5 @@
-//! The command line: a tour of the component, the component itself, and conversations with it.
+//! The command line `clawdb-session`: a tour of the component, `exec`, the HTTP service and
+//! measurements.
 
 mod command;
 
@@ -22,19 +23,19 @@ use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
 
-/// An answer is made on one thread and dropped on another. With glibc's allocator, many callers at once get
-/// two thirds of the calls done that they get with this one.
+/// The allocator. An answer is allocated on one thread and freed on another. With glibc's
+/// allocator, many concurrent callers make only two thirds of the calls that they make with this
+/// one.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Sessions for AI agents, in a WebAssembly component. Without a command: a short tour of it.
+/// Session management for AI agents, in a WebAssembly component
 ///
-/// The guard signs JSON Web Tokens (HS256) with the key in `CLAW_GUARD_JWT_SECRET` (at least 32
-/// bytes), or with a random one where that is not set. It accepts tokens of the keys in
-/// `CLAW_GUARD_PREVIOUS_JWT_SECRETS` too, one on each line.
+/// Without a command, the program shows a tour: it calls each operation of the component once and
+/// prints the results.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_long_help = HELP)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,42 +43,29 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shows the component's size, imports and exports
+    /// Prints the component's size, imports and exports
+    #[command(after_long_help = COMPONENT_HELP)]
     Component {
         /// Also writes the component to this file
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Holds a conversation with an instance: a JSON object a line in, one out
-    ///
-    /// {"op":"create","agent-id":"...","role":"..."} gives {"ok":{"session":{...},"token":"..."}}
-    /// or {"err":{"kind":"...",...}}. Operations and fields have the names of the WIT; times
-    /// are RFC 3339. The filter of revoke-all is "everything", {"role":"..."} or {"root":"..."}.
-    /// metadata is a string that holds a JSON text, such as "{\"a\":1}". null counts as absent, so
-    /// that the metadata is {}; the JSON text null is written "null".
-    ///
-    /// {"op":"start","name":"a","call":{...}} starts a call and answers as soon as it is done or
-    /// waits for the guard; {"op":"finish","name":"a"} gives its answer.
-    ///
-    /// {"op":"subscribe","name":"s","since":0} has events pushed; {"op":"read","name":"s","limit":N}
-    /// gives those that have come, and {"op":"unsubscribe","name":"s"} ends it.
-    ///
-    /// A line that is not understood, or that gives a field twice, gets
-    /// {"err":{"kind":"bad-request",...}}, and the conversation goes on.
+    /// Calls operations of the component: reads and writes JSON objects, one on each line
+    #[command(after_long_help = EXEC_HELP)]
     Exec {
-        /// Where the conversation is read from; standard input where there is none
+        /// The file to read; without it, standard input
         file: Option<PathBuf>,
-        /// Puts clock, guard and random source into the conversation's hands
+        /// Lets the input control the clock, the guard and the random source
         ///
-        /// The clock starts at 2030-01-01T00:00:00Z and stands still; the guard has no deadline.
+        /// The clock starts at 2030-01-01T00:00:00Z and stands still. The guard has no deadline.
         ///   {"op":"clock","advance":SECONDS}
         ///   {"op":"clock","set":"TIME"}
         ///   {"op":"guard","mode":MODE,"on":"issue|validate|revoke|all"}
         ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|short|trap"
-        ///   {"op":"guard","calls":true} counts the guard's calls and the items of its batches
+        ///   {"op":"guard","calls":true} returns the number of the guard's calls and of their items
         ///   {"op":"entropy","mode":"ok|repeat"}
-        ///   {"op":"restart"} goes on with another instance, without sessions
-        /// A line whose call would have to wait for a held guard gets "would-wait".
+        ///   {"op":"restart"} replaces the instance by a new one without sessions
+        /// A line whose call would wait for a guard in the mode "hold" is answered "would-wait".
         #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,
         #[command(flatten)]
@@ -85,17 +73,16 @@ enum Command {
         #[command(flatten)]
         guard: GuardArgs,
     },
-    /// Measures the component beside what could be used instead of it: other stores, all in one run
-    ///
-    /// Microseconds for each operation, and whether the goals are met. Build with `--profile dist`. A full run takes some
-    /// ten minutes and up to 8 GB of memory.
+    /// Compares the component with the original session manager and with other stores, in one run
+    #[command(after_long_help = BENCH_HELP)]
     Bench(BenchArgs),
-    /// Runs a target of `bench`, which sends it commands
+    /// Runs a target of `bench`, which sends commands to it
     #[command(hide = true)]
     BenchTarget { name: target::TargetName },
-    /// Measures what a journal in a file costs: creates a second, and the time to have sessions again
+    /// Measures a journal in a file: acknowledged creates per second, and the time of a restore
+    #[command(after_long_help = MEASURE_HELP)]
     Measure {
-        /// How many sessions to have again, one number after the other
+        /// The numbers of sessions to restore, 1 to 10000000, separated by commas
         #[arg(
             long,
             value_name = "N",
@@ -104,10 +91,10 @@ enum Command {
             value_parser = clap::value_parser!(u32).range(1..=10_000_000)
         )]
         sessions: Vec<u32>,
-        /// In which folder the files are made; they are removed again
+        /// The folder for the journal files, which are removed afterwards
         #[arg(long, value_name = "DIR", default_value = ".")]
         folder: PathBuf,
-        /// For how many seconds each number of callers creates
+        /// The time in seconds for which each number of callers creates sessions, 0.001 to 3600
         #[arg(
             long,
             value_name = "SECONDS",
@@ -116,26 +103,78 @@ enum Command {
         )]
         seconds: Duration,
     },
-    /// Serves sessions over HTTP, until SIGTERM or SIGINT
+    /// Serves sessions over HTTP until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
     Serve(ServeArgs),
-    /// Reseals every record of a journal with the state key, after that was changed
-    ///
-    /// The new key is `CLAWDB_SESSION_STATE_KEY`, and `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` has those
-    /// before it, as for `serve`, which does the same in the background. It can be interrupted and run
-    /// again. It ends with 0 when all records are under the state key; otherwise it says what is left: a
-    /// file that another process has open, workspaces that another host has, records that no key
-    /// opens and damaged ones. It asks no guard and goes by no clock. Where several hosts share the
-    /// servers, first give all of them the new key among the previous ones, then swap the two on
-    /// each, and then run this.
+    /// Reseals all records of a journal with a new state key, without serving
+    #[command(after_long_help = command::rekey::HELP)]
     Rekey(RekeyArgs),
 }
+
+/// The help after the commands.
+const HELP: &str = "\
+The guard signs JSON Web Tokens (HS256) with the key in CLAW_GUARD_JWT_SECRET (at least 32
+bytes). If that is not set, it uses a random key, or with --journal FILE the key in FILE.guard-key.
+It also accepts tokens that were signed with a key in CLAW_GUARD_PREVIOUS_JWT_SECRETS (one on each
+line, at most 8).
+
+Examples:
+  clawdb-session
+  clawdb-session serve --journal sessions.redb
+  clawdb-session serve --help";
+
+/// The help after the options of `component`.
+const COMPONENT_HELP: &str = "\
+Example:
+  clawdb-session component --out session.wasm";
+
+/// The help after the options of `exec`.
+const EXEC_HELP: &str = r#"Example:
+  echo '{"op":"create","agent-id":"7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f","role":"worker"}' |
+    clawdb-session exec
+
+Operations:
+  {"op":"create","agent-id":"...","role":"..."} is answered with
+  {"ok":{"session":{...},"token":"..."}} or {"err":{"kind":"...",...}}.
+  Operations and fields have the names of the WIT. Times are RFC 3339. The filter of revoke-all is
+  "everything", {"role":"..."} or {"root":"..."}. metadata is a string that contains JSON, such as
+  "{\"a\":1}". null counts as absent, which gives the metadata {}; for the JSON null, write "null".
+
+Calls that overlap:
+  {"op":"start","name":"a","call":{...}} starts a call. It is answered when the call ends or waits
+  for the guard. {"op":"finish","name":"a"} returns the answer of the call.
+
+Events:
+  {"op":"subscribe","name":"s","since":0} subscribes to events.
+  {"op":"read","name":"s","limit":N} returns the events that have arrived.
+  {"op":"unsubscribe","name":"s"} ends the subscription.
+
+Errors:
+  An invalid line, or one that gives a field twice, is answered with
+  {"err":{"kind":"bad-request",...}}. The next line is read as usual."#;
+
+/// The help after the options of `bench`.
+const BENCH_HELP: &str = "\
+Prints the microseconds of each operation, and whether the goals are met. A full run takes about ten
+minutes and up to 8 GB of memory. Figures need a build with `--profile dist`.
+
+Examples:
+  cargo run --profile dist -- bench --report report
+  cargo run -- bench --quick";
+
+/// The help after the options of `measure`.
+const MEASURE_HELP: &str = "\
+Compares the creates with a loop that only writes and syncs. Figures need a build with
+`--profile dist`.
+
+Example:
+  cargo run --profile dist -- measure --sessions 1000,100000 --folder /var/tmp";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match Box::pin(run(CommandLine::parse().command)).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has read enough.
+        // The reader of the output has closed it, which is not an error.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", full_text(&*error));
@@ -154,11 +193,11 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
         Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
-        // It waits for other processes, not for anything of this runtime.
+        // `bench` blocks: it waits for other processes.
         Some(Command::Bench(args)) => {
             tokio::task::block_in_place(|| bench::run(&mut std::io::stdout(), &args))
         }
-        // It has a runtime of its own, on a thread that belongs to nobody else.
+        // A target has its own runtime, so it needs its own thread.
         Some(Command::BenchTarget { name }) => {
             let ended = tokio::task::spawn_blocking(move || {
                 target::run(name).map_err(|error| full_text(&*error))
@@ -184,7 +223,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 Some(path) => Some(
                     File::open(&path)
                         .await
-                        .map_err(|error| format!("{}: {error}", path.display()))?,
+                        .map_err(|error| format!("cannot open {}: {error}", path.display()))?,
                 ),
                 None => None,
             };
@@ -205,7 +244,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 None => Box::new(BufReader::new(io::stdin())),
             };
             let ran = conversation.run(input, io::stdout()).await;
-            // Also when nobody reads any more: others wait for the sessions.
+            // Even after a failed write, the host releases the sessions for other hosts.
             conversation.end().await;
             Ok(ran?)
         }
@@ -231,7 +270,7 @@ async fn show_component(
     if let Some(path) = file {
         tokio::fs::write(&path, COMPONENT)
             .await
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .map_err(|error| format!("--out: {}: {error}", path.display()))?;
         writeln!(out, "written to {}", path.display())?;
     }
     Ok(())

@@ -211,7 +211,7 @@ async fn a_generated_admin_key_is_shown_once_and_works() {
         assert!(err.read_line(&mut line).unwrap() > 0, "no key was shown");
         if let Some(key) = line
             .trim_end()
-            .strip_prefix("admin key, made for this run: ")
+            .strip_prefix("admin key generated for this run: ")
         {
             break key.to_owned();
         }

@@ -1,4 +1,4 @@
-//! The embedded guard of a command, as its arguments and the environment say.
+//! The embedded guard of a command, from its arguments and the environment.
 
 use std::error::Error;
 
@@ -7,13 +7,13 @@ use clawdb_session_guard_jwt::JwtGuard;
 
 use super::secrets::{self, GuardKeys};
 
-/// `--full-claims`.
+/// The arguments about the guard: `--full-claims`.
 #[derive(Args, Clone, Copy)]
 pub struct GuardArgs {
-    /// Puts role, scopes, task and workspace into each token too
+    /// Adds role, scopes, task and workspace to each token
     ///
-    /// For services that read a token without asking. A session whose token would be longer than
-    /// 8,192 bytes is refused then.
+    /// This is for services that read a token without calling this service. A session whose token
+    /// would have more than 8192 bytes is then refused.
     #[arg(long)]
     full_claims: bool,
 }

@@ -1,4 +1,4 @@
-//! The parts of the command line.
+//! The commands and their arguments.
 
 pub mod guard;
 pub mod rekey;

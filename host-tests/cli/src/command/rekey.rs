@@ -1,4 +1,4 @@
-//! `rekey`: reseals all records of a journal with the state key.
+//! The command `rekey`: reseals all records of a journal with the state key.
 
 use std::error::Error;
 use std::pin::pin;
@@ -18,27 +18,46 @@ use tokio::time::sleep;
 use super::serve::shutdown;
 use super::storage::{OpenError, OpenedStorage, Storage};
 
-/// How often the progress bar is drawn.
+/// The time between two updates of the progress bar.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Shown for `--journal`.
+/// The help after the options.
+pub const HELP: &str = "\
+Example:
+  export CLAWDB_SESSION_PREVIOUS_STATE_KEYS=$(cat sessions.redb.state-key)
+  export CLAWDB_SESSION_STATE_KEY=$(openssl rand -hex 32)
+  clawdb-session rekey --journal sessions.redb
+
+Keys:
+  CLAWDB_SESSION_STATE_KEY is the new key, and CLAWDB_SESSION_PREVIOUS_STATE_KEYS has the keys that
+  records may still be sealed with, separated by commas. All are in hexadecimal. `serve` uses the
+  same variables and reseals in the background.
+
+Result:
+  The exit code is 0 when all records are sealed with the new key. Otherwise the error lists what is
+  left: a file that is open in another process, workspaces that another host owns, records that no
+  key opens, and damaged records. The command can be interrupted and run again. It uses no guard
+  and no clock.
+
+Several hosts on NATS:
+  To change the key, first give all of them the new key among the previous ones. Then swap the two
+  keys on each host, and then run this command.";
+
+/// The help of `--journal`.
 const JOURNAL: &str = "Reseals the records in this file, which no other process may have open
 
-The new key is CLAWDB_SESSION_STATE_KEY, or else the one in FILE.state-key (hexadecimal);
-CLAWDB_SESSION_PREVIOUS_STATE_KEYS has those before it, with commas.";
-/// Shown for `--nats`.
+If CLAWDB_SESSION_STATE_KEY is not set, the new key is the one in FILE.state-key.";
+/// The help of `--nats`.
 const NATS: &str = "Reseals the records on NATS `JetStream`
 
-nats://HOST:PORT, several of a cluster with commas. The new key is CLAWDB_SESSION_STATE_KEY, and
-CLAWDB_SESSION_PREVIOUS_STATE_KEYS has those before it, with commas.";
-/// Shown for `--lease`.
-const LEASE: &str =
-    "For how many seconds the machines have the sessions after each renewal, 0.1 to 3600
+The URL is nats://HOST:PORT. Separate the servers of a cluster by commas.";
+/// The help of `--lease`.
+const LEASE: &str = "The lease of the hosts in seconds, 0.1 to 3600; as for `serve`
 
-What another machine has is tried again until it was that machine's for 3/2 of this: the lease of a
-machine that died has run out by then.";
+A workspace that another host owns is tried again for 3/2 of this time. By then the lease of a host
+that crashed has ended.";
 
-/// The help of an argument: its first line, and all of it.
+/// Sets the help of an argument: the first line as the short help, and all lines as the long help.
 fn help(arg: clap::Arg, text: &'static str) -> clap::Arg {
     let first = text.lines().next().unwrap_or(text);
     arg.help(first).long_help(text)
@@ -54,7 +73,10 @@ pub struct RekeyArgs {
     storage: Storage,
 }
 
-/// Reseals until nothing is left to be done, and says so; an error says what is left.
+/// Reseals all records and prints the result.
+///
+/// # Errors
+/// An error that lists what is left to reseal.
 pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     let mut interrupted = pin!(shutdown()?);
     let opened = async {
@@ -68,8 +90,8 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
                 error: JournalError::Fenced(reason),
                 ..
             }) => Box::from(format!(
-                "{reason}; a service that is started with the previous key reseals by itself: let it do \
-                 so, or end it and run this again"
+                "{reason}; a service that is started with both keys reseals in the background: \
+                 start it with them, or end it and run this again"
             )),
             _ => error,
         })
@@ -82,7 +104,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
         () = &mut interrupted => return Err("interrupted".into()),
     };
     let bar = bar();
-    // What there is to be said is in the reports, and a bar that is seen says it better.
+    // The progress bar, or else the callback below, shows the progress.
     (options.report, options.progress) = (None, None);
     let crashed_host_lease = args.storage.crashed_host_lease();
     options.key_progress = bar
@@ -97,7 +119,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     tenants.shutdown().await;
     bar.finish_and_clear();
     if !finished {
-        return Err(format!("interrupted; run it again to go on: {report}").into());
+        return Err(format!("interrupted; run it again to continue: {report}").into());
     }
     if report.can_drop_previous_keys() {
         println!("{report}");
@@ -106,7 +128,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     Err(report.to_string().into())
 }
 
-/// Writes to standard error how far it is. The result is not written here.
+/// Returns a callback that writes the progress to standard error, but not the result.
 fn progress_callback(crashed_host_lease: Duration) -> KeyProgressCallback {
     Arc::new(move |keys| {
         if keys.previous_records > 0 && !is_finished(keys, crashed_host_lease) {
@@ -115,14 +137,15 @@ fn progress_callback(crashed_host_lease: Duration) -> KeyProgressCallback {
     })
 }
 
-/// Returns whether there is nothing left to be tried.
+/// Returns whether nothing is left to be tried.
 ///
-/// A host that died keeps its lease for a while: what another host has is tried again that long.
+/// A host that crashed keeps its lease until that ends. So workspaces that another host owns are
+/// tried again for `crashed_host_lease`.
 fn is_finished(keys: &KeyReport, crashed_host_lease: Duration) -> bool {
     keys.rounds > 0 && (keys.held_workspaces == 0 || keys.held_for >= crashed_host_lease)
 }
 
-/// Shows how far it is, until there is nothing left to be tried.
+/// Shows the progress until nothing is left to be tried.
 async fn wait_until_finished(tenants: &Tenants, bar: &ProgressBar, crashed_host_lease: Duration) {
     loop {
         let keys = tenants.keys();
@@ -153,8 +176,8 @@ fn draw(bar: &ProgressBar, keys: &KeyReport) {
     }
 }
 
-/// Shows no time, which the component takes for a failed reading: its time is that of the records, and
-/// no wrong clock of this machine gets into them.
+/// A clock whose readings fail. The component then uses the time of the records, and a wrong clock
+/// of this machine does not change them.
 struct NoClock;
 
 impl Clock for NoClock {
@@ -166,11 +189,11 @@ impl Clock for NoClock {
     }
 }
 
-/// Nobody is asked to issue, check or revoke a token.
+/// A guard that refuses all calls: resealing needs none.
 struct NoGuard;
 
 fn no_guard<T>() -> GuardResult<T> {
-    let reason = "there is no guard while records are resealed";
+    let reason = "no guard is available while records are resealed";
     Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
 }
 

@@ -1,5 +1,5 @@
-//! The secrets of a host that keeps its sessions: from the environment, or made once and kept in
-//! files beside the journal.
+//! The keys of a host with a journal: from the environment, or generated once and stored in files
+//! beside the journal.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -13,37 +13,37 @@ use clawdb_session_guard_jwt::{
 };
 use clawdb_session_host::InvalidSetting;
 
-/// What the records of the sessions are sealed with: 32 to 64 bytes, as hexadecimal digits.
+/// The variable with the state key, which seals the records: 32 to 64 bytes in hexadecimal.
 pub const STATE_KEY_VARIABLE: &str = "CLAWDB_SESSION_STATE_KEY";
-/// What they may have been sealed with before, with commas between.
+/// The variable with the previous state keys, separated by commas.
 pub const PREVIOUS_STATE_KEYS_VARIABLE: &str = "CLAWDB_SESSION_PREVIOUS_STATE_KEYS";
 
-/// What the name of the file with the previous keys of the guard has after the journal's.
+/// The suffix of the file with the guard's previous keys.
 const PREVIOUS_GUARD_KEYS: &str = "previous-guard-keys";
 
-/// The keys of the records.
+/// The keys that seal the records.
 pub struct StateKeys {
     pub current: Vec<u8>,
     pub previous: Vec<Vec<u8>>,
-    /// The variable or the file that the current one is from.
+    /// The variable or the file of the current key.
     pub name: String,
-    /// The file that the current one is to be kept in, and is not yet.
+    /// The file in which the current key must still be stored.
     pub unwritten: Option<PathBuf>,
 }
 
-/// A key.
+/// A key and its source.
 struct Key {
     bytes: Vec<u8>,
-    /// The variable or the file that it is from.
+    /// Its variable or file.
     name: String,
-    /// The file that it is to be kept in, and is not yet.
+    /// The file in which it must still be stored.
     unwritten: Option<PathBuf>,
 }
 
 impl StateKeys {
-    /// Reads the keys from the environment, or else the current one from `<journal>.state-key`. If
-    /// that file does not exist, the current key is random, and [`write_file`](Self::write_file) makes the
-    /// file. The component checks the lengths.
+    /// Reads the keys from the environment. If the current key is not there, reads it from
+    /// `<journal>.state-key`. If that file and the journal do not exist, generates it;
+    /// [`write_file`](Self::write_file) then creates the file. The component checks the lengths.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let previous = variable(PREVIOUS_STATE_KEYS_VARIABLE)?.unwrap_or_default();
         let previous = previous
@@ -67,7 +67,8 @@ impl StateKeys {
         })
     }
 
-    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    /// Creates the file of a new key. If another process creates it at the same time, uses that
+    /// key.
     pub fn write_file(&mut self) -> Result<(), Box<dyn Error>> {
         if let Some(file) = self.unwritten.take() {
             self.current = write_key_file(&file, &self.current)?.bytes;
@@ -76,20 +77,21 @@ impl StateKeys {
     }
 }
 
-/// The keys of the embedded guard of a host that keeps its sessions.
+/// The keys of the embedded guard of a host with a journal.
 pub struct GuardKeys {
     current: Key,
-    /// Those that were in use before.
+    /// The keys that were used before it.
     previous: Vec<Vec<u8>>,
-    /// How many of these are from the environment. The others are from the file.
+    /// The number of previous keys from the environment. The others are from the file.
     in_environment: usize,
     file: Option<PathBuf>,
 }
 
 impl GuardKeys {
-    /// Reads the key from the environment, or else from `<journal>.guard-key`. If that file does
-    /// not exist, the key is random, and [`write_file`](Self::write_file) makes the file. The keys before it are
-    /// those in the environment, and those in `<journal>.previous-guard-keys`, one on each line.
+    /// Reads the current key from the environment, or else from `<journal>.guard-key`. If that file
+    /// and the journal do not exist, generates it; [`write_file`](Self::write_file) then creates
+    /// the file. Reads the previous keys from the environment and from
+    /// `<journal>.previous-guard-keys`, one on each line.
     pub fn find(journal: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let current = match std::env::var_os(SECRET_VARIABLE) {
             Some(secret) => Key {
@@ -113,7 +115,8 @@ impl GuardKeys {
         })
     }
 
-    /// Makes the file of a new key. If another process makes it at the same time, that key is used.
+    /// Creates the file of a new key. If another process creates it at the same time, uses that
+    /// key.
     pub fn write_file(&mut self) -> Result<(), Box<dyn Error>> {
         if let Some(file) = self.current.unwritten.take() {
             self.current = write_key_file(&file, &self.current.bytes)?;
@@ -121,7 +124,7 @@ impl GuardKeys {
         Ok(())
     }
 
-    /// Returns a guard with these keys. Its tokens outlive the process.
+    /// Returns a guard with these keys. A guard of a later process accepts its tokens.
     pub fn guard(&self) -> Result<JwtGuard, Box<dyn Error>> {
         let guard = JwtGuard::new(&self.current.bytes)
             .map_err(|short| short_secret(&self.current.name, short.bytes))?;
@@ -137,14 +140,14 @@ impl GuardKeys {
                     )
                     .into()
                 }
-                // The lengths of those in the file were checked, and come after the others, so the
-                // number of a short one is its number in the variable.
+                // The keys of the file were checked already and come last. So a short key is from
+                // the variable, and its number in the error is its line there.
                 (_, error) => error.into(),
             })
     }
 }
 
-/// Returns the keys in a file, one from each line that is not empty; none where there is no file.
+/// Returns the keys in a file, one from each line that is not empty. A missing file has no keys.
 fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let name = file.display();
     let text = match fs::read_to_string(file) {
@@ -165,8 +168,8 @@ fn previous_keys(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     keys.collect()
 }
 
-/// Says that the file beside the journal has another state key than the environment: without the
-/// variable, the next start would take that.
+/// Warns if the file beside the journal has another state key than the environment. Without the
+/// variable, the next start would use the key of the file.
 fn warn_of_other_key(journal: Option<&Path>, key: &[u8]) {
     let Some(journal) = journal else {
         return;
@@ -176,8 +179,8 @@ fn warn_of_other_key(journal: Option<&Path>, key: &[u8]) {
     let in_file = in_file.and_then(|digits| hex::decode(digits.trim()).ok());
     if in_file.is_some_and(|in_file| in_file != key) {
         eprintln!(
-            "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into it, \
-             or keep the variable set",
+            "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into \
+             the file, or keep the variable set",
             file.display()
         );
     }
@@ -189,7 +192,7 @@ fn file_beside(journal: &Path, what: &str) -> PathBuf {
     PathBuf::from(file)
 }
 
-/// Returns a guard with the keys from the environment, or with a random key where there is none.
+/// Returns a guard with the keys from the environment, or with a random key if they are not set.
 pub fn guard() -> Result<JwtGuard, Box<dyn Error>> {
     JwtGuard::from_environment().map_err(|error| match error {
         SecretError::Short(short) => short_secret(SECRET_VARIABLE, short.bytes).into(),
@@ -220,7 +223,8 @@ fn not_hexadecimal(name: &str, bytes: usize) -> InvalidSetting {
     InvalidSetting::new(name, format!("{bytes} bytes"), reason)
 }
 
-/// Returns the key in the file beside the journal, or a random one if neither file exists.
+/// Returns the key in the file beside the journal, or a random one if neither the file nor the
+/// journal exists.
 fn find_or_generate(
     journal: Option<&Path>,
     what: &str,
@@ -228,8 +232,8 @@ fn find_or_generate(
 ) -> Result<Key, Box<dyn Error>> {
     let Some(journal) = journal else {
         return Err(format!(
-            "{variable} must be set: the machines that share sessions share it (32 random bytes as \
-             64 hexadecimal digits, such as `openssl rand -hex 32` gives)"
+            "{variable} must be set to the same key on all hosts of the journal: 64 hexadecimal \
+             digits, such as the output of `openssl rand -hex 32`"
         )
         .into());
     };
@@ -240,7 +244,8 @@ fn find_or_generate(
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if journal.exists() {
                 return Err(format!(
-                    "{name} is missing, and without it the sessions in {} cannot be read; set {variable}",
+                    "{name} is missing, and the sessions in {} need its key: restore the file, or \
+                     set {variable}",
                     journal.display()
                 )
                 .into());
@@ -258,19 +263,19 @@ fn find_or_generate(
     }
 }
 
-/// Makes the file with this key and returns the key in the file: another process may have made it
-/// at the same time.
+/// Creates the file with this key and returns the key in the file, which another process may have
+/// created at the same time.
 fn write_key_file(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
     let name = file.display().to_string();
     if create_file(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
-        eprintln!("{name} was made; keep it as well as the journal");
+        eprintln!("created {name}: back it up as well as the journal");
     }
     let digits = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     Ok(Key::parse(&name, &digits)?)
 }
 
-/// Makes the file, if nobody else does; tells whether it did. Only the owner may read it, and it is on
-/// the disk before anything is that needs it.
+/// Creates the file and returns whether it did not exist. Only the owner may read it. It is synced
+/// to the disk, so that it is there before any record that needs it.
 fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let mut unfinished = file.as_os_str().to_owned();
     unfinished.push(format!(".{}.new", std::process::id()));
@@ -280,7 +285,7 @@ fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let mut written = open.open(&unfinished)?;
     writeln!(written, "{digits}")?;
     written.sync_all()?;
-    // Unlike a rename, it fails where there is one.
+    // Unlike a rename, this fails if the file exists.
     let made = fs::hard_link(&unfinished, file);
     fs::remove_file(&unfinished)?;
     if let Some(folder) = file.parent() {

@@ -1,4 +1,4 @@
-//! `serve`: the host as an HTTP service.
+//! The command `serve`: the HTTP service.
 
 use std::error::Error;
 use std::io::Write;
@@ -26,21 +26,18 @@ use super::guard::GuardArgs;
 use super::secrets::StateKeys;
 use super::storage::{OpenedStorage, Storage, check, config};
 
-/// What stands below the options.
-pub const HELP: &str = r#"Prints "listening on http://ADDR" when it does.
+/// The help after the options.
+pub const HELP: &str = r#"Prints "listening on http://ADDR" to standard output when it is ready.
 
-Admins create and end sessions. Their key is CLAWDB_SESSION_ADMIN_KEY (at least 16 characters);
-where that is not set, one is made and printed to standard error:
-  curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $KEY" \
+Example:
+  export CLAWDB_SESSION_ADMIN_KEY=$(openssl rand -hex 32)
+  clawdb-session serve --journal sessions.redb
+  curl http://127.0.0.1:8787/v1/sessions -H "X-Admin-Key: $CLAWDB_SESSION_ADMIN_KEY" \
     -H 'Content-Type: application/json' \
     -d '{"agent_id":"<UUID>","role":"worker","scopes":["tool:*"],"ttl_secs":900}'
-Agents present the token that this gives:
-  curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer $TOKEN"
-X-Workspace-Id, a UUID, says in which workspace; each has its own sessions.
+  curl http://127.0.0.1:8787/v1/sessions/me -H "Authorization: Bearer <the token in the answer>"
 
-SIGTERM or SIGINT ends it in order: requests under way have 10 s. A second one ends it at once.
-
-Routes (the documentation of the crate `clawdb-session-http` says what they take and give):
+Routes (the documentation of the crate `clawdb-session-http` has bodies, answers and errors):
   POST   /v1/sessions                 GET    /v1/sessions/me
   GET    /v1/sessions/{id}            POST   /v1/sessions/me/authorize
   DELETE /v1/sessions/{id}            POST   /v1/sessions/me/rotate
@@ -51,30 +48,66 @@ Routes (the documentation of the crate `clawdb-session-http` says what they take
   GET    /v1/events
   GET    /metrics                     GET    /healthz
 
-To rotate the state key, start with the new one and CLAWDB_SESSION_PREVIOUS_STATE_KEYS: every
-workspace is resealed in the background, and the log and /metrics say when the old key may be
-dropped. `rekey` does the same without serving. A workspace whose records no given key opens
-answers 500 state_key_missing, and /healthz names it; the others are served."#;
+Callers:
+  Admins present the key in CLAWDB_SESSION_ADMIN_KEY (16 to 1024 printable ASCII characters). If it
+  is not set, a key is generated and printed to standard error. Agents present their session's
+  token. The header X-Workspace-Id, a UUID, selects a workspace; each has its own sessions.
 
-/// How long the start waits until each workspace's `meta` record was held against the state keys.
+Keys:
+  The state key seals the records of the sessions. The guard's key signs the tokens. With
+  --journal FILE both are generated at the first start and stored beside it, in FILE.state-key and
+  FILE.guard-key. Back them up as well as the journal, which cannot be read without its state key.
+  To choose the keys, set CLAWDB_SESSION_STATE_KEY (32 to 64 bytes, in hexadecimal) and
+  CLAW_GUARD_JWT_SECRET (at least 32 bytes). --nats needs both variables, equal on all hosts.
+
+Rotating the state key:
+  Start with the new key in CLAWDB_SESSION_STATE_KEY and the old one in
+  CLAWDB_SESSION_PREVIOUS_STATE_KEYS (in hexadecimal, separated by commas, at most 8). All records
+  are resealed in the background. The log and /metrics report when the old key may be dropped. With
+  several hosts on NATS, first add the new key to the previous ones on all hosts, and then swap the
+  two keys on each. `rekey` reseals without serving. If no given key opens the records of a
+  workspace, its calls are answered with 500 state_key_missing, and the others are served.
+
+Rotating the guard's key:
+  Start with the new key, and add the old one to the previous keys: as a line of
+  CLAW_GUARD_PREVIOUS_JWT_SECRETS, or in hexadecimal as a line of FILE.previous-guard-keys. The
+  guard signs with the new key and accepts tokens of all keys. At most 8 previous keys are allowed.
+  Drop one when its last token has expired.
+
+Several hosts on NATS:
+  One host at a time owns the sessions of a workspace, by a lease that it renews. The other hosts
+  answer 503 not_owner, and one of them takes over when the lease has ended. A host that was paused
+  and lost its lease acknowledges no change and answers no read before it owns the workspace again.
+  A change is acknowledged when most of the --replicas servers have it. nats-server 2.9 syncs to
+  the disk only every two minutes, so run the servers on machines that do not lose power together.
+
+Signals:
+  SIGTERM or SIGINT shuts the service down: it waits up to 10 s for requests in flight and exits
+  with 0. A second signal ends the process at once."#;
+
+/// The maximum time that the start waits for the check of the state keys of all workspaces.
 const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-/// In how many workspaces the clock is accepted at a time.
+/// The number of workspaces in which the clock is accepted at a time.
 const CONCURRENT_ACCEPTS: usize = 8;
 
-/// How many connections wait for the service to take them.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// The address to listen on; port 0 takes any that is free
+    /// The address to listen on; port 0 selects a free port
+    ///
+    /// The default is a loopback address. The service has no TLS: put a proxy with TLS in front of
+    /// it before you listen on another address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
     #[command(flatten)]
     storage: Storage,
-    /// Accepts a clock that was set back, once at the start, in each workspace where it is behind
+    /// Accepts the machine's clock at the start, in each workspace whose time is ahead of it
     ///
-    /// Ends all sessions of such a workspace and goes on from the machine's time, as
-    /// POST /v1/clock/accept does. A workspace whose clock is not behind keeps its sessions.
+    /// This is for a clock that was ahead and was set back. It ends all sessions of such a
+    /// workspace and sets the workspace's time to the machine's, as POST /v1/clock/accept does.
+    /// Other workspaces keep their sessions.
     #[arg(long)]
     accept_clock_set_back: bool,
     #[command(flatten)]
@@ -83,13 +116,13 @@ pub struct ServeArgs {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
-    // Settings are checked before anything is opened.
+    // Settings are checked before files are opened.
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);
-    // An address in use is reported before files are created. Nobody can connect before `listen`.
+    // An address in use is reported before files are created. Clients can connect after `listen`.
     let address_error = |error| format!("--listen {}: {error}", args.listen);
     let socket = bind(args.listen).map_err(address_error)?;
-    // A journal can take long to open, and one that is far away for ever.
+    // Opening a journal can take long, so a signal interrupts it.
     let opened = tokio::select! {
         opened = open(&args.storage, args.guard) => opened?,
         () = &mut shutdown => return Ok(()),
@@ -103,10 +136,10 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         None => random_admin_key()?,
     };
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
-    // A damaged or misconfigured journal is reported here, and not to the first caller.
+    // A damaged or misconfigured journal ends the start, so that it is not first seen by a client.
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async {
-        // In the log it stands before the first request, unless the journal is far away.
+        // The result is in the log before the first request, unless the check takes too long.
         let checked = timeout(KEY_CHECK_TIMEOUT, tenants.keys_checked());
         let (tried, _) = tokio::join!(async { host?.active_count().await }, checked);
         if args.accept_clock_set_back {
@@ -136,7 +169,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns a socket with this address, as `TcpListener::bind` has it before it listens.
+/// Returns a socket that is bound to this address, with the options of `TcpListener::bind`.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -147,14 +180,14 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Accepts the machine's clock in each workspace where it is behind. Says which workspaces fail,
-/// and goes on with the others.
+/// Accepts the machine's clock in each workspace whose time is ahead of it. Reports workspaces in
+/// which that fails, and continues with the others.
 async fn accept_clock(tenants: &Tenants) {
     let ids = match tenants.all().await {
         Ok(ids) => ids,
         Err(error) => {
             eprintln!(
-                "the clock is accepted in no workspace: {}",
+                "the clock is not accepted in any workspace: {}",
                 full_text(&error)
             );
             return;
@@ -172,7 +205,7 @@ async fn accept_clock(tenants: &Tenants) {
         .await;
 }
 
-/// What the arguments name; where they name nothing, memory.
+/// Opens the journal that the arguments name, or one in memory if they name none.
 async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<dyn Error>> {
     let engine = SessionEngine::new()?;
     if let Some(opened) = storage.open(engine.clone(), guard).await? {
@@ -189,7 +222,7 @@ async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<
     let options = DurableOptions::new(engine, HostOptions::new(guard.guard()?), config(&keys));
     check(&options, &keys.name).await?;
     eprintln!(
-        "the sessions are kept in memory and end with the process; --journal FILE keeps them"
+        "the sessions are in memory only and end with the process; --journal FILE keeps them"
     );
     Ok(OpenedStorage {
         journal: Arc::new(MemoryJournal::default()),
@@ -197,26 +230,27 @@ async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<
     })
 }
 
-/// An admin key that nobody knows yet, so it is shown: once, and not where the output goes.
+/// Returns a random admin key and prints it to standard error.
 fn random_admin_key() -> Result<AdminKey, Box<dyn Error>> {
     let key = AdminKey::random()?;
-    eprintln!("admin key, made for this run: {}", key.reveal());
+    eprintln!("admin key generated for this run: {}", key.reveal());
     Ok(key)
 }
 
-/// The only line of output, for the process that started this one and waits for it.
+/// Prints the address, for a process that waits until the service is ready. It is the only line on
+/// standard output.
 fn announce(address: SocketAddr) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{address}")?;
     out.flush()
 }
 
-/// Ends with the first SIGTERM or SIGINT from here on. A second one ends the process at once, as if
-/// nobody had asked for signals.
+/// Returns a future that ends at the first SIGTERM or SIGINT after this call. A second signal has
+/// its default effect: it ends the process at once.
 pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        // In this order, so that the first one finds the flag as it is.
+        // This order lets the first signal see the flag before it is set.
         flag::register_conditional_default(signal, Arc::clone(&is_second))?;
         flag::register(signal, Arc::clone(&is_second))?;
     }

@@ -1,4 +1,4 @@
-//! Where a command keeps its sessions, as its arguments say.
+//! The journal of a command, from its arguments.
 
 use std::error::Error;
 use std::fmt;
@@ -20,33 +20,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::guard::GuardArgs;
 use super::secrets::{GuardKeys, PREVIOUS_STATE_KEYS_VARIABLE, StateKeys};
 
-/// `--journal` or `--nats`.
+/// The arguments that select a journal.
 #[derive(Args)]
 pub struct Storage {
-    /// Keeps the sessions in this file, which is made where it is not there
+    /// Keeps the sessions in this file, which is created if it is missing
     ///
-    /// Its keys lie beside it, in FILE.state-key and FILE.guard-key, unless the environment has
-    /// them: `CLAWDB_SESSION_STATE_KEY` (hexadecimal; `CLAWDB_SESSION_PREVIOUS_STATE_KEYS` for
-    /// those before it, with commas) and `CLAW_GUARD_JWT_SECRET`. Tokens of earlier keys of the
-    /// guard are accepted too: those in FILE.previous-guard-keys (hexadecimal) and in
-    /// `CLAW_GUARD_PREVIOUS_JWT_SECRETS`, one on each line, at most 8.
+    /// The keys are in files beside it or in environment variables; see `serve --help`.
     #[arg(long, value_name = "FILE", conflicts_with = "nats")]
     journal: Option<PathBuf>,
-    /// Keeps the sessions on NATS `JetStream`, for this and other machines
+    /// Keeps the sessions on NATS `JetStream`, which several hosts can share
     ///
-    /// nats://HOST:PORT, several of a cluster with commas. One machine at a time has the sessions
-    /// of a workspace; another one takes over when that is gone. All have the same keys in their
-    /// environment: `CLAWDB_SESSION_STATE_KEY` and `CLAW_GUARD_JWT_SECRET`, and those before the
-    /// latter in `CLAW_GUARD_PREVIOUS_JWT_SECRETS`, one on each line.
+    /// The URL is nats://HOST:PORT. Separate the servers of a cluster by commas. All hosts need the
+    /// same keys in their environment; see `serve --help`.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
-    /// How many servers keep each record, 3 to 5
+    /// The number of servers that store each record, 3 to 5
     #[arg(long, value_name = "N", requires = "nats", default_value = "3", value_parser = replicas)]
     replicas: usize,
-    /// Takes one server alone, which can lose what it acknowledged when its machine loses power
+    /// Allows a single server, which can lose acknowledged changes if its machine loses power
     #[arg(long, requires = "nats", conflicts_with = "replicas")]
     single: bool,
-    /// For how many seconds a machine has the sessions after each renewal, 0.1 to 3600
+    /// The time in seconds for which a host owns sessions after each renewal, 0.1 to 3600
     #[arg(
         long,
         value_name = "SECONDS",
@@ -57,14 +51,15 @@ pub struct Storage {
     lease: Duration,
 }
 
-/// Sessions that are kept: where, and what a host of them is given.
+/// An opened journal, and the options of the host that uses it.
 pub struct OpenedStorage {
     pub journal: Arc<dyn Journal>,
     pub options: DurableOptions,
 }
 
 impl Storage {
-    /// Opens what the arguments name; none where they name nothing.
+    /// Opens the journal that the arguments name, and creates missing key files. Returns `None` if
+    /// they name no journal.
     pub async fn open(
         &self,
         engine: SessionEngine,
@@ -81,14 +76,14 @@ impl Storage {
         let mut guard_keys = GuardKeys::find(file)?;
         let host = HostOptions::new(guard.guard_of(&guard_keys)?);
         check(&options(&engine, host, &keys), &keys.name).await?;
-        // Nothing is made before all settings are found good.
+        // Files are created only after all settings are checked.
         keys.write_file()?;
         guard_keys.write_file()?;
         let host = HostOptions::new(guard.guard_of(&guard_keys)?);
         Ok(Some(self.open_journal(engine, host, keys).await?))
     }
 
-    /// Opens what the arguments name, for a host with these options. A file is not made.
+    /// Opens the journal that the arguments name, for a host with these options. Creates no file.
     pub async fn open_existing(
         &self,
         engine: SessionEngine,
@@ -96,7 +91,7 @@ impl Storage {
     ) -> Result<OpenedStorage, Box<dyn Error>> {
         if let Some(file) = &self.journal {
             if !file.try_exists()? {
-                return Err(format!("--journal: {}: there is no such file", file.display()).into());
+                return Err(format!("--journal: {}: no such file", file.display()).into());
             }
             RedbJournal::check(file).map_err(journal_error)?;
         }
@@ -118,7 +113,7 @@ impl Storage {
                 let argument = "--nats";
                 Arc::new(journal.map_err(|error| OpenError { argument, error })?)
             }
-            (None, None) => return Err("--journal FILE or --nats URL is needed".into()),
+            (None, None) => return Err("--journal FILE or --nats URL is required".into()),
         };
         let mut options = options(&engine, host, &keys);
         options.progress = Some(progress_bar());
@@ -129,9 +124,9 @@ impl Storage {
         Ok(OpenedStorage { journal, options })
     }
 
-    /// After how long nobody has the lease of a host that died.
+    /// Returns the time after which the lease of a host that crashed has ended.
     pub fn crashed_host_lease(&self) -> Duration {
-        // A contender waits for 5/4 of the lease, and looks five times in it.
+        // A host takes over after 5/4 of the lease, and checks five times per lease.
         match self.nats {
             Some(_) => self.lease.mul_f64(1.5),
             None => Duration::ZERO,
@@ -153,11 +148,11 @@ fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> Durab
     DurableOptions::new(engine.clone(), host, config(keys))
 }
 
-/// The journal that an argument names was not opened.
+/// The error of a journal that could not be opened, with the argument that names it.
 #[derive(Debug)]
 pub struct OpenError {
     argument: &'static str,
-    /// Why.
+    /// The journal's error.
     pub error: JournalError,
 }
 
@@ -178,8 +173,11 @@ fn journal_error(error: JournalError) -> OpenError {
     OpenError { argument, error }
 }
 
-/// Lets the component check the settings, before anything is opened. The error names a setting as
-/// its user gave it; `state_key` names the source of the state key.
+/// Lets the component check the settings, before anything is opened. `state_key` is the variable or
+/// the file of the state key.
+///
+/// # Errors
+/// The error names a setting by its variable or file.
 pub async fn check(options: &DurableOptions, state_key: &str) -> Result<(), Box<dyn Error>> {
     match options.check().await {
         Err(DurableError::Settings(invalid)) => Err(match invalid.name.as_str() {
@@ -196,14 +194,14 @@ fn replicas(text: &str) -> Result<usize, &'static str> {
     let number = text.parse().ok();
     number
         .filter(|number| (3..=5).contains(number))
-        .ok_or("must be from 3 to 5; --single takes one server alone")
+        .ok_or("must be from 3 to 5; use --single for one server")
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
     seconds(text, 0.1..=3_600.0)
 }
 
-/// A number of seconds within these bounds.
+/// Parses a number of seconds within these bounds.
 pub fn seconds(text: &str, bounds: RangeInclusive<f64>) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|number| bounds.contains(number));
     let (min, max) = bounds.clone().into_inner();
@@ -212,7 +210,7 @@ pub fn seconds(text: &str, bounds: RangeInclusive<f64>) -> Result<Duration, Stri
         .ok_or_else(|| format!("must be a number of seconds from {min} to {max}"))
 }
 
-/// The defaults, with these keys.
+/// Returns the default configuration with these keys.
 pub fn config(keys: &StateKeys) -> Config {
     Config {
         previous_state_keys: keys.previous.clone(),
@@ -220,7 +218,7 @@ pub fn config(keys: &StateKeys) -> Config {
     }
 }
 
-/// Shows on a terminal how far a restore is.
+/// Returns a callback that shows the progress of a restore, if standard error is a terminal.
 pub fn progress_bar() -> ProgressCallback {
     if !std::io::stderr().is_terminal() {
         return Arc::new(|_| {});

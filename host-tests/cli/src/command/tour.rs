@@ -1,5 +1,5 @@
-//! The tour: the operations one after the other on the real component, with the real guard, clock
-//! and random source.
+//! The tour: calls each operation of the component once, with the embedded guard, the machine's
+//! clock and its random source.
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use super::secrets::guard;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Shows the tour on `out`.
+/// Writes the tour to `out`.
 pub async fn run(out: &mut impl Write) -> Result {
     writeln!(
         out,
-        "clawdb:session, the session manager of AI agents as a WebAssembly component"
+        "clawdb:session: session management for AI agents as a WebAssembly component"
     )?;
     let engine = SessionEngine::new()?;
     let host = SessionHost::start(&engine, HostOptions::new(guard()?)).await?;
     writeln!(
         out,
-        "One instance runs in wasmtime. It has of its host: {}.",
+        "One instance runs in wasmtime. It imports: {}.",
         engine.imports().join(", ")
     )?;
 
@@ -34,11 +34,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         uuid::Uuid::new_v4().to_string(),
     );
 
-    heading(
-        out,
-        1,
-        "create: an agent gets a session, and a token for it",
-    )?;
+    heading(out, 1, "create: an agent receives a session and its token")?;
     let first = host
         .create(request(
             &researcher,
@@ -49,7 +45,7 @@ pub async fn run(out: &mut impl Write) -> Result {
     show(out, &[&first.session])?;
     writeln!(out, "  token   {}", abbreviated(&first.token))?;
 
-    heading(out, 2, "validate: whose token is this?")?;
+    heading(out, 2, "validate: which session does this token belong to?")?;
     let session = host.validate(&*first.token).await?;
     writeln!(
         out,
@@ -64,25 +60,21 @@ pub async fn run(out: &mut impl Write) -> Result {
         host.validate(tampered(&first)).await,
     )?;
 
-    heading(out, 3, "refresh: a new token and the whole lifetime again")?;
+    heading(out, 3, "refresh: a new token, and the full lifetime again")?;
     let second = host.refresh(&*first.session.id).await?;
     writeln!(out, "  token   {}", abbreviated(&second.token))?;
-    show_refusal(
-        out,
-        "the token before it",
-        host.validate(&*first.token).await,
-    )?;
+    show_refusal(out, "the old token", host.validate(&*first.token).await)?;
     let session = host.validate(&*second.token).await?;
     writeln!(
         out,
-        "  the new one is good until {}",
+        "  the new token is valid until {}",
         time(session.expires_at)
     )?;
 
     heading(
         out,
         4,
-        "delegate: a sub-agent gets less, and no longer than its parent",
+        "delegate: a sub-agent's session, with no more scopes and time than its parent",
     )?;
     let child = host
         .delegate(
@@ -101,9 +93,9 @@ pub async fn run(out: &mut impl Write) -> Result {
         .await,
     )?;
 
-    heading(out, 5, "authorize: may it do this?")?;
+    heading(out, 5, "authorize: does the session have this scope?")?;
     let session = host.authorize(&*child.token, "memory:read").await?;
-    writeln!(out, "  session {} may memory:read", short(&session.id))?;
+    writeln!(out, "  session {} has memory:read", short(&session.id))?;
     show_refusal(
         out,
         "web:search",
@@ -113,18 +105,18 @@ pub async fn run(out: &mut impl Write) -> Result {
     heading(
         out,
         6,
-        "rotate: the bearer replaces its token, and a replaced one that comes back is theft",
+        "rotate: the bearer replaces its token; a replaced token that is presented again is theft",
     )?;
     let rotated = host.rotate(&*child.token).await?;
     writeln!(out, "  token   {}", abbreviated(&rotated.token))?;
-    show_refusal(out, "the token before it", host.rotate(&*child.token).await)?;
+    show_refusal(out, "the old token", host.rotate(&*child.token).await)?;
     show_refusal(
         out,
-        "with it the new one (nobody knows which of the two is the thief's)",
+        "now also the new token, because either bearer may be the thief,",
         host.validate(&*rotated.token).await,
     )?;
 
-    heading(out, 7, "list: what an agent has open")?;
+    heading(out, 7, "list: the live sessions of an agent")?;
     for task in ["plan", "build", "test"] {
         let request = request(&coder, "coder", &["repo:write"]);
         host.create(request.with_task_type(task)).await?;
@@ -141,22 +133,22 @@ pub async fn run(out: &mut impl Write) -> Result {
     show(out, &page.sessions.iter().collect::<Vec<_>>())?;
     writeln!(
         out,
-        "  {} sessions are live in all",
+        "  {} sessions are live in total",
         host.active_count().await?
     )?;
 
-    heading(out, 8, "revoke: one session ends now, and all below it")?;
+    heading(out, 8, "revoke: a session ends, and all sessions below it")?;
     host.delegate(&*second.session.id, request(&coder, "reader", &[]))
         .await?;
     let revocation = host.revoke(&*second.session.id).await?;
     let guard = if revocation.guard_confirmed {
         "confirmed by the guard"
     } else {
-        "pending with the guard"
+        "not confirmed by the guard yet"
     };
     writeln!(
         out,
-        "  session {} is dead, {guard}, and {} below it",
+        "  session {} has ended ({guard}), and {} below it",
         short(&revocation.session_id),
         revocation.descendants
     )?;
@@ -166,16 +158,12 @@ pub async fn run(out: &mut impl Write) -> Result {
     let ended = host.revoke_all_for_agent(&*coder).await?;
     writeln!(
         out,
-        "  {ended} sessions of agent {} ended; {} are live in all",
+        "  {ended} sessions of agent {} ended; {} are live in total",
         short(&coder),
         host.active_count().await?
     )?;
 
-    heading(
-        out,
-        10,
-        "create with max-uses: a session for two uses, and no more",
-    )?;
+    heading(out, 10, "create with max-uses: a session for two uses")?;
     let limited = request(&coder, "coder", &["repo:write"]).with_max_uses(2);
     let limited = host.create(limited).await?;
     for _ in 0..2 {
@@ -191,7 +179,7 @@ pub async fn run(out: &mut impl Write) -> Result {
     heading(
         out,
         11,
-        "subscribe: events as they happen, while everything ends with one call of revoke-all",
+        "subscribe: events as they happen, while one revoke-all ends every session",
     )?;
     let mut events = host.subscribe(host.stats().await?.last_event).await?;
     let waiting = host.create(request(&coder, "coder", &[])).await?;
@@ -202,7 +190,7 @@ pub async fn run(out: &mut impl Write) -> Result {
         show_event(out, &event)?;
     }
 
-    heading(out, 12, "poll-events: all of it, in order")?;
+    heading(out, 12, "poll-events: all events in order")?;
     let page = host.poll_events(0, 100).await?;
     writeln!(
         out,
@@ -214,7 +202,7 @@ pub async fn run(out: &mut impl Write) -> Result {
     }
     writeln!(
         out,
-        "\nMore: `cargo run -- --help`; the contract is in `wit/`."
+        "\nRead on: `cargo run -- --help` for all commands, and `wit/` for the contract."
     )?;
     Ok(())
 }
@@ -271,7 +259,7 @@ fn show(out: &mut impl Write, sessions: &[&Session]) -> Result {
     Ok(())
 }
 
-/// Shows that the component refused; a tour on which it does not is no tour.
+/// Writes the component's refusal. Fails if the component accepted the call.
 fn show_refusal<T>(
     out: &mut impl Write,
     what: &str,
@@ -292,14 +280,14 @@ fn tampered(grant: &Grant) -> String {
     format!("{signed}{}", if last == "A" { "B" } else { "A" })
 }
 
-/// Enough of an id to tell it from others here.
+/// Returns the first 8 characters of an id.
 fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
 fn abbreviated(token: &str) -> String {
     format!(
-        "{}... ({} bytes; given once, kept nowhere)",
+        "{}... ({} bytes; returned once, never stored)",
         token.get(..24).unwrap_or(token),
         token.len()
     )
