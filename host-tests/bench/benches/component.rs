@@ -1,6 +1,6 @@
 //! The time of calls of the component with the embedded guard, which signs and verifies JSON Web
-//! Tokens. `clawdb-session bench` compares the component with others, with a guard that takes
-//! almost no time.
+//! Tokens. `clawdb-session bench`, which compares the component with others, uses a guard that
+//! takes almost no time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,11 +37,11 @@ fn calls(criterion: &mut Criterion) {
             let made = component
                 .clawdb_session_sessions()
                 .call_create(accessor, request(number));
-            grants.push(Grant::from(made.await?.expect("there is room")));
+            grants.push(Grant::from(made.await?.expect("no limit is reached")));
         }
         Ok(grants)
     });
-    let grants: Vec<Grant> = runtime.block_on(filled).expect("it runs");
+    let grants: Vec<Grant> = runtime.block_on(filled).expect("no call traps");
 
     criterion.bench_function("a call that reads a number", |bencher| {
         bencher.iter_custom(|calls| {
@@ -55,7 +55,7 @@ fn calls(criterion: &mut Criterion) {
                 }
                 Ok(begun.elapsed())
             });
-            runtime.block_on(timed).expect("it runs")
+            runtime.block_on(timed).expect("no call traps")
         });
     });
     criterion.bench_function("validate", |bencher| {
@@ -73,12 +73,12 @@ fn calls(criterion: &mut Criterion) {
                     let validated = component
                         .clawdb_session_sessions()
                         .call_validate(accessor, token);
-                    validated.await?.expect("it is good");
+                    validated.await?.expect("the token is valid");
                     took += begun.elapsed();
                 }
                 Ok(took)
             });
-            runtime.block_on(timed).expect("it runs")
+            runtime.block_on(timed).expect("no call traps")
         });
     });
     criterion.bench_function("create and revoke", |bencher| {
@@ -88,13 +88,13 @@ fn calls(criterion: &mut Criterion) {
                 let begun = Instant::now();
                 for number in 0..calls {
                     let made = sessions.call_create(accessor, request(SESSIONS + number % 100));
-                    let grant = made.await?.expect("there is room");
+                    let grant = made.await?.expect("no limit is reached");
                     let ended = sessions.call_revoke(accessor, grant.session.id);
-                    ended.await?.expect("it lives");
+                    ended.await?.expect("the session is live");
                 }
                 Ok(begun.elapsed())
             });
-            runtime.block_on(timed).expect("it runs")
+            runtime.block_on(timed).expect("no call traps")
         });
     });
 }

@@ -1,10 +1,11 @@
-//! Measures the component beside what a platform could use instead of it, and what a journal costs.
+//! Compares the component with other session managers and stores, and measures the cost of a
+//! journal.
 //!
-//! The commands `bench`, `bench-target` and `measure` of the command line run it.
+//! It implements the commands `bench`, `bench-target` and `measure` of the command line.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | [`bench`](mod@bench) | compares targets, each in a process of its own |
+//! | [`bench`](mod@bench) | compares targets, each in a separate process |
 //! | [`target`] | the targets that are part of the command line |
 //! | [`measure`] | the cost of a journal in a file, and the time to restore sessions |
 

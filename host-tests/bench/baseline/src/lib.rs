@@ -1,6 +1,6 @@
-//! The baseline: a component without work of its own.
+//! The baseline: a component that does no work, to which `bench` compares the session component.
 
-// As `src/component/` of the guest: only clippy reads it natively.
+// It is compiled for wasm32 only. Clippy checks it natively too.
 #![cfg(any(target_arch = "wasm32", clippy))]
 
 #[allow(clippy::pedantic, reason = "generated")]
@@ -38,7 +38,8 @@ impl Guest for Baseline {
             expires_at: claims.expires_at,
             metadata: concat!(
                 r#"{"note":""#,
-                "000000000000000000000000000000000000000000000000000000000000000000000000000000000000001",
+                "0000000000000000000000000000000000000000000000000000000000000000000000000000",
+                "00000000001",
                 r#""}"#
             )
             .into(),

@@ -1,5 +1,5 @@
-//! The time of the core's hot operations natively, without WebAssembly and its host.
-//! `benches/instructions.rs` counts their instructions; `clawdb-session bench` measures the
+//! The time of the core's hot operations as native code, without WebAssembly and a host.
+//! `benches/instructions.rs` counts their instructions. `clawdb-session bench` measures the
 //! component in its host.
 
 mod fixture;
@@ -29,33 +29,35 @@ fn operations(criterion: &mut Criterion) {
         let (manager, ids, mut tokens) = set_up(sessions);
         let name = |operation: &str| format!("{operation}, {sessions} sessions");
         let mut next = 0_usize;
-        // In an order without a pattern that a cache could learn.
+        // The order has no pattern that a cache could predict.
         let mut pick = move || {
             next = (next + 7_919) % ids.len();
             next
         };
 
         criterion.bench_function(&name("validate"), |bencher| {
-            bencher
-                .iter(|| complete(manager.validate(tokens[pick()].clone())).expect("it is good"));
+            bencher.iter(|| {
+                complete(manager.validate(tokens[pick()].clone())).expect("the token is valid")
+            });
         });
         criterion.bench_function(&name("validate-many of 64"), |bencher| {
             bencher.iter(|| {
                 let many = (0..64).map(|_| Ok(tokens[pick()].clone())).collect();
-                complete(manager.validate_many(many)).expect("they are few")
+                complete(manager.validate_many(many)).expect("64 tokens are allowed")
             });
         });
         criterion.bench_function(&name("create and revoke"), |bencher| {
             bencher.iter(|| {
-                let grant = complete(manager.create(request(sessions))).expect("there is room");
-                complete(manager.revoke(grant.session.id)).expect("it lives")
+                let grant =
+                    complete(manager.create(request(sessions))).expect("no limit is reached");
+                complete(manager.revoke(grant.session.id)).expect("the session is live")
             });
         });
         let (manager, ids, _) = set_up(sessions);
         criterion.bench_function(&name("refresh"), |bencher| {
             bencher.iter(|| {
                 let at = pick();
-                let grant = complete(manager.refresh(ids[at])).expect("it lives");
+                let grant = complete(manager.refresh(ids[at])).expect("the session is live");
                 tokens[at] = grant.token;
             });
         });

@@ -1,12 +1,13 @@
-//! How many instructions the core's hot operations take natively, counted by callgrind: the same on
-//! a busy machine as on an idle one.
+//! Counts the instructions of the core's hot operations as native code, with callgrind. The counts
+//! do not depend on the load of the machine.
 //!
-//! `.ci/instructions` runs this, and it fails where an operation takes more than was recorded in
-//! `instructions.txt` and a few per cent. `.ci/instructions --record` records anew.
+//! `.ci/instructions` runs this. It fails if an operation takes more instructions than
+//! `instructions.txt` records, plus a tolerance of 3 %. `.ci/instructions --record` records new
+//! counts.
 //!
-//! The guard answers at once, the clock stands still, and the random bytes are the same each time,
-//! so only the compiler and the code change a figure. What is not the operation itself, the
-//! sessions that there are before it above all, is not counted.
+//! The guard answers at once, the clock stands still, and the random bytes are seeded, so only the
+//! compiler and the code change a count. The setup, such as the creation of the sessions, is not
+//! counted.
 
 mod fixture;
 
@@ -19,8 +20,8 @@ use gungraun::{
 
 use fixture::{Manager, SESSIONS_PER_AGENT, agent, complete, manager_with_sessions, request};
 
-/// By how many per cent an operation may exceed its recorded count: another version of the compiler
-/// generates other code.
+/// The percentage by which an operation may exceed its recorded count, because versions of the
+/// compiler generate different code.
 const TOLERANCE_PERCENT: u64 = 3;
 
 type Tokens = Vec<Result<Token, Error>>;
@@ -53,7 +54,9 @@ fn one<T>(sessions: u64, of: impl Fn(Grant) -> T) -> Input<T> {
         manager,
         mut argument,
     } = input_of(sessions, |number| number == sessions / 2, of);
-    let argument = argument.pop().expect("it was selected");
+    let argument = argument
+        .pop()
+        .expect("the grant in the middle was selected");
     Input { manager, argument }
 }
 
@@ -65,7 +68,7 @@ fn session_id(sessions: u64) -> Input<SessionId> {
     one(sessions, |grant| grant.session.id)
 }
 
-/// Returns 64 tokens of sessions that are far apart.
+/// Returns a manager with this many sessions, and 64 tokens of sessions that are far apart.
 fn tokens_64(sessions: u64) -> Input<Tokens> {
     let apart = sessions / 64;
     let selected = |number| number % apart == 0 && number / apart < 64;
@@ -99,7 +102,7 @@ fn limit_of(operation: &str) -> LibraryBenchmarkConfig {
         let figure = line.strip_prefix(operation)?.strip_prefix(' ')?;
         figure.parse::<u64>().ok()
     });
-    // An operation that was never recorded fails.
+    // An operation without a recorded count fails.
     let limit = figure.unwrap_or(0) * (100 + TOLERANCE_PERCENT) / 100;
     let mut callgrind = Callgrind::with_args(["--cache-sim=no"]);
     callgrind.hard_limits([(EventKind::Ir, limit)]);
@@ -108,14 +111,14 @@ fn limit_of(operation: &str) -> LibraryBenchmarkConfig {
     config
 }
 
-// The operations, each in a small instance and in a large one. They return their result and the
-// manager, so that neither is dropped while instructions are counted.
+// The operations, each with few and with many sessions. They return their result and the manager,
+// so that the counts do not include dropping these.
 
 #[library_benchmark(setup = token)]
 #[bench::of_1k(args = (1_000), config = limit_of("validate of_1k"))]
 #[bench::of_100k(args = (100_000), config = limit_of("validate of_100k"))]
 fn validate(Input { manager, argument }: Input<Token>) -> (Manager, Session) {
-    let result = complete(manager.validate(argument)).expect("it is good");
+    let result = complete(manager.validate(argument)).expect("the token is valid");
     (manager, result)
 }
 
@@ -123,7 +126,7 @@ fn validate(Input { manager, argument }: Input<Token>) -> (Manager, Session) {
 #[bench::of_1k(args = (1_000), config = limit_of("validate_many_64 of_1k"))]
 #[bench::of_100k(args = (100_000), config = limit_of("validate_many_64 of_100k"))]
 fn validate_many_64(Input { manager, argument }: Input<Tokens>) -> (Manager, Results) {
-    let result = complete(manager.validate_many(argument)).expect("they are few");
+    let result = complete(manager.validate_many(argument)).expect("64 tokens are allowed");
     (manager, result)
 }
 
@@ -131,7 +134,7 @@ fn validate_many_64(Input { manager, argument }: Input<Tokens>) -> (Manager, Res
 #[bench::of_1k(args = (1_000), config = limit_of("create of_1k"))]
 #[bench::of_100k(args = (100_000), config = limit_of("create of_100k"))]
 fn create(Input { manager, argument }: Input<CreateRequest>) -> (Manager, Grant) {
-    let result = complete(manager.create(argument)).expect("there is room");
+    let result = complete(manager.create(argument)).expect("no limit is reached");
     (manager, result)
 }
 
@@ -139,7 +142,7 @@ fn create(Input { manager, argument }: Input<CreateRequest>) -> (Manager, Grant)
 #[bench::of_1k(args = (1_000), config = limit_of("refresh of_1k"))]
 #[bench::of_100k(args = (100_000), config = limit_of("refresh of_100k"))]
 fn refresh(Input { manager, argument }: Input<SessionId>) -> (Manager, Grant) {
-    let result = complete(manager.refresh(argument)).expect("it lives");
+    let result = complete(manager.refresh(argument)).expect("the session is live");
     (manager, result)
 }
 
@@ -147,7 +150,7 @@ fn refresh(Input { manager, argument }: Input<SessionId>) -> (Manager, Grant) {
 #[bench::of_1k(args = (1_000), config = limit_of("revoke of_1k"))]
 #[bench::of_100k(args = (100_000), config = limit_of("revoke of_100k"))]
 fn revoke(Input { manager, argument }: Input<SessionId>) -> (Manager, Revocation) {
-    let result = complete(manager.revoke(argument)).expect("it lives");
+    let result = complete(manager.revoke(argument)).expect("the session is live");
     (manager, result)
 }
 

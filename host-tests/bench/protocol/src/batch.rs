@@ -1,5 +1,5 @@
-//! Times a batch of calls: one call after the other, and the results are kept, so that the time
-//! contains nothing but the calls.
+//! Times a batch of calls, made one after the other. Results are stored or dropped through
+//! `black_box`, so that the time is that of the calls.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::workload::Session;
 /// Makes a call for each item and returns the results.
 ///
 /// # Errors
-/// The first call's.
+/// The error of the first call that fails.
 pub fn map<T, R>(
     items: Vec<T>,
     mut call: impl FnMut(T) -> Result<R, TargetError>,
@@ -26,7 +26,7 @@ pub fn map<T, R>(
 /// Makes a call for each item and drops the results.
 ///
 /// # Errors
-/// The first call's.
+/// The error of the first call that fails.
 pub fn for_each<T, R>(
     items: Vec<T>,
     mut call: impl FnMut(T) -> Result<R, TargetError>,
@@ -38,7 +38,7 @@ pub fn for_each<T, R>(
     Ok(Some(((), begun.elapsed())))
 }
 
-/// Returns what the client keeps of sessions that were created.
+/// Returns the ids and tokens of created sessions, which the client keeps.
 #[must_use]
 pub fn created_sessions(sessions: Vec<Session>) -> Vec<CreatedSession> {
     let created = sessions.into_iter().map(|session| CreatedSession {

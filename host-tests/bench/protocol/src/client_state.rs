@@ -1,12 +1,13 @@
-//! What the client knows of the sessions: ids and tokens. It is kept apart from the target and its
-//! size is known, so that the memory measured for the target does not include it.
+//! The client's copy of the sessions' ids and tokens. Its size is known and is subtracted from the
+//! memory that is measured for the target.
 
 use uuid::Uuid;
 
 use crate::target::{CreatedSession, TargetError};
 use crate::workload;
 
-/// Ids and tokens by the sessions' numbers. Tokens are in one block, in slots of the same size.
+/// The ids and tokens by the sessions' numbers. The tokens are in one block, in slots of equal
+/// size.
 #[derive(Debug, Default)]
 pub struct ClientState {
     ids: Vec<Uuid>,
@@ -27,7 +28,7 @@ impl ClientState {
         self.ids.is_empty()
     }
 
-    /// Reserves memory for this number of sessions in all, so that the block is never copied.
+    /// Reserves memory for this total number of sessions, so that the block is never copied.
     pub fn reserve(&mut self, count: u32) {
         let more = usize::try_from(count.saturating_sub(self.len())).unwrap_or(0);
         self.ids.reserve_exact(more);
@@ -38,10 +39,10 @@ impl ClientState {
     /// Adds a session.
     ///
     /// # Errors
-    /// [`TargetError`] for a token that is far longer than the first one.
+    /// [`TargetError`] for a token that is more than 32 bytes longer than the first one.
     pub fn add(&mut self, session: &CreatedSession) -> Result<(), TargetError> {
         if self.is_empty() {
-            // Two bytes for its length, and some for longer ones.
+            // Two bytes for the length, and 32 for later tokens that are longer.
             self.slot_size = session.token.len() + 34;
         }
         let number = self.ids.len();
@@ -53,7 +54,7 @@ impl ClientState {
     /// Replaces a session's token.
     ///
     /// # Errors
-    /// [`TargetError`] for a token that is far longer than the first one.
+    /// [`TargetError`] for a token that is more than 32 bytes longer than the first one.
     pub fn replace_token(&mut self, number: u32, token: &str) -> Result<(), TargetError> {
         self.write(index(number), token)
     }
@@ -72,14 +73,15 @@ impl ClientState {
         String::from_utf8_lossy(&slot[2..2 + length]).into_owned()
     }
 
-    /// Returns its size in memory, in bytes.
+    /// Returns the size of the ids and tokens in memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.ids.len() * size_of::<Uuid>() + self.tokens.len()
     }
 
     fn write(&mut self, number: usize, token: &str) -> Result<(), TargetError> {
-        let too_long = || TargetError::failed("its tokens have very different lengths");
+        let too_long =
+            || TargetError::failed("a token is more than 32 bytes longer than the first one");
         let length = u16::try_from(token.len()).map_err(|_| too_long())?;
         let slot = &mut self.tokens[number * self.slot_size..][..self.slot_size];
         let bytes = slot.get_mut(2..2 + token.len()).ok_or_else(too_long)?;

@@ -1,5 +1,5 @@
-//! Runs operations on a target. Only the operation is timed, and there are as many sessions after
-//! it as before.
+//! Runs operations on a target. Only the operation is timed, and it does not change the number of
+//! sessions.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::workload::{self, SESSIONS_PER_AGENT, SeededRng};
 
 /// The minimum number of batches.
 const MIN_BATCHES: u32 = 9;
-/// The number of the first temporary session: after all others, and the first one of its agent.
+/// The number of the first temporary session. It is higher than all others, and the first one of
+/// its agent.
 const FIRST_TEMPORARY: u32 = 200_000_000 * SESSIONS_PER_AGENT;
 /// The maximum number of calls in a batch.
 const MAX_BATCH: u32 = 1_000;
 /// The number of tokens in a call of `validate-many`.
 const TOKENS_PER_CALL: u32 = 64;
 
-/// A target, what its client knows, and the order in which sessions are used.
+/// A target, the client's state, and the order in which sessions are used.
 pub struct Harness<T> {
     target: T,
     client: ClientState,
@@ -44,7 +45,7 @@ impl<T: Target> Harness<T> {
         }
     }
 
-    /// Creates sessions, each in a call of its own, until there are `count`; none where the target
+    /// Creates sessions, one in each call, until there are `count`. Returns `None` if the target
     /// creates no sessions.
     ///
     /// # Errors
@@ -68,10 +69,10 @@ impl<T: Target> Harness<T> {
         Ok(Some(report))
     }
 
-    /// Returns the time of a call of an operation, in nanoseconds; none where the target has no
-    /// such operation. The calls are made in batches and the median batch counts, so that a batch
-    /// during which another program had the core has no effect. There are as many sessions after it
-    /// as before.
+    /// Returns the time of a call of an operation, in nanoseconds, or `None` if the target does not
+    /// support the operation. The calls are made in batches, and the result is from the median
+    /// batch, so that a batch that another program interrupts has no effect. The number of sessions
+    /// does not change.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -96,7 +97,7 @@ impl<T: Target> Harness<T> {
         match operation {
             // No session is refreshed twice in a batch.
             Operation::Refresh => size.min(self.client.len()).max(1),
-            // Only the last call has fewer tokens than it can.
+            // Only the last call of a batch has fewer tokens.
             Operation::ValidateMany => size.next_multiple_of(TOKENS_PER_CALL),
             _ => size,
         }
@@ -171,8 +172,8 @@ impl<T: Target> Harness<T> {
         Ok(took)
     }
 
-    /// Returns the tokens of random sessions; where the target creates no sessions, tokens of the
-    /// usual length.
+    /// Returns the tokens of random sessions, or tokens of the usual length if the target creates
+    /// no sessions.
     fn tokens(&mut self, calls: u32) -> Vec<String> {
         let count = self.client.len();
         (0..calls)
@@ -183,7 +184,7 @@ impl<T: Target> Harness<T> {
             .collect()
     }
 
-    /// Creates sessions of agents that have no others.
+    /// Creates sessions of new agents.
     fn create_temporary(
         &mut self,
         count: u32,
@@ -216,8 +217,8 @@ impl<T: Target> Harness<T> {
     }
 }
 
-/// Returns the CPU time of this thread. Unlike wall-clock time, it does not pass while other
-/// programs run.
+/// Returns the CPU time of this thread. Unlike wall-clock time, it does not include the time of
+/// other programs.
 fn thread_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Into::into)
 }

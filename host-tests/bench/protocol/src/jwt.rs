@@ -39,7 +39,7 @@ impl Signer {
     /// Returns a token for a session.
     ///
     /// # Errors
-    /// [`TargetError`] when it cannot be signed.
+    /// [`TargetError`] if signing fails.
     pub fn sign(&self, session: &Session) -> Result<String, TargetError> {
         let claims = Claims {
             sid: session.id,
@@ -53,10 +53,10 @@ impl Signer {
             .map_err(TargetError::failed)
     }
 
-    /// Returns the id of the session that a valid token is for.
+    /// Returns the id of the session that a valid token belongs to.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason for which the token is invalid.
     pub fn verify(&self, token: &str) -> Result<Uuid, String> {
         jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
             .map(|token| token.claims.sid)

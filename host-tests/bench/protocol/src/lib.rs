@@ -1,17 +1,16 @@
-//! What all targets of the bench share. It does not depend on wasmtime, so that it builds fast and
-//! every target can depend on it.
+//! The workload and the protocol that all targets of the bench share. It does not depend on
+//! wasmtime, so that it builds fast and every target can depend on it.
 //!
-//! Each target is a process of its own, with its own memory and its own allocator. It reads
-//! commands from its standard input, a JSON object on each line; the bench sends them to one target
-//! at a time.
+//! Each target is a separate process, with its own memory and allocator. It reads commands from
+//! standard input, a JSON object on each line. The bench sends commands to one target at a time.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | [`workload`] | the sessions that every target gets, and the order in which they are used |
 //! | [`target`] | the trait: batches of calls, timed by the target; operations and metrics |
 //! | [`batch`] | times a batch of calls |
-//! | [`harness`] | runs operations on a target and leaves as many sessions as before |
-//! | [`client_state`] | what the client knows of the sessions: ids and tokens |
+//! | [`harness`] | runs operations on a target without changing the number of sessions |
+//! | [`client_state`] | the client's copy of the sessions' ids and tokens |
 //! | [`message`], [`serve`], [`process`] | commands and replies; the target's side; the bench's side |
 //! | [`jwt`] | tokens signed with HMAC-SHA256 |
 //! | [`original`] | the original design: a concurrent map and JSON Web Tokens |

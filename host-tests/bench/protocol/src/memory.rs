@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Returns the resident memory of this process, in bytes; none where there is no `/proc`.
+/// Returns the resident memory of this process, in bytes, or `None` without `/proc`.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;

@@ -4,33 +4,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::target::{Metric, Operation};
 
-/// What the bench sends.
+/// A command from the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Creates sessions until there are this many.
     Fill(u32),
-    /// Measures the time of a call, over this many calls.
+    /// Measures the time of a call of this operation, over this many calls.
     Time(Operation, u32),
     /// Measures something other than the time of a call.
     Metric(Metric),
 }
 
-/// What the target sends back. `None` in one: the target does not support that.
+/// A reply from the target. `None` means that the target does not support the command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// To `fill`.
+    /// The reply to `fill`.
     Filled(Option<FillReport>),
-    /// To `time`: nanoseconds for a call.
+    /// The reply to `time`: the nanoseconds of a call.
     Time(Option<f64>),
-    /// To `metric`.
+    /// The reply to `metric`.
     Metric(Option<f64>),
-    /// The command failed.
+    /// The error of a command that failed.
     Failed(String),
 }
 
-/// What was measured while the sessions were created.
+/// The measurements of the creates while a target is filled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FillReport {

@@ -1,8 +1,8 @@
-//! The original design, natively: what `ClawDB`'s session manager does, with tokens that validate.
+//! The original design as native code: `ClawDB`'s session manager, with valid tokens.
 //!
-//! A concurrent map from the session's id to the session; the bearer token is a JSON Web Token that
-//! names the id. Validating it checks the signature, looks the session up, compares the expiry and
-//! clones the session. There are no indexes: ending an agent's sessions or pruning scans every
+//! The sessions are in a concurrent map by id. The bearer token is a JSON Web Token that contains
+//! the id. `validate` checks the signature, looks the session up, compares the expiry and clones
+//! the session. The design has no indexes: ending an agent's sessions and pruning scan every
 //! session.
 
 use std::hint::black_box;
@@ -30,7 +30,7 @@ impl Original {
     /// Creates a session, signs its token and stores both.
     ///
     /// # Errors
-    /// [`TargetError`] when the token cannot be signed.
+    /// [`TargetError`] if signing the token fails.
     pub fn create(&self, request: Request) -> Result<Session, TargetError> {
         let mut session = Session::new(request);
         session.token = self.signer.sign(&session)?;
@@ -38,10 +38,10 @@ impl Original {
         Ok(session)
     }
 
-    /// Returns the session that a token is for.
+    /// Returns the session that a token belongs to.
     ///
     /// # Errors
-    /// [`TargetError`] when the token is invalid or its session has ended.
+    /// [`TargetError`] if the token is invalid or its session has ended.
     pub fn validate(&self, token: &str) -> Result<Session, TargetError> {
         let refused = TargetError::refused(Operation::Validate);
         let id = self.signer.verify(token).map_err(&refused)?;
@@ -54,7 +54,7 @@ impl Original {
     /// Gives a session a new token and a new expiry.
     ///
     /// # Errors
-    /// [`TargetError`] when there is no such session.
+    /// [`TargetError`] if no session has this id.
     pub fn refresh(&self, id: Uuid) -> Result<Session, TargetError> {
         let session = self.sessions.get(&id).map(|session| session.clone());
         let refused = TargetError::refused(Operation::Refresh);
@@ -65,13 +65,13 @@ impl Original {
         Ok(session)
     }
 
-    /// Ends a session and returns whether there was one.
+    /// Ends a session. Returns whether a session had this id.
     #[must_use]
     pub fn revoke(&self, id: Uuid) -> bool {
         self.sessions.remove(&id).is_some()
     }
 
-    /// Ends all sessions of an agent and returns how many.
+    /// Ends all sessions of an agent. Returns how many it ended.
     #[must_use]
     pub fn revoke_all_for_agent(&self, agent: Uuid) -> usize {
         let before = self.sessions.len();
@@ -79,7 +79,7 @@ impl Original {
         before - self.sessions.len()
     }
 
-    /// Returns how many validates a second this many concurrent threads make.
+    /// Returns the number of validates per second that this many concurrent threads make.
     ///
     /// # Errors
     /// [`TargetError`] of a call.

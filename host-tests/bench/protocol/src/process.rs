@@ -1,4 +1,4 @@
-//! The bench's side of the protocol: a target in a process of its own.
+//! The bench's side of the protocol: a target in a separate process.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
@@ -21,32 +21,32 @@ pub struct TargetProcess {
     timeout: Duration,
 }
 
-/// Why there is no reply. The process sends no later reply either.
+/// The error of a command without a valid reply. The process sends no later reply either.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {
-    /// It could not be started.
+    /// The process could not be started.
     #[error("it could not be started")]
     NotStarted(#[source] io::Error),
     /// The process ended.
     #[error("it ended: {0}")]
     Exited(String),
-    /// It did not reply in time.
+    /// The process did not reply in time.
     #[error("it did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
-    /// Its reply is not one to the command.
+    /// The reply is not a reply to the command.
     #[error("it answered {}", Value::from(.0.as_str()))]
     InvalidReply(String),
-    /// It could not execute the command.
+    /// The target could not execute the command.
     #[error("{0}")]
     Failed(String),
 }
 
 impl TargetProcess {
-    /// Starts a program. Each reply may take as long as `timeout`.
+    /// Starts a program. Each reply may take up to `timeout`.
     ///
     /// # Errors
-    /// [`ProcessError::NotStarted`].
+    /// [`ProcessError::NotStarted`] with the operating system's error.
     pub fn start(
         program: &Path,
         arguments: &[impl AsRef<OsStr>],
@@ -77,10 +77,10 @@ impl TargetProcess {
         })
     }
 
-    /// Has the target create sessions until there are `count`.
+    /// Lets the target create sessions until there are `count`.
     ///
     /// # Errors
-    /// [`ProcessError`].
+    /// [`ProcessError`] without a valid reply in time.
     pub fn fill(&mut self, count: u32) -> Result<Option<FillReport>, ProcessError> {
         match self.send(Command::Fill(count))? {
             Reply::Filled(report) => Ok(report),
@@ -91,7 +91,7 @@ impl TargetProcess {
     /// Returns the time of a call, measured over this many calls, in nanoseconds.
     ///
     /// # Errors
-    /// [`ProcessError`].
+    /// [`ProcessError`] without a valid reply in time.
     pub fn time(&mut self, operation: Operation, calls: u32) -> Result<Option<f64>, ProcessError> {
         match self.send(Command::Time(operation, calls))? {
             Reply::Time(time) => Ok(time),
@@ -102,7 +102,7 @@ impl TargetProcess {
     /// Measures something other than the time of a call.
     ///
     /// # Errors
-    /// [`ProcessError`].
+    /// [`ProcessError`] without a valid reply in time.
     pub fn metric(&mut self, metric: Metric) -> Result<Option<f64>, ProcessError> {
         match self.send(Command::Metric(metric))? {
             Reply::Metric(value) => Ok(value),
@@ -133,7 +133,8 @@ impl TargetProcess {
         }
     }
 
-    /// Waits for the process, which has closed its input or output, and returns how it ended.
+    /// Waits for the process, which has closed its input or output, and returns its exit status as
+    /// an error.
     fn exited(&mut self) -> ProcessError {
         self.commands = None;
         ProcessError::Exited(match self.child.wait() {
@@ -150,7 +151,7 @@ fn invalid(reply: &Reply) -> ProcessError {
 
 impl Drop for TargetProcess {
     fn drop(&mut self) {
-        // At the end of its input it cleans up and ends; a process that does not is killed.
+        // At the end of its input, a target cleans up and ends. Otherwise it is killed after 2 s.
         self.commands = None;
         for _ in 0..100 {
             if !matches!(self.child.try_wait(), Ok(None)) {

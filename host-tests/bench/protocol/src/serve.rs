@@ -9,7 +9,8 @@ use crate::target::{Target, TargetError};
 /// Executes commands until the input ends.
 ///
 /// # Errors
-/// When it cannot read or write. A command that fails or is not understood gets a reply.
+/// An error of reading or writing. A command that fails or is invalid is answered with
+/// [`Reply::Failed`].
 pub fn serve(
     target: impl Target,
     commands: impl BufRead,

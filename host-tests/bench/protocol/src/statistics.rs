@@ -1,6 +1,7 @@
 //! Statistics of measured values.
 
-/// Returns the value in the middle, or the mean of the two in the middle; none of no values.
+/// Returns the median: the middle value or the mean of the two middle values. Without values it is
+/// `None`.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What a session manager implements to be measured.
+//! The trait that a session manager implements to be measured, and the measured quantities.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::workload::Request;
 
 /// A session manager that is measured.
 ///
-/// Each method makes a batch of calls, one after the other, and returns their time without their
-/// preparation; none where the target has no such operation. Times are wall-clock times of the
-/// calling thread.
+/// Each method makes a batch of calls, one after the other. It returns their time without the
+/// preparation, or `None` if the target does not support the operation. Times are wall-clock times
+/// of the calling thread.
 pub trait Target {
     /// Creates sessions.
     ///
@@ -19,13 +19,13 @@ pub trait Target {
     /// [`TargetError`] of a call.
     fn create(&mut self, requests: Vec<Request>) -> Timed<Vec<CreatedSession>>;
 
-    /// Validates tokens, all of them valid, and returns a copy of each one's session to the caller.
+    /// Validates tokens, which are all valid. Each call returns a copy of the session.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
     fn validate(&mut self, tokens: Vec<String>) -> Timed<()>;
 
-    /// Validates tokens in calls of many tokens each.
+    /// Validates tokens, with many tokens in each call.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -33,7 +33,7 @@ pub trait Target {
         Ok(None)
     }
 
-    /// Replaces the tokens of sessions; the old ones may become invalid.
+    /// Replaces the tokens of sessions. The old tokens may become invalid.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -57,7 +57,7 @@ pub trait Target {
         Ok(None)
     }
 
-    /// Prunes expired sessions this many times, when none has expired.
+    /// Makes this many calls that prune expired sessions. No session has expired.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -65,7 +65,7 @@ pub trait Target {
         Ok(None)
     }
 
-    /// Makes this many calls that do nothing, in the same way as the others.
+    /// Makes this many calls that do nothing.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -73,7 +73,7 @@ pub trait Target {
         Ok(None)
     }
 
-    /// Makes this many `async` calls that do nothing, where these differ from the others.
+    /// Makes this many `async` calls that do nothing, if these differ from other calls.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -81,7 +81,8 @@ pub trait Target {
         Ok(None)
     }
 
-    /// Measures something other than the time of a call; none where the target has no such metric.
+    /// Measures something other than the time of a call. Returns `None` if the target does not
+    /// support the metric.
     ///
     /// # Errors
     /// [`TargetError`] of a call.
@@ -102,19 +103,19 @@ pub struct CreatedSession {
     pub token: String,
 }
 
-/// Why a target did not execute a command.
+/// The error of a target that did not execute a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// It refused a valid call.
+    /// The target refused a valid call.
     #[error("{operation}: {reason}")]
     Refused {
-        /// The call.
+        /// The operation of the call.
         operation: Operation,
         /// The target's reason.
         reason: String,
     },
-    /// It could not be started or set up, has ended, or failed in another way.
+    /// The target could not be started or set up, has ended, or failed in another way.
     #[error("{0}")]
     Failed(String),
 }
@@ -137,7 +138,7 @@ impl TargetError {
 pub enum Operation {
     /// [`Target::validate`] of random tokens.
     Validate,
-    /// [`Target::validate_many`]; the time is that of one token.
+    /// [`Target::validate_many`]. The time is that of one token.
     ValidateMany,
     /// [`Target::create`] of sessions of new agents.
     Create,
@@ -186,35 +187,36 @@ impl std::fmt::Display for Operation {
     }
 }
 
-/// What is measured besides the time of a call.
+/// A quantity that is measured besides the time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// The memory of the target's process without the client's state, in bytes.
+    /// The memory of the target's process without the client's copy, in bytes.
     Memory,
     /// The component's linear memory, in bytes.
     LinearMemory,
-    /// Calls of `validate` a second by concurrent callers.
+    /// The calls of `validate` per second by concurrent callers.
     ValidateRate {
         /// The number of callers.
         callers: u32,
         /// The time for which they call.
         milliseconds: u32,
     },
-    /// Calls that do nothing a second, by concurrent callers.
+    /// The calls per second that do nothing, by concurrent callers.
     NoOpRate {
         /// The number of callers.
         callers: u32,
         /// The time for which they call.
         milliseconds: u32,
     },
-    /// The time of concurrent creates with a guard that takes 10 ms, without these 10 ms, divided
-    /// by the time of as many creates one after the other with a guard that answers at once.
+    /// The time of concurrent creates with a guard that takes 10 ms, minus these 10 ms, divided by
+    /// the time of the same number of creates, one after the other, with a guard that answers at
+    /// once.
     ConcurrentCreates {
         /// The number of creates.
         creates: u32,
     },
-    /// The time from a compiled component to an instance, in seconds.
+    /// The time to start an instance from the compiled component, in seconds.
     StartTime,
     /// The time to create an instance, in seconds.
     InstantiationTime {

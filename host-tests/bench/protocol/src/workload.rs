@@ -1,4 +1,4 @@
-//! The sessions that every target gets: the same, in the same order, in every run.
+//! The sessions of the workload. Every target gets the same ones, in the same order, in every run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 /// The number of sessions of an agent.
 pub const SESSIONS_PER_AGENT: u32 = 10;
-/// The length of a token in bytes, where the target can choose it.
+/// The length of a token in bytes, if the target can choose it.
 pub const TOKEN_LENGTH: usize = 350;
-/// The number of tokens that concurrent callers use in turn: those of the first sessions.
+/// The number of tokens that concurrent callers use in turn. They are those of the first sessions.
 const CALLER_TOKENS: usize = 1_000;
-/// The lifetime of a session in seconds: nothing expires while it is measured.
+/// The lifetime of a session in seconds. It is so long that no session expires during a run.
 pub const LIFETIME: u64 = 86_400;
 /// The workspace that all sessions belong to.
 pub const WORKSPACE: Uuid = Uuid::from_u128(0x0b0e_0000_0000_4000_8000_0000_0000_0001);
@@ -51,29 +51,29 @@ pub fn agent(number: u32) -> Uuid {
     Uuid::from_u128(0x0a9e_0000_0000_4000_8000_0000_0000_0000 | u128::from(number))
 }
 
-/// Adds items of new sessions to `first` until it has as many as concurrent callers use.
+/// Adds items of new sessions to `first` until it has as many as concurrent callers use in turn.
 pub fn keep_first<T>(first: &mut Vec<T>, new: impl IntoIterator<Item = T>) {
     let missing = CALLER_TOKENS.saturating_sub(first.len());
     first.extend(new.into_iter().take(missing));
 }
 
-/// Returns a token of the usual length for targets that sign none; equal numbers give equal tokens.
-/// Its first 36 characters are the handle.
+/// Returns a token of the usual length, for targets that sign no tokens. Equal numbers give equal
+/// tokens. The first 36 characters are the handle.
 #[must_use]
 pub fn token(number: u32) -> String {
-    // Making a token is part of what is timed, and `format!` would pad the rest a character at a
-    // time.
+    // The time of a token's creation is part of a measurement, and `format!` would add the padding
+    // one character at a time.
     let number = format!("{number:0>36}");
     [&number, PADDING].concat()
 }
 
-/// What follows a token's handle.
+/// The part of a token after its handle.
 const PADDING: &str = match str::from_utf8(&[b'.'; TOKEN_LENGTH - 36]) {
     Ok(dots) => dots,
     Err(_) => panic!("dots are UTF-8"),
 };
 
-/// Returns the time, in seconds since 1970.
+/// Returns the machine's time, in seconds since 1970.
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now()

@@ -1,4 +1,4 @@
-//! The goals: the limit of each, what was measured, and whether it is met.
+//! The goals, each with its limit, the measured value, and whether it is met.
 
 use std::io::{self, Write};
 
@@ -13,9 +13,9 @@ use super::targets::{BASELINE, FRESH_COMPONENT, INSTANCES, SESSION_HOST};
 pub struct Goal {
     what: String,
     limit: String,
-    /// The measured value, or why there is none.
+    /// The measured value, or the reason for which it was not measured.
     measured: String,
-    /// None where it was not measured.
+    /// Whether the goal is met; `None` if it was not measured.
     met: Option<bool>,
 }
 
@@ -29,7 +29,7 @@ enum Limit {
 use Limit::{AtLeast, AtMost};
 
 impl Goal {
-    /// Returns the goal for one value, which is shown with this unit.
+    /// Returns the goal for a value with this unit.
     fn new(what: impl Into<String>, limit: Limit, unit: &str, measured: Option<f64>) -> Self {
         let (bound, number, met) = match limit {
             AtMost(most) => ("at most", most, measured.map(|value| value <= most)),
@@ -55,7 +55,8 @@ impl Goal {
     }
 }
 
-/// Returns all goals. A ratio that must hold at every number of sessions is a goal at each.
+/// Returns all goals. A goal that applies to several numbers of sessions is in the list once for
+/// each.
 pub fn goals(results: &Results) -> Vec<Goal> {
     let (fewest, most) = results.session_range();
     let mut goals = validate(results);
@@ -105,7 +106,7 @@ pub fn goals(results: &Results) -> Vec<Goal> {
     ));
     let start = results.median(INSTANCES, most, Quantity::Metric(Metric::StartTime));
     goals.push(Goal::new(
-        "start: a precompiled one read and instantiated",
+        "start from a precompiled component",
         AtMost(1.0),
         " ms",
         start.map(|seconds| seconds * 1e3),
@@ -139,7 +140,7 @@ fn validate(results: &Results) -> Vec<Goal> {
             "x",
             ratio,
         );
-        goals.push(goal.unmeasured("it was not there"));
+        goals.push(goal.unmeasured("the peer is missing"));
     }
     let ratio = time_ratio(results, operation, fewest, BASELINE);
     let what = format!(
@@ -159,7 +160,7 @@ fn validate(results: &Results) -> Vec<Goal> {
     goals
 }
 
-/// What must not grow with the number of sessions.
+/// Returns the goals about growth with the number of sessions.
 fn growth(results: &Results) -> Vec<Goal> {
     let (fewest, most) = results.session_range();
     let longest = results.median(FRESH_COMPONENT, most, Quantity::LongestCreateCpu);
@@ -192,13 +193,13 @@ fn growth(results: &Results) -> Vec<Goal> {
     goals
 }
 
-/// What concerns concurrent calls and many instances.
+/// Returns the goals about concurrent calls and many instances.
 fn concurrency(results: &Results) -> Vec<Goal> {
     let (_, sessions) = results.session_range();
     let count = results.concurrency;
     let metric = |metric| results.median(INSTANCES, sessions, Quantity::Metric(metric));
     let what = format!(
-        "{} concurrent creates, beyond the guard's 10 ms / one by one",
+        "{} concurrent creates, without the guard's 10 ms / one by one",
         short_count(count)
     );
     let creates = metric(Metric::ConcurrentCreates { creates: count });
@@ -216,7 +217,7 @@ fn concurrency(results: &Results) -> Vec<Goal> {
         (SESSION_HOST, sessions, validate),
         (SESSION_HOST, sessions, no_op),
     );
-    let what = "validates / no-op calls a second in a SessionHost, 64 callers";
+    let what = "validates / no-op calls per second in a SessionHost, 64 callers";
     goals.push(Goal::new(
         what,
         AtLeast(40.0),

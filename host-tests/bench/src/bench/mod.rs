@@ -1,8 +1,8 @@
-//! `bench`: compares the component with what a platform could use instead of it, in one run.
+//! The command `bench`: compares the component with other session managers and stores, in one run.
 //!
-//! Each target is a process of its own. The targets are measured in turn, one operation after the
-//! other, over several rounds, so that other load on the machine affects all of them. Only ratios
-//! within a round count; the tables have the medians of the rounds.
+//! Each target runs in a separate process. A run has several rounds. A round measures one operation
+//! after the other, each on all targets in turn, so that other load on the machine affects all
+//! targets. Ratios are computed within a round; the tables have the medians of the rounds.
 
 mod goals;
 mod parameters;
@@ -20,18 +20,19 @@ pub use parameters::BenchArgs;
 
 use parameters::Parameters;
 
-/// Measures and writes the tables to `out`.
+/// The smallest number of sessions that can be measured.
+const MIN_SESSIONS: u32 = 10;
+
+/// Measures all targets and writes the tables to `out`.
 ///
 /// # Errors
-/// When there are too few sessions, or something cannot be written.
+/// An error for fewer than 10 sessions, or of writing the output or the report.
 pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>> {
     let parameters = Parameters::new(args);
-    if parameters
-        .session_counts
-        .first()
-        .is_none_or(|&sessions| sessions < 10)
-    {
-        return Err("there have to be at least 10 sessions".into());
+    let (fewest, min) = (parameters.session_counts.first().copied(), MIN_SESSIONS);
+    if fewest.is_none_or(|fewest| fewest < min) {
+        let fewest = fewest.unwrap_or(0);
+        return Err(format!("--sessions ({fewest}) must be at least {min}").into());
     }
     let targets = targets::find(&args.peers)?;
     let results = run::run(&parameters, &targets);
@@ -42,7 +43,8 @@ pub fn run(out: &mut impl Write, args: &BenchArgs) -> Result<(), Box<dyn Error>>
     writeln!(out)?;
     goals::write(out, &goals::goals(&results))?;
     if let Some(folder) = &args.report {
-        report::write(folder, &results)?;
+        report::write(folder, &results)
+            .map_err(|error| format!("--report: {}: {error}", folder.display()))?;
         writeln!(out, "\nwritten to {}", folder.display())?;
     }
     Ok(())

@@ -11,35 +11,45 @@ pub const CALLER_COUNTS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The options of `bench`.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// The numbers of sessions to measure at
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
+    /// The numbers of sessions to measure with, at least 10, separated by commas
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_values_t = [1_000, 100_000, 1_000_000]
+    )]
     pub sessions: Vec<u32>,
-    /// The number of rounds at each number of sessions
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    /// The number of rounds for each number of sessions, 1 to 1000
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
     pub rounds: u32,
-    /// Also writes the data (CSV) and plots (SVG) into this folder
+    /// Also writes the data (CSV) and the plots (SVG) to this folder
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// The program with the peers
+    /// The program that runs the peers; host-tests/peers/README.md describes how to build it
     #[arg(
         long,
         value_name = "FILE",
         default_value = "host-tests/peers/target/release/peers"
     )]
     pub peers: PathBuf,
-    /// Measures everything for a very short time, to check that it runs; its figures mean nothing
+    /// Checks that everything runs, in a few seconds; the figures are useless
     #[arg(long, conflicts_with_all = ["sessions", "rounds"])]
     pub quick: bool,
 }
 
-/// What a run measures, and for how long.
+/// The numbers, rounds and times of a run.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     /// The numbers of sessions, in ascending order.
     pub session_counts: Vec<u32>,
-    /// The number of rounds at each of these.
+    /// The number of rounds for each number of sessions.
     pub rounds: u32,
-    /// The time of one operation of one target in a round.
+    /// The time for which an operation of a target is measured in a round.
     pub operation_time: Duration,
     /// The time for which concurrent callers call in a round.
     pub caller_time: Duration,

@@ -17,7 +17,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
-/// Paul Tol's "bright", for people who see colours differently, and black.
+/// Paul Tol's palette "bright", which is suitable for colour-blind people, with three more colours.
 const COLOURS: [RGBColor; 10] = [
     RGBColor(0x44, 0x77, 0xaa),
     RGBColor(0xee, 0x66, 0x77),
@@ -55,7 +55,7 @@ fn latency(file: &Path, results: &Results) -> PlotResult {
         Operation::RevokeAllForAgent,
         Operation::Prune,
     ];
-    // The plot is of the most sessions that every target has.
+    // The plot shows the highest number of sessions with values of every target.
     let time = |name: &str, sessions, operation| {
         let nanoseconds = results.median(name, sessions, Quantity::Time(operation));
         nanoseconds.map(|time| time / 1e3)
@@ -117,7 +117,7 @@ fn latency(file: &Path, results: &Results) -> PlotResult {
         }
         let middle = chart.backend_coord(&(f64::from(group) + 0.5, range.0));
         let style = TextStyle::from((FONT, 15)).pos(centred());
-        // The plot's own corner is the root's.
+        // The plot and the root have the same origin.
         root.draw(&Text::new(
             operation.to_string(),
             (middle.0, middle.1 + 14),
@@ -133,7 +133,7 @@ fn latency(file: &Path, results: &Results) -> PlotResult {
     Ok(root.present()?)
 }
 
-/// Draws a line for each target, by the number of sessions.
+/// Draws the time of a `validate` by the number of sessions, a line for each target.
 fn growth(file: &Path, results: &Results) -> PlotResult {
     let mut lines = Vec::new();
     for name in &results.targets {
@@ -171,7 +171,7 @@ fn growth(file: &Path, results: &Results) -> PlotResult {
     line_chart(file, &axes, &lines)
 }
 
-/// Draws the calls a second, by the number of concurrent callers.
+/// Draws the calls per second by the number of concurrent callers, a line for each target.
 fn throughput(file: &Path, results: &Results) -> PlotResult {
     let (_, sessions) = results.session_range();
     let milliseconds = results.caller_milliseconds;
@@ -205,17 +205,19 @@ fn throughput(file: &Path, results: &Results) -> PlotResult {
         }
     }
     let axes = Axes {
-        title: "validates a second, by concurrent callers",
+        title: "validates per second, by concurrent callers",
         x: ("callers (log scale)", (-0.15, 6.15), &|value| {
             format!("{:.0}", value.exp2())
         }),
         ticks: CALLER_COUNTS.len(),
-        y: ("calls a second (log scale)", &|value| format_short(*value)),
+        y: ("calls per second (log scale)", &|value| {
+            format_short(*value)
+        }),
     };
     line_chart(file, &axes, &lines)
 }
 
-/// Draws the bytes of a session, a bar for each target.
+/// Draws the bytes of memory of a session, a bar for each target.
 fn memory(file: &Path, results: &Results) -> PlotResult {
     let (_, largest) = results.session_range();
     let bytes = |name: &String| {
@@ -250,7 +252,7 @@ fn memory(file: &Path, results: &Results) -> PlotResult {
         .disable_y_mesh()
         .disable_y_axis()
         .x_max_light_lines(0)
-        .x_desc("bytes (of the process; for redis, what the server says)")
+        .x_desc("bytes (of the process; for redis, as the server reports)")
         .x_label_formatter(&|value| format!("{value:.0}"))
         .label_style((FONT, 14))
         .draw()?;
@@ -285,15 +287,15 @@ type Line = (String, RGBColor, Vec<(f64, f64)>);
 /// The axes of a plot and its title.
 struct Axes<'a> {
     title: &'a str,
-    /// Its label, the range of the values' logarithms, and the format of a value's logarithm.
+    /// The label of the x axis, the range of the values' logarithms, and the format of a logarithm.
     x: (&'a str, (f64, f64), Format<'a>),
     /// The maximum number of ticks of the x axis.
     ticks: usize,
-    /// Its label, and the format of a value.
+    /// The label of the y axis, and the format of a value.
     y: (&'a str, Format<'a>),
 }
 
-/// Draws lines with points. A point has the logarithm of the value on the x axis.
+/// Draws lines with points. The x coordinate of a point is the logarithm of the value.
 fn line_chart(file: &Path, axes: &Axes, lines: &[Line]) -> PlotResult {
     let values = lines
         .iter()
@@ -334,7 +336,7 @@ fn line_chart(file: &Path, axes: &Axes, lines: &[Line]) -> PlotResult {
         let last = points.last().map_or(0.0, |point| point.1);
         (format!("{name} ({})", axes.y.1(&last)), *colour, last)
     });
-    // In the order in which the lines end.
+    // The legend has the order of the lines' last points.
     let mut legend_entries: Vec<_> = legend_entries.collect();
     legend_entries.sort_by(|one, other| other.2.total_cmp(&one.2));
     draw_legend(
@@ -346,7 +348,7 @@ fn line_chart(file: &Path, axes: &Axes, lines: &[Line]) -> PlotResult {
     Ok(root.present()?)
 }
 
-/// Returns the area of a plot, and that of the legend at its right.
+/// Returns the area of the plot, and the area of the legend to its right.
 fn split_for_legend<'a>(root: &Area<'a>) -> (Area<'a>, Area<'a>) {
     root.split_horizontally(SIZE.0 - 220)
 }
@@ -365,7 +367,7 @@ fn centred() -> plotters::style::text_anchor::Pos {
     Pos::new(HPos::Center, VPos::Center)
 }
 
-/// Returns the power of ten below all values and the one above.
+/// Returns the power of ten below all positive values, and the one above.
 fn decade_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let mut range = (f64::MAX, f64::MIN_POSITIVE);
     for value in values.filter(|value| *value > 0.0) {

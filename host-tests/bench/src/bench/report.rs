@@ -10,7 +10,7 @@ use clawdb_session_bench_protocol::target::{Metric, Operation};
 use super::plots;
 use super::results::{Quantity, Results};
 
-/// Writes `bench.csv` and the plots into a folder, which is created if it is missing.
+/// Writes `bench.csv` and the plots to a folder, which is created if it is missing.
 pub fn write(folder: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     let mut csv = String::from("target,sessions,quantity,unit,round,value\n");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clawdb_session_bench_protocol::statistics::median;
 use clawdb_session_bench_protocol::target::{Metric, Operation};
 
-/// What was measured.
+/// A measured quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantity {
     /// The time of a call, in nanoseconds.
@@ -18,10 +18,10 @@ pub enum Quantity {
     Metric(Metric),
 }
 
-/// A target, its number of sessions, and what was measured.
+/// A target, its number of sessions, and the quantity.
 type Key = (String, u32, Quantity);
 
-/// All values, by round.
+/// All measured values by round.
 #[derive(Debug, Default)]
 pub struct Results {
     /// The numbers of sessions, in ascending order.
@@ -32,7 +32,7 @@ pub struct Results {
     pub concurrency: u32,
     /// The time for which concurrent callers called, in milliseconds.
     pub caller_milliseconds: u32,
-    /// What is written before the tables.
+    /// Notes that are written before the tables.
     pub notes: Vec<String>,
     values: BTreeMap<Key, BTreeMap<u32, f64>>,
 }

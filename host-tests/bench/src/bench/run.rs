@@ -1,4 +1,4 @@
-//! The run: fills the targets and measures them in turn.
+//! A run: fills the targets and measures them in turn.
 
 use std::collections::BTreeMap;
 
@@ -14,19 +14,19 @@ use super::targets::{FRESH_COMPONENT, INSTANCES, Targets, max_sessions};
 
 /// The maximum number of timed calls of an operation.
 const MAX_CALLS: f64 = 20_000.0;
-/// The maximum number of timed kill switches: each ends ten sessions that are created for it.
+/// The maximum number of timed kill switches. Ten sessions are created for each.
 const MAX_REVOKE_ALL_CALLS: f64 = 200.0;
 
 struct Run<'a> {
     parameters: &'a Parameters,
     results: Results,
     running: Vec<(String, TargetProcess)>,
-    /// The last time of a call in nanoseconds, from which the number of calls follows.
+    /// The last measured time of a call in nanoseconds, which determines the number of calls.
     last_times: BTreeMap<(String, Operation), f64>,
     progress: ProgressBar,
 }
 
-/// Measures everything. A target that fails is left out from then on, and a note says so.
+/// Measures all targets. A target that fails is left out for the rest of the run, with a note.
 pub fn run(parameters: &Parameters, targets: &Targets) -> Results {
     let names = targets.names();
     let mut run = Run {
@@ -59,7 +59,7 @@ pub fn run(parameters: &Parameters, targets: &Targets) -> Results {
     for round in 0..parameters.rounds {
         run.callers(round);
     }
-    // The next targets get all memory and all cores.
+    // The next targets need the whole machine.
     run.running.clear();
     for round in 0..parameters.rounds {
         run.growth(targets, round);
@@ -79,7 +79,7 @@ fn progress_bar(parameters: &Parameters, targets: usize) -> ProgressBar {
     ProgressBar::new(rounds.saturating_add(fills)).with_style(style)
 }
 
-/// Returns what the results keep of a report.
+/// Converts a report to values of the results.
 fn longest_creates(report: &FillReport) -> [(Quantity, f64); 2] {
     #[expect(clippy::cast_precision_loss, reason = "a measurement")]
     let (longest, longest_cpu) = (
@@ -93,15 +93,15 @@ fn longest_creates(report: &FillReport) -> [(Quantity, f64); 2] {
 }
 
 impl Run<'_> {
-    /// Notes that a target is left out.
+    /// Adds a note about a target that is left out for the rest of the run.
     fn note_left_out(&mut self, name: &str, error: &ProcessError) {
         let note = format!("{name} is left out from here on: {}", full_text(error));
         self.results.notes.push(note);
     }
 
-    /// Notes that a target, which is started anew in each round, failed in one.
+    /// Adds a note about a round in which a target failed that is started anew in each round.
     fn note_failed_round(&mut self, name: &str, error: &ProcessError) {
-        let note = format!("{name} gave nothing in a round: {}", full_text(error));
+        let note = format!("{name} failed in a round: {}", full_text(error));
         self.results.notes.push(note);
     }
 
@@ -119,7 +119,7 @@ impl Run<'_> {
         }
     }
 
-    /// Fills the targets up to this number of sessions.
+    /// Fills the targets to this number of sessions.
     fn fill(&mut self, sessions: u32) {
         self.for_each_target(|run, name, process| {
             if sessions > max_sessions(name) {
@@ -160,14 +160,14 @@ impl Run<'_> {
                     .add(name, sessions, Quantity::Time(operation), round, took);
                 Ok(())
             });
-            // The order changes, so that no target is always first or after the same one.
+            // The next operation begins with another target, so that no target is always first.
             if !self.running.is_empty() {
                 self.running.rotate_left(1);
             }
         }
     }
 
-    /// Returns the time of a call, over as many calls as fit into the time of an operation.
+    /// Returns the time of a call. The number of calls is chosen to take the time of an operation.
     fn time(
         &mut self,
         name: &str,
@@ -199,7 +199,7 @@ impl Run<'_> {
         Ok(took)
     }
 
-    /// Measures the rates of concurrent callers.
+    /// Measures the calls per second of concurrent callers.
     fn callers(&mut self, round: u32) {
         let milliseconds = self.results.caller_milliseconds;
         let (_, sessions) = self.results.session_range();
@@ -227,7 +227,7 @@ impl Run<'_> {
         });
     }
 
-    /// Fills a fresh component from no sessions to the most.
+    /// Fills a new component from zero sessions to the highest number.
     fn growth(&mut self, targets: &Targets, round: u32) {
         let (_, sessions) = self.results.session_range();
         let message = format!("{FRESH_COMPONENT}, round {}", round + 1);
@@ -245,8 +245,8 @@ impl Run<'_> {
         }
     }
 
-    /// Measures instances, in a new process in each round: memory that was used once is not taken
-    /// again.
+    /// Measures instances, in a new process in each round, because a process reuses memory and the
+    /// growth would be too small.
     fn instances(&mut self, targets: &Targets, round: u32) {
         self.progress
             .set_message(format!("{INSTANCES}, round {}", round + 1));

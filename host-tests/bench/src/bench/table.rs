@@ -6,11 +6,11 @@ use clawdb_session_bench_protocol::target::{Metric, Operation};
 
 use super::results::{Quantity, Results, short_count};
 
-/// Writes the time of a call in microseconds, and its ratio to the component's.
+/// Writes the time of a call in microseconds, and its ratio to the component's time.
 pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
     writeln!(
         out,
-        "Microseconds for a call, and how many times the component's (medians of the rounds):"
+        "Microseconds of a call, and their ratio to the component's (medians of the rounds):"
     )?;
     for &sessions in &results.session_counts {
         let columns: Vec<_> = results
@@ -52,7 +52,7 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
             }
             writeln!(out)?;
         }
-        write!(out, "{:<18}", "bytes a session")?;
+        write!(out, "{:<18}", "bytes per session")?;
         for name in &columns {
             let memory = results.median(name, sessions, Quantity::Metric(Metric::Memory));
             let memory =

@@ -1,4 +1,4 @@
-//! The targets, and how each is started.
+//! The targets, and starting them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,32 +7,32 @@ use std::time::Duration;
 
 use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
 
-/// The maximum time of a reply: a million creates of a slow target.
+/// The maximum time of a reply. A slow target needs it for a million creates.
 const REPLY_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// The targets in this program that run from the start to the end, in the order of the tables.
+/// The targets in this program that run during the whole run, in the order of the tables.
 const BUILT_IN: [&str; 4] = ["component", "original", BASELINE, SESSION_HOST];
-/// The component without work of its own.
+/// The component that does no work.
 pub const BASELINE: &str = "baseline";
 /// The component in a `SessionHost`, called by many tasks.
 pub const SESSION_HOST: &str = "session-host";
-/// The target with instances of its own, started anew in each round.
+/// The target that creates instances for each metric. It is started anew in each round.
 pub const INSTANCES: &str = "instances";
-/// The name of a component that is started anew in each round and filled from no sessions to the
-/// most.
+/// The component that is started anew in each round and filled from zero sessions to the highest
+/// number.
 pub const FRESH_COMPONENT: &str = "fresh component";
 
 /// The targets that can be started.
 pub struct Targets {
     /// This program.
     own: PathBuf,
-    /// The peers' program, and the targets in it.
+    /// The program of the peers and the names of its targets.
     peers: Option<(PathBuf, Vec<String>)>,
-    /// The note about targets that are missing.
+    /// A note about missing targets.
     pub missing: Option<String>,
 }
 
-/// Returns the targets in this program, and those in the peers' program if there is one.
+/// Returns the targets in this program, and those in the program of the peers if that exists.
 pub fn find(peers: &Path) -> io::Result<Targets> {
     let own = std::env::current_exe()?;
     let (peers, missing) = match list(peers) {
@@ -46,7 +46,7 @@ pub fn find(peers: &Path) -> io::Result<Targets> {
     })
 }
 
-/// Returns the names that the peers' program prints for `--list`, one on each line.
+/// Returns the names that the program of the peers prints for `--list`, one on each line.
 fn list(peers: &Path) -> Result<Vec<String>, String> {
     let output = Command::new(peers).arg("--list").output();
     let output = output.map_err(|error| error.to_string())?;
@@ -61,7 +61,7 @@ fn missing(peers: &Path, reason: &str) -> String {
     format!(
         "without moka, SQLite, Redis and claw-guard ({}: {reason}); to build them:\n  \
          cargo build --release --features claw-guard --manifest-path host-tests/peers/Cargo.toml\n  \
-         (host-tests/peers/README.md tells what that needs)",
+         (host-tests/peers/README.md lists what the build needs)",
         peers.display()
     )
 }
@@ -85,10 +85,11 @@ impl Targets {
     }
 }
 
-/// Returns the maximum number of sessions of a target: a slow one would take hours for a million.
+/// Returns the maximum number of sessions of a target. A slow target would take hours for a
+/// million.
 pub fn max_sessions(name: &str) -> u32 {
     match name {
-        // Each of its creates waits for the disk, which takes up to 15 ms.
+        // Each create waits up to 15 ms for the disk.
         "rusqlite-file" => 20_000,
         "claw-guard" => 100_000,
         _ => u32::MAX,

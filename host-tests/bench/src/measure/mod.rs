@@ -1,5 +1,4 @@
-//! `measure`: the cost of a journal, and the time to restore the sessions of an instance that has
-//! ended.
+//! The command `measure`: the cost of a journal in a file, and the time of a restore.
 
 use std::error::Error;
 use std::io::Write;
@@ -24,12 +23,12 @@ use request::request;
 /// The number of concurrent creates while filling.
 const CONCURRENT_CREATES: usize = 1_000;
 
-/// Measures the creates that a journal acknowledges a second, and the time to restore each number
-/// of sessions. It works in a new folder below `folder` and removes it. Each restore reports to
-/// `progress`.
+/// Measures the creates per second that a journal acknowledges, and the time to restore each number
+/// of sessions. Writes the tables to `out`. The files are in a new folder below `folder`, which is
+/// removed afterwards. Each restore reports to `progress`.
 ///
 /// # Errors
-/// When a file cannot be written or a host fails.
+/// An error of a file or of a host.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
@@ -39,7 +38,8 @@ pub async fn run(
 ) -> Result<(), Box<dyn Error>> {
     let engine = SessionEngine::new()?;
     let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
-    std::fs::create_dir(&folder)?;
+    std::fs::create_dir(&folder)
+        .map_err(|error| format!("--folder: {}: {error}", folder.display()))?;
     let measured = measure_in(out, &engine, &folder, counts, time, progress).await;
     std::fs::remove_dir_all(&folder)?;
     measured
@@ -80,7 +80,7 @@ fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, 
     Ok(DurableOptions::new(engine.clone(), host, config))
 }
 
-/// Fills a journal, opens it again and returns a row of the table.
+/// Creates sessions in a new journal, opens it again and returns a row of the table.
 async fn measure_restore(
     engine: &SessionEngine,
     file: &Path,
@@ -104,7 +104,7 @@ async fn measure_restore(
     let restored = begun.elapsed();
     let live = host.active_count().await?;
     if live != count {
-        return Err(format!("{count} sessions were made, and {live} came back").into());
+        return Err(format!("{count} sessions were created, but {live} were restored").into());
     }
     host.shutdown().await;
     #[expect(clippy::cast_precision_loss, reason = "for people")]

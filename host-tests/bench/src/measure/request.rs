@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clawdb_session_host::CreateRequest;
 
-/// Returns a typical request; an agent has 100 sessions.
+/// Returns the typical request with this number. Each agent has 100 sessions.
 pub(super) fn request(number: u32) -> CreateRequest {
     let agent_id = format!("0a9e0000-0000-4000-8000-{:012x}", number / 100);
     CreateRequest::new(agent_id, "researcher")

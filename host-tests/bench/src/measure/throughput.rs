@@ -1,4 +1,4 @@
-//! The creates that a journal acknowledges a second, compared with a loop that only syncs.
+//! The creates per second that a journal acknowledges, compared with a loop that only syncs.
 
 use std::error::Error;
 use std::fs::File;
@@ -13,7 +13,8 @@ use super::request::request;
 /// The numbers of concurrent callers.
 const CALLER_COUNTS: [u32; 3] = [1, 8, 64];
 
-/// Measures in `folder`, each number of callers for `time`, and writes a table.
+/// Measures the syncs per second in `folder` and the creates per second by each number of callers,
+/// each for `time`. Writes a table.
 pub async fn run(
     out: &mut impl Write,
     folder: &Path,
@@ -34,7 +35,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Returns how often 4 KiB are written and synced in a second.
+/// Returns the number of times per second that 4 KiB are written and synced.
 fn sync_rate(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
     let mut file = File::create(path)?;
     let (begun, mut count) = (Instant::now(), 0_u32);
@@ -47,7 +48,8 @@ fn sync_rate(path: &Path, time: Duration) -> Result<f64, Box<dyn Error>> {
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())
 }
 
-/// Returns how many creates are acknowledged in a second, with this many concurrent callers.
+/// Returns the number of creates per second that are acknowledged, with this many concurrent
+/// callers.
 async fn create_rate(
     host: &DurableHost,
     callers: u32,
@@ -59,7 +61,7 @@ async fn create_rate(
         tokio::spawn(async move {
             let mut count = 0_u32;
             while begun.elapsed() < time {
-                // Each caller has its own agents, so that none reaches its limit.
+                // Each caller has its own agents, so that no agent reaches its limit of sessions.
                 host.create(request((caller << 20) | count)).await?;
                 count += 1;
             }

@@ -1,5 +1,5 @@
-//! The baseline: the cost of calling a component, and of a call that asks the host and returns a
-//! session.
+//! The baseline: the cost of a call that does nothing, and of a call that asks the host and returns
+//! a session.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -49,7 +49,7 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
 }
 
 impl BaselineTarget {
-    /// Starts an instance, in an engine with the session component's configuration.
+    /// Starts an instance in an engine with the same configuration as for the session component.
     pub fn start() -> Result<Self, TargetError> {
         Self::instantiate().map_err(|error| TargetError::Failed(format!("{error:#}")))
     }
@@ -72,7 +72,7 @@ impl BaselineTarget {
         })
     }
 
-    /// Does `work` and returns its time.
+    /// Runs `work` and returns its time.
     fn timed(
         &mut self,
         work: impl AsyncFnOnce(&Accessor<State>, &Baseline) -> wasmtime::Result<Result<(), String>>,

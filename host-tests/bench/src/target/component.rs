@@ -59,7 +59,7 @@ impl ComponentTarget {
         })
     }
 
-    /// Does `work` and returns its time.
+    /// Runs `work` and returns its time.
     fn timed(
         &mut self,
         work: impl AsyncFnOnce(
@@ -77,8 +77,7 @@ impl ComponentTarget {
     }
 }
 
-/// Starts an instance that is configured for many sessions, without a deadline for a guard that
-/// needs none.
+/// Starts an instance that is configured for many sessions. The guard needs no deadline.
 pub async fn instance(
     engine: &SessionEngine,
     guard: AllowAllGuard,
@@ -98,7 +97,7 @@ pub async fn instance(
     }
 }
 
-/// Returns a configuration that allows more sessions than are created; the rest are the defaults.
+/// Returns the default configuration with limits that the bench does not reach.
 pub fn config() -> Config {
     Config {
         workspace_id: Some(WORKSPACE.to_string()),
@@ -130,7 +129,7 @@ fn refused(operation: Operation) -> impl Fn(ComponentError) -> TargetError {
     move |error| TargetError::refused(operation)(SessionError::from(error).to_string())
 }
 
-/// Drops a result.
+/// Drops a result without letting the compiler remove the call.
 fn discard<R>(result: R) {
     drop(black_box(result));
 }

@@ -1,4 +1,4 @@
-//! A guard that takes almost no time, so that the component is measured.
+//! A guard that takes almost no time, so that the times are those of the component.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use clawdb_session_bench_protocol::workload;
 use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
 
-/// Numbers its tokens and accepts every token, at once or after a delay.
+/// A guard that accepts every token, at once or after a delay. Its tokens are numbers with padding.
 #[derive(Debug, Default)]
 pub struct AllowAllGuard {
     issued: AtomicU32,

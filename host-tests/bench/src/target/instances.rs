@@ -16,16 +16,16 @@ use super::component::{instance, request};
 use super::failed;
 use super::guard::AllowAllGuard;
 
-/// The time that the guard takes for concurrent creates.
+/// The delay of the guard during concurrent creates.
 const GUARD_DELAY: Duration = Duration::from_millis(10);
 
-/// The number of starts from the compiled component.
+/// The number of measured starts from the compiled component.
 const STARTS: usize = 21;
 
-/// Creates the instances for each metric and drops them afterwards.
+/// A target that creates new instances for each metric and drops them afterwards.
 pub struct InstancesTarget {
     runtime: Runtime,
-    /// The memory of an instance, as of the last [`Metric::InstantiationTime`].
+    /// The memory of an instance, measured by the last [`Metric::InstantiationTime`].
     instance_memory: Option<f64>,
 }
 
@@ -59,8 +59,8 @@ impl InstancesTarget {
         for _ in 0..STARTS {
             let options = HostOptions::new(AllowAllGuard::default());
             let begun = Instant::now();
-            // SAFETY: this process has just compiled it.
-            #[expect(unsafe_code, reason = "the component is not compiled again")]
+            // SAFETY: This process compiled it.
+            #[expect(unsafe_code, reason = "the time does not include the compilation")]
             let engine =
                 unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
             let engine = engine.map_err(failed)?;
@@ -69,7 +69,7 @@ impl InstancesTarget {
             times.push(begun.elapsed().as_secs_f64());
             drop(instance);
         }
-        median(times).ok_or_else(|| TargetError::failed("it was not started"))
+        median(times).ok_or_else(|| TargetError::failed("no instance was started"))
     }
 
     fn instantiation_time(&mut self, count: u32) -> Result<f64, TargetError> {
@@ -86,7 +86,7 @@ impl InstancesTarget {
                 instances.push(instance.map_err(failed)?);
             }
             let took = begun.elapsed();
-            // An instance takes most of its memory at its first call.
+            // An instance allocates most of its memory at its first call.
             for instance in &mut instances {
                 let called = instance.run(async |accessor, exports| {
                     let sessions = exports.clawdb_session_sessions();
@@ -106,7 +106,7 @@ impl InstancesTarget {
     }
 }
 
-/// Returns the time of `count` creates, `concurrency` of them at a time.
+/// Returns the time of `count` creates, of which `concurrency` run at a time.
 async fn create(
     instance: &mut Instance,
     count: u32,

@@ -1,5 +1,5 @@
-//! `bench-target`: a target that `bench` measures, in a process of its own. It reads commands from
-//! standard input and replies on standard output.
+//! The command `bench-target`: a target that `bench` measures, in a separate process. It reads
+//! commands from standard input and replies on standard output.
 
 mod baseline;
 mod component;
@@ -23,18 +23,18 @@ pub enum TargetName {
     Component,
     /// The component in a `SessionHost`
     SessionHost,
-    /// Concurrent creates, many instances
+    /// Concurrent creates, and many instances in one process
     Instances,
-    /// A component without work of its own
+    /// A component that does no work
     Baseline,
-    /// The original design, natively
+    /// The original design as native code
     Original,
 }
 
 /// Executes commands until standard input ends.
 ///
 /// # Errors
-/// When it cannot be started, or its reply cannot be written.
+/// An error of starting the target, or of reading commands and writing replies.
 pub fn run(name: TargetName) -> Result<(), Box<dyn Error>> {
     match name {
         TargetName::Component => serve_stdio(component::ComponentTarget::start()?),
@@ -45,7 +45,7 @@ pub fn run(name: TargetName) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Returns the error of a target for another error, with all of its text.
+/// Converts an error to the error of a target, with the full text of the error and its sources.
 fn failed(error: impl Error + 'static) -> TargetError {
     TargetError::Failed(full_text(&error))
 }

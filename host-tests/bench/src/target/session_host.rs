@@ -1,4 +1,4 @@
-//! The component in a `SessionHost`, whose handle many tasks share.
+//! The component in a `SessionHost`, which many tasks call concurrently.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -44,7 +44,8 @@ impl SessionHostTarget {
         })
     }
 
-    /// Returns how many calls a second this many callers make; each waits for its own calls.
+    /// Returns the number of calls per second that this many callers make. Each caller makes one
+    /// call after the other.
     fn rate<F>(
         &self,
         callers: u32,
@@ -127,7 +128,7 @@ impl Target for SessionHostTarget {
                 })?;
                 Ok(Some(rate))
             }
-            // The smallest call of a `SessionHost`.
+            // The call of a `SessionHost` that does the least.
             Metric::NoOpRate {
                 callers,
                 milliseconds,
