@@ -1,9 +1,9 @@
-//! [`ClawGuard`]: `claw-guard`, the token authority of `ClawDB` (`SQLite` and HS256 JSON Web
-//! Tokens), as the guard of the component.
+//! [`ClawGuard`]: the guard of the component with `claw-guard`, the token authority of `ClawDB`
+//! (`SQLite` and HS256 JSON Web Tokens).
 //!
-//! `claw-guard` has sessions of its own, under ids that it makes itself. To the component such an id
-//! is the handle of a token (R9): one session of the component has one of these after the other, a
-//! new one with each refresh and rotation.
+//! `claw-guard` stores each token as a session with an id that it chooses. The component uses this
+//! id as the token's handle (R9). Each refresh and rotation of a component's session creates a new
+//! session in `claw-guard`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,34 +16,34 @@ use clawdb_session_host::{
 };
 use uuid::Uuid;
 
-/// `claw-guard` behind the component.
+/// `claw-guard` as a guard of the component.
 ///
-/// `claw-guard` goes by the machine's clock, and counts lifetimes in whole seconds. Times are
-/// translated to and from the component's clock, and a lifetime is rounded up: the session ends when
-/// the component wants it to, and the token up to a second later.
+/// `claw-guard` uses the machine's clock and lifetimes in whole seconds. Times are converted to and
+/// from the component's clock, and a lifetime is rounded up. So a token expires up to a second
+/// after its session.
 ///
-/// `claw-guard` has no batches: each token is an operation of its own, 16 at a time, as in the
-/// default implementation of [`Guard`].
+/// `claw-guard` has no batches. Each token is a separate operation, of which 16 run at a time, as
+/// in the default implementation of [`Guard`].
 ///
-/// It keeps neither principal nor task: agent, workspace, role and scopes are what its tokens say.
+/// Its tokens contain agent, workspace, role and scopes, but neither the principal nor the task.
 pub struct ClawGuard {
     authority: Authority,
     clock: Arc<dyn Clock>,
-    /// The latest time that the clock has shown, in milliseconds since 1970.
+    /// The latest reading of the clock, in milliseconds since 1970.
     latest_reading: AtomicI64,
 }
 
 /// The largest token that the component accepts, in bytes.
 const MAX_TOKEN_LENGTH: usize = 8_192;
 
-/// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
+/// 2020-01-01T00:00:00Z, in milliseconds since 1970. A reading before it is a failure (R6).
 const EARLIEST_TIME: i64 = 1_577_836_800_000;
 
-/// The last millisecond that the component's clock can show: of the year 9999.
+/// The last millisecond of the year 9999, which is the latest valid reading.
 const LATEST_TIME: i64 = 253_402_300_799_999;
 
 impl ClawGuard {
-    /// The guard over an authority, by the machine's clock.
+    /// Returns a guard with this authority and the machine's clock.
     #[must_use]
     pub fn new(authority: Authority) -> Self {
         Self {
@@ -53,14 +53,14 @@ impl ClawGuard {
         }
     }
 
-    /// The same guard by another clock: the component's.
+    /// Returns the guard with another clock, which must be the component's.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Returns what the clock shows, in milliseconds since 1970; none where it fails.
+    /// Returns the reading of the clock, in milliseconds since 1970, or `None` if it fails.
     fn reading(&self) -> Option<i64> {
         let reading = self.clock.now();
         let time = DateTime::from_timestamp(reading.seconds, reading.nanoseconds)?;
@@ -70,9 +70,9 @@ impl ClawGuard {
             .then_some(millis)
     }
 
-    /// The component's time, in milliseconds since 1970: as there, the latest that the clock has shown
-    /// (R6), so that a clock that fails or goes back does not make good tokens look old. It is later
-    /// than the component's where that has accepted an earlier time.
+    /// Returns the component's time, in milliseconds since 1970. As in the component, it is the
+    /// latest reading (R6), so that a clock that fails or goes back does not change expiries. It is
+    /// later than the component's time after the component has accepted an earlier time.
     fn now(&self) -> i64 {
         let reading = self.reading().unwrap_or_default();
         let latest = self.latest_reading.fetch_max(reading, Ordering::Relaxed);
@@ -85,7 +85,7 @@ impl Guard for ClawGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         let agent_id = parse_uuid("agent-id", &request.agent_id)?;
         let workspace_id = parse_uuid("workspace-id", &request.workspace_id)?;
-        // The component may have accepted an earlier time than the latest.
+        // The component may have accepted an earlier time than the latest reading.
         let latest = self.now();
         let now = self.reading().unwrap_or(latest);
         let wanted = i64::try_from(request.expires_at).unwrap_or(i64::MAX);
@@ -100,11 +100,11 @@ impl Guard for ClawGuard {
             .await
             .map_err(|error| to_guard_error(&error))?;
         if session.token.len() > MAX_TOKEN_LENGTH {
-            // Nobody has the token, so it does no harm where that fails.
+            // No one has received the token, so an error can be ignored.
             let _ = sessions.revoke_session(session.id).await;
             return Err(GuardError::Denied(format!(
-                "a token of claw-guard carries the scopes: it would have {} bytes, and at most \
-                 {MAX_TOKEN_LENGTH} are allowed; ask for fewer or shorter ones",
+                "a token of claw-guard contains the scopes: it would have {} bytes, of at most \
+                 {MAX_TOKEN_LENGTH}; request fewer or shorter scopes",
                 session.token.len()
             ))
             .into());
@@ -143,8 +143,8 @@ fn parse_uuid(field: &str, id: &str) -> Result<Uuid, GuardError> {
     Uuid::parse_str(id).map_err(|error| GuardError::Denied(format!("{field}: {error}")))
 }
 
-/// Returns the guard's error for an error of the authority. An error that is not about the token is a
-/// failure of the authority, and a retry may succeed.
+/// Returns the guard's error for an error of the authority. An error that does not concern the
+/// token is a failure of the authority, after which a retry may succeed.
 fn to_guard_error(error: &AuthorityError) -> GuardError {
     match error {
         AuthorityError::InvalidToken => GuardError::InvalidToken,

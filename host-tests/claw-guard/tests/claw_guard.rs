@@ -1,4 +1,4 @@
-//! The component on `ClawDB`'s own token authority.
+//! The component with `ClawDB`'s token authority as its guard.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,14 +28,14 @@ async fn authority(db_path: PathBuf) -> Authority {
     Authority::new(config).await.expect("the database opens")
 }
 
-/// An instance of the component on this authority.
+/// Starts an instance of the component with this authority.
 async fn host_on(authority: &Authority) -> SessionHost {
     let engine = SessionEngine::new().unwrap();
     let options = HostOptions::new(ClawGuard::new(authority.clone()));
     SessionHost::start(&engine, options).await.unwrap()
 }
 
-/// A database in memory, which all connections of the authority's pool share.
+/// Returns the name of a database in memory that all connections of the authority's pool share.
 fn in_memory() -> PathBuf {
     format!("sqlite:file:{}?mode=memory&cache=shared", Uuid::new_v4()).into()
 }
@@ -70,13 +70,13 @@ async fn the_vectors_pass_on_a_database_in_memory() {
 #[tokio::test]
 async fn the_vectors_pass_on_a_database_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    // One for all: each instance finds the rows of those before it.
+    // All instances share the file, so each one finds the rows of the earlier ones.
     let file = folder.path().join("guard.db");
     replay_vectors(|| file.clone()).await;
 }
 
 #[tokio::test]
-async fn what_the_component_ends_is_revoked_in_the_database() {
+async fn sessions_that_end_in_the_component_are_revoked_in_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("guard.db");
     let authority = authority(file.clone()).await;
@@ -125,7 +125,7 @@ async fn scopes_that_do_not_fit_into_a_token_are_denied_and_leave_no_active_row(
                 "{reason}"
             );
         }
-        answer => panic!("denied was expected, not {answer:?}"),
+        answer => panic!("expected a denial, not {answer:?}"),
     }
     assert_eq!(host.active_count().await, Ok(0));
     let agent = Uuid::parse_str(AGENT).unwrap();
@@ -134,7 +134,7 @@ async fn scopes_that_do_not_fit_into_a_token_are_denied_and_leave_no_active_row(
 }
 
 #[tokio::test]
-async fn what_somebody_else_revokes_in_the_database_is_refused() {
+async fn a_token_that_is_revoked_in_the_database_is_refused() {
     let authority = authority(in_memory()).await;
     let host = host_on(&authority).await;
     let grant = host.create(request()).await.unwrap();
@@ -146,13 +146,13 @@ async fn what_somebody_else_revokes_in_the_database_is_refused() {
     authority.sessions().revoke_session(known.id).await.unwrap();
     let revoked = Err(CallError::Session(SessionError::Guard(GuardError::Revoked)));
     assert_eq!(host.validate(&*grant.token).await, revoked);
-    // Nor can it be exchanged for a good one.
+    // It cannot be rotated either.
     let rotated = host.rotate(&*grant.token).await.map(|grant| grant.session);
     assert_eq!(rotated, revoked);
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_is_an_authority_that_is_unavailable() {
+async fn with_a_closed_database_the_guard_is_unavailable() {
     let authority = authority(in_memory()).await;
     let host = host_on(&authority).await;
     let grant = host.create(request()).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_database_that_is_gone_is_an_authority_that_is_unavailable() {
         );
         assert!(unavailable, "{answer:?}");
     }
-    // The kill switch does without.
+    // The kill switch does not need the guard.
     assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(1));
     assert_eq!(host.active_count().await, Ok(0));
 }

@@ -1,10 +1,10 @@
-//! `claw-guard` 0.1.2, `ClawDB`'s token authority: sessions in `SQLite`, tokens that are JSON Web
-//! Tokens.
+//! `claw-guard`: version 0.1.2 of `ClawDB`'s token authority, with sessions in `SQLite` and JSON
+//! Web Tokens.
 //!
-//! In memory and with one connection, which is its fastest way. It keeps agent, workspace, role and
-//! scopes, no task and no metadata. It cannot refresh, end all sessions of an agent or prune. A
-//! session that is revoked stays in its table; here such rows are deleted after the time is taken,
-//! so that the table stays as big as it was.
+//! The database is in memory and has one connection, which is the fastest configuration. It stores
+//! agent, workspace, role and scopes, but no task and no metadata. It cannot refresh, end all
+//! sessions of an agent, or prune. It keeps the rows of revoked sessions; here they are deleted
+//! outside the measured time, so that the table keeps its size.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ impl ClawGuardSessions {
     /// Opens an empty database in memory.
     ///
     /// # Errors
-    /// [`TargetError`] when it cannot be set up.
+    /// [`TargetError`] if it cannot be set up.
     pub fn start() -> Result<Self, TargetError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(TargetError::failed)?;
@@ -44,8 +44,8 @@ impl ClawGuardSessions {
     }
 }
 
-/// Sets the database up. `claw-guard` opens five connections, each of which would have its own
-/// database in memory. So it creates its tables in a file, and they are copied to a database in
+/// Sets the database up. `claw-guard` opens five connections, and each would have a different
+/// database in memory. So it creates its tables in a file. They are then created in a database in
 /// memory with one connection, which is never closed.
 async fn open_database() -> Result<(SessionManager, SqlitePool), TargetError> {
     let folder = tempfile::tempdir().map_err(TargetError::failed)?;

@@ -1,12 +1,12 @@
-//! Targets of the bench that a platform could use instead of the component. `peers NAME` runs one:
-//! it reads the bench's commands from its standard input. `peers --list` prints their names.
+//! The peers that `bench` compares the component with. `peers NAME` runs one, which reads commands
+//! from standard input. `peers --list` prints the names.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | [`moka_cache`] | `moka`: a cache in memory |
 //! | [`sqlite_store`] | `rusqlite`, `rusqlite-file`: `SQLite`, in memory and in a file |
 //! | [`redis_store`] | `redis`: Redis on loopback |
-//! | [`redis_server`] | a Redis server of its own |
+//! | [`redis_server`] | starts and ends a Redis server |
 //! | [`claw_guard_sessions`] | `claw-guard`: `ClawDB`'s token authority |
 
 use std::io;
@@ -22,12 +22,12 @@ mod redis_server;
 mod redis_store;
 mod sqlite_store;
 
-/// The allocator of the bench's own program.
+/// The allocator, which is that of the command line.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The names of the targets that are built in.
+/// The names of the targets of this build.
 const NAMES: &[&str] = &[
     "moka",
     "rusqlite",
@@ -65,7 +65,7 @@ fn run(name: &str) -> Result<(), TargetError> {
         #[cfg(feature = "claw-guard")]
         "claw-guard" => serve_stdio(claw_guard_sessions::ClawGuardSessions::start()?),
         _ => Err(TargetError::Failed(format!(
-            "there is no target {name}; there are: {}",
+            "there is no target {name}; the targets are {}",
             NAMES.join(", ")
         ))),
     }

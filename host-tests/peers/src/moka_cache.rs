@@ -1,10 +1,10 @@
 //! `moka`: sessions in a cache in memory, by id.
 //!
-//! A token is the session's id, a random number and padding up to the usual length. Validating it
-//! reads the id, gets a clone of the session and compares the token. Nothing is signed or hashed,
-//! and no JSON Web Token is checked: this is the cost of looking sessions up, without a guard. The
-//! cache knows the lifetime of sessions and returns no expired one. It has no index by agent: it
-//! could only scan every session, as the original design does.
+//! A token is the session's id, a random number and padding up to the usual length. `validate`
+//! reads the id, gets a clone of the session and compares the token. Tokens are not signed or
+//! hashed, so this is the cost of a lookup without a guard. The cache returns no expired session.
+//! It has no index by agent: revoke-all would have to scan every session, as in the original
+//! design.
 
 use std::time::Duration;
 

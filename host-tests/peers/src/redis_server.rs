@@ -1,4 +1,4 @@
-//! A Redis server of its own.
+//! Starts and ends a Redis server.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,7 +7,8 @@ use std::thread;
 
 use clawdb_session_bench_protocol::target::TargetError;
 
-/// A server on a free port of the loopback, without persistence. Dropping it ends the server.
+/// A server on a free port of the loopback address, without persistence. Dropping it ends the
+/// server.
 pub struct RedisServer {
     child: Child,
     port: u16,
@@ -17,7 +18,7 @@ impl RedisServer {
     /// Starts a server and waits until it is ready.
     ///
     /// # Errors
-    /// [`TargetError::Failed`] when it is not installed or ends at once.
+    /// [`TargetError::Failed`] if it is not installed or ends before it is ready.
     pub fn start() -> Result<Self, TargetError> {
         let port = free_port().map_err(TargetError::failed)?;
         let child = Command::new("redis-server")
@@ -38,12 +39,12 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// Returns the address on which it listens.
+    /// Returns the address on which the server listens.
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.port)
     }
 
-    /// Reads its output until it reports that it is ready.
+    /// Reads the server's output until it reports that it is ready.
     fn wait_until_ready(&mut self) -> Result<(), TargetError> {
         let mut last = String::new();
         let Some(output) = self.child.stdout.take() else {
@@ -53,7 +54,7 @@ impl RedisServer {
         for line in lines.by_ref() {
             last = line.map_err(TargetError::failed)?;
             if last.contains("Ready to accept connections") {
-                // Its later output must not fill the pipe.
+                // Reads the rest of the output, so that the pipe does not fill up.
                 thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
                 return Ok(());
             }

@@ -1,10 +1,10 @@
-//! Redis on loopback, without persistence, in a server of its own that ends with this process.
+//! `redis`: a Redis server on loopback, without persistence, which ends with this process.
 //!
-//! A session is JSON under its id, and expires with its time; an agent's sessions are a set of ids.
-//! The bearer token is a JSON Web Token. Validating it checks the signature, gets the session and
-//! reads the JSON. Callers tell the agent when they revoke, so that one trip to the server is
-//! enough; here it comes from a map. One connection, one call after the other; many callers share a
-//! multiplexed one.
+//! A session is stored as JSON under its id, until it expires. A set contains the ids of an agent's
+//! sessions. The bearer token is a JSON Web Token. `validate` checks the signature, gets the
+//! session and parses the JSON. A revocation needs the agent. A platform would know it; here it is
+//! in a map. Calls are made one after the other on one connection. Concurrent callers share a
+//! multiplexed connection.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -43,7 +43,7 @@ impl RedisStore {
     /// Starts a server.
     ///
     /// # Errors
-    /// [`TargetError`] when it cannot be started or connected to.
+    /// [`TargetError`] if the server cannot be started or connected to.
     pub fn start() -> Result<Self, TargetError> {
         let server = RedisServer::start()?;
         let client = Client::open(server.address()).map_err(TargetError::failed)?;
@@ -134,8 +134,8 @@ impl RedisStore {
         read(operation, json)
     }
 
-    /// Returns how many validates a second this many concurrent callers make, which share a
-    /// connection.
+    /// Returns the number of validates per second that this many concurrent callers make, which
+    /// share a connection.
     fn validate_rate(&self, callers: u32, time: Duration) -> Result<Option<f64>, TargetError> {
         let live = |session: &&CreatedSession| self.agents.contains_key(&session.id);
         let sessions = self.first.iter().filter(live);
@@ -226,7 +226,7 @@ impl Target for RedisStore {
     }
 }
 
-/// Validates tokens in turn until `end` and returns how many.
+/// Validates tokens in turn until `end`. Returns the number of calls.
 async fn validate_until(
     end: Instant,
     caller: u32,

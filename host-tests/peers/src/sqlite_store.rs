@@ -1,8 +1,8 @@
 //! `SQLite` through `rusqlite`: a table with indexes by the token's hash, the agent and the expiry.
 //!
-//! The bearer token is a JSON Web Token. Validating it checks the signature, looks up its SHA-256
-//! and compares the expiry. The table does not have the token itself. A refresh replaces its hash,
-//! so that the old token becomes invalid. Each statement is a transaction of its own, and is
+//! The bearer token is a JSON Web Token. `validate` checks the signature, looks up the token's
+//! SHA-256 and compares the expiry. The table does not contain the token. A refresh replaces the
+//! hash, so that the old token becomes invalid. Each statement is a separate transaction and is
 //! prepared once.
 
 use clawdb_session_bench_protocol::batch;
@@ -52,7 +52,7 @@ impl SqliteStore {
     /// Opens a database in memory.
     ///
     /// # Errors
-    /// [`TargetError`] when it cannot be set up.
+    /// [`TargetError`] if it cannot be set up.
     pub fn in_memory() -> Result<Self, TargetError> {
         let connection = Connection::open_in_memory().map_err(TargetError::failed)?;
         Self::set_up(connection, None)
@@ -62,7 +62,7 @@ impl SqliteStore {
     /// before a call returns.
     ///
     /// # Errors
-    /// [`TargetError`] when it cannot be set up.
+    /// [`TargetError`] if it cannot be set up.
     pub fn in_file() -> Result<Self, TargetError> {
         let folder = tempfile::tempdir().map_err(TargetError::failed)?;
         let connection = Connection::open(folder.path().join("sessions.db"));
@@ -109,7 +109,7 @@ impl SqliteStore {
         self.signer.verify(&token).map_err(&refused)?;
         let mut session = self.select(Operation::Validate, BY_TOKEN, [hash(&token)])?;
         if session.expires_at <= now() {
-            return Err(refused("it has expired".into()));
+            return Err(refused("the session has expired".into()));
         }
         session.token = token;
         Ok(session)
@@ -137,7 +137,7 @@ impl SqliteStore {
             .map_err(|error| TargetError::refused(operation)(error.to_string()))
     }
 
-    /// Returns the number of sessions that a statement changes; none is an error.
+    /// Returns the number of sessions that a statement changes. It is an error if it changes none.
     fn change(
         &self,
         operation: Operation,
@@ -202,7 +202,7 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// Returns the session of a row, without its token, which the table does not have.
+/// Returns the session of a row. Its token is empty, because the table does not contain it.
 fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     let scopes = row.get_ref(5)?.as_str()?;
     let scopes = serde_json::from_str(scopes)

@@ -1,4 +1,4 @@
-//! Every peer as the bench runs it: a process that executes commands.
+//! Runs every peer as `bench` does: a process that executes commands.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,18 +16,18 @@ fn start(name: &str) -> TargetProcess {
 
 fn assert_operations(name: &str, supported: &[Operation]) {
     let mut peer = start(name);
-    let filled = peer.fill(200).expect("200 sessions are made");
+    let filled = peer.fill(200).expect("200 sessions are created");
     assert!(filled.is_some_and(|filled| filled.longest_create > 0));
     for operation in Operation::ALL {
-        // Twice: the second finds what the first has left.
+        // The second time runs on the state that the first one left.
         for _ in 0..2 {
-            let took = peer.time(operation, 20).expect("the calls are made");
+            let took = peer.time(operation, 20).expect("the calls succeed");
             let expected = supported.contains(&operation);
             assert_eq!(took.is_some(), expected, "{name}: {operation}");
             assert!(took.is_none_or(|took| took > 0.0), "{name}: {operation}");
         }
     }
-    let memory = peer.metric(Metric::Memory).expect("the memory is known");
+    let memory = peer.metric(Metric::Memory).expect("the memory is measured");
     assert!(
         memory.is_some_and(|memory| memory >= 0.0),
         "{name}: {memory:?}"
@@ -36,14 +36,14 @@ fn assert_operations(name: &str, supported: &[Operation]) {
         callers: 8,
         milliseconds: 50,
     };
-    let rate = peer.metric(rate).expect("the callers are answered");
+    let rate = peer.metric(rate).expect("the concurrent calls succeed");
     assert_eq!(rate.is_some_and(|rate| rate > 0.0), name == "redis");
 }
 
 const BASIC: [Operation; 3] = [Operation::Validate, Operation::Create, Operation::Revoke];
 
 #[test]
-fn moka_does_all_but_end_an_agents_sessions() {
+fn moka_supports_all_operations_except_revoke_all() {
     assert_operations(
         "moka",
         &[&BASIC[..], &[Operation::Refresh, Operation::Prune]].concat(),
@@ -51,7 +51,7 @@ fn moka_does_all_but_end_an_agents_sessions() {
 }
 
 #[test]
-fn sqlite_does_everything_in_memory_and_in_a_file() {
+fn sqlite_supports_all_operations_in_memory_and_in_a_file() {
     let more = [
         Operation::Refresh,
         Operation::RevokeAllForAgent,
@@ -63,7 +63,7 @@ fn sqlite_does_everything_in_memory_and_in_a_file() {
 }
 
 #[test]
-fn redis_does_all_but_prune() {
+fn redis_supports_all_operations_except_prune() {
     let installed = Command::new("redis-server")
         .arg("--version")
         .stdout(Stdio::null())
@@ -77,7 +77,7 @@ fn redis_does_all_but_prune() {
 }
 
 #[test]
-fn a_server_that_is_not_installed_is_named() {
+fn a_missing_redis_server_is_reported() {
     let output = Command::new(PROGRAM)
         .arg("redis")
         .env("PATH", "")
@@ -90,12 +90,12 @@ fn a_server_that_is_not_installed_is_named() {
 
 #[test]
 #[cfg(feature = "claw-guard")]
-fn claw_guard_makes_validates_and_revokes() {
+fn claw_guard_supports_create_validate_and_revoke() {
     assert_operations("claw-guard", &BASIC);
 }
 
 #[test]
-fn every_name_of_the_list_is_a_peer_and_others_are_not() {
+fn each_listed_name_is_a_peer_and_other_names_are_refused() {
     let output = Command::new(PROGRAM).arg("--list").output();
     let output = output.expect("the program starts");
     let names = String::from_utf8(output.stdout).expect("the names are text");
@@ -107,7 +107,7 @@ fn every_name_of_the_list_is_a_peer_and_others_are_not() {
         assert!(start(name).metric(Metric::Memory).is_ok(), "{name}");
     }
     assert!(matches!(
-        start("unheard-of").fill(1),
+        start("unknown").fill(1),
         Err(ProcessError::Exited(_))
     ));
 }

@@ -60,7 +60,8 @@ fn list(peers: &Path) -> Result<Vec<String>, String> {
 fn missing(peers: &Path, reason: &str) -> String {
     format!(
         "without moka, SQLite, Redis and claw-guard ({}: {reason}); to build them:\n  \
-         cargo build --release --features claw-guard --manifest-path host-tests/peers/Cargo.toml\n  \
+         cargo build --release --features claw-guard \
+         --manifest-path host-tests/peers/Cargo.toml\n  \
          (host-tests/peers/README.md lists what the build needs)",
         peers.display()
     )
