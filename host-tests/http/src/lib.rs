@@ -48,8 +48,7 @@
 //!
 //! # Network
 //!
-//! The command line listens on a loopback address by default. The service has no TLS. Put a proxy
-//! with TLS in front of it before you listen on another address.
+//! The service has no TLS. Unless it listens on a loopback address, put a proxy with TLS in front.
 //!
 //! # Workspaces
 //!

@@ -97,8 +97,7 @@ const BACKLOG: u32 = 1_024;
 pub struct ServeArgs {
     /// The address to listen on; port 0 selects a free port
     ///
-    /// The default is a loopback address. The service has no TLS: put a proxy with TLS in front of
-    /// it before you listen on another address.
+    /// The default is a loopback address. Use another one only behind a proxy with TLS.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8787")]
     listen: SocketAddr,
     #[command(flatten)]
