@@ -1,4 +1,4 @@
-//! What operations answer, made of what the component returns.
+//! The types that operations return, converted from those of the component.
 
 use crate::bindings::exports::clawdb::session::events::EventPage;
 use crate::bindings::exports::clawdb::session::persistence::ChangePage;
@@ -10,7 +10,7 @@ use crate::error::SessionError;
 use crate::guard::GuardError;
 use crate::token::Token;
 
-/// A session and the bearer token for it, given this one time.
+/// A session and its bearer token. The token is returned only once and is not stored (R9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The session.
@@ -19,7 +19,7 @@ pub struct Grant {
     pub token: Token,
 }
 
-/// What `validate_many` answers for one of the tokens.
+/// The result of `validate_many` for one token.
 pub type Validated = Result<Session, SessionError>;
 
 /// The result of a revocation. The session has ended in any case.
@@ -27,10 +27,11 @@ pub type Validated = Result<Session, SessionError>;
 pub struct Revocation {
     /// The session that ended.
     pub session_id: String,
-    /// Whether the token is invalid with the guard too: the guard has confirmed, or the token has
-    /// expired. If not, the revocation is kept, and `flush_guard_revocations` asks again (R12).
+    /// Whether the token is invalid with the guard too: the guard has confirmed the revocation, or
+    /// the token has expired. If not, the revocation stays pending, and `flush_guard_revocations`
+    /// asks again (R12).
     pub guard_confirmed: bool,
-    /// What the guard answered instead of confirming.
+    /// The guard's error, if it did not confirm.
     pub guard_error: Option<GuardError>,
     /// How many live sessions below it ended with it (R26).
     pub descendants: u32,
@@ -56,9 +57,9 @@ impl From<sessions::Revocation> for Revocation {
     }
 }
 
-/// An answer that is made of what a function of the component returns.
+/// A type that is converted from the result of a function of the component.
 pub(crate) trait FromComponent<T> {
-    /// Converts a value of the component.
+    /// Returns the converted value.
     fn from_component(value: T) -> Self;
 }
 
@@ -71,7 +72,8 @@ impl FromComponent<Vec<Result<Session, ComponentError>>> for Vec<Validated> {
     }
 }
 
-macro_rules! made_of {
+/// Implements [`FromComponent`] with `Into`.
+macro_rules! converted_by_into {
     ($($answer:ty: $value:ty),* $(,)?) => {$(
         impl FromComponent<$value> for $answer {
             fn from_component(value: $value) -> Self {
@@ -81,7 +83,7 @@ macro_rules! made_of {
     )*};
 }
 
-made_of!(
+converted_by_into!(
     Grant: sessions::Grant,
     Revocation: sessions::Revocation,
     Session: Session,

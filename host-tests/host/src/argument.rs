@@ -1,5 +1,5 @@
-//! What operations take, and how large it may be. The component checks its own bounds; a host
-//! refuses what must not even enter the instance's memory, far above those.
+//! The types that operations take, and their largest sizes. The component checks smaller bounds
+//! itself. The host refuses values that are too large to be copied into the instance's memory.
 
 use std::convert::Infallible;
 
@@ -10,29 +10,29 @@ use crate::bindings::exports::clawdb::session::sessions::{
 use crate::bindings::exports::clawdb::session::settings::Config;
 use crate::error::SessionError;
 
-/// How many bytes most arguments may have.
+/// The most bytes of an argument, with two exceptions.
 const MAX: usize = 1 << 20;
-/// How many bytes of records one `restore` takes. A journal that reads in pages of 1,000 records or
-/// about 1 MiB stays well below.
+/// The most bytes of records in one `restore`. Journals restore pages of at most 1,000 records and
+/// about 1 MiB.
 const MAX_RESTORED: usize = 16 << 20;
-/// How many bytes of tokens one `validate-many` takes. The component takes 256 of 8 KiB.
+/// The most bytes of tokens in one `validate-many`. The component accepts 256 of 8 KiB.
 const MAX_TOKENS: usize = 16 << 20;
 
-/// A type of arguments in the table of operations.
+/// The type of an argument in the table of operations.
 pub trait Argument {
-    /// What a caller gives.
+    /// The type of the value that the operation takes.
     type Value;
-    /// Why a value is refused. `Infallible` for one that is of the same size always.
+    /// The error for a value that is too large; `Infallible` for a type of fixed size.
     type Refusal;
 
-    /// Refuses a value that is too large for the instance.
+    /// Checks that a value is small enough for the instance.
     ///
     /// # Errors
-    /// `invalid-argument` with the name of the field: `field` for a value without fields.
+    /// `invalid-argument` with the name of the field. For a value without fields this is `field`.
     fn check(value: &Self::Value, field: &str) -> Result<(), Self::Refusal>;
 }
 
-/// The tokens of `validate-many`: a type of arguments in the table of operations.
+/// The tokens of `validate-many` in the table of operations. Its value is a list of strings.
 pub enum Tokens {}
 
 impl Argument for String {
@@ -120,7 +120,8 @@ impl Argument for Config {
     }
 }
 
-macro_rules! of_one_size {
+/// Implements [`Argument`] for types of fixed size.
+macro_rules! of_fixed_size {
     ($($type:ty),*) => {$(
         impl Argument for $type {
             type Value = Self;
@@ -133,7 +134,7 @@ macro_rules! of_one_size {
     )*};
 }
 
-of_one_size!(u32, u64, Option<u32>, Page);
+of_fixed_size!(u32, u64, Option<u32>, Page);
 
 fn at_most(max: usize, field: &str, bytes: usize) -> Result<(), SessionError> {
     if bytes <= max {
@@ -141,12 +142,12 @@ fn at_most(max: usize, field: &str, bytes: usize) -> Result<(), SessionError> {
     }
     Err(SessionError::InvalidArgument(InvalidArgument {
         field: field.into(),
-        reason: format!("must be far below {max} bytes"),
+        reason: format!("has {bytes} bytes, and the host accepts at most {max} bytes"),
     }))
 }
 
-/// Returns how many bytes a list takes in the instance: each item has a pointer and a length
-/// besides its text.
+/// Returns how many bytes a list takes in the instance. Each item needs 8 bytes for a pointer and a
+/// length, in addition to its text.
 fn size_of_list(items: &[String]) -> usize {
     sum(items.iter().map(|item| item.len().saturating_add(8)))
 }

@@ -1,10 +1,10 @@
-//! The deadline of a batch, as the host and a guard without batches share it.
+//! The deadline of a batch, which the host shares with the default implementations of batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How many items of a batch the default implementations work on at a time.
+/// The most items of a batch that the default implementations work on at a time.
 pub(crate) const ITEMS_AT_ONCE: usize = 16;
 
 tokio::task_local! {
@@ -12,8 +12,8 @@ tokio::task_local! {
     static BATCH_DEADLINE: BatchDeadline;
 }
 
-/// What the host and a guard without batches tell each other about a deadline: with such a guard,
-/// each item has it, so that one that takes too long spoils nothing for the others.
+/// The deadline of a batch. If the guard calls its function for each item, each item has this
+/// deadline, so that a slow item does not fail the others.
 #[derive(Clone, Debug)]
 pub(crate) struct BatchDeadline {
     each: Option<Duration>,
@@ -21,7 +21,7 @@ pub(crate) struct BatchDeadline {
 }
 
 impl BatchDeadline {
-    /// A deadline for the whole batch, unless the guard calls its function for each item.
+    /// Returns a deadline that applies to the whole batch until the guard reads it for its items.
     pub(crate) fn new(each: Option<Duration>) -> Self {
         Self {
             each,
@@ -29,7 +29,7 @@ impl BatchDeadline {
         }
     }
 
-    /// Runs the guard's batch with this deadline in sight.
+    /// Runs the guard's batch, in which [`for_each`](Self::for_each) returns this deadline.
     pub(crate) async fn scope<R>(&self, call: impl Future<Output = R>) -> R {
         BATCH_DEADLINE.scope(self.clone(), call).await
     }
@@ -39,7 +39,8 @@ impl BatchDeadline {
         self.is_one_by_one.load(Ordering::Relaxed)
     }
 
-    /// Returns the deadline for each item. None outside the host's own call.
+    /// Returns the deadline for each item, and records that each item has its own call. `None`
+    /// without a deadline, or if the host did not start the batch.
     pub(crate) fn for_each() -> Option<Duration> {
         let deadline = BATCH_DEADLINE.try_with(|deadline| {
             deadline.is_one_by_one.store(true, Ordering::Relaxed);

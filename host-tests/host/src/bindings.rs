@@ -1,13 +1,13 @@
-//! The Rust types and calls that wasmtime makes of the WIT package.
+//! The Rust types and calls that wasmtime generates from the WIT package.
 
 wasmtime::component::bindgen!({
     path: "../../wit",
     world: "session",
     imports: {
-        // A guard that is broken beyond answering may stop the instance.
+        // A guard that is broken may make the instance trap.
         "clawdb:session/guard": trappable,
     },
-    // Every export is called through an accessor, so that calls overlap in one instance.
+    // Exports are called through an accessor, so that calls overlap in one instance.
     exports: { default: async | store },
     additional_derives: [PartialEq, Eq],
 });

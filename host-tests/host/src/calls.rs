@@ -1,4 +1,4 @@
-//! The operations of [`SessionHost`], made from the table.
+//! The methods of [`SessionHost`] for the operations, made from the table.
 
 use crate::answer::{FromComponent, Grant, Revocation, Validated};
 use crate::argument::{Argument, Tokens};
@@ -12,7 +12,7 @@ use crate::error::{CallError, HostError};
 use crate::handle::SessionHost;
 use crate::{for_each_operation, name, parameter};
 
-/// Makes the method of a row.
+/// Defines the method of a row.
 macro_rules! method {
     (
         $(#[doc = $doc:literal])*
@@ -26,7 +26,7 @@ macro_rules! method {
         #[doc = ""]
         #[doc = " # Errors"]
         $(#[doc = concat!(" [`CallError::Session`] with ", $errors, ".")])?
-        #[doc = " [`HostError`] when the instance has ended."]
+        #[doc = " [`HostError`] if the instance has ended."]
         pub async fn $name(
             &self,
             $($argument: parameter!($type $(<$item>)?)),*
@@ -45,7 +45,7 @@ macro_rules! method {
     };
 }
 
-/// Waits for the turns of a call, which holds them until it has ended.
+/// Waits for the turns of a call and returns them. The call holds them until it has ended.
 macro_rules! turns {
     ($host:ident, none) => {
         ()
@@ -73,7 +73,7 @@ macro_rules! interface {
     };
 }
 
-/// Returns the component's error, if the operation can have one.
+/// Returns from the method with the error of the component, if the operation can have one.
 macro_rules! accepted {
     (CallError, $answer:expr) => {
         $answer?

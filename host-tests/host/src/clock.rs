@@ -1,15 +1,39 @@
-//! The clock that the component sees.
+//! The clock of the component.
 
 use std::time::{Duration, SystemTime};
 
 pub use crate::bindings::wasi::clocks::system_clock::Instant;
 
-/// The time for the component, and for guards that want to agree with it.
+/// The source of the time for the component, and for a guard that shall agree with it.
+///
+/// ```
+/// use clawdb_session_host::{Clock, Instant};
+///
+/// /// A clock that stands still, for a test.
+/// struct StoppedClock;
+///
+/// impl Clock for StoppedClock {
+///     fn now(&self) -> Instant {
+///         Instant { seconds: 1_893_456_000, nanoseconds: 500_000_000 }
+///     }
+/// }
+///
+/// assert_eq!(StoppedClock.now_millis(), 1_893_456_000_500);
+/// ```
+///
+/// # What if the clock is wrong?
+///
+/// The clock may jump forwards and backwards (R6). The component keeps the latest reading, so a
+/// clock that goes back extends no session. While the clock lags by more than `clock-tolerance`,
+/// calls that grant time are refused. The component ignores a reading before 2020 and counts it as
+/// failed. [`SessionHost::accept_clock`](crate::SessionHost::accept_clock) corrects the time inside
+/// after a clock was ahead.
 pub trait Clock: Send + Sync + 'static {
-    /// The time since 1970-01-01T00:00:00Z. It may jump; the component copes.
+    /// Returns the time since 1970-01-01T00:00:00Z. It must not block.
     fn now(&self) -> Instant;
 
-    /// The same in whole milliseconds, as the guard's times are; 0 for a time before 1970.
+    /// Returns the time in whole milliseconds since 1970, the unit of the guard's times. A time
+    /// before 1970 is 0.
     fn now_millis(&self) -> u64 {
         let now = self.now();
         let millis = i128::from(now.seconds) * 1_000 + i128::from(now.nanoseconds / 1_000_000);
@@ -17,14 +41,13 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The machine's clock.
+/// The clock of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Instant {
-        // A machine whose clock stands before 1970 has no time to offer; the component takes that
-        // as a failed reading.
+        // The component counts a time before 1970 as a failed reading.
         SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(

@@ -1,4 +1,4 @@
-//! A bound on how long a guard may take for one answer.
+//! Deadlines for the guard's functions.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -10,10 +10,11 @@ use futures::FutureExt;
 use crate::batch_deadline::{BatchDeadline, ITEMS_AT_ONCE};
 use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 
-/// Returns the guard's answer, or `unavailable` if it takes longer than `deadline` or panics.
+/// Returns the guard's answer, or `unavailable` if the call takes longer than `deadline` or panics.
+/// `None` sets no deadline.
 ///
 /// # Errors
-/// The error of the guard.
+/// [`GuardFailure`] of the guard, or `unavailable`.
 pub async fn with_guard_deadline<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
@@ -34,8 +35,9 @@ pub async fn with_guard_deadline<R>(
     }
 }
 
-/// Returns the guard's answer to a batch, or `unavailable` if it takes longer than `deadline`. A
-/// guard without batches of its own has the deadline for each item.
+/// Returns the guard's answer to a batch, or `unavailable` if it takes longer than `deadline`. If
+/// the guard calls its function for each item, each item has the deadline, and the batch has it
+/// once for each round of 16 items and once in addition.
 pub(crate) async fn within_batch<R>(
     items: usize,
     deadline: Option<Duration>,
@@ -60,7 +62,7 @@ pub(crate) async fn within_batch<R>(
     answer.unwrap_or_else(|_| Err(deadline_exceeded(waited)))
 }
 
-/// Returns the error for an answer that did not come within the deadline.
+/// Returns the error for a guard that did not answer within the deadline.
 fn deadline_exceeded(deadline: Duration) -> GuardFailure {
     let waited = deadline.as_millis();
     let reason = format!("the guard did not answer within {waited} ms");

@@ -1,5 +1,5 @@
-//! The one task that touches an instance: it takes calls from a channel and runs them side by side,
-//! until the instance traps or nobody is left who could call it.
+//! The task that drives an instance. It receives calls from handles and runs them concurrently,
+//! until the instance traps or all handles are dropped.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -11,11 +11,12 @@ use crate::command::Command;
 use crate::error::HostError;
 use crate::instance::Instance;
 
-/// How many calls enter the instance before it works on them, so that the first of many that come
-/// at once has its answer before the last has entered.
+/// How many calls the driver accepts before it lets the instance work on them. If many calls arrive
+/// at once, the first are answered before the last are accepted.
 const CALLS_AT_ONCE: u32 = 8;
 
-/// Runs the instance until it traps or nobody is left who could call it.
+/// Runs the instance until it traps, or until all handles are dropped and their calls have ended.
+/// Returns the reason of the end.
 pub(crate) async fn drive(
     mut instance: Instance,
     mut commands: mpsc::UnboundedReceiver<Command>,
@@ -53,8 +54,8 @@ pub(crate) async fn drive(
     }
 }
 
-/// Lets others run first. Unlike tokio's, it wakes the task before it waits, so that nobody takes the
-/// instance for settled.
+/// Yields once, so that the instance is polled. Unlike the function of tokio, this wakes the task
+/// at once. Otherwise the monitor would report the instance as idle.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

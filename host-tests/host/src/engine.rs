@@ -1,4 +1,4 @@
-//! The compiled component: made once, instantiated as often as one likes.
+//! The compiled component, of which any number of instances can start.
 
 use std::thread;
 use std::time::Duration;
@@ -12,30 +12,32 @@ use crate::error::StartError;
 use crate::imports;
 use crate::imports::State;
 
-/// Of how many modules a component is made: the guest, and what `wit-component` puts between it and
-/// its imports.
+/// The number of core modules in a component: the guest, and two that `wit-component` adds between
+/// the guest and its imports.
 const CORE_MODULES: u32 = 3;
 
-/// How often an instance that computes without a pause is looked at.
+/// How often wasmtime checks an instance that computes without a pause.
 const EPOCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How instances get their memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Allocation {
-    /// Each from the operating system when it starts: as many as there is memory for.
+    /// Each instance takes memory from the operating system. Only the memory limits their number.
     #[default]
     OnDemand,
-    /// Out of a pool that is set aside at once, as address space: for thousands of small instances, which
-    /// start faster and take fewer pages so.
+    /// Instances take memory from a pool, whose address space is reserved when the engine is made.
+    /// Thousands of small instances start faster this way, and each takes fewer pages.
     Pool {
-        /// How many there can be at a time; one more is a [`StartError`]. Each takes 4 GiB of address
-        /// space, of which there are some 128 TiB.
+        /// The most instances at a time. The start of a further one is a [`StartError`]. Each
+        /// reserves 4 GiB of address space; a process has about 128 TiB.
         instances: u32,
     },
 }
 
-/// The component, compiled and linked to its three imports. Cloning it is cheap.
+/// The component, compiled and linked to its three imports.
+///
+/// Compile it once and start all instances from it. Clones share it.
 #[derive(Clone)]
 pub struct SessionEngine {
     engine: Engine,
@@ -47,7 +49,7 @@ impl SessionEngine {
     /// Compiles the component that was built with this crate.
     ///
     /// # Errors
-    /// [`StartError`] when wasmtime does not support this machine.
+    /// [`StartError`] if wasmtime does not support this machine.
     pub fn new() -> Result<Self, StartError> {
         Self::from_bytes(COMPONENT)
     }
@@ -55,45 +57,48 @@ impl SessionEngine {
     /// Compiles another build of the component.
     ///
     /// # Errors
-    /// [`StartError`] when the bytes are no component of world `clawdb:session/session`.
+    /// [`StartError`] if the bytes are not a component of the world `clawdb:session/session`.
     pub fn from_bytes(component: &[u8]) -> Result<Self, StartError> {
         Self::with_allocation(component, Allocation::OnDemand)
     }
 
-    /// Compiles a build of the component for instances that get their memory in this way.
+    /// Compiles a build of the component, with a choice of how instances get their memory.
     ///
     /// # Errors
-    /// As [`SessionEngine::from_bytes`], and when there is not enough address space for the pool.
+    /// [`StartError`] as for [`SessionEngine::from_bytes`], or if the process does not have enough
+    /// address space for the pool.
     pub fn with_allocation(component: &[u8], allocation: Allocation) -> Result<Self, StartError> {
         let engine = engine(allocation)?;
         let component = Component::new(&engine, component).map_err(failed("compiled"))?;
         Self::link(engine, component)
     }
 
-    /// The compiled component, for [`SessionEngine::from_precompiled`]: so that a process which starts
-    /// need not compile.
+    /// Returns the compiled component, which [`SessionEngine::from_precompiled`] loads without
+    /// compiling.
     ///
     /// # Errors
-    /// [`StartError`] when wasmtime cannot write it.
+    /// [`StartError`] if wasmtime cannot serialize it.
     pub fn precompiled(&self) -> Result<Vec<u8>, StartError> {
         self.component.serialize().map_err(failed("written"))
     }
 
-    /// Takes what [`SessionEngine::precompiled`] gave, with the same version of this crate, on a machine of
-    /// the same kind and with the same allocation.
+    /// Loads the bytes that [`SessionEngine::precompiled`] returned in the same version of this
+    /// crate, on the same kind of machine and with the same allocation.
     ///
     /// # Safety
-    /// The bytes are machine code that runs with the rights of this process, and they are not checked: they
-    /// must be what [`SessionEngine::precompiled`] gave, from a place where nobody else can write.
+    /// The bytes are machine code that runs with the rights of this process, and wasmtime does not
+    /// verify them. They must be exactly those that [`SessionEngine::precompiled`] returned, so
+    /// keep them where no other user can write.
     ///
     /// # Errors
-    /// [`StartError`] when another version of wasmtime or another configuration wrote it.
+    /// [`StartError`] if another version of wasmtime, or one with another configuration, returned
+    /// the bytes.
     pub unsafe fn from_precompiled(
         precompiled: &[u8],
         allocation: Allocation,
     ) -> Result<Self, StartError> {
         let engine = engine(allocation)?;
-        // SAFETY: the caller knows where the bytes come from.
+        // SAFETY: the caller guarantees that `precompiled` returned the bytes.
         let component = unsafe { Component::deserialize(&engine, precompiled) };
         let component = component.map_err(failed("read"))?;
         Self::link(engine, component)
@@ -114,7 +119,7 @@ impl SessionEngine {
         })
     }
 
-    /// The names of what the component imports, in its order.
+    /// Returns the names of the imports of the component, in its order.
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
         let component = self.component.component_type();
@@ -124,7 +129,7 @@ impl SessionEngine {
             .collect()
     }
 
-    /// The names of what the component exports, in its order.
+    /// Returns the names of the exports of the component, in its order.
     #[must_use]
     pub fn exports(&self) -> Vec<String> {
         let component = self.component.component_type();
@@ -143,16 +148,16 @@ impl SessionEngine {
     }
 }
 
-/// How components are compiled and run.
+/// Returns the configuration of wasmtime that [`SessionEngine`] uses, without the allocation.
 #[must_use]
 pub fn config() -> Config {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     config.epoch_interruption(true);
-    // A start reads less without them. A trap still names the function, though not the place in it; the
-    // system's unwinder, which debuggers use, does not see through the component.
+    // A start reads less without the address map and the unwind information. A trap still names the
+    // functions, but not the positions in them, and debuggers cannot unwind through the component.
     config.generate_address_map(false);
-    // Windows cannot do without.
+    // Windows requires unwind information.
     config.native_unwind_info(cfg!(windows));
     config
 }
@@ -179,7 +184,7 @@ fn failed(action: &'static str) -> impl Fn(wasmtime::Error) -> StartError {
     }
 }
 
-/// Moves the engine's epoch on for as long as the engine lives.
+/// Starts a thread that increments the engine's epoch until the engine is dropped.
 fn start_epoch_timer(engine: &Engine) {
     let engine = engine.weak();
     thread::spawn(move || {

@@ -1,16 +1,17 @@
-//! The random bytes that the component gets.
+//! The source of random bytes of the component.
 
-/// A source of random bytes fit for keys.
+/// A source of random bytes that are good enough for keys.
 pub trait Entropy: Send + Sync + 'static {
-    /// At most `max` random bytes. Fewer are allowed; none means that there are none.
+    /// Returns at most `max` random bytes. Fewer are allowed. An empty list means that the source
+    /// has failed.
     fn bytes(&self, max: u64) -> Vec<u8>;
 }
 
-/// The operating system's source.
+/// The random source of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 
-/// The most bytes given at a time, so that no request makes the host allocate without bound.
+/// The most bytes in one answer. It bounds what a request makes the host allocate.
 const MAX_BYTES: usize = 4_096;
 
 impl Entropy for SystemEntropy {

@@ -1,4 +1,4 @@
-//! What a call on the host can end with besides its result.
+//! The errors of calls, of starts and of settings.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -9,26 +9,24 @@ use crate::bindings::exports::clawdb::session::sessions::{
 };
 use crate::guard::GuardError;
 
-/// Why the component did not do what it was asked: `sessions.error` of the WIT. Nothing has changed
-/// unless the case says so.
+/// The component's error: `sessions.error` of the WIT. Nothing has changed unless the case says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionError {
     /// An argument is malformed or outside its bounds (R1, R2).
     InvalidArgument(InvalidArgument),
-    /// The token is unknown, malformed, superseded, of a session that has ended, or bound to
-    /// another handle. The caller learns no more.
+    /// The token is unknown, malformed, superseded, of an ended session, or bound to another
+    /// handle. The error does not distinguish these.
     InvalidToken,
     /// No live session has this id.
     SessionNotFound,
     /// The session, or one above it, has expired, or ran out of time or uses while the operation
-    /// was in flight. It has ended now, if it existed.
+    /// was in flight. It has ended, if it existed.
     SessionExpired,
-    /// The operation lost to a revocation of the session, or of one above it, that took effect
-    /// while the operation was in flight (R12, R13, R26).
+    /// The session, or one above it, was revoked while the operation was in flight (R12, R13, R26).
     SessionRevoked,
-    /// Another refresh or rotation of the session won (R14). The token that it returned is the
-    /// current one.
+    /// Another refresh or rotation of the session succeeded (R14). The token that it returned is
+    /// the current one.
     Conflict,
     /// A limit is reached.
     LimitReached(Limit),
@@ -36,24 +34,23 @@ pub enum SessionError {
     ScopeDenied(String),
     /// The guard refused or failed.
     Guard(GuardError),
-    /// `configure` was called before with success, or there has been a session, or a create is in
-    /// flight.
+    /// `configure` has succeeded before, or there has been a session, or a create is in flight.
     AlreadyConfigured,
     /// `restore` was called after the first operation on sessions.
     AlreadyStarted,
     /// `changes`, `restore` or `close-event-run` was called, and `configure` has set no
     /// `state-key`.
     NoStateKey,
-    /// `restore` refused a record, and took nothing of its part: the record's key and what is wrong
-    /// with it (R24).
+    /// `restore` refused a record and restored none of this call's records (R24). The payload has
+    /// the record's key and the reason.
     RefusedRecord(RefusedRecord),
-    /// The random source or the guard repeated a value that has to be unique. No session was
+    /// The random source, the guard or a hash repeated a value that must be unique. No session was
     /// overwritten (R16).
     Collision(Duplicate),
     /// The host gave no random bytes, so no id or key could be made.
     EntropyUnavailable,
-    /// The host's clock is this many milliseconds before the time inside: the call would grant time
-    /// by a wrong clock, or the session got its end from one (R6).
+    /// The host's clock is this many milliseconds before the time inside. The call would grant time
+    /// by a wrong clock, or a wrong clock gave the session its end (R6).
     ClockBehind(u64),
     /// `accept-clock` was called, and the lag is within `clock-tolerance` (R6).
     ClockNotBehind,
@@ -88,8 +85,8 @@ impl fmt::Display for SessionError {
 
 impl Error for SessionError {}
 
-// wasmtime writes `Display` of the type that it generates with the words of `Debug`, so that type
-// does not leave this crate but for those who drive an `Instance` themselves.
+// `Display` of the type that wasmtime generates writes the text of `Debug`. So this crate returns
+// that type only from an `Instance`.
 impl From<ComponentError> for SessionError {
     fn from(error: ComponentError) -> Self {
         match error {
@@ -114,15 +111,15 @@ impl From<ComponentError> for SessionError {
     }
 }
 
-/// Why a call has no result: the component refused it, or the instance has ended.
+/// The error of a call: the component refused it, or the instance has ended.
 ///
-/// This enum is exhaustive because there is no third case. The enums in it are not.
+/// This enum is exhaustive, because no third case is possible. The enums in it are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The component's answer: the operation was not done. See `sessions.error` in the WIT.
+    /// The component refused the operation.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The instance is gone, and this call with it or because of it.
+    /// The instance ended before or during the call.
     #[error(transparent)]
     Host(#[from] HostError),
 }
@@ -139,20 +136,20 @@ impl From<Infallible> for CallError {
     }
 }
 
-/// Why an instance has ended. Each later call on its handle returns the same.
+/// The reason why an instance has ended. Each later call on its handles returns it too.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
     /// The instance trapped; its sessions are lost.
     #[error("the instance trapped ({kind}): {message}")]
     Trapped {
-        /// What kind of trap it was.
+        /// The cause of the trap.
         kind: TrapKind,
-        /// What wasmtime says of it.
+        /// The text of wasmtime's error.
         message: String,
     },
-    /// The task that drives the instance ended without a trap: the runtime that it ran on was shut
-    /// down, or a clock or entropy source of the host panicked.
+    /// The task that drives the instance ended without a trap: its tokio runtime was shut down, or
+    /// the clock or the source of random bytes panicked.
     #[error("the instance was stopped")]
     Stopped,
 }
@@ -163,15 +160,15 @@ impl From<Infallible> for HostError {
     }
 }
 
-/// What made an instance trap.
+/// The cause of a trap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrapKind {
-    /// One call computed for longer than `HostOptions::interrupt_after` without progress.
+    /// The instance computed for longer than `HostOptions::interrupt_after` without progress.
     Interrupted,
-    /// It wanted more memory than `HostOptions::max_memory`.
+    /// The instance requested more memory than `HostOptions::max_memory`.
     OutOfMemory,
-    /// The guard reported itself broken.
+    /// The guard returned `GuardFailure::Fatal`.
     Guard,
     /// A fault of the component.
     Component,
@@ -188,7 +185,8 @@ impl fmt::Display for TrapKind {
     }
 }
 
-/// The component could not be compiled or instantiated. The source is the reason.
+/// The component could not be compiled, or an instance could not be started. The source is the
+/// reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the component could not be {action}")]
 #[non_exhaustive]
@@ -205,17 +203,17 @@ pub struct StartError {
 #[error("{name} ({value}) {reason}")]
 #[non_exhaustive]
 pub struct InvalidSetting {
-    /// Its name: a field of the options or of the component's `config`, a flag, or an environment
+    /// The name: a field of the options or of the component's `config`, a flag, or an environment
     /// variable.
     pub name: String,
-    /// Its value. Of a secret it is the length only.
+    /// The value. For a secret this is only its length.
     pub value: String,
     /// The bound: "must be ...".
     pub reason: String,
 }
 
 impl InvalidSetting {
-    /// Returns the error of a setting.
+    /// Returns the error of a setting with this name, value and bound.
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -238,21 +236,21 @@ impl InvalidSetting {
         }
     }
 
-    /// Refuses a time of zero.
+    /// Checks that a time is longer than 0 s.
     ///
     /// # Errors
-    /// The error of the setting with this name.
+    /// [`InvalidSetting`] with this name.
     pub fn nonzero(name: &str, time: std::time::Duration) -> Result<(), Self> {
         if time.is_zero() {
-            return Err(Self::new(name, "0 s", "must be longer"));
+            return Err(Self::new(name, "0 s", "must be longer than 0 s"));
         }
         Ok(())
     }
 
-    /// Refuses a number of zero.
+    /// Checks that a number is not 0.
     ///
     /// # Errors
-    /// The error of the setting with this name.
+    /// [`InvalidSetting`] with this name.
     pub fn at_least_one(name: &str, number: usize) -> Result<(), Self> {
         if number == 0 {
             return Err(Self::new(name, "0", "must be at least 1"));
@@ -261,10 +259,11 @@ impl InvalidSetting {
     }
 }
 
-/// Returns the text of an error and of the errors behind it, in one line with `: ` between them.
+/// Returns the texts of an error and of its sources, joined by `: `.
 ///
-/// The text of an error of these crates leaves out that of its source, so this is what to log. If
-/// the error of another library already ends with the text of its source, that is not repeated.
+/// Use it to log an error of these crates, because their texts do not contain those of their
+/// sources. The text of a source is not repeated if the error already ends with it, as some errors
+/// of other libraries do.
 ///
 /// ```
 /// # use clawdb_session_host::{SessionEngine, full_text};
@@ -291,7 +290,7 @@ pub fn full_text(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    /// An error with a source whose text is in its own or not.
+    /// An error with a text and a source.
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
     struct Outer {
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_full_text_has_each_text_of_the_chain_once() {
+    fn the_full_text_contains_the_text_of_each_source_once() {
         for (text, expected) in [
             ("outer", "outer: inner"),
             ("outer: inner", "outer: inner"),
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_call_has_the_text_of_what_the_component_or_the_host_says() {
+    fn an_error_of_a_call_has_the_text_of_the_components_or_the_hosts_error() {
         let refused = CallError::from(SessionError::ScopeDenied("repo:write".into()));
         assert_eq!(refused.to_string(), "scope-denied: repo:write");
         let ended = CallError::from(HostError::Stopped);

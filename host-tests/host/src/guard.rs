@@ -1,4 +1,4 @@
-//! The token authority that a host gives to the component.
+//! The token authority that a host provides to the component.
 
 use std::sync::OnceLock;
 
@@ -11,22 +11,15 @@ use crate::deadline::with_guard_deadline;
 pub use crate::bindings::clawdb::session::guard::{Claims, IssueRequest, IssuedToken};
 pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 
-/// Issues, checks and revokes bearer tokens. `wit/guard.wit` says what each request and answer
-/// means. A guard has three functions; one whose authority takes batches overrides two more.
+/// The authority that issues, validates and revokes bearer tokens.
 ///
-/// Calls overlap. One that takes longer than the host's deadline is dropped and answered as
-/// `unavailable`, and so is one that panics.
-///
-/// A refusal that depends on the request is `denied`, and asking again does not help. `unavailable`
-/// is for a guard that cannot answer now.
-///
-/// A whole guard, for a trusted test bed:
+/// A complete guard, for a trusted test environment only:
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use clawdb_session_host::{Claims, Guard, GuardError, GuardResult, IssueRequest, IssuedToken};
 ///
-/// /// The token is the handle with its expiry, and nothing is ever revoked.
+/// /// A token is its own handle and contains its expiry. It cannot be revoked.
 /// struct PlainGuard;
 ///
 /// #[async_trait]
@@ -47,19 +40,41 @@ pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 ///     }
 /// }
 /// ```
+///
+/// `wit/guard.wit` describes each request and answer in full.
+///
+/// # Which functions does a guard need?
+///
+/// The three that have no default. A guard whose authority takes batches also implements
+/// [`validate_tokens`](Self::validate_tokens) and [`revoke_tokens`](Self::revoke_tokens).
+///
+/// # Which error does a guard return?
+///
+/// [`GuardError::Denied`] for a refusal that depends on the request, so that a retry does not help.
+/// [`GuardError::Unavailable`] if it cannot answer now. [`GuardFailure::Fatal`] ends the instance
+/// with all its sessions, so return it only if the guard must not be used any further.
+///
+/// # How long may a call take?
+///
+/// As long as [`HostOptions::guard_deadline`](crate::HostOptions::guard_deadline). A call that
+/// takes longer is dropped and answered as `unavailable`, and so is a call that panics. Calls
+/// overlap, so a function must not block its thread.
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
-    /// Makes a token.
+    /// Issues a token, with a handle that differs from those of all other tokens.
+    ///
+    /// The session takes an earlier expiry than requested, and ignores a later one (R8).
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken>;
-    /// Checks a token.
+    /// Validates a token and returns the handle that it was issued with, and its expiry.
     async fn validate_token(&self, token: String) -> GuardResult<Claims>;
-    /// Revokes a token, by the handle that it was issued under.
+    /// Revokes a token, by the handle that it was issued with. Revoking it again is no error.
     async fn revoke_token(&self, handle: String) -> GuardResult<()>;
 
-    /// Checks 1 to 256 tokens. The results are in their order.
+    /// Validates 1 to 256 tokens. Returns one result for each, in the order of the tokens.
     ///
-    /// By default it calls `validate_token` for 16 of them at a time. After the first that is
-    /// `unavailable` it starts no further call, and the rest are `unavailable` for the same reason.
+    /// By default this calls `validate_token` for each token, 16 at a time. After a call that
+    /// returns `unavailable` it starts no further call and returns the same error for the remaining
+    /// tokens.
     async fn validate_tokens(
         &self,
         tokens: Vec<String>,
@@ -67,10 +82,12 @@ pub trait Guard: Send + Sync + 'static {
         one_by_one(tokens, |token| self.validate_token(token)).await
     }
 
-    /// Revokes 1 to 256 tokens, by their handles. The results are in their order.
+    /// Revokes 1 to 256 tokens, by their handles. Returns one result for each, in the order of the
+    /// handles.
     ///
-    /// By default it calls `revoke_token` for 16 of them at a time. After the first that is
-    /// `unavailable` it starts no further call, and the rest are `unavailable` for the same reason.
+    /// By default this calls `revoke_token` for each handle, 16 at a time. After a call that
+    /// returns `unavailable` it starts no further call and returns the same error for the remaining
+    /// handles.
     async fn revoke_tokens(
         &self,
         handles: Vec<String>,
@@ -79,7 +96,8 @@ pub trait Guard: Send + Sync + 'static {
     }
 }
 
-/// Calls the function of a guard for each item, until one is unavailable.
+/// Calls a function of a guard for each item. After an `unavailable`, the remaining items get the
+/// same error without a call.
 async fn one_by_one<T, F>(
     items: Vec<String>,
     function: impl Fn(String) -> F,

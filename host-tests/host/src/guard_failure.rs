@@ -1,17 +1,17 @@
-//! What a guard's functions return, and why they fail.
+//! The results and errors of a guard's functions.
 
 use std::fmt;
 
 use crate::bindings::clawdb::session::guard as bindings;
 
-/// What a guard's function gives.
+/// The result of a guard's function.
 pub type GuardResult<T> = Result<T, GuardFailure>;
 
-/// Why the guard did not do what it was asked: `guard.guard-error` of the WIT.
+/// The guard's error for a request: `guard.guard-error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GuardError {
-    /// The token or handle is not one of this guard.
+    /// The token or handle is not one of this guard's.
     InvalidToken,
     /// The token has expired.
     Expired,
@@ -60,15 +60,15 @@ impl From<GuardError> for bindings::GuardError {
     }
 }
 
-/// Why there is no answer.
+/// The failure of a guard's function.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuardFailure {
-    /// The answer is no. The component deals with it.
+    /// The guard refused or failed. The component gets this error and handles it.
     #[error(transparent)]
     Error(#[from] GuardError),
-    /// The guard is broken in a way that no call should go on with. The instance traps, and its
-    /// sessions are lost.
+    /// The guard is broken and must not be used any further. The text is a reason for people. The
+    /// instance traps, and its sessions are lost.
     #[error("the guard is broken: {0}")]
     Fatal(String),
 }

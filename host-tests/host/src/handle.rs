@@ -1,8 +1,8 @@
-//! A running instance of the component, and the handle that the rest of a program calls.
+//! The handle of a running instance of the component.
 //!
-//! One task drives the instance for as long as it lives: it is the only one that touches the store.
-//! Handles send their calls to it through a channel and wait for the answers, so any number of
-//! tasks call at once, and the calls overlap inside the instance wherever they wait for the guard.
+//! One task drives the instance, and only this task uses the wasmtime store. Handles send calls to
+//! it through a channel and wait for the replies. So any number of tasks can call at the same time,
+//! and their calls overlap in the instance while they wait for the guard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,14 +22,48 @@ use crate::options::HostOptions;
 use crate::poll_monitor::Reply;
 use crate::subscription::Subscription;
 
-/// A handle on a running instance. Clones are handles on the same; the instance ends when the last
-/// one is dropped and the calls under way are done.
+/// A handle on a running instance of the component.
 ///
-/// The methods are the component's operations; `wit/` has each in full. A call whose future is dropped
-/// goes on to its end in the instance.
+/// ```
+/// use clawdb_session_guard_jwt::JwtGuard;
+/// use clawdb_session_host::{CreateRequest, HostOptions, SessionEngine, SessionHost};
 ///
-/// A call that waits for the guard to issue or check a token takes a turn:
-/// [`HostOptions::max_in_flight`] bounds them. What ends sessions takes none.
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let guard = JwtGuard::from_environment()?;
+/// let host = SessionHost::start(&SessionEngine::new()?, HostOptions::new(guard)).await?;
+///
+/// let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
+/// let grant = host.create(CreateRequest::new(agent, "researcher")).await?;
+/// let session = host.validate(&*grant.token).await?;
+/// assert_eq!(session.agent_id, agent);
+///
+/// assert_eq!(host.revoke_all_for_agent(agent).await?, 1);
+/// assert!(host.validate(grant.token).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which operations are there?
+///
+/// One method for each operation of the component. `wit/` describes each in full. Ids are UUIDs in
+/// the hyphenated form (R1), and times are milliseconds since 1970.
+///
+/// # When does the instance end?
+///
+/// Clones are handles on the same instance. It ends when the last handle is dropped and the calls
+/// in flight have ended, or when it traps. Its sessions are lost then. Later calls return
+/// [`HostError`] with the reason, and [`stopped`](Self::stopped) waits for it.
+///
+/// # What happens to a call whose future is dropped?
+///
+/// It continues in the instance and takes effect. Set deadlines for the guard, in
+/// [`HostOptions::guard_deadline`], instead of deadlines for calls.
+///
+/// # How many calls can be in flight?
+///
+/// Any number. Calls that ask the guard to issue or validate a token wait for a turn, and
+/// [`HostOptions::max_in_flight`] limits the turns. Calls that end sessions need no turn.
 #[derive(Clone)]
 pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,
@@ -40,14 +74,14 @@ pub struct SessionHost {
 }
 
 impl SessionHost {
-    /// Starts an instance without sessions, driven by a task on the current tokio runtime.
+    /// Starts an instance without sessions, and a task on the current tokio runtime that drives it.
     ///
     /// # Errors
-    /// [`StartError`] when an option is outside its bounds (the source is an [`InvalidSetting`](crate::InvalidSetting)), or
-    /// when it cannot be instantiated.
+    /// [`StartError`] if an option is outside its bounds (the source is an
+    /// [`InvalidSetting`](crate::InvalidSetting)), or if the component cannot be instantiated.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
         let max_in_flight = options.max_in_flight.min(Semaphore::MAX_PERMITS);
         let instance = Instance::start(engine, options).await?;
@@ -68,19 +102,21 @@ impl SessionHost {
         })
     }
 
-    /// How much memory the instance has taken, in bytes. It never gives any back to the host, but
-    /// uses what it has again.
+    /// Returns how much memory the instance has taken, in bytes. The instance reuses its memory but
+    /// does not return it to the host, so the number does not fall.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Returns a stream of the events after the sequence number `since` (0: from the first), and of each
-    /// later one as it happens (R32). It also has the run that its events begin in.
+    /// Returns a stream of the events after the sequence number `since` (0: from the first), and of
+    /// each later event as it happens (R32).
+    ///
+    /// `since` is a number of the current run, which [`Subscription::run`] returns.
     ///
     /// # Errors
-    /// [`CallError::Session`] with `LimitReached` for more than 64 readers; [`HostError`] when the
-    /// instance has ended.
+    /// [`CallError::Session`] with `LimitReached` if the instance has 64 readers already.
+    /// [`HostError`] if the instance has ended.
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, CallError> {
         let answer = self.call((), move |accessor, component| {
             Box::pin(async move {
@@ -89,7 +125,7 @@ impl SessionHost {
                     Ok(stream) => stream,
                     Err(error) => return Ok(Err(error)),
                 };
-                // An empty page, which tells where the events are.
+                // A page without events, for the current run and the newest sequence number.
                 match events.call_poll_events(accessor, u64::MAX, 1).await? {
                     Ok(page) => accessor
                         .with(|store| Subscription::new(stream, &page, store))
@@ -101,7 +137,7 @@ impl SessionHost {
         Ok(answer.await??)
     }
 
-    /// Waits until the instance has ended.
+    /// Waits until the instance has ended and returns the reason.
     pub async fn stopped(&self) -> HostError {
         let mut stopped = self.stopped.clone();
         let reason = stopped.wait_for(Option::is_some).await;
@@ -111,26 +147,27 @@ impl SessionHost {
             .unwrap_or(HostError::Stopped)
     }
 
-    /// Waits until the instance has done all that it can for the calls that were made before: each
-    /// of them has ended or waits for the guard. For tests and simulations, which need to know
-    /// without sleeping that calls overlap.
+    /// Waits until each call that was made before has ended or waits for the guard.
+    ///
+    /// Tests and simulations can use it to make calls overlap without sleeping.
     ///
     /// # Errors
-    /// [`HostError`].
+    /// [`HostError`] if the instance has ended.
     pub async fn wait_until_idle(&self) -> Result<(), HostError> {
-        let (reply, settled) = oneshot::channel();
-        self.send(Command::NotifyWhenIdle(reply), settled).await
+        let (reply, idle) = oneshot::channel();
+        self.send(Command::NotifyWhenIdle(reply), idle).await
     }
 
-    /// The turn of a call that asks the guard, or of one that counts as several.
+    /// Waits for `turns` of [`HostOptions::max_in_flight`], or for all turns if there are fewer.
     pub(crate) async fn wait_for_turns(&self, turns: usize) -> Option<OwnedSemaphorePermit> {
         let turns = u32::try_from(turns.min(self.max_in_flight)).unwrap_or(u32::MAX);
         let turns = Arc::clone(&self.turns).acquire_many_owned(turns).await;
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         turns.ok()
     }
 
-    /// A call, and what it holds until it has ended in the instance, also when the caller has long gone.
+    /// Makes a call. Drops `held` when the call has ended in the instance, also if the future of
+    /// this function is dropped earlier.
     pub(crate) async fn call<R: Send + 'static>(
         &self,
         held: impl Send + 'static,
@@ -148,7 +185,7 @@ impl SessionHost {
                 let result = running.await;
                 drop(held);
                 let result = result?;
-                // Nobody waits for the answer of a call whose future was dropped.
+                // The receiver is missing if the future of the call was dropped.
                 let answer = move || drop(reply.send(result));
                 Ok(Box::new(answer) as Reply)
             })
@@ -161,7 +198,7 @@ impl SessionHost {
         command: Command,
         answer: oneshot::Receiver<R>,
     ) -> Result<R, HostError> {
-        // A command that is refused or dropped gets no answer, whichever comes first.
+        // If the driver has ended, the command is refused or dropped, and `answer` fails.
         let _ = self.commands.send(command);
         if let Ok(answer) = answer.await {
             return Ok(answer);

@@ -1,4 +1,4 @@
-//! What the component imports, out of the host's guard, clock and entropy.
+//! The imports of the component, implemented by the host's guard, clock and source of random bytes.
 
 use std::iter;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::guard::{
 };
 use crate::poll_monitor::PollMonitor;
 
-/// What an instance has of its host.
+/// The state of an instance in the wasmtime store: the ports of the host and the memory limit.
 pub struct State {
     pub(crate) monitor: Arc<PollMonitor>,
     pub(crate) guard: Arc<dyn Guard>,
@@ -27,23 +27,23 @@ pub struct State {
     pub(crate) memory: MemoryLimiter,
 }
 
-/// The memory that an instance may take.
+/// The limit on the memory of an instance.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     pub(crate) max: usize,
-    /// How much it has taken; read by handles.
+    /// How much memory the instance has taken, in bytes. Handles read it.
     pub(crate) taken: Arc<AtomicUsize>,
-    /// It wanted more than it may have.
+    /// Whether the instance has requested more than `max`.
     pub(crate) exhausted: bool,
 }
 
-/// The guard reported itself broken: the error that makes the instance trap.
+/// The error with which a broken guard makes the instance trap.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct GuardBroken(String);
 
-/// Offers what the component imports and nothing else: of WASI's interfaces, the two functions that
-/// it calls. A component that imports more is not instantiated.
+/// Adds the imports of the component to the linker: the guard, and the two functions of WASI that
+/// it calls. A component with other imports cannot be instantiated.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     guard::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     linker
@@ -103,15 +103,14 @@ impl<T: Send> HostWithStore<T> for HasSelf<State> {
 fn guard<T>(accessor: &Accessor<T, HasSelf<State>>) -> (Arc<dyn Guard>, Option<Duration>) {
     accessor.with(|mut access| {
         let state = access.get();
-        // A call that asks the guard again and again, and is answered at once, does not return to
-        // the host in between.
+        // A call can ask a guard that answers at once many times without a new poll.
         state.monitor.record_progress();
         (Arc::clone(&state.guard), state.guard_deadline)
     })
 }
 
-/// Returns the guard's answer for the component. It sees values only: a trap here would end every
-/// session of the instance.
+/// Returns the guard's answer as a value for the component. Only a fatal failure is a trap, which
+/// ends every session of the instance.
 async fn answer<R>(
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<R>>,
@@ -123,15 +122,17 @@ async fn answer<R>(
     }
 }
 
-/// Returns the guard's results for a batch. An error of the whole batch is that of each item.
+/// Returns the guard's results for a batch, one for each item. If the batch fails as a whole, each
+/// item gets its error.
 async fn answer_each<R>(
     items: usize,
     deadline: Option<Duration>,
     call: impl Future<Output = GuardResult<Vec<Result<R, port::GuardError>>>>,
 ) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
-    // Without a deadline here: `within_batch` has it.
+    // `within_batch` applies the deadline.
     let error = match answer(None, within_batch(items, deadline, call)).await? {
-        // A list that is far too long would not fit into the component's memory.
+        // A list of another length is refused here, because a very long one would not fit into the
+        // component's memory.
         Ok(results) if results.len() == items => {
             let results = results.into_iter();
             return Ok(results.map(|result| result.map_err(Into::into)).collect());

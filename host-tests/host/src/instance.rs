@@ -1,7 +1,8 @@
-//! A running instance of the component without a task of its own: for who has it to himself.
+//! A running instance of the component, without a task that drives it.
 //!
-//! [`SessionHost`](crate::handle::SessionHost) drives one and gives handles on it. Whoever makes all calls
-//! from one place saves the way through a channel.
+//! [`SessionHost`](crate::handle::SessionHost) drives an instance in a task and provides handles on
+//! it. A program that makes all calls in one place can use an [`Instance`] directly, without the
+//! cost of a channel.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -22,7 +23,7 @@ use crate::imports::{GuardBroken, MemoryLimiter};
 use crate::options::HostOptions;
 use crate::poll_monitor::{PollMonitor, StallTimer};
 
-/// An instance, in the hands of one.
+/// A running instance of the component that has one owner.
 ///
 /// ```
 /// # use clawdb_session_guard_jwt::JwtGuard;
@@ -47,12 +48,11 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts an instance without sessions. `max_in_flight` of the options is for handles; here nothing is
-    /// counted.
+    /// Starts an instance without sessions. `max_in_flight` of the options has no effect here.
     ///
     /// # Errors
-    /// [`StartError`] when an option is outside its bounds (the source is an
-    /// [`InvalidSetting`](crate::InvalidSetting)), or when it cannot be instantiated.
+    /// [`StartError`] if an option is outside its bounds (the source is an
+    /// [`InvalidSetting`](crate::InvalidSetting)), or if the component cannot be instantiated.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
         options.check().map_err(|error| StartError {
             action: "started",
@@ -74,16 +74,16 @@ impl Instance {
         };
         let mut store = Store::new(engine.engine(), state);
         store.limiter(|state| &mut state.memory);
-        // A call that waits has a few. How many calls there are is for its makers to bound: the end of all
-        // sessions would be the wrong answer to one too many.
+        // Each call that waits needs a few handles. The callers bound the number of calls: a trap
+        // for one call too many would end all sessions.
         store.set_max_component_handles(usize::MAX);
-        let watched = Arc::clone(&monitor);
+        let poll_monitor = Arc::clone(&monitor);
         let mut stall_timer = StallTimer::new();
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |_| {
-            // Who has an answer need not wait for the call that computes.
-            watched.send_replies();
-            Ok(match stall_timer.stalled_for(&watched) {
+            // Calls that have ended do not wait for one that computes.
+            poll_monitor.send_replies();
+            Ok(match stall_timer.stalled_for(&poll_monitor) {
                 Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
                 _ => UpdateDeadline::Continue(1),
             })
@@ -102,14 +102,13 @@ impl Instance {
         })
     }
 
-    /// Runs calls on it, as many at a time as one likes: those that wait for the guard overlap. A call whose
-    /// future is dropped goes on to its end while this runs, and in the next run.
+    /// Runs `work`, which can make any number of calls at a time. They overlap while they wait for
+    /// the guard. A call whose future is dropped continues during this run and the next one.
     ///
-    /// `interrupt_after` of the options bounds each call by itself, however many there are and
-    /// however long `work` takes.
+    /// `interrupt_after` of the options bounds the time without progress, not the time of `work`.
     ///
     /// # Errors
-    /// [`HostError`] when the instance traps; every run after it ends so as well.
+    /// [`HostError`] if the instance traps. Each later run returns an error too.
     pub async fn run<R>(
         &mut self,
         work: impl AsyncFnOnce(&Accessor<State>, &Component) -> wasmtime::Result<R>,
@@ -117,8 +116,8 @@ impl Instance {
         let (monitor, component) = (&self.monitor, &self.component);
         let run = self.store.run_concurrent(async move |accessor| {
             let mut work = pin!(work(accessor, component));
-            // wasmtime polls this between any two steps of calls, so also when one call has ended
-            // and before the next one computes.
+            // wasmtime polls this between any two steps of calls: in particular after one call has
+            // ended and before the next one computes.
             poll_fn(|context| {
                 monitor.record_progress();
                 work.as_mut().poll(context)
@@ -128,30 +127,30 @@ impl Instance {
         let result = {
             let mut run = pin!(run);
             let waker = Waker::from(Arc::clone(monitor));
-            let watched = poll_fn(|context| {
+            let monitored = poll_fn(|context| {
                 monitor.begin_poll(context.waker());
                 let poll = run.as_mut().poll(&mut Context::from_waker(&waker));
                 monitor.end_poll();
                 poll
             });
-            // Within a budget, tokio holds wake-ups back until after the poll, and what waits for them
-            // would look settled. Others get their turn all the same: work comes in through a channel,
-            // and it is they who send it.
-            unconstrained(watched).await
+            // With a cooperative budget, tokio can delay wake-ups until after the poll, and the
+            // monitor would report the instance as idle too early. Other tasks still run: the work
+            // of this one comes from them.
+            unconstrained(monitored).await
         };
         result
             .flatten()
             .map_err(|error| trapped(&error, self.store.data().memory.exhausted))
     }
 
-    /// How much memory it has taken, in bytes. It never gives any back to the host, but uses what it
-    /// has again.
+    /// Returns how much memory the instance has taken, in bytes. The instance reuses its memory but
+    /// does not return it to the host, so the number does not fall.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// The same, for handles.
+    /// Returns the counter of [`memory`](Self::memory), for handles.
     pub(crate) fn shared_memory(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.memory)
     }

@@ -1,8 +1,9 @@
 //! The component's values as JSON. Times are RFC 3339.
 //!
-//! Each record lists its members once. A [`Style`] says how they are named and which are left out:
-//! [`Wit`] is that of `exec`, and the HTTP service has its own. [`fields`] reads JSON objects field
-//! by field, and the records that operations take implement its [`FromFields`](fields::FromFields).
+//! Each record lists its members once. A [`Style`] decides how they are named and which are left
+//! out: [`Wit`] is the style of `exec`, and the HTTP service has another one. [`fields`] reads JSON
+//! objects field by field. The records that operations take implement its
+//! [`FromFields`](fields::FromFields).
 
 pub mod fields;
 mod members;
@@ -23,13 +24,13 @@ use crate::guard::GuardError;
 use crate::name;
 use crate::names::Name;
 
-/// Returns what an operation answers: `{"ok": ...}` or `{"err": {"kind": ...}}`.
+/// Returns the result of an operation as JSON: `{"ok": ...}` or `{"err": {"kind": ...}}`.
 pub fn answer<T: ToJson, E: ToJson>(result: &Result<T, E>) -> Value {
     result.to_json()
 }
 
-/// A time of the component, in milliseconds since 1970, as RFC 3339 writes it. All times that the
-/// component gives can be written so; another number stays a number.
+/// Returns a time in milliseconds since 1970 in the format of RFC 3339. A number that this format
+/// cannot represent is returned as digits; the component returns no such time.
 #[must_use]
 pub fn rfc3339(millis: u64, precision: SecondsFormat) -> String {
     let time = i64::try_from(millis)
@@ -51,7 +52,8 @@ impl ToJson for () {
     }
 }
 
-macro_rules! as_serde_writes_it {
+/// Implements [`ToJson`] by the serde implementation of the type.
+macro_rules! written_by_serde {
     ($($type:ty),*) => {$(
         impl ToJson for $type {
             fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
@@ -61,7 +63,7 @@ macro_rules! as_serde_writes_it {
     )*};
 }
 
-as_serde_writes_it!(bool, u32, u64, String);
+written_by_serde!(bool, u32, u64, String);
 
 impl<T: ToJson> ToJson for Option<T> {
     fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
@@ -140,11 +142,11 @@ impl ToJson for SessionError {
     }
 }
 
-/// An error without members of its own: its kind, and what there is to say.
+/// An error that has only a kind and a reason.
 pub struct Failure {
     /// The kind.
     pub kind: Name,
-    /// For people.
+    /// A reason for people.
     pub reason: Option<String>,
 }
 

@@ -1,32 +1,66 @@
-//! The host of the `clawdb:session` component, on wasmtime and tokio: what a platform embeds.
+//! The host of the `clawdb:session` component, on wasmtime and tokio, for platforms to embed.
 //!
-//! [`SessionEngine`] compiles the component once; [`SessionHost`] runs an instance of it and gives a
-//! handle that many tasks can call at once. The README has a whole host in 40 lines.
+//! ```
+//! use clawdb_session_guard_jwt::JwtGuard;
+//! use clawdb_session_host::{CreateRequest, HostOptions, SessionEngine, SessionHost};
 //!
-//! Everything is exported here:
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = SessionEngine::new()?;
+//! let guard = JwtGuard::from_environment()?;
+//! let host = SessionHost::start(&engine, HostOptions::new(guard)).await?;
 //!
-//! | module | what is in it |
+//! let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
+//! let request = CreateRequest::new(agent, "researcher").with_scopes(["memory:read"]);
+//! let grant = host.create(request).await?;
+//!
+//! let session = host.validate(grant.token).await?;
+//! assert_eq!(session.scopes, ["memory:read"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How do I use it?
+//!
+//! 1. Compile the component once, with [`SessionEngine`].
+//! 2. Set the guard, the clock and the bounds of an instance in [`HostOptions`]. The guard is the
+//!    authority that issues, validates and revokes tokens: implement [`Guard`] for it.
+//! 3. Start an instance with [`SessionHost::start`] and call it from any number of tasks.
+//!
+//! An instance keeps its sessions in memory and loses them when it ends. The crate
+//! `clawdb-session-durable` keeps them in a journal.
+//!
+//! # Modules
+//!
+//! All items are exported at the root of the crate, except those of [`names`] and `json`.
+//!
+//! | module | contents |
 //! |---|---|
 //! | `engine` | the compiled component: [`SessionEngine`] |
-//! | `options` | what an instance is given, and its bounds: [`HostOptions`] |
-//! | `handle` | a running instance and its handle: [`SessionHost`] |
-//! | `operations`, `calls` | the table of the operations, and the handle's methods that are made from it |
-//! | `argument`, `answer` | what operations take and how large it may be, and what they answer |
-//! | `instance` | a running instance in the hands of one, without a handle: [`Instance`] |
-//! | `command`, `driver`, `imports`, `poll_monitor` | calls on their way, the task that drives them, what the component imports, what happens before and after each poll |
-//! | `error` | what a call can end with besides its result: [`CallError`], [`SessionError`] |
-//! | `guard`, `guard_failure`, `deadline`, `batch_deadline` | the token authority: [`Guard`], and how long it may take |
-//! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
+//! | `options` | the settings of an instance: [`HostOptions`] |
+//! | `handle` | the handle of a running instance: [`SessionHost`] |
+//! | `operations`, `calls` | the table of the operations, and the methods that are made from it |
+//! | `argument`, `answer` | the types that operations take and return |
 //! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |
-//! | `subscription` | the events, pushed: [`Subscription`] |
+//! | `instance` | a running instance without a task and handles: [`Instance`] |
+//! | `command`, `driver` | the commands of handles, and the task that runs them |
+//! | `imports` | the component's imports and its memory limit |
+//! | `poll_monitor` | the progress of an instance, its queued replies and whether it is idle |
+//! | `error` | errors of calls: [`CallError`], [`SessionError`], [`HostError`] |
+//! | `guard`, `guard_failure` | the token authority: [`Guard`], [`GuardError`] |
+//! | `deadline`, `batch_deadline` | deadlines for the guard's functions |
+//! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
+//! | `subscription` | a stream of events: [`Subscription`] |
 //! | `token` | a bearer token that `Debug` does not show: [`Token`] |
 //! | [`names`] | the WIT's names of members and cases: [`Name`] |
 //! | `json` (feature) | the records as JSON |
-//! | `bindings` | the types that wasmtime makes of the WIT |
+//! | `bindings` | the types that wasmtime generates from the WIT |
+//!
+//! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `json` | the module `json`: records as JSON, objects read field by field |
+//! | `json` | the module `json`: writes records as JSON and reads JSON objects field by field |
 
 mod answer;
 mod argument;

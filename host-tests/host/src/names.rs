@@ -1,4 +1,5 @@
-//! The WIT's names of members and cases. Each is written once, here or where a record is described.
+//! The WIT's names of members and cases. The code has each name once: here, or in the list of a
+//! record's members.
 
 use std::fmt;
 
@@ -8,10 +9,10 @@ use crate::bindings::exports::clawdb::session::settings::Overflow;
 use crate::error::SessionError;
 use crate::guard::GuardError;
 
-/// A name of the WIT in the two ways in which it is written.
+/// A name of the WIT, with hyphens and with underscores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// As the WIT writes it: `agent-id`.
+    /// With hyphens, as in the WIT: `agent-id`.
     pub kebab: &'static str,
     /// With underscores: `agent_id`.
     pub snake: &'static str,
@@ -32,7 +33,7 @@ pub const fn kebab<const N: usize>(snake: &str) -> [u8; N] {
     bytes
 }
 
-/// Evaluates to the [`Name`] of an item of the WIT, from its name with underscores.
+/// Expands to the [`Name`] of an item of the WIT, from its name with underscores.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! name {
@@ -50,14 +51,13 @@ macro_rules! name {
     }};
 }
 
-/// Returns a run of events as 16 hexadecimal digits. Many readers of JSON round numbers of its
-/// size.
+/// Returns a run of events as 16 hexadecimal digits. Many JSON parsers would round it as a number.
 #[must_use]
 pub fn event_run(run: u64) -> String {
     format!("{run:016x}")
 }
 
-/// Names the cases of types.
+/// Implements the functions that return the names of the cases of a type.
 macro_rules! names {
     (@cases $self:ident { $($case:ident $(($payload:tt))? = $name:ident,)* }) => {
         match $self { $(Self::$case $(($payload))? => name!($name),)* }
@@ -79,7 +79,7 @@ macro_rules! names {
     };
     (variant $type:ident $cases:tt) => {
         impl $type {
-            /// Returns the WIT's name of the case, without what it carries.
+            /// Returns the WIT's name of the case, without its payload.
             #[must_use]
             pub const fn kind(&self) -> Name {
                 names!(@cases self $cases)
@@ -180,7 +180,7 @@ names!(variant SessionError {
 });
 
 impl EventKind {
-    /// Returns the reason that an end or a denial carries.
+    /// Returns the reason of an end or a denial.
     #[must_use]
     pub const fn reason(&self) -> Option<Name> {
         match self {
@@ -192,7 +192,7 @@ impl EventKind {
 }
 
 impl fmt::Display for EventKind {
-    /// Writes the WIT's name of the case and the reason that it carries, such as `ended: revoked`.
+    /// Writes the WIT's name of the case, and the reason if it has one, such as `ended: revoked`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind().kebab)?;
         match self.reason() {
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_written_with_hyphens_and_with_underscores() {
+    fn a_name_has_a_form_with_hyphens_and_one_with_underscores() {
         let expected = Name {
             kebab: "max-sessions-per-agent",
             snake: "max_sessions_per_agent",
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_says_its_kind_and_its_reason_as_the_wit_writes_them() {
+    fn an_event_kind_is_displayed_as_the_wits_names_of_the_kind_and_reason() {
         for (kind, expected) in [
             (EventKind::Created, "created"),
             (EventKind::Rotated, "rotated"),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_its_kind_and_what_it_carries() {
+    fn an_error_is_displayed_as_its_kind_and_payload() {
         let guard = GuardError::Denied("not for you".into());
         for (error, expected) in [
             (SessionError::Conflict, "conflict"),

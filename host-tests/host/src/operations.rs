@@ -1,54 +1,62 @@
-//! The table of the component's operations. The methods of [`SessionHost`](crate::SessionHost),
-//! those of the durable host and the lines of `exec` are made from it.
+//! The table of the component's operations. Three things are made from it: the methods of
+//! [`SessionHost`](crate::SessionHost), those of the durable host, and the lines of `exec`.
 
-/// Calls a macro with each operation of the component, one after the other.
+/// Calls a macro once for each operation of the component.
 ///
-/// A row is:
+/// A row of the table is:
 ///
 /// ```text
-/// /// What it does: "Returns ..." or "Ends ...", units, bounds.
-/// #[errors = "the cases of `SessionError` that it answers"]
+/// /// The documentation of the methods: "Returns ..." or "Ends ...", units, bounds.
+/// #[errors = "the cases of `SessionError` that the operation returns"]
 /// #[turns(none)]
 /// #[durable(run)]
 /// fn name(argument: Type, ...) -> Result<Answer, CallError> = interface.call_name
 /// ```
 ///
-/// - `errors` is there if the component can refuse the operation. Without it, the error is
+/// - `errors` is present if the component can refuse the operation. Otherwise the error type is
 ///   `HostError`.
-/// - `turns` says how many of `HostOptions::max_in_flight` it takes: `none`, or a number. An
-///   operation that waits for the guard to issue or check a token takes one for each token. What
-///   ends sessions takes none.
-/// - `durable` says what a host with a journal does before it answers. `run`: it waits until all
-///   that has changed is durable. `used`: it does so if a use was counted, or if the answer says
-///   that a session has expired. `read`: nothing. `none`: a durable host does not have the
-///   operation.
+/// - `turns` is how many turns of `HostOptions::max_in_flight` the call takes: `none`, or a number.
+///   An operation that asks the guard to issue or validate a token takes one turn for each token.
+///   An operation that ends sessions takes none.
+/// - `durable` is what a host with a journal does before it answers. With `run` it waits until all
+///   changes are durable. With `used` it waits if a use was counted, or if the answer is that a
+///   session has expired. With `read` it does nothing. With `none`, a durable host does not have
+///   the operation.
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
-///   `String` is `impl Into<String>` for callers, and `Tokens` is `Vec<String>`.
+///   Callers pass `impl Into<String>` for `String`, and `Vec<String>` for `Tokens`.
 /// - The types of answers implement `FromComponent`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_operation {
     ($row:ident) => {
         $row! {
-            /// Returns a new session of an agent, and its token.
+            /// Creates a session of an agent, and returns it with its token.
             ///
-            /// The guard issues the token. [`CreateRequest`] has the bounds of each field. An agent
-            /// that has `max-sessions-per-agent` already is refused, or its oldest session ends, as
-            /// `agent-overflow` of the configuration says.
+            /// The guard issues the token. [`CreateRequest`] documents the bounds of each field.
+            /// The session lives for `expires_in` seconds, or for `default-ttl` of the
+            /// configuration (3,600 s by default). If the agent has `max-sessions-per-agent`
+            /// already, `agent-overflow` of the configuration decides: the create is refused, or
+            /// the agent's oldest session ends (R33).
             #[errors = "`InvalidArgument`, `LimitReached`, `Collision`, `EntropyUnavailable`, \
-                        `ClockBehind`, `Guard`, `SessionRevoked` for a kill switch during the call, \
-                        `SessionExpired` if its time ran out during the call, `Conflict`"]
+                `ClockBehind`, `Guard`; `SessionRevoked` if a kill switch takes effect \
+                during the call; `SessionExpired` if the session's time runs out during \
+                the call; `Conflict` if the session is refreshed before this returns"]
             #[turns(1)]
             #[durable(run)]
             fn create(request: CreateRequest) -> Result<Grant, CallError> = sessions.call_create
         }
         $row! {
-            /// Returns a new session below an existing one, and its token.
+            /// Creates a session below an existing one, for a sub-agent, and returns it with its
+            /// token.
             ///
-            /// Its scopes are covered by those of the parent, and it ends no later than the parent
-            /// would now (R25). It ends with its parent (R26).
-            #[errors = "those of `create`; `SessionNotFound`, `SessionExpired` and `SessionRevoked` \
-                        for the parent; `ScopeDenied` with the first scope that the parent lacks"]
+            /// The parent's scopes must cover each of its scopes. It expires at the end of its
+            /// lifetime or at the parent's current `expires_at`, whichever is earlier (R25), and it
+            /// ends with its parent (R26). A parent with limited uses cannot delegate (R29).
+            /// `max-depth` and `max-sessions-per-root` of the configuration limit the sessions
+            /// below a root.
+            #[errors = "those of `create`; `SessionNotFound`, `SessionExpired` and \
+                `SessionRevoked` for the parent; `ScopeDenied` with the first scope that \
+                the parent lacks"]
             #[turns(1)]
             #[durable(run)]
             fn delegate(
@@ -57,23 +65,25 @@ macro_rules! for_each_operation {
             ) -> Result<Grant, CallError> = sessions.call_delegate
         }
         $row! {
-            /// Returns the session that a token stands for: the hot path.
+            /// Returns the session of a token, and counts a use of it.
             ///
-            /// It counts as a use of the session, and takes one if uses are limited (R28, R29). A
-            /// token has at most 8,192 bytes.
+            /// The token must be the current one of a live session, and the guard must validate it
+            /// (R9). A token has at most 8,192 bytes. Success restarts the idle time (R28) and
+            /// takes one use if uses are limited (R29); the last use ends the session.
             #[errors = "`InvalidArgument`, `InvalidToken`, `SessionExpired`, `SessionRevoked`, \
-                        `ClockBehind`, `Guard`"]
+                `ClockBehind`, `Guard`"]
             #[turns(1)]
             #[durable(used)]
             fn validate(token: String) -> Result<Session, CallError> = sessions.call_validate
         }
         $row! {
-            /// Returns the sessions that up to 256 tokens stand for, one result for each token, in
-            /// their order.
+            /// Returns the results of `validate` for at most 256 tokens, in the order of the
+            /// tokens.
             ///
-            /// Each result is as `validate` gives it; a token that is refused does not affect the
-            /// others. The guard is asked once. The call waits for a turn for each token, or for
-            /// all that there are.
+            /// A token that is refused does not affect the others. The guard is asked about all
+            /// tokens in one call, and in a second call about those whose cached validation is
+            /// dropped meanwhile (R34). The call takes one turn for each token, or all turns if
+            /// there are fewer.
             #[errors = "`InvalidArgument` for more than 256 tokens"]
             #[turns(tokens.len())]
             #[durable(used)]
@@ -81,25 +91,27 @@ macro_rules! for_each_operation {
                 sessions.call_validate_many
         }
         $row! {
-            /// Returns the session that a token stands for, if one of its scopes covers this one
-            /// (R30).
+            /// Returns the session of a token if one of its scopes covers this one (R30), and
+            /// counts a use of it as `validate` does.
             ///
-            /// It counts as a use of the session, as `validate` does. A scope has 1 to 256 bytes.
-            #[errors = "those of `validate`, and `ScopeDenied`, which takes no use"]
+            /// A scope has 1 to 256 bytes, and a token at most 8,192.
+            #[errors = "those of `validate`; `ScopeDenied` if no scope covers this one, which \
+                takes no use"]
             #[turns(1)]
             #[durable(used)]
             fn authorize(token: String, scope: String) -> Result<Session, CallError> =
                 sessions.call_authorize
         }
         $row! {
-            /// Returns a new token of the session in place of the one that its bearer presents
-            /// (R27).
+            /// Replaces the token that the bearer of a session presents, and returns the session
+            /// with its new token (R27).
             ///
-            /// The session's end stays. A superseded token that is presented was stolen or copied:
-            /// the session and all below it end, unless `rotation-grace` of the configuration
-            /// allows one repetition.
-            #[errors = "those of `validate`; `Conflict` if another rotation or refresh won; \
-                        `LimitReached`, `Collision`"]
+            /// `expires_at` stays, or becomes earlier if the guard grants less. The old token is
+            /// invalid at once. A token that an earlier rotation replaced ends the session and all
+            /// below it, because two parties have it, unless `rotation-grace` of the configuration
+            /// allows one repetition. A token that a refresh replaced is only refused.
+            #[errors = "those of `validate`; `Conflict` if another rotation or refresh succeeded; \
+                `LimitReached`, `Collision`"]
             #[turns(1)]
             #[durable(run)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
@@ -107,20 +119,23 @@ macro_rules! for_each_operation {
         $row! {
             /// Restarts the idle time of a session (R28).
             ///
-            /// Without an `idle-timeout` it only checks that the session is live.
+            /// Without an `idle-timeout` in the configuration it only checks that the session is
+            /// live.
             #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`"]
             #[turns(none)]
             #[durable(run)]
             fn touch(session_id: String) -> Result<(), CallError> = sessions.call_touch
         }
         $row! {
-            /// Returns a new token of a session, which has its own lifetime again from now (R5).
+            /// Gives a session a new token and its full lifetime again from now (R5), and returns
+            /// both.
             ///
-            /// It ends no later than `max-lifetime` after its creation (R7) and than its parent.
-            /// The old token is invalid at once, and the guard is asked to revoke it.
+            /// The session expires no later than `max-lifetime` after its creation (R7), and no
+            /// later than its parent (R25). Sessions below it are not lengthened. The old token is
+            /// invalid at once, and the guard is asked to revoke it.
             #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `SessionRevoked`, \
-                        `Conflict` if another refresh or rotation won, `Collision`, `ClockBehind`, \
-                        `Guard`, `LimitReached`"]
+                `Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another \
+                refresh or rotation succeeded"]
             #[turns(1)]
             #[durable(run)]
             fn refresh(session_id: String) -> Result<Grant, CallError> = sessions.call_refresh
@@ -128,20 +143,22 @@ macro_rules! for_each_operation {
         $row! {
             /// Ends a session and all below it (R12, R26). Returns whether the guard has confirmed.
             ///
-            /// It takes effect before the guard is asked to revoke the tokens, whatever that
-            /// answers.
+            /// The sessions end before the guard is asked to revoke their tokens, and stay ended
+            /// whatever it answers. A revocation that it does not confirm stays pending for
+            /// `flush_guard_revocations`.
             #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
             #[turns(none)]
             #[durable(run)]
             fn revoke(session_id: String) -> Result<Revocation, CallError> = sessions.call_revoke
         }
         $row! {
-            /// Ends the session whose current token this is, and all below it (R35).
+            /// Ends the session with this current token and all below it: a logout (R35). Returns
+            /// whether the guard has confirmed.
             ///
-            /// The guard is not asked whether the token is valid, only told to revoke it. No use is
-            /// taken.
-            #[errors = "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for any other \
-                        token"]
+            /// The guard is asked to revoke the token, but not to validate it, so a logout works
+            /// while the guard is unavailable. It takes no use.
+            #[errors = "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for a token \
+                that is not the current one of a live session"]
             #[turns(none)]
             #[durable(run)]
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
@@ -149,11 +166,11 @@ macro_rules! for_each_operation {
         }
         $row! {
             /// Ends all sessions of an agent and all below them: the kill switch (R13). Returns how
-            /// many live sessions it ended.
+            /// many live sessions it ended, those of other agents included.
             ///
             /// Creates, delegations, refreshes and rotations of the agent that are in flight fail.
-            /// The guard is asked to revoke at most 1,000 tokens; the others wait for
-            /// `flush_guard_revocations`.
+            /// All this takes effect before the guard is asked to revoke the tokens, at most 1,000
+            /// of them. The other revocations stay pending for `flush_guard_revocations`.
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
             #[durable(run)]
@@ -161,10 +178,8 @@ macro_rules! for_each_operation {
                 sessions.call_revoke_all_for_agent
         }
         $row! {
-            /// Ends all sessions that the filter names and all below them (R31). Returns how many
-            /// live sessions it ended.
-            ///
-            /// It works as `revoke_all_for_agent` does.
+            /// Ends the sessions that the filter names and all below them, as
+            /// `revoke_all_for_agent` does (R31). Returns how many live sessions it ended.
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
             #[durable(run)]
@@ -173,22 +188,27 @@ macro_rules! for_each_operation {
         }
         $row! {
             /// Asks the guard again for revocations that it has not confirmed (R12), at most 1,000.
-            /// Returns how many are settled, and how many are left.
+            /// Returns how many this settled and how many are pending.
+            ///
+            /// It stops when the guard is unavailable for one of them. The next flush continues
+            /// after that one.
             #[turns(none)]
             #[durable(run)]
             fn flush_guard_revocations() -> Result<FlushReport, HostError> =
                 sessions.call_flush_guard_revocations
         }
         $row! {
-            /// Returns a live session.
+            /// Returns a live session. This does not count as a use of it.
             #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`"]
             #[turns(none)]
             #[durable(used)]
             fn get(session_id: String) -> Result<Session, CallError> = sessions.call_get
         }
         $row! {
-            /// Returns a page of the live sessions of an agent, oldest first: 1 to 1,000 of them,
-            /// 100 by default.
+            /// Returns a page of the live sessions of an agent, oldest first.
+            ///
+            /// A page has at most `limit` sessions: 1 to 1,000, 100 by default. Its `next` is the
+            /// `cursor` of the next page.
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
             #[durable(read)]
@@ -196,23 +216,23 @@ macro_rules! for_each_operation {
                 sessions.call_list_for_agent
         }
         $row! {
-            /// Returns how many sessions are live.
+            /// Returns how many sessions are live. Expired sessions do not count (R15).
             #[turns(none)]
             #[durable(read)]
             fn active_count() -> Result<u32, HostError> = sessions.call_active_count
         }
         $row! {
-            /// Ends sessions that have expired, the earliest first. Returns how many it ended.
+            /// Ends expired sessions, the earliest first, and returns how many it ended.
             ///
-            /// It ends at most `limit` sessions, at most 10,000, and besides those all below the
-            /// last one.
+            /// It ends at most `limit` sessions (at most, and by default, 10,000), and in addition
+            /// all below the last one (R20). If it returns its limit, there may be more.
             #[turns(none)]
             #[durable(run)]
             fn prune_expired(limit: Option<u32>) -> Result<u32, HostError> =
                 sessions.call_prune_expired
         }
         $row! {
-            /// Returns a new session of an agent with the default lifetime, and its token, as
+            /// Creates a session with the default lifetime and returns it with its token, as
             /// `create` does: `ClawDB`'s original signature.
             #[errors = "those of `create`"]
             #[turns(1)]
@@ -225,7 +245,7 @@ macro_rules! for_each_operation {
             ) -> Result<Grant, CallError> = legacy.call_create_session
         }
         $row! {
-            /// Returns a live session as `get` does: `ClawDB`'s original signature.
+            /// Returns a live session, as `get` does: `ClawDB`'s original signature.
             #[errors = "those of `get`"]
             #[turns(none)]
             #[durable(used)]
@@ -235,7 +255,7 @@ macro_rules! for_each_operation {
             /// Ends a session and all below it without asking the guard: `ClawDB`'s original
             /// signature.
             ///
-            /// The guard's revocations are kept for `flush_guard_revocations`.
+            /// The revocations stay pending for `flush_guard_revocations`.
             #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
             #[turns(none)]
             #[durable(run)]
@@ -244,6 +264,8 @@ macro_rules! for_each_operation {
         $row! {
             /// Returns the events after the sequence number `since` (0: from the first), at most
             /// `limit` of them: 1 to 1,000.
+            ///
+            /// `missed` of the page counts the events after `since` that are no longer kept (R18).
             #[errors = "`InvalidArgument`"]
             #[turns(none)]
             #[durable(read)]
@@ -260,40 +282,49 @@ macro_rules! for_each_operation {
                 persistence.call_changes
         }
         $row! {
-            /// Restores records, all of them or none: at most 1,000, of 16 MiB together (R23).
+            /// Restores sessions from records (R23): from all records of the call or from none.
             ///
-            /// It comes after `configure` and before the first operation on sessions.
+            /// A call takes at most 1,000 records, which have at most 16 MiB together. Call it
+            /// after `configure` and before the first operation on sessions.
             #[errors = "`InvalidArgument`, `NoStateKey`, `AlreadyStarted`, `EntropyUnavailable`; \
-                        `RefusedRecord` with what is wrong; `LimitReached` beyond 3 GiB"]
+                `RefusedRecord` with the record's key and the reason; `LimitReached` if \
+                the sessions need more than 3 GiB"]
             #[turns(none)]
             #[durable(none)]
             fn restore(changes: Vec<Change>) -> Result<(), CallError> = persistence.call_restore
         }
         $row! {
-            /// Closes the run of events, so that the next instance continues it (R17).
+            /// Closes the run of events, so that the next instance continues it without a gap
+            /// (R17).
+            ///
+            /// Call it after the last operation, and then read `changes` to the end.
             #[errors = "`NoStateKey`, `EntropyUnavailable`"]
             #[turns(none)]
             #[durable(none)]
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
         }
         $row! {
-            /// Sets the limits, once and before the first session. [`Config`] has the bounds of
-            /// each.
+            /// Sets the limits. It succeeds once, before the first session and while no create is
+            /// in flight.
+            ///
+            /// [`Config`] documents the bounds of each field.
             #[errors = "`InvalidArgument`, `AlreadyConfigured`"]
             #[turns(none)]
             #[durable(none)]
             fn configure(config: Config) -> Result<(), CallError> = settings.call_configure
         }
         $row! {
-            /// Ends all sessions and lets the time inside go on from the host's clock (R6). Returns
-            /// how many live sessions it ended.
-            #[errors = "`ClockNotBehind` when the lag is within `clock-tolerance`"]
+            /// Ends all sessions and sets the time inside to the reading of the host's clock (R6).
+            /// Returns how many live sessions it ended.
+            ///
+            /// Creates, delegations, refreshes and rotations in flight fail.
+            #[errors = "`ClockNotBehind` if the lag is within `clock-tolerance`"]
             #[turns(none)]
             #[durable(run)]
             fn accept_clock() -> Result<u32, CallError> = settings.call_accept_clock
         }
         $row! {
-            /// Returns figures of this moment for monitoring.
+            /// Returns the current figures for monitoring.
             #[turns(none)]
             #[durable(read)]
             fn stats() -> Result<Statistics, HostError> = settings.call_stats
@@ -301,7 +332,7 @@ macro_rules! for_each_operation {
     };
 }
 
-/// Stands for the type that a method takes for an argument of the table.
+/// Expands to the type of a method's parameter for an argument of the table.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! parameter {

@@ -1,4 +1,4 @@
-//! What an instance is given, and its bounds.
+//! The settings of an instance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,25 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::InvalidSetting;
 use crate::guard::Guard;
 
-/// What an instance is given, and its bounds.
+/// The settings of an instance: its guard, clock and source of random bytes, and its bounds.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use clawdb_session_guard_jwt::JwtGuard;
+/// use clawdb_session_host::HostOptions;
+///
+/// let options = HostOptions {
+///     guard_deadline: Some(Duration::from_secs(2)),
+///     max_in_flight: 1_000,
+///     ..HostOptions::new(JwtGuard::from_environment()?)
+/// };
+/// options.check()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The component has limits too, such as the number of sessions:
+/// [`SessionHost::configure`](crate::SessionHost::configure) sets them.
 #[derive(Clone)]
 pub struct HostOptions {
     /// The token authority.
@@ -17,31 +35,37 @@ pub struct HostOptions {
     pub clock: Arc<dyn Clock>,
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
-    /// How long one call of the guard may take before it counts as `unavailable`; 5 s by default,
-    /// not zero. None: for ever. A batch is one call, for a guard that has batches of its own.
+    /// How long one call of the guard may take: longer than 0 s; 5 s by default. A call that takes
+    /// longer is dropped and answered as `unavailable`. `None` sets no deadline.
+    ///
+    /// A batch is one call if the guard implements `validate_tokens` or `revoke_tokens` itself.
+    /// With their default implementations, each item has this deadline.
     pub guard_deadline: Option<Duration>,
-    /// How much memory the instance may take, in bytes; 3.5 GiB by default, of the 4 GiB that there
-    /// can be. Beyond it traps, so keep it well above the component's own `max-state-bytes`.
+    /// The most memory that the instance may take, in bytes; 3.5 GiB by default. A component can
+    /// have 4 GiB. An instance that needs more traps, so keep this well above `max-state-bytes` of
+    /// the component's configuration.
     pub max_memory: usize,
-    /// How long one call may compute without progress before the instance is stopped; 10 s by
-    /// default. A call that begins or ends is progress, and so is a call of the guard; how many
-    /// calls there are does not matter. No call takes anywhere near that long; a fault of the
-    /// component might. A guard must not block its thread: nothing interrupts it, and all other
-    /// calls wait for it.
+    /// How long the instance may compute without progress before it is interrupted, which ends it;
+    /// 10 s by default. An operation, or a call of the guard, that begins or ends is progress, so
+    /// the number of calls does not matter. A correct component computes for far less; this bounds
+    /// a fault in it.
+    ///
+    /// It does not interrupt the guard. A guard must not block its thread, because all other calls
+    /// wait meanwhile.
     pub interrupt_after: Duration,
-    /// How many calls that ask the guard to issue or check a token are under way at most; 10,000 by
-    /// default; a call about many tokens counts once for each. Further ones wait for their turn. What is
-    /// there to end sessions never waits. At least 1.
+    /// The most calls in flight that ask the guard to issue or validate a token: at least 1; 10,000
+    /// by default. A call with many tokens counts once for each token. Further calls wait for their
+    /// turn. Calls that end sessions need no turn and never wait.
     pub max_in_flight: usize,
 }
 
 impl HostOptions {
-    /// The defaults with this guard.
+    /// Returns the defaults with this guard.
     pub fn new(guard: impl Guard) -> Self {
         Self::with_shared_guard(Arc::new(guard))
     }
 
-    /// The defaults with a guard that others hold too.
+    /// Returns the defaults with a guard that the caller shares.
     pub fn with_shared_guard(guard: Arc<dyn Guard>) -> Self {
         Self {
             guard,
@@ -54,7 +78,7 @@ impl HostOptions {
         }
     }
 
-    /// Checks the options. The start of an instance calls this.
+    /// Checks that each option is within its bounds. The start of an instance calls this.
     ///
     /// # Errors
     /// [`InvalidSetting`] for the first option that is outside its bounds.

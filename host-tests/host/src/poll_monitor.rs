@@ -1,5 +1,5 @@
-//! Watches an instance being polled: how long it computes without progress, when its answers are
-//! given, and when it has nothing left to do.
+//! Monitors the polls of an instance: how long it computes without progress, when the replies of
+//! its calls are sent, and when it is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Sends a call's answer to its caller.
+/// A function that sends the answer of a call to its caller.
 pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
-/// How many answers wait for each other at most.
+/// The most replies that are queued before they are sent together.
 const MAX_QUEUED_REPLIES: usize = 32;
 
-/// What is seen of the instance while the task that drives it polls it.
+/// The state of the polls of an instance. The task that drives the instance updates it.
 pub(crate) struct PollMonitor {
-    /// How often it has made progress; 0 before the first poll.
+    /// How often the instance has made progress; 0 before the first poll.
     progress: AtomicU64,
-    /// It was woken since the last poll began, so it is to be polled again.
+    /// Whether the instance was woken since the last poll began, so that it is polled again.
     woken: AtomicBool,
     inner: Mutex<PollMonitorState>,
 }
 
 struct PollMonitorState {
     waker: Waker,
-    /// Of calls that have ended in this poll.
+    /// The replies of calls that have ended in this poll.
     replies: Vec<Reply>,
     idle_waiters: Vec<oneshot::Sender<()>>,
 }
@@ -45,26 +45,25 @@ impl Default for PollMonitor {
 }
 
 impl PollMonitor {
-    /// The instance is being polled from here on, on behalf of this task.
+    /// Records that a poll begins. Later wake-ups wake the task of `waker`.
     pub(crate) fn begin_poll(&self, waker: &Waker) {
         self.lock().waker.clone_from(waker);
-        // Read as well as written: the poll sees what was done before each wake-up until here.
+        // A swap, because its read makes changes before earlier wake-ups visible to this poll.
         self.woken.swap(false, Ordering::SeqCst);
         self.record_progress();
     }
 
-    /// Records progress of the instance: a call, or one of its calls of the guard, has begun or
-    /// ended.
+    /// Records progress of the instance: an operation, or a call of the guard, began or ended.
     pub(crate) fn record_progress(&self) {
-        // Only the task that polls the instance writes it, and reads it.
+        // Only the task that polls the instance reads and writes the number.
         let progress = self.progress.load(Ordering::Relaxed);
         self.progress
             .store(progress.wrapping_add(1).max(1), Ordering::Relaxed);
     }
 
-    /// Records that a call has ended. Its answer is sent when the poll ends, when enough answers
-    /// wait, or when the component computes for long. An answer that is sent by itself wakes another
-    /// thread, which takes about as long as a call.
+    /// Queues the reply of a call that has ended. It is sent when the poll ends, when 32 replies
+    /// are queued, or when the component computes for long. Sending each reply at once would wake
+    /// another thread for each, which takes about as long as a call.
     pub(crate) fn queue_reply(&self, reply: Reply) {
         let mut inner = self.lock();
         inner.replies.push(reply);
@@ -74,7 +73,7 @@ impl PollMonitor {
         }
     }
 
-    /// Gives the answers that wait for each other.
+    /// Sends the queued replies.
     pub(crate) fn send_replies(&self) {
         let replies = std::mem::take(&mut self.lock().replies);
         for send in replies {
@@ -82,20 +81,21 @@ impl PollMonitor {
         }
     }
 
-    /// Records that the poll has ended and the instance waits.
+    /// Records that a poll has ended. Sends the queued replies, and notifies the waiters if the
+    /// instance is idle.
     pub(crate) fn end_poll(&self) {
         self.send_replies();
         if self.woken.load(Ordering::SeqCst) || self.lock().idle_waiters.is_empty() {
             return;
         }
-        // Not woken, so all that could be done is done: whatever comes next comes from outside.
+        // The instance was not woken, so it can do no more without an event from outside.
         let waiters = std::mem::take(&mut self.lock().idle_waiters);
         for reply in waiters {
             let _ = reply.send(());
         }
     }
 
-    /// Somebody wants to know when the instance has nothing left to do.
+    /// Registers a waiter, which is notified when the instance is idle.
     pub(crate) fn notify_when_idle(&self, reply: oneshot::Sender<()>) {
         self.lock().idle_waiters.push(reply);
     }
@@ -105,10 +105,9 @@ impl PollMonitor {
     }
 }
 
-/// Measures for how long an instance computes without progress. It is asked while the instance
-/// computes.
+/// Measures how long an instance computes without progress.
 pub(crate) struct StallTimer {
-    /// The progress when it last changed, and when that was seen.
+    /// The last progress number that was seen, and when it was first seen.
     seen: Option<(u64, Instant)>,
 }
 
@@ -117,8 +116,8 @@ impl StallTimer {
         Self { seen: None }
     }
 
-    /// Returns for how long the instance has made no progress, as far as was seen; none before it
-    /// is polled.
+    /// Returns for how long the progress number has not changed since it was first seen; `None`
+    /// before the first poll.
     pub(crate) fn stalled_for(&mut self, monitor: &PollMonitor) -> Option<Duration> {
         let progress = monitor.progress.load(Ordering::Relaxed);
         if progress == 0 {
@@ -140,7 +139,7 @@ impl Wake for PollMonitor {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Once is enough: the poll that follows sees what was done before it began.
+        // One wake-up is enough: the next poll sees all changes that were made before it begins.
         if self.woken.swap(true, Ordering::SeqCst) {
             return;
         }

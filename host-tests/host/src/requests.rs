@@ -6,8 +6,7 @@ use crate::bindings::exports::clawdb::session::sessions::{CreateRequest, Page};
 use crate::bindings::exports::clawdb::session::settings::Config;
 
 impl Default for Config {
-    /// Returns a configuration that sets nothing: each field has the default that the WIT
-    /// documents.
+    /// Returns a configuration without values: each field keeps the default that the WIT documents.
     fn default() -> Self {
         Self {
             workspace_id: None,
@@ -42,8 +41,8 @@ impl Config {
 }
 
 impl Default for CreateRequest {
-    /// Returns a request without an agent and a role, which the component refuses: the rest of a
-    /// struct expression.
+    /// Returns a request without an agent and a role. The component refuses it as it is: it is for
+    /// struct expressions that set these fields.
     fn default() -> Self {
         Self {
             agent_id: String::new(),
@@ -58,8 +57,8 @@ impl Default for CreateRequest {
 }
 
 impl CreateRequest {
-    /// Returns a request for a session of this agent in this role, without scopes, with the
-    /// configured lifetime.
+    /// Returns a request for a session of this agent (a UUID) with this role (1 to 64 bytes). It
+    /// has no scopes and the default lifetime of the configuration.
     #[must_use]
     pub fn new(agent_id: impl Into<String>, role: impl Into<String>) -> Self {
         Self {
@@ -69,7 +68,7 @@ impl CreateRequest {
         }
     }
 
-    /// Returns the same request with these scopes.
+    /// Returns the request with these scopes: at most 128, each of 1 to 256 bytes.
     #[must_use]
     pub fn with_scopes<S: Into<String>>(self, scopes: impl IntoIterator<Item = S>) -> Self {
         Self {
@@ -78,7 +77,7 @@ impl CreateRequest {
         }
     }
 
-    /// Returns the same request with what the agent is about to do.
+    /// Returns the request with this task of the agent: 1 to 128 bytes.
     #[must_use]
     pub fn with_task_type(self, task_type: impl Into<String>) -> Self {
         Self {
@@ -87,17 +86,18 @@ impl CreateRequest {
         }
     }
 
-    /// Returns the same request with this lifetime, rounded up to whole seconds.
+    /// Returns the request with this lifetime, rounded up to whole seconds: 1 s to `max-lifetime`
+    /// of the configuration.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
-        let begun = u64::from(lifetime.subsec_nanos() > 0);
+        let started_second = u64::from(lifetime.subsec_nanos() > 0);
         Self {
-            expires_in: Some(lifetime.as_secs().saturating_add(begun)),
+            expires_in: Some(lifetime.as_secs().saturating_add(started_second)),
             ..self
         }
     }
 
-    /// Returns the same request with this JSON text as metadata.
+    /// Returns the request with this JSON text as metadata: at most 16,384 bytes.
     #[must_use]
     pub fn with_metadata(self, metadata: impl Into<String>) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl CreateRequest {
         }
     }
 
-    /// Returns the same request for a session that can be used this often.
+    /// Returns the request for a session that can be used this many times, at least once (R29).
     #[must_use]
     pub fn with_max_uses(self, max_uses: u32) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl CreateRequest {
 }
 
 impl Default for Page {
-    /// Returns the first page, of the size that the WIT documents.
+    /// Returns the first page, with 100 rows.
     fn default() -> Self {
         Self {
             cursor: None,
@@ -127,7 +127,7 @@ impl Default for Page {
 }
 
 impl Page {
-    /// Returns the page after this cursor, of the size that the WIT documents.
+    /// Returns the page after this cursor (`next` of the previous page), with 100 rows.
     #[must_use]
     pub const fn after(cursor: u64) -> Self {
         Self {
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configuration_with_a_state_key_and_a_page_after_a_cursor_set_nothing_else() {
+    fn with_state_key_and_page_after_set_one_field_each() {
         let config = Config {
             state_key: Some(vec![7; 32]),
             ..Config::default()
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_made_step_by_step_and_its_lifetime_is_rounded_up() {
+    fn each_method_of_a_request_sets_its_field_and_the_lifetime_is_rounded_up() {
         let request = CreateRequest::new("an agent", "a role")
             .with_scopes(["a:*"])
             .with_task_type("a task")

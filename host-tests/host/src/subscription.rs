@@ -1,4 +1,4 @@
-//! The events of an instance, pushed to whoever subscribes.
+//! A stream of the events of an instance.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,28 +12,33 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
 
-/// How many events wait in the host for a reader that is slower than the component.
+/// The most events that wait in the host for a slow reader.
 const BUFFER: usize = 64;
 
-/// A stream of events, in their sequence. It ends when the instance does.
+/// A stream of the events of an instance, in order of their sequence. It ends with the instance.
 ///
-/// A reader that is slow loses events and slows nobody: [`Event::missed`] tells how many it has lost
-/// before one. Some 80 wait for it, here and in the component, besides those in the ring. One that is
-/// dropped costs nothing.
+/// # What happens to a slow reader?
 ///
-/// To have the last events before the last handle on the instance goes, let
-/// [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) end first.
+/// It delays no call. About 80 events wait for it here and in the component, in addition to those
+/// that the component keeps in its ring (`event-capacity`). It loses the oldest of the others, and
+/// [`Event::missed`] is the number of events lost before an event.
+///
+/// # How do I get the last events?
+///
+/// Wait for [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) before you drop
+/// the last handle.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
     run: u64,
     newest: u64,
-    /// Keeps the instance from being taken for idle.
+    /// Dropped with the reader; see [`Subscription::holding`].
     _keep_loaded: Option<Arc<()>>,
 }
 
 impl Subscription {
-    /// Takes what the component writes; `page` tells where its events are.
+    /// Starts to read the component's stream. `page` has the current run and the sequence number of
+    /// the newest event.
     pub(crate) fn new<S: AsContextMut>(
         stream: StreamReader<Event>,
         page: &EventPage,
@@ -49,19 +54,21 @@ impl Subscription {
         })
     }
 
-    /// The instance's run when the subscription began; 0 before its first session is asked for.
+    /// Returns the run of events when the subscription began; 0 before the first create.
     #[must_use]
     pub const fn run(&self) -> u64 {
         self.run
     }
 
-    /// The sequence number of the newest event when the subscription began; 0 where there was none.
+    /// Returns the sequence number of the newest event when the subscription began; 0 before the
+    /// first event.
     #[must_use]
     pub const fn newest(&self) -> u64 {
         self.newest
     }
 
-    /// Holds this for as long as there is a reader.
+    /// Returns the subscription with a value that it keeps until it is dropped. The owner of the
+    /// value can count the readers by it.
     #[must_use]
     pub fn holding(self, held: Arc<()>) -> Self {
         Self {
@@ -70,12 +77,12 @@ impl Subscription {
         }
     }
 
-    /// The next event, as soon as there is one; none when the instance has ended.
+    /// Waits for the next event and returns it; `None` when the instance has ended.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.next().await
     }
 
-    /// The next event, if it is here already.
+    /// Returns the next event if it has arrived already.
     pub fn try_next(&mut self) -> Option<Event> {
         self.events.try_recv().ok()
     }
@@ -89,7 +96,7 @@ impl Stream for Subscription {
     }
 }
 
-/// Takes events from the component while there is room for them.
+/// Moves events from the component's stream to the channel while the channel has space.
 struct Forward(mpsc::Sender<Event>);
 
 impl<D> StreamConsumer<D> for Forward {

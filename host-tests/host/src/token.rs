@@ -1,10 +1,10 @@
-//! A bearer token in the hands of the host.
+//! A bearer token that `Debug` does not show.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// A bearer token. It reads as a string; `Debug` does not show it, so that it does not get into a
-/// log by accident.
+/// A bearer token. It dereferences to a string. `Debug` does not show it, so that it is not logged
+/// by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 

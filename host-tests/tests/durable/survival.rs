@@ -354,11 +354,11 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
         ),
         (
             refused(|options| options.patience = Duration::ZERO).await,
-            "patience (0 s) must be longer",
+            "patience (0 s) must be longer than 0 s",
         ),
         (
             refused(|options| options.tick = Duration::ZERO).await,
-            "tick (0 s) must be longer",
+            "tick (0 s) must be longer than 0 s",
         ),
         (
             refused(|options| options.host.max_in_flight = 0).await,
@@ -366,7 +366,7 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
         ),
         (
             refused(|options| options.host.guard_deadline = Some(Duration::ZERO)).await,
-            "guard_deadline (0 s) must be longer",
+            "guard_deadline (0 s) must be longer than 0 s",
         ),
     ] {
         assert!(message.starts_with(expected), "{message}");

@@ -61,42 +61,42 @@ fn options_of_zero_are_refused() {
                 request_timeout: zero,
                 ..options()
             },
-            "request_timeout (0 s) must be longer",
+            "request_timeout (0 s) must be longer than 0 s",
         ),
         (
             ServeOptions {
                 body_timeout: zero,
                 ..options()
             },
-            "body_timeout (0 s) must be longer",
+            "body_timeout (0 s) must be longer than 0 s",
         ),
         (
             ServeOptions {
                 header_timeout: zero,
                 ..options()
             },
-            "header_timeout (0 s) must be longer",
+            "header_timeout (0 s) must be longer than 0 s",
         ),
         (
             ServeOptions {
                 write_timeout: zero,
                 ..options()
             },
-            "write_timeout (0 s) must be longer",
+            "write_timeout (0 s) must be longer than 0 s",
         ),
         (
             ServeOptions {
                 keep_alive: zero,
                 ..options()
             },
-            "keep_alive (0 s) must be longer",
+            "keep_alive (0 s) must be longer than 0 s",
         ),
         (
             ServeOptions {
                 housekeeping: zero,
                 ..options()
             },
-            "housekeeping (0 s) must be longer",
+            "housekeeping (0 s) must be longer than 0 s",
         ),
     ] {
         assert_eq!(options.check().unwrap_err().to_string(), expected);

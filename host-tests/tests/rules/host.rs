@@ -379,7 +379,7 @@ async fn an_option_outside_its_bounds_is_refused_before_an_instance_starts() {
                 guard_deadline: Some(Duration::ZERO),
                 ..options()
             },
-            "guard_deadline (0 s) must be longer",
+            "guard_deadline (0 s) must be longer than 0 s",
         ),
     ] {
         let error = SessionHost::start(engine(), options).await.err().unwrap();

@@ -1,8 +1,8 @@
-//! JSON objects, read field by field: bodies and queries of HTTP requests, lines of `exec`.
+//! Reads JSON objects field by field: bodies and queries of HTTP requests, and lines of `exec`.
 //!
-//! An error begins with the path of the field, such as `filter.role`, and says what is accepted. It
-//! names no type of this program and repeats no value. A value can also be read as its text, byte
-//! for byte.
+//! An error begins with the path of the field, such as `filter.role`, and describes the accepted
+//! values. It contains no name of a Rust type and no value. A value can also be read as its text,
+//! byte for byte.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// The longest message of an [`Invalid`], in bytes.
 const MAX_MESSAGE: usize = 256;
-/// How much of an unknown field's name a message repeats, in bytes.
+/// The longest part of an unknown field's name in a message, in bytes.
 const MAX_NAME: usize = 64;
 
 /// The reason why a text is not accepted. The message has at most 256 bytes.
@@ -22,7 +22,7 @@ pub enum Invalid {
     /// The text is not JSON.
     #[error("{0}")]
     Syntax(String),
-    /// The text is JSON, but not the object that is read. The message begins with the field's path.
+    /// The text is JSON, but not the expected object. The message begins with the field's path.
     #[error("{0}")]
     Field(String),
 }
@@ -38,7 +38,7 @@ pub trait Read<'a>: Sized {
 
 /// A value that is read from the fields of a JSON object.
 pub trait FromFields<'a>: Sized {
-    /// Reads each field that there can be. The caller refuses those that were not read.
+    /// Reads each field that the object can have. The caller refuses the fields that were not read.
     ///
     /// # Errors
     /// [`Invalid`].
@@ -47,14 +47,14 @@ pub trait FromFields<'a>: Sized {
 
 /// The fields of a JSON object that have not been read yet.
 pub struct Fields<'a> {
-    /// What the path of each field begins with.
+    /// The beginning of the path of each field.
     prefix: String,
     values: BTreeMap<String, &'a RawValue>,
-    /// The fields that were asked for.
+    /// The names of the fields that the reader asked for.
     known: Vec<&'static str>,
 }
 
-/// Reads a text that has to be a JSON object. Errors about the whole text begin with `root`.
+/// Reads a text that must be a JSON object. Errors about the whole text begin with `root`.
 ///
 /// # Errors
 /// [`Invalid`].
@@ -64,7 +64,7 @@ pub fn read<'a, T: FromFields<'a>>(root: &str, text: &'a [u8]) -> Result<T, Inva
     Fields::new(root, String::new(), value)?.all(T::from_fields)
 }
 
-/// Reads the value of the field with this path, which has to be a JSON object.
+/// Reads the value of the field with this path, which must be a JSON object.
 ///
 /// # Errors
 /// [`Invalid`].
@@ -84,7 +84,7 @@ pub fn object_by<'a, T>(
     Fields::new(path, format!("{path}."), value)?.all(read)
 }
 
-/// Reads the value of the field with this path, which has to be one of these strings.
+/// Reads the value of the field with this path, which must be one of these strings.
 ///
 /// # Errors
 /// [`Invalid`].
@@ -99,13 +99,13 @@ pub fn one_of<T: Copy>(path: &str, value: &RawValue, choices: &[(&str, T)]) -> R
     })
 }
 
-/// Returns the error of a field. The reason is what is accepted, or what is wrong.
+/// Returns the error of a field. The reason describes the accepted values or the fault.
 #[must_use]
 pub fn invalid(path: &str, reason: &str) -> Invalid {
     Invalid::Field(shortened(&format!("{path}: {reason}")))
 }
 
-/// Returns the text, cut to the length of a message.
+/// Returns the text, cut to at most 256 bytes, the length of a message.
 #[must_use]
 pub fn shortened(text: &str) -> String {
     cut(text, MAX_MESSAGE)
@@ -116,9 +116,10 @@ impl<'a> Fields<'a> {
         if !value.get().starts_with('{') {
             return Err(invalid(path, "must be an object"));
         }
-        // All of it was found to be JSON before, so only a name can be wrong.
+        // The text is valid JSON, because it was parsed before. So only a field name can be
+        // invalid.
         let ObjectMembers(members) = serde_json::from_str(value.get())
-            .map_err(|_| invalid(path, "a name in it has a lone surrogate"))?;
+            .map_err(|_| invalid(path, "has a field name with a lone surrogate"))?;
         let mut fields = Self {
             prefix,
             values: BTreeMap::new(),
@@ -133,7 +134,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Reads the fields and refuses the object if one was not read.
+    /// Reads the fields, and refuses the object if it has a field that was not read.
     fn all<T>(mut self, read: impl FnOnce(&mut Self) -> Result<T, Invalid>) -> Result<T, Invalid> {
         let all = read(&mut self)?;
         match self.values.keys().next() {
@@ -153,7 +154,7 @@ impl<'a> Fields<'a> {
         self.optional_by(name, T::read)
     }
 
-    /// Reads a field that has to be present.
+    /// Reads a field that must be present.
     ///
     /// # Errors
     /// [`Invalid`].
@@ -188,7 +189,7 @@ impl<'a> Fields<'a> {
         read(&path, value.ok_or_else(|| invalid(&path, "is missing"))?)
     }
 
-    /// Returns the text of a field's value, also if it is `null`; none if the field is absent.
+    /// Returns the text of a field's value, also if it is `null`; `None` if the field is absent.
     pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
         self.take(name).map(RawValue::get)
     }
@@ -209,7 +210,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The members of an object in their order, also those whose name is there twice.
+/// The members of an object in their order. A name can occur more than once.
 struct ObjectMembers<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for ObjectMembers<'de> {
@@ -273,6 +274,7 @@ impl<'a> Read<'a> for f64 {
     }
 }
 
+/// Implements [`Read`] for unsigned numbers.
 macro_rules! whole_numbers {
     ($($number:ty),*) => {$(
         impl<'a> Read<'a> for $number {
@@ -280,7 +282,8 @@ macro_rules! whole_numbers {
                 let text = value.get();
                 serde_json::from_str(text).map_err(|_| {
                     let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
-                    // The field may have other bounds than its type.
+                    // The message has no bound, because the field may have a smaller one than its
+                    // type.
                     let reason = if is_whole {
                         "is too large"
                     } else {
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_read_or_kept_as_its_text() {
+    fn a_value_can_be_read_as_a_type_or_as_its_text() {
         let text =
             r#" {"number": 7, "list": ["a"], "inner": null, "text": [ 1e400,{"a":1,"a":2} ] } "#;
         let expected = Sample {
@@ -373,7 +376,10 @@ mod tests {
                 r#"{"number":1,"list":["\ud800"]}"#,
                 "list[0]: must have no lone surrogate",
             ),
-            (r#"{"\ud800":1}"#, "body: a name in it has a lone surrogate"),
+            (
+                r#"{"\ud800":1}"#,
+                "body: has a field name with a lone surrogate",
+            ),
             (r#"{"number":1,"inner":1}"#, "inner: must be an object"),
             (
                 r#"{"number":1,"inner":{"number":""}}"#,
@@ -389,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_told_from_what_is() {
+    fn a_text_that_is_not_json_is_a_syntax_error() {
         for text in [
             "",
             "{",

@@ -1,4 +1,4 @@
-//! The records that operations answer with: the members of each, once.
+//! The records that operations return, with a list of the members of each.
 
 use std::marker::PhantomData;
 
@@ -18,20 +18,20 @@ use crate::names::{Name, event_run};
 
 /// A record of the WIT.
 pub trait Record {
-    /// The name of its type.
+    /// The name of the Rust type.
     const NAME: &'static str;
 
-    /// Writes its members, in the order of the WIT.
+    /// Writes the members of the record, in the order of the WIT.
     ///
     /// # Errors
-    /// Those of the map.
+    /// The error of the map.
     fn write_members<S: Style, M: SerializeMap>(
         &self,
         to: &mut MemberWriter<'_, S, M>,
     ) -> Result<(), M::Error>;
 }
 
-/// Where the members of a record are written to.
+/// Writes members of a record to a map.
 pub struct MemberWriter<'a, S, M> {
     record: &'static str,
     map: &'a mut M,
@@ -43,7 +43,7 @@ impl<S: Style, M: SerializeMap> MemberWriter<'_, S, M> {
     /// Writes a member, unless the style leaves it out.
     ///
     /// # Errors
-    /// Those of the map.
+    /// The error of the map.
     pub fn write<T: ToJson + ?Sized>(&mut self, member: Name, value: &T) -> Result<(), M::Error> {
         if S::leaves_out(self.record, member) || !(self.keep)(member) {
             return Ok(());
@@ -53,10 +53,10 @@ impl<S: Style, M: SerializeMap> MemberWriter<'_, S, M> {
     }
 }
 
-/// Writes the members of a record for which `keep` is true to a map.
+/// Writes the members of a record for which `keep` returns true to a map.
 ///
 /// # Errors
-/// Those of the map.
+/// The error of the map.
 pub fn write_members<S: Style, M: SerializeMap, R: Record>(
     record: &R,
     map: &mut M,
@@ -70,7 +70,7 @@ pub fn write_members<S: Style, M: SerializeMap, R: Record>(
     })
 }
 
-/// Lists the members of records. One with `as` is written in another form than its own.
+/// Lists the members of records. A member with `as` is written through another type.
 macro_rules! records {
     ($($record:ident { $($member:ident $(as $form:ident)?),* $(,)? })*) => {$(
         impl Record for $record {
@@ -176,7 +176,7 @@ impl Record for Event {
 
 records!(@json Event);
 
-/// A time of the component, as RFC 3339 writes it.
+/// A time of the component, written in the format of RFC 3339.
 struct Time<'a>(&'a u64);
 
 impl ToJson for Time<'_> {
@@ -185,7 +185,7 @@ impl ToJson for Time<'_> {
     }
 }
 
-/// A time of the component that there need not be.
+/// An optional time of the component.
 struct MaybeTime<'a>(&'a Option<u64>);
 
 impl ToJson for MaybeTime<'_> {
@@ -194,7 +194,7 @@ impl ToJson for MaybeTime<'_> {
     }
 }
 
-/// A run of events.
+/// A run of events, written as hexadecimal digits.
 struct Run<'a>(&'a u64);
 
 impl ToJson for Run<'_> {
@@ -220,11 +220,11 @@ impl ToJson for JsonText<'_> {
         if !S::NESTS_JSON {
             return serializer.serialize_str(self.0);
         }
-        // The text as it is, without white space around it.
+        // The text is written byte for byte, without white space around it.
         if let Ok(value) = serde_json::from_str::<&RawValue>(self.0) {
             return serde::Serialize::serialize(value, serializer);
         }
-        debug_assert!(false, "the component takes only JSON as metadata");
+        debug_assert!(false, "the component accepts only JSON as metadata");
         serializer.serialize_unit()
     }
 }

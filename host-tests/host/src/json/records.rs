@@ -1,4 +1,4 @@
-//! Records of the WIT, read from JSON.
+//! Reads records of the WIT from JSON.
 
 use serde_json::value::RawValue;
 
@@ -39,7 +39,7 @@ pub fn create_request<S: Style>(fields: &mut Fields<'_>) -> Result<CreateRequest
         request.expires_in = fields.optional(member(name!(expires_in)))?;
     }
     request.metadata = if S::NESTS_JSON {
-        // Byte for byte, and `null` is a value like any other.
+        // The text byte for byte. `null` is a value here and does not mean absent.
         fields.text(member(name!(metadata))).map(Into::into)
     } else {
         fields.optional(member(name!(metadata)))?
@@ -112,7 +112,7 @@ impl<'a> FromFields<'a> for Config {
     }
 }
 
-/// Bytes, as hexadecimal digits.
+/// Bytes that are written as hexadecimal digits.
 struct Key(Vec<u8>);
 
 impl<'a> Read<'a> for Key {
@@ -126,7 +126,7 @@ impl<'a> Read<'a> for Key {
 impl<'a> Read<'a> for Change {
     fn read(path: &str, value: &'a RawValue) -> Result<Self, Invalid> {
         object_by(path, value, |fields| {
-            // The record says when it can be forgotten, so this may be there and is not needed.
+            // `forget-at` is accepted and ignored: the record itself contains it.
             fields.text("forget-at");
             Ok(Self {
                 sequence: fields.required("sequence")?,

@@ -1,4 +1,4 @@
-//! How records are written: the style decides on names, the records say what there is.
+//! Styles of JSON. A style decides on names and on members that are left out.
 
 use std::marker::PhantomData;
 
@@ -6,16 +6,17 @@ use serde::{Serialize, Serializer};
 
 use crate::names::Name;
 
-/// How the members of records are named, and which are left out.
+/// How the members of records are named, and which are left out or required.
 pub trait Style {
-    /// Whether a JSON text is a value of its own (`metadata`). Otherwise it is a string.
+    /// Whether a JSON text (`metadata`) is written as a JSON value. Otherwise it is a string.
     const NESTS_JSON: bool;
-    /// Whether a member is written also where it says nothing: a reason of what has none, and that
-    /// no event was missed.
+    /// Whether an event has the members `reason` and `missed` also without a reason and if no event
+    /// was missed.
     const WRITES_EMPTY: bool;
-    /// Whether a list that may be empty has to be given: `scopes` of a request.
+    /// Whether a request must have the list `scopes`, which may be empty.
     const REQUIRES_LISTS: bool;
-    /// Whether the lifetime of a request is read before its task type. Errors show the order.
+    /// Whether the lifetime of a request is read before its task type. The order is visible in
+    /// error messages.
     const LIFETIME_FIRST: bool;
 
     /// Returns the name of a member. `record` is the name of the record's type.
@@ -28,7 +29,7 @@ pub trait Style {
     fn case(case: Name) -> &'static str;
 }
 
-/// The WIT's own names, with hyphens, and all members: the style of `exec`.
+/// The style of `exec`: the WIT's names, with hyphens, and all members.
 pub enum Wit {}
 
 impl Style for Wit {
@@ -55,7 +56,7 @@ pub trait ToJson {
     /// Writes the value in a style.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// The error of the serializer.
     fn write<S: Style, Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error>;
 
     /// Returns the value in the style of `exec`.
@@ -64,13 +65,13 @@ pub trait ToJson {
         Self: Sized,
     {
         serde_json::to_value(Styled::<Wit, _>::new(self)).unwrap_or_else(|_| {
-            debug_assert!(false, "all names of members are strings");
+            debug_assert!(false, "the names of all members are strings");
             serde_json::Value::Null
         })
     }
 }
 
-/// A value in a style, for serde.
+/// A value with a style, which serde can serialize.
 pub struct Styled<'a, S, T: ?Sized> {
     value: &'a T,
     style: PhantomData<S>,
