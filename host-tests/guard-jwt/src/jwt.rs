@@ -1,4 +1,4 @@
-//! The embedded guard: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256.
+//! The JWT guard: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,42 +19,56 @@ use crate::keys::{
 
 /// The largest token that the component accepts, in bytes (`issued-token` in `wit/guard.wit`).
 const MAX_TOKEN: usize = 8_192;
-/// How far the tolerance for `iat` can be raised.
+/// The longest tolerance for `iat`.
 const MAX_TOLERANCE: Duration = Duration::from_hours(1);
 /// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
 const EARLIEST: u64 = 1_577_836_800_000;
 
-/// A guard that needs no server: what it knows is in the tokens, but for those that were revoked
-/// before their time.
+/// A guard that needs no server. A token contains all that the guard needs to validate it, except
+/// whether it was revoked.
 ///
-/// A token has the claims `iss`, `sub` (the principal), `jti`, `iat`, `exp` and `sid` (the
-/// session), and is at most 400 bytes long, however many scopes the session has: the component is
-/// the authority on scopes. [`JwtGuard::with_full_claims`] adds what services need that read tokens
-/// without asking the component. Of a token that it validates, the guard needs `iss`, `jti` and
-/// `exp` only.
+/// ```
+/// use std::time::Duration;
 ///
-/// The handle is the token's `jti`, which names the expiry too, so that a revoked one is forgotten
-/// when it has expired. Revocations live in memory: another process with the same key does not know
-/// them, and a clock that is ahead makes the guard forget those of tokens that seem to have
-/// expired. The component does not rely on that, since it refuses tokens of its ended sessions
-/// itself.
+/// use clawdb_session_guard_jwt::JwtGuard;
 ///
-/// It answers at once, also about many tokens: `validate_tokens` and `revoke_tokens` read the clock
-/// once for all of them and wait for nothing.
+/// let guard = JwtGuard::new(b"a secret of 32 bytes or more....")?
+///     .with_clock_tolerance(Duration::from_secs(10))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
-/// A token whose `iat` is further ahead of the guard's clock than a tolerance is `denied`: a clock
-/// that was ahead issued it. The tolerance is 60 s unless [`JwtGuard::with_clock_tolerance`] says
-/// otherwise. While the clock fails (it shows a time before 2020), the guard goes by its last good
-/// reading.
+/// # What does a token contain?
+///
+/// The claims `iss`, `sub` (the principal), `jti`, `iat`, `exp` and `sid` (the session), in at most
+/// 400 bytes. It does not contain the scopes, because the component is the authority on them.
+/// [`JwtGuard::with_full_claims`] adds claims for services that read tokens without asking the
+/// component. To validate a token, the guard requires only `iss`, `jti` and `exp`.
+///
+/// # How long does the guard remember a revocation?
+///
+/// Until the token has expired by the guard's clock, in the memory of this process. Another process
+/// with the same secret does not know the revocation. If the guard's clock is ahead, it drops the
+/// revocation too early. The component does not depend on this, because it refuses tokens of ended
+/// sessions itself. The handle of a token is its `jti`, which contains the expiry.
+///
+/// # What if a clock is wrong?
+///
+/// A token whose `iat` is more than the tolerance ahead of the guard's clock is `denied`, because a
+/// clock that was ahead issued it. The tolerance is 60 s by default;
+/// [`JwtGuard::with_clock_tolerance`] sets it. A reading of the clock before 2020 has failed, and
+/// the guard uses the last good reading instead.
+///
+/// # How long does a call take?
+///
+/// The guard never waits. A batch reads the clock once.
 pub struct JwtGuard {
     keys: Keys,
     clock: Arc<dyn Clock>,
-    /// The last reading of the clock that was a time, in milliseconds since 1970; 0 before the
-    /// first.
+    /// The last good reading of the clock, in milliseconds since 1970; 0 before the first.
     last_reading: AtomicU64,
     tolerance: Duration,
     full_claims: bool,
-    /// `exp` and `jti`, so that the oldest can go first.
+    /// `exp` and `jti` of the revoked tokens. Those that expire first are dropped first.
     revoked: Mutex<BTreeSet<(u64, String)>>,
 }
 
@@ -67,11 +81,11 @@ pub struct JwtGuard {
 )]
 #[non_exhaustive]
 pub struct LongTolerance {
-    /// What was given.
+    /// The tolerance that was refused.
     pub given: Duration,
 }
 
-/// What stands in a token that is issued.
+/// The claims of a token that is issued.
 #[derive(Serialize)]
 struct IssuedClaims<'a> {
     iss: &'static str,
@@ -79,24 +93,24 @@ struct IssuedClaims<'a> {
     jti: &'a str,
     iat: u64,
     exp: u64,
-    /// The session (`OpenID` Connect's name for it).
+    /// The session id, under the name that `OpenID` Connect gives it.
     sid: &'a str,
     #[serde(flatten)]
     full: Option<FullClaims<'a>>,
 }
 
-/// What else stands in a token with all claims.
+/// The additional claims of a token with full claims.
 #[derive(Serialize)]
 struct FullClaims<'a> {
     agent_id: &'a str,
     workspace_id: &'a str,
     task: &'a str,
     role: &'a str,
-    /// With spaces between, as RFC 8693 has it.
+    /// The scopes, separated by spaces as in RFC 8693.
     scope: String,
 }
 
-/// What is read of a token that is presented. Tokens of earlier versions have more.
+/// The claims that the guard reads from a presented token. It ignores all others.
 #[derive(Deserialize)]
 struct PresentedClaims {
     jti: String,
@@ -105,10 +119,10 @@ struct PresentedClaims {
 }
 
 impl JwtGuard {
-    /// A guard with this key and the machine's clock.
+    /// Returns a guard with this secret and the machine's clock.
     ///
     /// # Errors
-    /// [`ShortSecret`] below 32 bytes.
+    /// [`ShortSecret`] if the secret has fewer than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, ShortSecret> {
         Ok(Self {
             keys: Keys::new(secret)?,
@@ -120,12 +134,13 @@ impl JwtGuard {
         })
     }
 
-    /// A guard with the key from the environment ([`SECRET_VARIABLE`]), or with a random one where
-    /// that is not set, and with the previous keys in [`PREVIOUS_SECRETS_VARIABLE`](crate::PREVIOUS_SECRETS_VARIABLE). Tokens of a
-    /// random key end with the process.
+    /// Returns a guard with the secrets of the environment: the current one in [`SECRET_VARIABLE`]
+    /// and previous ones in [`PREVIOUS_SECRETS_VARIABLE`](crate::PREVIOUS_SECRETS_VARIABLE).
+    ///
+    /// Without [`SECRET_VARIABLE`] the secret is random, and tokens are valid only in this process.
     ///
     /// # Errors
-    /// [`SecretError`] as [`JwtGuard::new`] and [`JwtGuard::with_previous_secrets`] have it.
+    /// [`SecretError`] as for [`JwtGuard::new`] and [`JwtGuard::with_previous_secrets`].
     pub fn from_environment() -> Result<Self, SecretError> {
         let guard = match std::env::var_os(SECRET_VARIABLE) {
             Some(secret) => Self::new(secret.as_encoded_bytes())?,
@@ -136,19 +151,22 @@ impl JwtGuard {
         guard.with_previous_secrets(&previous_secrets_from_environment())
     }
 
-    /// Accepts tokens of keys that were in use before too. New tokens are signed with the current
-    /// key. Drop a key when the last token that it signed has expired. A later call replaces the
-    /// keys of an earlier one.
+    /// Accepts tokens that one of these previous secrets signed, too. New tokens are signed with
+    /// the current secret.
+    ///
+    /// Remove a previous secret when the last token that it signed has expired. A second call
+    /// replaces the secrets of the first.
     ///
     /// # Errors
-    /// [`SecretError::TooManyPrevious`] above 8 keys, [`SecretError::ShortPrevious`] for one below
-    /// 32 bytes.
+    /// [`SecretError::TooManyPrevious`] for more than 8 secrets. [`SecretError::ShortPrevious`] for
+    /// a secret of fewer than 32 bytes.
     pub fn with_previous_secrets(mut self, secrets: &[Vec<u8>]) -> Result<Self, SecretError> {
         self.keys.set_previous(secrets)?;
         Ok(self)
     }
 
-    /// The same guard by another clock: the component's, so that both agree on what has expired.
+    /// Returns the guard with another clock. Use the component's clock, so that both agree on which
+    /// tokens have expired.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -159,7 +177,7 @@ impl JwtGuard {
     /// default.
     ///
     /// # Errors
-    /// [`LongTolerance`] above 3,600 s.
+    /// [`LongTolerance`] for more than 3,600 s.
     pub fn with_clock_tolerance(mut self, tolerance: Duration) -> Result<Self, LongTolerance> {
         if tolerance > MAX_TOLERANCE {
             return Err(LongTolerance { given: tolerance });
@@ -168,17 +186,18 @@ impl JwtGuard {
         Ok(self)
     }
 
-    /// Puts the claims `agent_id`, `workspace_id`, `task`, `role` and `scope` into each token too,
-    /// for services that read a token without asking the component. A session whose token would be
-    /// longer than 8,192 bytes is `denied`.
+    /// Adds the claims `agent_id`, `workspace_id`, `task`, `role` and `scope` to each token, for
+    /// services that read tokens without asking the component.
+    ///
+    /// A request whose token would be longer than 8,192 bytes is `denied`.
     #[must_use]
     pub fn with_full_claims(mut self) -> Self {
         self.full_claims = true;
         self
     }
 
-    /// Returns the clock's reading in milliseconds since 1970, or the last good one where it fails;
-    /// 0 where there has been none.
+    /// Returns the clock's reading in milliseconds since 1970. If the reading has failed, returns
+    /// the last good one, or 0 before the first.
     fn now_millis(&self) -> u64 {
         let now = self.clock.now_millis();
         if now < EARLIEST {
@@ -188,21 +207,21 @@ impl JwtGuard {
         now
     }
 
-    /// Refuses a token that was issued at a time that is too far ahead of now, in milliseconds.
+    /// Checks that `iat` (in seconds) is at most the tolerance after `now` (in milliseconds).
     fn check_issued_at(&self, iat: u64, now: u64) -> Result<(), GuardError> {
         let ahead = Duration::from_millis(iat.saturating_mul(1_000).saturating_sub(now));
-        // Where the clock has never shown a time, nothing is ahead of it.
+        // The clock has had no good reading if `now` is 0, so there is no time to compare with.
         if now == 0 || ahead <= self.tolerance {
             return Ok(());
         }
         Err(GuardError::Denied(format!(
-            "the token was issued {} ms ahead of the guard's clock; at most {} ms are tolerated",
+            "the token was issued {} ms ahead of the guard's clock, and at most {} ms are allowed",
             ahead.as_millis(),
             self.tolerance.as_millis()
         )))
     }
 
-    /// Returns the claims of a token that is valid; `now` is in milliseconds.
+    /// Returns the claims of a valid token. `now` is in milliseconds.
     fn claims(&self, token: &str, now: u64) -> Result<Claims, GuardError> {
         let claims: Option<PresentedClaims> = self.keys.verify(token);
         let PresentedClaims { jti, exp, iat } = claims.ok_or(GuardError::InvalidToken)?;
@@ -233,8 +252,8 @@ impl fmt::Debug for JwtGuard {
 #[async_trait]
 impl Guard for JwtGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        // A JWT's times are whole seconds here. The session ends on its own millisecond; the token
-        // a part of a second after.
+        // The times of a token are whole seconds, rounded up. The session ends at the exact
+        // millisecond, so the token outlives it by less than a second.
         let exp = request.expires_at.div_ceil(1_000);
         let jti = format!("{}.{exp}", Uuid::new_v4().simple());
         let full = self.full_claims.then(|| FullClaims {
@@ -258,8 +277,8 @@ impl Guard for JwtGuard {
         })?;
         if token.len() > MAX_TOKEN {
             return Err(GuardError::Denied(format!(
-                "the token would have {} bytes, and at most {MAX_TOKEN} are allowed: ask for fewer \
-                 or shorter scopes, or have tokens without full claims",
+                "the token would have {} bytes, and at most {MAX_TOKEN} are allowed: request fewer \
+                 or shorter scopes, or turn full claims off",
                 token.len()
             ))
             .into());
@@ -301,8 +320,8 @@ impl Guard for JwtGuard {
     }
 }
 
-/// Revokes a token by its handle; `now` is in seconds. Revocations of tokens that have expired are
-/// dropped.
+/// Revokes a token by its handle, and drops revocations of tokens that have expired. `now` is in
+/// seconds.
 fn revoke(
     revoked: &mut BTreeSet<(u64, String)>,
     handle: String,
@@ -328,7 +347,7 @@ mod tests {
     use clawdb_session_testkit::CONTROLLED_START;
     use clawdb_session_testkit::ManualClock;
 
-    /// Milliseconds since 1970 at this time after the guard's clock started.
+    /// Returns the time that is this many milliseconds after the start of the guard's clock.
     fn after(millis: u64) -> u64 {
         u64::try_from(CONTROLLED_START.seconds).unwrap() * 1_000 + millis
     }
@@ -396,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_tokens_each_is_answered_as_by_itself_and_in_its_place() {
+    async fn a_batch_returns_the_result_of_each_token_in_its_order() {
         let (guard, clock) = guard();
         let mut issued = Vec::new();
         for seconds in [1, 60, 60, 60] {
@@ -411,7 +430,7 @@ mod tests {
         ];
         let revoked = guard.revoke_tokens(handles).await.unwrap();
         assert_eq!(revoked, [Ok(()), Err(GuardError::InvalidToken), Ok(())]);
-        // The first has expired, so it need not be kept.
+        // The revocation of the first is not kept, because that token has expired.
         assert_eq!(guard.revoked().len(), 1);
 
         let mut tokens: Vec<_> = issued.iter().map(|it| it.token.clone()).collect();
@@ -443,7 +462,7 @@ mod tests {
         let (other, _) = guard_of(&[8; 32]);
         let foreign = other.issue_session_token(request(after(60_000))).await;
         let claims = |iss| serde_json::json!({ "iss": iss, "exp": after(60_000), "jti": "x" });
-        let issuer = guard.keys.sign(&claims("somebody")).unwrap();
+        let issuer = guard.keys.sign(&claims("another issuer")).unwrap();
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
         for token in [foreign.unwrap().token, issuer, unsigned.into()] {
             assert_eq!(
@@ -456,7 +475,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_lacks_iss_jti_or_exp_is_refused() {
+    async fn a_token_without_iss_jti_or_exp_is_refused() {
         let (guard, _) = guard();
         let all = serde_json::json!({ "iss": ISSUER, "exp": after(60_000) / 1_000, "jti": "x" });
         let token = guard.keys.sign(&all).unwrap();
@@ -474,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_clock_that_fails_leaves_the_guard_at_its_last_reading() {
+    async fn the_guard_uses_the_last_good_reading_of_a_clock_that_fails() {
         let (guard, clock) = guard();
         let issued = guard.issue_session_token(request(after(60_000))).await;
         let token = issued.unwrap().token;
@@ -485,7 +504,7 @@ mod tests {
             });
             guard.validate_token(token.clone()).await.unwrap();
         }
-        // 2020 is the first year that counts: there the token is from the future.
+        // A reading in 2020 is good, so the token was issued ahead of the clock.
         clock.set(Instant {
             seconds: 1_577_836_800,
             nanoseconds: 0,
@@ -499,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_beyond_their_bounds_are_refused_without_being_shown() {
+    fn secrets_outside_their_bounds_are_refused_and_not_shown() {
         let short = JwtGuard::new(b"too short").unwrap_err();
         assert_eq!(short, ShortSecret { bytes: 9 });
         let previous = |secrets: &[Vec<u8>]| {

@@ -1,4 +1,5 @@
-//! The secrets of the embedded guard: one that signs, and those that were in use before it.
+//! The secrets of the JWT guard: the current one, which signs, and previous ones, which only
+//! verify.
 
 use std::env;
 
@@ -7,19 +8,20 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The environment variable that holds the key.
+/// The environment variable with the current secret.
 pub const SECRET_VARIABLE: &str = "CLAW_GUARD_JWT_SECRET";
-/// The environment variable with keys that were in use before, one on each line.
+/// The environment variable with previous secrets, one on each line.
 pub const PREVIOUS_SECRETS_VARIABLE: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
 
-/// How many bytes a key has at least: HS256 wants one as long as the hash (RFC 7518, section 3.2).
+/// The fewest bytes of a secret. HS256 requires a key that is as long as the hash (RFC 7518,
+/// section 3.2).
 pub const MIN_SECRET: usize = 32;
 pub(crate) const ISSUER: &str = "clawdb-session";
 
-/// A token that no key signed costs one signature for each key.
+/// The most previous secrets. A token that none of them signed costs one signature for each.
 const MAX_PREVIOUS: usize = 8;
 
-/// The secret is too short.
+/// The current secret has fewer than 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the secret of the JWT guard ({SECRET_VARIABLE}) has {bytes} bytes and must have at least \
@@ -31,7 +33,7 @@ pub struct ShortSecret {
     pub bytes: usize,
 }
 
-/// Why secrets are not accepted. No variant holds a secret.
+/// The reason why secrets are refused. No variant contains a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
@@ -44,9 +46,9 @@ pub enum SecretError {
          and must have at least {MIN_SECRET} bytes"
     )]
     ShortPrevious {
-        /// Which one, counted from 1.
+        /// The number of the secret, counted from 1.
         number: usize,
-        /// Its length, in bytes.
+        /// The length of the secret, in bytes.
         bytes: usize,
     },
     /// There are more than 8 previous secrets.
@@ -55,7 +57,7 @@ pub enum SecretError {
          most {MAX_PREVIOUS}"
     )]
     TooManyPrevious {
-        /// How many there are.
+        /// The number of secrets.
         given: usize,
     },
 }
@@ -72,10 +74,10 @@ pub fn previous_secrets_from_environment() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What tokens are signed and verified with.
+/// The keys and settings with which tokens are signed and verified.
 pub(super) struct Keys {
     signing: EncodingKey,
-    /// The current key first.
+    /// The current key, then the previous ones.
     verifying: Vec<DecodingKey>,
     header: Header,
     validation: Validation,
@@ -91,12 +93,12 @@ impl Keys {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["iss", "exp"]);
-        // The guard compares the expiry with its own clock, to the second and without leeway.
+        // The guard compares the expiry with its own clock, without leeway.
         validation.validate_exp = false;
         Ok(Self {
             signing: EncodingKey::from_secret(secret),
             verifying: vec![DecodingKey::from_secret(secret)],
-            // `typ` is optional (RFC 7519, section 5.1), and nobody needs it here.
+            // `typ` is optional (RFC 7519, section 5.1), and this guard does not read it.
             header: Header {
                 typ: None,
                 ..Header::new(Algorithm::HS256)
@@ -135,8 +137,8 @@ impl Keys {
         jsonwebtoken::encode(&self.header, claims, &self.signing)
     }
 
-    /// Returns the claims of a token that one of the keys signed; none for any other token, and for
-    /// one that lacks a claim.
+    /// Returns the claims of a token that one of the keys signed; `None` for any other token, and
+    /// for a token without a required claim.
     pub(super) fn verify<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
         for key in &self.verifying {
             match jsonwebtoken::decode(token, key, &self.validation) {

@@ -1,9 +1,18 @@
-//! The embedded guard of the `clawdb:session` component: JSON Web Tokens signed with HMAC-SHA256.
+//! A guard for the `clawdb:session` component that needs no server: JSON Web Tokens signed with
+//! HMAC-SHA256.
 //!
-//! | module | what is in it |
+//! ```
+//! use clawdb_session_guard_jwt::JwtGuard;
+//! use clawdb_session_host::HostOptions;
+//!
+//! let options = HostOptions::new(JwtGuard::from_environment()?);
+//! # Ok::<(), clawdb_session_guard_jwt::SecretError>(())
+//! ```
+//!
+//! | module | contents |
 //! |---|---|
 //! | `jwt` | the guard: [`JwtGuard`] |
-//! | `keys` | the key that signs, and those that were in use before it |
+//! | `keys` | the secret that signs, and previous secrets that only verify |
 
 mod jwt;
 mod keys;
