@@ -1,4 +1,5 @@
-//! Builds the guest (the crate at the root) for `wasm32-unknown-unknown` and makes it a component.
+//! Compiles the guest (the crate at the root) for `wasm32-unknown-unknown` and encodes it as a
+//! component.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
@@ -7,10 +8,13 @@ use std::{env, fs};
 use wasmparser::{Parser, Payload::CustomSection};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+/// The custom section with names for tools that print components.
 const NAMES: &str = "component-name";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
+/// The files whose changes require a new build.
 const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml";
-/// The host's: its flags would replace the guest's, and clippy would check instead of building.
+/// Prefixes of the host build's variables, which the guest's build must not see: the flags would
+/// replace those of the guest, and clippy would check the guest instead of compiling it.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
 
@@ -30,12 +34,12 @@ fn build() -> Result {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     install_target()?;
-    // All profiles share `<target>/guest`; `OUT_DIR` is `<target>/<profile>/build/<package>/out`.
+    // `OUT_DIR` is `<target>/<profile>/build/<package>/out`. All profiles share `<target>/guest`.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let dir = out.ancestors().nth(4).unwrap_or(&out).join("guest");
-    // One build at a time: both builds of the guest write the same file.
-    let turn = fs::File::create(dir.with_extension("lock"))?;
-    turn.lock()?;
+    // The lock allows one build at a time, because all builds of the guest write the same file.
+    let lock = fs::File::create(dir.with_extension("lock"))?;
+    lock.lock()?;
     let guest = "-pclawdb-session";
     let baseline_package = baseline.map(|_| "-pclawdb-session-baseline");
     compile(&root, &dir, [guest].into_iter().chain(baseline_package))?;
@@ -51,7 +55,8 @@ fn build() -> Result {
     Ok(())
 }
 
-/// Runs `rustup target add` where the target's standard library is missing, unless it is forbidden.
+/// Runs `rustup target add` if the standard library of the target is missing, unless
+/// `CLAWDB_SESSION_NO_INSTALL` is 1.
 fn install_target() -> Result {
     let libdir = rustc("--print=target-libdir --target wasm32-unknown-unknown")?;
     let is_missing = || !Path::new(&libdir).is_dir();
@@ -59,7 +64,7 @@ fn install_target() -> Result {
         println!("cargo::warning=running `{INSTALL}`, which the component needs");
         let mut rustup = Command::new("rustup");
         rustup.args(INSTALL.split(' ').skip(1));
-        // Cargo reads instructions from this program's standard output.
+        // Cargo reads instructions from the standard output of this program.
         rustup.stdout(Stdio::null()).status().ok();
     }
     if is_missing() {
@@ -68,12 +73,12 @@ fn install_target() -> Result {
     Ok(())
 }
 
-/// Builds modules of packages of the workspace.
+/// Compiles packages of the workspace to core modules.
 fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a str>) -> Result {
     let mut cargo = Command::new(env::var("CARGO")?);
     let options = "build --locked --profile=component --target=wasm32-unknown-unknown --target-dir";
     cargo.args(options.split(' ')).arg(dir).args(packages);
-    // Keeps the paths of this machine out of the component, so that its bytes are the same elsewhere.
+    // Remaps the paths of this machine, so that other machines build the same bytes.
     let sources = Path::new(&rustc("--print=sysroot")?).join("lib/rustlib/src/rust");
     let version = rustc("-vV")?;
     let (_, commit) = version.split_once("commit-hash: ").unwrap_or_default();
@@ -97,11 +102,11 @@ fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a s
     (cargo.status()?.success().then_some(())).ok_or(failed.into())
 }
 
-/// Makes a module a component, and names its file in an environment variable of the crate.
+/// Encodes a module as a component, and sets an environment variable of the crate to its path.
 fn encode(module: &Path, name: &str) -> Result {
     let mut encoder = wit_component::ComponentEncoder::default();
     let component = encoder.module(&fs::read(module)?)?.encode()?;
-    // The last section has names for tools that print components.
+    // Leaves out the last section, which has only names.
     let sections = Parser::new(0).parse_all(&component).flatten();
     let kept = sections.take_while(|it| !matches!(it, CustomSection(it) if it.name() == NAMES));
     let ends = kept.filter_map(|it| it.as_section()).map(|it| it.1.end);

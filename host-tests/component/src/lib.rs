@@ -1,17 +1,18 @@
-//! The `clawdb:session` component as bytes. The build script builds it from the crate at the root.
+//! The `clawdb:session` component as bytes. The build script compiles it from the crate at the root
+//! of the repository.
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `next` | `NEXT`, another build that reports another version: for tests of live upgrades |
-//! | `baseline` | `BASELINE`, the least that a component can do: for the bench |
+//! | `next` | `NEXT`, a build that reports another version, for tests of live upgrades |
+//! | `baseline` | `BASELINE`, a component whose functions do almost nothing, for the bench |
 
 /// The component.
 pub const COMPONENT: &[u8] = include_bytes!(env!("COMPONENT"));
 
-/// The component as the next version would be: it reports another version.
+/// A build of the component that reports another version.
 #[cfg(feature = "next")]
 pub const NEXT: &[u8] = include_bytes!(env!("NEXT"));
 
-/// A component whose calls do as little as a call can do.
+/// A component whose functions do almost nothing. The bench measures the cost of a call with it.
 #[cfg(feature = "baseline")]
 pub const BASELINE: &[u8] = include_bytes!(env!("BASELINE"));
