@@ -1,28 +1,29 @@
-//! The build script of packages with tests: tells them what the machine has, as cfgs. A test that
-//! needs what is missing is reported as ignored, with what to install:
+//! The build script of packages with tests. It sets cfgs for what the machine has. A test that
+//! needs something else is reported as ignored, with a reason that says what to install.
 //!
 //! | cfg | the machine has |
 //! |---|---|
-//! | `has_nats` | `nats-server` in a folder of `PATH`, or where Debian has it |
-//! | `can_mount` | the right to mount a disk (`CAP_SYS_ADMIN` outside of user namespaces), as root outside of containers |
+//! | `has_nats` | `nats-server` in a folder of `PATH`, or where Debian installs it |
+//! | `can_mount` | the right to mount a disk, as root has outside of containers |
 //!
 //! `CLAWDB_SESSION_NATS_SERVER` is the path of the server.
 //!
-//! Such a test is not ignored by itself when it runs: on a machine that has lost what it needs
-//! since the build, it fails.
+//! The cfgs describe the machine at the time of the build. If the server is removed later, its
+//! tests fail until the next build.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 const NATS: &str = "nats-server";
-/// Debian installs it in the first of these, which only root has in `PATH`.
+/// More folders to search. Debian installs the server in the first, which is in the `PATH` of root
+/// only.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
-/// Cargo looks at each file below a folder that it watches.
+/// The most entries below a folder that cargo watches, because cargo checks each of them.
 const MAX_WATCHED: usize = 10_000;
 /// The number of `CAP_SYS_ADMIN` (`capabilities(7)`).
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Tells cargo the cfgs, and when to look again.
+/// Prints the cfgs, and when cargo runs this program again.
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(has_nats, can_mount)");
     // USER changes with sudo.
@@ -37,8 +38,8 @@ fn main() {
     }
 }
 
-/// Looks for the server. Where there is none, cargo looks again when something is installed in one
-/// of the folders; where it is, when it goes away.
+/// Returns whether the machine has the server. If it has, cargo runs this program again when the
+/// server is removed; otherwise, when a file is added to one of the folders.
 fn has_nats() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = env::split_paths(&path)
@@ -60,7 +61,8 @@ fn has_nats() -> bool {
     false
 }
 
-/// Takes the number of entries below a folder from `left`; tells whether there were enough.
+/// Subtracts the number of entries below a folder from `left`. Returns whether the folder has at
+/// most that many.
 fn has_entries_up_to(folder: &Path, left: &mut usize) -> bool {
     let Ok(entries) = fs::read_dir(folder) else {
         return true;
@@ -78,6 +80,8 @@ fn has_entries_up_to(folder: &Path, left: &mut usize) -> bool {
     true
 }
 
+/// Returns whether this process may mount a disk: it has `CAP_SYS_ADMIN` and is not in a user
+/// namespace that maps only some users.
 fn can_mount() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status
@@ -87,10 +91,10 @@ fn can_mount() -> bool {
     effective.is_some_and(|set| set & (1 << CAP_SYS_ADMIN) != 0) && maps_all_users()
 }
 
-/// Tells whether each user has the same number outside (`user_namespaces(7)`). In a user namespace
-/// that maps fewer, root has each capability, but may not mount a disk.
+/// Returns whether each user has the same number outside (`user_namespaces(7)`). In a user
+/// namespace that maps fewer users, root has all capabilities but may not mount a disk.
 fn maps_all_users() -> bool {
-    // A kernel without user namespaces does not have the file.
+    // The file is missing if the kernel has no user namespaces.
     let map = fs::read_to_string("/proc/self/uid_map");
     map.map_or(true, |map| {
         map.split_whitespace().eq(["0", "0", "4294967295"])

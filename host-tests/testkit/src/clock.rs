@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use clawdb_session_host::{Clock, Instant};
 
-/// A clock that stands still until it is told otherwise: for tests and simulations.
+/// A clock that stands still until it is set, for tests and simulations.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Instant>);
 
 impl ManualClock {
-    /// A clock that shows this time.
+    /// Returns a clock that shows this time.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self(Mutex::new(now))
     }
 
-    /// Shows this time from now on, whatever it is.
+    /// Sets the clock to any time.
     pub fn set(&self, now: Instant) {
         *self.lock() = now;
     }
 
-    /// Shows a time that is so much later.
+    /// Moves the clock forwards. It stops at the latest time that it can show.
     pub fn advance(&self, by: Duration) {
         self.shift(i128::try_from(by.as_nanos()).unwrap_or(i128::MAX));
     }
 
-    /// Shows a time that is so much earlier.
+    /// Moves the clock backwards. It stops at the earliest time that it can show.
     pub fn rewind(&self, by: Duration) {
         self.shift(-i128::try_from(by.as_nanos()).unwrap_or(i128::MAX));
     }

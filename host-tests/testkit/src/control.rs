@@ -1,8 +1,7 @@
-//! A guard under control: it can be made to wait, refuse and lie, and tells how often it was
-//! called.
+//! A guard that can wait, refuse and lie, and that counts its calls.
 //!
-//! A platform that embeds the component can use it to test how it behaves when the token authority
-//! is slow or down.
+//! A platform that embeds the component can test with it how the platform behaves while the token
+//! authority is slow or down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,25 +13,26 @@ use clawdb_session_host::{
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// How the guard answers.
+/// The mode of a function of a [`ControlledGuard`]. The inner guard is the one that it wraps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GuardMode {
-    /// As the guard underneath does.
+    /// It returns the answer of the inner guard.
     #[default]
     Ok,
-    /// Not until the mode changes; then as the new mode says.
+    /// It waits until the mode changes, and then answers in the new mode.
     Hold,
-    /// `denied`.
+    /// It returns `denied`.
     Deny,
-    /// `unavailable`.
+    /// It returns `unavailable`.
     Unavailable,
-    /// `revoked`.
+    /// It returns `revoked`.
     Revoked,
-    /// As the guard underneath, but with another token's handle.
+    /// It returns the answer of the inner guard with another handle.
     WrongHandle,
-    /// As the guard underneath, but `validate-tokens` and `revoke-tokens` give one result too few.
+    /// It returns the answer of the inner guard, but `validate-tokens` and `revoke-tokens` return
+    /// one result too few.
     Short,
-    /// The instance traps.
+    /// It makes the instance trap.
     Trap,
 }
 
@@ -41,9 +41,9 @@ pub enum GuardMode {
 pub enum GuardFunction {
     /// `issue-session-token`.
     Issue,
-    /// `validate-token`: each token of `validate-tokens` counts.
+    /// `validate-token`, and `validate-tokens` for each of its tokens.
     Validate,
-    /// `revoke-token`: each handle of `revoke-tokens` counts.
+    /// `revoke-tokens`, for each of its handles.
     Revoke,
 }
 
@@ -53,9 +53,9 @@ pub enum GuardFunction {
 pub struct GuardCalls {
     /// `issue-session-token`.
     pub issue: u64,
-    /// `validate-token`, once for each token of `validate-tokens` too that the guard came to.
+    /// `validate-token`, and each token of `validate-tokens` for which the guard was called.
     pub validate: u64,
-    /// `revoke-token`, once for each handle of `revoke-tokens` that the guard came to.
+    /// Each handle of `revoke-tokens` for which the guard was called.
     pub revoke: u64,
     /// `validate-tokens`.
     pub validate_tokens: BatchCalls,
@@ -63,19 +63,19 @@ pub struct GuardCalls {
     pub revoke_tokens: BatchCalls,
 }
 
-/// How often the guard was called for many items, as the component called it.
+/// The calls of a batch function, as the component made them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BatchCalls {
-    /// How many calls there were.
+    /// The number of calls.
     pub calls: u64,
-    /// How many items these calls were about, whether the guard came to them or not.
+    /// The number of items in these calls, including those that the guard skipped.
     pub items: u64,
 }
 
-/// A guard over another one, with a mode for each function.
+/// A guard that wraps another guard and has a mode for each function.
 ///
-/// It works on a batch as the default implementation of [`Guard`] does, 16 items at a time, and the
-/// mode is that of each item.
+/// It works on a batch as the default implementation of [`Guard`] does: 16 items at a time, and the
+/// mode applies to each item.
 pub struct ControlledGuard {
     functions: Functions,
     validate_tokens: BatchCounter,
@@ -103,13 +103,13 @@ impl BatchCounter {
     }
 }
 
-/// The functions of a controlled guard that are about one item.
+/// The functions of a controlled guard for one item.
 struct Functions {
     inner: Arc<dyn Guard>,
     issue: Control,
     validate: Control,
     revoke: Control,
-    /// How many calls the guard underneath works on, and how many it has ended.
+    /// The calls of the inner guard.
     work: watch::Sender<Work>,
 }
 
@@ -119,7 +119,7 @@ struct Control {
 }
 
 impl ControlledGuard {
-    /// Answers as `inner` does, for now.
+    /// Returns a guard that wraps `inner`, with all functions in the mode `Ok`.
     pub fn new(inner: Arc<dyn Guard>) -> Self {
         let control = || Control {
             mode: watch::Sender::default(),
@@ -138,12 +138,12 @@ impl ControlledGuard {
         }
     }
 
-    /// Changes how one function answers. Calls that are held answer by the new mode.
+    /// Sets the mode of a function. Calls that are held then answer in the new mode.
     pub fn set(&self, function: GuardFunction, mode: GuardMode) {
         self.functions.control(function).mode.send_replace(mode);
     }
 
-    /// Changes how all functions answer.
+    /// Sets the mode of all functions.
     pub fn set_all(&self, mode: GuardMode) {
         for function in [
             GuardFunction::Issue,
@@ -154,7 +154,7 @@ impl ControlledGuard {
         }
     }
 
-    /// How often each function was called so far.
+    /// Returns how often each function was called.
     pub fn calls(&self) -> GuardCalls {
         let control = |function| self.functions.control(function);
         let calls = |function| control(function).calls.load(Ordering::SeqCst);
@@ -167,20 +167,21 @@ impl ControlledGuard {
         }
     }
 
-    /// Waits until the guard underneath works on nothing: each call that is under way is held then.
-    /// Gives how many calls it has ended so far; when there are more of them than before, the
-    /// instance may have gone on.
+    /// Waits until no call of the inner guard is in flight, so that each call in flight is held.
+    ///
+    /// Returns how many calls of the inner guard have ended so far. If the number has grown since
+    /// an earlier wait, the instance may have continued.
     pub async fn rest(&self) -> u64 {
         let mut work = self.functions.work.subscribe();
-        // The sender is in `self`, so there is always an answer.
-        let rests = work.wait_for(|work| work.under_way == 0).await;
-        rests.map_or(0, |work| work.ended)
+        // This cannot fail, because `self` has the sender.
+        let idle = work.wait_for(|work| work.in_flight == 0).await;
+        idle.map_or(0, |work| work.ended)
     }
 }
 
 impl Functions {
-    /// The answer of the guard underneath.
-    async fn ask<T>(&self, call: impl Future<Output = T>) -> T {
+    /// Counts and makes a call of the inner guard.
+    async fn call_inner<T>(&self, call: impl Future<Output = T>) -> T {
         let _working = Working::new(&self.work);
         call.await
     }
@@ -193,19 +194,20 @@ impl Functions {
         }
     }
 
-    /// Takes the last result away if the function's mode is `short`.
+    /// Removes the last result if the function's mode is `Short`.
     fn shorten<T>(&self, function: GuardFunction, results: &mut Vec<T>) {
         if *self.control(function).mode.borrow() == GuardMode::Short {
             results.pop();
         }
     }
 
-    /// Counts the call and waits until it may go on; whether the handle shall be a wrong one.
+    /// Counts a call and waits while the mode is `Hold`. Returns whether the answer gets a wrong
+    /// handle, or the error of the mode.
     async fn enter(&self, function: GuardFunction) -> GuardResult<bool> {
         let control = self.control(function);
         control.calls.fetch_add(1, Ordering::SeqCst);
         let mut mode = control.mode.subscribe();
-        // The sender is in `self`, so there always is a next mode.
+        // This cannot fail, because `self` has the sender.
         let mode = mode
             .wait_for(|mode| *mode != GuardMode::Hold)
             .await
@@ -223,18 +225,19 @@ impl Functions {
     }
 }
 
+/// The numbers of calls of the inner guard.
 #[derive(Debug, Default)]
 struct Work {
-    under_way: usize,
+    in_flight: usize,
     ended: u64,
 }
 
-/// A call that the guard underneath works on.
+/// A call of the inner guard in flight.
 struct Working<'a>(&'a watch::Sender<Work>);
 
 impl<'a> Working<'a> {
     fn new(work: &'a watch::Sender<Work>) -> Self {
-        work.send_modify(|work| work.under_way += 1);
+        work.send_modify(|work| work.in_flight += 1);
         Self(work)
     }
 }
@@ -242,7 +245,7 @@ impl<'a> Working<'a> {
 impl Drop for Working<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|work| {
-            work.under_way -= 1;
+            work.in_flight -= 1;
             work.ended += 1;
         });
     }
@@ -285,12 +288,14 @@ impl Guard for ControlledGuard {
     }
 }
 
-/// Batches are those of the default implementation.
+/// The batches are the default implementations.
 #[async_trait]
 impl Guard for Functions {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         let wrong_handle = self.enter(GuardFunction::Issue).await?;
-        let mut issued = self.ask(self.inner.issue_session_token(request)).await?;
+        let mut issued = self
+            .call_inner(self.inner.issue_session_token(request))
+            .await?;
         if wrong_handle {
             issued.handle = uuid::Uuid::new_v4().to_string();
         }
@@ -299,7 +304,7 @@ impl Guard for Functions {
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         let wrong_handle = self.enter(GuardFunction::Validate).await?;
-        let mut claims = self.ask(self.inner.validate_token(token)).await?;
+        let mut claims = self.call_inner(self.inner.validate_token(token)).await?;
         if wrong_handle {
             claims.handle = uuid::Uuid::new_v4().to_string();
         }
@@ -308,6 +313,6 @@ impl Guard for Functions {
 
     async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         self.enter(GuardFunction::Revoke).await?;
-        self.ask(self.inner.revoke_token(handle)).await
+        self.call_inner(self.inner.revoke_token(handle)).await
     }
 }

@@ -1,32 +1,32 @@
-//! A source of random bytes that tests can make fail.
+//! A source of random bytes that tests control.
 
 use std::sync::Mutex;
 
 use clawdb_session_host::{Entropy, SystemEntropy};
 
-/// The most bytes given at a time.
+/// The most bytes in one answer.
 const MAX_BYTES: usize = 4_096;
 
-/// How a [`ControlledEntropy`] behaves.
+/// The mode of a [`ControlledEntropy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntropyMode {
-    /// Random bytes.
+    /// It returns random bytes.
     #[default]
     Random,
-    /// The same bytes at each call: what a cloned virtual machine or a broken source does.
+    /// It returns the same bytes at each call, as in a cloned virtual machine.
     Repeat,
-    /// Random bytes, but never more than this many at a time.
+    /// It returns random bytes, at most this many in one answer.
     Short(u64),
-    /// No bytes.
+    /// It returns no bytes.
     Empty,
 }
 
-/// A source that can be made to fail, for tests.
+/// A source of random bytes that can repeat values or fail, for tests.
 #[derive(Debug, Default)]
 pub struct ControlledEntropy(Mutex<EntropyMode>);
 
 impl ControlledEntropy {
-    /// Behaves like this from now on.
+    /// Sets the mode of all later calls.
     pub fn set(&self, mode: EntropyMode) {
         *self
             .0

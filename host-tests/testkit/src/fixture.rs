@@ -1,5 +1,5 @@
-//! The fixture of tests: an instance of the component with a guard, a clock and a random source
-//! under control.
+//! The fixture of tests: an instance of the component, with a guard, a clock and a random source
+//! that tests control.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::error::Error;
@@ -21,27 +21,31 @@ use crate::control::{ControlledGuard, GuardFunction, GuardMode};
 use crate::entropy::ControlledEntropy;
 use crate::exec::CONTROLLED_START;
 
+/// The id of an agent.
 pub const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
+/// The id of another agent.
 pub const OTHER_AGENT: &str = "0a9e0000-0000-4000-8000-000000000002";
-/// A session that there never was.
+/// The id of a session that never existed.
 pub const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 
-/// Compiled once for all tests.
+/// Returns the component, which is compiled once for all tests of a process.
 pub fn engine() -> &'static SessionEngine {
     static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
     ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
 }
 
+/// An instance of the component with its controls.
 pub struct Fixture {
     pub host: SessionHost,
     pub guard: Arc<ControlledGuard>,
-    /// What stands behind `guard`.
+    /// The guard that `guard` wraps.
     pub tokens: Arc<PlainGuard>,
     pub clock: Arc<ManualClock>,
     pub entropy: Arc<ControlledEntropy>,
 }
 
 impl Fixture {
+    /// Starts an instance with the default configuration.
     pub async fn new() -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = Arc::new(PlainGuard::default());
@@ -50,7 +54,7 @@ impl Fixture {
         Self::over(clock, tokens, guard, entropy).await
     }
 
-    /// Another instance, without sessions, over the same guard, clock and random source.
+    /// Starts another instance, without sessions, with the same guard, clock and random source.
     pub async fn another(&self, config: Config) -> Self {
         let (clock, tokens) = (self.clock.clone(), self.tokens.clone());
         let fixture = Self::over(clock, tokens, self.guard.clone(), self.entropy.clone()).await;
@@ -83,6 +87,7 @@ impl Fixture {
         }
     }
 
+    /// Starts an instance with this configuration.
     pub async fn configured(config: Config) -> Self {
         let fixture = Self::new().await;
         fixture
@@ -93,11 +98,12 @@ impl Fixture {
         fixture
     }
 
-    /// A session of [`AGENT`] that lives for 60 s.
+    /// Creates a session of [`AGENT`] with a lifetime of 60 s.
     pub async fn session(&self) -> Grant {
         self.session_of(AGENT).await
     }
 
+    /// Creates a session of an agent with a lifetime of 60 s.
     pub async fn session_of(&self, agent: &str) -> Grant {
         self.host
             .create(request(agent))
@@ -105,22 +111,25 @@ impl Fixture {
             .expect("a session is created")
     }
 
-    /// A session out of another one, for [`OTHER_AGENT`], with nothing that the request does not ask.
+    /// Creates a session of [`OTHER_AGENT`] below another one, with the scopes and lifetime of
+    /// [`request`].
     pub async fn child(&self, parent: &Grant) -> Grant {
         self.delegated(parent, request(OTHER_AGENT)).await
     }
 
+    /// Creates a session below another one.
     pub async fn delegated(&self, parent: &Grant, request: CreateRequest) -> Grant {
         let child = self.host.delegate(&*parent.session.id, request).await;
         child.expect("a session is delegated")
     }
 
-    /// Begins a call that comes to wait for the held guard, so that what follows overlaps it.
+    /// Begins a call and waits until it waits for the guard, which must be held. Later calls
+    /// overlap it.
     pub async fn start<T>(&self, call: impl Future<Output = T> + Send + 'static) -> InFlight<T> {
         let mut call: InFlight<T> = Box::pin(call);
         assert!(
             poll!(&mut call).is_pending(),
-            "the call was to be sent and to wait"
+            "the call ended before it was sent"
         );
         self.host
             .wait_until_idle()
@@ -128,16 +137,18 @@ impl Fixture {
             .expect("the instance runs");
         assert!(
             poll!(&mut call).is_pending(),
-            "the call was to wait for the guard"
+            "the call ended without waiting for the guard"
         );
         call
     }
 
+    /// Begins a create that waits for the guard.
     pub async fn start_create(&self, request: CreateRequest) -> InFlight<Result<Grant, CallError>> {
         let host = self.host.clone();
         self.start(async move { host.create(request).await }).await
     }
 
+    /// Begins a delegation that waits for the guard.
     pub async fn start_delegate(
         &self,
         parent: &Grant,
@@ -148,35 +159,41 @@ impl Fixture {
             .await
     }
 
+    /// Begins a rotation that waits for the guard.
     pub async fn start_rotate(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
         let (host, token) = (self.host.clone(), grant.token.clone());
         self.start(async move { host.rotate(token).await }).await
     }
 
+    /// Begins a refresh that waits for the guard.
     pub async fn start_refresh(&self, grant: &Grant) -> InFlight<Result<Grant, CallError>> {
         let (host, id) = (self.host.clone(), grant.session.id.clone());
         self.start(async move { host.refresh(id).await }).await
     }
 
+    /// Begins a validation that waits for the guard.
     pub async fn start_validate(&self, grant: &Grant) -> InFlight<Result<Session, CallError>> {
         let (host, token) = (self.host.clone(), grant.token.clone());
         self.start(async move { host.validate(token).await }).await
     }
 
+    /// Begins a revocation that waits for the guard.
     pub async fn start_revoke(&self, grant: &Grant) -> InFlight<Result<Revocation, CallError>> {
         let (host, id) = (self.host.clone(), grant.session.id.clone());
         self.start(async move { host.revoke(id).await }).await
     }
 
+    /// Makes the calls of a function of the guard wait.
     pub fn hold(&self, function: GuardFunction) {
         self.guard.set(function, GuardMode::Hold);
     }
 
-    /// Lets all calls of the guard go on.
+    /// Ends the wait of all calls of the guard.
     pub fn release(&self) {
         self.guard.set_all(GuardMode::Ok);
     }
 
+    /// Moves the clock by this many seconds, backwards if they are negative.
     pub fn advance(&self, seconds: f64) {
         if seconds < 0.0 {
             self.clock.rewind(Duration::from_secs_f64(-seconds));
@@ -185,6 +202,7 @@ impl Fixture {
         }
     }
 
+    /// Returns the time of the clock, in milliseconds since 1970.
     pub fn now(&self) -> u64 {
         self.clock.now_millis()
     }
@@ -193,15 +211,16 @@ impl Fixture {
         self.host.stats().await.expect("the instance runs")
     }
 
+    /// Returns all events, at most 1,000.
     pub async fn events(&self) -> Vec<Event> {
         self.host
             .poll_events(0, 1_000)
             .await
-            .expect("events are given")
+            .expect("the events are returned")
             .events
     }
 
-    /// How the session ended, once for each terminal event.
+    /// Returns the reasons of the `ended` events of a session, in order.
     pub async fn ends_of(&self, session_id: &str) -> Vec<EndReason> {
         let events = self
             .events()
@@ -216,7 +235,7 @@ impl Fixture {
             .collect()
     }
 
-    /// Which attempts with the session were refused, in order.
+    /// Returns the reasons of the `denied` events of a session, in order.
     pub async fn denials_of(&self, session_id: &str) -> Vec<Denial> {
         let events = self.events().await.into_iter();
         let of_session = events.filter(|event| event.session_id == session_id);
@@ -228,6 +247,10 @@ impl Fixture {
             .collect()
     }
 
+    /// Rotates the token of a session.
+    ///
+    /// # Panics
+    /// Panics if the instance has ended.
     pub async fn rotate(&self, grant: &Grant) -> Result<Grant, SessionError> {
         match self.host.rotate(&*grant.token).await {
             Ok(rotated) => Ok(rotated),
@@ -236,6 +259,10 @@ impl Fixture {
         }
     }
 
+    /// Validates the token of a session, and checks that it is the token of that session.
+    ///
+    /// # Panics
+    /// Panics if the instance has ended.
     pub async fn validate(&self, grant: &Grant) -> Result<(), SessionError> {
         match self.host.validate(&*grant.token).await {
             Ok(session) => {
@@ -247,12 +274,13 @@ impl Fixture {
         }
     }
 
+    /// Returns the ids of the live sessions of an agent, at most 100.
     pub async fn ids_of(&self, agent: &str) -> Vec<String> {
         let page = self
             .host
             .list_for_agent(agent, Page::default())
             .await
-            .expect("a page is given");
+            .expect("the page is returned");
         page.sessions
             .into_iter()
             .map(|session| session.id)
@@ -260,14 +288,17 @@ impl Fixture {
     }
 }
 
+/// A call in flight.
 pub type InFlight<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Returns a request for a session of an agent with two scopes and a lifetime of 60 s.
 pub fn request(agent: &str) -> CreateRequest {
     CreateRequest::new(agent, "worker")
         .with_scopes(["memory:read", "tool:search"])
         .with_lifetime(Duration::from_mins(1))
 }
 
+/// Returns the time that is this many seconds after 1970-01-01T00:00:00Z.
 pub fn at(seconds: i64) -> Instant {
     Instant {
         seconds,
@@ -275,7 +306,7 @@ pub fn at(seconds: i64) -> Instant {
     }
 }
 
-/// The component's error of a call that it refused.
+/// Returns the component's error of a call that it refused.
 pub fn refusal<T: std::fmt::Debug>(answer: Result<T, CallError>) -> SessionError {
     match answer {
         Err(CallError::Session(error)) => error,
@@ -283,7 +314,7 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, CallError>) -> SessionError
     }
 }
 
-/// The field of an `invalid-argument`.
+/// Returns the field of an `invalid-argument`.
 pub fn invalid_field<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String {
     match refusal(answer) {
         SessionError::InvalidArgument(argument) => {
@@ -294,16 +325,16 @@ pub fn invalid_field<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String
     }
 }
 
-/// A change of what the guard answers.
+/// A change of a token that the guard issues.
 type TokenChange = Box<dyn FnOnce(IssuedToken) -> IssuedToken + Send>;
 
-/// A guard whose tokens are numbered, that remembers all it was asked, and that can be made to
-/// answer anything.
+/// A guard with numbered tokens. It records its requests and revocations, and tests can change its
+/// answers.
 #[derive(Default)]
-pub struct PlainGuard(Mutex<Plain>);
+pub struct PlainGuard(Mutex<PlainGuardState>);
 
 #[derive(Default)]
-struct Plain {
+struct PlainGuardState {
     requests: Vec<IssueRequest>,
     claims: HashMap<String, Claims>,
     revoked: Vec<String>,
@@ -313,27 +344,27 @@ struct Plain {
 }
 
 impl PlainGuard {
-    /// What tokens were asked for, in order.
+    /// Returns the requests for tokens, in order.
     pub fn requests(&self) -> Vec<IssueRequest> {
         self.lock().requests.clone()
     }
 
-    /// The handle that a token was issued under.
+    /// Returns the handle that a token was issued with.
     pub fn handle_of(&self, token: &str) -> String {
         self.lock().claims[token].handle.clone()
     }
 
-    /// The handles that were revoked, in order.
+    /// Returns the handles that were revoked, in order.
     pub fn revoked(&self) -> Vec<String> {
         self.lock().revoked.clone()
     }
 
-    /// It is unavailable whenever it is asked to revoke one of these.
+    /// Makes each later revocation of one of these handles `unavailable`.
     pub fn refuse_to_revoke(&self, handles: impl Iterator<Item = String>) {
         self.lock().unrevocable.extend(handles);
     }
 
-    /// The next token is issued like this. Changes queue up.
+    /// Changes the next token that is issued. A second call changes the token after it.
     pub fn alter_next_token(
         &self,
         change: impl FnOnce(IssuedToken) -> IssuedToken + Send + 'static,
@@ -341,16 +372,16 @@ impl PlainGuard {
         self.lock().token_changes.push_back(Box::new(change));
     }
 
-    /// Every token is said to expire then.
+    /// Makes the claims of every token name this expiry, in milliseconds since 1970.
     pub fn let_claims_expire(&self, at: u64) {
         self.lock().claims_expire = Some(at);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Plain> {
-        self.0.lock().expect("no test panics with the lock")
+    fn lock(&self) -> MutexGuard<'_, PlainGuardState> {
+        self.0.lock().expect("no thread panicked with the lock")
     }
 
-    /// What the guard says of a token.
+    /// Returns the claims of a token, or the error of its validation.
     pub fn claims_of(&self, token: &str) -> Result<Claims, GuardError> {
         let plain = self.lock();
         let claims = plain.claims.get(token).cloned();
@@ -394,25 +425,28 @@ impl Guard for PlainGuard {
     async fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let mut plain = self.lock();
         if plain.unrevocable.contains(&handle) {
-            return Err(GuardError::Unavailable("this one cannot be revoked".into()).into());
+            return Err(GuardError::Unavailable("this token cannot be revoked".into()).into());
         }
         plain.revoked.push(handle);
         Ok(())
     }
 }
 
-/// Returns the text of an error and of each error behind it.
+/// Returns the texts of an error and of its sources.
 ///
 /// # Panics
 ///
-/// Panics if one of the texts repeats that of an error behind it.
+/// Panics if one of the texts contains that of a later source.
 #[must_use]
 pub fn chain_texts(error: &(dyn Error + 'static)) -> Vec<String> {
     let chain = iter::successors(Some(error), |error| (*error).source());
     let texts: Vec<String> = chain.map(ToString::to_string).collect();
     for (at, text) in texts.iter().enumerate() {
-        for behind in &texts[at + 1..] {
-            assert!(!text.contains(behind), "{text:?} repeats {behind:?}");
+        for source in &texts[at + 1..] {
+            assert!(
+                !text.contains(source),
+                "{text:?} repeats its source {source:?}"
+            );
         }
     }
     texts

@@ -1,13 +1,14 @@
-//! What tests of the `clawdb:session` component and of its hosts share.
+//! Test support for the `clawdb:session` component and its hosts.
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | `control` | a guard that can be made to wait, refuse and lie: [`ControlledGuard`] |
-//! | `clock`, `entropy` | time and random bytes that tests control: [`ManualClock`], [`ControlledEntropy`] |
-//! | `exec` | conversations in JSON, also the command line's scripting interface: [`Conversation`] |
-//! | `vectors` | conversations that the component must answer so, on any guard: [`Vector`] |
-//! | [`fixture`] | an instance with a guard, a clock and a random source under control |
-//! | `nats_server` (feature `servers`) | NATS servers that are killed, stopped and started again |
+//! | `control` | a guard that can wait, refuse and lie: [`ControlledGuard`] |
+//! | `clock` | a clock that tests set: [`ManualClock`] |
+//! | `entropy` | a source of random bytes that can fail: [`ControlledEntropy`] |
+//! | `exec` | conversations in JSON lines, as `exec` of the command line: [`Conversation`] |
+//! | `vectors` | conversations with the answers that the component must give: [`Vector`] |
+//! | [`fixture`] | an instance whose guard, clock and random source tests control |
+//! | `nats_server` (feature `servers`) | NATS servers that tests kill, pause and restart |
 
 mod clock;
 mod control;

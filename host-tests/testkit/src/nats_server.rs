@@ -1,7 +1,9 @@
-//! Servers of NATS for tests: one alone, or a cluster of three, on loopback, each with a store of its own that
-//! goes with it. They can be killed, stopped and started again in the same place.
+//! NATS servers for tests: a single server, or a cluster of three, on loopback. Each has a folder
+//! for its store, which is deleted with it. A server can be killed, paused and started again with
+//! the same store.
 //!
-//! Start them from the test's own thread, not in `spawn_blocking`: they end with the thread that started them.
+//! Start servers in the thread of the test, not in `spawn_blocking`: a server ends with the thread
+//! that started it.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,24 +22,24 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// Where the build found it.
+/// The path of the server that the build script found.
 const PROGRAM: &str = match option_env!("CLAWDB_SESSION_NATS_SERVER") {
     Some(program) => program,
     None => "nats-server",
 };
 
-/// How long a server may take to be there, or a cluster to agree. A machine that is busy needs some of it.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a server may take to start, or a cluster to elect a leader. A busy machine is slow.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often it is asked.
+/// The time between two checks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// How a server is set up, beyond what every one has.
+/// The settings of a server, in addition to those of all servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
-    /// What stands in `jetstream { ... }` beside the store; none turns it off.
+    /// The content of `jetstream { ... }` besides the store; `None` turns `JetStream` off.
     pub jetstream: Option<&'static str>,
-    /// Other lines of the configuration.
+    /// Further lines of the configuration.
     pub more: &'static str,
 }
 
@@ -50,27 +52,27 @@ impl Default for Setup {
     }
 }
 
-/// A server.
+/// A NATS server.
 pub struct NatsServer {
     name: String,
     port: u16,
     jetstream: bool,
-    /// Its configuration, its log and its store.
+    /// The folder with the configuration, the log and the store.
     folder: TempDir,
-    /// None while it is down.
+    /// The process; `None` while the server is down.
     process: Option<Child>,
 }
 
 impl NatsServer {
-    /// One server alone, ready.
+    /// Starts a single server and waits until it is ready.
     pub async fn start() -> Self {
         Self::start_with(Setup::default()).await
     }
 
-    /// One server alone that is set up in another way, ready.
+    /// Starts a single server with these settings and waits until it is ready.
     pub async fn start_with(setup: Setup) -> Self {
         let [port] = free_ports();
-        let mut server = Self::new("alone", port, setup, "");
+        let mut server = Self::new("single", port, setup, "");
         server.launch();
         server.wait_until_ready().await;
         server
@@ -102,19 +104,19 @@ impl NatsServer {
         }
     }
 
-    /// Where a client finds it.
+    /// Returns the URL for clients.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Its folder: `store` in it is the store.
+    /// Returns the folder of the server. The folder `store` in it is the store.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Kills it as a crash would. It can be [launched](Self::launch) again.
+    /// Kills the server, like a crash. It can be [launched](Self::launch) again.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -122,18 +124,21 @@ impl NatsServer {
         }
     }
 
-    /// Stops it: it keeps its connections and does nothing.
+    /// Pauses the server: it keeps its connections and does nothing.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
-        // A thread that runs on another core stops a little later.
-        let deadline = std::time::Instant::now() + PATIENCE;
+        // A thread on another core stops a little later than the signal is sent.
+        let deadline = std::time::Instant::now() + TIMEOUT;
         while !self.is_paused() {
-            assert!(std::time::Instant::now() < deadline, "it does not stop");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the server does not stop"
+            );
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Has it go on.
+    /// Ends the pause of the server.
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -142,13 +147,13 @@ impl NatsServer {
         kill(Pid::from_raw(i32::try_from(self.id()).unwrap()), signal).unwrap();
     }
 
-    /// The process's number.
+    /// Returns the id of the process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.process.as_ref().expect("the server runs").id()
     }
 
-    /// Whether all its threads have stopped.
+    /// Returns whether all threads of the server have stopped.
     fn is_paused(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
         threads.flatten().all(|thread| {
@@ -159,7 +164,7 @@ impl NatsServer {
         })
     }
 
-    /// Starts it in its place, without waiting for it.
+    /// Starts the server with its folder, and does not wait until it is ready.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the server runs");
         let log = File::options()
@@ -167,9 +172,10 @@ impl NatsServer {
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        // It ends with us however we end. `setpriv` becomes the server, so the number is the server's.
-        let tied = Path::new("/usr/bin/setpriv").exists();
-        let mut command = if tied {
+        // With `setpriv`, the server is killed when this thread ends. `setpriv` replaces itself by
+        // the server, so the process id is that of the server.
+        let has_setpriv = Path::new("/usr/bin/setpriv").exists();
+        let mut command = if has_setpriv {
             let mut command = Command::new("/usr/bin/setpriv");
             command.args(["--pdeathsig", "KILL", "--", PROGRAM]);
             command
@@ -185,25 +191,30 @@ impl NatsServer {
             .spawn();
         match process {
             Ok(process) => self.process = Some(process),
-            Err(error) => panic!("{PROGRAM} does not start ({error}): apt-get install nats-server"),
+            Err(error) => {
+                panic!(
+                    "{PROGRAM} does not start ({error}); to install it: apt-get install nats-server"
+                )
+            }
         }
     }
 
-    /// Starts it in its place and waits until it answers.
+    /// Starts the server with its folder and waits until it is ready.
     pub async fn restart(&mut self) {
         self.launch();
         self.wait_until_ready().await;
     }
 
-    /// Waits until it answers, for `JetStream` if it has that.
+    /// Waits until the server answers; if it has `JetStream`, until that answers.
     pub async fn wait_until_ready(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(process) = &mut self.process
                 && let Some(status) = process.try_wait().unwrap()
             {
                 panic!(
-                    "{PROGRAM} ended with {status} (if it is not there: apt-get install nats-server):\n{}",
+                    "{PROGRAM} ended with {status} (to install it: apt-get install nats-server); \
+                     its log:\n{}",
                     self.log_tail()
                 );
             }
@@ -222,12 +233,12 @@ impl NatsServer {
         }
     }
 
-    /// A client of its own, for what a journal does not do.
+    /// Connects another client and returns its `JetStream` context.
     pub async fn context(&self) -> Context {
         jetstream::new(connect(&self.url()).await.unwrap())
     }
 
-    /// The end of its log.
+    /// Returns the last 40 lines of the log.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
@@ -239,23 +250,27 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Nothing is to be done where it has gone by itself.
+            // Both fail if the process has ended already.
             let _ = process.kill();
             let _ = process.wait();
         }
         if thread::panicking() {
-            eprintln!("-- {} ended its log with\n{}", self.name, self.log_tail());
+            eprintln!(
+                "-- the end of the log of {}:\n{}",
+                self.name,
+                self.log_tail()
+            );
         }
     }
 }
 
-/// Three servers that are one.
+/// A cluster of three servers.
 pub struct NatsCluster {
     pub servers: Vec<NatsServer>,
 }
 
 impl NatsCluster {
-    /// A cluster that can make streams with three replicas.
+    /// Starts a cluster and waits until it can create streams with three replicas.
     pub async fn start() -> Self {
         let ports: [u16; 6] = free_ports();
         let (clients, routes) = ports.split_at(3);
@@ -283,13 +298,13 @@ impl NatsCluster {
         cluster
     }
 
-    /// Where a client finds it: all of them.
+    /// Returns the URLs of all servers, for clients.
     pub fn url(&self) -> String {
         let urls: Vec<String> = self.servers.iter().map(NatsServer::url).collect();
         urls.join(",")
     }
 
-    /// Waits until all servers answer and a stream with three replicas can be made.
+    /// Waits until all servers answer and a stream with three replicas can be created.
     pub async fn wait_until_ready(&mut self) {
         for server in &mut self.servers {
             server.wait_until_ready().await;
@@ -300,17 +315,17 @@ impl NatsCluster {
             num_replicas: 3,
             ..Config::default()
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while context.create_stream(&probe).await.is_err() {
-            assert!(Instant::now() < deadline, "the cluster makes no streams");
+            assert!(Instant::now() < deadline, "the cluster creates no streams");
             sleep(INTERVAL).await;
         }
         context.delete_stream("probe").await.unwrap();
     }
 
-    /// Which server leads a stream, once there is one that does.
+    /// Waits until a stream has a leader, and returns the index of that server.
     pub async fn leader_of(&self, stream: &str) -> usize {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             for server in &self.servers {
                 if server.process.is_none() {
@@ -341,9 +356,9 @@ impl NatsCluster {
         }
     }
 
-    /// Has a certain server lead a stream: whoever leads steps down until it does.
+    /// Makes a server the leader of a stream: each other leader is asked to step down.
     pub async fn have_lead(&self, stream: &str, wanted: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let leader = self.leader_of(stream).await;
             if leader == wanted {
@@ -353,16 +368,16 @@ impl NatsCluster {
             self.wait_until_current(stream).await;
             if let Ok(client) = connect(&self.servers[leader].url()).await {
                 let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}");
-                // Who leads is looked at again, whatever the answer.
+                // The loop checks the leader again, whatever the answer is.
                 let _ = client.request(subject, "".into()).await;
             }
             sleep(INTERVAL * 10).await;
         }
     }
 
-    /// Waits until all replicas of a stream have what its leader has.
+    /// Waits until all replicas of a stream have all messages of its leader.
     pub async fn wait_until_current(&self, stream: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let leader = self.leader_of(stream).await;
             if let Ok(client) = connect(&self.servers[leader].url()).await
@@ -393,15 +408,15 @@ async fn connect(url: &str) -> Result<Client, async_nats::ConnectError> {
         .await
 }
 
-/// Ports that nobody has, below those that the system gives to connections: so a server that is down finds its own
-/// free when it comes back.
+/// Returns free ports below the range that the system uses for outgoing connections, so that the
+/// port of a server stays free while the server is down.
 fn free_ports<const N: usize>() -> [u16; N] {
     let mut held = Vec::new();
     [(); N].map(|()| {
         loop {
             let port = u16::try_from(10_000 + Uuid::new_v4().as_u128() % 20_000).unwrap();
             if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-                // Until the last is found, so that no two are the same.
+                // The listener is kept until all ports are found, so that no two are the same.
                 held.push(listener);
                 return port;
             }

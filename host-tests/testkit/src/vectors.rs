@@ -1,8 +1,8 @@
-//! Conformance vectors: conversations with an instance, and what it must answer. `vectors/README.md`
-//! says how they are written.
+//! Conformance vectors: conversations with an instance, and the answers that it must give.
+//! `vectors/README.md` describes their format.
 //!
-//! They are part of the library because they check a guard as well: the component behaves as they
-//! say on any token authority that keeps the contract.
+//! This module is public because vectors can also check a guard: the component gives the same
+//! answers with any token authority that keeps the contract.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,25 +13,25 @@ use serde_json::Value;
 
 use crate::exec::Conversation;
 
-/// A vector.
+/// A conformance vector.
 #[derive(Clone, Debug)]
 pub struct Vector {
-    /// The name of its file.
+    /// The name of the file.
     pub file: String,
-    /// What it says of itself.
+    /// The first line of the file.
     pub head: VectorHeader,
     exchanges: Vec<Exchange>,
 }
 
-/// What a vector says of itself.
+/// The first line of a vector.
 #[derive(Clone, Debug, Deserialize)]
 pub struct VectorHeader {
-    /// Its number.
+    /// The number of the vector.
     #[serde(rename = "vector")]
     pub number: u64,
-    /// What it shows.
+    /// The behaviour that the vector checks.
     pub title: String,
-    /// The rules that it checks, such as `R12`.
+    /// The rules that the vector checks, such as `R12`.
     pub rules: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ struct Exchange {
     expect: Value,
 }
 
-/// An answer that is not the one expected.
+/// An answer that does not contain the expected one.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -68,14 +68,14 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// The values that names stand for.
+/// The values of the names in a conversation.
 type Names = HashMap<String, Value>;
 
 impl Vector {
-    /// The vectors in a folder, by the names of their files.
+    /// Reads the vectors in a folder, in order of their file names.
     ///
     /// # Errors
-    /// When a file cannot be read, or is no vector.
+    /// The error of a file that cannot be read or is not a vector, with its path.
     pub fn read_all(folder: &Path) -> io::Result<Vec<Self>> {
         let mut vectors = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -103,7 +103,8 @@ impl Vector {
         })
     }
 
-    /// Holds the conversation, which has to be a new one with controls.
+    /// Sends the lines of the vector to a conversation and compares the answers. The conversation
+    /// must be new and have controls.
     ///
     /// # Errors
     /// The first [`Mismatch`].
@@ -111,7 +112,7 @@ impl Vector {
         let mut names = Names::new();
         for (exchange, line) in self.exchanges.iter().zip(2..) {
             let sent = match filled_in(&exchange.send, &names) {
-                // A line as it is.
+                // A string is sent as the line itself.
                 Value::String(line) => line,
                 request => request.to_string(),
             };
@@ -130,10 +131,12 @@ impl Vector {
     }
 }
 
+/// Returns whether a string stands for the value of a name.
 fn is_name(text: &str) -> bool {
     text.starts_with('$') && text != "$*"
 }
 
+/// Returns the value with names replaced by their values.
 fn filled_in(value: &Value, names: &Names) -> Value {
     match value {
         Value::String(text) if is_name(text) => names.get(text).unwrap_or(value).clone(),
@@ -146,6 +149,8 @@ fn filled_in(value: &Value, names: &Names) -> Value {
     }
 }
 
+/// Returns whether an answer contains the expected value. Gives each new name in `expected` the
+/// value that it is compared with.
 fn contains(answer: &Value, expected: &Value, names: &mut Names) -> bool {
     match (expected, answer) {
         (Value::String(any), _) if any == "$*" => true,
@@ -175,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_that_differs_is_told_from_one_that_contains_what_is_expected() {
+    fn an_answer_with_more_fields_contains_the_expected_one_and_a_different_one_does_not() {
         let holds = |answer: &str, expected: &str| {
             let read = |text| serde_json::from_str(text).unwrap();
             contains(&read(answer), &read(expected), &mut Names::new())

@@ -1,14 +1,13 @@
-//! `exec`: a conversation with the component, a JSON object a line. The scripting interface of the
-//! command line, and what the conformance vectors are written in.
+//! Conversations with the component, one JSON object in each line. `exec` of the command line holds
+//! them, and the conformance vectors are conversations.
 //!
-//! A line that cannot be read, or that gives a field twice, is answered with `bad-request`. The
-//! reason begins with the path of the field and has at most 256 bytes. `metadata` is a string that
-//! holds a JSON text, which is returned byte for byte. As for every field, `null` counts as absent;
-//! the JSON text `null` is written `"null"`.
+//! A line that is not valid, or that has a field twice, is answered with `bad-request`. The reason
+//! begins with the path of the field and has at most 256 bytes. `metadata` is a string that
+//! contains a JSON text, which is returned byte for byte. `null` counts as absent for every field;
+//! the JSON text `null` is written as `"null"`.
 //!
-//! Each line is answered before the next is read. With controls, clock, guard and random source are
-//! in the hands of whoever speaks, nothing happens by itself, and the answers are the same each
-//! time.
+//! Each line is answered before the next is read. With controls, lines also change the clock, the
+//! guard and the random source. Nothing else changes them, so the answers are the same each time.
 
 mod operation;
 mod request;
@@ -39,13 +38,13 @@ use operation::Operation;
 use request::{Control, Request};
 use sessions::Sessions;
 
-/// 2030-01-01T00:00:00Z, where a controlled clock starts.
+/// The time at which a controlled clock starts: 2030-01-01T00:00:00Z.
 pub const CONTROLLED_START: Instant = Instant {
     seconds: 1_893_456_000,
     nanoseconds: 0,
 };
 
-/// A conversation with one instance, or with a host that replaces it when it ends.
+/// A conversation with an instance, or with a durable host.
 pub struct Conversation {
     sessions: Sessions,
     controls: Option<Controls>,
@@ -53,7 +52,7 @@ pub struct Conversation {
     subscriptions: HashMap<String, Subscription>,
 }
 
-/// What `--controls` puts into the hands of whoever speaks.
+/// The clock, the guard and the random source that lines can change, and what `restart` needs.
 struct Controls {
     engine: SessionEngine,
     options: HostOptions,
@@ -62,11 +61,11 @@ struct Controls {
     entropy: Arc<ControlledEntropy>,
 }
 
-/// Why a line has no answer of the component.
+/// The reason why a line has no answer of the component.
 enum Refusal {
-    /// It cannot be understood, or not now.
+    /// The line is not valid, or not valid now.
     BadRequest(String),
-    /// Its call waits for the guard, which is held: only a later line can let it go on.
+    /// The call waits for the guard, which is held. Only a later line can release the guard.
     WouldWait(String),
 }
 
@@ -76,23 +75,28 @@ impl From<String> for Refusal {
     }
 }
 
+/// A call that `start` began.
 enum Started {
+    /// The call waits for the guard.
     Running(BoxFuture<'static, Value>),
+    /// The call has ended with this answer.
     Done(Value),
 }
 
 impl Conversation {
-    /// A conversation with a real guard, clock and random source.
+    /// Starts an instance with this guard and the machine's clock and random source, and returns a
+    /// conversation with it.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`] if the instance does not start.
     pub async fn start(engine: &SessionEngine, guard: impl Guard) -> Result<Self, StartError> {
         let host = SessionHost::start(engine, HostOptions::new(guard)).await?;
         Ok(Self::with(Sessions::Instance(host), None))
     }
 
-    /// A conversation with a durable host. Each answer is given when all that its call has changed is
-    /// in the journal. Configuring and the records are the host's own business.
+    /// Returns a conversation with a durable host. An operation is answered when all its changes
+    /// are in the journal. The operations on the configuration and the records are refused, because
+    /// the host uses them itself.
     #[must_use]
     pub fn with_durable(host: DurableHost) -> Self {
         Self::with(Sessions::Durable(host), None)
@@ -107,11 +111,12 @@ impl Conversation {
         }
     }
 
-    /// A conversation with controls, over a guard that goes by the controlled clock. There is no
-    /// deadline for its answers: one that never comes stops the conversation.
+    /// Starts an instance with controls, and returns a conversation with it. `guard` makes the
+    /// guard that answers in the mode `ok`; it gets the controlled clock. The guard has no
+    /// deadline, so its functions must return.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`] if the instance does not start.
     pub async fn start_controlled(
         engine: &SessionEngine,
         guard: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Guard>,
@@ -123,7 +128,7 @@ impl Conversation {
             clock: clock.clone(),
             entropy: entropy.clone(),
             guard_deadline: None,
-            // A call that waits for its turn would wait for what only a later line can do.
+            // A call that waits for a turn would block the later line that ends another call.
             max_in_flight: usize::MAX,
             ..HostOptions::with_shared_guard(guard.clone())
         };
@@ -138,10 +143,10 @@ impl Conversation {
         Ok(Self::with(Sessions::Instance(host), Some(controls)))
     }
 
-    /// Reads lines to the end of `input`, and writes an answer for each. Empty lines are skipped.
+    /// Reads lines to the end of `input` and writes an answer to each. Skips empty lines.
     ///
     /// # Errors
-    /// When reading or writing fails.
+    /// The error of reading or writing.
     pub async fn run(
         &mut self,
         mut input: impl AsyncBufRead + Unpin,
@@ -160,14 +165,15 @@ impl Conversation {
         Ok(())
     }
 
-    /// Ends it. A durable host makes durable what is not yet, and gives its journal back.
+    /// Ends the conversation. A durable host then stores the remaining changes and releases its
+    /// journal.
     pub async fn end(self) {
         if let Sessions::Durable(host) = self.sessions {
             host.shutdown().await;
         }
     }
 
-    /// The answer to one line.
+    /// Returns the answer to a line.
     pub async fn answer(&mut self, line: &[u8]) -> Value {
         let answer = match Request::parse(line) {
             Ok(Request::Call(operation)) => self.call(operation).await,
@@ -179,14 +185,14 @@ impl Conversation {
                 Refusal::BadRequest(reason) => ("bad-request", reason),
                 Refusal::WouldWait(reason) => ("would-wait", reason),
             };
-            // It can repeat a name, which is as long as its speaker likes.
+            // The reason can contain a name from the line, which has any length.
             json!({ "err": { "kind": kind, "reason": shortened(&reason) } })
         })
     }
 
     async fn call(&self, operation: Operation) -> Result<Value, Refusal> {
-        let waiting = "the call waits for the guard, which is held. It goes on; start such a call to \
-                       hear how it ends";
+        let waiting = "the call waits for the guard, which is held, and continues; to read the \
+                       answer of such a call, begin it with `start` and end it with `finish`";
         let answer = self.wait(operation.call(self.sessions.clone())).await;
         answer.map_err(|_| Refusal::WouldWait(waiting.into()))
     }
@@ -196,7 +202,7 @@ impl Conversation {
             Control::Start { name, call } => {
                 if self.started.contains_key(&name) {
                     return Err(format!(
-                        "a call named {} is started and not finished",
+                        "a call named {} was started and is not finished",
                         json!(name)
                     )
                     .into());
@@ -215,7 +221,7 @@ impl Conversation {
                 let started = self
                     .started
                     .remove(&name)
-                    .ok_or_else(|| format!("no call named {} is started", json!(name)))?;
+                    .ok_or_else(|| format!("no call named {} was started", json!(name)))?;
                 let running = match started {
                     Started::Done(answer) => return Ok(answer),
                     Started::Running(running) => running,
@@ -234,7 +240,9 @@ impl Conversation {
             }
             Control::Subscribe { name, since } => {
                 if self.subscriptions.contains_key(&name) {
-                    return Err(format!("there is a subscription named {}", json!(name)).into());
+                    return Err(
+                        format!("a subscription named {} exists already", json!(name)).into(),
+                    );
                 }
                 let keep = |subscription| drop(self.subscriptions.insert(name, subscription));
                 Ok(match &self.sessions {
@@ -245,14 +253,14 @@ impl Conversation {
                 })
             }
             Control::Read { name, limit } => {
-                // What was pushed is to have come.
-                let rested = self.come_to_rest().await;
+                // Waits until the events of earlier calls have arrived.
+                let idle = self.wait_until_idle().await;
                 let subscription = self.subscription(&name)?;
                 let read = std::iter::from_fn(|| subscription.try_next());
                 let events: Vec<_> = read.take(limit.unwrap_or(usize::MAX)).collect();
-                // An instance that is gone pushes no more.
-                Ok(match rested {
-                    Err(gone) if events.is_empty() => json!({ "err": gone }),
+                // No further event can arrive if the instance has ended.
+                Ok(match idle {
+                    Err(error) if events.is_empty() => json!({ "err": error }),
                     _ => json!({ "ok": events.to_json() }),
                 })
             }
@@ -263,7 +271,7 @@ impl Conversation {
             }
             Control::Restart {} => {
                 if !self.started.is_empty() {
-                    return Err("a call is started and not finished".to_owned().into());
+                    return Err("a call was started and is not finished".to_owned().into());
                 }
                 let Controls {
                     engine, options, ..
@@ -282,11 +290,11 @@ impl Conversation {
                         Some(function) => guard.set(function, mode),
                         None => guard.set_all(mode),
                     }
-                    // Calls that were held go on before the next line. If they trap, it is they
-                    // that tell.
-                    let _ = self.come_to_rest().await;
+                    // Calls that were held continue before the next line is read. If one traps, its
+                    // own answer reports that.
+                    let _ = self.wait_until_idle().await;
                 } else if !calls {
-                    return Err("neither a mode nor calls is asked for".to_owned().into());
+                    return Err("mode or calls must be given".to_owned().into());
                 }
                 Ok(json!({ "ok": calls.then(|| guard.calls()) }))
             }
@@ -299,13 +307,13 @@ impl Conversation {
 
     fn subscription(&mut self, name: &str) -> Result<&mut Subscription, String> {
         let subscription = self.subscriptions.get_mut(name);
-        subscription.ok_or_else(|| format!("there is no subscription named {}", json!(name)))
+        subscription.ok_or_else(|| format!("no subscription is named {}", json!(name)))
     }
 
     fn controls(&self) -> Result<&Controls, String> {
         self.controls
             .as_ref()
-            .ok_or_else(|| "only with --controls".into())
+            .ok_or_else(|| "this line requires --controls".into())
     }
 
     fn control_clock(&self, advance: Option<f64>, set: Option<&str>) -> Result<Value, String> {
@@ -322,61 +330,65 @@ impl Conversation {
             }
             (None, Some(time)) => {
                 let time = DateTime::parse_from_rfc3339(time)
-                    .map_err(|_| "set: must be a time as RFC 3339 writes it")?;
+                    .map_err(|_| "set: must be a time in the format of RFC 3339")?;
                 clock.set(Instant {
                     seconds: time.timestamp(),
                     nanoseconds: time.timestamp_subsec_nanos().min(999_999_999),
                 });
             }
-            _ => return Err("either advance or set must be given".into()),
+            _ => return Err("exactly one of advance and set must be given".into()),
         }
         Ok(json!({ "ok": null }))
     }
 
-    /// Waits until nothing goes on any more in the instance, nor in its guard if that is controlled.
+    /// Waits until each call has ended or waits for the guard. With controls, waits also until each
+    /// call of the guard has ended or is held.
     ///
     /// # Errors
-    /// When the instance is gone. Its calls tell that themselves.
-    async fn come_to_rest(&self) -> Result<(), Value> {
-        let mut answered = None;
+    /// The error of the instance as JSON, if it has ended. Its calls return the same error.
+    async fn wait_until_idle(&self) -> Result<(), Value> {
+        let mut ended_before = None;
         loop {
             match &self.sessions {
                 Sessions::Instance(host) => host
                     .wait_until_idle()
                     .await
-                    .map_err(|gone| gone.to_json())?,
+                    .map_err(|error| error.to_json())?,
                 Sessions::Durable(host) => {
-                    let settled = host
+                    let idle = host
                         .read(|host| async move { host.wait_until_idle().await })
                         .await;
-                    settled.map_err(|error| error.to_json())?;
+                    idle.map_err(|error| error.to_json())?;
                 }
             }
             let Some(controls) = &self.controls else {
                 return Ok(());
             };
-            // Whatever the guard has answered since may have set the instance going again.
-            let now = controls.guard.rest().await;
-            if answered.replace(now) == Some(now) {
+            // If calls of the guard have ended since the last check, the instance may have
+            // continued.
+            let ended = controls.guard.rest().await;
+            if ended_before.replace(ended) == Some(ended) {
                 return Ok(());
             }
         }
     }
 
-    /// Begins a call and lets it come as far as it can without the guard.
+    /// Begins a call, and waits until it has ended or waits for the guard.
     async fn settle(&self, mut running: BoxFuture<'static, Value>) -> Started {
         if let Poll::Ready(answer) = poll!(&mut running) {
             return Started::Done(answer);
         }
-        let _ = self.come_to_rest().await;
+        let _ = self.wait_until_idle().await;
         match poll!(&mut running) {
             Poll::Ready(answer) => Started::Done(answer),
             Poll::Pending => Started::Running(running),
         }
     }
 
-    /// The end of a call that waits for the guard. With controls nothing but a later line can let
-    /// it go on, so waiting here would be for ever; the call is given back then.
+    /// Waits for the end of a call and returns its answer.
+    ///
+    /// # Errors
+    /// The call itself, if it waits for a guard that is held: only a later line can release it.
     async fn wait(
         &self,
         running: BoxFuture<'static, Value>,

@@ -1,4 +1,4 @@
-//! The operations of a conversation, made from the table.
+//! The operations of the component in a conversation, made from the table of operations.
 
 use clawdb_session_host::json::fields::{Fields, FromFields, Invalid, Read, object};
 use clawdb_session_host::json::{self, revoke_filter};
@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::sessions::Sessions;
 
-/// An operation of the component with its arguments.
+/// An operation of the component, with its arguments.
 pub struct Operation(Box<dyn FnOnce(Sessions) -> BoxFuture<'static, Value> + Send>);
 
-/// Reads the arguments of an operation. A record that is the only one has its fields in the line.
+/// Reads the arguments of an operation. If the only argument is a record, its fields are those of
+/// the line.
 macro_rules! arguments {
     ($fields:ident, $argument:ident: $type:ty) => {
         let $argument = <$type as FromLine>::read_alone($fields, name!($argument).kebab)?;
@@ -23,12 +24,12 @@ macro_rules! arguments {
     };
 }
 
-/// Returns the answer of a durable host, which has not all operations.
+/// Returns the answer of a durable host, which does not have all operations.
 macro_rules! durable {
     (none, $host:ident.$name:ident($($argument:ident),*)) => {{
         drop(($host, $($argument),*));
-        let reason = "a host that keeps its sessions configures the instance and reads its records \
-                      itself";
+        let reason = "a host with a journal configures the instance and reads its records itself, \
+                      so this operation is not available";
         json!({ "err": { "kind": "bad-request", "reason": reason } })
     }};
     ($durable:ident, $host:ident.$name:ident($($argument:ident),*)) => {
@@ -46,7 +47,7 @@ impl<'a> FromFields<'a> for Operation {
 impl Operation {
     /// Reads the fields of the operation with this name.
     pub fn read(op: &str, fields: &mut Fields<'_>) -> Result<Self, Invalid> {
-        /// Reads the fields of a row, if it has this name.
+        /// Reads the arguments of the operation of a row, if `op` is its name.
         macro_rules! row {
             (
                 $(#[doc = $doc:literal])*
@@ -78,18 +79,18 @@ impl Operation {
         Err(fields.invalid("op", "is not an operation"))
     }
 
-    /// Calls the operation and returns the answer to its line.
+    /// Calls the operation and returns the answer as JSON.
     pub fn call(self, sessions: Sessions) -> BoxFuture<'static, Value> {
         (self.0)(sessions)
     }
 }
 
-/// A type of arguments that is read from the fields of a line.
+/// The type of an argument that can be read from the fields of a line.
 trait FromLine: Argument {
     /// Reads an argument from the field with this name.
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<Self::Value, Invalid>;
 
-    /// Reads the only argument of an operation.
+    /// Reads the argument of an operation that has no other.
     fn read_alone(fields: &mut Fields<'_>, name: &'static str) -> Result<Self::Value, Invalid> {
         Self::read(fields, name)
     }
@@ -97,7 +98,7 @@ trait FromLine: Argument {
 
 impl FromLine for String {
     fn read(fields: &mut Fields<'_>, name: &'static str) -> Result<Self, Invalid> {
-        // The legacy operations call it `id`, and the others `session-id`: each takes both.
+        // The legacy operations name it `id`, and they accept `session-id` too.
         if name == "id"
             && let Some(id) = fields.optional("session-id")?
         {
@@ -145,6 +146,7 @@ impl FromLine for Page {
     }
 }
 
+/// Implements [`FromLine`] for types whose field must be present.
 macro_rules! required {
     ($($type:ty),*) => {$(
         impl FromLine for $type {

@@ -1,4 +1,4 @@
-//! What can be said in a conversation.
+//! The lines of a conversation.
 
 use clawdb_session_host::json::fields;
 use clawdb_session_host::json::fields::{Fields, FromFields, Invalid, Read, object, one_of};
@@ -12,7 +12,7 @@ use crate::entropy::EntropyMode;
 pub enum Request {
     /// An operation of the component.
     Call(Operation),
-    /// Something about the conversation.
+    /// A command for the conversation itself.
     Control(Control),
 }
 
@@ -20,7 +20,7 @@ impl Request {
     /// Reads a line.
     ///
     /// # Errors
-    /// What is wrong with it, for people, in at most 256 bytes.
+    /// The reason why the line is refused, for people, in at most 256 bytes.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         fields::read("line", line).map_err(|error| match error {
             Invalid::Syntax(reason) => fields::shortened(&format!("not JSON: {reason}")),
@@ -29,61 +29,61 @@ impl Request {
     }
 }
 
-/// Something about the conversation.
+/// A command for the conversation itself.
 pub enum Control {
-    /// Starts a call and answers when it is done or waits for the guard.
+    /// Starts a call. It is answered when the call has ended or waits for the guard.
     Start {
-        /// What `finish` calls it.
+        /// The name of the call for `finish`.
         name: String,
         /// The call.
         call: Operation,
     },
-    /// Waits for the end of a started call and gives its answer.
+    /// Waits for the end of a started call and returns its answer.
     Finish {
-        /// Its name.
+        /// The name of the call.
         name: String,
     },
-    /// `events.subscribe`
+    /// Subscribes to the events (`events.subscribe`).
     Subscribe {
-        /// What `read` calls it.
+        /// The name of the subscription for `read` and `unsubscribe`.
         name: String,
-        /// After which event.
+        /// The sequence number after which the events begin.
         since: u64,
     },
-    /// Gives the events that have been pushed and not been read, at most `limit`.
+    /// Returns the events that have arrived and were not read.
     Read {
-        /// The subscription's name.
+        /// The name of the subscription.
         name: String,
-        /// How many.
+        /// The most events to return; all by default.
         limit: Option<usize>,
     },
     /// Drops a subscription.
     Unsubscribe {
-        /// Its name.
+        /// The name of the subscription.
         name: String,
     },
-    /// Goes on with another instance, without sessions, over the same clock, guard and random source
-    /// (with controls).
+    /// Replaces the instance by one without sessions that has the same clock, guard and random
+    /// source (requires controls).
     Restart {},
-    /// Changes the clock (with controls).
+    /// Changes the clock (requires controls).
     Clock {
-        /// By so many seconds, also negative or fractional.
+        /// The number of seconds to add; it can be negative or a fraction.
         advance: Option<f64>,
-        /// To this time.
+        /// The time to set, in the format of RFC 3339.
         set: Option<String>,
     },
-    /// Changes the guard, or tells how often it was called (with controls).
+    /// Changes the guard, or returns how often it was called (requires controls).
     Guard {
-        /// How it answers.
+        /// The new mode.
         mode: Option<GuardMode>,
-        /// Which of its functions; none for all.
+        /// The function that the mode is for; all by default.
         on: Option<GuardFunction>,
-        /// Whether to tell.
+        /// Whether to return the numbers of calls.
         calls: bool,
     },
-    /// Changes the random source (with controls).
+    /// Changes the random source (requires controls).
     Entropy {
-        /// How it answers.
+        /// The new mode.
         mode: EntropyMode,
     },
 }
@@ -99,7 +99,7 @@ impl<'a> FromFields<'a> for Request {
 }
 
 impl Control {
-    /// Reads the fields of a control; none where `op` is not one.
+    /// Reads the fields of a command; `None` if `op` is not the name of one.
     fn read(op: &str, fields: &mut Fields<'_>) -> Result<Option<Self>, Invalid> {
         Ok(Some(match op {
             "start" => Self::Start {
@@ -138,7 +138,7 @@ impl Control {
     }
 }
 
-/// Reads one function of the guard; none for `all`.
+/// Reads a function of the guard; `None` for `all`.
 fn guard_function(path: &str, value: &RawValue) -> Result<Option<GuardFunction>, Invalid> {
     let functions = [
         ("all", None),

@@ -1,13 +1,13 @@
-//! The host that a conversation calls.
+//! The host that the operations of a conversation call.
 
 use clawdb_session_durable::DurableHost;
 use clawdb_session_host::SessionHost;
 
-/// Whom the conversation is with.
+/// A host of either kind.
 #[derive(Clone)]
 pub(super) enum Sessions {
-    /// An instance: what it knows ends with it.
+    /// A host whose sessions are lost when the instance ends.
     Instance(SessionHost),
-    /// A host that answers when what has changed is durable.
+    /// A host that answers when all changes are durable.
     Durable(DurableHost),
 }
