@@ -45,20 +45,22 @@ pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 ///
 /// # Which functions does a guard need?
 ///
-/// The three that have no default. A guard whose authority takes batches also implements
-/// [`validate_tokens`](Self::validate_tokens) and [`revoke_tokens`](Self::revoke_tokens).
+/// It needs the three functions that have no default. A guard whose authority takes batches also
+/// implements [`validate_tokens`](Self::validate_tokens) and
+/// [`revoke_tokens`](Self::revoke_tokens).
 ///
 /// # Which error does a guard return?
 ///
-/// [`GuardError::Denied`] for a refusal that depends on the request, so that a retry does not help.
-/// [`GuardError::Unavailable`] if it cannot answer now. [`GuardFailure::Fatal`] ends the instance
-/// with all its sessions, so return it only if the guard must not be used any further.
+/// It returns [`GuardError::Denied`] for a refusal that depends on the request, so that a retry
+/// does not help. It returns [`GuardError::Unavailable`] if it cannot answer now.
+/// [`GuardFailure::Fatal`] ends the instance with all its sessions, so return it only if the guard
+/// must not be used any further.
 ///
 /// # How long may a call take?
 ///
-/// As long as [`HostOptions::guard_deadline`](crate::HostOptions::guard_deadline). A call that
-/// takes longer is dropped and answered as `unavailable`, and so is a call that panics. Calls
-/// overlap, so a function must not block its thread.
+/// A call may take as long as the deadline in [`HostOptions`](crate::HostOptions::guard_deadline).
+/// A call that takes longer is dropped and answered as `unavailable`, and so is a call that panics.
+/// Calls overlap, so a function must not block its thread.
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// Issues a token, with a handle that differs from those of all other tokens.

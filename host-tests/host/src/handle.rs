@@ -46,8 +46,8 @@ use crate::subscription::Subscription;
 ///
 /// # Which operations are there?
 ///
-/// One method for each operation of the component. `wit/` describes each in full. Ids are UUIDs in
-/// the hyphenated form (R1), and times are milliseconds since 1970.
+/// The handle has one method for each operation of the component. `wit/` describes each in full.
+/// Ids are UUIDs in the hyphenated form (R1), and times are milliseconds since 1970.
 ///
 /// # When does the instance end?
 ///
@@ -62,8 +62,9 @@ use crate::subscription::Subscription;
 ///
 /// # How many calls can be in flight?
 ///
-/// Any number. Calls that ask the guard to issue or validate a token wait for a turn, and
-/// [`HostOptions::max_in_flight`] limits the turns. Calls that end sessions need no turn.
+/// The handle accepts any number of calls. Those that ask the guard to issue or validate a token
+/// wait for a turn, and [`HostOptions::max_in_flight`] limits the turns. Calls that end sessions
+/// need no turn.
 #[derive(Clone)]
 pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,

@@ -25,6 +25,8 @@
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
 ///   Callers pass `impl Into<String>` for `String`, and `Vec<String>` for `Tokens`.
 /// - The types of answers implement `FromComponent`.
+// rustfmt would move the continuation lines of the strings at each run.
+#[rustfmt::skip]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_operation {
@@ -38,9 +40,9 @@ macro_rules! for_each_operation {
             /// already, `agent-overflow` of the configuration decides: the create is refused, or
             /// the agent's oldest session ends (R33).
             #[errors = "`InvalidArgument`, `LimitReached`, `Collision`, `EntropyUnavailable`, \
-                `ClockBehind`, `Guard`; `SessionRevoked` if a kill switch takes effect \
-                during the call; `SessionExpired` if the session's time runs out during \
-                the call; `Conflict` if the session is refreshed before this returns"]
+                        `ClockBehind`, `Guard`; `SessionRevoked` if a kill switch takes effect \
+                        during the call; `SessionExpired` if the session's time runs out during \
+                        the call; `Conflict` if the session is refreshed before this returns"]
             #[turns(1)]
             #[durable(run)]
             fn create(request: CreateRequest) -> Result<Grant, CallError> = sessions.call_create
@@ -55,8 +57,8 @@ macro_rules! for_each_operation {
             /// `max-depth` and `max-sessions-per-root` of the configuration limit the sessions
             /// below a root.
             #[errors = "those of `create`; `SessionNotFound`, `SessionExpired` and \
-                `SessionRevoked` for the parent; `ScopeDenied` with the first scope that \
-                the parent lacks"]
+                        `SessionRevoked` for the parent; `ScopeDenied` with the first scope that \
+                        the parent lacks"]
             #[turns(1)]
             #[durable(run)]
             fn delegate(
@@ -71,7 +73,7 @@ macro_rules! for_each_operation {
             /// (R9). A token has at most 8,192 bytes. Success restarts the idle time (R28) and
             /// takes one use if uses are limited (R29); the last use ends the session.
             #[errors = "`InvalidArgument`, `InvalidToken`, `SessionExpired`, `SessionRevoked`, \
-                `ClockBehind`, `Guard`"]
+                        `ClockBehind`, `Guard`"]
             #[turns(1)]
             #[durable(used)]
             fn validate(token: String) -> Result<Session, CallError> = sessions.call_validate
@@ -96,7 +98,7 @@ macro_rules! for_each_operation {
             ///
             /// A scope has 1 to 256 bytes, and a token at most 8,192.
             #[errors = "those of `validate`; `ScopeDenied` if no scope covers this one, which \
-                takes no use"]
+                        takes no use"]
             #[turns(1)]
             #[durable(used)]
             fn authorize(token: String, scope: String) -> Result<Session, CallError> =
@@ -111,7 +113,7 @@ macro_rules! for_each_operation {
             /// below it, because two parties have it, unless `rotation-grace` of the configuration
             /// allows one repetition. A token that a refresh replaced is only refused.
             #[errors = "those of `validate`; `Conflict` if another rotation or refresh succeeded; \
-                `LimitReached`, `Collision`"]
+                        `LimitReached`, `Collision`"]
             #[turns(1)]
             #[durable(run)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
@@ -134,8 +136,8 @@ macro_rules! for_each_operation {
             /// later than its parent (R25). Sessions below it are not lengthened. The old token is
             /// invalid at once, and the guard is asked to revoke it.
             #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `SessionRevoked`, \
-                `Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another \
-                refresh or rotation succeeded"]
+                        `Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another \
+                        refresh or rotation succeeded"]
             #[turns(1)]
             #[durable(run)]
             fn refresh(session_id: String) -> Result<Grant, CallError> = sessions.call_refresh
@@ -158,7 +160,7 @@ macro_rules! for_each_operation {
             /// The guard is asked to revoke the token, but not to validate it, so a logout works
             /// while the guard is unavailable. It takes no use.
             #[errors = "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for a token \
-                that is not the current one of a live session"]
+                        that is not the current one of a live session"]
             #[turns(none)]
             #[durable(run)]
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
@@ -287,8 +289,8 @@ macro_rules! for_each_operation {
             /// A call takes at most 1,000 records, which have at most 16 MiB together. Call it
             /// after `configure` and before the first operation on sessions.
             #[errors = "`InvalidArgument`, `NoStateKey`, `AlreadyStarted`, `EntropyUnavailable`; \
-                `RefusedRecord` with the record's key and the reason; `LimitReached` if \
-                the sessions need more than 3 GiB"]
+                        `RefusedRecord` with the record's key and the reason; `LimitReached` if \
+                        the sessions need more than 3 GiB"]
             #[turns(none)]
             #[durable(none)]
             fn restore(changes: Vec<Change>) -> Result<(), CallError> = persistence.call_restore
