@@ -52,8 +52,8 @@ pub enum Error {
 pub struct InvalidArgument {
     /// The argument's name in the WIT.
     pub field: &'static str,
-    /// The requirement on the argument, for people, such as "must be at least 1". It never repeats a
-    /// token (R22).
+    /// The requirement on the argument, for people, such as "must be at least 1". It never repeats
+    /// a token (R22).
     pub reason: String,
 }
 

@@ -48,9 +48,8 @@ async fn requests_are_counted_by_route_and_status() {
         ("GET", "/v1/sessions/{session_id}", 404),
         ("GET", "unmatched", 404),
     ] {
-        let line = format!(
-            "clawdb_session_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} 1"
-        );
+        let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        let line = format!("clawdb_session_http_requests_total{{{labels}}} 1");
         assert!(metrics.lines().any(|it| it == line), "{line}\n{metrics}");
     }
     let count = "clawdb_session_http_request_duration_seconds_count{route=\"/v1/sessions/me\"} 2";
