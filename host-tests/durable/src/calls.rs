@@ -13,14 +13,14 @@ use crate::host::DurableHost;
 macro_rules! method {
     (
         $(#[doc = $doc:literal])*
-        $(#[errors = $errors:literal])?
+        $(#[errors($($errors:literal),+)])?
         #[turns($($turns:tt)+)]
         #[durable(none)]
         $($function:tt)*
     ) => {};
     (
         $(#[doc = $doc:literal])*
-        $(#[errors = $errors:literal])?
+        $(#[errors($($errors:literal),+)])?
         #[turns($($turns:tt)+)]
         #[durable($durable:ident)]
         fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
@@ -29,7 +29,7 @@ macro_rules! method {
         $(#[doc = $doc])*
         #[doc = ""]
         #[doc = " # Errors"]
-        $(#[doc = concat!(" [`DurableError::Session`] with ", $errors, ".")])?
+        $(#[doc = concat!(" [`DurableError::Session`] with ", $($errors,)+ ".")])?
         #[doc = " The other errors of [`DurableError`] if the host cannot serve."]
         pub async fn $name(
             &self,

@@ -16,7 +16,7 @@ use crate::{for_each_operation, name, parameter};
 macro_rules! method {
     (
         $(#[doc = $doc:literal])*
-        $(#[errors = $errors:literal])?
+        $(#[errors($($errors:literal),+)])?
         #[turns($($turns:tt)+)]
         #[durable($durable:ident)]
         fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
@@ -25,7 +25,7 @@ macro_rules! method {
         $(#[doc = $doc])*
         #[doc = ""]
         #[doc = " # Errors"]
-        $(#[doc = concat!(" [`CallError::Session`] with ", $errors, ".")])?
+        $(#[doc = concat!(" [`CallError::Session`] with ", $($errors,)+ ".")])?
         #[doc = " [`HostError`] if the instance has ended."]
         pub async fn $name(
             &self,

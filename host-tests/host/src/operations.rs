@@ -7,14 +7,14 @@
 ///
 /// ```text
 /// /// The documentation of the methods: "Returns ..." or "Ends ...", units, bounds.
-/// #[errors = "the cases of `SessionError` that the operation returns"]
+/// #[errors("the cases of `SessionError` that the operation returns")]
 /// #[turns(none)]
 /// #[durable(run)]
 /// fn name(argument: Type, ...) -> Result<Answer, CallError> = interface.call_name
 /// ```
 ///
-/// - `errors` is present if the component can refuse the operation. Otherwise the error type is
-///   `HostError`.
+/// - `errors` is present if the component can refuse the operation. It is one sentence in one or more
+///   strings. Without it, the error type is `HostError`.
 /// - `turns` is how many turns of `HostOptions::max_in_flight` the call takes: `none`, or a number.
 ///   An operation that asks the guard to issue or validate a token takes one turn for each token.
 ///   An operation that ends sessions takes none.
@@ -25,8 +25,6 @@
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
 ///   Callers pass `impl Into<String>` for `String`, and `Vec<String>` for `Tokens`.
 /// - The types of answers implement `FromComponent`.
-// rustfmt would move the continuation lines of the strings at each run.
-#[rustfmt::skip]
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_operation {
@@ -39,10 +37,12 @@ macro_rules! for_each_operation {
             /// configuration (3,600 s by default). If the agent has `max-sessions-per-agent`
             /// already, `agent-overflow` of the configuration decides: the create is refused, or
             /// the agent's oldest session ends (R33).
-            #[errors = "`InvalidArgument`, `LimitReached`, `Collision`, `EntropyUnavailable`, \
-                        `ClockBehind`, `Guard`; `SessionRevoked` if a kill switch takes effect \
-                        during the call; `SessionExpired` if the session's time runs out during \
-                        the call; `Conflict` if the session is refreshed before this returns"]
+            #[errors(
+                "`InvalidArgument`, `LimitReached`, `Collision`, `EntropyUnavailable`, ",
+                "`ClockBehind`, `Guard`; `SessionRevoked` if a kill switch takes effect during ",
+                "the call; `SessionExpired` if the session's time runs out during the call; ",
+                "`Conflict` if the session is refreshed before this returns"
+            )]
             #[turns(1)]
             #[durable(run)]
             fn create(request: CreateRequest) -> Result<Grant, CallError> = sessions.call_create
@@ -56,9 +56,10 @@ macro_rules! for_each_operation {
             /// ends with its parent (R26). A parent with limited uses cannot delegate (R29).
             /// `max-depth` and `max-sessions-per-root` of the configuration limit the sessions
             /// below a root.
-            #[errors = "those of `create`; `SessionNotFound`, `SessionExpired` and \
-                        `SessionRevoked` for the parent; `ScopeDenied` with the first scope that \
-                        the parent lacks"]
+            #[errors(
+                "those of `create`; `SessionNotFound`, `SessionExpired` and `SessionRevoked` for ",
+                "the parent; `ScopeDenied` with the first scope that the parent lacks"
+            )]
             #[turns(1)]
             #[durable(run)]
             fn delegate(
@@ -72,8 +73,10 @@ macro_rules! for_each_operation {
             /// The token must be the current one of a live session, and the guard must validate it
             /// (R9). A token has at most 8,192 bytes. Success restarts the idle time (R28) and
             /// takes one use if uses are limited (R29); the last use ends the session.
-            #[errors = "`InvalidArgument`, `InvalidToken`, `SessionExpired`, `SessionRevoked`, \
-                        `ClockBehind`, `Guard`"]
+            #[errors(
+                "`InvalidArgument`, `InvalidToken`, `SessionExpired`, `SessionRevoked`, ",
+                "`ClockBehind`, `Guard`"
+            )]
             #[turns(1)]
             #[durable(used)]
             fn validate(token: String) -> Result<Session, CallError> = sessions.call_validate
@@ -86,7 +89,7 @@ macro_rules! for_each_operation {
             /// tokens in one call, and in a second call about those whose cached validation is
             /// dropped meanwhile (R34). The call takes one turn for each token, or all turns if
             /// there are fewer.
-            #[errors = "`InvalidArgument` for more than 256 tokens"]
+            #[errors("`InvalidArgument` for more than 256 tokens")]
             #[turns(tokens.len())]
             #[durable(used)]
             fn validate_many(tokens: Tokens) -> Result<Vec<Validated>, CallError> =
@@ -97,8 +100,10 @@ macro_rules! for_each_operation {
             /// counts a use of it as `validate` does.
             ///
             /// A scope has 1 to 256 bytes, and a token at most 8,192.
-            #[errors = "those of `validate`; `ScopeDenied` if no scope covers this one, which \
-                        takes no use"]
+            #[errors(
+                "those of `validate`; `ScopeDenied` if no scope covers this one, which takes no ",
+                "use"
+            )]
             #[turns(1)]
             #[durable(used)]
             fn authorize(token: String, scope: String) -> Result<Session, CallError> =
@@ -112,8 +117,10 @@ macro_rules! for_each_operation {
             /// invalid at once. A token that an earlier rotation replaced ends the session and all
             /// below it, because two parties have it, unless `rotation-grace` of the configuration
             /// allows one repetition. A token that a refresh replaced is only refused.
-            #[errors = "those of `validate`; `Conflict` if another rotation or refresh succeeded; \
-                        `LimitReached`, `Collision`"]
+            #[errors(
+                "those of `validate`; `Conflict` if another rotation or refresh succeeded; ",
+                "`LimitReached`, `Collision`"
+            )]
             #[turns(1)]
             #[durable(run)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
@@ -123,7 +130,7 @@ macro_rules! for_each_operation {
             ///
             /// Without an `idle-timeout` in the configuration it only checks that the session is
             /// live.
-            #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`"]
+            #[errors("`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`")]
             #[turns(none)]
             #[durable(run)]
             fn touch(session_id: String) -> Result<(), CallError> = sessions.call_touch
@@ -135,9 +142,11 @@ macro_rules! for_each_operation {
             /// The session expires no later than `max-lifetime` after its creation (R7), and no
             /// later than its parent (R25). Sessions below it are not lengthened. The old token is
             /// invalid at once, and the guard is asked to revoke it.
-            #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `SessionRevoked`, \
-                        `Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another \
-                        refresh or rotation succeeded"]
+            #[errors(
+                "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `SessionRevoked`, ",
+                "`Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another ",
+                "refresh or rotation succeeded"
+            )]
             #[turns(1)]
             #[durable(run)]
             fn refresh(session_id: String) -> Result<Grant, CallError> = sessions.call_refresh
@@ -148,7 +157,7 @@ macro_rules! for_each_operation {
             /// The sessions end before the guard is asked to revoke their tokens, and stay ended
             /// whatever it answers. A revocation that it does not confirm stays pending for
             /// `flush_guard_revocations`.
-            #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
+            #[errors("`InvalidArgument`; `SessionNotFound` if no live session has this id")]
             #[turns(none)]
             #[durable(run)]
             fn revoke(session_id: String) -> Result<Revocation, CallError> = sessions.call_revoke
@@ -159,8 +168,10 @@ macro_rules! for_each_operation {
             ///
             /// The guard is asked to revoke the token, but not to validate it, so a logout works
             /// while the guard is unavailable. It takes no use.
-            #[errors = "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for a token \
-                        that is not the current one of a live session"]
+            #[errors(
+                "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for a token that is ",
+                "not the current one of a live session"
+            )]
             #[turns(none)]
             #[durable(run)]
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
@@ -173,7 +184,7 @@ macro_rules! for_each_operation {
             /// Creates, delegations, refreshes and rotations of the agent that are in flight fail.
             /// All this takes effect before the guard is asked to revoke the tokens, at most 1,000
             /// of them. The other revocations stay pending for `flush_guard_revocations`.
-            #[errors = "`InvalidArgument`"]
+            #[errors("`InvalidArgument`")]
             #[turns(none)]
             #[durable(run)]
             fn revoke_all_for_agent(agent_id: String) -> Result<u32, CallError> =
@@ -182,7 +193,7 @@ macro_rules! for_each_operation {
         $row! {
             /// Ends the sessions that the filter names and all below them, as
             /// `revoke_all_for_agent` does (R31). Returns how many live sessions it ended.
-            #[errors = "`InvalidArgument`"]
+            #[errors("`InvalidArgument`")]
             #[turns(none)]
             #[durable(run)]
             fn revoke_all(filter: RevokeFilter) -> Result<u32, CallError> =
@@ -201,7 +212,7 @@ macro_rules! for_each_operation {
         }
         $row! {
             /// Returns a live session. This does not count as a use of it.
-            #[errors = "`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`"]
+            #[errors("`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`")]
             #[turns(none)]
             #[durable(used)]
             fn get(session_id: String) -> Result<Session, CallError> = sessions.call_get
@@ -211,7 +222,7 @@ macro_rules! for_each_operation {
             ///
             /// A page has at most `limit` sessions: 1 to 1,000, 100 by default. Its `next` is the
             /// `cursor` of the next page.
-            #[errors = "`InvalidArgument`"]
+            #[errors("`InvalidArgument`")]
             #[turns(none)]
             #[durable(read)]
             fn list_for_agent(agent_id: String, page: Page) -> Result<SessionPage, CallError> =
@@ -236,7 +247,7 @@ macro_rules! for_each_operation {
         $row! {
             /// Creates a session with the default lifetime and returns it with its token, as
             /// `create` does: `ClawDB`'s original signature.
-            #[errors = "those of `create`"]
+            #[errors("those of `create`")]
             #[turns(1)]
             #[durable(run)]
             fn create_session(
@@ -248,7 +259,7 @@ macro_rules! for_each_operation {
         }
         $row! {
             /// Returns a live session, as `get` does: `ClawDB`'s original signature.
-            #[errors = "those of `get`"]
+            #[errors("those of `get`")]
             #[turns(none)]
             #[durable(used)]
             fn get_session(id: String) -> Result<Session, CallError> = legacy.call_get_session
@@ -258,7 +269,7 @@ macro_rules! for_each_operation {
             /// signature.
             ///
             /// The revocations stay pending for `flush_guard_revocations`.
-            #[errors = "`InvalidArgument`; `SessionNotFound` if no live session has this id"]
+            #[errors("`InvalidArgument`; `SessionNotFound` if no live session has this id")]
             #[turns(none)]
             #[durable(run)]
             fn invalidate(id: String) -> Result<(), CallError> = legacy.call_invalidate
@@ -268,7 +279,7 @@ macro_rules! for_each_operation {
             /// `limit` of them: 1 to 1,000.
             ///
             /// `missed` of the page counts the events after `since` that are no longer kept (R18).
-            #[errors = "`InvalidArgument`"]
+            #[errors("`InvalidArgument`")]
             #[turns(none)]
             #[durable(read)]
             fn poll_events(since: u64, limit: u32) -> Result<EventPage, CallError> =
@@ -277,7 +288,7 @@ macro_rules! for_each_operation {
         $row! {
             /// Returns the records that changed after the sequence number `since` (0: all), at most
             /// `limit` of them (1 to 1,000) and about 1 MiB (R23).
-            #[errors = "`InvalidArgument`, `NoStateKey`"]
+            #[errors("`InvalidArgument`, `NoStateKey`")]
             #[turns(none)]
             #[durable(none)]
             fn changes(since: u64, limit: u32) -> Result<ChangePage, CallError> =
@@ -288,9 +299,11 @@ macro_rules! for_each_operation {
             ///
             /// A call takes at most 1,000 records, which have at most 16 MiB together. Call it
             /// after `configure` and before the first operation on sessions.
-            #[errors = "`InvalidArgument`, `NoStateKey`, `AlreadyStarted`, `EntropyUnavailable`; \
-                        `RefusedRecord` with the record's key and the reason; `LimitReached` if \
-                        the sessions need more than 3 GiB"]
+            #[errors(
+                "`InvalidArgument`, `NoStateKey`, `AlreadyStarted`, `EntropyUnavailable`; ",
+                "`RefusedRecord` with the record's key and the reason; `LimitReached` if the ",
+                "sessions need more than 3 GiB"
+            )]
             #[turns(none)]
             #[durable(none)]
             fn restore(changes: Vec<Change>) -> Result<(), CallError> = persistence.call_restore
@@ -300,7 +313,7 @@ macro_rules! for_each_operation {
             /// (R17).
             ///
             /// Call it after the last operation, and then read `changes` to the end.
-            #[errors = "`NoStateKey`, `EntropyUnavailable`"]
+            #[errors("`NoStateKey`, `EntropyUnavailable`")]
             #[turns(none)]
             #[durable(none)]
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
@@ -310,7 +323,7 @@ macro_rules! for_each_operation {
             /// in flight.
             ///
             /// [`Config`] documents the bounds of each field.
-            #[errors = "`InvalidArgument`, `AlreadyConfigured`"]
+            #[errors("`InvalidArgument`, `AlreadyConfigured`")]
             #[turns(none)]
             #[durable(none)]
             fn configure(config: Config) -> Result<(), CallError> = settings.call_configure
@@ -320,7 +333,7 @@ macro_rules! for_each_operation {
             /// Returns how many live sessions it ended.
             ///
             /// Creates, delegations, refreshes and rotations in flight fail.
-            #[errors = "`ClockNotBehind` if the lag is within `clock-tolerance`"]
+            #[errors("`ClockNotBehind` if the lag is within `clock-tolerance`")]
             #[turns(none)]
             #[durable(run)]
             fn accept_clock() -> Result<u32, CallError> = settings.call_accept_clock

@@ -51,7 +51,7 @@ impl Operation {
         macro_rules! row {
             (
                 $(#[doc = $doc:literal])*
-                $(#[errors = $errors:literal])?
+                $(#[errors($($errors:literal),+)])?
                 #[turns($($turns:tt)+)]
                 #[durable($durable:ident)]
                 fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
