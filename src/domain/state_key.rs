@@ -57,8 +57,8 @@ impl StateKey {
         mac.finalize()
     }
 
-    /// Encrypts a secret of 32 bytes, or decrypts it again: the bytes are XORed with an HMAC of the
-    /// salt under the key. A salt must not be used for two different secrets.
+    /// Encrypts a secret of 32 bytes, or decrypts it again: it is combined by XOR with the HMAC of
+    /// the salt under the key. A salt must not be used for two different secrets.
     #[must_use]
     pub fn wrap(&self, secret: &[u8; 32], salt: &[u8; SALT_BYTES]) -> [u8; 32] {
         let mut mac = self.wrap.clone();

@@ -13,8 +13,8 @@
 /// fn name(argument: Type, ...) -> Result<Answer, CallError> = interface.call_name
 /// ```
 ///
-/// - `errors` is present if the component can refuse the operation. It is one sentence in one or more
-///   strings. Without it, the error type is `HostError`.
+/// - `errors` is present if the component can refuse the operation. It is one sentence in one or
+///   more strings. Without it, the error type is `HostError`.
 /// - `turns` is how many turns of `HostOptions::max_in_flight` the call takes: `none`, or a number.
 ///   An operation that asks the guard to issue or validate a token takes one turn for each token.
 ///   An operation that ends sessions takes none.

@@ -167,7 +167,7 @@ async fn an_upgrade_replaces_the_instances_of_all_loaded_tenants() {
 async fn a_tenant_of_another_host_is_refused_and_does_not_stop_an_upgrade() {
     let fixture = DurableFixture::new();
     let (owner, others) = (tenants(&fixture, limits(2)), tenants(&fixture, limits(2)));
-    let owned = owner.tenant(tenant(1)).await.unwrap();
+    let own = owner.tenant(tenant(1)).await.unwrap();
     let refused = others.tenant(tenant(1)).await.map(|_| ());
     assert!(
         matches!(refused, Err(DurableError::NotOwner(_))),
@@ -175,7 +175,7 @@ async fn a_tenant_of_another_host_is_refused_and_does_not_stop_an_upgrade() {
     );
     others.tenant(tenant(2)).await.unwrap();
     others.upgrade(engine().clone()).await.unwrap();
-    create(&owned).await;
+    create(&own).await;
     owner.shutdown().await;
     until("the tenant is free", async || {
         others.tenant(tenant(1)).await.is_ok()

@@ -592,7 +592,7 @@ impl Guard for ScriptedGuard {
             Issue::Deny => return Err(denied().into()),
             Issue::Unavailable => return Err(unavailable().into()),
             Issue::Grant(offset) => {
-                issued.expires_at = issued.expires_at.saturating_add_signed(offset)
+                issued.expires_at = issued.expires_at.saturating_add_signed(offset);
             }
             Issue::Expired => issued.expires_at = self.clock.now_millis(),
             Issue::SameHandle => issued.handle.clone_from(&script.tokens[number - 1].handle),
