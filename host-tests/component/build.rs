@@ -1,5 +1,4 @@
-//! Compiles the guest (the crate at the root) for `wasm32-unknown-unknown` and encodes it as a
-//! component.
+//! Compiles the guest, the crate at the root, to a core module and encodes it as a component.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
@@ -8,13 +7,10 @@ use std::{env, fs};
 use wasmparser::{Parser, Payload::CustomSection};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// The custom section with names for tools that print components.
 const NAMES: &str = "component-name";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
-/// The files whose changes require a new build.
 const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml";
-/// Prefixes of the host build's variables, which the guest's build must not see: the flags would
-/// replace those of the guest, and clippy would check the guest instead of compiling it.
+/// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
 
@@ -55,8 +51,7 @@ fn build() -> Result {
     Ok(())
 }
 
-/// Runs `rustup target add` if the standard library of the target is missing, unless
-/// `CLAWDB_SESSION_NO_INSTALL` is 1.
+/// Runs `rustup target add` if the target is missing, unless `CLAWDB_SESSION_NO_INSTALL` is 1.
 fn install_target() -> Result {
     let libdir = rustc("--print=target-libdir --target wasm32-unknown-unknown")?;
     let is_missing = || !Path::new(&libdir).is_dir();
