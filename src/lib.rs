@@ -60,10 +60,11 @@
 //!    token is refused and recorded as a denial (R32).
 //! 3. The guard validates the token, unless a validation is cached (R34). Other calls run
 //!    meanwhile, because the store is not borrowed.
-//! 4. `manager` passes the session that it expects to `store`: slot, serial number and generation.
-//!    The token is refused if the session has ended or has a newer token, or if the guard refused
-//!    the token or named another handle (R9). Otherwise `store` counts a use: it restarts the idle
-//!    time (R28) and takes one of the uses if they are limited (R29).
+//! 4. `manager` passes the session that it expects to `store`: its slot in the table, its serial
+//!    number (because slots are reused), and the generation of its token, which each new token
+//!    increments. The token is refused if the session has ended or has a newer token, or if the
+//!    guard refused the token or named another handle (R9). Otherwise `store` counts a use: it
+//!    restarts the idle time (R28) and takes one of the uses if they are limited (R29).
 //! 5. `component` converts the [`Session`] into the WIT record.
 //!
 //! # Design decisions
@@ -75,14 +76,14 @@
 //!   reading and changing, and other calls can change the state meanwhile. So it passes the session
 //!   that it expects to the store, which compares and changes in one step. This makes kill switches
 //!   final (R12, R13).
-//! - **A kill switch takes effect in one step, however many sessions it ends** (R31). It begins an
-//!   epoch, and revokes all its sessions and creates that began in an earlier epoch. The sessions
-//!   are ended afterwards, in batches.
+//! - **A kill switch takes effect in one step, however many sessions it ends** (R31). It increments
+//!   the epoch, a counter. From then on, each session and each create that matches its filter and
+//!   began in an earlier epoch is revoked. The sessions are ended afterwards, in batches.
 //! - **A child does not outlive its parent** (R26). It is never granted more time, and ending a
 //!   session ends its subtree. `max-sessions-per-root` bounds the size of a subtree.
-//! - **A use does not change an index** (R28). It only writes a time. The expiry index has the
-//!   earliest time at which a session can expire. A call that reads the index checks the sessions
-//!   whose time has passed, and moves those that were used.
+//! - **A use does not change an index** (R28). It only writes a time. The expiry index has, for
+//!   each session, the earliest time at which it can expire. A call that reads the index checks the
+//!   sessions whose time has passed, and moves those that were used.
 //! - **A session ends before the guard is asked to revoke its token.** A revocation that the guard
 //!   does not confirm stays pending, and a flush asks again.
 //! - **The feed is an order of records, not a log** (R23). A change moves the record after all
@@ -90,26 +91,26 @@
 //!   costs the same whether the feed is read or not, and a slow reader costs nothing.
 //! - **Records can be restored in any order**, because each one is complete in itself. A session
 //!   whose parent is missing counts as ended, and so does a session that a cut-off revokes. The
-//!   record of an end takes precedence over all other records of the session (R12). So no last step
-//!   has to repair the state.
+//!   record of an end takes precedence over all other records of the session (R12). So a restore
+//!   needs no final step that repairs the state.
 //! - **Persistence does not depend on the store.** The feed refers to sessions and revocations by
 //!   type parameters. Records are encoded from values and decoded into values, which the store
 //!   applies.
-//! - **The store coordinates types that own their fields.** The session table, the expiry index,
-//!   the epochs, the byte budget and others keep their own rules, and the steps of the store call
-//!   them.
+//! - **The store is composed of types with private fields.** The session table, the expiry index,
+//!   the epochs, the byte budget and others each keep their own invariants. The store calls them in
+//!   the right order.
 //! - **No input causes a panic** (R3). A trap would lose every session. So the lints below forbid
 //!   operations that can trap, every bound is checked where a value enters, and `max-state-bytes`
 //!   limits the memory. An unreachable branch does nothing in production and fails in debug builds
 //!   (`debug_assert!`).
 //! - **No call pays for growth** (R20). Slots and the expiry index are stored in chunks, hash
 //!   tables in parts. None of them copies all its entries at once.
-//! - **Memory is reused.** Tables, slots and lists keep their greatest capacity for new values, and
-//!   free it when they become empty (R21).
+//! - **Memory is reused.** The memory of an ended session is available for new values (R21).
+//!   Tables, slots and lists keep their greatest capacity, and free it when they become empty.
 //! - **An ended session leaves only its event**, and its handle until the guard has confirmed the
 //!   revocation (R21). With a `state-key` it also leaves a tombstone while an older record could
-//!   restore it. An expired session is ended by the call that finds it or by `prune-expired`.
-//!   Nothing runs in the background.
+//!   restore it. An expired session is ended by `prune-expired`, or by most calls that find it (the
+//!   WIT lists them). Nothing runs in the background.
 
 #![cfg_attr(
     not(test),

@@ -41,9 +41,9 @@ use crate::ports::entropy::{Entropy, random};
 use crate::ports::guard::Guard;
 use crate::store::Store;
 
-/// The most sessions that one call checks for the idle timeout (R20).
+/// The maximum number of sessions that one call checks for the idle timeout (R20).
 const MAX_SCANNED: u32 = 10_000;
-/// The most rows of a page (R2).
+/// The maximum number of rows of a page (R2).
 const MAX_ROWS: u32 = 1_000;
 
 /// The session manager, generic over its three ports.

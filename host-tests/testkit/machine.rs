@@ -18,7 +18,8 @@ const NATS: &str = "nats-server";
 /// More folders to search. Debian installs the server in the first, which is in the `PATH` of root
 /// only.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
-/// The most entries below a folder that cargo watches, because cargo checks each of them.
+/// The maximum number of entries below a folder that cargo watches, because cargo checks each of
+/// them.
 const MAX_WATCHED: usize = 10_000;
 /// The number of `CAP_SYS_ADMIN` (`capabilities(7)`).
 const CAP_SYS_ADMIN: u32 = 21;

@@ -443,7 +443,7 @@ fn a_path_that_cannot_be_a_journal_is_refused_with_the_reason_and_no_file_is_cre
 }
 
 #[test]
-fn an_invalid_line_of_exec_answers_bad_request_with_the_path_of_its_field() {
+fn an_invalid_line_of_exec_is_refused_with_bad_request_and_the_path_of_its_field() {
     let (mut child, mut input, mut answers) = start_exec();
     let long = "ü".repeat(30_000);
     let deep = format!(

@@ -16,13 +16,13 @@ pub struct Config {
     pub default_ttl: Option<u64>,
     /// The longest life of a session from its creation, in seconds (R7).
     pub max_lifetime: Option<u64>,
-    /// The most sessions (R19).
+    /// The maximum number of sessions (R19).
     pub max_sessions: Option<u32>,
-    /// The most sessions of one agent (R19).
+    /// The maximum number of sessions of one agent (R19).
     pub max_sessions_per_agent: Option<u32>,
     /// The policy for a create at `max_sessions_per_agent` (R33).
     pub agent_overflow: Option<Overflow>,
-    /// The most sessions below one that `create` made (R19, R26).
+    /// The maximum number of sessions below one that `create` made (R19, R26).
     pub max_sessions_per_root: Option<u32>,
     /// The greatest depth of delegation (R25).
     pub max_depth: Option<u32>,
@@ -37,7 +37,7 @@ pub struct Config {
     pub clock_tolerance: Option<u64>,
     /// How many events are kept (R18).
     pub event_capacity: Option<u32>,
-    /// The most bytes that the state can take (R3).
+    /// The maximum number of bytes that the state can take (R3).
     pub max_state_bytes: Option<u64>,
     /// The key that records are sealed with (R24).
     pub state_key: Option<Vec<u8>>,

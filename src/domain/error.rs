@@ -40,8 +40,9 @@ pub enum Error {
     Collision(Duplicate),
     /// The host gave no random bytes.
     EntropyUnavailable,
-    /// The host's clock is this many milliseconds before the time inside. The operation would grant
-    /// time by a wrong clock, or the session has its expiry from one (R6).
+    /// The host's clock is this many milliseconds before the component's time (the *time inside* of
+    /// the contract). The operation would set or extend an expiry by a wrong clock, or the session
+    /// has its expiry from one (R6).
     ClockBehind(u64),
     /// `accept_clock` was called, and the lag is within `clock-tolerance` (R6).
     ClockNotBehind,
@@ -52,8 +53,8 @@ pub enum Error {
 pub struct InvalidArgument {
     /// The argument's name in the WIT.
     pub field: &'static str,
-    /// The requirement on the argument, for people, such as "must be at least 1". It never repeats
-    /// a token (R22).
+    /// The requirement on the argument, human-readable, such as "must be at least 1". It never
+    /// repeats a token (R22).
     pub reason: String,
 }
 
@@ -62,7 +63,7 @@ pub struct InvalidArgument {
 pub struct RefusedRecord {
     /// The record's key: at most 64 visible ASCII characters.
     pub key: String,
-    /// The fault of the record, for people.
+    /// A human-readable description of the record's fault.
     pub reason: String,
 }
 
@@ -114,9 +115,9 @@ pub enum GuardError {
     Expired,
     /// The token was revoked.
     Revoked,
-    /// The guard refuses. The text is its reason, for people.
+    /// The guard refuses. The text is its human-readable reason.
     Denied(String),
-    /// The guard could not answer, or its answer is unusable. The text is a reason, for people.
+    /// The guard could not answer, or its answer is unusable. The text is a human-readable reason.
     Unavailable(String),
 }
 

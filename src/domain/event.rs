@@ -28,7 +28,7 @@ pub enum EndReason {
     Exhausted,
     /// A superseded token was presented for rotation (R27).
     Theft,
-    /// A newer session of the agent took its place (R33).
+    /// A newer session of the agent took its slot (R33).
     Limit,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::domain::error::Error;
 
-/// The most scopes of a session.
+/// The maximum number of scopes of a session.
 const MAX_SCOPES: usize = 128;
 /// The longest scope, in bytes.
 const MAX_SCOPE: usize = 256;
@@ -37,7 +37,7 @@ impl Scope {
 pub struct Scopes(Box<str>);
 
 impl Scopes {
-    /// Checks scopes and drops duplicates. The first of equal scopes keeps its place.
+    /// Checks scopes and drops duplicates. The first of equal scopes keeps its position.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for more than 128 scopes, duplicates included, or for a scope

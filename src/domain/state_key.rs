@@ -14,7 +14,7 @@ use crate::domain::error::Error;
 /// The length of a key in bytes: at least the strength of HMAC-SHA256, and at most what it takes
 /// without hashing the key first (RFC 2104, section 3).
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
-/// The most previous keys.
+/// The maximum number of previous keys.
 const MAX_PREVIOUS: usize = 8;
 
 /// The length of the salt of a wrapped key, in bytes.

@@ -21,15 +21,15 @@ pub enum Renewal {
     Retry,
 }
 
-/// How a superseded token is treated that is presented.
+/// How `rotate` treats a superseded token that is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayVerdict {
     /// A rotation with it succeeds.
     WithinGrace,
     /// A rotation with it ends the session, because two parties hold copies of the token.
     ReuseDetected,
-    /// It is refused.
-    Revoked,
+    /// It is refused, because a `refresh` superseded it.
+    Refused,
     /// It is refused. The renewal that superseded it is still in flight, so its bearer cannot know
     /// yet that it is superseded.
     RotationInFlight,
@@ -165,7 +165,7 @@ impl Superseded {
         } else if age == 0 && in_grace {
             ReplayVerdict::WithinGrace
         } else if token.by_host {
-            ReplayVerdict::Revoked
+            ReplayVerdict::Refused
         } else {
             ReplayVerdict::ReuseDetected
         })
@@ -207,7 +207,7 @@ mod tests {
         superseded.end_renewal(2);
         assert_eq!(verdict(&superseded, 9), Some(ReplayVerdict::ReuseDetected));
         let by_host = superseded.verdict(&token(2), at(9));
-        assert_eq!(by_host, Some(ReplayVerdict::Revoked));
+        assert_eq!(by_host, Some(ReplayVerdict::Refused));
         assert_eq!(superseded.verdict(&token(3), at(9)), None);
     }
 

@@ -16,8 +16,8 @@ use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::plan::SessionVersion;
 use crate::store::revocations::PendingKey;
 
-/// The most tokens in one call. It bounds for how long the call delays others (R20), and it is the
-/// most that one call of the guard takes.
+/// The maximum number of tokens in one call. It bounds for how long the call delays others (R20),
+/// and it is the maximum for one call of the guard.
 const MAX_TOKENS: usize = MAX_BATCH;
 
 /// A token whose session was found and not used yet.

@@ -11,8 +11,8 @@ use crate::ports::guard::{Guard, MAX_BATCH, one_for_each};
 use crate::store::MAX_REVOCATIONS;
 use crate::store::revocations::PendingKey;
 
-/// The most revocations that one call asks the guard for (R20): that of a session's own token, and
-/// [`MAX_REVOCATIONS`] of sessions that ended with it.
+/// The maximum number of revocations that one call asks the guard for (R20): that of a session's
+/// own token, and [`MAX_REVOCATIONS`] of sessions that ended with it.
 const MAX_ASKED: usize = MAX_REVOCATIONS + 1;
 
 /// The result of a batch of revocations.

@@ -30,7 +30,8 @@ pub struct Statistics {
     pub pending_revocations: usize,
     /// Readers of the events.
     pub subscribers: usize,
-    /// Records that are kept after their subject has ended.
+    /// Records that are kept after their subject has ended: tombstones, cut-offs and settled
+    /// revocations.
     pub tombstones: usize,
     /// The sequence number of the newest change.
     pub last_change: u64,

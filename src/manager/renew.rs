@@ -28,8 +28,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         self.renew(plan, now).await
     }
 
-    /// Replaces the token of a bearer. A superseded token that is presented outside its grace ends
-    /// the session (R27).
+    /// Replaces the token of a bearer. A token that a rotation has superseded ends the session,
+    /// unless it is within its grace or that rotation is still in flight (R27). A token that a
+    /// refresh has superseded is only refused.
     ///
     /// # Errors
     /// Those of `sessions.rotate` in the WIT.
@@ -54,7 +55,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 (Renewal::Retry, now)
             }
             Some(ReplayVerdict::RotationInFlight) => return Err(Error::Conflict),
-            Some(ReplayVerdict::Revoked) => {
+            Some(ReplayVerdict::Refused) => {
                 return Err(self.store.borrow_mut().refuse_superseded(expected, now));
             }
             Some(ReplayVerdict::ReuseDetected) => {
@@ -96,7 +97,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let handle = Rc::from(issued.handle);
         let token_expires_at = issued.expires_at;
         let issued = check_issued(key, issued.token, &handle, token_expires_at);
-        let renewed = issued.and_then(|(token, kept)| {
+        let committed = issued.and_then(|(token, kept)| {
             let now = self.clock.now();
             match plan.renewal {
                 Renewal::Refresh => self.check_lag()?,
@@ -107,7 +108,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 store.commit_renewal(&plan, kept, self.clock.reading(), now)?;
             Ok((Grant { session, token }, superseded))
         });
-        match renewed {
+        match committed {
             Ok((grant, superseded)) => {
                 let renewed = plan.expected.renewed();
                 let _unacknowledged = UnacknowledgedRenewal::new(&self.store, renewed);

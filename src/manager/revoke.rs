@@ -14,7 +14,7 @@ use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 use crate::store::{Cleared, MAX_REVOCATIONS};
 
-/// The most sessions that one `prune_expired` ends (R20).
+/// The maximum number of sessions that one `prune_expired` ends (R20).
 const MAX_PRUNE: u32 = 10_000;
 
 /// The result of a flush of revocations.

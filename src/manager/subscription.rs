@@ -12,9 +12,9 @@ use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 
-/// The most readers.
+/// The maximum number of readers.
 const MAX_READERS: usize = 64;
-/// The most events that a reader takes at a time.
+/// The maximum number of events that a reader takes at a time.
 const MAX_BATCH: usize = 16;
 
 /// A reader of the events.

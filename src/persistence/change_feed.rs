@@ -1,11 +1,12 @@
 //! The feed: the records of the state, ordered by their last change (R23).
 //!
-//! The content of a record is taken from the store when the record is read. The feed itself has
-//! only what the store keeps nowhere else: the tombstones of sessions that could be restored
-//! otherwise, and the cut-offs of kill switches. A change moves a record after all others, which
-//! costs the same whether the feed is read or not.
+//! The content of a record is taken from the store when the record is read. The feed itself keeps
+//! the order, and what the store does not keep: tombstones of sessions that could be restored
+//! otherwise, cut-offs of kill switches, settled revocations, acceptances of earlier times, the
+//! reserved event numbers, and the list of outdated records. A change moves a record after all
+//! others, which costs the same whether the feed is read or not.
 //!
-//! `S` is the type with which the store identifies a session, `P` that for a pending revocation.
+//! `S` identifies a session in the store, and `P` a pending revocation.
 
 use std::collections::VecDeque;
 
@@ -24,19 +25,21 @@ slot_type! {
     FeedSlot
 }
 
-/// How many sequence numbers of events are reserved at a time. The meta record, which has the
-/// reserved number, changes for that at most once in half as many events.
+/// How many sequence numbers of events are reserved at a time. The meta record contains the last
+/// reserved number. The next block is reserved when half of a block is left, so the meta record
+/// changes for this reason at most once in 512 events.
 const EVENTS_AT_A_TIME: u64 = 1_024;
 
-/// After how many seconds the time alone is a change. So the time inside is recorded even if
-/// nothing else changes.
+/// If nothing else changes, the meta record is written again after this many seconds, so that it
+/// contains the current time.
 const TIME_RECORDED: u64 = 60;
 
-/// The most outdated records that one call marks as changed (R20).
+/// The maximum number of outdated records that one call marks as changed (R20).
 const MAX_REWRITTEN: usize = 1_000;
 
-/// How many acceptances of an earlier time are kept. A record that changed before all of them is
-/// assumed to have been read.
+/// How many acceptances of an earlier time are kept. Older ones are dropped. A record that changed
+/// before a dropped one gets the time before the oldest kept one. The host is assumed to have read
+/// such a record already.
 const MAX_ACCEPTANCES: usize = 64;
 
 /// An acceptance of an earlier time (R6).
@@ -44,7 +47,7 @@ const MAX_ACCEPTANCES: usize = 64;
 struct Acceptance {
     /// The sequence number of the cut-off that was recorded with it.
     cutoff_sequence: u64,
-    /// The time inside before it.
+    /// The time inside before the acceptance.
     before: Timestamp,
 }
 
@@ -84,11 +87,11 @@ pub struct Feed<S, P> {
 pub struct FeedEntry<S, P> {
     /// The sequence number of the last change.
     pub changed: u64,
-    /// The subject of the record.
+    /// What kind of record it is, and its content.
     pub kind: RecordKind<S, P>,
 }
 
-/// The subject of a record.
+/// The kind of a record, with its content or with a reference to it in the store.
 #[derive(Debug)]
 pub enum RecordKind<S, P> {
     /// The instance: the key of the fingerprints and the run of events.
@@ -164,7 +167,8 @@ impl<S, P> Feed<S, P> {
         self.last.saturating_add(1)
     }
 
-    /// Returns how many records are kept after their subject has ended.
+    /// Returns how many records are kept after their subject has ended: tombstones, cut-offs and
+    /// settled revocations.
     #[must_use]
     pub fn tombstones(&self) -> usize {
         self.by_needed_until.len()
@@ -197,7 +201,7 @@ impl<S, P> Feed<S, P> {
         self.last = next;
     }
 
-    /// Replaces the subject of a record. This is a change.
+    /// Replaces the kind and content of a record. This is a change.
     pub fn replace(&mut self, slot: FeedSlot, kind: RecordKind<S, P>) {
         self.unindex(slot);
         if let Some(entry) = self.entries.get_mut(slot) {
@@ -207,7 +211,8 @@ impl<S, P> Feed<S, P> {
         self.mark(slot);
     }
 
-    /// Sets until when a record is needed. This is not a change: a host may keep the record longer.
+    /// Sets an earlier time until which a record is needed. This is not a change: a host that does
+    /// not read it keeps the record longer, which is harmless.
     pub fn set_until(&mut self, slot: FeedSlot, until: Timestamp) {
         self.unindex(slot);
         match self.get_mut(slot) {
@@ -218,9 +223,8 @@ impl<S, P> Feed<S, P> {
         self.index(slot);
     }
 
-    /// Drops a record that is no longer needed. This is a change of the meta record, which records
-    /// the time: after a restore, the time inside and the sequence do not go back to before the
-    /// drop.
+    /// Drops a record that is no longer needed, and marks the meta record as changed. So the time
+    /// and the sequence number of the drop are stored, and a restore does not go back behind them.
     pub fn drop_record(&mut self, slot: FeedSlot) {
         self.remove(slot);
         self.mark_meta();
@@ -240,7 +244,8 @@ impl<S, P> Feed<S, P> {
         self.entries.get(slot)
     }
 
-    /// Returns the subject of a record, for changing it. The caller must call [`Feed::mark`] then.
+    /// Returns the kind and content of a record, for changing it. The caller must call
+    /// [`Feed::mark`] then.
     pub fn get_mut(&mut self, slot: FeedSlot) -> Option<&mut RecordKind<S, P>> {
         self.entries.get_mut(slot).map(|entry| &mut entry.kind)
     }
@@ -263,9 +268,10 @@ impl<S, P> Feed<S, P> {
         }
     }
 
-    /// Marks the meta record as changed if the time alone is a change: if the newest records are
-    /// older than a minute. While the host's clock is behind, it is at once, because no reading of
-    /// that clock would restore the time inside after a restart.
+    /// Marks the meta record as changed if the newest records are older than a minute, so that it
+    /// contains the current time. While the host's clock is behind, every advance of the time
+    /// inside is written at once, because after a restart the host's clock would not show that
+    /// time.
     pub fn mark_time(&mut self, now: Timestamp, is_behind: bool) {
         let due_at = self.recorded_at.after_seconds(TIME_RECORDED);
         let is_due = now >= due_at || (is_behind && now > self.recorded_at);
@@ -304,9 +310,9 @@ impl<S, P> Feed<S, P> {
     }
 
     /// Returns the time to write into a record with this last change, and how many acceptances came
-    /// after the change. If there were any, it is the time before the first of them: a host may
-    /// store this record and lose the cut-off after it, and the earlier time must not be restored
-    /// without the cut-off.
+    /// after the change. A record that changed before an acceptance keeps the time from before the
+    /// first such acceptance. A host may store this record and lose the cut-off that follows.
+    /// Without the cut-off, a restore must not set the time back.
     #[must_use]
     pub fn time_of(&self, changed: u64, now: Timestamp) -> (Timestamp, u64) {
         let mut later = self

@@ -20,7 +20,7 @@ use crate::persistence::record::{
     UnconfirmedRevocation, refused,
 };
 
-/// The most unconfirmed revocations of a session, which bounds the size of its record.
+/// The maximum number of unconfirmed revocations of a session, which bounds the size of its record.
 pub const MAX_UNCONFIRMED: usize = 64;
 
 /// A record that was opened and decoded.
@@ -317,7 +317,7 @@ fn missing(name: &'static str) -> Error {
     Error::invalid(name, "is missing or malformed")
 }
 
-/// Returns the reason of a refused record with this faulty member, for people.
+/// Returns the human-readable reason for refusing a record with this faulty member.
 #[must_use]
 pub fn reason_of(error: Error) -> String {
     match error {

@@ -12,8 +12,8 @@ pub trait Clock {
     fn now(&self) -> Option<Timestamp>;
 }
 
-/// The time inside: the latest reading of the host's clock. It never goes back, except in
-/// [`MonotonicClock::accept`] (R6).
+/// The component's time (the *time inside* of the contract): the latest reading of the host's
+/// clock. It never goes back, except in [`MonotonicClock::accept`] (R6).
 ///
 /// A reading that fails or is before 2020 changes nothing. If a reading is before the time inside,
 /// the difference is the *lag*, and the time inside stands still until the host's clock has caught

@@ -31,7 +31,7 @@ pub trait Guard {
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>>;
 }
 
-/// The most tokens or handles in one call of the guard.
+/// The maximum number of tokens or handles in one call of the guard.
 pub const MAX_BATCH: usize = 256;
 
 /// A request for a token.

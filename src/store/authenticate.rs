@@ -225,7 +225,7 @@ impl Store {
             return Ok(None);
         };
         match self.end_if_due(slot, now) {
-            // A revoked session is treated as unknown, also if it was still in the store.
+            // A revoked session is treated as unknown, even if it was still in the store.
             Some(EndReason::RevokedAll) => Ok(None),
             Some(reason) => Err(reason.into_error()),
             None => Ok(Some(expected)),

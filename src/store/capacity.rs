@@ -13,14 +13,15 @@ use crate::store::revocations::PendingKey;
 use crate::store::slots::{AgentSlot, SessionSlot};
 use crate::store::state::Store;
 
-/// The most due sessions of an agent that one create ends (R20).
+/// The maximum number of due sessions of an agent that one create ends (R20).
 const MAX_DUE_OF_AGENT: usize = 64;
 
-/// The most sessions, records and revocations that one call removes to free capacity (R20).
+/// The maximum number of sessions, records and revocations that one call removes to free capacity
+/// (R20).
 const MAX_REMOVED: u32 = 10_000;
 
 impl Store {
-    /// Frees a place and the bytes for a session of this size, by removing due sessions, expired
+    /// Frees a slot and the bytes for a session of this size, by removing due sessions, expired
     /// revocations and unneeded records.
     ///
     /// # Errors
@@ -75,11 +76,11 @@ impl Store {
         Ok(())
     }
 
-    /// Frees a place for another session of the agent, by ending due sessions of it. If that is not
+    /// Frees a slot for another session of the agent, by ending due sessions of it. If that is not
     /// enough, it succeeds only if the commit can evict a session (R33).
     ///
     /// # Errors
-    /// [`Error::LimitReached`] if there is no place.
+    /// [`Error::LimitReached`] if no slot is free.
     pub(super) fn free_agent_capacity(
         &mut self,
         agent_id: AgentId,
@@ -101,7 +102,7 @@ impl Store {
         };
         let has_capacity = match self.limits.agent_overflow {
             Overflow::Refuse => agent.count() < max,
-            // All creates in flight must have a place, and an ancestor of the new session cannot be
+            // All creates in flight must have a slot, and an ancestor of the new session cannot be
             // evicted.
             Overflow::EvictOldest => {
                 let kept = parent.map_or(0, |parent| self.count_in_ancestry(agent_id, parent));
@@ -145,7 +146,7 @@ impl Store {
     }
 
     /// Evicts the agent's oldest session that is no ancestor of the new one, if the agent has no
-    /// place left. Returns the pending revocations.
+    /// slot left. Returns the pending revocations.
     ///
     /// # Errors
     /// [`Error::LimitReached`] if there is no session to evict.
@@ -184,7 +185,7 @@ impl Store {
         oldest.find(|slot| !is_ancestor(*slot))
     }
 
-    /// Reserves a place for a new descendant below the root of this session.
+    /// Reserves a slot for a new descendant below the root of this session.
     ///
     /// # Errors
     /// [`Error::LimitReached`] if the root has `max-sessions-per-root` descendants.

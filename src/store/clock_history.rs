@@ -40,7 +40,7 @@ impl ClockHistory {
 
     /// Adds the time in a restored record. The time inside is the latest one in the records that
     /// were written since the last acceptance. Records that changed before that acceptance keep the
-    /// time before it, also when this instance writes them again.
+    /// time before it, even when this instance writes them again.
     pub fn restore(&mut self, sequence: u64, at: Timestamp, accepted: u64) {
         match accepted.cmp(&self.accepted) {
             Ordering::Less => self.time_before = self.time_before.max(at),

@@ -102,7 +102,7 @@ impl Store {
         })
     }
 
-    /// Releases a reservation. If no session was created with it, its id and its place below the
+    /// Releases a reservation. If no session was created with it, its id and its slot below the
     /// root are free again.
     pub fn release(&mut self, reservation: &Reservation) {
         if self.sessions.release(reservation)

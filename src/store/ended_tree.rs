@@ -3,7 +3,8 @@
 use crate::domain::timestamp::Timestamp;
 use crate::store::revocations::PendingKey;
 
-/// The most revocations that one call asks the guard for (R20). The others are left to a flush.
+/// The maximum number of revocations that one call asks the guard for (R20). The others are left to
+/// a flush.
 pub const MAX_REVOCATIONS: usize = 1_000;
 
 /// A session and all its descendants, which ended in one step.

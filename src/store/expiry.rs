@@ -11,15 +11,16 @@ use crate::store::lifetimes::Lifetimes;
 use crate::store::session_table::SessionTable;
 use crate::store::slots::SessionSlot;
 
-/// The earliest time at which a session can expire, and its slot. Entries are ordered by both.
-type Due = (Timestamp, SessionSlot);
+/// An entry of the index: the earliest time at which a session can expire, and its slot. Entries
+/// are ordered by both.
+type ExpiryEntry = (Timestamp, SessionSlot);
 
 /// The expiry index.
 #[derive(Debug, Default)]
 pub struct Expiry {
-    order: Ordered<Due>,
-    /// How far the index was scanned. Up to here it has only due sessions, and no other session is
-    /// added.
+    order: Ordered<ExpiryEntry>,
+    /// The position up to which the index was scanned. All entries up to it are those of due
+    /// sessions. Sessions that are added or moved get a later position.
     scanned_to: ScannedTo,
     /// The latest `expires-at` that a session ever had.
     latest_end: Timestamp,
@@ -31,7 +32,7 @@ enum ScannedTo {
     /// All sessions up to this time.
     Time(Timestamp),
     /// All sessions up to this one.
-    Session(Due),
+    Session(ExpiryEntry),
 }
 
 impl Default for ScannedTo {
@@ -41,10 +42,10 @@ impl Default for ScannedTo {
 }
 
 impl ScannedTo {
-    fn covers(&self, due: &Due) -> bool {
+    fn covers(&self, entry: &ExpiryEntry) -> bool {
         match self {
-            Self::Time(time) => due.0 <= *time,
-            Self::Session(last) => due <= last,
+            Self::Time(time) => entry.0 <= *time,
+            Self::Session(last) => entry <= last,
         }
     }
 }
@@ -73,9 +74,9 @@ impl Expiry {
         self.latest_end = self.latest_end.max(end);
     }
 
-    /// Returns the session that expired first. On the way it moves sessions that were used since
-    /// they were indexed. Each one takes 1 of the budget; when that is used up, the result is
-    /// `None`.
+    /// Returns the due session that expired first. Before that, it moves sessions that were used
+    /// since they were indexed. Each move takes 1 of the budget. Returns `None` if no session is
+    /// due, or if a move would exceed the budget.
     pub fn first_due(
         &mut self,
         sessions: &mut SessionTable,
@@ -97,7 +98,8 @@ impl Expiry {
         }
     }
 
-    /// Scans sessions that may have expired, at most `max`, and moves those that have not.
+    /// Scans sessions that may have expired, at most `max`, and moves those that have not. Without
+    /// an idle timeout the times in the index are exact, and no session is checked.
     pub fn scan(
         &mut self,
         sessions: &mut SessionTable,
@@ -107,7 +109,9 @@ impl Expiry {
     ) {
         if lifetimes.idle_timeout().is_some() {
             for _ in 0..max {
-                let next = self.order.first_after(|due| self.scanned_to.covers(due));
+                let next = self
+                    .order
+                    .first_after(|entry| self.scanned_to.covers(entry));
                 let Some((at, slot)) = next.filter(|(at, _)| *at <= now) else {
                     self.scanned_to = ScannedTo::Time(now);
                     return;
@@ -130,7 +134,8 @@ impl Expiry {
     /// Returns how many of the scanned sessions are due.
     #[must_use]
     pub fn count_due(&self) -> usize {
-        self.order.count_before(|due| self.scanned_to.covers(due))
+        self.order
+            .count_before(|entry| self.scanned_to.covers(entry))
     }
 
     /// Restarts the scan, because the time inside goes back.
@@ -147,17 +152,17 @@ mod tests {
     /// Returns sessions that expire at 1,000 s, and at 50, 51, ... s by the idle timeout.
     fn fixture(count: u8) -> (SessionTable, Expiry, Lifetimes, Vec<SessionSlot>) {
         let (mut sessions, mut expiry) = (SessionTable::default(), Expiry::default());
-        let rules = lifetimes(Some(50));
+        let lifetimes = lifetimes(Some(50));
         let slots: Vec<SessionSlot> = (0..count)
             .map(|number| {
                 let slot = add(&mut sessions, number, None, 1_000);
                 use_at(&mut sessions, slot, number.into());
-                let ends_at = rules.ends_at(&sessions, slot);
+                let ends_at = lifetimes.ends_at(&sessions, slot);
                 expiry.set(slot, sessions.get_mut(slot).unwrap(), ends_at);
                 slot
             })
             .collect();
-        (sessions, expiry, rules, slots)
+        (sessions, expiry, lifetimes, slots)
     }
 
     fn use_at(sessions: &mut SessionTable, slot: SessionSlot, seconds: u64) {
@@ -166,11 +171,12 @@ mod tests {
 
     #[test]
     fn r28_used_sessions_are_moved_before_the_first_due_one_is_returned() {
-        let (mut sessions, mut expiry, rules, slots) = fixture(4);
+        let (mut sessions, mut expiry, lifetimes, slots) = fixture(4);
         for slot in &slots[..2] {
             use_at(&mut sessions, *slot, 40);
         }
-        let mut first = |budget: &mut u32| expiry.first_due(&mut sessions, &rules, at(60), budget);
+        let mut first =
+            |budget: &mut u32| expiry.first_due(&mut sessions, &lifetimes, at(60), budget);
         let mut budget = 1;
         assert_eq!(first(&mut budget), None, "the budget allows one move");
         let mut budget = 1;
@@ -180,13 +186,13 @@ mod tests {
 
     #[test]
     fn r20_a_scan_continues_where_the_last_one_stopped() {
-        let (mut sessions, mut expiry, rules, slots) = fixture(6);
+        let (mut sessions, mut expiry, lifetimes, slots) = fixture(6);
         use_at(&mut sessions, slots[0], 40);
         for (max, due) in [(3, 2), (2, 4), (9, 5), (9, 5)] {
-            expiry.scan(&mut sessions, &rules, max, at(60));
+            expiry.scan(&mut sessions, &lifetimes, max, at(60));
             assert_eq!(expiry.count_due(), due);
         }
-        expiry.scan(&mut sessions, &rules, 9, at(90));
+        expiry.scan(&mut sessions, &lifetimes, 9, at(90));
         assert_eq!(expiry.count_due(), 6);
         expiry.restart_scan();
         assert_eq!(expiry.count_due(), 0);
@@ -194,10 +200,10 @@ mod tests {
 
     #[test]
     fn a_removed_session_is_not_found() {
-        let (mut sessions, mut expiry, rules, slots) = fixture(2);
+        let (mut sessions, mut expiry, lifetimes, slots) = fixture(2);
         let removed = sessions.remove(slots[0]).unwrap();
         expiry.remove(slots[0], &removed);
-        let first = expiry.first_due(&mut sessions, &rules, at(60), &mut 9);
+        let first = expiry.first_due(&mut sessions, &lifetimes, at(60), &mut 9);
         assert_eq!(first, Some(slots[1]));
     }
 }

@@ -167,7 +167,7 @@ impl Store {
     }
 
     /// Records the cut-off of a kill switch. From then on, this one record revokes all its
-    /// sessions, also those whose own records do not say so yet.
+    /// sessions, even those whose own records do not say so yet.
     pub(super) fn record_cutoff(&mut self, filter: &RevokeFilter) -> Option<FeedSlot> {
         let feed = self.feed.as_mut()?;
         self.budget.add(TOMBSTONE_SIZE);

@@ -10,11 +10,12 @@ use crate::store::epochs::NextRevoked;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
-/// The most sessions that one step ends, without the descendants of the last one, and the most
-/// slots that it checks (R20).
+/// The maximum number of sessions that one step ends, without the descendants of the last one, and
+/// the maximum number of slots that it checks (R20).
 const MAX_STEP: usize = 1_000;
 
-/// The most slots that one call checks for sessions that restored cut-offs revoke (R20).
+/// The maximum number of slots that one call checks for sessions that restored cut-offs revoke
+/// (R20).
 const MAX_CHECKED: u32 = 10_000;
 
 impl Store {

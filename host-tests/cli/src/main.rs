@@ -64,7 +64,7 @@ enum Command {
         ///      MODE: "ok|hold|deny|unavailable|revoked|wrong-handle|short|trap"
         ///   {"op":"guard","calls":true} returns the number of the guard's calls and of their items
         ///   {"op":"entropy","mode":"ok|repeat"}
-        ///   {"op":"restart"} replaces the instance by a new one without sessions
+        ///   {"op":"restart"} replaces the instance with a new one without sessions
         /// A line whose call would wait for a guard in the mode "hold" is answered "would-wait".
         #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,

@@ -15,7 +15,7 @@ use crate::metrics::HostMetrics;
 pub(crate) trait Backend: Send + Sync {
     /// Waits for an instance, for at most `patience`.
     async fn admit(&self) -> Result<AdmittedCall, DurableError>;
-    /// Replaces the component by another build.
+    /// Replaces the component with another build.
     async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError>;
     /// Appends the last changes and gives the tenant back.
     async fn shutdown(&self);

@@ -14,14 +14,14 @@ macro_rules! method {
     (
         $(#[doc = $doc:literal])*
         $(#[errors($($errors:literal),+)])?
-        #[turns($($turns:tt)+)]
+        #[permits($($permits:tt)+)]
         #[durable(none)]
         $($function:tt)*
     ) => {};
     (
         $(#[doc = $doc:literal])*
         $(#[errors($($errors:literal),+)])?
-        #[turns($($turns:tt)+)]
+        #[permits($($permits:tt)+)]
         #[durable($durable:ident)]
         fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
             -> Result<$answer:ty, $error:ident> = $interface:ident.$function:ident

@@ -39,8 +39,8 @@ pub enum DurableError {
     /// The journal is damaged or misconfigured. Calls fail until an operator has repaired it and
     /// restarted the host.
     Journal(JournalError),
-    /// No given state key opens the tenant's records. Start the host with the key that they are
-    /// sealed with. Nothing was overwritten.
+    /// The tenant's records cannot be verified with any given state key. Start the host with the
+    /// key that they are sealed with. Nothing was overwritten.
     StateKeyMissing(MissingStateKey),
     /// The upgrade failed. The old instance continues to serve.
     Upgrade(Reason),

@@ -1,4 +1,4 @@
-//! The handle of a durable host.
+//! [`DurableHost`]: the reference to a durable host.
 
 use std::sync::Arc;
 
@@ -12,7 +12,10 @@ use crate::options::DurableOptions;
 use crate::recovery::Recovery;
 use crate::tenant_host::TenantHost;
 
-/// A handle of a durable host, which stores every acknowledged change in a journal.
+/// A reference to a durable host, which stores every acknowledged change in a journal.
+///
+/// A *tenant* is a workspace in the journal. A host owns a tenant while it holds the tenant's
+/// lease.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -36,34 +39,34 @@ use crate::tenant_host::TenantHost;
 /// }
 /// ```
 ///
-/// # What does an answer mean?
+/// # Durability
 ///
 /// The answer to an operation that changes something means that the change is durable. The answer
-/// to a read means that the host still had the tenant. The [crate](crate#what-does-an-answer-mean)
-/// has the details.
+/// to a read means that the host still owned the tenant. The [crate](crate#durability) has the
+/// details.
 ///
-/// # What happens when a call fails?
+/// # Failed calls
 ///
-/// After [`DurableError::Session`] the component has refused the operation. After `Retry` and
+/// [`DurableError::Session`] means that the component refused the operation. After `Retry` and
 /// `NotOwner` the operation may have taken effect, and the same call may succeed later. All other
 /// errors last until an operator acts; see [`DurableError`].
 ///
-/// # What happens when the instance ends?
+/// # End of the instance
 ///
-/// Its calls in flight answer `Retry`. The host starts another instance and restores it from the
-/// journal. Calls wait for it for at most `patience` of the options.
+/// Calls in flight return `Retry`. The host starts another instance and restores it from the
+/// journal. A call waits for an instance for at most [`DurableOptions::patience`].
 ///
-/// # How long does the host live?
+/// # End of the host
 ///
-/// Clones are handles of the same host. The host ends with [`shutdown`](DurableHost::shutdown), or
-/// when the last handle is dropped. In both cases it gives the tenant back, but only `shutdown`
-/// waits for that. A handle from [`Tenants`](crate::Tenants) stays valid when its tenant is
-/// unloaded: the next call loads the tenant again.
+/// Clones refer to the same host. The host ends with [`shutdown`](DurableHost::shutdown), or when
+/// the last clone is dropped. In both cases it releases the tenant, but only `shutdown` waits for
+/// that. A `DurableHost` from [`Tenants`](crate::Tenants) stays valid when its tenant is unloaded:
+/// the next call loads the tenant again.
 #[derive(Clone)]
 pub struct DurableHost(Arc<dyn Backend>);
 
 impl DurableHost {
-    /// Takes the tenant over, restores its sessions and returns when the host serves.
+    /// Takes over the tenant, restores its sessions and returns when the host serves.
     ///
     /// It waits without a bound while another host has the lease of the tenant; dropping the future
     /// cancels the start. With `standby` of the options it returns at once.
@@ -100,14 +103,15 @@ impl DurableHost {
         Ok(Self(Arc::new(tenant_host)))
     }
 
-    /// Returns a handle of this host.
+    /// Returns a reference to this host.
     pub(crate) const fn new(backend: Arc<dyn Backend>) -> Self {
         Self(backend)
     }
 
     /// Calls the instance with an operation that may change something, and waits until all changes
-    /// so far are durable. It also waits after an error of the component, because such a call can
-    /// have changed something.
+    /// so far are durable. It also waits if the component refuses the operation, because a refused
+    /// call can have ended a session: an expired one, or one whose superseded token was presented
+    /// to `rotate` (R27).
     ///
     /// # Errors
     /// [`DurableError::Session`] with the component's error; [`DurableError::Retry`] if no instance
@@ -168,40 +172,44 @@ impl DurableHost {
         let admitted = self.0.admit().await?;
         let subscribing = admitted.active.instance.host.subscribe(since);
         let subscription = admitted.active.answer(subscribing, |_| false).await?;
-        // A reader of events needs the instance, also while no call is in flight.
+        // A reader of events needs the instance even while no call is in flight.
         Ok(subscription.holding(admitted.keep_loaded))
     }
 
-    /// Replaces the component by another build, while the old instance serves.
+    /// Replaces the component with another build while the old instance serves.
     ///
     /// The sessions are copied into an instance of the new build. Calls wait only for the last part
     /// of the copy. No session is lost, and no ended session returns. Later instances are of the
     /// new build too. Streams of events end; see [`subscribe`](Self::subscribe).
     ///
-    /// The new build must read the records of the old one: their format must not be newer than its
-    /// own. With a handle from [`Tenants`](crate::Tenants), this upgrades all loaded tenants.
+    /// The new build must be able to read the records of the old build: a build reads its own
+    /// format and older ones. With a `DurableHost` from [`Tenants`](crate::Tenants), this upgrades
+    /// all loaded tenants.
     ///
     /// # Errors
     /// [`DurableError::Upgrade`] if another upgrade is in progress, the new instance does not start
-    /// or refuses the state, or calls in flight do not end within `drain`. The old instance then
-    /// continues to serve. The errors of [`run`](Self::run) if the host cannot serve.
+    /// or refuses the state, or calls in flight do not end within [`DurableOptions::drain`]. The
+    /// old instance then continues to serve. The errors of [`run`](Self::run) if the host cannot
+    /// serve.
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
         self.0.upgrade(engine).await
     }
 
-    /// Ends the host and gives the tenant back, so that another host can take it over at once.
+    /// Ends the host and releases the tenant, so that another host can take it over at once.
     ///
-    /// New calls are refused. Calls in flight have `drain` of the options to end. Then the last
-    /// changes are appended. If all calls have ended, the next host continues the run of events.
+    /// New calls are refused. Calls in flight have the time [`DurableOptions::drain`] to end. Then
+    /// the last changes are appended. If all calls have ended, the next host continues the run of
+    /// events.
     ///
-    /// With a handle from [`Tenants`](crate::Tenants), this unloads the tenant; the next call loads
-    /// it again.
+    /// With a `DurableHost` from [`Tenants`](crate::Tenants), this unloads the tenant; the next
+    /// call loads it again.
     pub async fn shutdown(&self) {
         self.0.shutdown().await;
     }
 
-    /// Returns the metrics of the host since its start. A tenant of [`Tenants`](crate::Tenants) has
-    /// them since it was loaded, and zeros while it is not loaded.
+    /// Returns the metrics of the host since its start. With a `DurableHost` from
+    /// [`Tenants`](crate::Tenants), they begin when the tenant is loaded, and they are zero while
+    /// it is not loaded.
     #[must_use]
     pub fn metrics(&self) -> HostMetrics {
         self.0.metrics()

@@ -13,10 +13,10 @@ use clawdb_session_host::{
 
 use crate::term_handle::TermHandle;
 
-/// The most changes that are read from an instance at a time.
+/// The maximum number of changes that are read from an instance at a time.
 pub(super) const PAGE: u32 = 1_000;
 
-/// A running instance. Clones are handles of the same instance.
+/// A running instance. Clones refer to the same instance.
 #[derive(Clone)]
 pub(super) struct Instance {
     pub host: SessionHost,

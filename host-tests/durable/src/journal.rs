@@ -67,17 +67,17 @@ impl fmt::Display for TenantId {
 /// }
 /// ```
 ///
-/// # What does a journal store?
+/// # Contents
 ///
-/// For each tenant and each key, the record that was appended last.
+/// A journal stores, for each tenant and each key, the record that was appended last.
 ///
-/// # What happens when two hosts want the same tenant?
+/// # Take-over
 ///
 /// A tenant has one writer at a time. [`take_over`](Self::take_over) fences the previous writer: it
 /// cannot append, however long it was paused, and its next call fails with
 /// [`JournalError::Fenced`].
 ///
-/// # How is a journal implemented?
+/// # Implementation
 ///
 /// [`MemoryJournal`](crate::MemoryJournal) is the smallest complete implementation. The suite in
 /// `host-tests/tests/journal/suite.rs` checks an implementation.
@@ -154,15 +154,15 @@ pub trait Scan: Send {
 
 /// The only writer of a tenant, made by [`Journal::take_over`], which has an example.
 ///
-/// # What happens when the writer is dropped?
+/// # Dropped writers
 ///
-/// The tenant may stay held until the lease expires. [`release`](Self::release) gives it back at
-/// once.
+/// When the writer is dropped, the tenant may stay held until the lease expires.
+/// [`release`](Self::release) frees it at once.
 ///
-/// # What happens when another writer takes the tenant over?
+/// # Take-over
 ///
-/// `append` and `renew` fail with [`JournalError::Fenced`], and the lease ends at that call at the
-/// latest.
+/// After another writer has taken over the tenant, `append` and `renew` fail with
+/// [`JournalError::Fenced`]. The lease ends at that call at the latest.
 // There is no `is_empty`, because `len` can be too high.
 #[allow(clippy::len_without_is_empty)]
 #[async_trait]

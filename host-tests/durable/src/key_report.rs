@@ -12,7 +12,7 @@ use crate::error::DurableError;
 use crate::journal::TenantId;
 use crate::keyring::{MissingStateKey, SealCount};
 
-/// The most workspaces that a list of the report names.
+/// The maximum number of workspaces that a list of the report names.
 const MAX_NAMED: usize = 20;
 
 /// A report on the keys that the records of a journal are sealed with.

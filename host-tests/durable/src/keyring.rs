@@ -19,11 +19,11 @@ pub(crate) struct SealCount {
     pub records: u64,
     /// Records under a previous key.
     pub previous: u64,
-    /// Records that no given key opens.
+    /// Records that cannot be verified with any given key.
     pub unknown: u64,
-    /// The key of the first record that no given key opens.
+    /// The key of the first record that cannot be verified with any given key.
     pub first_unknown: Option<String>,
-    /// Damaged records, which no key at all opens.
+    /// Damaged records, which cannot be verified with any key at all.
     pub damaged: u64,
     /// The key of the first damaged record.
     pub first_damaged: Option<String>,

@@ -1,8 +1,9 @@
 //! A host of the component that stores every acknowledged change in a journal.
 //!
-//! [`DurableHost`] serves the sessions of one workspace. A call that changes something is answered
-//! after the change is durable. If the instance ends, the next one is restored from the journal.
-//! [`Tenants`] serves many workspaces, with one durable host for each.
+//! [`DurableHost`] serves the sessions of one workspace, its *tenant*. It owns the tenant while it
+//! holds the tenant's *lease* in the journal, so only one host at a time serves it. A call that
+//! changes something is answered after the change is durable. If the instance ends, the next one is
+//! restored from the journal. [`Tenants`] serves many workspaces, with one durable host for each.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,61 +34,65 @@
 //! }
 //! ```
 //!
-//! # What happens when the instance, the journal or the lease fails?
+//! # Failures
 //!
 //! | failure | calls in flight | later calls |
 //! |---|---|---|
 //! | the instance traps, is out of memory or is interrupted | `Retry` | wait for the next instance |
 //! | the journal is unavailable | `Retry` if they changed something | the same; the instance keeps the changes, and the host appends them as soon as it can |
-//! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host has the tenant again; it keeps trying |
+//! | another host takes the tenant over | `NotOwner` | `NotOwner`, until this host owns the tenant again; it keeps trying |
 //! | the journal is damaged | `Journal` | `Journal` |
-//! | no given state key opens the tenant's records | | `StateKeyMissing` |
+//! | the tenant's records cannot be verified with any given state key | | `StateKeyMissing` |
 //! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new instance |
 //!
 //! A call that ended with `Retry` or `NotOwner` may have taken effect, as with any service whose
 //! connection fails before it answers.
 //!
-//! # What does an answer mean?
+//! # Durability
 //!
 //! - **The answer to a change:** the change is durable.
-//! - **The answer to a read:** the host still had the tenant when the read ended. The answer can
+//! - **The answer to a read:** the host still owned the tenant when the read ended. The answer can
 //!   include changes that are not durable yet, whose callers have no answer yet.
-//! - **An answer that counts a use:** the uses of a session with `max-uses` are durable before
-//!   `validate`, `validate_many` and `authorize` answer, so no use is granted twice.
+//! - **The answer with a session that has `max-uses`:** the number of uses left is durable before
+//!   the answer, so no use is granted twice. This applies to `validate`, `validate_many` and
+//!   `authorize`, and to `get` and `get_session`, which take no use.
 //! - **An answer that a session has expired:** the end is durable. The next instance does not
-//!   restore the session as live, whatever the clock shows. If the same session is asked about
-//!   again, the second answer does not wait for this.
+//!   restore the session as live, whatever the clock shows. Only the call that ends the session
+//!   waits for this. A later call for the same session can return before the end is durable, with
+//!   the error for an unknown session.
 //!
 //! [Events](DurableHost::subscribe) are not stored, but their numbers continue: in the same run
 //! after a [shutdown](DurableHost::shutdown) or an [upgrade](DurableHost::upgrade), in another run
 //! if the instance was lost (see `events` in the WIT).
 //!
-//! # When is the guard asked to revoke a token?
+//! # Revocations
 //!
-//! When the end of the token is durable and this host still has the tenant. Otherwise a refresh
-//! that is lost with its instance would revoke the old token, which the restored session has
-//! again. Until then the revocation stays pending, as if the guard had not confirmed it, and
-//! `flush_guard_revocations` asks again.
+//! The guard is asked to revoke a token when the end of the token is durable and this host still
+//! owns the tenant. Suppose that the guard were asked earlier, and the instance were lost after a
+//! refresh: the guard would have revoked the old token, which the restored session still uses.
+//! Until the guard is asked, the revocation stays pending, as if the guard had not confirmed it,
+//! and `flush_guard_revocations` asks again.
 //!
-//! # How is it built?
+//! # Structure
 //!
 //! One task, the supervisor, owns the journal's writer. A call runs in the instance and then waits
 //! for the supervisor. The supervisor reads the changes from the instance, appends them, and
-//! answers all calls that waited by then. So calls that overlap share an append. The supervisor
+//! replies to all calls that waited by then. So calls that overlap share an append. The supervisor
 //! also renews the lease, appends in each tick the changes that no call waits for, and replaces the
 //! instance when it has ended.
 //!
 //! | module | contents |
 //! |---|---|
-//! | `host`, `calls` | the handle and its operations: [`DurableHost`] |
+//! | `host`, `calls` | the reference to a host and its operations: [`DurableHost`] |
 //! | `options`, `check` | the options of a durable host and their bounds: [`DurableOptions`] |
-//! | `backend` | the trait of a host behind a handle |
+//! | `backend` | the trait of the host to which a [`DurableHost`] refers |
 //! | `tenant_host`, `supervisor` | admits calls; owns the journal's writer |
-//! | `term`, `recovery`, `upgrade` | a term, from a take-over to its end; how it begins; replacing the component during it |
+//! | `term`, `recovery`, `upgrade` | a *term*, the time for which a host owns its tenant: `recovery` begins it, `upgrade` replaces the component during it |
 //! | `active_instance`, `term_handle`, `instance` | the instance that serves, and how its calls wait for durability |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while they are used: [`Tenants`] |
 //! | `keyring`, `key_report` | which key seals which record: [`KeyReport`] |
+//! | `json` | [`DurableError`] as JSON (feature `json`) |
 //! | `metrics`, `error`, `reason` | counters and errors: [`HostMetrics`], [`DurableError`], [`Reason`] |
 
 mod active_instance;

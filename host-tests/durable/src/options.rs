@@ -32,7 +32,7 @@ pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 /// }
 /// ```
 ///
-/// # How is the state key rotated?
+/// # Rotation of the state key
 ///
 /// 1. If several hosts share a journal, add the new key to the `previous-state-keys` of each of
 ///    them. They read each other's records.
@@ -65,7 +65,7 @@ pub struct DurableOptions {
     pub patience: Duration,
     /// The longest time that an upgrade or a shutdown waits for calls in flight. 8 s by default.
     /// Keep it above the guard's deadline, so that these calls can end, and below `patience`: new
-    /// calls wait during an upgrade, also if it fails.
+    /// calls wait during an upgrade, even if it fails.
     pub drain: Duration,
     /// The interval in which changes that no call waits for are appended and failed appends are
     /// retried. 1 s by default; not zero.

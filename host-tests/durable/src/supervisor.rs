@@ -16,7 +16,7 @@ use crate::recovery::Recovery;
 use crate::term::Term;
 use crate::upgrade::Handover;
 
-/// The most waiting calls that share an append.
+/// The maximum number of waiting calls that share an append.
 const MAX_BATCH: usize = 1_024;
 /// The number of consecutive failures after which the supervisor pauses before it starts another
 /// instance. An instance that answered a call ends the series.
@@ -24,7 +24,7 @@ const FAILURES_BEFORE_BACKOFF: u32 = 5;
 
 /// A command to the supervisor.
 pub(super) enum Command {
-    /// Replace the instance by the new one of an upgrade.
+    /// Replace the instance with the new one of an upgrade.
     SwitchOver(Box<SwitchOver>),
     /// End the host. The drain guard is there if all calls have ended.
     Close(Option<DrainGuard>, oneshot::Sender<()>),
@@ -53,8 +53,8 @@ pub(super) struct Supervisor {
     pub consecutive_failures: u32,
 }
 
-/// A request to end the host; `None` if the last handle was dropped. The sender reports the end to
-/// the caller that closed the host.
+/// A request to end the host; `None` if the last `DurableHost` was dropped. The sender reports the
+/// end to the caller that closed the host.
 struct CloseRequest(Option<(Option<DrainGuard>, oneshot::Sender<()>)>);
 
 impl CloseRequest {
@@ -149,7 +149,7 @@ impl Supervisor {
         }
     }
 
-    /// Appends changes and answers all callers that wait for them, until the term ends.
+    /// Appends changes and replies to all callers that wait for them, until the term ends.
     async fn run_term(&mut self, term: &mut Term) -> TermEnd {
         let mut waiters = Vec::new();
         let mut failing = false;
@@ -200,8 +200,8 @@ impl Supervisor {
         }
     }
 
-    /// Replaces the instance by that of an upgrade. Reports success or failure to the caller of the
-    /// upgrade.
+    /// Replaces the instance with that of an upgrade. Reports success or failure to the caller of
+    /// the upgrade.
     ///
     /// # Errors
     /// An error that ends the term.

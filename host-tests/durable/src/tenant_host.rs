@@ -132,7 +132,7 @@ impl TenantHost {
         self.counters.snapshot()
     }
 
-    /// Replaces the instance by one of this engine. The old one serves until the new one has all
+    /// Replaces the instance with one of this engine. The old one serves until the new one has all
     /// but the last changes.
     pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
         let Ok(_alone) = self.upgrading.try_lock() else {

@@ -42,19 +42,20 @@ use host_cache::{HostCache, TenantBackend, unload_idle};
 /// }
 /// ```
 ///
-/// # When is a tenant loaded?
+/// # Loading
 ///
-/// Its first call loads it: its sessions are restored from the journal. After `idle_after` of
-/// [`TenantLimits`] without use it is unloaded and given back, so that its memory is free and
-/// another host can take it over. A tenant with a call in flight or a reader of its events is not
-/// idle.
+/// The first call for a tenant loads it: its sessions are restored from the journal. After
+/// `idle_after` of [`TenantLimits`] without use it is unloaded and given back, so that its memory
+/// is free and another host can take it over. A tenant with a call in flight or a reader of its
+/// events is not idle.
 ///
-/// # What happens when another host has the tenant?
+/// # Tenants of other hosts
 ///
-/// Its calls answer `NotOwner` until that host has given it back or its lease has expired. The host
-/// of a tenant is always a standby, whatever the options say.
+/// While another host owns a tenant, calls return `NotOwner`, until that host has released the
+/// tenant or its lease has expired. The host of a tenant is always a standby, whatever the options
+/// say.
 ///
-/// # What happens to records under a previous state key?
+/// # Records under a previous state key
 ///
 /// A background task checks all records of the journal against the keys of the configuration:
 /// first the `meta` record of each tenant, then all others. It loads each tenant with records under

@@ -137,7 +137,7 @@ impl Term {
         self.flush().await
     }
 
-    /// Replaces the instance by the new one of a handover. No call may be in flight.
+    /// Replaces the instance with the new one of a handover. No call may be in flight.
     ///
     /// After an error the old instance continues to serve.
     pub async fn switch_over(&mut self, mut handover: Handover) -> Result<(), DurableError> {

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_lifetime(Duration::from_mins(15));
     let grant = host.create(request).await?;
 
-    // Clones are handles on the same instance. Calls from many tasks overlap in it.
+    // Clones refer to the same instance. Calls from many tasks overlap in it.
     let gateway = host.clone();
     let token = grant.token.clone();
     let session = tokio::spawn(async move { gateway.validate(token).await }).await??;

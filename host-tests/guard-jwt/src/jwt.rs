@@ -37,28 +37,30 @@ const EARLIEST: u64 = 1_577_836_800_000;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What does a token contain?
+/// # Tokens
 ///
-/// The claims `iss`, `sub` (the principal), `jti`, `iat`, `exp` and `sid` (the session), in at most
-/// 400 bytes. It does not contain the scopes, because the component is the authority on them.
-/// [`JwtGuard::with_full_claims`] adds claims for services that read tokens without asking the
-/// component. To validate a token, the guard requires only `iss`, `jti` and `exp`.
+/// A token contains the claims `iss`, `sub` (the principal), `jti`, `iat`, `exp` and `sid` (the
+/// session), in at most 400 bytes. It does not contain the scopes, because the component is the
+/// authority on them. [`JwtGuard::with_full_claims`] adds claims for services that read tokens
+/// without asking the component. To validate a token, the guard requires only `iss`, `jti` and
+/// `exp`.
 ///
-/// # How long does the guard remember a revocation?
+/// # Revocations
 ///
-/// Until the token has expired by the guard's clock, in the memory of this process. Another process
-/// with the same secret does not know the revocation. If the guard's clock is ahead, it drops the
-/// revocation too early. The component does not depend on this, because it refuses tokens of ended
-/// sessions itself. The handle of a token is its `jti`, which contains the expiry.
+/// The guard keeps a revocation in the memory of this process until the token has expired by the
+/// guard's clock. Another process with the same secret does not have the revocation. If the guard's
+/// clock is ahead, it drops the revocation too early. The component does not depend on this,
+/// because it refuses tokens of ended sessions itself. The handle of a token is its `jti`, which
+/// contains the expiry.
 ///
-/// # What if a clock is wrong?
+/// # Wrong clocks
 ///
 /// A token whose `iat` is more than the tolerance ahead of the guard's clock is `denied`, because a
 /// clock that was ahead issued it. The tolerance is 60 s by default;
 /// [`JwtGuard::with_clock_tolerance`] sets it. A reading of the clock before 2020 has failed, and
 /// the guard uses the last good reading instead.
 ///
-/// # How long does a call take?
+/// # Duration of a call
 ///
 /// The guard never waits. A batch reads the clock once.
 pub struct JwtGuard {

@@ -18,7 +18,8 @@ pub const PREVIOUS_SECRETS_VARIABLE: &str = "CLAW_GUARD_PREVIOUS_JWT_SECRETS";
 pub const MIN_SECRET: usize = 32;
 pub(crate) const ISSUER: &str = "clawdb-session";
 
-/// The most previous secrets. A token that none of them signed costs one signature for each.
+/// The maximum number of previous secrets. A token that none of them signed costs one signature for
+/// each.
 const MAX_PREVIOUS: usize = 8;
 
 /// The current secret has fewer than 32 bytes.

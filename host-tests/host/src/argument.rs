@@ -10,12 +10,13 @@ use crate::bindings::exports::clawdb::session::sessions::{
 use crate::bindings::exports::clawdb::session::settings::Config;
 use crate::error::SessionError;
 
-/// The most bytes of an argument, with two exceptions.
+/// The maximum number of bytes of an argument, with two exceptions.
 const MAX: usize = 1 << 20;
-/// The most bytes of records in one `restore`. Journals restore pages of at most 1,000 records and
-/// about 1 MiB.
+/// The maximum number of bytes of records in one `restore`. Journals restore pages of at most 1,000
+/// records and about 1 MiB.
 const MAX_RESTORED: usize = 16 << 20;
-/// The most bytes of tokens in one `validate-many`. The component accepts 256 of 8 KiB.
+/// The maximum number of bytes of tokens in one `validate-many`. The component accepts 256 of 8
+/// KiB.
 const MAX_TOKENS: usize = 16 << 20;
 
 /// The type of an argument in the table of operations.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The most items of a batch that the default implementations work on at a time.
+/// The maximum number of items of a batch that the default implementations work on at a time.
 pub(crate) const ITEMS_AT_ONCE: usize = 16;
 
 tokio::task_local! {

@@ -17,7 +17,7 @@ macro_rules! method {
     (
         $(#[doc = $doc:literal])*
         $(#[errors($($errors:literal),+)])?
-        #[turns($($turns:tt)+)]
+        #[permits($($permits:tt)+)]
         #[durable($durable:ident)]
         fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
             -> Result<$answer:ty, $error:ident> = $interface:ident.$function:ident
@@ -35,8 +35,8 @@ macro_rules! method {
                 let $argument: <$type $(<$item>)? as Argument>::Value = $argument.into();
                 <$type $(<$item>)? as Argument>::check(&$argument, name!($argument).kebab)?;
             )*
-            let turns = turns!(self, $($turns)+);
-            let answer = self.call(turns, move |accessor, component| {
+            let permits = permits!(self, $($permits)+);
+            let answer = self.call(permits, move |accessor, component| {
                 let interface = interface!(component, $interface);
                 Box::pin(interface.$function(accessor, $($argument),*))
             });
@@ -45,13 +45,13 @@ macro_rules! method {
     };
 }
 
-/// Waits for the turns of a call and returns them. The call holds them until it has ended.
-macro_rules! turns {
+/// Waits for the permits of a call and returns them. The call holds them until it has ended.
+macro_rules! permits {
     ($host:ident, none) => {
         ()
     };
-    ($host:ident, $turns:expr) => {
-        $host.wait_for_turns($turns).await
+    ($host:ident, $permits:expr) => {
+        $host.wait_for_permits($permits).await
     };
 }
 

@@ -21,12 +21,13 @@ pub use crate::bindings::wasi::clocks::system_clock::Instant;
 /// assert_eq!(StoppedClock.now_millis(), 1_893_456_000_500);
 /// ```
 ///
-/// # What if the clock is wrong?
+/// # Wrong clocks
 ///
-/// The clock may jump forwards and backwards (R6). The component keeps the latest reading, so a
-/// clock that goes back extends no session. While the clock lags by more than `clock-tolerance`,
-/// calls that grant time are refused. The component ignores a reading before 2020 and counts it as
-/// failed. [`SessionHost::accept_clock`](crate::SessionHost::accept_clock) corrects the time inside
+/// The clock may jump forwards and backwards (R6). The component's time (the *time inside* of the
+/// contract) is the latest reading, so a clock that goes back extends no session. While the clock
+/// lags by more than `clock-tolerance`, calls that set or extend an expiry are refused. The
+/// component ignores a reading before 2020 and counts it as failed.
+/// [`SessionHost::accept_clock`](crate::SessionHost::accept_clock) corrects the component's time
 /// after a clock was ahead.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the time since 1970-01-01T00:00:00Z. It must not block.

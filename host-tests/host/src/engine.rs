@@ -29,8 +29,8 @@ pub enum Allocation {
     /// Instances take memory from a pool, whose address space is reserved when the engine is made.
     /// Thousands of small instances start faster this way, and each takes fewer pages.
     Pool {
-        /// The most instances at a time. The start of a further one is a [`StartError`]. Each
-        /// reserves 4 GiB of address space; a process has about 128 TiB.
+        /// The maximum number of instances at a time. The start of a further one is a
+        /// [`StartError`]. Each reserves 4 GiB of address space; a process has about 128 TiB.
         instances: u32,
     },
 }

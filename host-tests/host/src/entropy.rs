@@ -11,7 +11,7 @@ pub trait Entropy: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 
-/// The most bytes in one answer. It bounds what a request makes the host allocate.
+/// The maximum number of bytes in one answer. It bounds what a request makes the host allocate.
 const MAX_BYTES: usize = 4_096;
 
 impl Entropy for SystemEntropy {

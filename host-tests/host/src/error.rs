@@ -49,8 +49,9 @@ pub enum SessionError {
     Collision(Duplicate),
     /// The host gave no random bytes, so no id or key could be made.
     EntropyUnavailable,
-    /// The host's clock is this many milliseconds before the time inside. The call would grant time
-    /// by a wrong clock, or a wrong clock gave the session its end (R6).
+    /// The host's clock is this many milliseconds before the component's time (the *time inside* of
+    /// the contract). The call would set or extend an expiry by a wrong clock, or a wrong clock
+    /// gave the session its end (R6).
     ClockBehind(u64),
     /// `accept-clock` was called, and the lag is within `clock-tolerance` (R6).
     ClockNotBehind,

@@ -43,23 +43,23 @@ pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 ///
 /// `wit/guard.wit` describes each request and answer in full.
 ///
-/// # Which functions does a guard need?
+/// # Required functions
 ///
-/// It needs the three functions that have no default. A guard whose authority takes batches also
-/// implements [`validate_tokens`](Self::validate_tokens) and
+/// A guard needs the three functions that have no default. A guard whose authority takes batches
+/// also implements [`validate_tokens`](Self::validate_tokens) and
 /// [`revoke_tokens`](Self::revoke_tokens).
 ///
-/// # Which error does a guard return?
+/// # Errors
 ///
-/// It returns [`GuardError::Denied`] for a refusal that depends on the request, so that a retry
-/// does not help. It returns [`GuardError::Unavailable`] if it cannot answer now.
+/// A guard returns [`GuardError::Denied`] for a refusal that depends on the request, so that a
+/// retry does not help. It returns [`GuardError::Unavailable`] if it cannot answer now.
 /// [`GuardFailure::Fatal`] ends the instance with all its sessions, so return it only if the guard
 /// must not be used any further.
 ///
-/// # How long may a call take?
+/// # Deadlines
 ///
 /// A call may take as long as the deadline in [`HostOptions`](crate::HostOptions::guard_deadline).
-/// A call that takes longer is dropped and answered as `unavailable`, and so is a call that panics.
+/// A call that takes longer is dropped and counts as `unavailable`, and so does a call that panics.
 /// Calls overlap, so a function must not block its thread.
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {

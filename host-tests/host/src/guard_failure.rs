@@ -17,10 +17,10 @@ pub enum GuardError {
     Expired,
     /// The token was revoked.
     Revoked,
-    /// The guard refuses. The text is a reason for people.
+    /// The guard refuses. The text is a human-readable reason.
     Denied(String),
-    /// The guard cannot answer, or its answer is unusable. The text is a reason for people. A retry
-    /// may succeed.
+    /// The guard cannot answer, or its answer is unusable. The text is a human-readable reason. A
+    /// retry may succeed.
     Unavailable(String),
 }
 
@@ -67,8 +67,8 @@ pub enum GuardFailure {
     /// The guard refused or failed. The component gets this error and handles it.
     #[error(transparent)]
     Error(#[from] GuardError),
-    /// The guard is broken and must not be used any further. The text is a reason for people. The
-    /// instance traps, and its sessions are lost.
+    /// The guard is broken and must not be used any further. The text is a human-readable reason.
+    /// The instance traps, and its sessions are lost.
     #[error("the guard is broken: {0}")]
     Fatal(String),
 }

@@ -1,8 +1,8 @@
-//! The handle of a running instance of the component.
+//! [`SessionHost`]: the reference to a running instance of the component.
 //!
-//! One task drives the instance, and only this task uses the wasmtime store. Handles send calls to
-//! it through a channel and wait for the replies. So any number of tasks can call at the same time,
-//! and their calls overlap in the instance while they wait for the guard.
+//! One task drives the instance, and only this task uses the wasmtime store. A `SessionHost` sends
+//! calls to it through a channel and waits for the replies. So any number of tasks can call at the
+//! same time, and their calls overlap in the instance while they wait for the guard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use crate::options::HostOptions;
 use crate::poll_monitor::Reply;
 use crate::subscription::Subscription;
 
-/// A handle on a running instance of the component.
+/// A reference to a running instance of the component. Clones refer to the same instance.
 ///
 /// ```
 /// use clawdb_session_guard_jwt::JwtGuard;
@@ -44,31 +44,31 @@ use crate::subscription::Subscription;
 /// # }
 /// ```
 ///
-/// # Which operations are there?
+/// # Operations
 ///
-/// The handle has one method for each operation of the component. `wit/` describes each in full.
-/// Ids are UUIDs in the hyphenated form (R1), and times are milliseconds since 1970.
+/// A `SessionHost` has one method for each operation of the component. `wit/` describes each in
+/// full. Ids are UUIDs in the hyphenated form (R1), and times are milliseconds since 1970.
 ///
-/// # When does the instance end?
+/// # End of the instance
 ///
-/// Clones are handles on the same instance. It ends when the last handle is dropped and the calls
-/// in flight have ended, or when it traps. Its sessions are lost then. Later calls return
-/// [`HostError`] with the reason, and [`stopped`](Self::stopped) waits for it.
+/// The instance ends when the last clone is dropped and the calls in flight have ended, or when it
+/// traps. Its sessions are lost then. After a trap, calls return [`HostError`] with the reason.
+/// [`stopped`](Self::stopped) waits for the end of the instance.
 ///
-/// # What happens to a call whose future is dropped?
+/// # Dropped calls
 ///
-/// It continues in the instance and takes effect. Set deadlines for the guard, in
-/// [`HostOptions::guard_deadline`], instead of deadlines for calls.
+/// A call whose future is dropped continues in the instance and takes effect. Set deadlines for the
+/// guard, in [`HostOptions::guard_deadline`], instead of deadlines for calls.
 ///
-/// # How many calls can be in flight?
+/// # Limits
 ///
-/// The handle accepts any number of calls. Those that ask the guard to issue or validate a token
-/// wait for a turn, and [`HostOptions::max_in_flight`] limits the turns. Calls that end sessions
-/// need no turn.
+/// Any number of calls can be in flight. A call that can ask the guard to issue or validate a token
+/// waits for a permit, one for each token. There are [`HostOptions::max_in_flight`] permits. All
+/// other calls, revocations among them, need no permit.
 #[derive(Clone)]
 pub struct SessionHost {
     commands: mpsc::UnboundedSender<Command>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     max_in_flight: usize,
     stopped: watch::Receiver<Option<HostError>>,
     memory: Arc<AtomicUsize>,
@@ -96,7 +96,7 @@ impl SessionHost {
         });
         Ok(Self {
             commands,
-            turns: Arc::new(Semaphore::new(max_in_flight)),
+            permits: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
             stopped,
             memory,
@@ -159,15 +159,16 @@ impl SessionHost {
         self.send(Command::NotifyWhenIdle(reply), idle).await
     }
 
-    /// Waits for `turns` of [`HostOptions::max_in_flight`], or for all turns if there are fewer.
-    pub(crate) async fn wait_for_turns(&self, turns: usize) -> Option<OwnedSemaphorePermit> {
-        let turns = u32::try_from(turns.min(self.max_in_flight)).unwrap_or(u32::MAX);
-        let turns = Arc::clone(&self.turns).acquire_many_owned(turns).await;
+    /// Waits for this many of the [`HostOptions::max_in_flight`] permits, or for all of them if
+    /// there are fewer.
+    pub(crate) async fn wait_for_permits(&self, permits: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(permits.min(self.max_in_flight)).unwrap_or(u32::MAX);
+        let permits = Arc::clone(&self.permits).acquire_many_owned(permits).await;
         // The semaphore is never closed.
-        turns.ok()
+        permits.ok()
     }
 
-    /// Makes a call. Drops `held` when the call has ended in the instance, also if the future of
+    /// Makes a call. Drops `held` when the call has ended in the instance, even if the future of
     /// this function is dropped earlier.
     pub(crate) async fn call<R: Send + 'static>(
         &self,

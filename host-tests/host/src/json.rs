@@ -146,7 +146,7 @@ impl ToJson for SessionError {
 pub struct Failure {
     /// The kind.
     pub kind: Name,
-    /// A reason for people.
+    /// A human-readable reason.
     pub reason: Option<String>,
 }
 

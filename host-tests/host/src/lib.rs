@@ -20,7 +20,7 @@
 //! # }
 //! ```
 //!
-//! # How do I use it?
+//! # Use
 //!
 //! 1. Compile the component once, with [`SessionEngine`].
 //! 2. Set the guard, the clock and the bounds of an instance in [`HostOptions`]. The guard is the
@@ -38,7 +38,7 @@
 //! |---|---|
 //! | `engine` | the compiled component: [`SessionEngine`] |
 //! | `options` | the settings of an instance: [`HostOptions`] |
-//! | `handle` | the handle of a running instance: [`SessionHost`] |
+//! | `handle` | the reference to a running instance: [`SessionHost`] |
 //! | `operations`, `calls` | the table of the operations, and the methods that are made from it |
 //! | `argument`, `answer` | the types that operations take and return |
 //! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |

@@ -8,20 +8,20 @@
 /// ```text
 /// /// The documentation of the methods: "Returns ..." or "Ends ...", units, bounds.
 /// #[errors("the cases of `SessionError` that the operation returns")]
-/// #[turns(none)]
+/// #[permits(none)]
 /// #[durable(run)]
 /// fn name(argument: Type, ...) -> Result<Answer, CallError> = interface.call_name
 /// ```
 ///
 /// - `errors` is present if the component can refuse the operation. It is one sentence in one or
 ///   more strings. Without it, the error type is `HostError`.
-/// - `turns` is how many turns of `HostOptions::max_in_flight` the call takes: `none`, or a number.
-///   An operation that asks the guard to issue or validate a token takes one turn for each token.
-///   An operation that ends sessions takes none.
+/// - `permits` is how many of the `HostOptions::max_in_flight` permits the call takes: `none`, or a
+///   number. An operation that can ask the guard to issue or validate a token takes one permit for
+///   each token. All other operations take none.
 /// - `durable` is what a host with a journal does before it answers. With `run` it waits until all
-///   changes are durable. With `used` it waits if a use was counted, or if the answer is that a
-///   session has expired. With `read` it does nothing. With `none`, a durable host does not have
-///   the operation.
+///   changes are durable. With `used` it waits if the returned session has limited uses, or if the
+///   answer is that a session has expired. With `read` it does nothing. With `none`, a durable host
+///   does not have the operation.
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
 ///   Callers pass `impl Into<String>` for `String`, and `Vec<String>` for `Tokens`.
 /// - The types of answers implement `FromComponent`.
@@ -43,7 +43,7 @@ macro_rules! for_each_operation {
                 "the call; `SessionExpired` if the session's time runs out during the call; ",
                 "`Conflict` if the session is refreshed before this returns"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(run)]
             fn create(request: CreateRequest) -> Result<Grant, CallError> = sessions.call_create
         }
@@ -60,7 +60,7 @@ macro_rules! for_each_operation {
                 "those of `create`; `SessionNotFound`, `SessionExpired` and `SessionRevoked` for ",
                 "the parent; `ScopeDenied` with the first scope that the parent lacks"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(run)]
             fn delegate(
                 parent_session_id: String,
@@ -77,7 +77,7 @@ macro_rules! for_each_operation {
                 "`InvalidArgument`, `InvalidToken`, `SessionExpired`, `SessionRevoked`, ",
                 "`ClockBehind`, `Guard`"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(used)]
             fn validate(token: String) -> Result<Session, CallError> = sessions.call_validate
         }
@@ -87,24 +87,24 @@ macro_rules! for_each_operation {
             ///
             /// A token that is refused does not affect the others. The guard is asked about all
             /// tokens in one call, and in a second call about those whose cached validation is
-            /// dropped meanwhile (R34). The call takes one turn for each token, or all turns if
+            /// dropped meanwhile (R34). The call takes one permit for each token, or all permits if
             /// there are fewer.
             #[errors("`InvalidArgument` for more than 256 tokens")]
-            #[turns(tokens.len())]
+            #[permits(tokens.len())]
             #[durable(used)]
             fn validate_many(tokens: Tokens) -> Result<Vec<Validated>, CallError> =
                 sessions.call_validate_many
         }
         $row! {
-            /// Returns the session of a token if one of its scopes covers this one (R30), and
-            /// counts a use of it as `validate` does.
+            /// Returns the session of `token` if one of its scopes covers `scope` (R30), and counts
+            /// a use of it as `validate` does.
             ///
             /// A scope has 1 to 256 bytes, and a token at most 8,192.
             #[errors(
-                "those of `validate`; `ScopeDenied` if no scope covers this one, which takes no ",
-                "use"
+                "those of `validate`; `ScopeDenied` if no scope of the session covers `scope`, ",
+                "which takes no use"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(used)]
             fn authorize(token: String, scope: String) -> Result<Session, CallError> =
                 sessions.call_authorize
@@ -121,7 +121,7 @@ macro_rules! for_each_operation {
                 "those of `validate`; `Conflict` if another rotation or refresh succeeded; ",
                 "`LimitReached`, `Collision`"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(run)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
         }
@@ -131,7 +131,7 @@ macro_rules! for_each_operation {
             /// Without an `idle-timeout` in the configuration it only checks that the session is
             /// live.
             #[errors("`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn touch(session_id: String) -> Result<(), CallError> = sessions.call_touch
         }
@@ -147,7 +147,7 @@ macro_rules! for_each_operation {
                 "`Collision`, `ClockBehind`, `Guard`, `LimitReached`; `Conflict` if another ",
                 "refresh or rotation succeeded"
             )]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(run)]
             fn refresh(session_id: String) -> Result<Grant, CallError> = sessions.call_refresh
         }
@@ -158,13 +158,13 @@ macro_rules! for_each_operation {
             /// whatever it answers. A revocation that it does not confirm stays pending for
             /// `flush_guard_revocations`.
             #[errors("`InvalidArgument`; `SessionNotFound` if no live session has this id")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn revoke(session_id: String) -> Result<Revocation, CallError> = sessions.call_revoke
         }
         $row! {
-            /// Ends the session with this current token and all below it: a logout (R35). Returns
-            /// whether the guard has confirmed.
+            /// Ends the session whose current token is `token`, and all below it: a logout (R35).
+            /// Returns whether the guard has confirmed.
             ///
             /// The guard is asked to revoke the token, but not to validate it, so a logout works
             /// while the guard is unavailable. It takes no use.
@@ -172,7 +172,7 @@ macro_rules! for_each_operation {
                 "`InvalidArgument` for more than 8,192 bytes; `InvalidToken` for a token that is ",
                 "not the current one of a live session"
             )]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
                 sessions.call_revoke_by_token
@@ -182,10 +182,11 @@ macro_rules! for_each_operation {
             /// many live sessions it ended, those of other agents included.
             ///
             /// Creates, delegations, refreshes and rotations of the agent that are in flight fail.
-            /// All this takes effect before the guard is asked to revoke the tokens, at most 1,000
-            /// of them. The other revocations stay pending for `flush_guard_revocations`.
+            /// All this takes effect before the guard is asked to revoke the tokens. The call asks
+            /// the guard for at most 1,000 revocations. The others stay pending for
+            /// `flush_guard_revocations`.
             #[errors("`InvalidArgument`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn revoke_all_for_agent(agent_id: String) -> Result<u32, CallError> =
                 sessions.call_revoke_all_for_agent
@@ -194,7 +195,7 @@ macro_rules! for_each_operation {
             /// Ends the sessions that the filter names and all below them, as
             /// `revoke_all_for_agent` does (R31). Returns how many live sessions it ended.
             #[errors("`InvalidArgument`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn revoke_all(filter: RevokeFilter) -> Result<u32, CallError> =
                 sessions.call_revoke_all
@@ -203,9 +204,9 @@ macro_rules! for_each_operation {
             /// Asks the guard again for revocations that it has not confirmed (R12), at most 1,000.
             /// Returns how many this settled and how many are pending.
             ///
-            /// It stops when the guard is unavailable for one of them. The next flush continues
-            /// after that one.
-            #[turns(none)]
+            /// The guard is asked in batches. The flush stops after a batch in which the guard is
+            /// unavailable for a token. The next flush continues after the first such token.
+            #[permits(none)]
             #[durable(run)]
             fn flush_guard_revocations() -> Result<FlushReport, HostError> =
                 sessions.call_flush_guard_revocations
@@ -213,7 +214,7 @@ macro_rules! for_each_operation {
         $row! {
             /// Returns a live session. This does not count as a use of it.
             #[errors("`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(used)]
             fn get(session_id: String) -> Result<Session, CallError> = sessions.call_get
         }
@@ -223,14 +224,14 @@ macro_rules! for_each_operation {
             /// A page has at most `limit` sessions: 1 to 1,000, 100 by default. Its `next` is the
             /// `cursor` of the next page.
             #[errors("`InvalidArgument`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(read)]
             fn list_for_agent(agent_id: String, page: Page) -> Result<SessionPage, CallError> =
                 sessions.call_list_for_agent
         }
         $row! {
             /// Returns how many sessions are live. Expired sessions do not count (R15).
-            #[turns(none)]
+            #[permits(none)]
             #[durable(read)]
             fn active_count() -> Result<u32, HostError> = sessions.call_active_count
         }
@@ -239,7 +240,7 @@ macro_rules! for_each_operation {
             ///
             /// It ends at most `limit` sessions (at most, and by default, 10,000), and in addition
             /// all below the last one (R20). If it returns its limit, there may be more.
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn prune_expired(limit: Option<u32>) -> Result<u32, HostError> =
                 sessions.call_prune_expired
@@ -248,7 +249,7 @@ macro_rules! for_each_operation {
             /// Creates a session with the default lifetime and returns it with its token, as
             /// `create` does: `ClawDB`'s original signature.
             #[errors("those of `create`")]
-            #[turns(1)]
+            #[permits(1)]
             #[durable(run)]
             fn create_session(
                 agent_id: String,
@@ -260,7 +261,7 @@ macro_rules! for_each_operation {
         $row! {
             /// Returns a live session, as `get` does: `ClawDB`'s original signature.
             #[errors("those of `get`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(used)]
             fn get_session(id: String) -> Result<Session, CallError> = legacy.call_get_session
         }
@@ -270,7 +271,7 @@ macro_rules! for_each_operation {
             ///
             /// The revocations stay pending for `flush_guard_revocations`.
             #[errors("`InvalidArgument`; `SessionNotFound` if no live session has this id")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(run)]
             fn invalidate(id: String) -> Result<(), CallError> = legacy.call_invalidate
         }
@@ -280,7 +281,7 @@ macro_rules! for_each_operation {
             ///
             /// `missed` of the page counts the events after `since` that are no longer kept (R18).
             #[errors("`InvalidArgument`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(read)]
             fn poll_events(since: u64, limit: u32) -> Result<EventPage, CallError> =
                 events.call_poll_events
@@ -289,7 +290,7 @@ macro_rules! for_each_operation {
             /// Returns the records that changed after the sequence number `since` (0: all), at most
             /// `limit` of them (1 to 1,000) and about 1 MiB (R23).
             #[errors("`InvalidArgument`, `NoStateKey`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(none)]
             fn changes(since: u64, limit: u32) -> Result<ChangePage, CallError> =
                 persistence.call_changes
@@ -304,7 +305,7 @@ macro_rules! for_each_operation {
                 "`RefusedRecord` with the record's key and the reason; `LimitReached` if the ",
                 "sessions need more than 3 GiB"
             )]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(none)]
             fn restore(changes: Vec<Change>) -> Result<(), CallError> = persistence.call_restore
         }
@@ -314,33 +315,36 @@ macro_rules! for_each_operation {
             ///
             /// Call it after the last operation, and then read `changes` to the end.
             #[errors("`NoStateKey`, `EntropyUnavailable`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(none)]
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
         }
         $row! {
-            /// Sets the limits. It succeeds once, before the first session and while no create is
-            /// in flight.
+            /// Sets the configuration. It can succeed only once, and only while the instance has
+            /// had no session and no create is in flight.
             ///
             /// [`Config`] documents the bounds of each field.
             #[errors("`InvalidArgument`, `AlreadyConfigured`")]
-            #[turns(none)]
+            #[permits(none)]
             #[durable(none)]
             fn configure(config: Config) -> Result<(), CallError> = settings.call_configure
         }
         $row! {
-            /// Ends all sessions and sets the time inside to the reading of the host's clock (R6).
-            /// Returns how many live sessions it ended.
+            /// Ends all sessions and sets the component's time (the *time inside* of the contract)
+            /// to the reading of the host's clock (R6). Returns how many live sessions it ended.
             ///
             /// Creates, delegations, refreshes and rotations in flight fail.
-            #[errors("`ClockNotBehind` if the lag is within `clock-tolerance`")]
-            #[turns(none)]
+            #[errors(
+                "`ClockNotBehind` if the host's clock is not behind by more than ",
+                "`clock-tolerance`"
+            )]
+            #[permits(none)]
             #[durable(run)]
             fn accept_clock() -> Result<u32, CallError> = settings.call_accept_clock
         }
         $row! {
             /// Returns the current figures for monitoring.
-            #[turns(none)]
+            #[permits(none)]
             #[durable(read)]
             fn stats() -> Result<Statistics, HostError> = settings.call_stats
         }

@@ -36,12 +36,12 @@ pub struct HostOptions {
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
     /// How long one call of the guard may take: longer than 0 s; 5 s by default. A call that takes
-    /// longer is dropped and answered as `unavailable`. `None` sets no deadline.
+    /// longer is dropped and counts as `unavailable`. `None` sets no deadline.
     ///
     /// A batch is one call if the guard implements `validate_tokens` or `revoke_tokens` itself.
     /// With their default implementations, each item has this deadline.
     pub guard_deadline: Option<Duration>,
-    /// The most memory that the instance may take, in bytes; 3.5 GiB by default. A component can
+    /// The maximum memory that the instance may take, in bytes; 3.5 GiB by default. A component can
     /// have 4 GiB. An instance that needs more traps, so keep this well above `max-state-bytes` of
     /// the component's configuration.
     pub max_memory: usize,
@@ -53,9 +53,9 @@ pub struct HostOptions {
     /// It does not interrupt the guard. A guard must not block its thread, because all other calls
     /// wait meanwhile.
     pub interrupt_after: Duration,
-    /// The most calls in flight that ask the guard to issue or validate a token: at least 1; 10,000
-    /// by default. A call with many tokens counts once for each token. Further calls wait for their
-    /// turn. Calls that end sessions need no turn and never wait.
+    /// The maximum number of calls in flight that can ask the guard to issue or validate a token:
+    /// at least 1; 10,000 by default. A call with many tokens counts once for each token. Further
+    /// calls wait. All other calls, revocations among them, do not count and never wait.
     pub max_in_flight: usize,
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// A function that sends the answer of a call to its caller.
 pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
-/// The most replies that are queued before they are sent together.
+/// The maximum number of replies that are queued before they are sent together.
 const MAX_QUEUED_REPLIES: usize = 32;
 
 /// The state of the polls of an instance. The task that drives the instance updates it.

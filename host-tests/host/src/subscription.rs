@@ -12,21 +12,23 @@ use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
 
-/// The most events that wait in the host for a slow reader.
+/// The maximum number of events that wait in the host for a slow reader.
 const BUFFER: usize = 64;
 
-/// A stream of the events of an instance, in order of their sequence. It ends with the instance.
+/// A stream of the events of an instance, ordered by their sequence numbers. It ends with the
+/// instance.
 ///
-/// # What happens to a slow reader?
+/// # Slow readers
 ///
-/// It delays no call. About 80 events wait for it here and in the component, in addition to those
-/// that the component keeps in its ring (`event-capacity`). It loses the oldest of the others, and
-/// [`Event::missed`] is the number of events lost before an event.
+/// A slow reader delays no call. About 80 events wait for it here and in the component, in addition
+/// to those that the component keeps in its ring (`event-capacity`). It loses the oldest of the
+/// others, and [`Event::missed`] is the number of events lost before an event.
 ///
-/// # How do I get the last events?
+/// # Last events
 ///
-/// Wait for [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) before you drop
-/// the last handle.
+/// To get the last events, wait for
+/// [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) before you drop the last
+/// `SessionHost`.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,

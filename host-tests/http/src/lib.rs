@@ -17,26 +17,26 @@
 //! |---|---|---|---|
 //! | `POST /v1/sessions` | admin | `agent_id`, `role`, `scopes`; optional: `ttl_secs`, `task_type`, `metadata` (a JSON value), `max_uses` | 201, grant |
 //! | `GET /v1/sessions/{id}` | admin | | session |
-//! | `DELETE /v1/sessions/{id}` | admin | | `{"session_id", "guard_confirmed", "descendants"}` |
+//! | `DELETE /v1/sessions/{id}` | admin | | object with `session_id`, `guard_confirmed` (whether the guard has confirmed the revocation) and `descendants` (how many sessions below it ended) |
 //! | `POST /v1/sessions/{id}/refresh` | admin | | grant |
 //! | `POST /v1/sessions/{id}/delegate` | admin | as for `POST /v1/sessions` | 201, grant |
 //! | `GET /v1/sessions/me` | agent | | session |
 //! | `DELETE /v1/sessions/me` | agent | | as for `DELETE /v1/sessions/{id}`; see [Logout](#logout) |
 //! | `POST /v1/sessions/me/rotate` | agent | | grant |
 //! | `POST /v1/sessions/me/authorize` | agent | `scope` | session, or 403 |
-//! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | `{"sessions": [session], "next"}`; `next` is the next cursor or null |
-//! | `DELETE /v1/agents/{id}/sessions` | admin | | `{"revoked"}` |
-//! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | `{"revoked"}` |
-//! | `POST /v1/clock/accept` | admin | | `{"revoked"}`; see [Clock](#clock) |
+//! | `GET /v1/agents/{id}/sessions?cursor=&limit=` | admin | | object with `sessions` (an array of sessions) and `next` (the next cursor, or null) |
+//! | `DELETE /v1/agents/{id}/sessions` | admin | | object with `revoked` (how many live sessions ended) |
+//! | `POST /v1/revoke-all` | admin | `filter`: `"everything"`, `{"role": "…"}` or `{"root": "<session id>"}` | object with `revoked` |
+//! | `POST /v1/clock/accept` | admin | | object with `revoked`; see [Clock](#clock) |
 //! | `GET /v1/events?since=` | admin | | server-sent events; see [Events](#events) |
-//! | `GET /metrics` | anyone | | metrics in the text format of Prometheus (`OpenMetrics`) |
+//! | `GET /metrics` | anyone | | metrics in the `OpenMetrics` text format, which Prometheus reads |
 //! | `GET /healthz` | anyone | | `{"status": "ok"}`, or 503; see [Readiness](#readiness) |
 //!
 //! A grant has `session_id`, `token`, `agent_id`, `role`, `scopes` and `expires_at`. A session has
 //! `session_id`, `agent_id`, `workspace_id`, `role`, `scopes`, `task_type`, `created_at`,
 //! `expires_at`, `metadata`, `parent`, `root`, `generation` and `uses_left`. Times are RFC 3339.
 //!
-//! The service answers a change when the journal has stored it.
+//! The service answers a request that changes something when the journal has stored the change.
 //!
 //! # Authentication
 //!
@@ -93,25 +93,25 @@
 //!
 //! # Errors
 //!
-//! The body is `{"error": "<name>", "message": "<for people>"}`, also for unknown routes. The
-//! answer has `Cache-Control: no-store`.
+//! The body is `{"error": "<name>", "message": "<human-readable text>"}`, even for unknown routes.
+//! The answer has `Cache-Control: no-store`.
 //!
 //! | status | `error` |
 //! |---|---|
-//! | 400 | `invalid_argument`: the message begins with the path of the field, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request` |
-//! | 401 | `unauthorized`: no key or token; `invalid_token`: the key or token is wrong, has ended, or has more than 8,192 bytes; with `WWW-Authenticate: Bearer` (RFC 6750) |
+//! | 400 | `invalid_argument`: the message begins with the path of the field, such as `filter.role`, and has at most 256 bytes; `invalid_json`: the body is not JSON; `bad_request`: any other malformed request, such as one without `Host`, with a header given twice, or with a body that ends early |
+//! | 401 | `unauthorized`: no key or token; `invalid_token`: the key or token is not valid (a wrong one, or the token of an ended session), or has more than 8,192 bytes; with `WWW-Authenticate: Bearer` (RFC 6750) |
 //! | 403 | `insufficient_scope`: for agents, with `WWW-Authenticate`; `guard_denied`: the message has the guard's reason |
 //! | 404 | `session_not_found`; `not_found`: no such route |
 //! | 405 | `method_not_allowed` |
 //! | 408 | `request_timeout`: the body took longer than 10 s, or than 1 s after the shutdown began |
-//! | 409 | `conflict`: another refresh or rotation was faster; `session_revoked`: the session was revoked during the request; `limit_reached`: the parent cannot delegate (`max-depth`, `max-uses`); `clock_not_behind`: there is no clock to accept |
+//! | 409 | `conflict`: another refresh or rotation was faster; `session_revoked`: the session was revoked during the request; `limit_reached`: the parent cannot delegate, because of `max-depth` or because its uses are limited (all other limits: 429); `clock_not_behind`: there is no clock to accept |
 //! | 410 | `session_expired` |
 //! | 413 | `body_too_large`: more than 64 KiB; answered as soon as 64 KiB have arrived |
 //! | 414 | `uri_too_long`: the path and the query have more than 8 KiB |
 //! | 415 | `unsupported_media_type`: `Content-Type` is not `application/json`, or the body has a `Content-Encoding` (then with `Accept-Encoding: identity`) |
-//! | 429 | `limit_reached`: the message names the limit; try again when sessions have ended |
+//! | 429 | `limit_reached`: a limit other than those of 409, which the message names; try again when sessions have ended |
 //! | 431 | `header_fields_too_large`: more than 100 header fields, or more than 64 KiB of them |
-//! | 500 | `journal`: the journal is damaged or misconfigured, and an operator must repair it; `state_key_missing`: none of the given state keys opens the records of the workspace; `internal` |
+//! | 500 | `journal`: the journal is damaged or misconfigured, and an operator must repair it; `state_key_missing`: the records of the workspace cannot be verified with any given state key; `internal` |
 //! | 501 | `not_implemented`: a `Transfer-Encoding` other than `chunked` |
 //! | 502 | `guard_error`: the guard failed, or its answer is unusable |
 //! | 503 | `unavailable`: a retry may succeed; `not_owner`: another host owns the workspace; `clock_behind`: see [Clock](#clock); with `Retry-After` |
@@ -137,18 +137,19 @@
 //! | `error` | condition and remedy |
 //! |---|---|
 //! | a name from [Errors](#errors) | the default workspace does not answer |
-//! | `state_key_missing` | no given state key opens the records of some workspace. The message names up to 20. Start the service with the missing key |
+//! | `state_key_missing` | the records of some workspace cannot be verified with any given state key. The message names up to 20. Start the service with the missing key |
 //! | `clock_behind` | the host's clock is behind the time of a loaded workspace; see [Clock](#clock). The message names up to 20 |
 //! | `unavailable` | the service has not checked the state keys of all workspaces yet |
 //!
 //! # Clock
 //!
-//! The time of a workspace never goes back. While the host's clock is behind it by more than
-//! `clock-tolerance`, requests that would grant time are answered with 503 `clock_behind`. So are
+//! The time of a workspace (the *time inside* of the contract) never goes back, unless an operator
+//! accepts an earlier one. While the host's clock is behind it by more than `clock-tolerance`,
+//! requests that would set or extend an expiry are answered with 503 `clock_behind`. So are
 //! requests about sessions whose times the clock contradicts. The log reports this once a minute.
 //!
-//! If the clock is wrong, set it right; no session is lost. If the clock was ahead before and is
-//! right now, accept it with `POST /v1/clock/accept`. That ends all sessions of the workspace and
+//! If the clock is wrong, correct it; no session is lost. If the clock was ahead earlier and is
+//! correct now, accept it with `POST /v1/clock/accept`. That ends all sessions of the workspace and
 //! sets its time to the host's. `serve --accept-clock-set-back` does this at the start.
 //!
 //! While the machine's clock shows a time before 1970 or after 9999, every answer is 503.
@@ -168,13 +169,13 @@
 //! | `Last-Event-ID` | answer |
 //! |---|---|
 //! | an id of the current run | the events after it; `missed` of the first one is exact |
-//! | an id of another run, an id after the newest event, or decimal digits only (from a version without runs) | an event `gap`, then all events in memory; `missed` of the first one is 0 |
+//! | an id of another run, an id after the newest event, or decimal digits only (a sequence number without a run) | an event `gap`, then all events in memory; `missed` of the first one is 0 |
 //! | anything else, or two headers | 400 |
 //!
 //! `event: gap` means that an unknown number of events after `last_event_id` may be missing. It has
 //! no `id`. Its data has `last_event_id` (null if the reader has received no event, or sent an id
 //! without a run), `run` (the current run, or null before the first session) and `message`. A
-//! service that shuts down in order passes its run on to the next service. After a crash, readers
+//! service that shuts down cleanly passes its run on to the next service. After a crash, readers
 //! receive a gap.
 //!
 //! The stream continues when the instance is replaced. It ends when the service ends or loses the
@@ -201,7 +202,7 @@
 //! | `DELETE /v1/sessions/{id}` | the session has ended | repeat it; 404 means that it has ended |
 //! | `DELETE /v1/sessions/me` | the session has ended | repeat it; 401 means that the token ends nothing now |
 //! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | repeat it; `revoked` counts only sessions that were still live |
-//! | `POST /v1/clock/accept` | the sessions have ended and the clock is accepted | repeat it; 409 `clock_not_behind` means that it took effect |
+//! | `POST /v1/clock/accept` | the sessions have ended and the clock is accepted | repeat it; 409 `clock_not_behind` means that there is nothing left to accept |
 //! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | repeat it; for events, with `Last-Event-ID` |
 //!
 //! # Limits
@@ -209,7 +210,8 @@
 //! [`ServeOptions`] has the time limits and the maximum number of connections. A connection is
 //! closed without an answer if no complete head arrives within 30 s, or if the client's kernel
 //! accepts no part of an answer for 30 s. The sizes of bodies and headers are bounded; see
-//! [Errors](#errors). Tokens and keys are never logged.
+//! [Errors](#errors). Tokens and keys are not logged. The exception is an admin key that
+//! `clawdb-session serve` generates: it is printed to standard error once, at the start.
 //!
 //! # Embedding
 //!

@@ -15,15 +15,16 @@ use tokio::time::{Sleep, sleep};
 
 use crate::connection_state::ConnectionState;
 
-/// The maximum time and number of bytes for which the rest of an answered request is read. If a
-/// socket is closed with unread bytes, the kernel discards the part of the answer that the client
-/// has not read.
+/// How long the rest of an answered request is read before the socket is closed. If a socket is
+/// closed with unread bytes, the kernel discards the part of the answer that the client has not
+/// read.
 const LINGER: Duration = Duration::from_secs(1);
+/// The maximum number of bytes that are read meanwhile.
 const MAX_LINGERED: usize = 4 << 20;
 
-/// The number of unsent bytes below which the kernel reports the socket as writable. By default, a
-/// third of the send buffer must be free, which can be megabytes. During that time a slow client
-/// would seem to accept no data.
+/// The number of unsent bytes below which the kernel reports the socket as writable. By default the
+/// kernel waits until a third of the send buffer is free, which can be megabytes. While it waits, a
+/// slow client seems to accept no data.
 const MAX_UNSENT: u32 = 16 << 10;
 
 /// A socket with a limit for the time of a write.
@@ -36,7 +37,7 @@ pub struct Socket {
     closing: Option<Lingering>,
 }
 
-/// The end of a connection on which the client may still be sending.
+/// The state of a connection that is being closed while the client may still be sending.
 struct Lingering {
     deadline: Pin<Box<Sleep>>,
     read: usize,

@@ -13,18 +13,21 @@
 //! }
 //! ```
 //!
-//! # What does an acknowledged record survive?
+//! # Durability
+//!
+//! An acknowledged record survives:
 //!
 //! - **A crash of the host, of its machine, or of a server's process.** nats-server 2.9 writes a
 //!   record to the operating system before it acknowledges it.
 //! - **With three replicas: whatever leaves one of two servers intact.** A record is acknowledged
 //!   when two servers have it. **Place the servers so that they do not lose power together.**
-//! - **Not a power failure of a single server.** nats-server 2.9 syncs its files to the disk about
-//!   every two minutes, so up to two minutes of acknowledged records are lost.
-//!   [`NatsOptions::allow_single`] accepts this. From version 2.10 on, `sync_interval: always`
-//!   prevents it; a client cannot check that setting.
 //!
-//! # How are the servers set up?
+//! It does not survive **a power failure of a single server**. nats-server 2.9 syncs its files to
+//! the disk about every two minutes, so up to two minutes of acknowledged records are lost.
+//! [`NatsOptions::allow_single`] accepts this. From version 2.10 on, `sync_interval: always`
+//! prevents it; a client cannot check that setting.
+//!
+//! # Server configuration
 //!
 //! ```text
 //! server_name: n1            # a different name for each server
@@ -47,13 +50,13 @@
 //! - A host that checks its state keys lists the streams. A user with narrow permissions needs
 //!   `$JS.API.STREAM.NAMES` for this.
 //!
-//! # What happens when a server dies?
+//! # Failure of a server
 //!
-//! If it leads a stream, the other servers of a 2.9 cluster elect another leader within 4 to 10 s.
-//! Until then, appends and renewals are `Unavailable`. A shorter lease expires meanwhile. The next
-//! renewal makes it valid again, unless another host has taken the tenant over.
+//! If the server that fails leads a stream, the other servers of a 2.9 cluster elect another leader
+//! within 4 to 10 s. Until then, appends and renewals are `Unavailable`. A shorter lease expires
+//! meanwhile. The next renewal makes it valid again, unless another host has taken the tenant over.
 //!
-//! # What is in a stream?
+//! # Streams
 //!
 //! Each tenant has a stream, each record a subject, and the stream keeps one message for each
 //! subject. So the stream is the compacted feed (R23). With the prefix `clawdb-session`, the stream
@@ -71,7 +74,7 @@
 //! | `Clawdb-Kept` | all | the digest of the stream from this message on: the number of records, the sum of their sequence numbers in the stream (modulo 2^64), and the expiry up to which records are no longer counted |
 //! | `Clawdb-Sequence`, `Clawdb-Forget-At` | records | the fields of the change; `Clawdb-Forget-At` is optional |
 //!
-//! # Why is no acknowledged record lost to another writer?
+//! # Fencing
 //!
 //! A writer publishes each message with the last sequence number of the stream that it has seen
 //! (`Nats-Expected-Last-Sequence`). The server accepts the message only if that number is still the
@@ -103,7 +106,7 @@
 //! delete a newer record. Purging a subject would take one request, but when nats-server 2.9.10
 //! replays a purge after a crash, it removes all messages of the replica.
 //!
-//! # How is it built?
+//! # Structure
 //!
 //! | module | contents |
 //! |---|---|

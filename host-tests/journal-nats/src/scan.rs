@@ -10,7 +10,7 @@ use crate::message::Record;
 use crate::reader::Reader;
 use crate::stream::TenantStream;
 
-/// The most records of a page.
+/// The maximum number of records of a page.
 const PAGE_ROWS: usize = 1_000;
 /// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;

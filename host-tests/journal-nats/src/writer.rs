@@ -17,15 +17,15 @@ use crate::options::{NatsOptions, TRIES};
 use crate::reader::Reader;
 use crate::stream::{PublishOutcome, TenantStream};
 
-/// The most expired records that one call stops counting.
+/// The maximum number of expired records that one call stops counting.
 const MAX_EXPIRED_PER_CALL: usize = 1_000;
 
-/// The most messages that one call deletes.
+/// The maximum number of messages that one call deletes.
 const MAX_DELETED_PER_CALL: usize = 64;
 
-/// The most records of a page.
+/// The maximum number of records of a page.
 const PAGE_ROWS: usize = 1_000;
-/// The most bytes of keys and values of a page with more than one record.
+/// The maximum number of bytes of keys and values of a page with more than one record.
 const PAGE_BYTES: usize = 1024 * 1024;
 
 /// A message to publish.

@@ -15,13 +15,13 @@ use crate::tables::{DUE, OWNERS, RECORDS};
 
 /// The stored `forget-at` of a record that has none.
 const NEVER: u64 = u64::MAX;
-/// The most expired records that one append removes, so that no append takes long.
+/// The maximum number of expired records that one append removes, so that no append takes long.
 const MAX_REMOVED: usize = 64;
-/// The most records of a page.
+/// The maximum number of records of a page.
 const PAGE_ROWS: usize = 1_000;
 /// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;
-/// The most tenants of a page.
+/// The maximum number of tenants of a page.
 const PAGE_TENANTS: usize = 10_000;
 
 /// The outcome of one operation of a transaction that did not fail as a whole.

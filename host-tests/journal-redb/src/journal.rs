@@ -15,7 +15,7 @@ use crate::file::JournalFile;
 use crate::opening;
 use crate::operation::{Cursor, FencingToken, Operation, Response};
 
-/// The most requests that are done in one transaction, besides the first.
+/// The maximum number of requests that are done in one transaction, besides the first.
 const MAX_GROUP: usize = 4_096;
 
 /// A journal in a file. Clones share the file, which is closed when the last clone and the last

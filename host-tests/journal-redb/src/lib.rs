@@ -12,35 +12,41 @@
 //! }
 //! ```
 //!
-//! # What does an acknowledged append survive?
+//! # Durability
+//!
+//! An acknowledged append survives:
 //!
 //! - **The end of the process and a power failure.** The file is synced before an append is
 //!   answered. The disk must keep what it confirms.
 //! - **An interrupted write.** A transaction is stored as a whole or not at all. Each commit has
 //!   two syncs, which distinguish an unfinished transaction from later damage.
-//! - **Not the loss of the disk.** For that, use the journal on NATS or a copy of the file.
 //!
-//! # What happens when the file is damaged?
+//! It does not survive **the loss of the disk**. For that, use the journal on NATS or a copy of the
+//! file.
+//!
+//! # Damage
 //!
 //! Opening the file checks every page. A damaged or truncated file is refused as `Damaged` and
 //! never replaced. One bit of a file that was not closed has no checksum in redb's format: the one
 //! that selects the newer of the last two transactions.
 //!
-//! # What happens when the disk is full or fails?
+//! # Full and failing disks
 //!
-//! The appends of the failed transaction fail, and the file is reopened at once. If that fails too,
-//! all leases end, and each later request tries to reopen the file.
+//! When the disk is full or fails, the appends of the failed transaction fail, and the file is
+//! reopened at once. If that fails too, all leases end, and each later request tries to reopen the
+//! file.
 //!
-//! # How do appends share a sync?
+//! # Shared syncs
 //!
 //! One thread owns the file. It takes all requests that wait, of any number of tenants, but about
-//! 4,096 at most. It does them in one transaction and answers them after its syncs. So the more
-//! callers wait, the smaller is the share of a sync that each of them pays for.
+//! 4,096 at most. It does them in one transaction and replies after its syncs. So the more callers
+//! wait, the smaller is the share of a sync that each of them pays for.
 //!
-//! # Can several processes use the file?
+//! # One process
 //!
-//! No. The file is locked while it is open. The lease of a tenant is valid while the process has
-//! the file open. It ends when another writer of the same process takes the tenant over.
+//! Only one process can use the file. The file is locked while it is open. The lease of a tenant is
+//! valid while the process has the file open. It ends when another writer of the same process takes
+//! the tenant over.
 //!
 //! | module | contents |
 //! |---|---|

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use clawdb_session_host::{Entropy, SystemEntropy};
 
-/// The most bytes in one answer.
+/// The maximum number of bytes in one answer.
 const MAX_BYTES: usize = 4_096;
 
 /// The mode of a [`ControlledEntropy`].

@@ -172,8 +172,8 @@ impl NatsServer {
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        // With `setpriv`, the server is killed when this thread ends. `setpriv` replaces itself by
-        // the server, so the process id is that of the server.
+        // With `setpriv`, the server is killed when this thread ends. `setpriv` replaces itself
+        // with the server, so the process id is that of the server.
         let has_setpriv = Path::new("/usr/bin/setpriv").exists();
         let mut command = if has_setpriv {
             let mut command = Command::new("/usr/bin/setpriv");

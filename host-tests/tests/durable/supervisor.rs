@@ -11,7 +11,7 @@ use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, u
 use crate::journal::JournalMode;
 
 #[tokio::test]
-async fn after_a_trap_calls_in_flight_answer_retry_and_later_ones_succeed() {
+async fn after_a_trap_calls_in_flight_return_retry_and_later_ones_succeed() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (grant, revoked) = (create(&host).await, create(&host).await);

@@ -113,7 +113,7 @@ fn has_sessions(fixture: &DurableFixture) -> bool {
 }
 
 #[tokio::test]
-async fn while_the_journal_is_unavailable_changes_answer_retry_and_none_is_lost() {
+async fn while_the_journal_is_unavailable_changes_return_retry_and_none_is_lost() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (old, revoked) = (create(&host).await, create(&host).await);
@@ -399,7 +399,7 @@ async fn a_restore_reports_its_progress() {
 }
 
 #[tokio::test]
-async fn a_host_that_was_shut_down_answers_retry_and_has_released_the_tenant() {
+async fn a_host_that_was_shut_down_returns_retry_and_has_released_the_tenant() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let grant = create(&host).await;

@@ -402,7 +402,7 @@ async fn a_reader_beyond_the_limit_of_64_is_refused() {
             .contains("subscribers")
     );
     readers.clear();
-    crate::service::until("closed readers free their places", async || {
+    crate::service::until("closed readers free their slots", async || {
         let request = service.admin(Method::GET, "/v1/events");
         request.send().await.unwrap().status() == 200
     })

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use crate::service::{ServiceSetup, TestService, answer, keyed, text, until, worker};
 
 #[tokio::test]
-async fn one_of_two_refreshes_that_overlap_answers_conflict() {
+async fn one_of_two_refreshes_that_overlap_is_refused_with_conflict() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
@@ -40,7 +40,7 @@ async fn one_of_two_refreshes_that_overlap_answers_conflict() {
 }
 
 #[tokio::test]
-async fn a_refresh_in_flight_answers_session_revoked_if_the_session_is_revoked() {
+async fn a_refresh_in_flight_is_refused_with_session_revoked_if_the_session_is_revoked() {
     let service = TestService::new().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}", text(&grant["session_id"]));
@@ -240,7 +240,7 @@ async fn a_revocation_that_the_guard_does_not_confirm_takes_effect() {
 }
 
 #[tokio::test]
-async fn a_request_whose_instance_traps_answers_unavailable_with_retry_after() {
+async fn a_request_whose_instance_traps_is_answered_with_unavailable_and_retry_after() {
     let service = TestService::new().await;
     let grant = service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Trap);

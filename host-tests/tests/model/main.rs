@@ -646,7 +646,7 @@ impl Run {
         assert_eq!(self.system.host.active_count().await, Ok(live));
         assert_eq!(stats.creates_in_flight, self.model.creates_in_flight());
         assert_eq!(stats.pending_revocations, self.model.pending());
-        assert!(live + expired + stats.creates_in_flight <= self.model.places());
+        assert!(live + expired + stats.creates_in_flight <= self.model.max_sessions());
     }
 
     /// Ends all sessions, and checks that no state is left. Returns the number of calls and what

@@ -29,7 +29,7 @@ pub struct Limits {
     pub idle: Option<u64>,
     /// How long a validation by the guard is cached.
     pub recheck_interval: Option<u64>,
-    /// The largest lag of the host's clock with which calls grant time.
+    /// The largest lag of the host's clock with which calls set or extend an expiry.
     pub tolerance: u64,
 }
 
@@ -289,9 +289,9 @@ pub struct Item {
 pub enum Then {
     /// The call returns this answer, whatever the guard has answered.
     CallResult(CallResult),
-    /// The call answers whether the first token is revoked, which is the session's own.
+    /// The call returns whether the first token is revoked, which is the session's own.
     Revocation { number: Number, descendants: u32 },
-    /// The flush asks for the other tokens too, and answers how many revocations are settled,
+    /// The flush asks for the other tokens too, and returns how many revocations are settled,
     /// including those whose tokens had expired.
     Flush {
         settled: u32,
@@ -382,7 +382,7 @@ pub struct Model {
     pending_creates: Vec<Waiting>,
     /// The events of this step.
     pub events: Vec<ModelEvent>,
-    /// Whether a call can have ended expired sessions in this step, because it needed their places.
+    /// Whether a call can have ended expired sessions in this step, because it needed their slots.
     pub may_end: bool,
     pub totals: Totals,
 }
@@ -447,7 +447,7 @@ impl Model {
         SessionError::ClockBehind(self.lag())
     }
 
-    /// Checks that the lag allows a call to grant time.
+    /// Checks that the lag allows a call to set or extend an expiry.
     fn check_lag(&self) -> Result<(), SessionError> {
         if self.lag() > self.limits.tolerance {
             return Err(self.behind());
@@ -530,7 +530,7 @@ impl Model {
     }
 
     /// Returns the greatest number of sessions, including those being created.
-    pub fn places(&self) -> u32 {
+    pub fn max_sessions(&self) -> u32 {
         count(self.limits.max_sessions)
     }
 
@@ -1421,14 +1421,14 @@ impl Model {
             }
         }
         let (live, expired) = self.live_and_expired();
-        let places = self.places();
+        let max_sessions = self.max_sessions();
         let pending_creates = self.creates_in_flight();
-        if live + pending_creates >= places {
+        if live + pending_creates >= max_sessions {
             self.end_all_expired(|_| true);
             return Err(SessionError::LimitReached(Limit::MaxSessions));
         }
-        // The component chooses which expired sessions it ends to free a place.
-        self.may_end = live + expired + pending_creates >= places;
+        // The component chooses which expired sessions it ends to free a slot.
+        self.may_end = live + expired + pending_creates >= max_sessions;
         if let Some(parent) = parent {
             let root = self.root(parent);
             let is_below = |number: &Number| self.is_kept(*number) && self.is_below(*number, root);
@@ -1465,8 +1465,8 @@ impl Model {
     }
 
     /// Replaces an answer that repeats a handle or a token, unless that belongs to a live session.
-    /// Only then must the component detect it, because an expired session may have been ended for
-    /// its place.
+    /// Only then must the component detect it, because an expired session may have been ended to
+    /// free its slot.
     pub fn possible_issue(&self, issue: Issue) -> Issue {
         let repeats = match (issue, self.tokens.len().checked_sub(1)) {
             (Issue::SameHandle | Issue::SameToken, Some(last)) => {
@@ -1715,7 +1715,7 @@ impl Model {
         Ok(self.ask_to_revoke(vec![token], then))
     }
 
-    /// Ends an expired session that the component has ended because it needed its place. Returns
+    /// Ends an expired session that the component has ended because it needed its slot. Returns
     /// whether the session had expired.
     pub fn end_as_observed(&mut self, events: &ModelEvent) -> bool {
         let number = events.number;

@@ -148,7 +148,7 @@ async fn no_acknowledged_record_is_lost_when_the_leader_is_killed_under_load() {
     }
     println!("{KILLS} kills, {appends} records acknowledged, the slowest append took {longest:?}");
 
-    // Each server has all records, also those that were killed.
+    // Each server has all records, even a server that was killed.
     writer.release().await.unwrap();
     for i in 0..3 {
         cluster.have_lead(&stream, i).await;

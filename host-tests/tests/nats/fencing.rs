@@ -1,4 +1,4 @@
-//! One writer at a time: a take-over fences the writer before.
+//! One writer at a time: a take-over fences the previous writer.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ async fn an_owner_that_renews_is_not_taken_over() {
     let tenant = tenant();
     let mut owner = one.take_over(tenant).await.unwrap();
     let mut contender = other.take_over(tenant);
-    // The owner renews its lease for three times its duration, with appends in between.
+    // The owner keeps renewing for three times the lease's duration, and appends in between.
     for i in 1..=12 {
         let waits = timeout(Duration::from_millis(250), &mut contender).await;
         assert!(
@@ -97,7 +97,7 @@ async fn an_owner_that_renews_is_not_taken_over() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn attempts_shorter_than_the_lease_take_the_tenant_of_a_dead_owner_over() {
+async fn short_attempts_can_take_over_the_tenant_of_a_dead_owner() {
     let server = NatsServer::start().await;
     let (one, other) = (journal(&server).await, journal(&server).await);
     let tenant = tenant();
@@ -143,6 +143,7 @@ async fn no_two_writers_of_a_tenant_hold_a_lease_at_the_same_time() {
             let mut spans = Vec::new();
             for sequence in 0..3 {
                 let mut writer = journal.take_over(tenant).await.unwrap();
+                // `Lease::now` reads the clock that leases are measured with.
                 let from = Lease::now();
                 let mut until = from;
                 for _ in 0..5 {
@@ -188,8 +189,8 @@ async fn an_append_whose_answer_was_lost_is_detected_and_completed() {
     };
     writer.append(&[], 0).await.unwrap();
     for i in 1..=20 {
-        // The append is dropped once the first message was sent. The server stores it, and its
-        // answer is lost.
+        // The append's future is dropped after the first message was sent. The server stores the
+        // message, and its answer is lost.
         let before = last().await;
         let unanswered = [
             change(i, "session/a", format!("unanswered {i}")),

@@ -281,7 +281,7 @@ async fn r32_at_most_64_subscriptions_exist_and_a_dropped_one_frees_its_place() 
     let full = SessionError::LimitReached(Limit::Subscribers);
     let refused = fixture.host.subscribe(0).await.map(drop);
     assert_eq!(refusal(refused), full);
-    // The places are free although no event has occurred since the subscriptions were dropped.
+    // The slots are free although no event has occurred since the subscriptions were dropped.
     readers.truncate(60);
     for _ in 0..4 {
         readers.push(fixture.host.subscribe(0).await.unwrap());

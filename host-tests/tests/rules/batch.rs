@@ -1,5 +1,5 @@
-//! `validate-many` answers each token as `validate` does, in one call. Guards with batch functions
-//! validate and revoke many tokens in one call.
+//! `validate-many` returns for each token what `validate` returns, in one call. Guards with batch
+//! functions validate and revoke many tokens in one call.
 
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ fn with_uses(uses: u32) -> CreateRequest {
 }
 
 #[tokio::test]
-async fn r09_validate_many_answers_each_token_as_validate_does_and_in_order() {
+async fn r09_validate_many_returns_for_each_token_what_validate_does_in_order() {
     let fixture = Fixture::new().await;
     let brief = CreateRequest {
         expires_in: Some(5),
@@ -314,7 +314,7 @@ async fn validate_many_counts_each_token_against_max_in_flight() {
     let grant = host.create(request(AGENT)).await.unwrap();
     let begin = |count| host.validate_many(vec![grant.token.to_string(); count]);
     guard.set(GuardFunction::Validate, GuardMode::Hold);
-    // After the first call one place is left, which is not enough for the second call.
+    // After the first call one permit is left, which is not enough for the second call.
     let mut calls = [2, 5, 2].map(|count| Box::pin(begin(count)));
     for call in &mut calls {
         assert!(poll!(call).is_pending());
@@ -352,7 +352,7 @@ struct BatchGuard {
     /// The first `revoke_tokens` call, counted from 0, in which the guard is unavailable for the
     /// third item.
     unavailable_from: Option<usize>,
-    /// The error with which it answers revocations that otherwise succeed.
+    /// The error that it returns for revocations that would otherwise succeed.
     done: Option<GuardError>,
     /// The handles whose revocation it denies.
     denied: Mutex<Vec<String>>,

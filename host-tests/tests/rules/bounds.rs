@@ -62,8 +62,8 @@ async fn r19_a_place_is_free_again_after_a_failure_an_end_or_an_expiry() {
     let second = fixture.session().await;
     fixture.session_of(OTHER_AGENT).await;
     fixture.advance(60.0);
-    // An expired session takes no place of its agent or of the instance, although nothing was
-    // pruned.
+    // An expired session does not count against the limits of its agent and of the instance,
+    // although nothing was pruned.
     let third = fixture.session().await;
     assert_eq!(fixture.validate(&third).await, Ok(()));
     assert_eq!(

@@ -237,7 +237,7 @@ async fn r26_max_sessions_per_root_holds_for_delegations_that_overlap() {
     for grant in waiting {
         grant.await.unwrap();
     }
-    // Revoking the child frees its place and the place of the grandchild.
+    // Revoking the child frees its slot and that of the grandchild.
     assert_eq!(
         fixture
             .host

@@ -1,4 +1,4 @@
-//! R12 to R16: an ended session stays ended.
+//! R12 to R16: revocation, concurrent renewals and repeated ids.
 
 use clawdb_session_host::{
     CreateRequest, Duplicate, EndReason, GuardError, IssuedToken, SessionError,
@@ -52,7 +52,7 @@ async fn r12_a_validate_in_flight_fails_if_the_session_is_revoked() {
 }
 
 #[tokio::test]
-async fn r12_a_refresh_that_the_guard_denies_after_a_revoke_answers_session_revoked() {
+async fn r12_a_refresh_that_the_guard_denies_after_a_revoke_returns_session_revoked() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -179,12 +179,12 @@ async fn r12_revocations_that_always_fail_do_not_keep_the_others_pending() {
         let id = fixture.host.create(asked).await.unwrap().session.id;
         fixture.host.invalidate(id).await.unwrap();
     }
-    // The guard fails for the tokens that expire first, which a flush asks for first.
+    // The guard fails for the tokens that expire first. A flush asks for their revocations first.
     fixture
         .tokens
         .refuse_to_revoke((0..30).map(|n| format!("handle-{n}")));
-    // A flush stops at the first token for which the guard is unavailable, and the next flush
-    // continues after that token.
+    // A flush stops after the batch in which the guard is unavailable for a token. The next flush
+    // continues after the first such token.
     for _ in 0..31 {
         fixture.host.flush_guard_revocations().await.unwrap();
     }
@@ -220,7 +220,7 @@ async fn r12_a_pending_revocation_is_settled_when_its_token_expires() {
 }
 
 #[tokio::test]
-async fn r12_a_refresh_that_lost_to_a_revoke_answers_session_revoked_also_after_the_expiry() {
+async fn r12_a_refresh_that_lost_to_a_revoke_returns_session_revoked_even_after_the_expiry() {
     let fixture = Fixture::new().await;
     let [revoked, expired] = [fixture.session().await, fixture.session().await];
     fixture.hold(GuardFunction::Issue);
@@ -262,7 +262,7 @@ async fn r12_prune_drops_pending_revocations_of_expired_tokens() {
 }
 
 #[tokio::test]
-async fn r13_creates_and_refreshes_that_began_before_a_revoke_all_fail() {
+async fn r13_creates_and_refreshes_that_began_before_a_revoke_all_for_agent_fail() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -296,7 +296,7 @@ async fn r13_creates_and_refreshes_that_began_before_a_revoke_all_fail() {
 }
 
 #[tokio::test]
-async fn r13_sessions_created_after_a_revoke_all_are_not_affected() {
+async fn r13_sessions_created_after_a_revoke_all_for_agent_are_not_affected() {
     let fixture = Fixture::new().await;
     fixture.hold(GuardFunction::Issue);
     let before = fixture.start_create(request(AGENT)).await;
@@ -328,7 +328,7 @@ async fn r13_the_sessions_end_before_the_guard_is_asked_and_an_unavailable_guard
     assert_eq!(
         fixture.guard.calls().revoke,
         16,
-        "16 revocations run at the same time"
+        "the host's guard revokes 16 tokens of the batch at a time"
     );
     for grant in &grants {
         assert_eq!(
@@ -360,7 +360,7 @@ async fn r13_the_sessions_end_before_the_guard_is_asked_and_an_unavailable_guard
 }
 
 #[tokio::test]
-async fn r14_exactly_one_of_several_concurrent_refreshes_wins() {
+async fn r14_one_of_several_concurrent_refreshes_succeeds_and_the_others_return_conflict() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Issue);
@@ -393,7 +393,7 @@ async fn r14_exactly_one_of_several_concurrent_refreshes_wins() {
 }
 
 #[tokio::test]
-async fn r14_one_of_two_refreshes_that_overlap_after_they_took_effect_wins() {
+async fn r14_of_two_overlapping_refreshes_that_both_took_effect_only_the_last_succeeds() {
     let fixture = Fixture::new().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Revoke);
@@ -402,7 +402,11 @@ async fn r14_one_of_two_refreshes_that_overlap_after_they_took_effect_wins() {
     fixture.release();
     assert_eq!(refusal(first.await), SessionError::Conflict);
     assert_eq!(fixture.validate(&second.await.unwrap()).await, Ok(()));
-    assert_eq!(fixture.stats().await.refreshed, 2, "both took effect");
+    assert_eq!(
+        fixture.stats().await.refreshed,
+        2,
+        "both took effect, and the last one succeeds"
+    );
     let mut revoked = fixture.tokens.revoked();
     revoked.sort();
     assert_eq!(revoked, ["handle-0", "handle-1"]);
@@ -436,7 +440,7 @@ async fn r14_a_superseded_token_is_invalid_at_once_and_revoked_with_the_guard() 
 }
 
 #[tokio::test]
-async fn r15_revoking_an_unknown_or_ended_session_answers_not_found_and_changes_nothing() {
+async fn r15_revoking_an_unknown_or_ended_session_returns_not_found_and_changes_nothing() {
     let fixture = Fixture::new().await;
     let [revoked, invalidated, expired] = [
         fixture.session().await,

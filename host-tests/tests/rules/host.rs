@@ -601,7 +601,7 @@ async fn a_pool_runs_its_number_of_instances_and_another_one_when_one_has_ended(
     let first = start().await.unwrap();
     let second = start().await.unwrap();
     let grant = second.create(request(AGENT)).await.unwrap();
-    assert!(start().await.is_err(), "the pool has two places");
+    assert!(start().await.is_err(), "the pool has two slots");
 
     drop(first);
     // The first instance ends when its task runs next.

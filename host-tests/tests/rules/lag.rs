@@ -52,7 +52,7 @@ async fn refusals_for(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     ]
 }
 
-/// Returns the error of each call that grants time.
+/// Returns the error of each call that sets or extends an expiry.
 async fn refusals_of_grants(fixture: &Fixture, grant: &Grant) -> Vec<SessionError> {
     let id = &*grant.session.id;
     let host = &fixture.host;
@@ -425,7 +425,7 @@ async fn r27_a_rotation_made_while_the_clock_is_behind_can_be_repeated_within_th
 }
 
 #[tokio::test]
-async fn r27_a_rotation_after_the_grace_answers_clock_behind_while_the_clock_is_behind() {
+async fn r27_a_rotation_after_the_grace_returns_clock_behind_while_the_clock_is_behind() {
     let (fixture, long) = rotated_while_behind().await;
     fixture.advance(30.0);
     assert_eq!(fixture.rotate(&long).await, Err(behind(DAY - 30.0)));

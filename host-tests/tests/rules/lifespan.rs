@@ -459,7 +459,7 @@ async fn r33_creates_that_overlap_and_evict_do_not_exceed_the_limit_together() {
     for _ in 0..3 {
         waiting.push(fixture.start_create(request(AGENT)).await);
     }
-    // Each of the three places is reserved by a create in flight.
+    // Each of the three slots is reserved by a create in flight.
     let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(fixture.host.create(request(AGENT)).await), full);
     fixture.release();
@@ -486,14 +486,14 @@ async fn r33_a_session_is_not_evicted_for_its_own_descendants() {
     let answer = fixture.host.delegate(&*child.session.id, request(AGENT));
     let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
     assert_eq!(refusal(answer.await), full);
-    // A sibling of the child can take the child's place.
+    // A sibling of the child can take the child's slot.
     let second = fixture.delegated(&parent, request(AGENT)).await;
     assert_eq!(fixture.ends_of(&child.session.id).await, [EndReason::Limit]);
     fixture.validate(&second).await.unwrap();
 }
 
 #[tokio::test]
-async fn r33_a_create_whose_session_is_revoked_while_it_evicts_answers_session_revoked() {
+async fn r33_a_create_whose_session_is_revoked_while_it_evicts_returns_session_revoked() {
     let fixture = with_eviction(1).await;
     fixture.session().await;
     fixture.hold(GuardFunction::Revoke);

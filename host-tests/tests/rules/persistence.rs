@@ -512,7 +512,7 @@ async fn r26_a_tree_is_restored_from_old_and_new_records_in_any_order() {
         for grant in [&rotated, &rotated_left, &right, &grandchild] {
             other.validate(grant).await.unwrap();
         }
-        // The root has three descendants, so one place is left.
+        // The root has three descendants, so one slot is left.
         other.child(&grandchild).await;
         let full = other
             .host
@@ -1082,7 +1082,7 @@ async fn r19_restored_sessions_that_a_cut_off_revokes_take_no_places() {
 }
 
 #[tokio::test]
-async fn r24_the_key_of_the_fingerprints_is_encrypted_also_if_made_before_configure() {
+async fn r24_the_key_of_the_fingerprints_is_encrypted_even_if_made_before_configure() {
     let fixture = Fixture::new().await;
     fixture
         .guard

@@ -53,7 +53,7 @@ async fn r05_a_session_is_live_before_its_expiry_and_expired_at_it() {
 }
 
 #[tokio::test]
-async fn r05_an_expired_session_answers_session_expired_once_and_then_session_not_found() {
+async fn r05_an_expired_session_is_reported_as_expired_once_and_then_as_not_found() {
     for call in 0..3 {
         let fixture = Fixture::new().await;
         let grant = fixture.session().await;

@@ -199,7 +199,7 @@ fn concurrency(results: &Results) -> Vec<Goal> {
     let count = results.concurrency;
     let metric = |metric| results.median(INSTANCES, sessions, Quantity::Metric(metric));
     let what = format!(
-        "{} concurrent creates, without the guard's 10 ms / one by one",
+        "{} concurrent creates, less the guard's 10 ms / sequential creates",
         short_count(count)
     );
     let creates = metric(Metric::ConcurrentCreates { creates: count });

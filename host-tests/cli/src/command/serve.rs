@@ -56,17 +56,19 @@ Callers:
 Keys:
   The state key seals the records of the sessions. The guard's key signs the tokens. With
   --journal FILE both are generated at the first start and stored beside it, in FILE.state-key and
-  FILE.guard-key. Back them up as well as the journal, which cannot be read without its state key.
-  To choose the keys, set CLAWDB_SESSION_STATE_KEY (32 to 64 bytes, in hexadecimal) and
-  CLAW_GUARD_JWT_SECRET (at least 32 bytes). --nats needs both variables, equal on all hosts.
+  FILE.guard-key. Back up these files together with the journal: it cannot be read without its state
+  key. To choose the keys, set CLAWDB_SESSION_STATE_KEY (32 to 64 bytes, in hexadecimal) and, for
+  the guard's key, CLAW_GUARD_JWT_SECRET (at least 32 bytes; claw-guard reads the same variable).
+  --nats needs both variables, equal on all hosts.
 
 Rotating the state key:
   Start with the new key in CLAWDB_SESSION_STATE_KEY and the old one in
   CLAWDB_SESSION_PREVIOUS_STATE_KEYS (in hexadecimal, separated by commas, at most 8). All records
   are resealed in the background. The log and /metrics report when the old key may be dropped. With
   several hosts on NATS, first add the new key to the previous ones on all hosts, and then swap the
-  two keys on each. `rekey` reseals without serving. If no given key opens the records of a
-  workspace, its calls are answered with 500 state_key_missing, and the others are served.
+  two keys on each. `rekey` reseals without serving. If the records of a workspace cannot be
+  verified with any given key, its calls are answered with 500 state_key_missing, and the others
+  are served.
 
 Rotating the guard's key:
   Start with the new key, and add the old one to the previous keys: as a line of
@@ -78,8 +80,9 @@ Several hosts on NATS:
   One host at a time owns the sessions of a workspace, by a lease that it renews. The other hosts
   answer 503 not_owner, and one of them takes over when the lease has ended. A host that was paused
   and lost its lease acknowledges no change and answers no read before it owns the workspace again.
-  A change is acknowledged when most of the --replicas servers have it. nats-server 2.9 syncs to
-  the disk only every two minutes, so run the servers on machines that do not lose power together.
+  A change is acknowledged when most of the --replicas servers have it. By default nats-server syncs
+  to the disk every two minutes, so run the servers on machines that do not lose power together.
+  From nats-server 2.10 on, the setting `sync_interval: always` syncs each change.
 
 Signals:
   SIGTERM or SIGINT shuts the service down: it waits up to 10 s for requests in flight and exits
@@ -102,7 +105,8 @@ pub struct ServeArgs {
     listen: SocketAddr,
     #[command(flatten)]
     storage: Storage,
-    /// Accepts the machine's clock at the start, in each workspace whose time is ahead of it
+    /// Accepts the machine's clock at the start, in each workspace whose time is ahead of it by
+    /// more than `clock-tolerance`
     ///
     /// This is for a clock that was ahead and was set back. It ends all sessions of such a
     /// workspace and sets the workspace's time to the machine's, as POST /v1/clock/accept does.
@@ -135,7 +139,7 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
         None => random_admin_key()?,
     };
     let tenants = Tenants::new(options, journal, TenantLimits::default())?;
-    // A damaged or misconfigured journal ends the start, so that it is not first seen by a client.
+    // If the journal is damaged or misconfigured, the start fails, before the first request.
     let host = tenants.tenant(TenantId::default()).await;
     let tried = async {
         // The result is in the log before the first request, unless the check takes too long.
@@ -179,8 +183,8 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Accepts the machine's clock in each workspace whose time is ahead of it. Reports workspaces in
-/// which that fails, and continues with the others.
+/// Accepts the machine's clock in each workspace whose time is ahead of it by more than
+/// `clock-tolerance`. Reports workspaces in which that fails, and continues with the others.
 async fn accept_clock(tenants: &Tenants) {
     let ids = match tenants.all().await {
         Ok(ids) => ids,
@@ -249,7 +253,8 @@ fn announce(address: SocketAddr) -> std::io::Result<()> {
 pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        // This order lets the first signal see the flag before it is set.
+        // The handlers run in this order. At the first signal the flag is still false, so the
+        // default effect follows only the second signal.
         flag::register_conditional_default(signal, Arc::clone(&is_second))?;
         flag::register(signal, Arc::clone(&is_second))?;
     }

@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use crate::journal::{Journal, JournalError, Scan, TenantId, Writer};
 use crate::lease::Lease;
 
-/// The most records of a page.
+/// The maximum number of records of a page.
 const PAGE_ROWS: usize = 1_000;
 /// The number of bytes of values after which a page takes no further record.
 const PAGE_BYTES: usize = 1 << 20;
-/// The most expired records that one append removes, so that no append takes long.
+/// The maximum number of expired records that one append removes, so that no append takes long.
 const MAX_REMOVED: usize = 64;
 
 /// A journal in memory, for trials and tests, and the smallest complete example of a journal.

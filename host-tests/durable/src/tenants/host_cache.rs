@@ -183,7 +183,7 @@ impl HostCache {
         if let Some(tenant_host) = self.try_get_or_load(id)? {
             return Ok(tenant_host);
         }
-        // Only one load evicts at a time, so that no other load takes the place that it frees.
+        // Only one load evicts at a time, so that no other load takes the slot that it frees.
         let _alone = self.eviction.lock().await;
         loop {
             match self.try_get_or_load(id)? {
@@ -280,7 +280,7 @@ impl HostCache {
     }
 }
 
-/// The host behind a handle of a tenant, which is loaded while it is used.
+/// The host to which a `DurableHost` of a tenant refers. It is loaded while it is used.
 pub(super) struct TenantBackend {
     pub cache: Arc<HostCache>,
     pub id: TenantId,

@@ -19,13 +19,13 @@ use crate::keyring::Keyring;
 
 /// The number of `meta` records that are read at a time. Each read can be a round trip.
 const META_CONCURRENCY: usize = 16;
-/// The most tenants with a line in the log, for each kind of problem.
+/// The maximum number of tenants with a line in the log, for each kind of problem.
 const MAX_LOGGED: usize = 20;
 /// The interval of progress reports while records are resealed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after which an unchanged report is repeated.
 const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
-/// The most ticks between two rounds.
+/// The maximum number of ticks between two rounds.
 const MAX_PAUSE_TICKS: u32 = 60;
 
 /// Runs rounds until the cache is dropped or shut down. When all is done, it waits until a load

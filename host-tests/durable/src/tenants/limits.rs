@@ -7,9 +7,9 @@ use clawdb_session_host::InvalidSetting;
 /// The limits of loaded tenants.
 #[derive(Clone, Copy, Debug)]
 pub struct TenantLimits {
-    /// The most tenants that are loaded at a time. 1,000 by default, at least 1. A further tenant
-    /// replaces the one that has been idle for the longest time. Each loaded tenant needs the
-    /// memory of an instance.
+    /// The maximum number of tenants that are loaded at a time. 1,000 by default, at least 1. A
+    /// further tenant replaces the one that has been idle for the longest time. Each loaded tenant
+    /// needs the memory of an instance.
     pub max_loaded: usize,
     /// The time without a call after which a tenant is unloaded. 5 min by default.
     pub idle_after: Duration,

@@ -189,7 +189,7 @@ impl<'a> Fields<'a> {
         read(&path, value.ok_or_else(|| invalid(&path, "is missing"))?)
     }
 
-    /// Returns the text of a field's value, also if it is `null`; `None` if the field is absent.
+    /// Returns the text of a field's value, even if it is `null`; `None` if the field is absent.
     pub fn text(&mut self, name: &'static str) -> Option<&'a str> {
         self.take(name).map(RawValue::get)
     }

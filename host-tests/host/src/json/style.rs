@@ -10,7 +10,7 @@ use crate::names::Name;
 pub trait Style {
     /// Whether a JSON text (`metadata`) is written as a JSON value. Otherwise it is a string.
     const NESTS_JSON: bool;
-    /// Whether an event has the members `reason` and `missed` also without a reason and if no event
+    /// Whether an event has the members `reason` and `missed` even if it has no reason and no event
     /// was missed.
     const WRITES_EMPTY: bool;
     /// Whether a request must have the list `scopes`, which may be empty.

@@ -128,7 +128,7 @@ impl Conversation {
             clock: clock.clone(),
             entropy: entropy.clone(),
             guard_deadline: None,
-            // A call that waits for a turn would block the later line that ends another call.
+            // A call that waits for a permit would block the later line that ends another call.
             max_in_flight: usize::MAX,
             ..HostOptions::with_shared_guard(guard.clone())
         };

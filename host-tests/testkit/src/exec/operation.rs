@@ -52,7 +52,7 @@ impl Operation {
             (
                 $(#[doc = $doc:literal])*
                 $(#[errors($($errors:literal),+)])?
-                #[turns($($turns:tt)+)]
+                #[permits($($permits:tt)+)]
                 #[durable($durable:ident)]
                 fn $name:ident($($argument:ident: $type:ident $(<$item:ident>)?),*)
                     -> Result<$answer:ty, $error:ident> = $interface:ident.$function:ident

@@ -20,7 +20,7 @@ impl Request {
     /// Reads a line.
     ///
     /// # Errors
-    /// The reason why the line is refused, for people, in at most 256 bytes.
+    /// The human-readable reason why the line is refused, in at most 256 bytes.
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         fields::read("line", line).map_err(|error| match error {
             Invalid::Syntax(reason) => fields::shortened(&format!("not JSON: {reason}")),
@@ -54,7 +54,7 @@ pub enum Control {
     Read {
         /// The name of the subscription.
         name: String,
-        /// The most events to return; all by default.
+        /// The maximum number of events to return; all by default.
         limit: Option<usize>,
     },
     /// Drops a subscription.
@@ -62,7 +62,7 @@ pub enum Control {
         /// The name of the subscription.
         name: String,
     },
-    /// Replaces the instance by one without sessions that has the same clock, guard and random
+    /// Replaces the instance with one without sessions that has the same clock, guard and random
     /// source (requires controls).
     Restart {},
     /// Changes the clock (requires controls).
