@@ -305,7 +305,7 @@ async fn a_host_answers_no_call_after_its_journal_reports_damage() {
     let grant = create(&host).await;
     fixture.journal.set(JournalMode::Damaged);
     let broken = Err(DurableError::Journal(JournalError::Damaged(
-        "it is broken".into(),
+        "the test journal is damaged".into(),
     )));
     assert_eq!(host.create(request(AGENT)).await, broken);
     assert_eq!(
