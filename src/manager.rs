@@ -67,6 +67,8 @@ pub struct SessionManager<G, C, E> {
     readers: Cell<usize>,
     /// How often the readers were asked to check whether they are still in use.
     liveness_checks: Cell<u64>,
+    /// See [`SessionManager::with_bounded_calls`].
+    has_bounded_calls: bool,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -84,7 +86,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             flush_failed: Cell::new(false),
             readers: Cell::new(0),
             liveness_checks: Cell::new(0),
+            has_bounded_calls: false,
         }
+    }
+
+    /// Makes a kill switch end at most 10,000 sessions in one call, and the descendants of the last
+    /// one, instead of letting other calls run until it has ended all (R20). The others are revoked
+    /// all the same; [`prune_expired`](Self::prune_expired) ends them. No call waits for anything
+    /// but the guard then.
+    #[must_use]
+    pub fn with_bounded_calls(mut self) -> Self {
+        self.has_bounded_calls = true;
+        self
     }
 
     /// Sets the limits. It succeeds once, and only before the first session.

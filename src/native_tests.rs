@@ -413,3 +413,79 @@ fn r21_after_a_long_mix_of_calls_the_counts_are_exact_and_nothing_is_kept() {
     );
     assert!(left.totals.created > 5_000, "{left:?}");
 }
+
+/// Returns a manager with bounded calls that has this many sessions of agent 1, and their tokens.
+fn bounded_manager(sessions: u32) -> (Manager, TestClock, Vec<Token>) {
+    let (manager, _, clock) = manager();
+    let manager = manager.with_bounded_calls();
+    let many = Config {
+        max_sessions_per_agent: Some(100_000),
+        ..Config::default()
+    };
+    manager.configure(&many).unwrap();
+    let create = |_| now(manager.create(request(1, 60))).unwrap().token;
+    let tokens = (0..sessions).map(create).collect();
+    (manager, clock, tokens)
+}
+
+#[test]
+fn r20_a_bounded_kill_switch_revokes_all_sessions_at_once_and_ends_10_000_in_a_call() {
+    let (manager, _, tokens) = bounded_manager(25_000);
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent.clone())), 10_000);
+    for token in tokens.iter().step_by(1_000) {
+        assert_eq!(
+            now(manager.validate(token.clone())),
+            Err(Error::InvalidToken)
+        );
+    }
+    // Sessions that began after it are not revoked.
+    let newer = now(manager.create(request(1, 60))).unwrap();
+    // 16 of those that are left have ended, because a call has touched them.
+    assert_eq!(manager.prune_expired(Some(4_000)), 4_000);
+    assert_eq!(manager.prune_expired(None), 10_000);
+    assert_eq!(manager.prune_expired(None), 25_000 - 24_000 - 15);
+    assert_eq!(manager.prune_expired(None), 0);
+    assert_eq!(now(manager.validate(newer.token)), Ok(newer.session));
+    assert_eq!(manager.active_count(), 1);
+    assert_eq!(manager.stats().totals.ended, 25_000);
+}
+
+#[test]
+fn r31_a_bounded_kill_switch_that_is_repeated_ends_and_counts_the_remaining_sessions() {
+    for second in [
+        RevokeFilter::Agent(request(1, 60).agent_id),
+        RevokeFilter::Everything,
+    ] {
+        let (manager, _, _) = bounded_manager(21_000);
+        let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+        assert_eq!(now(manager.revoke_all(agent)), 10_000);
+        let mut counts = Vec::new();
+        while manager.active_count() > 0 {
+            counts.push(now(manager.revoke_all(second.clone())));
+        }
+        assert_eq!(counts.iter().sum::<usize>(), 11_000, "{counts:?}");
+        assert!(counts.len() <= 4, "{counts:?}");
+        assert_eq!(manager.prune_expired(None), 0);
+        assert_eq!(manager.stats().totals.ended, 21_000);
+    }
+}
+
+#[test]
+fn r06_a_bounded_accept_clock_is_repeated_until_no_session_is_left() {
+    let (manager, clock, _) = bounded_manager(25_000);
+    clock.0.set(clock.0.get() - 3_600_000);
+    let mut ended = 0;
+    let mut calls = 0;
+    let refused = loop {
+        match now(manager.accept_clock()) {
+            Ok(count) => ended += count,
+            Err(error) => break error,
+        }
+        calls += 1;
+    };
+    assert_eq!(refused, Error::ClockNotBehind);
+    assert_eq!(ended, 25_000);
+    assert!(calls <= 6, "{calls} calls");
+    now(manager.create(request(1, 60))).unwrap();
+}

@@ -53,6 +53,9 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 store.accept_clock(before, self.clock.accept());
                 break;
             }
+            if self.has_bounded_calls {
+                break;
+            }
         }
         self.revoke_with_guard(ended.revocations).await;
         Ok(ended.live)

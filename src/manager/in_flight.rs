@@ -81,6 +81,11 @@ impl<'a> KillSwitch<'a> {
         self.now = now;
         self.store.borrow_mut().clear_revoked(self.epoch, now)
     }
+
+    /// Returns without ending the remaining sessions; see [`Store::leave_revoked`].
+    pub(super) fn leave(self) -> Cleared {
+        self.store.borrow_mut().leave_revoked(self.epoch)
+    }
 }
 
 impl Drop for KillSwitch<'_> {

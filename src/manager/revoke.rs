@@ -14,6 +14,9 @@ use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
 use crate::store::{Cleared, MAX_REVOCATIONS};
 
+/// How many steps of 1,000 sessions a kill switch takes in one call, if calls are bounded (R20).
+const MAX_STEPS: u32 = 10;
+
 /// The maximum number of sessions that one `prune_expired` ends (R20).
 const MAX_PRUNE: u32 = 10_000;
 
@@ -82,16 +85,22 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         cleared.live
     }
 
-    /// Ends all sessions that the filter names, in steps between which other calls run.
+    /// Ends all sessions that the filter names, in steps between which other calls run. A manager
+    /// with bounded calls returns after [`MAX_STEPS`] steps, and later calls end the other sessions.
     pub(super) async fn end_all(&self, filter: RevokeFilter) -> Cleared {
         let mut now = self.begin_operation();
         let mut switch = KillSwitch::begin(&self.store, filter, now);
+        let mut steps = 1..MAX_STEPS;
         loop {
             if let Some(cleared) = switch.step(now) {
                 return cleared;
             }
-            yield_now().await;
-            now = self.clock.now();
+            if !self.has_bounded_calls {
+                yield_now().await;
+                now = self.clock.now();
+            } else if steps.next().is_none() {
+                return switch.leave();
+            }
         }
     }
 
@@ -119,14 +128,17 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Ends expired sessions until it has ended `limit` or none is left: 10,000 at most and by
-    /// default. Returns how many it ended. The descendants of the last one are counted and can
-    /// exceed the limit.
+    /// Ends expired sessions, and sessions that a kill switch has revoked and left, until it has
+    /// ended `limit` or none is left: 10,000 at most and by default. Returns how many it ended. The
+    /// descendants of the last one are counted and can exceed the limit.
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
         let now = self.begin_operation();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
         let mut store = self.store.borrow_mut();
         store.clear_restored_revoked(now);
-        store.prune(max, super::MAX_SCANNED, now)
+        let left = store.clear_left(max as usize, now);
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let expired = store.prune(max.saturating_sub(left), super::MAX_SCANNED, now);
+        left.saturating_add(expired)
     }
 }

@@ -32,13 +32,19 @@ pub struct ActiveCutoff {
     filter: RevokeFilter,
     epoch: Epoch,
     /// The last slot that was checked, if the cut-off is for everything.
-    checked: Option<SessionSlot>,
+    pub checked: Option<SessionSlot>,
+    /// The check began after this slot, where a cut-off before it had been left. It ends there.
+    began_after: Option<SessionSlot>,
+    /// The check has come to the last slot and continues with the first one.
+    has_wrapped: bool,
     /// The cut-off's record in the feed.
     pub record: Option<FeedSlot>,
     /// Until when an older record could restore one of the sessions that it has ended.
     pub latest_end: Option<Timestamp>,
     /// The sessions that it has ended.
     pub cleared: Cleared,
+    /// Its call has returned before it had ended all its sessions. `prune_expired` ends the others.
+    left: bool,
 }
 
 /// The result of a search for the next session that a cut-off revokes.
@@ -67,8 +73,15 @@ impl ActiveCutoff {
     fn next_revoked(&mut self, sessions: &SessionTable) -> NextRevoked {
         let slot = match &self.filter {
             RevokeFilter::Everything => {
-                let Some(slot) = sessions.slot_after(self.checked) else {
-                    return NextRevoked::None;
+                let next = sessions.slot_after(self.checked);
+                let Some(slot) =
+                    next.filter(|slot| !self.has_wrapped || Some(*slot) <= self.began_after)
+                else {
+                    if self.has_wrapped || self.began_after.is_none() {
+                        return NextRevoked::None;
+                    }
+                    (self.has_wrapped, self.checked) = (true, None);
+                    return NextRevoked::NotThis;
                 };
                 self.checked = Some(slot);
                 let entry = sessions.get(slot);
@@ -120,22 +133,59 @@ impl Epochs {
         created_epoch < self.revoked_before
     }
 
-    /// Adds a cut-off of the current epoch.
-    pub fn add(&mut self, filter: RevokeFilter, record: Option<FeedSlot>) {
+    /// Adds a cut-off of the current epoch. If it is for everything, its check of the slots begins
+    /// after `began_after`.
+    pub fn add(
+        &mut self,
+        filter: RevokeFilter,
+        record: Option<FeedSlot>,
+        began_after: Option<SessionSlot>,
+    ) {
         self.active.push(ActiveCutoff {
             filter,
             epoch: self.current,
-            checked: None,
+            checked: began_after,
+            began_after,
+            has_wrapped: false,
             record,
             latest_end: None,
             cleared: Cleared::default(),
+            left: false,
         });
+    }
+
+    /// Leaves the remaining sessions of the cut-off of this epoch to later calls. Returns those that
+    /// it has ended.
+    pub fn leave(&mut self, epoch: Epoch) -> Cleared {
+        let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
+        cutoff.map_or_else(Cleared::default, |cutoff| {
+            cutoff.left = true;
+            std::mem::take(&mut cutoff.cleared)
+        })
+    }
+
+    /// Returns the epoch of the first cut-off whose remaining sessions are left to later calls.
+    #[must_use]
+    pub fn first_left(&self) -> Option<Epoch> {
+        let cutoff = self.active.iter().find(|cutoff| cutoff.left);
+        cutoff.map(|cutoff| cutoff.epoch)
+    }
+
+    /// Removes a cut-off whose remaining sessions are left to later calls, if a newer one with this
+    /// filter revokes them too.
+    pub fn remove_superseded(&mut self, filter: &RevokeFilter) -> Option<ActiveCutoff> {
+        let is_covered = |cutoff: &ActiveCutoff| {
+            cutoff.left && (*filter == RevokeFilter::Everything || cutoff.filter == *filter)
+        };
+        let index = self.active.iter().position(is_covered)?;
+        Some(self.active.remove(index))
     }
 
     /// Returns whether the cut-off of this epoch may have sessions left to end.
     #[must_use]
     pub fn is_active(&self, epoch: Epoch) -> bool {
-        self.active.iter().any(|cutoff| cutoff.epoch == epoch)
+        let mut active = self.active.iter().filter(|cutoff| !cutoff.left);
+        active.any(|cutoff| cutoff.epoch == epoch)
     }
 
     /// Returns whether a cut-off may revoke a session.
@@ -153,8 +203,11 @@ impl Epochs {
     /// Returns the epoch of this instance's cut-off that revokes the session.
     #[must_use]
     pub fn revoked_by(&self, entry: &Entry) -> Option<Epoch> {
-        let cutoff = self.active.iter().find(|cutoff| cutoff.revokes(entry));
-        cutoff.map(|cutoff| cutoff.epoch)
+        let mut revoking = self.active.iter().filter(|cutoff| cutoff.revokes(entry));
+        let first = revoking.next()?;
+        // A cut-off that was left counts nothing any longer, unless no other one does.
+        let counting = std::iter::once(first).chain(revoking).find(|it| !it.left);
+        Some(counting.unwrap_or(first).epoch)
     }
 
     /// Adds sessions to those that the cut-off of this epoch has ended.
@@ -225,7 +278,7 @@ mod tests {
     fn a_cut_off_is_active_until_it_is_removed_and_counts_the_sessions_that_it_ended() {
         let mut epochs = Epochs::default();
         let epoch = epochs.advance();
-        epochs.add(RevokeFilter::Everything, None);
+        epochs.add(RevokeFilter::Everything, None, None);
         assert!(epochs.is_active(epoch) && epochs.may_revoke());
         for (live, end) in [(2, 20), (1, 10)] {
             let ended = EndedTree {

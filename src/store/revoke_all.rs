@@ -43,7 +43,13 @@ impl Store {
             filter => self.sessions.revoke_before(filter, epoch),
         }
         let record = self.record_cutoff(&filter);
-        self.epochs.add(filter, record);
+        // The new cut-off ends the sessions that are left of these.
+        let mut checked = None;
+        while let Some(superseded) = self.epochs.remove_superseded(&filter) {
+            self.record_cleared(superseded.record, superseded.latest_end);
+            checked = checked.max(superseded.checked);
+        }
+        self.epochs.add(filter, record, checked);
         epoch
     }
 
@@ -67,7 +73,33 @@ impl Store {
     /// Ends a batch of the sessions that the cut-off of this epoch revokes. When none is left, it
     /// returns all that the cut-off has ended.
     pub fn clear_revoked(&mut self, epoch: Epoch, now: Timestamp) -> Option<Cleared> {
-        let mut steps = MAX_STEP;
+        self.clear_batch(epoch, MAX_STEP, now)
+    }
+
+    /// Leaves the remaining sessions of the cut-off of this epoch to [`Store::clear_left`]. Returns
+    /// those that it has ended.
+    pub fn leave_revoked(&mut self, epoch: Epoch) -> Cleared {
+        self.epochs.leave(epoch)
+    }
+
+    /// Ends sessions that kill switches have revoked and left, at most `max` and the descendants of
+    /// the last one. Returns how many it has ended. Their revocations stay pending.
+    pub fn clear_left(&mut self, max: usize, now: Timestamp) -> usize {
+        let before = self.sessions.len();
+        let mut steps = max;
+        while steps > 0
+            && let Some(epoch) = self.epochs.first_left()
+        {
+            let batch = steps.min(MAX_STEP);
+            self.clear_batch(epoch, batch, now);
+            steps = steps.saturating_sub(batch);
+        }
+        before.saturating_sub(self.sessions.len())
+    }
+
+    /// Takes at most this many steps: a step checks a slot or ends a session.
+    fn clear_batch(&mut self, epoch: Epoch, max: usize, now: Timestamp) -> Option<Cleared> {
+        let mut steps = max;
         while let Some(left) = steps.checked_sub(1) {
             steps = left;
             match self.epochs.next_revoked(epoch, &self.sessions) {
@@ -75,7 +107,8 @@ impl Store {
                     let before = self.sessions.len();
                     self.end_if_due(slot, now);
                     let ended = before.saturating_sub(self.sessions.len());
-                    steps = steps.saturating_sub(ended);
+                    // One of them is counted already.
+                    steps = steps.saturating_sub(ended.saturating_sub(1));
                 }
                 NextRevoked::NotThis => {}
                 NextRevoked::None => {

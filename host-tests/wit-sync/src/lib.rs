@@ -142,13 +142,21 @@ mod tests {
         let derived = derive("a.wit", text).unwrap();
         let expected = "interface a {\n  /// Says `async func`.\n  f: func() -> u32;\n}\n";
         assert!(derived.ends_with(expected), "{derived}");
-        assert!(derived.starts_with("// Derived from wit/a.wit by"), "{derived}");
+        assert!(
+            derived.starts_with("// Derived from wit/a.wit by"),
+            "{derived}"
+        );
     }
 
     #[test]
     fn lines_of_the_first_world_are_left_out_and_lines_of_the_second_one_appear() {
-        let text = "  //[session]\n  /// Calls overlap.\n  //[end]\n  //[session-sync] /// One call.\n";
-        assert!(derive("a.wit", text).unwrap().ends_with("\n\n  /// One call.\n"));
+        let text =
+            "  //[session]\n  /// Calls overlap.\n  //[end]\n  //[session-sync] /// One call.\n";
+        assert!(
+            derive("a.wit", text)
+                .unwrap()
+                .ends_with("\n\n  /// One call.\n")
+        );
     }
 
     #[test]
