@@ -1,9 +1,16 @@
-//! The world `session`: it maps WIT exports to the core, and the ports of the core to WIT imports.
-//! It has no logic, and it is the only module that depends on `wit-bindgen`.
+//! The WIT worlds: it maps WIT exports to the core, and the ports of the core to WIT imports. It has
+//! no logic, and it is the only module that depends on `wit-bindgen`.
+//!
+//! A build has one world: `session`, or `session-sync` with the feature `sync`.
 
 mod bindings;
 mod convert;
+mod exports;
+mod imports;
+#[cfg(not(feature = "sync"))]
 mod session;
+#[cfg(feature = "sync")]
+mod session_sync;
 
 /// The version that the component reports.
 const VERSION: &str = if cfg!(feature = "next") {

@@ -1,4 +1,4 @@
-//! Compiles the guest, the crate at the root, to a core module and encodes it as a component.
+//! Compiles the guest to a core module for each world, and encodes these as components.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
@@ -9,7 +9,10 @@ use wasmparser::{Parser, Payload::CustomSection};
 const TARGET: &str = "wasm32-unknown-unknown";
 const NAMES: &str = "component-name";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
-const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml";
+const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml \
+                      host-tests/component/sync/Cargo.toml";
+const GUESTS: [&str; 2] = ["-pclawdb-session", "-pclawdb-session-sync"];
+const NEXT: &str = "--features=clawdb-session/next,clawdb-session-sync/next";
 /// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
@@ -36,17 +39,17 @@ fn build() -> Result {
     // The lock allows one build at a time, because all builds of the guest write the same file.
     let lock = fs::File::create(dir.with_extension("lock"))?;
     lock.lock()?;
-    let guest = "-pclawdb-session";
-    let baseline_package = baseline.map(|_| "-pclawdb-session-baseline");
-    compile(&root, &dir, [guest].into_iter().chain(baseline_package))?;
-    let modules = dir.join(TARGET).join("component");
-    encode(&modules.join("clawdb_session.wasm"), "COMPONENT")?;
+    let baseline = baseline.map(|_| "-pclawdb-session-baseline");
+    compile(&root, &dir, GUESTS.into_iter().chain(baseline))?;
+    encode(&dir, "clawdb_session", "COMPONENT")?;
+    encode(&dir, "clawdb_session_sync", "SYNC_COMPONENT")?;
     if baseline.is_some() {
-        encode(&modules.join("clawdb_session_baseline.wasm"), "BASELINE")?;
+        encode(&dir, "clawdb_session_baseline", "BASELINE")?;
     }
     if env::var_os("CARGO_FEATURE_NEXT").is_some() {
-        compile(&root, &dir, [guest, "--features=next"])?;
-        encode(&modules.join("clawdb_session.wasm"), "NEXT")?;
+        compile(&root, &dir, GUESTS.into_iter().chain([NEXT]))?;
+        encode(&dir, "clawdb_session", "NEXT")?;
+        encode(&dir, "clawdb_session_sync", "SYNC_NEXT")?;
     }
     Ok(())
 }
@@ -98,7 +101,8 @@ fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a s
 }
 
 /// Encodes a module as a component, and sets an environment variable of the crate to its path.
-fn encode(module: &Path, name: &str) -> Result {
+fn encode(dir: &Path, module: &str, name: &str) -> Result {
+    let module = dir.join(TARGET).join("component").join(module).with_extension("wasm");
     let mut encoder = wit_component::ComponentEncoder::default();
     let component = encoder.module(&fs::read(module)?)?.encode()?;
     // Leaves out the last section, which has only names.

@@ -1,8 +1,7 @@
 //! Conversions between the WIT types and the types of the core.
 
 use super::VERSION;
-use super::bindings::clawdb::session::guard as wit_guard;
-use super::bindings::exports::clawdb::session::{events, persistence, sessions, settings};
+use super::bindings::{events, guard as wit_guard, persistence, sessions, settings};
 use crate::{
     AgentId, Attributes, Change, ChangePage, Claims, Config, CreateRequest, Denial, Duplicate,
     EndReason, Error, Event, EventKind, EventPage, FlushReport, GuardError, Limit, MaxUses,

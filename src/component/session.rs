@@ -1,195 +1,26 @@
-//! The exports of the world `session`. They call the one manager of the instance.
+//! The world `session`: operations are `async`, and events can be pushed.
 
-mod imports;
 mod stream;
 
 use wit_bindgen::{StreamReader, spawn_local};
 
-use self::imports::{HostClock, HostGuard};
-use super::convert::count;
-use crate::{
-    AgentId, Change, Error, RevokeFilter, Scope, SessionId, SessionManager, SystemEntropy, Token,
-};
+use super::bindings::events;
+use super::imports::{HostClock, HostGuard};
+use crate::{Subscription, SystemEntropy};
 
-use super::bindings::exports::clawdb::session::{events, legacy, persistence, sessions, settings};
-
-super::bindings::export!(Component with_types_in super::bindings);
-
-/// The type that implements the exported interfaces.
-struct Component;
-
-type Manager = SessionManager<HostGuard, HostClock, SystemEntropy>;
-
-/// Returns the manager of this instance. It is created with the first call and never dropped.
-fn manager() -> &'static Manager {
-    thread_local! {
-        static MANAGER: &'static Manager =
-            Box::leak(Box::new(SessionManager::new(HostGuard, HostClock, SystemEntropy)));
-    }
-    MANAGER.with(|manager| *manager)
+/// Defines an operation that may wait for the guard.
+macro_rules! operation {
+    ($($operation:tt)*) => {
+        $($operation)*
+    };
 }
+pub(super) use operation;
 
-impl sessions::Guest for Component {
-    async fn create(request: sessions::CreateRequest) -> Result<sessions::Grant, sessions::Error> {
-        Ok(manager().create(request.try_into()?).await?.into())
-    }
-
-    async fn delegate(
-        parent_session_id: String,
-        request: sessions::CreateRequest,
-    ) -> Result<sessions::Grant, sessions::Error> {
-        let parent = SessionId::parse("parent-session-id", &parent_session_id)?;
-        let request = request.try_into()?;
-        Ok(manager().delegate(parent, request).await?.into())
-    }
-
-    async fn validate(token: String) -> Result<sessions::Session, sessions::Error> {
-        Ok(manager().validate(Token::parse(token)?).await?.into())
-    }
-
-    async fn validate_many(
-        tokens: Vec<String>,
-    ) -> Result<Vec<Result<sessions::Session, sessions::Error>>, sessions::Error> {
-        let tokens = tokens.into_iter().map(Token::parse).collect();
-        let answers = manager().validate_many(tokens).await?;
-        let convert = |answer: Result<crate::Session, Error>| Ok(answer?.into());
-        Ok(answers.into_iter().map(convert).collect())
-    }
-
-    async fn authorize(token: String, scope: String) -> Result<sessions::Session, sessions::Error> {
-        let (token, scope) = (Token::parse(token)?, Scope::parse(scope)?);
-        Ok(manager().authorize(token, &scope).await?.into())
-    }
-
-    async fn rotate(token: String) -> Result<sessions::Grant, sessions::Error> {
-        Ok(manager().rotate(Token::parse(token)?).await?.into())
-    }
-
-    fn touch(session_id: String) -> Result<(), sessions::Error> {
-        let id = SessionId::parse("session-id", &session_id)?;
-        Ok(manager().touch(id)?)
-    }
-
-    async fn refresh(session_id: String) -> Result<sessions::Grant, sessions::Error> {
-        let id = SessionId::parse("session-id", &session_id)?;
-        Ok(manager().refresh(id).await?.into())
-    }
-
-    async fn revoke(session_id: String) -> Result<sessions::Revocation, sessions::Error> {
-        let id = SessionId::parse("session-id", &session_id)?;
-        Ok(manager().revoke(id).await?.into())
-    }
-
-    async fn revoke_by_token(token: String) -> Result<sessions::Revocation, sessions::Error> {
-        let token = Token::parse(token)?;
-        Ok(manager().revoke_by_token(token).await?.into())
-    }
-
-    async fn revoke_all_for_agent(agent_id: String) -> Result<u32, sessions::Error> {
-        let id = AgentId::parse("agent-id", &agent_id)?;
-        Ok(count(manager().revoke_all(RevokeFilter::Agent(id)).await))
-    }
-
-    async fn revoke_all(filter: sessions::RevokeFilter) -> Result<u32, sessions::Error> {
-        let filter = filter.try_into()?;
-        Ok(count(manager().revoke_all(filter).await))
-    }
-
-    async fn flush_guard_revocations() -> sessions::FlushReport {
-        manager().flush_guard_revocations().await.into()
-    }
-
-    fn get(session_id: String) -> Result<sessions::Session, sessions::Error> {
-        let id = SessionId::parse("session-id", &session_id)?;
-        Ok(manager().get(id)?.into())
-    }
-
-    fn list_for_agent(
-        agent_id: String,
-        page: sessions::Page,
-    ) -> Result<sessions::SessionPage, sessions::Error> {
-        let id = AgentId::parse("agent-id", &agent_id)?;
-        let page = manager().list_for_agent(id, page.cursor, page.limit)?;
-        Ok(page.into())
-    }
-
-    fn active_count() -> u32 {
-        count(manager().active_count())
-    }
-
-    fn prune_expired(limit: Option<u32>) -> u32 {
-        manager().prune_expired(limit)
-    }
-}
-
-impl legacy::Guest for Component {
-    async fn create_session(
-        agent_id: String,
-        role: String,
-        scopes: Vec<String>,
-        task_type: Option<String>,
-    ) -> Result<sessions::Grant, sessions::Error> {
-        <Self as sessions::Guest>::create(sessions::CreateRequest {
-            agent_id,
-            role,
-            scopes,
-            task_type,
-            expires_in: None,
-            metadata: None,
-            max_uses: None,
-        })
-        .await
-    }
-
-    fn get_session(id: String) -> Result<sessions::Session, sessions::Error> {
-        let id = SessionId::parse("id", &id)?;
-        Ok(manager().get(id)?.into())
-    }
-
-    fn invalidate(id: String) -> Result<(), sessions::Error> {
-        let id = SessionId::parse("id", &id)?;
-        Ok(manager().invalidate(id)?)
-    }
-}
-
-impl events::Guest for Component {
-    fn poll_events(since: u64, limit: u32) -> Result<events::EventPage, sessions::Error> {
-        Ok(manager().poll_events(since, limit)?.into())
-    }
-
-    async fn subscribe(since: u64) -> Result<StreamReader<events::Event>, sessions::Error> {
-        let subscription = manager().subscribe(since).await?;
-        let (writer, reader) = super::bindings::wit_stream::new();
-        spawn_local(stream::push(subscription, writer));
-        Ok(reader)
-    }
-}
-
-impl persistence::Guest for Component {
-    fn changes(since: u64, limit: u32) -> Result<persistence::ChangePage, sessions::Error> {
-        Ok(manager().changes(since, limit)?.into())
-    }
-
-    fn restore(changes: Vec<persistence::Change>) -> Result<(), sessions::Error> {
-        let changes: Vec<Change> = changes.into_iter().map(Into::into).collect();
-        Ok(manager().restore(&changes)?)
-    }
-
-    fn close_event_run() -> Result<(), sessions::Error> {
-        Ok(manager().close_event_run()?)
-    }
-}
-
-impl settings::Guest for Component {
-    fn configure(config: settings::Config) -> Result<(), sessions::Error> {
-        Ok(manager().configure(&config.try_into()?)?)
-    }
-
-    async fn accept_clock() -> Result<u32, sessions::Error> {
-        Ok(count(manager().accept_clock().await?))
-    }
-
-    fn stats() -> settings::Statistics {
-        manager().stats().into()
-    }
+/// Returns a stream to which the events of the subscription are pushed.
+pub(super) fn push_events(
+    subscription: Subscription<'static, HostGuard, HostClock, SystemEntropy>,
+) -> StreamReader<events::Event> {
+    let (writer, reader) = super::bindings::wit_stream::new();
+    spawn_local(stream::push(subscription, writer));
+    reader
 }

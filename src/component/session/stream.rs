@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use wit_bindgen::{StreamResult, StreamWriter};
 
-use super::super::bindings::exports::clawdb::session::events;
-use super::imports::{HostClock, HostGuard};
+use super::super::bindings::events;
+use super::super::imports::{HostClock, HostGuard};
 use crate::{Notice, Subscription, SystemEntropy};
 
 /// Pushes events into a stream until its reader has closed it.

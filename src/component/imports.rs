@@ -1,9 +1,9 @@
-//! The ports of the core, implemented with the imports of the world `session`.
+//! The ports of the core, implemented with the imports of the world.
 
 use std::rc::Rc;
 
-use super::super::bindings::clawdb::session::guard as wit_guard;
-use super::super::bindings::wasi::{clocks::system_clock, random::random};
+use super::bindings::wasi::random::random;
+use super::bindings::{call_guard, clock_reading, guard};
 use crate::{Claims, Clock, Guard, GuardError, IssueRequest, IssuedToken, Timestamp, Token};
 
 /// The host's guard.
@@ -14,7 +14,7 @@ impl Guard for HostGuard {
         &self,
         request: IssueRequest<'_>,
     ) -> Result<IssuedToken, GuardError> {
-        let issued = wit_guard::issue_session_token(wit_guard::IssueRequest {
+        let wanted = guard::IssueRequest {
             principal: request.principal(),
             task: request.task().into(),
             session_id: request.session_id.into(),
@@ -23,8 +23,8 @@ impl Guard for HostGuard {
             role: request.attributes.role.as_str().into(),
             scopes: request.attributes.scopes.iter().map(Into::into).collect(),
             expires_at: request.expires_at.as_millis(),
-        })
-        .await?;
+        };
+        let issued = call_guard!(issue_session_token(wanted))?;
         Ok(IssuedToken {
             token: issued.token,
             handle: issued.handle,
@@ -33,21 +33,21 @@ impl Guard for HostGuard {
     }
 
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
-        Ok(wit_guard::validate_token(token.into_exposed())
-            .await?
-            .into())
+        Ok(call_guard!(validate_token(token.into_exposed()))?.into())
     }
 
     async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>> {
-        let tokens = tokens.into_iter().map(Token::into_exposed).collect();
-        let results = wit_guard::validate_tokens(tokens).await.into_iter();
+        let tokens: Vec<_> = tokens.into_iter().map(Token::into_exposed).collect();
+        let results = call_guard!(validate_tokens(tokens)).into_iter();
         results.map(|result| Ok(result?.into())).collect()
     }
 
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
-        let handles = handles.iter().map(|handle| String::from(&**handle));
-        let results = wit_guard::revoke_tokens(handles.collect()).await;
-        let results = results.into_iter();
+        let handles: Vec<_> = handles
+            .iter()
+            .map(|handle| String::from(&**handle))
+            .collect();
+        let results = call_guard!(revoke_tokens(handles)).into_iter();
         results.map(|result| result.map_err(Into::into)).collect()
     }
 }
@@ -57,10 +57,7 @@ pub(super) struct HostClock;
 
 impl Clock for HostClock {
     fn now(&self) -> Option<Timestamp> {
-        let system_clock::Instant {
-            seconds,
-            nanoseconds,
-        } = system_clock::now();
+        let (seconds, nanoseconds) = clock_reading();
         Timestamp::from_unix(seconds, nanoseconds)
     }
 }

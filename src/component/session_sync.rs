@@ -1,0 +1,60 @@
+//! The world `session-sync`: a call ends before it returns, because the guard answers at once.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::bindings::{guard, sessions};
+
+/// Defines an operation as a plain function that runs the `async` body to its end.
+macro_rules! operation {
+    (async fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $result:ty $body:block) => {
+        fn $name($($argument: $type),*) -> $result {
+            $crate::component::session_sync::end(async move $body)
+        }
+    };
+}
+pub(super) use operation;
+
+/// The answer of an operation that did not end: a fault of the component.
+pub(super) trait Unfinished {
+    /// Returns the answer.
+    fn unfinished() -> Self;
+}
+
+impl<T> Unfinished for Result<T, sessions::Error> {
+    fn unfinished() -> Self {
+        let reason = "a fault of the component: the operation waits for something".into();
+        Err(sessions::Error::Guard(guard_error(reason)))
+    }
+}
+
+impl Unfinished for sessions::FlushReport {
+    fn unfinished() -> Self {
+        Self {
+            settled: 0,
+            pending: u32::MAX,
+        }
+    }
+}
+
+fn guard_error(reason: String) -> guard::GuardError {
+    guard::GuardError::Unavailable(reason)
+}
+
+/// Runs an operation to its end. In this world the guard's functions return their answers and the
+/// manager has bounded calls, so that no operation waits. One that does is dropped, which leaves the
+/// store as a cancelled call does.
+pub(super) fn end<T: Unfinished>(operation: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(operation).poll(&mut context) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => {
+            debug_assert!(
+                false,
+                "an operation of a manager with bounded calls does not wait"
+            );
+            T::unfinished()
+        }
+    }
+}
