@@ -7,12 +7,13 @@ use std::{env, fs};
 use wasmparser::{Parser, Payload::CustomSection};
 
 const TARGET: &str = "wasm32-unknown-unknown";
-const NAMES: &str = "component-name";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
 const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml \
                       host-tests/component/sync/Cargo.toml";
-const GUESTS: [&str; 2] = ["-pclawdb-session", "-pclawdb-session-sync"];
-const NEXT: &str = "--features=clawdb-session/next,clawdb-session-sync/next";
+/// Packages, and the environment variables with the paths of their components.
+const WORLDS: &str = "clawdb-session=COMPONENT clawdb-session-sync=SYNC_COMPONENT";
+const BASELINE: &str = "clawdb-session-baseline=BASELINE";
+const NEXT: &str = "clawdb-session=NEXT clawdb-session-sync=SYNC_NEXT";
 /// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
@@ -39,17 +40,10 @@ fn build() -> Result {
     // The lock allows one build at a time, because all builds of the guest write the same file.
     let lock = fs::File::create(dir.with_extension("lock"))?;
     lock.lock()?;
-    let baseline = baseline.map(|_| "-pclawdb-session-baseline");
-    compile(&root, &dir, GUESTS.into_iter().chain(baseline))?;
-    encode(&dir, "clawdb_session", "COMPONENT")?;
-    encode(&dir, "clawdb_session_sync", "SYNC_COMPONENT")?;
-    if baseline.is_some() {
-        encode(&dir, "clawdb_session_baseline", "BASELINE")?;
-    }
+    let baseline = baseline.map_or("", |_| BASELINE);
+    compile(&root, &dir, &[WORLDS, baseline].join(" "), None)?;
     if env::var_os("CARGO_FEATURE_NEXT").is_some() {
-        compile(&root, &dir, GUESTS.into_iter().chain([NEXT]))?;
-        encode(&dir, "clawdb_session", "NEXT")?;
-        encode(&dir, "clawdb_session_sync", "SYNC_NEXT")?;
+        compile(&root, &dir, NEXT, Some("--features=next"))?;
     }
     Ok(())
 }
@@ -71,11 +65,13 @@ fn install_target() -> Result {
     Ok(())
 }
 
-/// Compiles packages of the workspace to core modules.
-fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a str>) -> Result {
+/// Compiles packages in one call of cargo, and encodes their modules as components.
+fn compile(root: &Path, dir: &Path, packages: &str, features: Option<&str>) -> Result {
     let mut cargo = Command::new(env::var("CARGO")?);
     let options = "build --locked --profile=component --target=wasm32-unknown-unknown --target-dir";
-    cargo.args(options.split(' ')).arg(dir).args(packages);
+    cargo.args(options.split(' ')).arg(dir).args(features);
+    let mut packages = packages.split(' ').filter_map(|it| it.split_once('='));
+    cargo.args(packages.clone().flat_map(|it| ["-p", it.0]));
     // Remaps the paths of this machine, so that other machines build the same bytes.
     let sources = Path::new(&rustc("--print=sysroot")?).join("lib/rustlib/src/rust");
     let version = rustc("-vV")?;
@@ -96,18 +92,19 @@ fn compile<'a>(root: &Path, dir: &Path, packages: impl IntoIterator<Item = &'a s
             cargo.env_remove(name);
         }
     }
-    let failed = "the component cannot be built; cargo's messages are above";
-    (cargo.status()?.success().then_some(())).ok_or(failed.into())
+    let failed = "the components cannot be built; cargo's messages are above";
+    (cargo.status()?.success().then_some(())).ok_or(failed)?;
+    packages.try_for_each(|(package, name)| encode(dir, package, name))
 }
 
-/// Encodes a module as a component, and sets an environment variable of the crate to its path.
-fn encode(dir: &Path, module: &str, name: &str) -> Result {
-    let module = dir.join(TARGET).join("component").join(module).with_extension("wasm");
+/// Encodes a module without its names as a component, and sets a variable of the crate to its path.
+fn encode(dir: &Path, package: &str, name: &str) -> Result {
+    let module = format!("{TARGET}/component/{}.wasm", package.replace('-', "_"));
     let mut encoder = wit_component::ComponentEncoder::default();
-    let component = encoder.module(&fs::read(module)?)?.encode()?;
-    // Leaves out the last section, which has only names.
+    let component = encoder.module(&fs::read(dir.join(module))?)?.encode()?;
     let sections = Parser::new(0).parse_all(&component).flatten();
-    let kept = sections.take_while(|it| !matches!(it, CustomSection(it) if it.name() == NAMES));
+    let kept =
+        sections.take_while(|s| !matches!(s, CustomSection(s) if s.name() == "component-name"));
     let ends = kept.filter_map(|it| it.as_section()).map(|it| it.1.end);
     let end = usize::try_from(ends.last().unwrap_or_default())?;
     let file = Path::new(&env::var("OUT_DIR")?).join(name);
