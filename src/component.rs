@@ -1,5 +1,5 @@
-//! The WIT worlds: it maps WIT exports to the core, and the ports of the core to WIT imports. It has
-//! no logic, and it is the only module that depends on `wit-bindgen`.
+//! The WIT worlds: it maps WIT exports to the core, and the ports of the core to WIT imports. It
+//! has no logic, and it is the only module that depends on `wit-bindgen`.
 //!
 //! A build has one world: `session`, or `session-sync` with the feature `sync`.
 

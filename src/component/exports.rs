@@ -37,7 +37,9 @@ fn new_manager() -> Manager {
 
 impl sessions::Guest for Component {
     operation! {
-        async fn create(request: sessions::CreateRequest) -> Result<sessions::Grant, sessions::Error> {
+        async fn create(
+            request: sessions::CreateRequest,
+        ) -> Result<sessions::Grant, sessions::Error> {
             Ok(manager().create(request.try_into()?).await?.into())
         }
     }
@@ -71,7 +73,10 @@ impl sessions::Guest for Component {
     }
 
     operation! {
-        async fn authorize(token: String, scope: String) -> Result<sessions::Session, sessions::Error> {
+        async fn authorize(
+            token: String,
+            scope: String,
+        ) -> Result<sessions::Session, sessions::Error> {
             let (token, scope) = (Token::parse(token)?, Scope::parse(scope)?);
             Ok(manager().authorize(token, &scope).await?.into())
         }

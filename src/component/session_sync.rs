@@ -43,8 +43,8 @@ fn guard_error(reason: String) -> guard::GuardError {
 }
 
 /// Runs an operation to its end. In this world the guard's functions return their answers and the
-/// manager has bounded calls, so that no operation waits. One that does is dropped, which leaves the
-/// store as a cancelled call does.
+/// manager has bounded calls, so that no operation waits. One that does is dropped, which leaves
+/// the store as a cancelled call does.
 pub(super) fn end<T: Unfinished>(operation: impl Future<Output = T>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(operation).poll(&mut context) {

@@ -86,7 +86,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Ends all sessions that the filter names, in steps between which other calls run. A manager
-    /// with bounded calls returns after [`MAX_STEPS`] steps, and later calls end the other sessions.
+    /// with bounded calls returns after [`MAX_STEPS`] steps, and later calls end the other
+    /// sessions.
     pub(super) async fn end_all(&self, filter: RevokeFilter) -> Cleared {
         let mut now = self.begin_operation();
         let mut switch = KillSwitch::begin(&self.store, filter, now);

@@ -154,8 +154,8 @@ impl Epochs {
         });
     }
 
-    /// Leaves the remaining sessions of the cut-off of this epoch to later calls. Returns those that
-    /// it has ended.
+    /// Leaves the remaining sessions of the cut-off of this epoch to later calls. Returns those
+    /// that it has ended.
     pub fn leave(&mut self, epoch: Epoch) -> Cleared {
         let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
         cutoff.map_or_else(Cleared::default, |cutoff| {

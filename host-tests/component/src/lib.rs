@@ -1,5 +1,5 @@
-//! The components of both worlds as bytes. The build script compiles them from the crate at the root
-//! of the repository.
+//! The components of both worlds as bytes. The build script compiles them from the crate at the
+//! root of the repository.
 //!
 //! | feature | what it adds |
 //! |---|---|

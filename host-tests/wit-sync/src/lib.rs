@@ -96,8 +96,8 @@ pub fn derive(file: &str, text: &str) -> Result<String, DeriveError> {
     }
 }
 
-/// Returns the files of `wit/sync` with their texts, in the order of their names. `wit` is the folder
-/// of the first world.
+/// Returns the files of `wit/sync` with their texts, in the order of their names. `wit` is the
+/// folder of the first world.
 ///
 /// # Errors
 /// [`DeriveError`].
