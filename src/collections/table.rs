@@ -40,7 +40,7 @@ impl BuildHasher for Seed {
 /// value that it finds, and an insertion whose key is taken has to be refused as a duplicate.
 #[derive(Debug)]
 pub struct Table<S> {
-    shards: Shards<u32>,
+    shards: Shards,
     slots: PhantomData<S>,
 }
 
@@ -80,7 +80,7 @@ impl<S: Slot> Table<S> {
 /// A set of keys like those of a [`Table`].
 #[derive(Debug, Default)]
 pub struct KeySet {
-    shards: Shards<()>,
+    shards: Shards,
 }
 
 impl KeySet {
@@ -92,7 +92,7 @@ impl KeySet {
 
     /// Adds a key.
     pub fn insert(&mut self, key: u64) {
-        self.shards.insert(key, ());
+        self.shards.insert(key, 0);
     }
 
     /// Removes a key. Returns whether it was in the set.
@@ -102,12 +102,12 @@ impl KeySet {
 }
 
 /// The parts of a table. A part is allocated with its first entry, so that a small instance needs
-/// little memory. `V` is one of two types only, because each one adds the code of a hash table to
-/// the component.
-#[derive(Debug)]
-struct Shards<V>(Vec<Option<Shard<V>>>);
+/// little memory. Tables and sets have the same values, because each type of values would add the
+/// code of a hash table to the component.
+#[derive(Debug, Default)]
+struct Shards(Vec<Option<Shard>>);
 
-type Shard<V> = HashMap<Key, V, BuildHasherDefault<KeyAsHash>>;
+type Shard = HashMap<Key, u32, BuildHasherDefault<KeyAsHash>>;
 
 /// A key as bytes, without alignment: together with a value of 32 bits it takes 12 bytes, not 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,19 +125,13 @@ impl Hash for Key {
     }
 }
 
-impl<V> Default for Shards<V> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<V: Copy> Shards<V> {
-    fn get(&self, key: u64) -> Option<V> {
+impl Shards {
+    fn get(&self, key: u64) -> Option<u32> {
         let shard = self.0.get(shard_of(key))?.as_ref()?;
         shard.get(&key.into()).copied()
     }
 
-    fn insert(&mut self, key: u64, value: V) {
+    fn insert(&mut self, key: u64, value: u32) {
         if self.0.is_empty() {
             self.0.resize_with(SHARDS, || None);
         }
@@ -149,7 +143,7 @@ impl<V: Copy> Shards<V> {
     }
 
     /// Removes an entry. A part that becomes empty is freed (R21).
-    fn remove(&mut self, key: u64) -> Option<V> {
+    fn remove(&mut self, key: u64) -> Option<u32> {
         let shard = self.0.get_mut(shard_of(key))?;
         let map = shard.as_mut()?;
         let value = map.remove(&key.into())?;
