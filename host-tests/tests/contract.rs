@@ -39,9 +39,7 @@ fn begins_item(line: &str) -> Option<bool> {
         "enum ",
         "type ",
     ];
-    let other = [
-        "use ", "import ", "export ", "package ", "}", "///", "//[", "@",
-    ];
+    let other = ["use ", "import ", "export ", "package ", "}", "//", "@"];
     if line.is_empty() || other.iter().any(|start| line.starts_with(start)) {
         None
     } else {
