@@ -116,12 +116,20 @@ fn rules() -> Vec<(u32, Rule)> {
 fn items() -> BTreeMap<String, BTreeSet<u32>> {
     let mut items = BTreeMap::new();
     for path in files("wit", "wit") {
-        if path.starts_with(root().join("wit/deps")) {
+        // `wit/sync` is derived from these files.
+        if ["wit/deps", "wit/sync"]
+            .iter()
+            .any(|it| path.starts_with(root().join(it)))
+        {
             continue;
         }
         let mut outer: Vec<String> = Vec::new();
         let mut documentation = String::new();
         for line in read(&path).lines().map(str::trim) {
+            // Marks a text that is in one of the worlds only.
+            if line.starts_with("//[") {
+                continue;
+            }
             if let Some(text) = line.strip_prefix("///") {
                 documentation.push_str(text);
                 documentation.push('\n');
