@@ -13,7 +13,7 @@
 //! | `store` | the sessions and every index over them; each change is one step |
 //! | `persistence` | the records of the state, which the host keeps: their feed, JSON and seals |
 //! | `collections` | typed slots, lists, hash tables and ordered sets that grow in small steps |
-//! | `component` | the WIT world `session`; it is compiled for wasm32 only |
+//! | `component` | the WIT worlds `session` and `session-sync`; compiled for wasm32 only |
 //! | `native_tests` | cancelled calls and long runs; the tests of the rules are in `host-tests` |
 //!
 //! # Layers
