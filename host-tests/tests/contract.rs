@@ -107,7 +107,7 @@ fn the_wit_of_session_sync_is_derived_from_that_of_session() {
         let committed = fs::read_to_string(path).unwrap();
         assert!(
             committed == *text,
-            "{} is out of date: run `cargo run -p clawdb-session-wit-sync`",
+            "{} is out of date: run `cargo run -p clawdb-session-wit-sync --example derive`",
             path.display()
         );
     }

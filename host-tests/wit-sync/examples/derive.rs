@@ -1,5 +1,5 @@
 //! Writes `wit/sync` anew. Run it at the root of the repository after a change in `wit`:
-//! `cargo run -p clawdb-session-wit-sync`.
+//! `cargo run -p clawdb-session-wit-sync --example derive`.
 
 use std::path::Path;
 use std::process::ExitCode;
