@@ -24,8 +24,9 @@ pub(super) trait Unfinished {
 
 impl<T> Unfinished for Result<T, sessions::Error> {
     fn unfinished() -> Self {
-        let reason = "a fault of the component: the operation waits for something".into();
-        Err(sessions::Error::Guard(guard_error(reason)))
+        let reason = "a fault of the component: the operation waits for something";
+        let error = guard::GuardError::Unavailable(reason.into());
+        Err(sessions::Error::Guard(error))
     }
 }
 
@@ -36,10 +37,6 @@ impl Unfinished for sessions::FlushReport {
             pending: u32::MAX,
         }
     }
-}
-
-fn guard_error(reason: String) -> guard::GuardError {
-    guard::GuardError::Unavailable(reason)
 }
 
 /// Runs an operation to its end. In this world the guard's functions return their answers and the

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::bindings::wasi::clocks::system_clock::Instant;
 
-/// The source of the time for the component, and for a guard that shall agree with it.
+/// The source of the time for the component, and for a guard that must agree with it.
 ///
 /// ```
 /// use clawdb_session_host::{Clock, Instant};
