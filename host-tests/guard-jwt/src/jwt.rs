@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use clawdb_session_host::{
-    Claims, Clock, Guard, GuardError, GuardResult, IssueRequest, IssuedToken, SystemClock,
+    Claims, Clock, GuardError, GuardResult, IssueRequest, IssuedToken, LocalGuard, SystemClock,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -251,9 +250,8 @@ impl fmt::Debug for JwtGuard {
     }
 }
 
-#[async_trait]
-impl Guard for JwtGuard {
-    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+impl LocalGuard for JwtGuard {
+    fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
         // The times of a token are whole seconds, rounded up. The session ends at the exact
         // millisecond, so the token outlives it by less than a second.
         let exp = request.expires_at.div_ceil(1_000);
@@ -292,28 +290,22 @@ impl Guard for JwtGuard {
         })
     }
 
-    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+    fn validate_token(&self, token: String) -> GuardResult<Claims> {
         Ok(self.claims(&token, self.now_millis())?)
     }
 
-    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+    fn revoke_token(&self, handle: String) -> GuardResult<()> {
         let now = self.now_millis() / 1_000;
         Ok(revoke(&mut self.revoked(), handle, now)?)
     }
 
-    async fn validate_tokens(
-        &self,
-        tokens: Vec<String>,
-    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+    fn validate_tokens(&self, tokens: Vec<String>) -> GuardResult<Vec<Result<Claims, GuardError>>> {
         let now = self.now_millis();
         let claims = tokens.iter().map(|token| self.claims(token, now));
         Ok(claims.collect())
     }
 
-    async fn revoke_tokens(
-        &self,
-        handles: Vec<String>,
-    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+    fn revoke_tokens(&self, handles: Vec<String>) -> GuardResult<Vec<Result<(), GuardError>>> {
         let now = self.now_millis() / 1_000;
         let mut revoked = self.revoked();
         let results = handles.into_iter();
@@ -377,52 +369,52 @@ mod tests {
         guard_of(&[7; 32])
     }
 
-    #[tokio::test]
-    async fn a_token_is_valid_until_its_expiry_rounded_up_to_the_second() {
+    #[test]
+    fn a_token_is_valid_until_its_expiry_rounded_up_to_the_second() {
         let (guard, clock) = guard();
-        let issued = guard.issue_session_token(request(after(60_500))).await;
+        let issued = guard.issue_session_token(request(after(60_500)));
         let issued = issued.unwrap();
         assert_eq!(issued.expires_at, after(61_000));
-        let claims = guard.validate_token(issued.token.clone()).await.unwrap();
+        let claims = guard.validate_token(issued.token.clone()).unwrap();
         assert_eq!(
             (claims.handle, claims.expires_at),
             (issued.handle, after(61_000))
         );
         clock.advance(Duration::from_secs(61));
         assert_eq!(
-            guard.validate_token(issued.token).await,
+            guard.validate_token(issued.token),
             Err(GuardError::Expired.into())
         );
     }
 
-    #[tokio::test]
-    async fn a_revoked_token_is_refused_and_forgotten_once_it_has_expired() {
+    #[test]
+    fn a_revoked_token_is_refused_and_forgotten_once_it_has_expired() {
         let (guard, clock) = guard();
-        let first = guard.issue_session_token(request(after(60_000))).await;
+        let first = guard.issue_session_token(request(after(60_000)));
         let first = first.unwrap();
-        guard.revoke_token(first.handle.clone()).await.unwrap();
-        guard.revoke_token(first.handle).await.unwrap();
+        guard.revoke_token(first.handle.clone()).unwrap();
+        guard.revoke_token(first.handle).unwrap();
         assert_eq!(
-            guard.validate_token(first.token).await,
+            guard.validate_token(first.token),
             Err(GuardError::Revoked.into())
         );
         clock.advance(Duration::from_mins(1));
-        let second = guard.issue_session_token(request(after(90_000))).await;
+        let second = guard.issue_session_token(request(after(90_000)));
         let second = second.unwrap();
-        guard.revoke_token(second.handle.clone()).await.unwrap();
+        guard.revoke_token(second.handle.clone()).unwrap();
         assert_eq!(
             *guard.revoked(),
             BTreeSet::from([(after(90_000) / 1_000, second.handle)])
         );
     }
 
-    #[tokio::test]
-    async fn a_batch_returns_the_result_of_each_token_in_its_order() {
+    #[test]
+    fn a_batch_returns_the_result_of_each_token_in_its_order() {
         let (guard, clock) = guard();
         let mut issued = Vec::new();
         for seconds in [1, 60, 60, 60] {
             let token = guard.issue_session_token(request(after(seconds * 1_000)));
-            issued.push(token.await.unwrap());
+            issued.push(token.unwrap());
         }
         clock.advance(Duration::from_secs(1));
         let handles = vec![
@@ -430,17 +422,17 @@ mod tests {
             "no handle".into(),
             issued[2].handle.clone(),
         ];
-        let revoked = guard.revoke_tokens(handles).await.unwrap();
+        let revoked = guard.revoke_tokens(handles).unwrap();
         assert_eq!(revoked, [Ok(()), Err(GuardError::InvalidToken), Ok(())]);
         // The revocation of the first is not kept, because that token has expired.
         assert_eq!(guard.revoked().len(), 1);
 
         let mut tokens: Vec<_> = issued.iter().map(|it| it.token.clone()).collect();
         tokens.insert(1, "x".into());
-        let answers = guard.validate_tokens(tokens.clone()).await.unwrap();
+        let answers = guard.validate_tokens(tokens.clone()).unwrap();
         let mut alone = Vec::new();
         for token in tokens {
-            alone.push(guard.validate_token(token).await);
+            alone.push(guard.validate_token(token));
         }
         let each = answers.iter().cloned();
         let each: Vec<_> = each.map(|it| it.map_err(Into::into)).collect();
@@ -458,53 +450,53 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn tokens_of_another_key_or_issuer_or_without_a_signature_are_refused() {
+    #[test]
+    fn tokens_of_another_key_or_issuer_or_without_a_signature_are_refused() {
         let (guard, _) = guard();
         let (other, _) = guard_of(&[8; 32]);
-        let foreign = other.issue_session_token(request(after(60_000))).await;
+        let foreign = other.issue_session_token(request(after(60_000)));
         let claims = |iss| serde_json::json!({ "iss": iss, "exp": after(60_000), "jti": "x" });
         let issuer = guard.keys.sign(&claims("another issuer")).unwrap();
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
         for token in [foreign.unwrap().token, issuer, unsigned.into()] {
             assert_eq!(
-                guard.validate_token(token).await,
+                guard.validate_token(token),
                 Err(GuardError::InvalidToken.into())
             );
         }
         let good = guard.keys.sign(&claims(ISSUER)).unwrap();
-        guard.validate_token(good).await.unwrap();
+        guard.validate_token(good).unwrap();
     }
 
-    #[tokio::test]
-    async fn a_token_without_iss_jti_or_exp_is_refused() {
+    #[test]
+    fn a_token_without_iss_jti_or_exp_is_refused() {
         let (guard, _) = guard();
         let all = serde_json::json!({ "iss": ISSUER, "exp": after(60_000) / 1_000, "jti": "x" });
         let token = guard.keys.sign(&all).unwrap();
-        guard.validate_token(token).await.unwrap();
+        guard.validate_token(token).unwrap();
         for claim in ["iss", "exp", "jti"] {
             let mut claims = all.clone();
             claims.as_object_mut().unwrap().remove(claim);
             let token = guard.keys.sign(&claims).unwrap();
             assert_eq!(
-                guard.validate_token(token).await,
+                guard.validate_token(token),
                 Err(GuardError::InvalidToken.into()),
                 "without {claim}"
             );
         }
     }
 
-    #[tokio::test]
-    async fn the_guard_uses_the_last_good_reading_of_a_clock_that_fails() {
+    #[test]
+    fn the_guard_uses_the_last_good_reading_of_a_clock_that_fails() {
         let (guard, clock) = guard();
-        let issued = guard.issue_session_token(request(after(60_000))).await;
+        let issued = guard.issue_session_token(request(after(60_000)));
         let token = issued.unwrap().token;
         for seconds in [-1, 0, 1_577_836_799] {
             clock.set(Instant {
                 seconds,
                 nanoseconds: 0,
             });
-            guard.validate_token(token.clone()).await.unwrap();
+            guard.validate_token(token.clone()).unwrap();
         }
         // A reading in 2020 is good, so the token was issued ahead of the clock.
         clock.set(Instant {
@@ -512,7 +504,7 @@ mod tests {
             nanoseconds: 0,
         });
         assert!(matches!(
-            guard.validate_token(token).await,
+            guard.validate_token(token),
             Err(clawdb_session_host::GuardFailure::Error(
                 GuardError::Denied(_)
             ))

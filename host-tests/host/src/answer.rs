@@ -6,7 +6,7 @@ use crate::bindings::exports::clawdb::session::sessions::{
     self, Error as ComponentError, FlushReport, Session, SessionPage,
 };
 use crate::bindings::exports::clawdb::session::settings::Statistics;
-use crate::error::SessionError;
+use crate::error::{CallError, HostError, SessionError};
 use crate::guard::GuardError;
 use crate::token::Token;
 
@@ -58,13 +58,35 @@ impl From<sessions::Revocation> for Revocation {
 }
 
 /// A type that is converted from the result of a function of the component.
-pub(crate) trait FromComponent<T> {
+pub(crate) trait FromComponent {
+    /// The type of the result.
+    type Value;
+
     /// Returns the converted value.
-    fn from_component(value: T) -> Self;
+    fn from_component(value: Self::Value) -> Self;
 }
 
-impl FromComponent<Vec<Result<Session, ComponentError>>> for Vec<Validated> {
-    fn from_component(results: Vec<Result<Session, ComponentError>>) -> Self {
+impl<A: FromComponent> FromComponent for Result<A, CallError> {
+    type Value = Result<A::Value, ComponentError>;
+
+    fn from_component(value: Self::Value) -> Self {
+        Ok(value.map(A::from_component)?)
+    }
+}
+
+/// The component refuses no call of an operation with this error.
+impl<A: FromComponent> FromComponent for Result<A, HostError> {
+    type Value = A::Value;
+
+    fn from_component(value: Self::Value) -> Self {
+        Ok(A::from_component(value))
+    }
+}
+
+impl FromComponent for Vec<Validated> {
+    type Value = Vec<Result<Session, ComponentError>>;
+
+    fn from_component(results: Self::Value) -> Self {
         let results = results.into_iter();
         results
             .map(|result| result.map_err(SessionError::from))
@@ -75,7 +97,9 @@ impl FromComponent<Vec<Result<Session, ComponentError>>> for Vec<Validated> {
 /// Implements [`FromComponent`] with `Into`.
 macro_rules! converted_by_into {
     ($($answer:ty: $value:ty),* $(,)?) => {$(
-        impl FromComponent<$value> for $answer {
+        impl FromComponent for $answer {
+            type Value = $value;
+
             fn from_component(value: $value) -> Self {
                 value.into()
             }

@@ -40,7 +40,7 @@ macro_rules! method {
                 let interface = interface!(component, $interface);
                 Box::pin(interface.$function(accessor, $($argument),*))
             });
-            Ok(FromComponent::from_component(accepted!($error, answer.await?)))
+            FromComponent::from_component(answer.await?)
         }
     };
 }
@@ -70,16 +70,6 @@ macro_rules! interface {
     };
     ($component:ident, settings) => {
         $component.clawdb_session_settings()
-    };
-}
-
-/// Returns from the method with the error of the component, if the operation can have one.
-macro_rules! accepted {
-    (CallError, $answer:expr) => {
-        $answer?
-    };
-    (HostError, $answer:expr) => {
-        $answer
     };
 }
 

@@ -1,57 +1,51 @@
-//! The compiled component, of which any number of instances can start.
+//! The compiled component of the world `session`, of which any number of instances can start.
 
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clawdb_session_component::COMPONENT;
-use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
 
 use crate::bindings::SessionPre;
+use crate::compiled::{Allocation, Compiled, base_config, failed};
 use crate::error::StartError;
 use crate::imports;
 use crate::imports::State;
 
-/// The number of core modules in a component: the guest, and two that `wit-component` adds between
-/// the guest and its imports.
-const CORE_MODULES: u32 = 3;
-
-/// How often wasmtime checks an instance that computes without a pause.
-const EPOCH_INTERVAL: Duration = Duration::from_millis(20);
-
-/// How instances get their memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Allocation {
-    /// Each instance takes memory from the operating system. Only the memory limits their number.
-    #[default]
-    OnDemand,
-    /// Instances take memory from a pool, whose address space is reserved when the engine is made.
-    /// Thousands of small instances start faster this way, and each takes fewer pages.
-    Pool {
-        /// The maximum number of instances at a time. The start of a further one is a
-        /// [`StartError`]. Each reserves 4 GiB of address space; a process has about 128 TiB.
-        instances: u32,
-    },
-}
-
-/// The component, compiled and linked to its three imports.
+/// The component of the world `session`, compiled and linked to its three imports.
 ///
-/// Compile it once and start all instances from it. Clones share it.
+/// Clones share the compiled code. Start all instances from one engine.
 #[derive(Clone)]
 pub struct SessionEngine {
-    engine: Engine,
-    component: Component,
-    linked: SessionPre<State>,
+    compiled: Compiled,
+    linked: Arc<SessionPre<State>>,
 }
 
 impl SessionEngine {
-    /// Compiles the component that was built with this crate.
+    /// Returns the engine of the component that was built with this crate. The first call of a
+    /// process compiles the component; later ones share the compiled code.
     ///
     /// # Errors
     /// [`StartError`] if wasmtime does not support this machine.
     pub fn new() -> Result<Self, StartError> {
-        Self::from_bytes(COMPONENT)
+        static ENGINE: Mutex<Option<SessionEngine>> = Mutex::new(None);
+        once_in_process(&ENGINE, || Self::from_bytes(COMPONENT))
+    }
+
+    /// Returns the engine of the component that was built with this crate, and keeps its compiled
+    /// code in a directory. A later process loads the code in about a millisecond instead of
+    /// compiling the component.
+    ///
+    /// The directory is created if it does not exist. The files are machine code that runs with the
+    /// rights of this process, so the directory must belong to this user, and no other user may
+    /// write to it. A file of another version of this crate, of wasmtime or of the machine is not
+    /// used.
+    ///
+    /// # Errors
+    /// [`StartError`] if the directory cannot be used, another user can write to it, or wasmtime
+    /// does not support this machine.
+    pub fn with_code_cache(directory: &Path) -> Result<Self, StartError> {
+        Self::link(Compiled::cached(config(), COMPONENT, directory)?)
     }
 
     /// Compiles another build of the component.
@@ -68,9 +62,7 @@ impl SessionEngine {
     /// [`StartError`] as for [`SessionEngine::from_bytes`], or if the process does not have enough
     /// address space for the pool.
     pub fn with_allocation(component: &[u8], allocation: Allocation) -> Result<Self, StartError> {
-        let engine = engine(allocation)?;
-        let component = Component::new(&engine, component).map_err(failed("compiled"))?;
-        Self::link(engine, component)
+        Self::link(Compiled::new(config(), component, allocation)?)
     }
 
     /// Returns the compiled component, which [`SessionEngine::from_precompiled`] loads without
@@ -79,7 +71,7 @@ impl SessionEngine {
     /// # Errors
     /// [`StartError`] if wasmtime cannot serialize it.
     pub fn precompiled(&self) -> Result<Vec<u8>, StartError> {
-        self.component.serialize().map_err(failed("written"))
+        self.compiled.code()
     }
 
     /// Loads the bytes that [`SessionEngine::precompiled`] returned in the same version of this
@@ -97,50 +89,33 @@ impl SessionEngine {
         precompiled: &[u8],
         allocation: Allocation,
     ) -> Result<Self, StartError> {
-        let engine = engine(allocation)?;
         // SAFETY: the caller guarantees that `precompiled` returned the bytes.
-        let component = unsafe { Component::deserialize(&engine, precompiled) };
-        let component = component.map_err(failed("read"))?;
-        Self::link(engine, component)
+        Self::link(unsafe { Compiled::from_code(config(), precompiled, allocation) }?)
     }
 
-    fn link(engine: Engine, component: Component) -> Result<Self, StartError> {
-        let mut linker = Linker::new(&engine);
-        imports::add_to_linker(&mut linker).map_err(failed("linked"))?;
-        let session = linker
-            .instantiate_pre(&component)
-            .and_then(SessionPre::new)
-            .map_err(failed("linked"))?;
-        start_epoch_timer(&engine);
+    fn link(compiled: Compiled) -> Result<Self, StartError> {
+        let linked = compiled.link(imports::add_to_linker)?;
+        let linked = SessionPre::new(linked).map_err(failed("linked"))?;
         Ok(Self {
-            engine,
-            component,
-            linked: session,
+            compiled,
+            linked: Arc::new(linked),
         })
     }
 
     /// Returns the names of the imports of the component, in its order.
     #[must_use]
     pub fn imports(&self) -> Vec<String> {
-        let component = self.component.component_type();
-        component
-            .imports(&self.engine)
-            .map(|(name, _)| name.to_owned())
-            .collect()
+        self.compiled.imports()
     }
 
     /// Returns the names of the exports of the component, in its order.
     #[must_use]
     pub fn exports(&self) -> Vec<String> {
-        let component = self.component.component_type();
-        component
-            .exports(&self.engine)
-            .map(|(name, _)| name.to_owned())
-            .collect()
+        self.compiled.exports()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+        &self.compiled.engine
     }
 
     pub(crate) fn linked(&self) -> &SessionPre<State> {
@@ -151,47 +126,19 @@ impl SessionEngine {
 /// Returns the configuration of wasmtime that [`SessionEngine`] uses, without the allocation.
 #[must_use]
 pub fn config() -> Config {
-    let mut config = Config::new();
+    let mut config = base_config();
     config.wasm_component_model_async(true);
-    config.epoch_interruption(true);
-    // A start reads less without the address map and the unwind information. A trap still names the
-    // functions, but not the positions in them, and debuggers cannot unwind through the component.
-    config.generate_address_map(false);
-    // Windows requires unwind information.
-    config.native_unwind_info(cfg!(windows));
     config
 }
 
-fn engine(allocation: Allocation) -> Result<Engine, StartError> {
-    let mut config = config();
-    if let Allocation::Pool { instances } = allocation {
-        let mut pool = PoolingAllocationConfig::default();
-        pool.total_component_instances(instances)
-            .total_core_instances(instances.saturating_mul(CORE_MODULES))
-            .total_memories(instances)
-            .total_tables(instances.saturating_mul(CORE_MODULES))
-            .total_stacks(instances)
-            .max_unused_warm_slots(instances);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+/// Returns the value that the first call of the process has made.
+pub(crate) fn once_in_process<T: Clone, E>(
+    value: &Mutex<Option<T>>,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut value = value.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(value) = &*value {
+        return Ok(value.clone());
     }
-    Engine::new(&config).map_err(failed("compiled"))
-}
-
-fn failed(action: &'static str) -> impl Fn(wasmtime::Error) -> StartError {
-    move |error| StartError {
-        action,
-        source: error.into(),
-    }
-}
-
-/// Starts a thread that increments the engine's epoch until the engine is dropped.
-fn start_epoch_timer(engine: &Engine) {
-    let engine = engine.weak();
-    thread::spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(EPOCH_INTERVAL);
-        }
-    });
+    Ok(value.insert(make()?).clone())
 }

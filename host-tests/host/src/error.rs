@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use crate::bindings::exports::clawdb::session::sessions::{
     Duplicate, Error as ComponentError, InvalidArgument, Limit, RefusedRecord,
@@ -112,7 +113,7 @@ impl From<ComponentError> for SessionError {
     }
 }
 
-/// The error of a call: the component refused it, or the instance has ended.
+/// The error of a call: the component refused it, or the host could not complete it.
 ///
 /// This enum is exhaustive, because no third case is possible. The enums in it are not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,7 +121,7 @@ pub enum CallError {
     /// The component refused the operation.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// The instance ended before or during the call.
+    /// The instance ended before or during the call, or could not take it.
     #[error(transparent)]
     Host(#[from] HostError),
 }
@@ -137,7 +138,9 @@ impl From<Infallible> for CallError {
     }
 }
 
-/// The reason why an instance has ended. Each later call on its handles returns it too.
+/// The reason why the component has not run a call. `Trapped` and `Stopped` mean that the instance
+/// has ended; each later call on its handles returns the same error. After the other errors, the
+/// instance is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
@@ -153,6 +156,18 @@ pub enum HostError {
     /// the clock or the source of random bytes panicked.
     #[error("the instance was stopped")]
     Stopped,
+    /// Calls before this one took longer than
+    /// [`LocalOptions::busy_after`](crate::LocalOptions::busy_after), because a function of the
+    /// guard takes long. The call has not taken effect.
+    #[error("busy: calls before this one took longer than {} ms", waited.as_millis())]
+    Busy {
+        /// How long the call has waited.
+        waited: Duration,
+    },
+    /// The guard, the clock or the source of random bytes called the instance that waits for it.
+    /// The call has not taken effect.
+    #[error("a function that the instance waits for has called the instance")]
+    Reentrant,
 }
 
 impl From<Infallible> for HostError {
@@ -241,7 +256,7 @@ impl InvalidSetting {
     ///
     /// # Errors
     /// [`InvalidSetting`] with this name.
-    pub fn nonzero(name: &str, time: std::time::Duration) -> Result<(), Self> {
+    pub fn nonzero(name: &str, time: Duration) -> Result<(), Self> {
         if time.is_zero() {
             return Err(Self::new(name, "0 s", "must be longer than 0 s"));
         }

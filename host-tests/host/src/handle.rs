@@ -129,7 +129,7 @@ impl SessionHost {
                 // A page without events, for the current run and the newest sequence number.
                 match events.call_poll_events(accessor, u64::MAX, 1).await? {
                     Ok(page) => accessor
-                        .with(|store| Subscription::new(stream, &page, store))
+                        .with(|store| Subscription::of_stream(stream, &page, store))
                         .map(Ok),
                     Err(error) => Ok(Err(error)),
                 }

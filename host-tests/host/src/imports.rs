@@ -40,7 +40,7 @@ pub struct MemoryLimiter {
 /// The error with which a broken guard makes the instance trap.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct GuardBroken(String);
+pub(crate) struct GuardBroken(pub(crate) String);
 
 /// Adds the imports of the component to the linker: the guard, and the two functions of WASI that
 /// it calls. A component with other imports cannot be instantiated.
@@ -130,12 +130,22 @@ async fn answer_each<R>(
     call: impl Future<Output = GuardResult<Vec<Result<R, port::GuardError>>>>,
 ) -> wasmtime::Result<Vec<Result<R, GuardError>>> {
     // `within_batch` applies the deadline.
-    let error = match answer(None, within_batch(items, deadline, call)).await? {
+    let answer = answer(None, within_batch(items, deadline, call)).await?;
+    Ok(results_of_batch(items, answer))
+}
+
+/// Returns one result for each item of a batch. If the batch failed as a whole, or the guard gave
+/// another number of results, each item gets the error.
+pub(crate) fn results_of_batch<R>(
+    items: usize,
+    answer: Result<Vec<Result<R, port::GuardError>>, GuardError>,
+) -> Vec<Result<R, GuardError>> {
+    let error = match answer {
         // A list of another length is refused here, because a very long one would not fit into the
         // component's memory.
         Ok(results) if results.len() == items => {
             let results = results.into_iter();
-            return Ok(results.map(|result| result.map_err(Into::into)).collect());
+            return results.map(|result| result.map_err(Into::into)).collect();
         }
         Ok(results) => {
             let given = results.len();
@@ -144,7 +154,7 @@ async fn answer_each<R>(
         Err(error) => error,
     };
     let results = iter::repeat_with(|| Err(error.clone()));
-    Ok(results.take(items).collect())
+    results.take(items).collect()
 }
 
 impl ResourceLimiter for MemoryLimiter {

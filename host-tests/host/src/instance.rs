@@ -17,11 +17,13 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 pub use crate::imports::State;
 
 use crate::bindings::Session as Component;
+use crate::compiled::failed;
 use crate::engine::SessionEngine;
 use crate::error::{HostError, StartError, TrapKind};
 use crate::imports::{GuardBroken, MemoryLimiter};
 use crate::options::HostOptions;
-use crate::poll_monitor::{PollMonitor, StallTimer};
+use crate::poll_monitor::PollMonitor;
+use crate::stall_timer::StallTimer;
 
 /// A running instance of the component that has one owner.
 ///
@@ -54,10 +56,7 @@ impl Instance {
     /// [`StartError`] if an option is outside its bounds (the source is an
     /// [`InvalidSetting`](crate::InvalidSetting)), or if the component cannot be instantiated.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
-        options.check().map_err(|error| StartError {
-            action: "started",
-            source: error.into(),
-        })?;
+        options.check().map_err(failed("started"))?;
         let memory = Arc::new(AtomicUsize::new(0));
         let monitor = Arc::new(PollMonitor::default());
         let state = State {
@@ -78,22 +77,21 @@ impl Instance {
         // for one call too many would end all sessions.
         store.set_max_component_handles(usize::MAX);
         let poll_monitor = Arc::clone(&monitor);
-        let mut stall_timer = StallTimer::new();
+        let mut stall_timer = StallTimer::default();
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |_| {
             // Calls that have ended do not wait for one that computes.
             poll_monitor.send_replies();
-            Ok(match stall_timer.stalled_for(&poll_monitor) {
-                Some(busy) if busy >= interrupt_after => UpdateDeadline::Interrupt,
-                _ => UpdateDeadline::Continue(1),
+            let stalled = stall_timer.stalled_for(poll_monitor.progress());
+            Ok(if stalled >= interrupt_after {
+                UpdateDeadline::Interrupt
+            } else {
+                UpdateDeadline::Continue(1)
             })
         });
         store.set_epoch_deadline(1);
         let component = engine.linked().instantiate_async(&mut store).await;
-        let component = component.map_err(|error| StartError {
-            action: "instantiated",
-            source: error.into(),
-        })?;
+        let component = component.map_err(failed("instantiated"))?;
         Ok(Self {
             store,
             component,
@@ -160,7 +158,8 @@ impl Instance {
     }
 }
 
-fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
+/// Returns the error for a trap.
+pub(crate) fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
     let kind = if error.downcast_ref::<GuardBroken>().is_some() {
         TrapKind::Guard
     } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {

@@ -166,6 +166,8 @@ impl ToJson for HostError {
         let (kind, reason) = match self {
             Self::Trapped { .. } => (name!(trap), Some(self.to_string())),
             Self::Stopped => (name!(stopped), None),
+            Self::Busy { .. } => (name!(busy), Some(self.to_string())),
+            Self::Reentrant => (name!(reentrant), Some(self.to_string())),
         };
         Failure { kind, reason }.write::<S, Z>(serializer)
     }

@@ -63,12 +63,15 @@
 //! | `json` | the module `json`: writes records as JSON and reads JSON objects field by field |
 
 mod answer;
+mod any;
 mod argument;
 mod batch_deadline;
 mod bindings;
 mod calls;
 mod clock;
+mod code_cache;
 mod command;
+mod compiled;
 mod deadline;
 mod driver;
 mod engine;
@@ -81,15 +84,18 @@ mod imports;
 mod instance;
 #[cfg(feature = "json")]
 pub mod json;
+mod local;
 pub mod names;
 mod operations;
 mod options;
 mod poll_monitor;
 mod requests;
+mod stall_timer;
 mod subscription;
 mod token;
 
 pub use answer::{Grant, Revocation, Validated};
+pub use any::{AnyEngine, AnySessions, InstanceOptions, OtherWorld, World};
 #[doc(hidden)]
 pub use argument::{Argument, Tokens};
 pub use bindings::Session as Component;
@@ -105,10 +111,11 @@ pub use bindings::exports::clawdb::session::sessions::{
     Error as ComponentError, Guest as SessionsInterface,
 };
 pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
-pub use clawdb_session_component::COMPONENT;
+pub use clawdb_session_component::{COMPONENT, SYNC_COMPONENT};
 pub use clock::{Clock, Instant, SystemClock};
+pub use compiled::Allocation;
 pub use deadline::with_guard_deadline;
-pub use engine::{Allocation, SessionEngine, config as engine_config};
+pub use engine::{SessionEngine, config as engine_config};
 pub use entropy::{Entropy, SystemEntropy};
 pub use error::{
     CallError, HostError, InvalidSetting, SessionError, StartError, TrapKind, full_text,
@@ -116,6 +123,9 @@ pub use error::{
 pub use guard::{Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken};
 pub use handle::SessionHost;
 pub use instance::{Instance, State};
+pub use local::{
+    AnswersAtOnce, LocalEngine, LocalGuard, LocalInstance, LocalOptions, LocalSessions,
+};
 pub use names::{Name, event_run};
 pub use options::HostOptions;
 pub use subscription::Subscription;

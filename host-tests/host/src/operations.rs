@@ -1,5 +1,5 @@
-//! The table of the component's operations. Three things are made from it: the methods of
-//! [`SessionHost`](crate::SessionHost), those of the durable host, and the lines of `exec`.
+//! The table of the component's operations. The methods of all hosts, the exports of an instance of
+//! the world `session-sync`, and the lines of `exec` are made from it.
 
 /// Calls a macro once for each operation of the component.
 ///
@@ -29,7 +29,34 @@
 #[macro_export]
 macro_rules! for_each_operation {
     ($row:ident) => {
-        $row! {
+        $crate::operation_table!([$crate::each_operation][{ $row }]);
+    };
+}
+
+/// Calls a macro once with all operations: with `{ row }` for each of them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_all_operations {
+    ($callback:ident) => {
+        $crate::operation_table!([$callback] []);
+    };
+}
+
+/// Calls the first macro with the second one's name, and then each row in braces.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! each_operation {
+    ({ $row:ident } $({ $($operation:tt)* })*) => {
+        $($row! { $($operation)* })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! operation_table {
+    ([$($callback:tt)*] [$($first:tt)*]) => {
+        $($callback)*! { $($first)*
+        {
             /// Creates a session of an agent, and returns it with its token.
             ///
             /// The guard issues the token. [`CreateRequest`] documents the bounds of each field.
@@ -47,7 +74,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn create(request: CreateRequest) -> Result<Grant, CallError> = sessions.call_create
         }
-        $row! {
+        {
             /// Creates a session below an existing one, for a sub-agent, and returns it with its
             /// token.
             ///
@@ -67,7 +94,7 @@ macro_rules! for_each_operation {
                 request: CreateRequest
             ) -> Result<Grant, CallError> = sessions.call_delegate
         }
-        $row! {
+        {
             /// Returns the session of a token, and counts a use of it.
             ///
             /// The token must be the current one of a live session, and the guard must validate it
@@ -81,7 +108,7 @@ macro_rules! for_each_operation {
             #[durable(used)]
             fn validate(token: String) -> Result<Session, CallError> = sessions.call_validate
         }
-        $row! {
+        {
             /// Returns the results of `validate` for at most 256 tokens, in the order of the
             /// tokens.
             ///
@@ -95,7 +122,7 @@ macro_rules! for_each_operation {
             fn validate_many(tokens: Tokens) -> Result<Vec<Validated>, CallError> =
                 sessions.call_validate_many
         }
-        $row! {
+        {
             /// Returns the session of `token` if one of its scopes covers `scope` (R30), and counts
             /// a use of it as `validate` does.
             ///
@@ -109,7 +136,7 @@ macro_rules! for_each_operation {
             fn authorize(token: String, scope: String) -> Result<Session, CallError> =
                 sessions.call_authorize
         }
-        $row! {
+        {
             /// Replaces the token that the bearer of a session presents, and returns the session
             /// with its new token (R27).
             ///
@@ -125,7 +152,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
         }
-        $row! {
+        {
             /// Restarts the idle time of a session (R28).
             ///
             /// Without an `idle-timeout` in the configuration it only checks that the session is
@@ -135,7 +162,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn touch(session_id: String) -> Result<(), CallError> = sessions.call_touch
         }
-        $row! {
+        {
             /// Gives a session a new token and its full lifetime again from now (R5), and returns
             /// both.
             ///
@@ -151,7 +178,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn refresh(session_id: String) -> Result<Grant, CallError> = sessions.call_refresh
         }
-        $row! {
+        {
             /// Ends a session and all below it (R12, R26). Returns whether the guard has confirmed.
             ///
             /// The sessions end before the guard is asked to revoke their tokens, and stay ended
@@ -162,7 +189,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn revoke(session_id: String) -> Result<Revocation, CallError> = sessions.call_revoke
         }
-        $row! {
+        {
             /// Ends the session whose current token is `token`, and all below it: a logout (R35).
             /// Returns whether the guard has confirmed.
             ///
@@ -177,7 +204,7 @@ macro_rules! for_each_operation {
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
                 sessions.call_revoke_by_token
         }
-        $row! {
+        {
             /// Ends all sessions of an agent and all below them: the kill switch (R13). Returns how
             /// many live sessions it ended, those of other agents included.
             ///
@@ -191,7 +218,7 @@ macro_rules! for_each_operation {
             fn revoke_all_for_agent(agent_id: String) -> Result<u32, CallError> =
                 sessions.call_revoke_all_for_agent
         }
-        $row! {
+        {
             /// Ends the sessions that the filter names and all below them, as
             /// `revoke_all_for_agent` does (R31). Returns how many live sessions it ended.
             #[errors("`InvalidArgument`")]
@@ -200,7 +227,7 @@ macro_rules! for_each_operation {
             fn revoke_all(filter: RevokeFilter) -> Result<u32, CallError> =
                 sessions.call_revoke_all
         }
-        $row! {
+        {
             /// Asks the guard again for revocations that it has not confirmed (R12), at most 1,000.
             /// Returns how many this settled and how many are pending.
             ///
@@ -211,14 +238,14 @@ macro_rules! for_each_operation {
             fn flush_guard_revocations() -> Result<FlushReport, HostError> =
                 sessions.call_flush_guard_revocations
         }
-        $row! {
+        {
             /// Returns a live session. This does not count as a use of it.
             #[errors("`InvalidArgument`, `SessionNotFound`, `SessionExpired`, `ClockBehind`")]
             #[permits(none)]
             #[durable(used)]
             fn get(session_id: String) -> Result<Session, CallError> = sessions.call_get
         }
-        $row! {
+        {
             /// Returns a page of the live sessions of an agent, oldest first.
             ///
             /// A page has at most `limit` sessions: 1 to 1,000, 100 by default. Its `next` is the
@@ -229,13 +256,13 @@ macro_rules! for_each_operation {
             fn list_for_agent(agent_id: String, page: Page) -> Result<SessionPage, CallError> =
                 sessions.call_list_for_agent
         }
-        $row! {
+        {
             /// Returns how many sessions are live. Expired sessions do not count (R15).
             #[permits(none)]
             #[durable(read)]
             fn active_count() -> Result<u32, HostError> = sessions.call_active_count
         }
-        $row! {
+        {
             /// Ends expired sessions, the earliest first, and returns how many it ended.
             ///
             /// It ends at most `limit` sessions (at most, and by default, 10,000), and in addition
@@ -245,7 +272,7 @@ macro_rules! for_each_operation {
             fn prune_expired(limit: Option<u32>) -> Result<u32, HostError> =
                 sessions.call_prune_expired
         }
-        $row! {
+        {
             /// Creates a session with the default lifetime and returns it with its token, as
             /// `create` does: `ClawDB`'s original signature.
             #[errors("those of `create`")]
@@ -258,14 +285,14 @@ macro_rules! for_each_operation {
                 task_type: Option<String>
             ) -> Result<Grant, CallError> = legacy.call_create_session
         }
-        $row! {
+        {
             /// Returns a live session, as `get` does: `ClawDB`'s original signature.
             #[errors("those of `get`")]
             #[permits(none)]
             #[durable(used)]
             fn get_session(id: String) -> Result<Session, CallError> = legacy.call_get_session
         }
-        $row! {
+        {
             /// Ends a session and all below it without asking the guard: `ClawDB`'s original
             /// signature.
             ///
@@ -275,7 +302,7 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn invalidate(id: String) -> Result<(), CallError> = legacy.call_invalidate
         }
-        $row! {
+        {
             /// Returns the events after the sequence number `since` (0: from the first), at most
             /// `limit` of them: 1 to 1,000.
             ///
@@ -286,7 +313,7 @@ macro_rules! for_each_operation {
             fn poll_events(since: u64, limit: u32) -> Result<EventPage, CallError> =
                 events.call_poll_events
         }
-        $row! {
+        {
             /// Returns the records that changed after the sequence number `since` (0: all), at most
             /// `limit` of them (1 to 1,000) and about 1 MiB (R23).
             #[errors("`InvalidArgument`, `NoStateKey`")]
@@ -295,7 +322,7 @@ macro_rules! for_each_operation {
             fn changes(since: u64, limit: u32) -> Result<ChangePage, CallError> =
                 persistence.call_changes
         }
-        $row! {
+        {
             /// Restores sessions from records (R23): from all records of the call or from none.
             ///
             /// A call takes at most 1,000 records, which have at most 16 MiB together. Call it
@@ -309,7 +336,7 @@ macro_rules! for_each_operation {
             #[durable(none)]
             fn restore(changes: Vec<Change>) -> Result<(), CallError> = persistence.call_restore
         }
-        $row! {
+        {
             /// Closes the run of events, so that the next instance continues it without a gap
             /// (R17).
             ///
@@ -319,7 +346,7 @@ macro_rules! for_each_operation {
             #[durable(none)]
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
         }
-        $row! {
+        {
             /// Sets the configuration. It can succeed only once, and only while the instance has
             /// had no session and no create is in flight.
             ///
@@ -329,7 +356,7 @@ macro_rules! for_each_operation {
             #[durable(none)]
             fn configure(config: Config) -> Result<(), CallError> = settings.call_configure
         }
-        $row! {
+        {
             /// Ends all sessions and sets the component's time (the *time inside* of the contract)
             /// to the reading of the host's clock (R6). Returns how many live sessions it ended.
             ///
@@ -342,11 +369,12 @@ macro_rules! for_each_operation {
             #[durable(run)]
             fn accept_clock() -> Result<u32, CallError> = settings.call_accept_clock
         }
-        $row! {
+        {
             /// Returns the current figures for monitoring.
             #[permits(none)]
             #[durable(read)]
             fn stats() -> Result<Statistics, HostError> = settings.call_stats
+        }
         }
     };
 }

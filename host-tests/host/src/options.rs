@@ -8,6 +8,11 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::InvalidSetting;
 use crate::guard::Guard;
 
+/// The default of `max_memory`: 3.5 GiB.
+pub(crate) const DEFAULT_MAX_MEMORY: usize = 7 << 29;
+/// The default of `interrupt_after`.
+pub(crate) const DEFAULT_INTERRUPT_AFTER: Duration = Duration::from_secs(10);
+
 /// The settings of an instance: its guard, clock and source of random bytes, and its bounds.
 ///
 /// ```
@@ -72,8 +77,8 @@ impl HostOptions {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             guard_deadline: Some(Duration::from_secs(5)),
-            max_memory: 7 << 29,
-            interrupt_after: Duration::from_secs(10),
+            max_memory: DEFAULT_MAX_MEMORY,
+            interrupt_after: DEFAULT_INTERRUPT_AFTER,
             max_in_flight: 10_000,
         }
     }

@@ -1,10 +1,9 @@
-//! Monitors the polls of an instance: how long it computes without progress, when the replies of
-//! its calls are sent, and when it is idle.
+//! Monitors the polls of an instance: its progress, when the replies of its calls are sent, and when
+//! it is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
-use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -16,7 +15,7 @@ const MAX_QUEUED_REPLIES: usize = 32;
 
 /// The state of the polls of an instance. The task that drives the instance updates it.
 pub(crate) struct PollMonitor {
-    /// How often the instance has made progress; 0 before the first poll.
+    /// How often the instance has made progress.
     progress: AtomicU64,
     /// Whether the instance was woken since the last poll began, so that it is polled again.
     woken: AtomicBool,
@@ -58,7 +57,12 @@ impl PollMonitor {
         // Only the task that polls the instance reads and writes the number.
         let progress = self.progress.load(Ordering::Relaxed);
         self.progress
-            .store(progress.wrapping_add(1).max(1), Ordering::Relaxed);
+            .store(progress.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns how often the instance has made progress.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// Queues the reply of a call that has ended. It is sent when the poll ends, when 32 replies
@@ -102,34 +106,6 @@ impl PollMonitor {
 
     fn lock(&self) -> MutexGuard<'_, PollMonitorState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Measures how long an instance computes without progress.
-pub(crate) struct StallTimer {
-    /// The last progress number that was seen, and when it was first seen.
-    seen: Option<(u64, Instant)>,
-}
-
-impl StallTimer {
-    pub(crate) fn new() -> Self {
-        Self { seen: None }
-    }
-
-    /// Returns for how long the progress number has not changed since it was first seen; `None`
-    /// before the first poll.
-    pub(crate) fn stalled_for(&mut self, monitor: &PollMonitor) -> Option<Duration> {
-        let progress = monitor.progress.load(Ordering::Relaxed);
-        if progress == 0 {
-            return None;
-        }
-        match self.seen {
-            Some((seen, since)) if seen == progress => Some(since.elapsed()),
-            _ => {
-                self.seen = Some((progress, Instant::now()));
-                Some(Duration::ZERO)
-            }
-        }
     }
 }
 

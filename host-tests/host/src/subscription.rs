@@ -1,5 +1,6 @@
 //! A stream of the events of an instance.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,14 +14,17 @@ use wasmtime::{AsContextMut, StoreContextMut};
 use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
 
 /// The maximum number of events that wait in the host for a slow reader.
-const BUFFER: usize = 64;
+pub(crate) const BUFFER: usize = 64;
+
+/// Asks for the events that had no space in the channel. Returns whether there were any.
+type Refill = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A stream of the events of an instance, ordered by their sequence numbers. It ends with the
 /// instance.
 ///
 /// # Slow readers
 ///
-/// A slow reader delays no call. About 80 events wait for it here and in the component, in addition
+/// A slow reader delays no call. 64 to 80 events wait for it here and in the component, in addition
 /// to those that the component keeps in its ring (`event-capacity`). It loses the oldest of the
 /// others, and [`Event::missed`] is the number of events lost before an event.
 ///
@@ -29,31 +33,46 @@ const BUFFER: usize = 64;
 /// To get the last events, wait for
 /// [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) before you drop the last
 /// `SessionHost`.
-#[derive(Debug)]
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
     run: u64,
     newest: u64,
+    /// Called when the channel is empty, in the world `session-sync`.
+    refill: Option<Refill>,
     /// Dropped with the reader; see [`Subscription::holding`].
     _keep_loaded: Option<Arc<()>>,
 }
 
 impl Subscription {
-    /// Starts to read the component's stream. `page` has the current run and the sequence number of
-    /// the newest event.
-    pub(crate) fn new<S: AsContextMut>(
+    /// Returns a subscription to the events of a channel. `page` has the current run and the
+    /// sequence number of the newest event.
+    pub(crate) const fn new(events: mpsc::Receiver<Event>, page: &EventPage) -> Self {
+        Self {
+            events,
+            run: page.run,
+            newest: page.next,
+            refill: None,
+            _keep_loaded: None,
+        }
+    }
+
+    /// Starts to read the component's stream.
+    pub(crate) fn of_stream<S: AsContextMut>(
         stream: StreamReader<Event>,
         page: &EventPage,
         store: S,
     ) -> wasmtime::Result<Self> {
         let (sender, events) = mpsc::channel(BUFFER);
         stream.pipe(store, Forward(sender))?;
-        Ok(Self {
-            events,
-            run: page.run,
-            newest: page.next,
-            _keep_loaded: None,
-        })
+        Ok(Self::new(events, page))
+    }
+
+    /// Returns the subscription with a function that it calls when its channel is empty.
+    pub(crate) fn with_refill(self, refill: Refill) -> Self {
+        Self {
+            refill: Some(refill),
+            ..self
+        }
     }
 
     /// Returns the run of events when the subscription began; 0 before the first create.
@@ -81,12 +100,25 @@ impl Subscription {
 
     /// Waits for the next event and returns it; `None` when the instance has ended.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.next().await
+        StreamExt::next(self).await
     }
 
     /// Returns the next event if it has arrived already.
     pub fn try_next(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
+        let event = self.events.try_recv().ok();
+        if event.is_none() && self.refill.as_ref().is_some_and(|refill| refill()) {
+            return self.events.try_recv().ok();
+        }
+        event
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("run", &self.run)
+            .field("newest", &self.newest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +126,11 @@ impl Stream for Subscription {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.events.poll_next_unpin(context)
+        let event = self.events.poll_next_unpin(context);
+        if event.is_pending() && self.refill.as_ref().is_some_and(|refill| refill()) {
+            return self.events.poll_next_unpin(context);
+        }
+        event
     }
 }
 

@@ -1,0 +1,119 @@
+//! Calls from tokio tasks. A task makes a call itself if the instance is free. Otherwise it waits on
+//! a thread for blocking work, so that a guard that takes long does not stop other tasks.
+//!
+//! # Workers that wait for the guard
+//!
+//! A worker thread of the runtime that makes a call waits for the guard's functions. Two things keep
+//! the other tasks of the runtime running meanwhile:
+//!
+//! - One worker at least makes no call, so it can run the tasks.
+//! - A worker that receives a single event of the network does not wake another one to wait for
+//!   further events. If it then waits for the guard, nothing waits for the network. So each tick of
+//!   [`wake_runtimes`] wakes a worker of each runtime in which a call takes long.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::error::HostError;
+use crate::local::instance::LocalInstance;
+use crate::local::sessions::LocalSessions;
+
+/// The maximum number of tasks of the process that wait for an instance on a thread of their own.
+/// tokio has 512 threads for blocking work, which journals need too.
+const WAITING_THREADS: usize = 128;
+
+/// The permits for [`WAITING_THREADS`].
+static WAITING: Semaphore = Semaphore::const_new(WAITING_THREADS);
+
+/// The calls that workers of runtimes make.
+static WORKER_CALLS: LazyLock<Mutex<Vec<WorkerCall>>> = LazyLock::new(Mutex::default);
+
+/// A call that a worker of a runtime makes.
+struct WorkerCall {
+    runtime: Handle,
+    /// Whether the call was there at the last tick.
+    was_seen: bool,
+}
+
+/// The worker makes a call while this exists.
+struct OnWorker(tokio::runtime::Id);
+
+impl OnWorker {
+    /// Returns `None` if the worker must not wait, because no other worker would run the tasks.
+    fn begin() -> Option<Self> {
+        let runtime = Handle::try_current().ok()?;
+        let (id, workers) = (runtime.id(), runtime.metrics().num_workers());
+        let mut calls = WORKER_CALLS.lock();
+        let of_runtime = calls.iter().filter(|call| call.runtime.id() == id);
+        if of_runtime.count().saturating_add(1) >= workers {
+            return None;
+        }
+        calls.push(WorkerCall {
+            runtime,
+            was_seen: false,
+        });
+        Some(Self(id))
+    }
+}
+
+impl Drop for OnWorker {
+    fn drop(&mut self) {
+        let mut calls = WORKER_CALLS.lock();
+        // The calls of a runtime differ only in when they began. If the wrong one is removed, the
+        // next tick wakes the runtime too early or one tick too late.
+        if let Some(at) = calls.iter().position(|call| call.runtime.id() == self.0) {
+            calls.swap_remove(at);
+        }
+    }
+}
+
+/// Wakes a worker of each runtime in which a call has taken a whole tick.
+pub(crate) fn wake_runtimes() {
+    for call in WORKER_CALLS.lock().iter_mut() {
+        if std::mem::replace(&mut call.was_seen, true) {
+            call.runtime.spawn(std::future::ready(()));
+        }
+    }
+}
+
+impl LocalSessions {
+    /// Runs a call on the instance. A call whose future is dropped can still take effect.
+    ///
+    /// # Errors
+    /// [`HostError::Busy`] or [`HostError::Reentrant`].
+    pub(crate) async fn run_from_task<R: Send + 'static>(
+        &self,
+        mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
+    ) -> Result<R, HostError> {
+        if let Some(_on_worker) = OnWorker::begin() {
+            match self.try_with(call)? {
+                Ok(answer) => return Ok(answer),
+                Err(not_called) => call = not_called,
+            }
+        }
+        let (begun, busy_after) = (Instant::now(), self.busy_after());
+        let permits = async {
+            // The semaphores are never closed.
+            let of_instance = self.waiting().acquire_owned().await.ok();
+            (of_instance, WAITING.acquire().await.ok())
+        };
+        let permits = timeout(busy_after, permits).await;
+        let permits = permits.map_err(|_| HostError::Busy { waited: busy_after })?;
+        let sessions = self.clone();
+        let called = spawn_blocking(move || {
+            let _permits = permits;
+            let time = busy_after.saturating_sub(begun.elapsed());
+            sessions.with_within(time, call)
+        });
+        // A call does not panic, so the runtime is being shut down.
+        called
+            .await
+            .unwrap_or_else(|_: JoinError| Err(HostError::Stopped))
+    }
+}

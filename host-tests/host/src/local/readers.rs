@@ -1,0 +1,140 @@
+//! The subscriptions to the events of an instance.
+//!
+//! The component of this world cannot push events. After each call the host reads the new ones and
+//! passes them to the subscriptions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use futures::channel::mpsc;
+
+use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
+use crate::bindings::exports::clawdb::session::sessions::Limit;
+use crate::error::{CallError, HostError, SessionError};
+use crate::local::instance::LocalInstance;
+use crate::subscription::{BUFFER, Subscription};
+
+/// The maximum number of subscriptions to an instance (R32).
+const MAX_READERS: usize = 64;
+/// The maximum number of events in a page.
+const PAGE: u32 = 64;
+
+/// The subscriptions to the events of an instance.
+#[derive(Debug, Default)]
+pub(super) struct Readers(Vec<Reader>);
+
+/// A subscription, as the host feeds it.
+#[derive(Debug)]
+struct Reader {
+    events: mpsc::Sender<Event>,
+    /// The sequence number of the last event that was passed to it.
+    since: u64,
+    /// Whether the channel was full when events were passed to it.
+    is_behind: Arc<AtomicBool>,
+}
+
+impl Readers {
+    /// Adds a subscription to the events after the sequence number `since`. `page` has the current
+    /// run and the newest sequence number. `refill` feeds the subscriptions.
+    ///
+    /// # Errors
+    /// `LimitReached` if there are [`MAX_READERS`] already.
+    pub fn subscribe(
+        &mut self,
+        since: u64,
+        page: &EventPage,
+        refill: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Subscription, SessionError> {
+        if self.len() >= MAX_READERS {
+            return Err(SessionError::LimitReached(Limit::Subscribers));
+        }
+        let (events, received) = mpsc::channel(BUFFER);
+        let is_behind = Arc::new(AtomicBool::new(false));
+        self.0.push(Reader {
+            events,
+            since,
+            is_behind: Arc::clone(&is_behind),
+        });
+        let refill = move || {
+            let was_behind = is_behind.swap(false, Ordering::SeqCst);
+            if was_behind {
+                refill();
+            }
+            was_behind
+        };
+        Ok(Subscription::new(received, page).with_refill(Box::new(refill)))
+    }
+
+    /// Returns the number of subscriptions.
+    pub fn len(&mut self) -> usize {
+        self.0.retain(|reader| !reader.events.is_closed());
+        self.0.len()
+    }
+
+    /// Returns whether there is a subscription.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Passes new events to the subscriptions whose channels have space, and drops those whose
+    /// readers are gone. If the instance has ended, the subscriptions end.
+    pub fn feed(&mut self, instance: &mut LocalInstance) {
+        self.0.retain_mut(|reader| reader.feed(instance).is_ok());
+    }
+}
+
+impl Reader {
+    /// Passes new events to the reader while its channel has space.
+    ///
+    /// # Errors
+    /// [`Closed`] if the reader is gone or the instance has ended.
+    fn feed(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
+        while self.has_space()? {
+            let page = instance.events_after(self.since, PAGE)?;
+            if page.events.is_empty() {
+                break;
+            }
+            let mut missed = page.missed;
+            for event in page.events {
+                if !self.has_space()? {
+                    return Ok(());
+                }
+                self.since = event.sequence;
+                let missed = std::mem::take(&mut missed);
+                let event = Event { missed, ..event };
+                self.events.start_send(event).map_err(|_| Closed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the channel has space. If not, the reader asks for events when it has read
+    /// those in the channel.
+    fn has_space(&mut self) -> Result<bool, Closed> {
+        let mut context = Context::from_waker(Waker::noop());
+        match self.events.poll_ready(&mut context) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(_)) => Err(Closed),
+            Poll::Pending => {
+                self.is_behind.store(true, Ordering::SeqCst);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// The reader is gone, or the instance has ended.
+struct Closed;
+
+impl From<CallError> for Closed {
+    fn from(_: CallError) -> Self {
+        Self
+    }
+}
+
+impl From<HostError> for Closed {
+    fn from(_: HostError) -> Self {
+        Self
+    }
+}
