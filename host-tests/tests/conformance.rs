@@ -1,27 +1,30 @@
-//! Replays the conformance vectors with the embedded guard.
+//! Replays the conformance vectors in both worlds, with the embedded guard.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::SessionEngine;
+use clawdb_session_host::{AnyEngine, World};
 use clawdb_session_testkit::{Conversation, Vector};
 
-fn vectors() -> Vec<Vector> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors");
-    Vector::read_all(&folder).unwrap()
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors")
 }
 
-#[tokio::test]
-async fn the_component_answers_every_vector_as_expected() {
-    let engine = SessionEngine::new().unwrap();
-    let vectors = vectors();
+fn vectors() -> Vec<Vector> {
+    Vector::read_all(&folder()).unwrap()
+}
+
+/// Replays the vectors in a world.
+async fn replay(vectors: &[Vector], world: World) {
+    let engine = AnyEngine::new(world).unwrap();
     let mut failed = Vec::new();
-    for vector in &vectors {
+    for vector in vectors {
         let guard = JwtGuard::new(&[1; 32]).unwrap();
-        let conversation =
-            Conversation::start_controlled(&engine, |clock| Arc::new(guard.with_clock(clock)));
+        let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
+        let conversation = Conversation::start_controlled(engine.clone(), guard);
         let replayed = vector.replay(conversation.await.unwrap()).await;
         failed.extend(replayed.err().map(|mismatch| mismatch.to_string()));
     }
@@ -32,6 +35,34 @@ async fn the_component_answers_every_vector_as_expected() {
         vectors.len(),
         failed.join("\n")
     );
+}
+
+#[tokio::test]
+async fn the_component_of_the_world_session_answers_every_vector_as_expected() {
+    replay(&vectors(), World::Session).await;
+}
+
+#[tokio::test]
+async fn the_component_of_the_world_session_sync_answers_every_vector_without_overlapping_calls() {
+    let mut vectors = vectors();
+    vectors.retain(|vector| vector.runs_in(World::SessionSync));
+    assert!(vectors.len() > 45, "{}", vectors.len());
+    replay(&vectors, World::SessionSync).await;
+}
+
+#[test]
+fn a_vector_needs_the_world_session_exactly_if_it_holds_the_guard() {
+    for vector in vectors() {
+        assert!(vector.runs_in(World::Session), "{}", vector.file);
+        let text = fs::read_to_string(folder().join(&vector.file)).unwrap();
+        let holds = text.contains(r#""mode":"hold""#);
+        assert_eq!(
+            vector.runs_in(World::SessionSync),
+            !holds,
+            "{}",
+            vector.file
+        );
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ use clap::{Parser, Subcommand};
 use clawdb_session_bench::bench::{self, BenchArgs};
 use clawdb_session_bench::{measure, target};
 use clawdb_session_durable::{DurableHost, TenantId};
-use clawdb_session_host::{COMPONENT, SessionEngine, full_text};
+use clawdb_session_host::{
+    AnyEngine, COMPONENT, InstanceOptions, SYNC_COMPONENT, World, full_text,
+};
 use clawdb_session_testkit::Conversation;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
@@ -22,6 +24,7 @@ use command::guard::GuardArgs;
 use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
+use command::world::WorldArgs;
 
 /// The allocator. An answer is allocated on one thread and freed on another. With glibc's
 /// allocator, many concurrent callers make only two thirds of the calls that they make with this
@@ -49,6 +52,9 @@ enum Command {
         /// Also writes the component to this file
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// The world of the component: session or session-sync
+        #[arg(long, value_name = "WORLD", default_value_t = World::Session)]
+        world: World,
     },
     /// Calls operations of the component: reads and writes JSON objects, one on each line
     #[command(after_long_help = EXEC_HELP)]
@@ -72,6 +78,8 @@ enum Command {
         storage: Storage,
         #[command(flatten)]
         guard: GuardArgs,
+        #[command(flatten)]
+        world: WorldArgs,
     },
     /// Compares the component with the original session manager and with other stores, in one run
     #[command(after_long_help = BENCH_HELP)]
@@ -125,8 +133,9 @@ Examples:
 
 /// The help after the options of `component`.
 const COMPONENT_HELP: &str = "\
-Example:
-  clawdb-session component --out session.wasm";
+Examples:
+  clawdb-session component --out session.wasm
+  clawdb-session component --world session-sync --out session-sync.wasm";
 
 /// The help after the options of `exec`.
 const EXEC_HELP: &str = r#"Example:
@@ -192,7 +201,9 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         None => command::tour::run(&mut std::io::stdout()).await,
-        Some(Command::Component { out }) => show_component(&mut std::io::stdout(), out).await,
+        Some(Command::Component { out, world }) => {
+            show_component(&mut std::io::stdout(), world, out).await
+        }
         // `bench` blocks: it waits for other processes.
         Some(Command::Bench(args)) => {
             tokio::task::block_in_place(|| bench::run(&mut std::io::stdout(), &args))
@@ -218,6 +229,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             controls,
             storage,
             guard,
+            world,
         }) => {
             let file = match file {
                 Some(path) => Some(
@@ -227,7 +239,7 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
                 ),
                 None => None,
             };
-            let engine = SessionEngine::new()?;
+            let engine = world.engine()?;
             let mut conversation = if let Some(opened) = storage.open(engine.clone(), guard).await?
             {
                 let host = DurableHost::start(opened.options, opened.journal, TenantId::default());
@@ -235,9 +247,9 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             } else if controls {
                 let guard = guard.guard()?;
                 let guard = |clock| Arc::new(guard.with_clock(clock)) as Arc<_>;
-                Conversation::start_controlled(&engine, guard).await?
+                Conversation::start_controlled(engine, guard).await?
             } else {
-                Conversation::start(&engine, guard.guard()?).await?
+                Conversation::start(InstanceOptions::new(engine, guard.guard()?)).await?
             };
             let input: Box<dyn AsyncBufRead + Unpin> = match file {
                 Some(file) => Box::new(BufReader::new(file)),
@@ -255,10 +267,16 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
 
 async fn show_component(
     out: &mut impl Write,
+    world: World,
     file: Option<PathBuf>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let engine = SessionEngine::new()?;
-    writeln!(out, "size: {} bytes", COMPONENT.len())?;
+    let engine = AnyEngine::new(world)?;
+    let component = match engine {
+        AnyEngine::Session(_) => COMPONENT,
+        AnyEngine::SessionSync(_) => SYNC_COMPONENT,
+    };
+    writeln!(out, "world: {world}")?;
+    writeln!(out, "size: {} bytes", component.len())?;
     writeln!(out, "imports:")?;
     for name in engine.imports() {
         writeln!(out, "  {name}")?;
@@ -268,7 +286,7 @@ async fn show_component(
         writeln!(out, "  {name}")?;
     }
     if let Some(path) = file {
-        tokio::fs::write(&path, COMPONENT)
+        tokio::fs::write(&path, component)
             .await
             .map_err(|error| format!("--out: {}: {error}", path.display()))?;
         writeln!(out, "written to {}", path.display())?;

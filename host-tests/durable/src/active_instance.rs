@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clawdb_session_host::CallError;
+use clawdb_session_host::{CallError, FlushReport, LocalInstance, LocalSessions};
 
+use crate::deferred_revocations::Answer;
 use crate::error::DurableError;
 use crate::instance::Instance;
 use crate::reason::Reason;
@@ -44,18 +45,93 @@ impl ActiveInstance {
         call: impl Future<Output = Result<T, E>>,
         changes: impl FnOnce(&Result<T, CallError>) -> bool,
     ) -> Result<T, DurableError> {
-        let answer = tokio::select! {
-            biased;
-            answer = call => answer.map_err(Into::into),
-            error = self.term.wait_for_end() => return Err(error),
-        };
+        let answer = self.until_end(call).await?.map_err(Into::into);
         if let Err(CallError::Host(error)) = answer {
             return Err(error.into());
         }
         if changes(&answer) {
             self.term.wait_until_durable().await?;
         }
-        // This is last, because another host can take the tenant over at any time before it.
+        self.finish(answer)
+    }
+
+    /// Runs a call on an instance of the world `session-sync`, and returns its answer as
+    /// [`answer`](Self::answer) does. If the call has ended tokens, asks the guard to revoke them
+    /// when that is durable. `confirm` gets the guard's answer to the first revocation of the call.
+    ///
+    /// # Errors
+    /// Those of [`answer`](Self::answer).
+    pub async fn answer_sync<T, E>(
+        &self,
+        sessions: &LocalSessions,
+        call: impl FnOnce(&mut LocalInstance) -> Result<T, E> + Send + 'static,
+        changes: impl FnOnce(&Result<T, CallError>) -> bool,
+        confirm: impl FnOnce(&mut T, Answer),
+    ) -> Result<T, DurableError>
+    where
+        T: Send + 'static,
+        E: Into<CallError> + Send + 'static,
+    {
+        let deferred = Arc::clone(&self.instance.deferred);
+        let call = sessions.run(move |instance| deferred.run(instance, call));
+        let (answer, revocation) = self.until_end(call).await??;
+        let mut answer = answer.map_err(Into::into);
+        if let Err(CallError::Host(error)) = answer {
+            return Err(error.into());
+        }
+        if changes(&answer) || revocation.is_some() {
+            self.term.wait_until_durable().await?;
+        }
+        if let Some(revocation) = revocation {
+            // What the flush does not settle stays pending.
+            let _ = self.flush_stored(sessions).await;
+            if let (Ok(answer), Some(confirmed)) = (&mut answer, revocation.answer()) {
+                confirm(answer, confirmed);
+            }
+        }
+        self.finish(answer)
+    }
+
+    /// Asks the guard again for pending revocations, in the world `session-sync`: when all changes
+    /// so far are durable. Returns the answer when what the flush has settled is durable.
+    ///
+    /// # Errors
+    /// Those of [`answer`](Self::answer).
+    pub async fn flush_sync(&self, sessions: &LocalSessions) -> Result<FlushReport, DurableError> {
+        self.term.wait_until_durable().await?;
+        let report = self.flush_stored(sessions).await?;
+        if let Err(CallError::Host(error)) = report {
+            return Err(error.into());
+        }
+        self.term.wait_until_durable().await?;
+        self.finish(report)
+    }
+
+    /// Asks the guard for the pending revocations whose changes are in the journal.
+    async fn flush_stored(
+        &self,
+        sessions: &LocalSessions,
+    ) -> Result<Result<FlushReport, CallError>, DurableError> {
+        let (deferred, stored) = (Arc::clone(&self.instance.deferred), self.term.stored());
+        let flush = sessions.run(move |instance| deferred.flush(instance, stored));
+        Ok(self.until_end(flush).await??)
+    }
+
+    /// Waits for a call, or for the end of the term.
+    ///
+    /// # Errors
+    /// The error that ended the term.
+    async fn until_end<R>(&self, call: impl Future<Output = R>) -> Result<R, DurableError> {
+        tokio::select! {
+            biased;
+            answer = call => Ok(answer),
+            error = self.term.wait_for_end() => Err(error),
+        }
+    }
+
+    /// Returns the answer to a call, if this host still has the tenant. This is the last step,
+    /// because another host can take the tenant over at any time before it.
+    fn finish<T>(&self, answer: Result<T, CallError>) -> Result<T, DurableError> {
         self.term.check_owner()?;
         self.answered.store(true, Ordering::Relaxed);
         Ok(answer?)

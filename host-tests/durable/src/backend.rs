@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use clawdb_session_host::SessionEngine;
+use clawdb_session_host::AnyEngine;
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::active_instance::ActiveInstance;
@@ -16,7 +16,7 @@ pub(crate) trait Backend: Send + Sync {
     /// Waits for an instance, for at most `patience`.
     async fn admit(&self) -> Result<AdmittedCall, DurableError>;
     /// Replaces the component with another build.
-    async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError>;
+    async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError>;
     /// Appends the last changes and gives the tenant back.
     async fn shutdown(&self);
     /// Returns what the host has done so far.

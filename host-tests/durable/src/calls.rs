@@ -1,9 +1,10 @@
-//! The operations of [`DurableHost`], made from the same table as those of [`SessionHost`].
+//! The operations of [`DurableHost`], made from the same table as those of an
+//! instance.
 
 use clawdb_session_host::{
-    CallError, CreateRequest, EventPage, FlushReport, Grant, Page, Revocation, RevokeFilter,
-    Session, SessionError, SessionHost, SessionPage, Statistics, Validated, for_each_operation,
-    parameter,
+    AnySessions, Argument, CallError, CreateRequest, EventPage, FlushReport, Grant, GuardError,
+    LocalInstance, Page, Revocation, RevokeFilter, Session, SessionError, SessionPage, Statistics,
+    Tokens, Validated, for_each_operation, parameter,
 };
 
 use crate::error::DurableError;
@@ -35,29 +36,78 @@ macro_rules! method {
             &self,
             $($argument: parameter!($type $(<$item>)?)),*
         ) -> Result<$answer, DurableError> {
-            self.$durable(|host: SessionHost| async move { host.$name($($argument),*).await }).await
+            $(let $argument: <$type $(<$item>)? as Argument>::Value = $argument.into();)*
+            let admitted = self.admit().await?;
+            let active = &admitted.active;
+            match &active.instance.sessions {
+                AnySessions::Session(host) => {
+                    active.answer(host.$name($($argument),*), rule::$durable).await
+                }
+                AnySessions::SessionSync(sessions) => {
+                    answer_sync!($durable, active, sessions.$name($($argument),*))
+                }
+            }
         }
     };
 }
 
+/// Runs an operation on an instance of the world `session-sync`.
+macro_rules! answer_sync {
+    (flush, $active:ident, $sessions:ident.$name:ident()) => {
+        $active.flush_sync($sessions).await
+    };
+    (confirm, $active:ident, $sessions:ident.$name:ident($($argument:ident),*)) => {{
+        let call = move |instance: &mut LocalInstance| instance.$name($($argument),*);
+        $active.answer_sync($sessions, call, rule::confirm, confirm).await
+    }};
+    ($durable:ident, $active:ident, $sessions:ident.$name:ident($($argument:ident),*)) => {{
+        let call = move |instance: &mut LocalInstance| instance.$name($($argument),*);
+        $active.answer_sync($sessions, call, rule::$durable, |_, _| {}).await
+    }};
+}
+
 impl DurableHost {
     for_each_operation!(method);
+}
 
-    /// Calls the instance with an operation that uses sessions. Waits until its changes are durable
-    /// if a limited use was taken, or if a session was found to have expired: a session that was
-    /// reported as expired must not be live in the next instance.
-    async fn used<F, R, T: Uses>(&self, call: F) -> Result<T, DurableError>
-    where
-        F: FnOnce(SessionHost) -> R,
-        R: Future<Output = Result<T, CallError>>,
-    {
-        let changes = |answer: &Result<T, CallError>| match answer {
+/// Whether the answer to an operation waits until all changes so far are durable: the functions have
+/// the names of the table's column `durable`.
+mod rule {
+    use super::{CallError, SessionError, Uses};
+
+    pub(super) fn run<T>(_: &Result<T, CallError>) -> bool {
+        true
+    }
+
+    pub(super) use run as confirm;
+    pub(super) use run as flush;
+
+    pub(super) fn read<T>(_: &Result<T, CallError>) -> bool {
+        false
+    }
+
+    /// Returns whether a limited use was taken, or a session was found to have expired: a session
+    /// that was reported as expired must not be live in the next instance.
+    pub(super) fn used<T: Uses>(answer: &Result<T, CallError>) -> bool {
+        match answer {
             Ok(answer) => answer.have_changed(),
             Err(CallError::Session(error)) => *error == SessionError::SessionExpired,
             Err(CallError::Host(_)) => false,
-        };
-        self.call(call, changes).await
+        }
     }
+}
+
+/// Sets whether the guard has confirmed a revocation: it has revoked the token, or the token is
+/// invalid anyway.
+fn confirm(revocation: &mut Revocation, answer: Result<(), GuardError>) {
+    if revocation.guard_confirmed {
+        return;
+    }
+    revocation.guard_error = match answer {
+        Ok(()) | Err(GuardError::Revoked | GuardError::Expired) => None,
+        Err(error) => Some(error),
+    };
+    revocation.guard_confirmed = revocation.guard_error.is_none();
 }
 
 /// An answer to an operation that uses sessions.

@@ -1,6 +1,8 @@
 //! Checks that the options of a durable host are within their bounds.
 
-use clawdb_session_host::{Config, Instance, InvalidArgument, InvalidSetting, SessionError};
+use clawdb_session_host::{
+    AnySessions, CallError, Config, InvalidArgument, InvalidSetting, SessionError,
+};
 
 use crate::error::DurableError;
 use crate::options::DurableOptions;
@@ -16,18 +18,12 @@ impl DurableOptions {
     /// [`DurableError::Settings`] for the first option that is outside its bounds, or for a missing
     /// `state-key`; [`DurableError::Retry`] if no instance can be started.
     pub async fn check(&self) -> Result<(), DurableError> {
-        self.host.check()?;
+        self.instances.check()?;
         InvalidSetting::nonzero("patience", self.patience)?;
         InvalidSetting::nonzero("tick", self.tick)?;
-        let mut instance = Instance::start(&self.engine, self.host.clone()).await?;
-        let config = self.config.clone();
-        let configured = instance
-            .run(async move |accessor, component| {
-                let settings = component.clawdb_session_settings();
-                settings.call_configure(accessor, config).await
-            })
-            .await?;
-        configured.map_err(|error| config_error(&self.config, error.into()))?;
+        let sessions = AnySessions::start(self.instances.clone()).await?;
+        let configured = sessions.configure(self.config.clone()).await;
+        configured.map_err(|error| config_error(&self.config, error))?;
         if self.config.state_key.is_none() {
             let reason = "must be set, because the records of the sessions are sealed with it";
             return Err(InvalidSetting::new("state-key", "none", reason).into());
@@ -38,13 +34,13 @@ impl DurableOptions {
 
 /// Returns the error for a configuration that the component refuses. An invalid argument is
 /// reported as an invalid setting, because no call is at fault.
-pub(super) fn config_error(config: &Config, error: SessionError) -> DurableError {
+pub(super) fn config_error(config: &Config, error: CallError) -> DurableError {
     match error {
-        SessionError::InvalidArgument(InvalidArgument { field, reason }) => {
+        CallError::Session(SessionError::InvalidArgument(InvalidArgument { field, reason })) => {
             let value = value_of(config, &field);
             InvalidSetting::new(field, value, reason).into()
         }
-        error => DurableError::Session(error),
+        error => error.into(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use clawdb_session_host::{CallError, SessionEngine, SessionHost, Subscription};
+use clawdb_session_host::{AnyEngine, AnySessions, CallError, Subscription};
 
-use crate::backend::Backend;
+use crate::backend::{AdmittedCall, Backend};
 use crate::error::DurableError;
 use crate::journal::{Journal, TenantId};
 use crate::metrics::HostMetrics;
@@ -89,16 +89,16 @@ impl DurableHost {
             Err(error) if !error.is_retryable() => return Err(error),
             _ => {}
         }
-        let (engine, standby) = (options.engine.clone(), options.standby);
+        let (instances, standby) = (options.instances.clone(), options.standby);
         let recovery = Recovery {
             options,
             journal,
             tenant,
         };
         let tenant_host = if standby {
-            TenantHost::standby(recovery, engine)
+            TenantHost::standby(recovery, instances)
         } else {
-            TenantHost::start(recovery, engine).await?
+            TenantHost::start(recovery, instances).await?
         };
         Ok(Self(Arc::new(tenant_host)))
     }
@@ -120,7 +120,7 @@ impl DurableHost {
     pub async fn run<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
     where
         E: Into<CallError>,
-        F: FnOnce(SessionHost) -> R,
+        F: FnOnce(AnySessions) -> R,
         R: Future<Output = Result<T, E>>,
     {
         self.call(call, |_| true).await
@@ -134,7 +134,7 @@ impl DurableHost {
     pub async fn read<T, E, F, R>(&self, call: F) -> Result<T, DurableError>
     where
         E: Into<CallError>,
-        F: FnOnce(SessionHost) -> R,
+        F: FnOnce(AnySessions) -> R,
         R: Future<Output = Result<T, E>>,
     {
         self.call(call, |_| false).await
@@ -147,14 +147,19 @@ impl DurableHost {
     ) -> Result<T, DurableError>
     where
         E: Into<CallError>,
-        F: FnOnce(SessionHost) -> R,
+        F: FnOnce(AnySessions) -> R,
         R: Future<Output = Result<T, E>>,
     {
-        let admitted = self.0.admit().await?;
+        let admitted = self.admit().await?;
         let active = &admitted.active;
         active
-            .answer(call(active.instance.host.clone()), changes)
+            .answer(call(active.instance.sessions.clone()), changes)
             .await
+    }
+
+    /// Waits for an instance, for at most `patience`.
+    pub(crate) async fn admit(&self) -> Result<AdmittedCall, DurableError> {
+        self.0.admit().await
     }
 
     /// Returns a stream of the events after the sequence number `since` (0: from the first), and of
@@ -169,8 +174,8 @@ impl DurableHost {
     /// [`DurableError::Session`] with `LimitReached` for more than 64 readers; otherwise those of
     /// [`read`](Self::read).
     pub async fn subscribe(&self, since: u64) -> Result<Subscription, DurableError> {
-        let admitted = self.0.admit().await?;
-        let subscribing = admitted.active.instance.host.subscribe(since);
+        let admitted = self.admit().await?;
+        let subscribing = admitted.active.instance.sessions.subscribe(since);
         let subscription = admitted.active.answer(subscribing, |_| false).await?;
         // A reader of events needs the instance even while no call is in flight.
         Ok(subscription.holding(admitted.keep_loaded))
@@ -191,8 +196,8 @@ impl DurableHost {
     /// or refuses the state, or calls in flight do not end within [`DurableOptions::drain`]. The
     /// old instance then continues to serve. The errors of [`run`](Self::run) if the host cannot
     /// serve.
-    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
-        self.0.upgrade(engine).await
+    pub async fn upgrade(&self, engine: impl Into<AnyEngine>) -> Result<(), DurableError> {
+        self.0.upgrade(engine.into()).await
     }
 
     /// Ends the host and releases the tenant, so that another host can take it over at once.

@@ -2,15 +2,19 @@
 //!
 //! Otherwise the guard could revoke the old token for a refresh that is then lost with the
 //! instance, and the restored session has that token again.
+//!
+//! In the world `session` the guard waits until the end is durable. In the world `session-sync` it
+//! cannot wait; see [`DeferringGuard`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    Claims, Guard, GuardError, GuardFailure, GuardResult, HostOptions, IssueRequest, IssuedToken,
-    SessionEngine, SessionHost, StartError,
+    AnySessions, Claims, Guard, GuardError, GuardFailure, GuardResult, HostOptions,
+    InstanceOptions, IssueRequest, IssuedToken, LocalOptions, StartError,
 };
 
+use crate::deferred_revocations::{DeferredRevocations, DeferringGuard};
 use crate::term_handle::TermHandle;
 
 /// The maximum number of changes that are read from an instance at a time.
@@ -19,24 +23,37 @@ pub(super) const PAGE: u32 = 1_000;
 /// A running instance. Clones refer to the same instance.
 #[derive(Clone)]
 pub(super) struct Instance {
-    pub host: SessionHost,
+    pub sessions: AnySessions,
+    /// The revocations that wait for the journal, in the world `session-sync`.
+    pub deferred: Arc<DeferredRevocations>,
     term: Arc<AttachedTerm>,
 }
 
 impl Instance {
     /// Starts an instance that no term is attached to yet.
-    pub async fn start(engine: &SessionEngine, options: &HostOptions) -> Result<Self, StartError> {
+    pub async fn start(instances: &InstanceOptions) -> Result<Self, StartError> {
         let term = Arc::new(AttachedTerm::default());
-        let guard = DurableGuard {
-            inner: Arc::clone(&options.guard),
-            term: Arc::clone(&term),
+        let deferred = Arc::new(DeferredRevocations::default());
+        let instances = match instances.clone() {
+            InstanceOptions::Session(engine, options) => {
+                let guard = DurableGuard {
+                    inner: options.guard,
+                    term: Arc::clone(&term),
+                };
+                let guard = Arc::new(guard);
+                InstanceOptions::Session(engine, HostOptions { guard, ..options })
+            }
+            InstanceOptions::SessionSync(engine, options) => {
+                let (term, deferred) = (Arc::clone(&term), Arc::clone(&deferred));
+                let guard = Arc::new(DeferringGuard::new(options.guard, term, deferred));
+                InstanceOptions::SessionSync(engine, LocalOptions { guard, ..options })
+            }
         };
-        let options = HostOptions {
-            guard: Arc::new(guard),
-            ..options.clone()
-        };
-        let host = SessionHost::start(engine, options).await?;
-        Ok(Self { host, term })
+        Ok(Self {
+            sessions: AnySessions::start(instances).await?,
+            deferred,
+            term,
+        })
     }
 
     /// Attaches the term that makes the changes of this instance durable. With `None`, the guard
@@ -48,9 +65,17 @@ impl Instance {
 
 /// The term that makes the changes of an instance durable, while the instance serves.
 #[derive(Default)]
-struct AttachedTerm(Mutex<Option<TermHandle>>);
+pub(super) struct AttachedTerm(Mutex<Option<TermHandle>>);
 
 impl AttachedTerm {
+    /// Returns whether an instance that serves has this term, and this host still has the tenant.
+    pub fn is_owner(&self) -> bool {
+        let handle = self.lock();
+        handle
+            .as_ref()
+            .is_some_and(|handle| handle.check_owner().is_ok())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<TermHandle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +137,12 @@ impl DurableGuard {
         if durable {
             return Ok(());
         }
-        let reason = "the change that revokes the token is not durable yet";
-        Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
+        Err(not_durable())
     }
+}
+
+/// Returns the error for a revocation that is not durable yet.
+pub(super) fn not_durable() -> GuardFailure {
+    let reason = "the change that revokes the token is not durable yet";
+    GuardFailure::Error(GuardError::Unavailable(reason.into()))
 }

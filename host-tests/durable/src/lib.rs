@@ -9,19 +9,19 @@
 //! use std::sync::Arc;
 //!
 //! use clawdb_session_durable::{DurableHost, DurableOptions, Journal, TenantId};
-//! use clawdb_session_host::{Config, CreateRequest, Guard, HostOptions, SessionEngine};
+//! use clawdb_session_host::{
+//!     Config, CreateRequest, InstanceOptions, LocalEngine, LocalGuard, LocalOptions,
+//! };
 //!
 //! async fn serve(
-//!     guard: Arc<dyn Guard>,
+//!     guard: Arc<dyn LocalGuard>,
 //!     journal: Arc<dyn Journal>,
 //!     state_key: [u8; 32],
 //!     workspace: uuid::Uuid,
 //! ) -> Result<(), Box<dyn std::error::Error>> {
-//!     let options = DurableOptions::new(
-//!         SessionEngine::new()?,
-//!         HostOptions::with_shared_guard(guard),
-//!         Config::with_state_key(state_key),
-//!     );
+//!     let options = LocalOptions::with_shared_guard(guard);
+//!     let instances = InstanceOptions::SessionSync(LocalEngine::new()?, options);
+//!     let options = DurableOptions::new(instances, Config::with_state_key(state_key));
 //!     let host = DurableHost::start(options, journal, TenantId::new(workspace)).await?;
 //!
 //!     let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
@@ -89,6 +89,7 @@
 //! | `tenant_host`, `supervisor` | admits calls; owns the journal's writer |
 //! | `term`, `recovery`, `upgrade` | a *term*, the time for which a host owns its tenant: `recovery` begins it, `upgrade` replaces the component during it |
 //! | `active_instance`, `term_handle`, `instance` | the instance that serves, and how its calls wait for durability |
+//! | `deferred_revocations` | the revocations that wait for the journal, in the world `session-sync` |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while they are used: [`Tenants`] |
 //! | `keyring`, `key_report` | which key seals which record: [`KeyReport`] |
@@ -99,6 +100,7 @@ mod active_instance;
 mod backend;
 mod calls;
 mod check;
+mod deferred_revocations;
 mod error;
 mod host;
 mod instance;

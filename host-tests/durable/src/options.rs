@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdb_session_host::{Config, HostOptions, SessionEngine};
+use clawdb_session_host::{Config, InstanceOptions};
 
 use crate::journal::TenantId;
 use crate::key_report::KeyReport;
@@ -21,13 +21,13 @@ pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 /// use std::time::Duration;
 ///
 /// use clawdb_session_durable::DurableOptions;
-/// use clawdb_session_host::{Config, HostOptions, SessionEngine};
+/// use clawdb_session_host::{Config, InstanceOptions};
 ///
-/// fn options(engine: SessionEngine, host: HostOptions, state_key: [u8; 32]) -> DurableOptions {
+/// fn options(instances: InstanceOptions, state_key: [u8; 32]) -> DurableOptions {
 ///     DurableOptions {
 ///         patience: Duration::from_secs(5),
 ///         drain: Duration::from_secs(4),
-///         ..DurableOptions::new(engine, host, Config::with_state_key(state_key))
+///         ..DurableOptions::new(instances, Config::with_state_key(state_key))
 ///     }
 /// }
 /// ```
@@ -44,10 +44,8 @@ pub type KeyProgressCallback = Arc<dyn Fn(&KeyReport) + Send + Sync>;
 ///    dropped.
 #[derive(Clone)]
 pub struct DurableOptions {
-    /// The compiled component.
-    pub engine: SessionEngine,
-    /// The options of each instance.
-    pub host: HostOptions,
+    /// The compiled component of a world, and the options of each instance.
+    pub instances: InstanceOptions,
     /// The configuration of each instance. It needs a `state-key`. The host sets `workspace-id` to
     /// that of the tenant.
     pub config: Config,
@@ -80,10 +78,9 @@ impl DurableOptions {
     /// Returns the default options with this component, these instance options and this
     /// configuration, which needs a `state-key`.
     #[must_use]
-    pub const fn new(engine: SessionEngine, host: HostOptions, config: Config) -> Self {
+    pub const fn new(instances: InstanceOptions, config: Config) -> Self {
         Self {
-            engine,
-            host,
+            instances,
             config,
             progress: None,
             report: None,

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use clawdb_session_host::{CallError, RefusedRecord, SessionEngine, SessionError};
+use clawdb_session_host::{CallError, InstanceOptions, RefusedRecord, SessionError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -31,16 +31,13 @@ impl Recovery {
     /// Starts an instance and configures it.
     pub(super) async fn start_instance(
         &self,
-        engine: &SessionEngine,
+        instances: &InstanceOptions,
     ) -> Result<Instance, DurableError> {
         let mut config = self.options.config.clone();
         config.workspace_id = Some(self.tenant.to_string());
-        let instance = Instance::start(engine, &self.options.host).await?;
-        let configured = instance.host.configure(config).await;
-        configured.map_err(|error| match error {
-            CallError::Session(error) => check::config_error(&self.options.config, error),
-            CallError::Host(error) => error.into(),
-        })?;
+        let instance = Instance::start(instances).await?;
+        let configured = instance.sessions.configure(config).await;
+        configured.map_err(|error| check::config_error(&self.options.config, error))?;
         Ok(instance)
     }
 
@@ -48,7 +45,7 @@ impl Recovery {
     /// journal.
     pub(super) async fn begin_term(
         &self,
-        engine: &SessionEngine,
+        instances: &InstanceOptions,
         phase: &watch::Sender<Phase>,
         counters: &Arc<Counters>,
     ) -> Result<Term, DurableError> {
@@ -56,7 +53,7 @@ impl Recovery {
         self.report("has taken the tenant over and restores its sessions");
         let begun = Instant::now();
         let mut writer = LeasedWriter::new(writer);
-        let restored = self.restore(engine, &mut writer).await;
+        let restored = self.restore(instances, &mut writer).await;
         let (instance, since) = match restored {
             Ok(restored) => restored,
             Err(error) => {
@@ -100,10 +97,10 @@ impl Recovery {
     /// restore changed.
     async fn restore(
         &self,
-        engine: &SessionEngine,
+        instances: &InstanceOptions,
         writer: &mut LeasedWriter,
     ) -> Result<(Instance, u64), DurableError> {
-        let instance = self.start_instance(engine).await?;
+        let instance = self.start_instance(instances).await?;
         let total = writer.len();
         let (mut restored, mut newest) = (0, 0);
         let mut page = writer.read().await?;
@@ -111,7 +108,7 @@ impl Recovery {
             restored += u64::try_from(page.len()).unwrap_or(u64::MAX);
             let sequences = page.iter().map(|change| change.sequence);
             newest = sequences.fold(newest, u64::max);
-            let (taken, next) = tokio::join!(instance.host.restore(page), writer.read());
+            let (taken, next) = tokio::join!(instance.sessions.restore(page), writer.read());
             if let Err(error) = taken {
                 return Err(self.restore_error(error).await);
             }

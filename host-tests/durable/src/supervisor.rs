@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clawdb_session_host::{SessionEngine, full_text};
+use clawdb_session_host::{InstanceOptions, full_text};
 use tokio::sync::{OwnedRwLockWriteGuard, mpsc, oneshot, watch};
 use tokio::time::sleep;
 
@@ -36,7 +36,7 @@ pub(super) type DrainGuard = OwnedRwLockWriteGuard<()>;
 /// The last step of an upgrade.
 pub(super) struct SwitchOver {
     pub handover: Handover,
-    pub engine: SessionEngine,
+    pub instances: InstanceOptions,
     /// It is part of the command, so that no call is admitted even if the upgrade is cancelled.
     pub drained: DrainGuard,
     pub reply: oneshot::Sender<Result<(), DurableError>>,
@@ -45,7 +45,7 @@ pub(super) struct SwitchOver {
 /// The state of the task.
 pub(super) struct Supervisor {
     pub recovery: Arc<Recovery>,
-    pub engine: SessionEngine,
+    pub instances: InstanceOptions,
     pub phase: watch::Sender<Phase>,
     pub counters: Arc<Counters>,
     pub commands: mpsc::Receiver<Command>,
@@ -120,7 +120,7 @@ impl Supervisor {
         loop {
             let term = self
                 .recovery
-                .begin_term(&self.engine, &self.phase, &self.counters);
+                .begin_term(&self.instances, &self.phase, &self.counters);
             let term = tokio::select! {
                 term = term => term,
                 closed = close_request(&mut self.commands) => return Err(closed),
@@ -154,7 +154,7 @@ impl Supervisor {
         let mut waiters = Vec::new();
         let mut failing = false;
         loop {
-            let host = term.active.instance.host.clone();
+            let sessions = term.active.instance.sessions.clone();
             let tick = self.recovery.options.tick;
             // After a failed append, the journal is asked again after a quarter of a tick, not at
             // the next renewal, which can be due already.
@@ -165,7 +165,7 @@ impl Supervisor {
             };
             tokio::select! {
                 biased;
-                error = host.stopped() => {
+                error = sessions.stopped() => {
                     self.recovery.report(&error.to_string());
                     return TermEnd::Lost(error.into());
                 }
@@ -212,7 +212,7 @@ impl Supervisor {
     ) -> Result<(), DurableError> {
         let switched = term.switch_over(switch.handover).await;
         if switched.is_ok() {
-            self.engine = switch.engine;
+            self.instances = switch.instances;
             self.publish(term);
             increment(&self.counters.upgrades);
             self.recovery

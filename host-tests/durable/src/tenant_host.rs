@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdb_session_host::SessionEngine;
+use clawdb_session_host::{AnyEngine, InstanceOptions};
 use tokio::sync::{Mutex, RwLock, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -35,20 +35,23 @@ pub(crate) struct TenantHost {
 
 impl TenantHost {
     /// Returns a host that serves.
-    pub async fn start(recovery: Recovery, engine: SessionEngine) -> Result<Self, DurableError> {
+    pub async fn start(
+        recovery: Recovery,
+        instances: InstanceOptions,
+    ) -> Result<Self, DurableError> {
         let (phase, counters) = (initial_phase(), Arc::default());
-        let term = recovery.begin_term(&engine, &phase, &counters).await?;
-        Ok(Self::spawn(recovery, engine, phase, counters, Some(term)))
+        let term = recovery.begin_term(&instances, &phase, &counters).await?;
+        Ok(Self::spawn(recovery, instances, phase, counters, Some(term)))
     }
 
     /// Returns a host that serves as soon as no other host has the tenant.
-    pub fn standby(recovery: Recovery, engine: SessionEngine) -> Self {
-        Self::spawn(recovery, engine, initial_phase(), Arc::default(), None)
+    pub fn standby(recovery: Recovery, instances: InstanceOptions) -> Self {
+        Self::spawn(recovery, instances, initial_phase(), Arc::default(), None)
     }
 
     fn spawn(
         recovery: Recovery,
-        engine: SessionEngine,
+        instances: InstanceOptions,
         phase: watch::Sender<Phase>,
         counters: Arc<Counters>,
         term: Option<Term>,
@@ -61,7 +64,7 @@ impl TenantHost {
         let (commands, received) = mpsc::channel(1);
         let supervisor = Supervisor {
             recovery: Arc::clone(&recovery),
-            engine,
+            instances,
             phase,
             counters: Arc::clone(&counters),
             commands: received,
@@ -134,14 +137,16 @@ impl TenantHost {
 
     /// Replaces the instance with one of this engine. The old one serves until the new one has all
     /// but the last changes.
-    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+    pub async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError> {
+        let instances = self.recovery.options.instances.with_engine(engine);
+        let instances = instances.map_err(|error| not_upgraded(Reason::from_error(error)))?;
         let Ok(_alone) = self.upgrading.try_lock() else {
             return Err(not_upgraded("another upgrade is in progress"));
         };
         let admitted = self.admit().await?.ok_or_else(DurableError::closed)?;
         let from = Arc::clone(&admitted.active);
         drop(admitted);
-        let to = self.recovery.start_instance(&engine).await;
+        let to = self.recovery.start_instance(&instances).await;
         let to = to.map_err(|error| {
             not_upgraded(Reason::in_place_of(
                 format!("the new instance does not start: {error}"),
@@ -159,7 +164,7 @@ impl TenantHost {
         let (reply, done) = oneshot::channel();
         let switch = SwitchOver {
             handover,
-            engine,
+            instances,
             drained,
             reply,
         };
@@ -214,7 +219,7 @@ impl Backend for TenantHost {
         Self::admit(self).await?.ok_or_else(DurableError::closed)
     }
 
-    async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+    async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError> {
         Self::upgrade(self, engine).await
     }
 

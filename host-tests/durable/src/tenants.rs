@@ -7,7 +7,7 @@ mod limits;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdb_session_host::{InvalidSetting, SessionEngine};
+use clawdb_session_host::{AnyEngine, InvalidSetting};
 
 pub use limits::TenantLimits;
 
@@ -170,10 +170,10 @@ impl Tenants {
         Ok(self.0.journal.tenants().await?)
     }
 
-    /// Returns the longest time that the guard may take for an answer, if it is bounded.
+    /// Returns the longest time that the guard may take for an answer, if the host bounds it.
     #[must_use]
     pub fn guard_deadline(&self) -> Option<Duration> {
-        self.0.options.host.guard_deadline
+        self.0.options.instances.guard_deadline()
     }
 
     /// Passes a line about a tenant to the log ([`DurableOptions::report`]).
@@ -188,8 +188,8 @@ impl Tenants {
     /// The [`DurableError`] of the first tenant whose upgrade failed. Earlier tenants use the new
     /// build, and tenants that are loaded later the old one. Call it again when the cause is
     /// removed.
-    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
-        self.0.upgrade(engine).await
+    pub async fn upgrade(&self, engine: impl Into<AnyEngine>) -> Result<(), DurableError> {
+        self.0.upgrade(engine.into()).await
     }
 
     /// Refuses new calls and shuts all tenants down, as [`DurableHost::shutdown`] does.

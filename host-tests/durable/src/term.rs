@@ -1,12 +1,14 @@
 //! A term, from a take-over of the tenant to its end: the writer, its lease, and the instance that
 //! serves.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use clawdb_session_host::Change;
+use clawdb_session_host::{Change, ChangePage};
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use crate::active_instance::ActiveInstance;
 use crate::error::DurableError;
@@ -16,6 +18,9 @@ use crate::lease::Lease;
 use crate::metrics::Counters;
 use crate::term_handle::{TermHandle, Waiter};
 use crate::upgrade::Handover;
+
+/// The shortest time between two renewals of a lease while a page of changes is awaited.
+const MIN_RENEWAL: Duration = Duration::from_millis(1);
 
 /// A writer that renews its lease before each use, if necessary.
 pub(super) struct LeasedWriter {
@@ -78,8 +83,6 @@ pub(super) struct Term {
     pub waiters: mpsc::UnboundedReceiver<Waiter>,
     end: watch::Sender<Option<DurableError>>,
     counters: Arc<Counters>,
-    /// All changes up to this sequence number are in the journal.
-    since: u64,
 }
 
 impl Term {
@@ -97,6 +100,7 @@ impl Term {
             lease: writer.lease.clone(),
             waiters: to_supervisor,
             ended,
+            stored: Arc::new(AtomicU64::new(since)),
         };
         instance.attach_term(Some(handle.clone()));
         let active = ActiveInstance {
@@ -110,22 +114,37 @@ impl Term {
             waiters,
             end,
             counters,
-            since,
         }
     }
 
     /// Appends all changes that are not in the journal yet.
     pub async fn flush(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.active.instance.host.changes(self.since, PAGE);
-            let page = page.await?;
+            let page = self.read_changes().await?;
             if !page.changes.is_empty() {
                 self.writer.append(&page.changes, page.now).await?;
                 self.counters.count_append(page.changes.len());
             }
-            self.since = page.next;
+            let stored = &self.active.term.stored;
+            stored.store(page.next, Ordering::Release);
             if !page.more {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Reads a page of the changes that are not in the journal yet. In the world `session-sync` a
+    /// guard that takes long can delay the page, so the lease is renewed meanwhile.
+    async fn read_changes(&mut self) -> Result<ChangePage, DurableError> {
+        let active = Arc::clone(&self.active);
+        let since = active.term.stored();
+        let mut page = pin!(active.instance.sessions.changes(since, PAGE));
+        loop {
+            let renewal = self.writer.until_renewal().max(MIN_RENEWAL);
+            tokio::select! {
+                biased;
+                page = &mut page => return Ok(page?),
+                () = sleep(renewal) => self.writer.renew_in_time().await?,
             }
         }
     }
@@ -133,7 +152,7 @@ impl Term {
     /// Closes the run of events, so that the next instance continues it, and appends that. No call
     /// may be in flight.
     pub async fn close_event_run(&mut self) -> Result<(), DurableError> {
-        self.active.instance.host.close_event_run().await?;
+        self.active.instance.sessions.close_event_run().await?;
         self.flush().await
     }
 
@@ -155,7 +174,7 @@ impl Term {
                 return Err(error);
             }
         };
-        // The new instance has all records of the journal. Its changes after `since` are those that
+        // The new instance has all records of the journal. Its changes after `stored` are those that
         // were not appended yet, and the records that it has read in an older format.
         instance.attach_term(Some(old.term.clone()));
         self.active = Arc::new(ActiveInstance {

@@ -1,6 +1,9 @@
 //! The term as calls use it: they wait until changes are durable and check that this host has the
 //! tenant.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DurableError;
@@ -17,6 +20,8 @@ pub(super) struct TermHandle {
     pub waiters: mpsc::UnboundedSender<Waiter>,
     /// The error that ended the term; `None` while the term lasts.
     pub ended: watch::Receiver<Option<DurableError>>,
+    /// All changes up to this sequence number are in the journal.
+    pub stored: Arc<AtomicU64>,
 }
 
 impl TermHandle {
@@ -31,6 +36,11 @@ impl TermHandle {
             Ok(flushed) => flushed,
             Err(_) => Err(self.wait_for_end().await),
         }
+    }
+
+    /// Returns the sequence number up to which all changes are in the journal.
+    pub fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
     }
 
     /// Checks that this host still has the lease of the tenant, so that no other host can have

@@ -34,9 +34,9 @@ impl Handover {
     /// Copies changes until the successor has all of this moment.
     pub async fn catch_up(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.from.instance.host.changes(self.cursor, PAGE).await?;
+            let page = self.from.instance.sessions.changes(self.cursor, PAGE).await?;
             if !page.changes.is_empty() {
-                self.to.host.restore(page.changes).await.map_err(|error| {
+                self.to.sessions.restore(page.changes).await.map_err(|error| {
                     let text = match &error {
                         CallError::Session(error) => {
                             format!("the new instance refuses the old instance's state: {error}")
@@ -57,7 +57,7 @@ impl Handover {
     /// call may be in flight.
     pub async fn finish(&mut self) -> Result<Instance, DurableError> {
         self.catch_up().await?;
-        self.from.instance.host.close_event_run().await?;
+        self.from.instance.sessions.close_event_run().await?;
         self.catch_up().await?;
         Ok(self.to.clone())
     }

@@ -1,6 +1,9 @@
 //! Instances of either world behind one type.
 
 use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::{Grant, Revocation, Validated};
@@ -13,8 +16,9 @@ use crate::bindings::exports::clawdb::session::sessions::{
 use crate::bindings::exports::clawdb::session::settings::{Config, Statistics};
 use crate::engine::SessionEngine;
 use crate::error::{CallError, HostError, InvalidSetting, StartError};
+use crate::guard::Guard;
 use crate::handle::SessionHost;
-use crate::local::{LocalEngine, LocalInstance, LocalOptions, LocalSessions};
+use crate::local::{LocalEngine, LocalGuard, LocalInstance, LocalOptions, LocalSessions};
 use crate::options::HostOptions;
 use crate::subscription::Subscription;
 use crate::{for_each_operation, parameter};
@@ -39,6 +43,22 @@ impl World {
             Self::Session => "session",
             Self::SessionSync => "session-sync",
         }
+    }
+}
+
+/// A name that is not one of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be session or session-sync")]
+#[non_exhaustive]
+pub struct UnknownWorld;
+
+impl FromStr for World {
+    type Err = UnknownWorld;
+
+    fn from_str(name: &str) -> Result<Self, UnknownWorld> {
+        let worlds = [Self::Session, Self::SessionSync];
+        let named = worlds.into_iter().find(|world| world.name() == name);
+        named.ok_or(UnknownWorld)
     }
 }
 
@@ -67,6 +87,19 @@ impl AnyEngine {
         Ok(match world {
             World::Session => Self::Session(SessionEngine::new()?),
             World::SessionSync => Self::SessionSync(LocalEngine::new()?),
+        })
+    }
+
+    /// Returns the engine of the component that was built with this crate, and keeps its compiled
+    /// code in a directory, as [`SessionEngine::with_code_cache`] does.
+    ///
+    /// # Errors
+    /// [`StartError`] if the directory cannot be used, another user can write to it, or wasmtime
+    /// does not support this machine.
+    pub fn with_code_cache(world: World, directory: &Path) -> Result<Self, StartError> {
+        Ok(match world {
+            World::Session => Self::Session(SessionEngine::with_code_cache(directory)?),
+            World::SessionSync => Self::SessionSync(LocalEngine::with_code_cache(directory)?),
         })
     }
 
@@ -131,6 +164,23 @@ pub struct OtherWorld {
 }
 
 impl InstanceOptions {
+    /// Returns the default settings in the world of the engine, with this guard.
+    pub fn new(engine: impl Into<AnyEngine>, guard: impl LocalGuard) -> Self {
+        match engine.into() {
+            AnyEngine::Session(engine) => Self::Session(engine, HostOptions::new(guard)),
+            AnyEngine::SessionSync(engine) => Self::SessionSync(engine, LocalOptions::new(guard)),
+        }
+    }
+
+    /// Returns the guard.
+    #[must_use]
+    pub fn guard(&self) -> Arc<dyn Guard> {
+        match self {
+            Self::Session(_, options) => Arc::clone(&options.guard),
+            Self::SessionSync(_, options) => Arc::new(Arc::clone(&options.guard)),
+        }
+    }
+
     /// Returns the world.
     #[must_use]
     pub const fn world(&self) -> World {
@@ -243,7 +293,7 @@ impl AnySessions {
             Self::Session(host) => host.subscribe(since).await,
             Self::SessionSync(sessions) => {
                 let call = sessions.subscription(since);
-                sessions.run_from_task(call).await?
+                sessions.run(call).await?
             }
         }
     }
@@ -266,7 +316,7 @@ impl AnySessions {
             Self::Session(host) => host.wait_until_idle().await,
             Self::SessionSync(sessions) => {
                 let ended = |instance: &mut LocalInstance| instance.ended().cloned();
-                sessions.run_from_task(ended).await?.map_or(Ok(()), Err)
+                sessions.run(ended).await?.map_or(Ok(()), Err)
             }
         }
     }
@@ -308,7 +358,7 @@ macro_rules! method {
                 Self::Session(host) => host.$name($($argument),*).await,
                 Self::SessionSync(sessions) => {
                     let call = move |instance: &mut LocalInstance| instance.$name($($argument),*);
-                    sessions.run_from_task(call).await?
+                    sessions.run(call).await?
                 }
             }
         }

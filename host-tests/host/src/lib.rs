@@ -95,7 +95,7 @@ mod subscription;
 mod token;
 
 pub use answer::{Grant, Revocation, Validated};
-pub use any::{AnyEngine, AnySessions, InstanceOptions, OtherWorld, World};
+pub use any::{AnyEngine, AnySessions, InstanceOptions, OtherWorld, UnknownWorld, World};
 #[doc(hidden)]
 pub use argument::{Argument, Tokens};
 pub use bindings::Session as Component;

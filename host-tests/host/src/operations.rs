@@ -19,7 +19,9 @@
 ///   number. An operation that can ask the guard to issue or validate a token takes one permit for
 ///   each token. All other operations take none.
 /// - `durable` is what a host with a journal does before it answers. With `run` it waits until all
-///   changes are durable. With `used` it waits if the returned session has limited uses, or if the
+///   changes are durable. With `confirm` it does the same, and the answer says whether the guard has
+///   confirmed a revocation. With `flush` it does the same, and the operation asks the guard to
+///   revoke tokens. With `used` it waits if the returned session has limited uses, or if the
 ///   answer is that a session has expired. With `read` it does nothing. With `none`, a durable host
 ///   does not have the operation.
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
@@ -186,7 +188,7 @@ macro_rules! operation_table {
             /// `flush_guard_revocations`.
             #[errors("`InvalidArgument`; `SessionNotFound` if no live session has this id")]
             #[permits(none)]
-            #[durable(run)]
+            #[durable(confirm)]
             fn revoke(session_id: String) -> Result<Revocation, CallError> = sessions.call_revoke
         }
         {
@@ -200,7 +202,7 @@ macro_rules! operation_table {
                 "not the current one of a live session"
             )]
             #[permits(none)]
-            #[durable(run)]
+            #[durable(confirm)]
             fn revoke_by_token(token: String) -> Result<Revocation, CallError> =
                 sessions.call_revoke_by_token
         }
@@ -234,7 +236,7 @@ macro_rules! operation_table {
             /// The guard is asked in batches. The flush stops after a batch in which the guard is
             /// unavailable for a token. The next flush continues after the first such token.
             #[permits(none)]
-            #[durable(run)]
+            #[durable(flush)]
             fn flush_guard_revocations() -> Result<FlushReport, HostError> =
                 sessions.call_flush_guard_revocations
         }

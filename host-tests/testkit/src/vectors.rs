@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::{fmt, fs, io};
 
-use serde::Deserialize;
+use clawdb_session_host::World;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::exec::Conversation;
@@ -33,6 +34,9 @@ pub struct VectorHeader {
     pub title: String,
     /// The rules that the vector checks, such as `R12`.
     pub rules: Vec<String>,
+    /// The only world in which the vector can run; `None` for both worlds.
+    #[serde(default, deserialize_with = "world")]
+    pub world: Option<World>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -68,6 +72,12 @@ impl fmt::Display for Mismatch {
     }
 }
 
+/// Reads the name of a world.
+fn world<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<World>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
 /// The values of the names in a conversation.
 type Names = HashMap<String, Value>;
 
@@ -101,6 +111,12 @@ impl Vector {
             head: head.map_err(|error| named(error.into()))?,
             exchanges: exchanges.map_err(|error| named(error.into()))?,
         })
+    }
+
+    /// Returns whether the vector can run in a world.
+    #[must_use]
+    pub fn runs_in(&self, world: World) -> bool {
+        self.head.world.is_none_or(|only| only == world)
     }
 
     /// Sends the lines of the vector to a conversation and compares the answers. The conversation

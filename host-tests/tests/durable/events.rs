@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableHost, TenantLimits, Tenants};
-use clawdb_session_testkit::fixture::engine;
 
-use crate::fixture::{DurableFixture, TENANT, create, until};
+use crate::fixture::{DurableFixture, TENANT, create, engine, until};
 
 /// Creates a session, and returns the run and the sequence number of its event.
-async fn event(host: &DurableHost) -> (u64, u64) {
+pub async fn event(host: &DurableHost) -> (u64, u64) {
     let before = host.stats().await.unwrap().last_event;
     create(host).await;
     let page = host.poll_events(before, 10).await.unwrap();
@@ -63,35 +62,6 @@ async fn a_continued_run_is_open_in_the_journal_before_the_first_call() {
 }
 
 #[tokio::test]
-async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
-    use clawdb_session_testkit::{GuardFunction, GuardMode};
-
-    let mut fixture = DurableFixture::new();
-    fixture.options.drain = Duration::from_millis(20);
-    let host = fixture.host().await;
-    let (run, _) = event(&host).await;
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let host = host.clone();
-        async move {
-            host.create(clawdb_session_testkit::fixture::request(
-                clawdb_session_testkit::fixture::AGENT,
-            ))
-            .await
-        }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 2
-    })
-    .await;
-    host.shutdown().await;
-    creating.await.unwrap().unwrap_err();
-    fixture.guard.set_all(GuardMode::Ok);
-    let next = fixture.host().await;
-    assert_ne!(next.stats().await.unwrap().event_run, run);
-}
-
-#[tokio::test]
 async fn the_run_of_events_continues_after_an_upgrade_and_an_unload() {
     let fixture = DurableFixture::new();
     let limits = TenantLimits {
@@ -103,7 +73,7 @@ async fn the_run_of_events_continues_after_an_upgrade_and_an_unload() {
     let (run, last) = event(&host).await;
     until("the tenant is unloaded", async || tenants.loaded() == 0).await;
     assert_eq!(event(&host).await, (run, last + 1));
-    host.upgrade(engine().clone()).await.unwrap();
+    host.upgrade(engine()).await.unwrap();
     assert_eq!(event(&host).await, (run, last + 2));
     host.shutdown().await;
     assert_eq!(event(&host).await, (run, last + 3));

@@ -4,13 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, TenantId};
-use clawdb_session_host::{Config, Grant, HostOptions, SessionError};
-use clawdb_session_testkit::fixture::{AGENT, PlainGuard, engine, request};
+use clawdb_session_host::{
+    AnswersAtOnce, AnyEngine, Config, Grant, HostOptions, InstanceOptions, LocalOptions,
+    SessionError,
+};
+use clawdb_session_testkit::fixture::{AGENT, PlainGuard, request};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 
+use crate::WORLD;
 use crate::journal::TestJournal;
 
 pub const TENANT: TenantId = TenantId::new(uuid::Uuid::from_u128(7));
+
+/// Returns the component of the world of these tests.
+pub fn engine() -> AnyEngine {
+    AnyEngine::new(WORLD).expect("the component compiles")
+}
 
 pub struct DurableFixture {
     pub journal: TestJournal,
@@ -30,15 +39,27 @@ impl DurableFixture {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = Arc::new(PlainGuard::default());
         let guard = Arc::new(ControlledGuard::new(tokens.clone()));
-        let host = HostOptions {
-            clock: clock.clone(),
-            guard_deadline: None,
-            ..HostOptions::with_shared_guard(guard.clone())
+        let instances = match engine() {
+            AnyEngine::Session(engine) => {
+                let options = HostOptions {
+                    clock: clock.clone(),
+                    guard_deadline: None,
+                    ..HostOptions::with_shared_guard(guard.clone())
+                };
+                InstanceOptions::Session(engine, options)
+            }
+            AnyEngine::SessionSync(engine) => {
+                let options = LocalOptions {
+                    clock: clock.clone(),
+                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
+                };
+                InstanceOptions::SessionSync(engine, options)
+            }
         };
         let options = DurableOptions {
             tick: Duration::from_millis(10),
             report: Some(Arc::new(|_, text| eprintln!("the host {text}"))),
-            ..DurableOptions::new(engine().clone(), host, keyed(1))
+            ..DurableOptions::new(instances, keyed(1))
         };
         Self {
             journal,
@@ -46,6 +67,20 @@ impl DurableFixture {
             tokens,
             clock,
             options,
+        }
+    }
+
+    pub fn set_max_memory(&mut self, bytes: usize) {
+        match &mut self.options.instances {
+            InstanceOptions::Session(_, options) => options.max_memory = bytes,
+            InstanceOptions::SessionSync(_, options) => options.max_memory = bytes,
+        }
+    }
+
+    pub fn set_interrupt_after(&mut self, time: Duration) {
+        match &mut self.options.instances {
+            InstanceOptions::Session(_, options) => options.interrupt_after = time,
+            InstanceOptions::SessionSync(_, options) => options.interrupt_after = time,
         }
     }
 

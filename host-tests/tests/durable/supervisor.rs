@@ -11,34 +11,6 @@ use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, u
 use crate::journal::JournalMode;
 
 #[tokio::test]
-async fn after_a_trap_calls_in_flight_return_retry_and_later_ones_succeed() {
-    let fixture = DurableFixture::new();
-    let host = fixture.host().await;
-    let (grant, revoked) = (create(&host).await, create(&host).await);
-    host.revoke(&*revoked.session.id).await.unwrap();
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let in_flight = tokio::spawn({
-        let host = host.clone();
-        async move { host.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 3
-    })
-    .await;
-    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
-    assert!(retry(host.validate(&*grant.token).await).contains("the guard is broken"));
-    assert!(retry(in_flight.await.unwrap()).contains("the guard is broken"));
-    fixture.guard.set_all(GuardMode::Ok);
-    assert_lives(&host, &grant).await;
-    assert_dead(&host, &revoked).await;
-    let later = create(&host).await;
-    assert_lives(&host, &later).await;
-    let figures = host.metrics();
-    assert_eq!(figures.restarts, 1);
-    assert!(figures.last_recovery.is_some());
-}
-
-#[tokio::test]
 async fn calls_while_the_instance_is_being_replaced_wait_for_the_next_one() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
@@ -69,7 +41,7 @@ async fn a_trap_loses_only_changes_that_were_not_acknowledged() {
 #[tokio::test]
 async fn an_instance_that_is_out_of_memory_is_replaced() {
     let mut fixture = DurableFixture::new();
-    fixture.options.host.max_memory = 9 << 20;
+    fixture.set_max_memory(9 << 20);
     let host = fixture.host().await;
     let large = CreateRequest {
         metadata: Some(format!("\"{}\"", "m".repeat(16_000))),
@@ -105,7 +77,7 @@ async fn an_instance_that_is_interrupted_is_replaced() {
         grant
     };
     // Each instance is interrupted when the periodic check runs while it computes.
-    fixture.options.host.interrupt_after = Duration::ZERO;
+    fixture.set_interrupt_after(Duration::ZERO);
     fixture.options.standby = true;
     let host = fixture.host().await;
     let mut reasons = Vec::new();
@@ -159,7 +131,7 @@ async fn an_instance_that_cannot_start_is_retried_without_a_busy_loop() {
     create(&host).await;
     host.shutdown().await;
     // This is too little memory to start an instance.
-    fixture.options.host.max_memory = 1 << 20;
+    fixture.set_max_memory(1 << 20);
     fixture.options.standby = true;
     fixture.options.patience = Duration::from_millis(100);
     let host = fixture.host().await;

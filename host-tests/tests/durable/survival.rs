@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
-use clawdb_session_host::{Config, CreateRequest, SessionError};
+use clawdb_session_host::{Config, CreateRequest, InstanceOptions, SessionError, World};
+
 use clawdb_session_testkit::fixture::{AGENT, NOBODY, request};
 use futures::future::join_all;
 use futures::poll;
 
+use crate::WORLD;
 use crate::fixture::{
     DurableFixture, TENANT, assert_dead, assert_lives, create, keyed, retry, until,
 };
@@ -361,12 +363,15 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
             "tick (0 s) must be longer than 0 s",
         ),
         (
-            refused(|options| options.host.max_in_flight = 0).await,
-            "max_in_flight (0) must be at least 1",
-        ),
-        (
-            refused(|options| options.host.guard_deadline = Some(Duration::ZERO)).await,
-            "guard_deadline (0 s) must be longer than 0 s",
+            refused(|options| match &mut options.instances {
+                InstanceOptions::Session(_, options) => options.max_in_flight = 0,
+                InstanceOptions::SessionSync(_, options) => options.busy_after = Duration::ZERO,
+            })
+            .await,
+            match WORLD {
+                World::Session => "max_in_flight (0) must be at least 1",
+                _ => "busy_after (0 s) must be longer than 0 s",
+            },
         ),
     ] {
         assert!(message.starts_with(expected), "{message}");

@@ -5,21 +5,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableHost, TenantId};
-use clawdb_session_host::{Change, Grant, SessionEngine};
-use clawdb_session_testkit::fixture::{AGENT, engine, request};
+use clawdb_session_component::{NEXT, SYNC_NEXT};
+use clawdb_session_host::{AnyEngine, Change, Grant, LocalEngine, SessionEngine, World};
+use clawdb_session_testkit::fixture::{AGENT, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
-use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, keyed, retry, until};
+use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, engine, keyed, retry, until};
 use crate::journal::JournalMode;
+use crate::WORLD;
 
 fn agent(n: usize) -> String {
     format!("0a9e0000-0000-4000-8000-{n:012x}")
 }
 
 /// Returns a build of the next version.
-fn next() -> SessionEngine {
-    SessionEngine::from_bytes(clawdb_session_component::NEXT).unwrap()
+fn next() -> AnyEngine {
+    match WORLD {
+        World::Session => SessionEngine::from_bytes(NEXT).unwrap().into(),
+        World::SessionSync => LocalEngine::from_bytes(SYNC_NEXT).unwrap().into(),
+        world => panic!("{world}"),
+    }
 }
 
 /// Records in format 1, made by an earlier version.
@@ -80,7 +86,7 @@ async fn a_journal_in_an_older_format_is_restored_and_upgraded_by_the_next_build
 async fn an_upgrade_under_load_loses_no_session_and_restores_no_ended_one() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
-    let builds = [next(), fixture.options.engine.clone()];
+    let builds = [next(), engine()];
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..16)
         .map(|n| {
@@ -136,7 +142,7 @@ async fn changes_after_an_upgrade_are_durable() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let before = create(&host).await;
-    host.upgrade(engine().clone()).await.unwrap();
+    host.upgrade(engine()).await.unwrap();
     let after = create(&host).await;
     host.revoke(&*before.session.id).await.unwrap();
     let next = fixture
@@ -155,7 +161,7 @@ async fn an_upgrade_keeps_changes_that_are_not_durable_yet() {
     fixture.journal.set(JournalMode::Unavailable);
     retry(host.revoke(&*revoked.session.id).await);
     retry(host.create(request(AGENT)).await);
-    host.upgrade(engine().clone()).await.unwrap();
+    host.upgrade(engine()).await.unwrap();
     fixture.journal.set(JournalMode::Ok);
     let later = create(&host).await;
     let next = fixture
@@ -177,39 +183,12 @@ async fn bytes_that_are_not_a_component_are_refused() {
 }
 
 #[tokio::test]
-async fn an_upgrade_fails_if_calls_exceed_the_drain_time_and_the_old_instance_continues() {
-    let mut fixture = DurableFixture::new();
-    fixture.options.drain = Duration::from_millis(20);
-    let host = fixture.host().await;
-    let grant = create(&host).await;
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let host = host.clone();
-        async move { host.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 2
-    })
-    .await;
-    let answer = host.upgrade(engine().clone()).await;
-    assert!(
-        matches!(answer, Err(DurableError::Upgrade(_))),
-        "{answer:?}"
-    );
-    assert_lives(&host, &grant).await;
-    fixture.guard.set_all(GuardMode::Ok);
-    let late = creating.await.unwrap().unwrap();
-    assert_lives(&host, &late).await;
-    assert_eq!(host.metrics().upgrades, 0);
-}
-
-#[tokio::test]
 async fn only_one_upgrade_runs_at_a_time() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let (first, second) = tokio::join!(
-        host.upgrade(engine().clone()),
-        host.upgrade(engine().clone())
+        host.upgrade(engine()),
+        host.upgrade(engine())
     );
     assert_eq!(first, Ok(()));
     assert!(
@@ -217,7 +196,7 @@ async fn only_one_upgrade_runs_at_a_time() {
         "{second:?}"
     );
     assert_eq!(host.metrics().upgrades, 1);
-    assert_eq!(host.upgrade(engine().clone()).await, Ok(()));
+    assert_eq!(host.upgrade(engine()).await, Ok(()));
 }
 
 #[tokio::test]
@@ -229,7 +208,7 @@ async fn events_continue_in_the_new_instance() {
     let (run, last) = (events.run(), events.next().await.unwrap().sequence);
     assert_eq!(run, 0, "no event had occurred yet");
     let run = host.stats().await.unwrap().event_run;
-    host.upgrade(engine().clone()).await.unwrap();
+    host.upgrade(engine()).await.unwrap();
     assert_eq!(events.next().await, None);
     let mut events = host.subscribe(last).await.unwrap();
     let grant = create(&host).await;
@@ -244,5 +223,5 @@ async fn a_host_that_was_shut_down_is_not_upgraded() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     host.shutdown().await;
-    retry(host.upgrade(engine().clone()).await);
+    retry(host.upgrade(engine()).await);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::World;
 use clawdb_session_http::{AdminKey, BadAdminKey, ServeOptions, serve};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
@@ -16,6 +17,8 @@ use crate::service::{ADMIN_KEY, ServiceSetup, TestService, answer, until, worker
 pub async fn with(serve: fn(ServeOptions) -> ServeOptions) -> TestService {
     TestService::with(ServiceSetup {
         serve,
+        // Some of the tests hold the guard.
+        world: World::Session,
         ..ServiceSetup::default()
     })
     .await
@@ -238,7 +241,7 @@ async fn a_connection_beyond_max_connections_waits_for_another_to_close() {
 
 #[tokio::test]
 async fn a_shutdown_answers_requests_in_flight_and_accepts_no_new_connections() {
-    let mut service = TestService::new().await;
+    let mut service = TestService::overlapping().await;
     service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let create = service.admin(Method::POST, "/v1/sessions").json(&worker());

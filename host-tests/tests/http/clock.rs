@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableOptions, Journal, TenantId, TenantLimits, Tenants};
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{Change, Clock, Config, HostOptions, SystemClock};
+use clawdb_session_host::{
+    Change, Clock, Config, InstanceOptions, LocalEngine, LocalOptions, SystemClock,
+};
 use clawdb_session_journal_redb::RedbJournal;
 use clawdb_session_testkit::ManualClock;
 use nix::sys::signal::Signal;
@@ -15,7 +17,7 @@ use reqwest::{Client, Method};
 use serde_json::json;
 
 use crate::program::{Program, start, with_key};
-use crate::service::{ADMIN_KEY, Reply, TestService, answer, engine, keyed, text, until, worker};
+use crate::service::{ADMIN_KEY, Reply, TestService, answer, keyed, text, until, worker};
 
 const DAY: Duration = Duration::from_hours(24);
 const DAMAGED: &str = "11111111-1111-4111-8111-111111111111";
@@ -123,11 +125,12 @@ async fn create_with_wrong_clock_in(file: &Path, id: TenantId, config: Config) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     clock.advance(DAY);
     let guard = JwtGuard::new(&[1; 32]).unwrap().with_clock(clock.clone());
-    let host = HostOptions {
+    let options = LocalOptions {
         clock,
-        ..HostOptions::new(guard)
+        ..LocalOptions::new(guard)
     };
-    let options = DurableOptions::new(engine().clone(), host, config);
+    let instances = InstanceOptions::SessionSync(LocalEngine::new().unwrap(), options);
+    let options = DurableOptions::new(instances, config);
     let journal = Arc::new(RedbJournal::open(file).await.unwrap());
     let tenants = Tenants::new(options, journal, TenantLimits::default()).unwrap();
     let host = tenants.tenant(id).await.unwrap();

@@ -9,7 +9,9 @@ use clawdb_session_durable::{
     Journal, JournalError, MemoryJournal, Reason, Scan, TenantId, Writer,
 };
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{Change, Claims, Config, Guard, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_host::{
+    Change, Claims, Config, Guard, GuardResult, IssueRequest, IssuedToken, World,
+};
 use clawdb_session_http::ServeOptions;
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
@@ -20,7 +22,7 @@ use crate::service::{ServiceSetup, TestService, answer, keyed, text, until, work
 
 #[tokio::test]
 async fn one_of_two_refreshes_that_overlap_is_refused_with_conflict() {
-    let service = TestService::new().await;
+    let service = TestService::overlapping().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
@@ -41,7 +43,7 @@ async fn one_of_two_refreshes_that_overlap_is_refused_with_conflict() {
 
 #[tokio::test]
 async fn a_refresh_in_flight_is_refused_with_session_revoked_if_the_session_is_revoked() {
-    let service = TestService::new().await;
+    let service = TestService::overlapping().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}", text(&grant["session_id"]));
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
@@ -191,6 +193,7 @@ async fn assert_guard_is_unavailable(service: &TestService) {
 #[tokio::test]
 async fn a_guard_that_hangs_is_unavailable_after_the_deadline() {
     let service = TestService::with(ServiceSetup {
+        world: World::Session,
         guard_deadline: Some(Duration::from_millis(100)),
         ..ServiceSetup::default()
     })

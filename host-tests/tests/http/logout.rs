@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_durable::{Journal, JournalError, Lease, MemoryJournal, Scan, TenantId, Writer};
-use clawdb_session_host::{Change, Instant};
+use clawdb_session_host::{Change, Instant, World};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -131,6 +131,7 @@ async fn r35_a_logout_works_while_the_guard_is_unavailable_and_is_confirmed_late
 #[tokio::test]
 async fn r35_a_guard_that_hangs_delays_a_logout_until_the_deadline_only() {
     let service = TestService::with(ServiceSetup {
+        world: World::Session,
         guard_deadline: Some(Duration::from_millis(50)),
         ..ServiceSetup::default()
     })
@@ -365,7 +366,7 @@ async fn r35_a_logout_that_is_not_durable_is_not_acknowledged() {
 
 #[tokio::test]
 async fn r35_a_refresh_in_flight_fails_after_a_logout() {
-    let service = TestService::new().await;
+    let service = TestService::overlapping().await;
     let grant = service.session().await;
     let path = format!("/v1/sessions/{}/refresh", text(&grant["session_id"]));
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);

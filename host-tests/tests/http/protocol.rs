@@ -66,7 +66,7 @@ async fn a_head_request_takes_no_use_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_client_that_closes_its_sending_half_gets_its_answer() {
-    let service = TestService::new().await;
+    let service = TestService::overlapping().await;
     service.session().await;
     service.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let mut connection = send(&service, create()).await;

@@ -1,12 +1,14 @@
 //! The fixture of the tests: the service on a free port, with a controlled clock and guard.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc};
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableOptions, Journal, MemoryJournal, TenantLimits, Tenants};
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{Config, Guard, HostOptions, SessionEngine};
+use clawdb_session_host::{
+    AnswersAtOnce, AnyEngine, Config, Guard, HostOptions, InstanceOptions, LocalOptions, World,
+};
 use clawdb_session_http::{AdminKey, ServeOptions, serve};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -30,6 +32,9 @@ pub struct ServiceSetup {
     pub tokens: fn(JwtGuard) -> Arc<dyn Guard>,
     /// How long calls wait for an instance.
     pub patience: Duration,
+    /// In the world `session-sync`, the guard must not be held.
+    pub world: World,
+    /// Only for the world `session`.
     pub guard_deadline: Option<Duration>,
 }
 
@@ -41,6 +46,7 @@ impl Default for ServiceSetup {
             serve: |options| options,
             tokens: |guard| Arc::new(guard),
             patience: Duration::from_secs(10),
+            world: World::SessionSync,
             guard_deadline: None,
         }
     }
@@ -70,14 +76,35 @@ impl TestService {
         Self::with(ServiceSetup::default()).await
     }
 
+    /// Starts a service in the world `session`, in which requests wait for a guard that is held.
+    pub async fn overlapping() -> Self {
+        Self::with(ServiceSetup {
+            world: World::Session,
+            ..ServiceSetup::default()
+        })
+        .await
+    }
+
     pub async fn with(setup: ServiceSetup) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
         let guard = Arc::new(ControlledGuard::new((setup.tokens)(tokens)));
-        let host = HostOptions {
-            clock: clock.clone(),
-            guard_deadline: setup.guard_deadline,
-            ..HostOptions::with_shared_guard(guard.clone())
+        let instances = match AnyEngine::new(setup.world).unwrap() {
+            AnyEngine::Session(engine) => {
+                let options = HostOptions {
+                    clock: clock.clone(),
+                    guard_deadline: setup.guard_deadline,
+                    ..HostOptions::with_shared_guard(guard.clone())
+                };
+                InstanceOptions::Session(engine, options)
+            }
+            AnyEngine::SessionSync(engine) => {
+                let options = LocalOptions {
+                    clock: clock.clone(),
+                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
+                };
+                InstanceOptions::SessionSync(engine, options)
+            }
         };
         let options = DurableOptions {
             patience: setup.patience,
@@ -86,7 +113,7 @@ impl TestService {
             report: Some(Arc::new(|tenant, text| {
                 eprintln!("{tenant}: the host {text}");
             })),
-            ..DurableOptions::new(engine().clone(), host, setup.config)
+            ..DurableOptions::new(instances, setup.config)
         };
         let tenants = Tenants::new(options, setup.journal, TenantLimits::default()).unwrap();
         let key = AdminKey::new(ADMIN_KEY).unwrap();
@@ -244,10 +271,4 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// Returns the default configuration with a state key.
 pub fn keyed() -> Config {
     Config::with_state_key([1; 32])
-}
-
-/// Returns the engine, which is compiled once for all tests.
-pub fn engine() -> &'static SessionEngine {
-    static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
-    ENGINE.get_or_init(|| SessionEngine::new().expect("the component compiles"))
 }

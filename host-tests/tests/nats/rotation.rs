@@ -8,7 +8,7 @@ use clawdb_session_durable::{
     DurableHost, DurableOptions, Journal, LogCallback, TenantId, TenantLimits, Tenants,
 };
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{Config, CreateRequest, Grant, HostOptions, SessionEngine};
+use clawdb_session_host::{Config, CreateRequest, Grant, InstanceOptions, LocalEngine};
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_testkit::nats_server::NatsServer;
 use nix::sys::signal::{Signal, kill};
@@ -35,11 +35,11 @@ async fn tenants_with_report(
         previous_state_keys: previous.iter().map(|byte| vec![*byte; 32]).collect(),
         ..Config::with_state_key([key; 32])
     };
-    let engine = SessionEngine::new().unwrap();
+    let instances = InstanceOptions::new(LocalEngine::new().unwrap(), guard);
     let options = DurableOptions {
         tick: Duration::from_millis(100),
         report,
-        ..DurableOptions::new(engine, HostOptions::new(guard), config)
+        ..DurableOptions::new(instances, config)
     };
     let journal: Arc<dyn Journal> = Arc::new(journal(server).await);
     Tenants::new(options, journal, TenantLimits::default()).unwrap()

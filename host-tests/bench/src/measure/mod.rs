@@ -10,7 +10,7 @@ use clawdb_session_durable::{
     DurableHost, DurableOptions, Journal, JournalError, ProgressCallback, TenantId,
 };
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{Config, HostOptions, SessionEngine};
+use clawdb_session_host::{Config, InstanceOptions, LocalEngine};
 use clawdb_session_journal_redb::RedbJournal;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,7 +36,7 @@ pub async fn run(
     time: Duration,
     progress: &ProgressCallback,
 ) -> Result<(), Box<dyn Error>> {
-    let engine = SessionEngine::new()?;
+    let engine = LocalEngine::new()?;
     let folder = folder.join(format!("clawdb-session-measure-{}", std::process::id()));
     std::fs::create_dir(&folder)
         .map_err(|error| format!("--folder: {}: {error}", folder.display()))?;
@@ -47,7 +47,7 @@ pub async fn run(
 
 async fn measure_in(
     out: &mut impl Write,
-    engine: &SessionEngine,
+    engine: &LocalEngine,
     folder: &Path,
     counts: &[u32],
     time: Duration,
@@ -70,19 +70,19 @@ async fn measure_in(
     Ok(())
 }
 
-fn options(engine: &SessionEngine, max_sessions: u32) -> Result<DurableOptions, Box<dyn Error>> {
-    let guard = Arc::new(JwtGuard::new(&[7; 32])?);
+fn options(engine: &LocalEngine, max_sessions: u32) -> Result<DurableOptions, Box<dyn Error>> {
+    let guard = JwtGuard::new(&[7; 32])?;
     let config = Config {
         max_sessions: Some(max_sessions.max(1)),
         ..Config::with_state_key([7; 32])
     };
-    let host = HostOptions::with_shared_guard(guard);
-    Ok(DurableOptions::new(engine.clone(), host, config))
+    let instances = InstanceOptions::new(engine.clone(), guard);
+    Ok(DurableOptions::new(instances, config))
 }
 
 /// Creates sessions in a new journal, opens it again and returns a row of the table.
 async fn measure_restore(
-    engine: &SessionEngine,
+    engine: &LocalEngine,
     file: &Path,
     count: u32,
     progress: &ProgressCallback,

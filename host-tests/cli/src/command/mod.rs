@@ -6,3 +6,4 @@ pub mod secrets;
 pub mod serve;
 pub mod storage;
 pub mod tour;
+pub mod world;

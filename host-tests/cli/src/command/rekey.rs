@@ -5,12 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use clap::{ArgGroup, Args};
 use clawdb_session_durable::{JournalError, KeyProgressCallback, KeyReport, TenantLimits, Tenants};
 use clawdb_session_host::{
-    Claims, Clock, Guard, GuardError, GuardFailure, GuardResult, HostOptions, Instant,
-    IssueRequest, IssuedToken, SessionEngine,
+    Claims, Clock, GuardError, GuardFailure, GuardResult, InstanceOptions, Instant, IssueRequest,
+    IssuedToken, LocalEngine, LocalGuard, LocalOptions,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
@@ -80,11 +79,12 @@ pub struct RekeyArgs {
 pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
     let mut interrupted = pin!(shutdown()?);
     let opened = async {
-        let host = HostOptions {
+        let options = LocalOptions {
             clock: Arc::new(NoClock),
-            ..HostOptions::new(NoGuard)
+            ..LocalOptions::new(NoGuard)
         };
-        let opened = args.storage.open_existing(SessionEngine::new()?, host);
+        let instances = InstanceOptions::SessionSync(LocalEngine::new()?, options);
+        let opened = args.storage.open_existing(instances);
         opened.await.map_err(|error| match error.downcast_ref() {
             Some(OpenError {
                 error: JournalError::Fenced(reason),
@@ -197,17 +197,16 @@ fn no_guard<T>() -> GuardResult<T> {
     Err(GuardFailure::Error(GuardError::Unavailable(reason.into())))
 }
 
-#[async_trait]
-impl Guard for NoGuard {
-    async fn issue_session_token(&self, _: IssueRequest) -> GuardResult<IssuedToken> {
+impl LocalGuard for NoGuard {
+    fn issue_session_token(&self, _: IssueRequest) -> GuardResult<IssuedToken> {
         no_guard()
     }
 
-    async fn validate_token(&self, _: String) -> GuardResult<Claims> {
+    fn validate_token(&self, _: String) -> GuardResult<Claims> {
         no_guard()
     }
 
-    async fn revoke_token(&self, _: String) -> GuardResult<()> {
+    fn revoke_token(&self, _: String) -> GuardResult<()> {
         no_guard()
     }
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use clawdb_session_durable::{
     DurableError, DurableOptions, MemoryJournal, TenantId, TenantLimits, Tenants,
 };
-use clawdb_session_host::{HostOptions, SessionEngine, SessionError, full_text};
+use clawdb_session_host::{AnyEngine, InstanceOptions, SessionError, full_text};
 use clawdb_session_http::{AdminKey, ServeOptions, serve};
 use futures::StreamExt;
 use futures::stream;
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::guard::GuardArgs;
 use super::secrets::StateKeys;
 use super::storage::{OpenedStorage, Storage, check, config};
+use super::world::WorldArgs;
 
 /// The help after the options.
 pub const HELP: &str = r#"Prints "listening on http://ADDR" to standard output when it is ready.
@@ -115,6 +116,8 @@ pub struct ServeArgs {
     accept_clock_set_back: bool,
     #[command(flatten)]
     guard: GuardArgs,
+    #[command(flatten)]
+    world: WorldArgs,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -127,11 +130,11 @@ pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let socket = bind(args.listen).map_err(address_error)?;
     // Opening a journal can take long, so a signal interrupts it.
     let opened = tokio::select! {
-        opened = open(&args.storage, args.guard) => opened?,
+        opened = open(&args.storage, args.world.engine()?, args.guard) => opened?,
         () = &mut shutdown => return Ok(()),
     };
     let OpenedStorage { journal, options } = opened;
-    let guard = Arc::clone(&options.host.guard);
+    let guard = options.instances.guard();
     let listener = socket.listen(BACKLOG).map_err(address_error)?;
     let address = listener.local_addr()?;
     let admin_key = match admin_key {
@@ -209,8 +212,11 @@ async fn accept_clock(tenants: &Tenants) {
 }
 
 /// Opens the journal that the arguments name, or one in memory if they name none.
-async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<dyn Error>> {
-    let engine = SessionEngine::new()?;
+async fn open(
+    storage: &Storage,
+    engine: AnyEngine,
+    guard: GuardArgs,
+) -> Result<OpenedStorage, Box<dyn Error>> {
     if let Some(opened) = storage.open(engine.clone(), guard).await? {
         return Ok(opened);
     }
@@ -222,7 +228,8 @@ async fn open(storage: &Storage, guard: GuardArgs) -> Result<OpenedStorage, Box<
         name: "the random state key".into(),
         unwritten: None,
     };
-    let options = DurableOptions::new(engine, HostOptions::new(guard.guard()?), config(&keys));
+    let instances = InstanceOptions::new(engine, guard.guard()?);
+    let options = DurableOptions::new(instances, config(&keys));
     check(&options, &keys.name).await?;
     eprintln!(
         "the sessions are in memory only and end with the process; --journal FILE keeps them"

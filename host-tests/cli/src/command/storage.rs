@@ -12,7 +12,7 @@ use clap::Args;
 use clawdb_session_durable::{
     DurableError, DurableOptions, Journal, JournalError, ProgressCallback,
 };
-use clawdb_session_host::{Config, HostOptions, SessionEngine};
+use clawdb_session_host::{AnyEngine, Config, InstanceOptions};
 use clawdb_session_journal_nats::{NatsJournal, NatsOptions};
 use clawdb_session_journal_redb::RedbJournal;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -62,7 +62,7 @@ impl Storage {
     /// they name no journal.
     pub async fn open(
         &self,
-        engine: SessionEngine,
+        engine: AnyEngine,
         guard: GuardArgs,
     ) -> Result<Option<OpenedStorage>, Box<dyn Error>> {
         if self.journal.is_none() && self.nats.is_none() {
@@ -74,20 +74,21 @@ impl Storage {
         }
         let mut keys = StateKeys::find(file)?;
         let mut guard_keys = GuardKeys::find(file)?;
-        let host = HostOptions::new(guard.guard_of(&guard_keys)?);
-        check(&options(&engine, host, &keys), &keys.name).await?;
+        let instances = InstanceOptions::new(engine.clone(), guard.guard_of(&guard_keys)?);
+        let options = DurableOptions::new(instances, config(&keys));
+        check(&options, &keys.name).await?;
         // Files are created only after all settings are checked.
         keys.write_file()?;
         guard_keys.write_file()?;
-        let host = HostOptions::new(guard.guard_of(&guard_keys)?);
-        Ok(Some(self.open_journal(engine, host, keys).await?))
+        let instances = InstanceOptions::new(engine, guard.guard_of(&guard_keys)?);
+        let options = DurableOptions::new(instances, config(&keys));
+        Ok(Some(self.open_journal(options).await?))
     }
 
     /// Opens the journal that the arguments name, for a host with these options. Creates no file.
     pub async fn open_existing(
         &self,
-        engine: SessionEngine,
-        host: HostOptions,
+        instances: InstanceOptions,
     ) -> Result<OpenedStorage, Box<dyn Error>> {
         if let Some(file) = &self.journal {
             if !file.try_exists()? {
@@ -96,15 +97,14 @@ impl Storage {
             RedbJournal::check(file).map_err(journal_error)?;
         }
         let keys = StateKeys::find(self.journal.as_deref())?;
-        check(&options(&engine, host.clone(), &keys), &keys.name).await?;
-        self.open_journal(engine, host, keys).await
+        let options = DurableOptions::new(instances, config(&keys));
+        check(&options, &keys.name).await?;
+        self.open_journal(options).await
     }
 
     async fn open_journal(
         &self,
-        engine: SessionEngine,
-        host: HostOptions,
-        keys: StateKeys,
+        mut options: DurableOptions,
     ) -> Result<OpenedStorage, Box<dyn Error>> {
         let journal: Arc<dyn Journal> = match (&self.journal, &self.nats) {
             (Some(file), _) => Arc::new(RedbJournal::open(file).await.map_err(journal_error)?),
@@ -115,7 +115,6 @@ impl Storage {
             }
             (None, None) => return Err("--journal FILE or --nats URL is required".into()),
         };
-        let mut options = options(&engine, host, &keys);
         options.progress = Some(progress_bar());
         options.report = Some(Arc::new(|tenant, text| {
             eprintln!("{tenant}: the host {text}");
@@ -142,10 +141,6 @@ impl Storage {
         }
         NatsJournal::connect(options).await
     }
-}
-
-fn options(engine: &SessionEngine, host: HostOptions, keys: &StateKeys) -> DurableOptions {
-    DurableOptions::new(engine.clone(), host, config(keys))
 }
 
 /// The error of a journal that could not be opened, with the argument that names it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clawdb_session_host::SessionEngine;
+use clawdb_session_host::{AnyEngine, InstanceOptions};
 use futures::future::join_all;
 
 use super::limits::TenantLimits;
@@ -15,14 +15,15 @@ use crate::journal::{Journal, JournalError, TenantId};
 use crate::key_report::{KeyReport, KeyState};
 use crate::metrics::HostMetrics;
 use crate::options::DurableOptions;
+use crate::reason::Reason;
 use crate::recovery::Recovery;
 use crate::tenant_host::TenantHost;
 
 /// The state that the handles of tenants share.
 pub(super) struct HostCache {
     pub options: DurableOptions,
-    /// The component of tenants that are loaded from now on.
-    engine: Mutex<SessionEngine>,
+    /// The component of tenants that are loaded from now on, and the options of their instances.
+    instances: Mutex<InstanceOptions>,
     pub journal: Arc<dyn Journal>,
     limits: TenantLimits,
     table: Mutex<HostTable>,
@@ -45,7 +46,7 @@ struct LoadedHost {
 impl HostCache {
     pub fn new(options: DurableOptions, journal: Arc<dyn Journal>, limits: TenantLimits) -> Self {
         Self {
-            engine: Mutex::new(options.engine.clone()),
+            instances: Mutex::new(options.instances.clone()),
             options,
             journal,
             limits,
@@ -116,9 +117,14 @@ impl HostCache {
         host.map_or_else(HostMetrics::default, |host| host.tenant_host.metrics())
     }
 
-    pub async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+    pub async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError> {
         // This is first, so that tenants that are loaded from here on use the new build.
-        let before = std::mem::replace(&mut *lock(&self.engine), engine.clone());
+        let before = {
+            let mut instances = lock(&self.instances);
+            let new = instances.with_engine(engine.clone());
+            let new = new.map_err(|error| DurableError::Upgrade(Reason::from_error(error)))?;
+            std::mem::replace(&mut *instances, new)
+        };
         for (id, tenant_host) in self.by_idle_time() {
             match tenant_host.upgrade(engine.clone()).await {
                 // The tenant was unloaded. Its next instance uses the new build.
@@ -128,7 +134,7 @@ impl HostCache {
                     self.remove(id, &tenant_host);
                 }
                 Err(error) => {
-                    *lock(&self.engine) = before;
+                    *lock(&self.instances) = before;
                     return Err(error);
                 }
                 Ok(()) => {}
@@ -212,7 +218,7 @@ impl HostCache {
             journal: Arc::clone(&self.journal),
             tenant: id,
         };
-        let tenant_host = Arc::new(TenantHost::standby(recovery, lock(&self.engine).clone()));
+        let tenant_host = Arc::new(TenantHost::standby(recovery, lock(&self.instances).clone()));
         let host = LoadedHost {
             tenant_host: Arc::clone(&tenant_host),
             last_call: Instant::now(),
@@ -292,7 +298,7 @@ impl Backend for TenantBackend {
         self.cache.admit(self.id).await
     }
 
-    async fn upgrade(&self, engine: SessionEngine) -> Result<(), DurableError> {
+    async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError> {
         self.cache.upgrade(engine).await
     }
 

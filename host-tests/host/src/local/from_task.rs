@@ -83,11 +83,19 @@ pub(crate) fn wake_runtimes() {
 }
 
 impl LocalSessions {
-    /// Runs a call on the instance. A call whose future is dropped can still take effect.
+    /// Runs a function with the instance, from a tokio task. No other call runs meanwhile.
+    ///
+    /// The task runs the function itself if the instance is free and another worker of the runtime
+    /// can run the other tasks. Otherwise the function runs on a thread for blocking work. A
+    /// function whose future is dropped can still run.
     ///
     /// # Errors
-    /// [`HostError::Busy`] or [`HostError::Reentrant`].
-    pub(crate) async fn run_from_task<R: Send + 'static>(
+    /// [`HostError::Busy`] or [`HostError::Reentrant`] if the function has not run;
+    /// [`HostError::Stopped`] if the runtime is being shut down.
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
+    pub async fn run<R: Send + 'static>(
         &self,
         mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {

@@ -93,6 +93,8 @@ impl Reader {
         while self.has_space()? {
             let page = instance.events_after(self.since, PAGE)?;
             if page.events.is_empty() {
+                // A number after the newest event becomes that of the newest one.
+                self.since = page.next;
                 break;
             }
             let mut missed = page.missed;

@@ -23,8 +23,8 @@ use clawdb_session_durable::DurableHost;
 use clawdb_session_host::json::fields::shortened;
 use clawdb_session_host::json::{self, ToJson};
 use clawdb_session_host::{
-    Clock, Guard, HostOptions, Instant, SessionEngine, SessionHost, StartError, Subscription,
-    full_text,
+    AnswersAtOnce, AnyEngine, AnySessions, Clock, Guard, HostOptions, InstanceOptions, Instant,
+    LocalOptions, StartError, Subscription, World, full_text,
 };
 use futures::future::BoxFuture;
 use futures::poll;
@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::clock::ManualClock;
-use crate::control::ControlledGuard;
+use crate::control::{ControlledGuard, GuardMode};
 use crate::entropy::ControlledEntropy;
 use operation::Operation;
 use request::{Control, Request};
@@ -54,8 +54,7 @@ pub struct Conversation {
 
 /// The clock, the guard and the random source that lines can change, and what `restart` needs.
 struct Controls {
-    engine: SessionEngine,
-    options: HostOptions,
+    options: InstanceOptions,
     clock: Arc<ManualClock>,
     guard: Arc<ControlledGuard>,
     entropy: Arc<ControlledEntropy>,
@@ -84,14 +83,13 @@ enum Started {
 }
 
 impl Conversation {
-    /// Starts an instance with this guard and the machine's clock and random source, and returns a
-    /// conversation with it.
+    /// Starts an instance and returns a conversation with it.
     ///
     /// # Errors
     /// [`StartError`] if the instance does not start.
-    pub async fn start(engine: &SessionEngine, guard: impl Guard) -> Result<Self, StartError> {
-        let host = SessionHost::start(engine, HostOptions::new(guard)).await?;
-        Ok(Self::with(Sessions::Instance(host), None))
+    pub async fn start(options: InstanceOptions) -> Result<Self, StartError> {
+        let sessions = AnySessions::start(options).await?;
+        Ok(Self::with(Sessions::Instance(sessions), None))
     }
 
     /// Returns a conversation with a durable host. An operation is answered when all its changes
@@ -113,34 +111,47 @@ impl Conversation {
 
     /// Starts an instance with controls, and returns a conversation with it. `guard` makes the
     /// guard that answers in the mode `ok`; it gets the controlled clock. The guard has no
-    /// deadline, so its functions must return.
+    /// deadline, so its functions must return. In the world `session-sync` they must return at once.
     ///
     /// # Errors
     /// [`StartError`] if the instance does not start.
     pub async fn start_controlled(
-        engine: &SessionEngine,
+        engine: AnyEngine,
         guard: impl FnOnce(Arc<dyn Clock>) -> Arc<dyn Guard>,
     ) -> Result<Self, StartError> {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(ControlledGuard::new(guard(clock.clone())));
         let entropy = Arc::new(ControlledEntropy::default());
-        let options = HostOptions {
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            guard_deadline: None,
-            // A call that waits for a permit would block the later line that ends another call.
-            max_in_flight: usize::MAX,
-            ..HostOptions::with_shared_guard(guard.clone())
+        let options = match engine {
+            AnyEngine::Session(engine) => {
+                let options = HostOptions {
+                    clock: clock.clone(),
+                    entropy: entropy.clone(),
+                    guard_deadline: None,
+                    // A call that waits for a permit would block the later line that ends another
+                    // call.
+                    max_in_flight: usize::MAX,
+                    ..HostOptions::with_shared_guard(guard.clone())
+                };
+                InstanceOptions::Session(engine, options)
+            }
+            AnyEngine::SessionSync(engine) => {
+                let options = LocalOptions {
+                    clock: clock.clone(),
+                    entropy: entropy.clone(),
+                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
+                };
+                InstanceOptions::SessionSync(engine, options)
+            }
         };
-        let host = SessionHost::start(engine, options.clone()).await?;
+        let sessions = AnySessions::start(options.clone()).await?;
         let controls = Controls {
-            engine: engine.clone(),
             options,
             clock,
             guard,
             entropy,
         };
-        Ok(Self::with(Sessions::Instance(host), Some(controls)))
+        Ok(Self::with(Sessions::Instance(sessions), Some(controls)))
     }
 
     /// Reads lines to the end of `input` and writes an answer to each. Skips empty lines.
@@ -246,8 +257,8 @@ impl Conversation {
                 }
                 let keep = |subscription| drop(self.subscriptions.insert(name, subscription));
                 Ok(match &self.sessions {
-                    Sessions::Instance(host) => {
-                        json::answer(&host.subscribe(since).await.map(keep))
+                    Sessions::Instance(sessions) => {
+                        json::answer(&sessions.subscribe(since).await.map(keep))
                     }
                     Sessions::Durable(host) => json::answer(&host.subscribe(since).await.map(keep)),
                 })
@@ -273,10 +284,8 @@ impl Conversation {
                 if !self.started.is_empty() {
                     return Err("a call was started and is not finished".to_owned().into());
                 }
-                let Controls {
-                    engine, options, ..
-                } = self.controls()?;
-                let another = SessionHost::start(engine, options.clone()).await;
+                let options = self.controls()?.options.clone();
+                let another = AnySessions::start(options).await;
                 let another = another.map_err(|error| full_text(&error))?;
                 self.sessions = Sessions::Instance(another);
                 self.subscriptions.clear();
@@ -284,8 +293,13 @@ impl Conversation {
             }
             Control::Clock { advance, set } => Ok(self.control_clock(advance, set.as_deref())?),
             Control::Guard { mode, on, calls } => {
-                let guard = &self.controls()?.guard;
+                let Controls { guard, options, .. } = self.controls()?;
                 if let Some(mode) = mode {
+                    if mode == GuardMode::Hold && options.world() == World::SessionSync {
+                        let reason = "mode: a guard of the world session-sync cannot wait, so \
+                                      \"hold\" requires the world session";
+                        return Err(reason.to_owned().into());
+                    }
                     match on {
                         Some(function) => guard.set(function, mode),
                         None => guard.set_all(mode),
@@ -350,13 +364,13 @@ impl Conversation {
         let mut ended_before = None;
         loop {
             match &self.sessions {
-                Sessions::Instance(host) => host
+                Sessions::Instance(sessions) => sessions
                     .wait_until_idle()
                     .await
                     .map_err(|error| error.to_json())?,
                 Sessions::Durable(host) => {
                     let idle = host
-                        .read(|host| async move { host.wait_until_idle().await })
+                        .read(|sessions| async move { sessions.wait_until_idle().await })
                         .await;
                     idle.map_err(|error| error.to_json())?;
                 }
