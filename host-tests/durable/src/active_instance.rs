@@ -45,10 +45,8 @@ impl ActiveInstance {
         call: impl Future<Output = Result<T, E>>,
         changes: impl FnOnce(&Result<T, CallError>) -> bool,
     ) -> Result<T, DurableError> {
-        let answer = self.until_end(call).await?.map_err(Into::into);
-        if let Err(CallError::Host(error)) = answer {
-            return Err(error.into());
-        }
+        let answer = self.until_end(call).await?;
+        let answer = self.check_host(answer.map_err(Into::into)).await?;
         if changes(&answer) {
             self.term.wait_until_durable().await?;
         }
@@ -75,10 +73,7 @@ impl ActiveInstance {
         let deferred = Arc::clone(&self.instance.deferred);
         let call = sessions.run(move |instance| deferred.run(instance, call));
         let (answer, revocation) = self.until_end(call).await??;
-        let mut answer = answer.map_err(Into::into);
-        if let Err(CallError::Host(error)) = answer {
-            return Err(error.into());
-        }
+        let mut answer = self.check_host(answer.map_err(Into::into)).await?;
         if changes(&answer) || revocation.is_some() {
             self.term.wait_until_durable().await?;
         }
@@ -100,9 +95,7 @@ impl ActiveInstance {
     pub async fn flush_sync(&self, sessions: &LocalSessions) -> Result<FlushReport, DurableError> {
         self.term.wait_until_durable().await?;
         let report = self.flush_stored(sessions).await?;
-        if let Err(CallError::Host(error)) = report {
-            return Err(error.into());
-        }
+        let report = self.check_host(report).await?;
         self.term.wait_until_durable().await?;
         self.finish(report)
     }
@@ -126,6 +119,26 @@ impl ActiveInstance {
             biased;
             answer = call => Ok(answer),
             error = self.term.wait_for_end() => Err(error),
+        }
+    }
+
+    /// Returns the answer of the component to a call.
+    ///
+    /// # Errors
+    /// The host's error. If the instance has ended, the term has ended too when this returns, so
+    /// that a later call of the same caller waits for the next instance.
+    async fn check_host<T>(
+        &self,
+        answer: Result<T, CallError>,
+    ) -> Result<Result<T, CallError>, DurableError> {
+        match answer {
+            Err(CallError::Host(error)) => {
+                if error.is_end() {
+                    self.term.wait_for_end().await;
+                }
+                Err(error.into())
+            }
+            answer => Ok(answer),
         }
     }
 

@@ -149,7 +149,7 @@ pub enum HostError {
     Trapped {
         /// The cause of the trap.
         kind: TrapKind,
-        /// The text of wasmtime's error.
+        /// The text of wasmtime's error, or the guard's reason.
         message: String,
     },
     /// The task that drives the instance ended without a trap: its tokio runtime was shut down, or
@@ -168,6 +168,14 @@ pub enum HostError {
     /// The call has not taken effect.
     #[error("a function that the instance waits for has called the instance")]
     Reentrant,
+}
+
+impl HostError {
+    /// Returns whether the instance has ended, so that each later call returns this error too.
+    #[must_use]
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Self::Trapped { .. } | Self::Stopped)
+    }
 }
 
 impl From<Infallible> for HostError {

@@ -160,9 +160,13 @@ impl Instance {
 
 /// Returns the error for a trap.
 pub(crate) fn trapped(error: &wasmtime::Error, out_of_memory: bool) -> HostError {
-    let kind = if error.downcast_ref::<GuardBroken>().is_some() {
-        TrapKind::Guard
-    } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+    if let Some(broken) = error.downcast_ref::<GuardBroken>() {
+        return HostError::Trapped {
+            kind: TrapKind::Guard,
+            message: broken.to_string(),
+        };
+    }
+    let kind = if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
         TrapKind::Interrupted
     } else if out_of_memory {
         TrapKind::OutOfMemory

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableHost, Journal};
 use clawdb_session_host::Grant;
-use clawdb_session_testkit::fixture::{AGENT, NOBODY, engine, request};
+use clawdb_session_testkit::fixture::{AGENT, NOBODY, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
-use crate::fixture::{DurableFixture, TENANT, assert_dead, assert_lives, until};
+use crate::fixture::{DurableFixture, TENANT, assert_dead, assert_lives, engine, until};
 use crate::journal::JournalMode;
 
 /// The sessions whose state an answer has confirmed to a worker.
@@ -113,7 +113,7 @@ async fn every_acknowledged_change_survives_traps_outages_lost_tenants_and_upgra
         other.release().await.unwrap();
         serves(&host).await;
 
-        let upgraded = host.upgrade(engine().clone()).await;
+        let upgraded = host.upgrade(engine()).await;
         assert_eq!(upgraded, Ok(()));
         serves(&host).await;
     }

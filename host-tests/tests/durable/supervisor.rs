@@ -7,7 +7,7 @@ use clawdb_session_host::{CreateRequest, Page};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, retry, until};
+use crate::fixture::{DurableFixture, assert_lives, create, retry, until};
 use crate::journal::JournalMode;
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, TenantId, TenantLimits, Tenants};
 use clawdb_session_testkit::fixture::{AGENT, request};
-use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 use uuid::Uuid;
 

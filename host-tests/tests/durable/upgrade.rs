@@ -8,7 +8,6 @@ use clawdb_session_durable::{DurableError, DurableHost, TenantId};
 use clawdb_session_component::{NEXT, SYNC_NEXT};
 use clawdb_session_host::{AnyEngine, Change, Grant, LocalEngine, SessionEngine, World};
 use clawdb_session_testkit::fixture::{AGENT, request};
-use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::future::join_all;
 
 use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, engine, keyed, retry, until};
