@@ -320,6 +320,18 @@ macro_rules! for_each_operation {
             fn close_event_run() -> Result<(), CallError> = persistence.call_close_event_run
         }
         $row! {
+            /// Asks the guard again for pending revocations, as `flush_guard_revocations` does, but
+            /// only for those that are recorded in the changes up to the sequence number `stored`
+            /// (R12).
+            ///
+            /// `stored` is the `next` of the last page of `changes` that is stored.
+            #[errors("`NoStateKey`")]
+            #[permits(none)]
+            #[durable(none)]
+            fn flush_stored_revocations(stored: u64) -> Result<FlushReport, CallError> =
+                persistence.call_flush_stored_revocations
+        }
+        $row! {
             /// Sets the configuration. It can succeed only once, and only while the instance has
             /// had no session and no create is in flight.
             ///
