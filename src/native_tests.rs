@@ -3,6 +3,8 @@
 //!
 //! The tests of the rules are in `host-tests` and use the built component.
 
+mod stored_revocations;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -25,8 +27,12 @@ struct GuardState {
     held: Cell<bool>,
     /// Whether no revocation is answered.
     revokes_held: Cell<bool>,
+    /// Whether the guard is unavailable for revocations.
+    revokes_fail: Cell<bool>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
+    /// The handles of each call of `revoke_tokens` that was answered.
+    batches: RefCell<Vec<Vec<String>>>,
 }
 
 impl TestGuard {
@@ -80,8 +86,12 @@ impl Guard for TestGuard {
     async fn revoke_tokens(&self, handles: &[Rc<str>]) -> Vec<Result<(), GuardError>> {
         self.answer().await;
         wait_while(&self.0.revokes_held).await;
-        let mut revoked = self.0.revoked.borrow_mut();
-        revoked.extend(handles.iter().map(ToString::to_string));
+        let asked: Vec<String> = handles.iter().map(ToString::to_string).collect();
+        self.0.batches.borrow_mut().push(asked.clone());
+        if self.0.revokes_fail.get() {
+            return vec![Err(GuardError::Unavailable("unavailable".into())); handles.len()];
+        }
+        self.0.revoked.borrow_mut().extend(asked);
         vec![Ok(()); handles.len()]
     }
 }

@@ -199,5 +199,5 @@ fn the_guide_names_every_operation_that_the_component_exports() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 28);
+    assert_eq!(operations, 29);
 }

@@ -217,6 +217,14 @@ impl persistence::Guest for Component {
     fn close_event_run() -> Result<(), sessions::Error> {
         Ok(manager().close_event_run()?)
     }
+
+    operation! {
+        async fn flush_stored_revocations(
+            stored: u64,
+        ) -> Result<sessions::FlushReport, sessions::Error> {
+            Ok(manager().flush_stored_revocations(stored).await?.into())
+        }
+    }
 }
 
 impl settings::Guest for Component {

@@ -48,8 +48,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         first_error
     }
 
-    /// Asks the guard again for at most [`MAX_REVOCATIONS`] pending revocations. Returns how many
-    /// were settled.
+    /// Asks the guard again for at most [`MAX_REVOCATIONS`] pending revocations; with `stored`, for
+    /// those of them that are recorded in the changes up to it. Returns how many were settled.
     ///
     /// It stops after a batch in which the guard is unavailable for any token. The next flush
     /// continues after the first such token, so that tokens that always fail do not keep the others
@@ -59,8 +59,11 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     /// begins with one revocation, and each further batch is four times as large. So all
     /// revocations except that token's are settled in the end, and a guard that is down is asked
     /// for one revocation in each flush.
-    pub(super) async fn flush_revocations(&self) -> usize {
+    pub(super) async fn flush_revocations(&self, stored: Option<u64>) -> usize {
         let mut keys = self.store.borrow().next_revocations(MAX_REVOCATIONS);
+        if let Some(stored) = stored {
+            self.skip_unstored(&mut keys, stored);
+        }
         let mut size = if self.flush_failed.get() {
             1
         } else {
@@ -86,6 +89,22 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             size = size.saturating_mul(4).min(MAX_BATCH);
         }
         settled
+    }
+
+    /// Removes the revocations that are not recorded in the changes up to `stored`.
+    ///
+    /// This is decided once for the flush, before the guard is asked. A batch that is settled
+    /// changes records, and these can have revocations of a later batch.
+    ///
+    /// The next flush begins after the last revocation that the guard is asked for, or after all of
+    /// them if all are removed. So two flushes in a row get past 1,000 revocations that are not
+    /// stored, and these do not keep the others pending.
+    fn skip_unstored(&self, keys: &mut Vec<PendingKey>, stored: u64) {
+        let mut store = self.store.borrow_mut();
+        if let Some(last) = keys.last() {
+            store.set_last_flushed(*last);
+        }
+        keys.retain(|key| store.is_stored(key, stored));
     }
 
     /// Asks the guard in one call for the revocations of the batch that are still pending, and

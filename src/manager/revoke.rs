@@ -107,10 +107,31 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Asks the guard again for revocations that it has not confirmed, at most 1,000.
     pub async fn flush_guard_revocations(&self) -> FlushReport {
+        self.flush(None).await
+    }
+
+    /// Asks the guard again for revocations that it has not confirmed, at most 1,000, but only for
+    /// those that are recorded in the changes up to the sequence number `stored`.
+    ///
+    /// A host passes the [`next`](crate::ChangePage::next) of the last page of
+    /// [`changes`](Self::changes) that it has stored. So the guard revokes no token that a restore
+    /// would make current again. A revocation whose record has changed after `stored` is skipped
+    /// and stays pending.
+    ///
+    /// # Errors
+    /// [`Error::NoStateKey`] if no key is configured.
+    pub async fn flush_stored_revocations(&self, stored: u64) -> Result<FlushReport, Error> {
+        if self.store.borrow().limits().state_keys.is_none() {
+            return Err(Error::NoStateKey);
+        }
+        Ok(self.flush(Some(stored)).await)
+    }
+
+    async fn flush(&self, stored: Option<u64>) -> FlushReport {
         let now = self.begin_operation();
         let drop_expired = |_: &usize| self.store.borrow_mut().drop_expired_revocation(now);
         let expired = (0..MAX_REVOCATIONS).take_while(drop_expired).count();
-        let confirmed = self.flush_revocations().await;
+        let confirmed = self.flush_revocations(stored).await;
         FlushReport {
             settled: expired.saturating_add(confirmed),
             pending: self.store.borrow().pending(),

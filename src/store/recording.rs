@@ -131,6 +131,26 @@ impl Store {
         }
     }
 
+    /// Returns whether the newest change of the record with this pending revocation has a sequence
+    /// number of at most `stored`: a host that has stored the changes up to it has the revocation.
+    ///
+    /// A record that has changed again since then does not count, because a page contains a record
+    /// as it is when the page is read. So the host has not stored the record at all, or an earlier
+    /// version, which may not have the revocation.
+    #[must_use]
+    pub fn is_stored(&self, key: &PendingKey, stored: u64) -> bool {
+        let record = match self.pending.owner(key) {
+            Some(Owner::Discarded(record)) => record,
+            Some(Owner::Session(id)) => match self.sessions.slot_of(id) {
+                Some(slot) => self.sessions.get(slot).and_then(|entry| entry.record),
+                None => self.tombstone(id),
+            },
+            None => None,
+        };
+        let record = record.and_then(|record| self.feed.as_ref()?.get(record));
+        record.is_some_and(|record| record.changed <= stored)
+    }
+
     /// Records that a revocation is no longer pending.
     pub(super) fn record_settled(&mut self, settled: &Settled) {
         let is_other = |key: &PendingKey| *key != settled.key;

@@ -124,6 +124,13 @@ impl PendingRevocations {
         (pending.number == key.number).then(|| Rc::clone(&pending.handle))
     }
 
+    /// Returns the owner of the token of a revocation, if it is still pending.
+    #[must_use]
+    pub fn owner(&self, key: &PendingKey) -> Option<Owner> {
+        let pending = self.revocations.get(key.due.1)?;
+        (pending.number == key.number).then_some(pending.owner)
+    }
+
     /// Sets the record of a revocation without a session.
     pub fn set_record(&mut self, key: &PendingKey, record: FeedSlot) {
         if let Some(pending) = self.revocations.get_mut(key.due.1)

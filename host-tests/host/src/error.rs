@@ -39,8 +39,8 @@ pub enum SessionError {
     AlreadyConfigured,
     /// `restore` was called after the first operation on sessions.
     AlreadyStarted,
-    /// `changes`, `restore` or `close-event-run` was called, and `configure` has set no
-    /// `state-key`.
+    /// `changes`, `restore`, `close-event-run` or `flush-stored-revocations` was called, and
+    /// `configure` has set no `state-key`.
     NoStateKey,
     /// `restore` refused a record and restored none of this call's records (R24). The payload has
     /// the record's key and the reason.

@@ -91,6 +91,8 @@ enum Operation {
     Invalidate(Pick),
     RevokeAll(RevokeTarget),
     Flush,
+    /// The index selects one of the last sequence numbers. Without one, all changes are stored.
+    FlushStored(Option<Index>),
     List(u8),
     Prune(u32),
     AcceptClock,
@@ -168,6 +170,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => pick().prop_map(Operation::Invalidate),
         2 => revoke_target().prop_map(Operation::RevokeAll),
         2 => Just(Operation::Flush),
+        2 => prop::option::of(any::<Index>()).prop_map(Operation::FlushStored),
         2 => (0_u8..4).prop_map(Operation::List),
         2 => (0_u32..12).prop_map(Operation::Prune),
         3 => Just(Operation::AcceptClock),
@@ -372,6 +375,12 @@ impl Run {
                 };
                 self.calls += 1;
                 let expected = self.model.begin(&call);
+                if let (Call::FlushStored { .. }, Step::Waits(waiting)) = (&call, &expected)
+                    && let Asked::Revoke(handles) = waiting.asked(&self.model)
+                    && handles.len() < self.model.pending() as usize
+                {
+                    self.occurred.insert("a flush that skips some".into());
+                }
                 let outcome = self.system.begin(&call).await;
                 self.follow(expected, outcome, *waits, *answers).await;
             }
@@ -453,6 +462,12 @@ impl Run {
                 RevokeTarget::Root(pick) => Filter::Root(session(pick)?),
             }),
             Operation::Flush => Call::Flush,
+            Operation::FlushStored(index) => {
+                let last = self.system.read_to;
+                let stored = index.map(|index| last.saturating_sub(index.index(20) as u64));
+                let records = stored.map(|stored| self.system.revocations_recorded(stored));
+                Call::FlushStored { stored, records }
+            }
             Operation::List(agent) => Call::List(*agent),
             Operation::Prune(limit) => Call::Prune(self.model.limit_without_choice(*limit)),
             Operation::AcceptClock => Call::AcceptClock,
@@ -801,6 +816,7 @@ fn all_that_can_occur() -> BTreeSet<String> {
     let kinds = kinds.chain([
         "revocations that overlap".into(),
         "a flush of a part".into(),
+        "a flush that skips some".into(),
     ]);
     kinds
         .chain(errors.map(|error| format!("{error:?}")))

@@ -59,6 +59,12 @@ pub enum Call {
     Invalidate(Number),
     RevokeAll(Filter),
     Flush,
+    /// A flush of stored revocations. `records` are those that have not changed after `stored`: the
+    /// handles of the revocations in each. Both are `None` if all changes are stored.
+    FlushStored {
+        stored: Option<u64>,
+        records: Option<Vec<Vec<TokenNumber>>>,
+    },
     List(u8),
     Prune(u32),
     AcceptClock,
@@ -715,6 +721,25 @@ impl Model {
         Step::Waits(Waiting::Revoke { tokens, then })
     }
 
+    /// Begins a flush of all pending revocations, or of those in these records.
+    fn begin_flush(&mut self, records: Option<&Vec<Vec<TokenNumber>>>) -> Step {
+        let before = self.pending();
+        self.drop_expired_revocations(usize::MAX);
+        let expired = before - self.pending();
+        let handle_of = |token: &TokenNumber| self.tokens[*token].handle;
+        let handles: BTreeSet<_> = self.pending.iter().map(handle_of).collect();
+        let mut asked: Vec<_> = self.pending.iter().copied().collect();
+        if let Some(records) = records {
+            // A record changes when a revocation in it is dropped, because its token has expired.
+            let unchanged = records.iter();
+            let unchanged = unchanged.filter(|record| record.iter().all(|it| handles.contains(it)));
+            let stored: BTreeSet<_> = unchanged.flatten().copied().collect();
+            asked.retain(|token| stored.contains(&handle_of(token)));
+        }
+        let size = if self.flush_failed { 1 } else { 256 };
+        self.flush(asked, size, expired)
+    }
+
     /// Asks for at most `size` of these revocations. The component chooses which: see
     /// `Waiting::choose`.
     fn flush(&mut self, tokens: Vec<TokenNumber>, size: usize, settled: u32) -> Step {
@@ -928,14 +953,8 @@ impl Model {
                 return Ok(self.ask_to_revoke(tokens, Then::CallResult(CallResult::Count(live))));
             }
             Call::AcceptClock => return self.accept_clock(),
-            Call::Flush => {
-                let before = self.pending();
-                self.drop_expired_revocations(usize::MAX);
-                let expired = before - self.pending();
-                let all = self.pending.iter().copied().collect();
-                let size = if self.flush_failed { 1 } else { 256 };
-                return Ok(self.flush(all, size, expired));
-            }
+            Call::Flush => return Ok(self.begin_flush(None)),
+            Call::FlushStored { records, .. } => return Ok(self.begin_flush(records.as_ref())),
             Call::List(agent) => {
                 let of_agent = |number: &Number| self.sessions[*number].spec.agent == *agent;
                 let live = (0..self.sessions.len()).filter(|number| self.is_live(*number));

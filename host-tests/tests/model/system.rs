@@ -1,6 +1,6 @@
 //! The component under test, with calls and answers in the model's types.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
@@ -14,6 +14,7 @@ use clawdb_session_host::{
 };
 use clawdb_session_testkit::{CONTROLLED_START, ManualClock};
 use futures::poll;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::model::{
@@ -54,7 +55,8 @@ pub struct System {
     config: Config,
     /// Each record that was read, in the order of reading.
     records: Vec<Change>,
-    read_to: u64,
+    /// The sequence number of the last record that was read.
+    pub read_to: u64,
 }
 
 impl System {
@@ -109,6 +111,23 @@ impl System {
         let last = changes.last().map(|change| change.sequence);
         self.read_to = last.unwrap_or(self.read_to);
         self.records.extend(changes);
+    }
+
+    /// Returns the revocations in the records that have not changed after `stored`: the handles in
+    /// each record. All records must have been read.
+    pub fn revocations_recorded(&self, stored: u64) -> Vec<Vec<TokenNumber>> {
+        let read = self.records.iter().map(|it| (&it.key, it));
+        let mut newest: BTreeMap<&String, &Change> = read.collect();
+        newest.retain(|_, record| record.sequence <= stored);
+        let records = newest.into_values().map(|record| {
+            let record: Value = serde_json::from_str(&record.value).unwrap();
+            let sessions = ["session", "ended"].map(|kind| record[kind]["owed"].as_array());
+            let revocations = sessions.into_iter().flatten().flatten();
+            let revocations = revocations.chain([&record["revocation"]]);
+            let handles = revocations.filter_map(|it| it["handle"].as_str());
+            handles.map(handle_number).collect()
+        });
+        records.collect()
     }
 
     /// Closes the run of events.
@@ -303,6 +322,11 @@ impl System {
                 let report = host.flush_guard_revocations().await.unwrap();
                 Outcome::Flush(report.settled, report.pending)
             }),
+            Call::FlushStored { stored, .. } => Box::pin(async move {
+                let stored = stored.unwrap_or(u64::MAX);
+                let report = host.flush_stored_revocations(stored).await.unwrap();
+                Outcome::Flush(report.settled, report.pending)
+            }),
             Call::AcceptClock => Box::pin(async move { Outcome::Count(host.accept_clock().await) }),
             Call::List(agent) => {
                 Box::pin(async move { Outcome::Sessions(list(&host, agent_id(agent)).await) })
@@ -443,6 +467,10 @@ async fn list(host: &SessionHost, agent: String) -> Result<Vec<Session>, CallErr
             return Ok(sessions);
         }
     }
+}
+
+fn handle_number(handle: &str) -> TokenNumber {
+    handle.strip_prefix("handle-").unwrap().parse().unwrap()
 }
 
 fn agent_id(agent: u8) -> String {
@@ -636,8 +664,8 @@ impl Guard for ScriptedGuard {
         &self,
         handles: Vec<String>,
     ) -> GuardResult<Vec<Result<(), GuardError>>> {
-        let number = |handle: &String| handle.strip_prefix("handle-").unwrap().parse().unwrap();
-        let numbers: Vec<TokenNumber> = handles.iter().map(number).collect();
+        let numbers = handles.iter().map(|handle| handle_number(handle));
+        let numbers: Vec<TokenNumber> = numbers.collect();
         let mut sorted = numbers.clone();
         sorted.sort_unstable();
         self.wait(Asked::Revoke(sorted)).await;

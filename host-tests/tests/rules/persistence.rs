@@ -385,6 +385,33 @@ async fn r12_a_restored_instance_flushes_the_revocations_that_the_guard_has_not_
 }
 
 #[tokio::test]
+async fn r12_a_token_is_not_revoked_before_the_change_that_supersedes_it_is_stored() {
+    let fixture = Fixture::configured(keyed()).await;
+    let created = fixture.session().await;
+    let stored = fixture.host.changes(0, 1_000).await.unwrap();
+    let (revoke, unavailable) = (GuardFunction::Revoke, GuardMode::Unavailable);
+    fixture.guard.set(revoke, unavailable);
+    fixture.host.refresh(&*created.session.id).await.unwrap();
+    fixture.guard.set(revoke, GuardMode::Ok);
+
+    let report = fixture.host.flush_stored_revocations(stored.next).await;
+    let report = report.unwrap();
+    assert_eq!((report.settled, report.pending), (0, 1));
+    // If the instance is lost now, the restored session has the token again.
+    let other = restored(&fixture, keyed(), stored.changes).await;
+    assert_eq!(other.validate(&created).await, Ok(()));
+
+    let stored = fixture.host.changes(stored.next, 1_000).await.unwrap();
+    let report = fixture.host.flush_stored_revocations(stored.next).await;
+    let report = report.unwrap();
+    assert_eq!((report.settled, report.pending), (1, 0));
+    assert_eq!(
+        other.validate(&created).await,
+        Err(SessionError::Guard(GuardError::Revoked))
+    );
+}
+
+#[tokio::test]
 async fn r31_the_first_record_of_a_kill_switch_revokes_all_its_sessions() {
     let filters = [
         (RevokeFilter::Everything, vec![AGENT, OTHER_AGENT]),

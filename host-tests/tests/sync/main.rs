@@ -16,6 +16,7 @@ mod bindings {
 use bindings::SessionSync;
 use bindings::clawdb::session_sync::guard::{self, Claims, GuardError, IssueRequest, IssuedToken};
 use bindings::exports::clawdb::session_sync::sessions::{CreateRequest, Error, Grant, Session};
+use bindings::exports::clawdb::session_sync::settings;
 use bindings::wasi::clocks::wall_clock::{self, Datetime};
 use bindings::wasi::random::random;
 
@@ -27,6 +28,8 @@ struct Host {
     /// The handle of each token, and when it expires. A revoked token is removed.
     tokens: BTreeMap<String, (String, u64)>,
     issued: u32,
+    /// Whether the guard is unavailable for revocations.
+    revokes_fail: bool,
     /// Seconds since 1970.
     now: u64,
     random: u64,
@@ -60,6 +63,10 @@ impl guard::Host for Host {
     }
 
     fn revoke_tokens(&mut self, handles: Vec<String>) -> Vec<Result<(), GuardError>> {
+        if self.revokes_fail {
+            let reason = "the changes are not stored yet".into();
+            return vec![Err(GuardError::Unavailable(reason)); handles.len()];
+        }
         self.tokens
             .retain(|_, (handle, _)| !handles.contains(handle));
         vec![Ok(()); handles.len()]
@@ -103,6 +110,28 @@ struct Instance {
     component: SessionSync,
 }
 
+/// Returns the default configuration.
+fn defaults() -> settings::Config {
+    settings::Config {
+        workspace_id: None,
+        default_ttl: None,
+        max_lifetime: None,
+        max_sessions: None,
+        max_sessions_per_agent: None,
+        agent_overflow: None,
+        max_sessions_per_root: None,
+        max_depth: None,
+        rotation_grace: None,
+        idle_timeout: None,
+        guard_recheck_interval: None,
+        clock_tolerance: None,
+        event_capacity: None,
+        max_state_bytes: None,
+        state_key: None,
+        previous_state_keys: Vec::new(),
+    }
+}
+
 fn engine() -> Engine {
     // Calls of a world without `async func` need no support for concurrency, which costs time.
     let mut config = Config::new();
@@ -125,6 +154,12 @@ impl Instance {
         Self { store, component }
     }
 
+    fn configure(&mut self, config: &settings::Config) {
+        let settings = self.component.clawdb_session_sync_settings();
+        let configured = settings.call_configure(&mut self.store, config);
+        configured.unwrap().unwrap();
+    }
+
     fn create(&mut self) -> Result<Grant, Error> {
         let request = CreateRequest {
             agent_id: AGENT.into(),
@@ -142,6 +177,24 @@ impl Instance {
     fn validate(&mut self, token: &str) -> Result<Session, Error> {
         let sessions = self.component.clawdb_session_sync_sessions();
         sessions.call_validate(&mut self.store, token).unwrap()
+    }
+
+    /// Returns the sequence number of the newest change.
+    fn last_change(&mut self) -> u64 {
+        let persistence = self.component.clawdb_session_sync_persistence();
+        let page = persistence.call_changes(&mut self.store, 0, 1_000);
+        page.unwrap().unwrap().next
+    }
+
+    /// Flushes with a guard that is available. Returns how many revocations are settled, and how
+    /// many are pending.
+    fn flush_stored_revocations(&mut self, stored: u64) -> (u32, u32) {
+        let persistence = self.component.clawdb_session_sync_persistence();
+        self.store.data_mut().revokes_fail = false;
+        let report = persistence.call_flush_stored_revocations(&mut self.store, stored);
+        self.store.data_mut().revokes_fail = true;
+        let report = report.unwrap().unwrap();
+        (report.settled, report.pending)
     }
 
     fn revoke_all_for_agent(&mut self) -> u32 {
@@ -206,6 +259,26 @@ fn r12_a_session_is_created_and_validated_until_the_kill_switch_ends_it() {
 }
 
 #[test]
+fn r12_a_host_stores_the_changes_of_a_call_before_its_guard_revokes_the_tokens() {
+    let mut instance = Instance::start();
+    instance.configure(&settings::Config {
+        state_key: Some(vec![7; 32]),
+        ..defaults()
+    });
+    instance.store.data_mut().revokes_fail = true;
+    for _ in 0..3 {
+        instance.create().unwrap();
+    }
+    let stored = instance.last_change();
+    assert_eq!(instance.revoke_all_for_agent(), 3);
+    assert_eq!(instance.flush_stored_revocations(stored), (0, 3));
+    assert_eq!(instance.store.data().tokens.len(), 3);
+    let stored = instance.last_change();
+    assert_eq!(instance.flush_stored_revocations(stored), (3, 0));
+    assert!(instance.store.data().tokens.is_empty());
+}
+
+#[test]
 fn r05_a_session_expires_by_the_wall_clock_of_the_host() {
     let mut instance = Instance::start();
     let grant = instance.create().unwrap();
@@ -217,29 +290,10 @@ fn r05_a_session_expires_by_the_wall_clock_of_the_host() {
 #[test]
 fn r20_a_kill_switch_for_many_sessions_ends_10_000_in_a_call_and_revokes_all() {
     let mut instance = Instance::start();
-    let settings = instance.component.clawdb_session_sync_settings();
-    let config = bindings::exports::clawdb::session_sync::settings::Config {
-        workspace_id: None,
-        default_ttl: None,
-        max_lifetime: None,
-        max_sessions: None,
+    instance.configure(&settings::Config {
         max_sessions_per_agent: Some(20_000),
-        agent_overflow: None,
-        max_sessions_per_root: None,
-        max_depth: None,
-        rotation_grace: None,
-        idle_timeout: None,
-        guard_recheck_interval: None,
-        clock_tolerance: None,
-        event_capacity: None,
-        max_state_bytes: None,
-        state_key: None,
-        previous_state_keys: Vec::new(),
-    };
-    settings
-        .call_configure(&mut instance.store, &config)
-        .unwrap()
-        .unwrap();
+        ..defaults()
+    });
     let grants: Vec<_> = (0..10_500).map(|_| instance.create().unwrap()).collect();
     assert_eq!(instance.revoke_all_for_agent(), 10_000);
     for grant in grants.iter().step_by(500) {
