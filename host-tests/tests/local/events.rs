@@ -34,6 +34,15 @@ fn r32_the_events_of_a_call_have_arrived_when_it_ends() {
 }
 
 #[test]
+fn r32_a_number_after_the_newest_event_counts_as_that_of_the_newest() {
+    let fixture = LocalFixture::new();
+    fixture.sessions.create(request(AGENT)).unwrap();
+    let mut subscription = fixture.sessions.subscribe(7).unwrap();
+    fixture.sessions.create(request(AGENT)).unwrap();
+    assert_eq!(sequences(&read(&mut subscription)), [2]);
+}
+
+#[test]
 fn r32_a_call_that_ends_an_expired_session_emits_its_event() {
     let fixture = LocalFixture::new();
     fixture.sessions.create(request(AGENT)).unwrap();

@@ -53,7 +53,8 @@ impl Readers {
         let is_behind = Arc::new(AtomicBool::new(false));
         self.0.push(Reader {
             events,
-            since,
+            // A number after the newest event counts as that of the newest one.
+            since: since.min(page.next),
             is_behind: Arc::clone(&is_behind),
         });
         let refill = move || {
@@ -93,8 +94,6 @@ impl Reader {
         while self.has_space()? {
             let page = instance.events_after(self.since, PAGE)?;
             if page.events.is_empty() {
-                // A number after the newest event becomes that of the newest one.
-                self.since = page.next;
                 break;
             }
             let mut missed = page.missed;
