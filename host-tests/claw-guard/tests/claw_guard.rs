@@ -54,8 +54,9 @@ async fn replay_vectors(db_path: impl Fn() -> PathBuf) {
     let mut failed = Vec::new();
     for vector in &vectors {
         let guard = ClawGuard::new(authority(db_path()).await);
-        let conversation =
-            Conversation::start_controlled(&engine, |clock| Arc::new(guard.with_clock(clock)));
+        let conversation = Conversation::start_controlled(engine.clone().into(), |clock| {
+            Arc::new(guard.with_clock(clock))
+        });
         let replayed = vector.replay(conversation.await.unwrap()).await;
         failed.extend(replayed.err().map(|mismatch| mismatch.to_string()));
     }

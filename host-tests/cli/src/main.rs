@@ -4,6 +4,7 @@
 mod command;
 
 use std::io::Write;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use clawdb_session_host::{
 use clawdb_session_testkit::Conversation;
 use tokio::fs::File;
 use tokio::io::{self, AsyncBufRead, BufReader};
+use tokio::runtime::{Builder, Runtime};
 
 use command::guard::GuardArgs;
 use command::rekey::RekeyArgs;
@@ -179,9 +181,10 @@ Compares the creates with a loop that only writes and syncs. Figures need a buil
 Example:
   cargo run --profile dist -- measure --sessions 1000,100000 --folder /var/tmp";
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Box::pin(run(CommandLine::parse().command)).await {
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let ended = runtime().and_then(|runtime| runtime.block_on(Box::pin(run(command))));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output has closed it, which is not an error.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
@@ -190,6 +193,17 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns the runtime, with one worker for each core and another one: a worker that makes a call
+/// of the world `session-sync` itself waits for it, and one worker at least must not.
+fn runtime() -> Result<Runtime, Box<dyn std::error::Error>> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(cores.saturating_add(1))
+        .enable_all()
+        .build()?;
+    Ok(runtime)
 }
 
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

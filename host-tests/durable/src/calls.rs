@@ -70,8 +70,8 @@ impl DurableHost {
     for_each_operation!(method);
 }
 
-/// Whether the answer to an operation waits until all changes so far are durable: the functions have
-/// the names of the table's column `durable`.
+/// Whether the answer to an operation waits until all changes so far are durable: the functions
+/// have the names of the table's column `durable`.
 mod rule {
     use super::{CallError, SessionError, Uses};
 

@@ -138,10 +138,7 @@ impl LocalGuard for DeferringGuard {
         self.inner.revoke_token(handle)
     }
 
-    fn validate_tokens(
-        &self,
-        tokens: Vec<String>,
-    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+    fn validate_tokens(&self, tokens: Vec<String>) -> GuardResult<Vec<Result<Claims, GuardError>>> {
         self.inner.validate_tokens(tokens)
     }
 

@@ -73,6 +73,12 @@
 //! Until the guard is asked, the revocation stays pending, as if the guard had not confirmed it,
 //! and `flush_guard_revocations` asks again.
 //!
+//! In the world `session`, the guard's function waits until the end is durable. In the world
+//! `session-sync` no function waits: during the call the guard answers `unavailable`, and when the
+//! end is durable, the host asks it in a call of `flush-stored-revocations`. That call asks for at
+//! most 1,000 revocations. While more are pending, `guard_confirmed` of a revocation can be false
+//! although the guard is available.
+//!
 //! # Structure
 //!
 //! One task, the supervisor, owns the journal's writer. A call runs in the instance and then waits

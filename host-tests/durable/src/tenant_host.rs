@@ -41,7 +41,13 @@ impl TenantHost {
     ) -> Result<Self, DurableError> {
         let (phase, counters) = (initial_phase(), Arc::default());
         let term = recovery.begin_term(&instances, &phase, &counters).await?;
-        Ok(Self::spawn(recovery, instances, phase, counters, Some(term)))
+        Ok(Self::spawn(
+            recovery,
+            instances,
+            phase,
+            counters,
+            Some(term),
+        ))
     }
 
     /// Returns a host that serves as soon as no other host has the tenant.

@@ -174,8 +174,8 @@ impl Term {
                 return Err(error);
             }
         };
-        // The new instance has all records of the journal. Its changes after `stored` are those that
-        // were not appended yet, and the records that it has read in an older format.
+        // The new instance has all records of the journal. Its changes after `stored` are those
+        // that were not appended yet, and the records that it has read in an older format.
         instance.attach_term(Some(old.term.clone()));
         self.active = Arc::new(ActiveInstance {
             instance,

@@ -34,17 +34,28 @@ impl Handover {
     /// Copies changes until the successor has all of this moment.
     pub async fn catch_up(&mut self) -> Result<(), DurableError> {
         loop {
-            let page = self.from.instance.sessions.changes(self.cursor, PAGE).await?;
+            let page = self
+                .from
+                .instance
+                .sessions
+                .changes(self.cursor, PAGE)
+                .await?;
             if !page.changes.is_empty() {
-                self.to.sessions.restore(page.changes).await.map_err(|error| {
-                    let text = match &error {
-                        CallError::Session(error) => {
-                            format!("the new instance refuses the old instance's state: {error}")
-                        }
-                        CallError::Host(error) => format!("the new instance failed: {error}"),
-                    };
-                    DurableError::Upgrade(Reason::in_place_of(text, error))
-                })?;
+                self.to
+                    .sessions
+                    .restore(page.changes)
+                    .await
+                    .map_err(|error| {
+                        let text = match &error {
+                            CallError::Session(error) => {
+                                format!(
+                                    "the new instance refuses the old instance's state: {error}"
+                                )
+                            }
+                            CallError::Host(error) => format!("the new instance failed: {error}"),
+                        };
+                        DurableError::Upgrade(Reason::in_place_of(text, error))
+                    })?;
             }
             self.cursor = page.next;
             if !page.more {

@@ -3,9 +3,9 @@
 //!
 //! ```
 //! use clawdb_session_guard_jwt::JwtGuard;
-//! use clawdb_session_host::HostOptions;
+//! use clawdb_session_host::LocalOptions;
 //!
-//! let options = HostOptions::new(JwtGuard::from_environment()?);
+//! let options = LocalOptions::new(JwtGuard::from_environment()?);
 //! # Ok::<(), clawdb_session_guard_jwt::SecretError>(())
 //! ```
 //!

@@ -30,8 +30,8 @@ pub enum World {
     /// The world `session`: operations are `async func`, and calls overlap while they wait for the
     /// guard.
     Session,
-    /// The world `session-sync`: operations are plain functions, and one call runs at a time. A call
-    /// takes half the time.
+    /// The world `session-sync`: operations are plain functions, and one call runs at a time. A
+    /// call takes half the time.
     SessionSync,
 }
 

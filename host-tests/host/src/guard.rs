@@ -43,6 +43,9 @@ pub use crate::guard_failure::{GuardError, GuardFailure, GuardResult};
 ///
 /// `wit/guard.wit` describes each request and answer in full.
 ///
+/// A guard that answers at once implements [`LocalGuard`](crate::LocalGuard) instead, and is a
+/// `Guard` too.
+///
 /// # Required functions
 ///
 /// A guard needs the three functions that have no default. A guard whose authority takes batches

@@ -1,31 +1,37 @@
-//! The host of the `clawdb:session` component, on wasmtime and tokio, for platforms to embed.
+//! The host of the `clawdb:session` component, on wasmtime, for platforms to embed.
 //!
 //! ```
 //! use clawdb_session_guard_jwt::JwtGuard;
-//! use clawdb_session_host::{CreateRequest, HostOptions, SessionEngine, SessionHost};
+//! use clawdb_session_host::{CreateRequest, LocalEngine, LocalOptions, LocalSessions};
 //!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = SessionEngine::new()?;
+//! let engine = LocalEngine::new()?;
 //! let guard = JwtGuard::from_environment()?;
-//! let host = SessionHost::start(&engine, HostOptions::new(guard)).await?;
+//! let sessions = LocalSessions::start(&engine, LocalOptions::new(guard))?;
 //!
 //! let agent = "7b8d4f6e-3c1a-4f52-9e0d-5a6b7c8d9e0f";
 //! let request = CreateRequest::new(agent, "researcher").with_scopes(["memory:read"]);
-//! let grant = host.create(request).await?;
+//! let grant = sessions.create(request)?;
 //!
-//! let session = host.validate(grant.token).await?;
+//! let session = sessions.validate(grant.token)?;
 //! assert_eq!(session.scopes, ["memory:read"]);
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Use
 //!
-//! 1. Compile the component once, with [`SessionEngine`].
-//! 2. Set the guard, the clock and the bounds of an instance in [`HostOptions`]. The guard is the
-//!    authority that issues, validates and revokes tokens: implement [`Guard`] for it.
-//! 3. Start an instance with [`SessionHost::start`] and call it from any number of tasks.
+//! Choose a world by the guard, the authority that issues, validates and revokes tokens:
+//!
+//! | | the guard answers at once | the guard waits, for a network or a disk |
+//! |---|---|---|
+//! | world | `session-sync`: one call runs at a time | `session`: calls overlap |
+//! | implement for the guard | [`LocalGuard`], with plain functions | [`Guard`], with async functions |
+//! | compile the component, once | [`LocalEngine`] | [`SessionEngine`] |
+//! | set the guard, the clock and the bounds | [`LocalOptions`] | [`HostOptions`] |
+//! | start an instance | [`LocalSessions::start`] | [`SessionHost::start`], in a tokio runtime |
+//! | call it | from any thread | from any task |
+//! | time of a call | that of the component, and a lock | twice the time, and a message to the task that drives the instance |
+//!
+//! [`AnySessions`] is a handle on an instance of either world, with async methods.
 //!
 //! An instance keeps its sessions in memory and loses them when it ends. The crate
 //! `clawdb-session-durable` keeps them in a journal.
@@ -36,9 +42,12 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `engine` | the compiled component: [`SessionEngine`] |
+//! | `engine` | the compiled component of the world `session`: [`SessionEngine`] |
+//! | `compiled`, `code_cache` | compiling a component, and keeping its code in a directory |
 //! | `options` | the settings of an instance: [`HostOptions`] |
 //! | `handle` | the reference to a running instance: [`SessionHost`] |
+//! | `local` | the host of the world `session-sync`: [`LocalSessions`] |
+//! | `any` | instances of either world: [`AnySessions`], [`InstanceOptions`] |
 //! | `operations`, `calls` | the table of the operations, and the methods that are made from it |
 //! | `argument`, `answer` | the types that operations take and return |
 //! | `requests` | defaults and constructors: [`Config`], [`CreateRequest`] |
@@ -46,6 +55,7 @@
 //! | `command`, `driver` | the commands of handles, and the task that runs them |
 //! | `imports` | the component's imports and its memory limit |
 //! | `poll_monitor` | the progress of an instance, its queued replies and whether it is idle |
+//! | `stall_timer` | how long an instance computes without progress |
 //! | `error` | errors of calls: [`CallError`], [`SessionError`], [`HostError`] |
 //! | `guard`, `guard_failure` | the token authority: [`Guard`], [`GuardError`] |
 //! | `deadline`, `batch_deadline` | deadlines for the guard's functions |

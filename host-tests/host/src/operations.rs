@@ -19,11 +19,11 @@
 ///   number. An operation that can ask the guard to issue or validate a token takes one permit for
 ///   each token. All other operations take none.
 /// - `durable` is what a host with a journal does before it answers. With `run` it waits until all
-///   changes are durable. With `confirm` it does the same, and the answer says whether the guard has
-///   confirmed a revocation. With `flush` it does the same, and the operation asks the guard to
-///   revoke tokens. With `used` it waits if the returned session has limited uses, or if the
-///   answer is that a session has expired. With `read` it does nothing. With `none`, a durable host
-///   does not have the operation.
+///   changes are durable. With `confirm` it does the same, and the answer says whether the guard
+///   has confirmed a revocation. With `flush` it does the same, and the operation asks the guard to
+///   revoke tokens. With `used` it waits if the returned session has limited uses, or if the answer
+///   is that a session has expired. With `read` it does nothing. With `none`, a durable host does
+///   not have the operation.
 /// - The types of arguments implement [`Argument`](crate::Argument), which bounds their size.
 ///   Callers pass `impl Into<String>` for `String`, and `Vec<String>` for `Tokens`.
 /// - The types of answers implement `FromComponent`.

@@ -1,5 +1,5 @@
-//! Monitors the polls of an instance: its progress, when the replies of its calls are sent, and when
-//! it is idle.
+//! Monitors the polls of an instance: its progress, when the replies of its calls are sent, and
+//! when it is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -22,9 +22,7 @@ async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
     fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
     let creating = tokio::spawn({
         let host = host.clone();
-        async move {
-            host.create(request(AGENT)).await
-        }
+        async move { host.create(request(AGENT)).await }
     });
     until("the guard is asked", async || {
         fixture.guard.calls().issue == 2

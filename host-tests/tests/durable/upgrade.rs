@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clawdb_session_durable::{DurableError, DurableHost, TenantId};
 use clawdb_session_component::{NEXT, SYNC_NEXT};
+use clawdb_session_durable::{DurableError, DurableHost, TenantId};
 use clawdb_session_host::{AnyEngine, Change, Grant, LocalEngine, SessionEngine, World};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use futures::future::join_all;
 
-use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, engine, keyed, retry, until};
-use crate::journal::JournalMode;
 use crate::WORLD;
+use crate::fixture::{
+    DurableFixture, assert_dead, assert_lives, create, engine, keyed, retry, until,
+};
+use crate::journal::JournalMode;
 
 fn agent(n: usize) -> String {
     format!("0a9e0000-0000-4000-8000-{n:012x}")
@@ -185,10 +187,7 @@ async fn bytes_that_are_not_a_component_are_refused() {
 async fn only_one_upgrade_runs_at_a_time() {
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
-    let (first, second) = tokio::join!(
-        host.upgrade(engine()),
-        host.upgrade(engine())
-    );
+    let (first, second) = tokio::join!(host.upgrade(engine()), host.upgrade(engine()));
     assert_eq!(first, Ok(()));
     assert!(
         matches!(second, Err(DurableError::Upgrade(_))),

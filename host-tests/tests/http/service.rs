@@ -1,7 +1,7 @@
 //! The fixture of the tests: the service on a free port, with a controlled clock and guard.
 
 use std::net::SocketAddr;
-use std::sync::{Arc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableOptions, Journal, MemoryJournal, TenantLimits, Tenants};

@@ -108,7 +108,9 @@ fn a_call_waits_for_a_slow_guard_and_then_takes_effect() {
 #[test]
 fn a_guard_that_panics_is_unavailable_and_the_instance_continues() {
     let fixture = LocalFixture::new();
-    fixture.guard.before(|| panic!("the guard panics on purpose"));
+    fixture
+        .guard
+        .before(|| panic!("the guard panics on purpose"));
     assert_eq!(
         refusal(fixture.sessions.create(request(AGENT))),
         SessionError::Guard(GuardError::Unavailable("the guard panicked".into()))

@@ -11,7 +11,8 @@ pub struct WorldArgs {
     /// The world of the component: session-sync or session
     ///
     /// In the world session-sync one call runs at a time, which takes half the time: the guard of
-    /// this program answers at once. In the world session, calls overlap while they wait for a guard.
+    /// this program answers at once. In the world session, calls overlap while they wait for a
+    /// guard.
     #[arg(long, value_name = "WORLD", default_value_t = World::SessionSync)]
     pub world: World,
     /// Keeps the compiled component in this directory, so that a later start takes less time

@@ -35,7 +35,10 @@ macro_rules! exports {
 
         impl Exports {
             /// Returns the functions of an instance, and checks their types.
-            pub fn new(instance: &Instance, mut store: impl AsContextMut) -> wasmtime::Result<Self> {
+            pub fn new(
+                instance: &Instance,
+                mut store: impl AsContextMut,
+            ) -> wasmtime::Result<Self> {
                 Ok(Self {$(
                     $name: function(
                         instance,

@@ -1,10 +1,10 @@
-//! Calls from tokio tasks. A task makes a call itself if the instance is free. Otherwise it waits on
-//! a thread for blocking work, so that a guard that takes long does not stop other tasks.
+//! Calls from tokio tasks. A task makes a call itself if the instance is free. Otherwise it waits
+//! on a thread for blocking work, so that a guard that takes long does not stop other tasks.
 //!
 //! # Workers that wait for the guard
 //!
-//! A worker thread of the runtime that makes a call waits for the guard's functions. Two things keep
-//! the other tasks of the runtime running meanwhile:
+//! A worker thread of the runtime that makes a call waits for the guard's functions. Two things
+//! keep the other tasks of the runtime running meanwhile:
 //!
 //! - One worker at least makes no call, so it can run the tasks.
 //! - A worker that receives a single event of the network does not wake another one to wait for

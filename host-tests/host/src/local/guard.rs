@@ -41,8 +41,8 @@ use crate::guard::{
 /// }
 /// ```
 ///
-/// Every `LocalGuard` is a [`Guard`] too, so it works in both worlds. The functions and their errors
-/// mean the same in both.
+/// Every `LocalGuard` is a [`Guard`] too, so it works in both worlds. The functions and their
+/// errors mean the same in both.
 ///
 /// # Time
 ///
@@ -54,8 +54,8 @@ use crate::guard::{
 /// # Threads
 ///
 /// A function runs on the thread that called the operation. It must not call the instance: such a
-/// call returns [`HostError::Reentrant`](crate::HostError::Reentrant). A function that panics counts
-/// as `unavailable`.
+/// call returns [`HostError::Reentrant`](crate::HostError::Reentrant). A function that panics
+/// counts as `unavailable`.
 pub trait LocalGuard: Send + Sync + 'static {
     /// Issues a token, with a handle that differs from those of all other tokens.
     ///

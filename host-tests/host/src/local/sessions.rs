@@ -1,7 +1,7 @@
 //! [`LocalSessions`]: the handle on a running instance of the world `session-sync`.
 //!
-//! The instance is behind a mutex. A call runs on the thread of its caller, and the guard's functions
-//! run in it.
+//! The instance is behind a mutex. A call runs on the thread of its caller, and the guard's
+//! functions run in it.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -111,7 +111,8 @@ impl Conversation {
 
     /// Starts an instance with controls, and returns a conversation with it. `guard` makes the
     /// guard that answers in the mode `ok`; it gets the controlled clock. The guard has no
-    /// deadline, so its functions must return. In the world `session-sync` they must return at once.
+    /// deadline, so its functions must return. In the world `session-sync` they must return at
+    /// once.
     ///
     /// # Errors
     /// [`StartError`] if the instance does not start.
