@@ -33,29 +33,11 @@ impl Handover {
 
     /// Copies changes until the successor has all of this moment.
     pub async fn catch_up(&mut self) -> Result<(), DurableError> {
+        let (from, to) = (&self.from.instance.sessions, &self.to.sessions);
         loop {
-            let page = self
-                .from
-                .instance
-                .sessions
-                .changes(self.cursor, PAGE)
-                .await?;
+            let page = from.changes(self.cursor, PAGE).await?;
             if !page.changes.is_empty() {
-                self.to
-                    .sessions
-                    .restore(page.changes)
-                    .await
-                    .map_err(|error| {
-                        let text = match &error {
-                            CallError::Session(error) => {
-                                format!(
-                                    "the new instance refuses the old instance's state: {error}"
-                                )
-                            }
-                            CallError::Host(error) => format!("the new instance failed: {error}"),
-                        };
-                        DurableError::Upgrade(Reason::in_place_of(text, error))
-                    })?;
+                to.restore(page.changes).await.map_err(refused)?;
             }
             self.cursor = page.next;
             if !page.more {
@@ -72,4 +54,15 @@ impl Handover {
         self.catch_up().await?;
         Ok(self.to.clone())
     }
+}
+
+/// Returns the error for records that the successor does not take.
+fn refused(error: CallError) -> DurableError {
+    let text = match &error {
+        CallError::Session(error) => {
+            format!("the new instance refuses the old instance's state: {error}")
+        }
+        CallError::Host(error) => format!("the new instance failed: {error}"),
+    };
+    DurableError::Upgrade(Reason::in_place_of(text, error))
 }

@@ -16,5 +16,6 @@ mod resets;
 mod rotation;
 mod service;
 mod sessions;
+mod slow_guard;
 mod tokens;
 mod workspaces;

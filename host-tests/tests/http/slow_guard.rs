@@ -1,0 +1,104 @@
+//! A guard that takes long, in the world `session-sync`: the service answers other requests.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use async_trait::async_trait;
+use clawdb_session_guard_jwt::JwtGuard;
+use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
+use reqwest::Method;
+use tokio::task::{spawn, spawn_blocking};
+use uuid::Uuid;
+
+use crate::service::{NOBODY, ServiceSetup, TestService, answer, worker};
+
+/// A gate at which threads wait while it is closed.
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+struct GateState {
+    is_open: bool,
+    waiting: usize,
+}
+
+static GATE: Gate = Gate {
+    state: Mutex::new(GateState {
+        is_open: false,
+        waiting: 0,
+    }),
+    changed: Condvar::new(),
+};
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let passed = self.changed.wait_while(state, |state| !state.is_open);
+        passed.unwrap().waiting -= 1;
+    }
+
+    /// Waits until this number of threads wait.
+    fn wait_for(&self, threads: usize) {
+        let state = self.state.lock().unwrap();
+        let waiting = self
+            .changed
+            .wait_while(state, |state| state.waiting < threads);
+        drop(waiting.unwrap());
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().is_open = true;
+        self.changed.notify_all();
+    }
+}
+
+/// A guard that blocks its thread while the gate is closed, before it issues a token.
+struct SlowGuard(JwtGuard);
+
+#[async_trait]
+impl Guard for SlowGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        GATE.pass();
+        Guard::issue_session_token(&self.0, request).await
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        Guard::validate_token(&self.0, token).await
+    }
+
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        Guard::revoke_token(&self.0, handle).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_several_workspaces() {
+    const WORKSPACES: usize = 6;
+    let service = TestService::with(ServiceSetup {
+        tokens: |guard| Arc::new(SlowGuard(guard)),
+        ..ServiceSetup::default()
+    })
+    .await;
+    let creating: Vec<_> = (0..WORKSPACES)
+        .map(|_| {
+            let request = service.admin(Method::POST, "/v1/sessions").json(&worker());
+            let request = request.header("x-workspace-id", Uuid::new_v4().to_string());
+            spawn(answer(request))
+        })
+        .collect();
+    spawn_blocking(|| GATE.wait_for(WORKSPACES)).await.unwrap();
+    let health = answer(service.request(Method::GET, "/healthz")).await;
+    assert_eq!(health.status, 200, "{health:?}");
+    for _ in 0..20 {
+        let path = format!("/v1/sessions/{NOBODY}");
+        let unknown = answer(service.admin(Method::GET, &path)).await;
+        assert_eq!(unknown.status, 404, "{unknown:?}");
+    }
+    GATE.open();
+    for created in creating {
+        let created = created.await.unwrap();
+        assert_eq!(created.status, 201, "{created:?}");
+    }
+}
