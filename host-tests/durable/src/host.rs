@@ -113,6 +113,9 @@ impl DurableHost {
     /// call can have ended a session: an expired one, or one whose superseded token was presented
     /// to `rotate` (R27).
     ///
+    /// In the world `session-sync`, the guard is not asked to revoke the tokens that the call ends:
+    /// they stay pending for the next flush.
+    ///
     /// # Errors
     /// [`DurableError::Session`] with the component's error; [`DurableError::Retry`] if no instance
     /// serves within `patience`, the instance ends during the call, or the changes cannot be

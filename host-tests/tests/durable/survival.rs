@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
-use clawdb_session_host::{Config, CreateRequest, InstanceOptions, SessionError, World};
+use clawdb_session_host::{
+    Config, CreateRequest, Grant, GuardError, InstanceOptions, SessionError, World,
+};
 
+use clawdb_session_testkit::GuardMode;
 use clawdb_session_testkit::fixture::{AGENT, NOBODY, request};
 use futures::future::join_all;
 use futures::poll;
@@ -481,4 +484,46 @@ async fn the_guard_is_asked_to_revoke_only_after_the_revocation_is_durable() {
     let flushed = host.flush_guard_revocations().await.unwrap();
     assert_eq!((flushed.settled, flushed.pending), (1, 0));
     assert_eq!(fixture.tokens.revoked().len(), 2);
+}
+
+#[tokio::test]
+async fn r12_a_revocation_that_the_guard_does_not_confirm_has_the_guards_error() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let grant = create(&host).await;
+    fixture.guard.set_all(GuardMode::Unavailable);
+    let revoked = host.revoke(&*grant.session.id).await.unwrap();
+    let reason = "the guard was told to be unavailable";
+    assert_eq!(
+        revoked.guard_error,
+        Some(GuardError::Unavailable(reason.into()))
+    );
+    assert!(!revoked.guard_confirmed);
+    fixture.guard.set_all(GuardMode::Ok);
+    let flushed = host.flush_guard_revocations().await.unwrap();
+    assert_eq!((flushed.settled, flushed.pending), (1, 0));
+}
+
+#[tokio::test]
+async fn the_guard_has_revoked_the_tokens_that_a_call_ended_when_it_is_answered() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let grant = create(&host).await;
+    let handle = |grant: &Grant| fixture.tokens.handle_of(&grant.token);
+    let refreshed = host.refresh(&*grant.session.id).await.unwrap();
+    assert_eq!(fixture.tokens.revoked(), [handle(&grant)]);
+    let rotated = host.rotate(refreshed.token.clone()).await.unwrap();
+    assert_eq!(
+        fixture.tokens.revoked(),
+        [handle(&grant), handle(&refreshed)]
+    );
+    let others = (0..300).map(|_| create(&host));
+    let mut expected: Vec<_> = join_all(others).await.iter().map(handle).collect();
+    expected.extend([&grant, &refreshed, &rotated].map(handle));
+    assert_eq!(host.revoke_all_for_agent(AGENT).await, Ok(301));
+    let mut revoked = fixture.tokens.revoked();
+    expected.sort_unstable();
+    revoked.sort_unstable();
+    assert_eq!(revoked, expected);
+    assert_eq!(host.stats().await.unwrap().pending_revocations, 0);
 }

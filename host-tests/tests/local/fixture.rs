@@ -1,7 +1,7 @@
 //! The fixture of the tests: an instance with a guard that tests control.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clawdb_session_host::{
@@ -116,9 +116,7 @@ impl LocalFixture {
     }
 }
 
-/// Returns the component, which is compiled once for all tests.
+/// Returns the compiled component.
 pub fn engine() -> LocalEngine {
-    static ENGINE: OnceLock<LocalEngine> = OnceLock::new();
-    let engine = ENGINE.get_or_init(|| LocalEngine::new().expect("the component compiles"));
-    engine.clone()
+    LocalEngine::new().expect("the component compiles")
 }
