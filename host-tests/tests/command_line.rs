@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
+use clawdb_session_host::{COMPONENT, SYNC_COMPONENT};
 use serde_json::{Value, json};
 
 fn command(args: &[&str]) -> Command {
@@ -93,6 +94,11 @@ fn the_help_has_the_commands_and_the_rules_of_exec() {
         help.contains("metadata is a string") && help.contains("null counts as absent"),
         "{help}"
     );
+    assert!(
+        help.contains(r#"The mode "hold" requires --world session."#)
+            && help.contains("Calls that overlap, with --world session:"),
+        "{help}"
+    );
 }
 
 #[test]
@@ -122,6 +128,155 @@ fn component_writes_the_component_and_prints_its_size_imports_and_exports() {
         .unwrap();
     assert!(!nowhere.status.success());
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/folder/file"));
+}
+
+#[test]
+fn component_writes_the_component_of_the_named_world_and_prints_its_imports_and_exports() {
+    let interfaces = |package: &str| {
+        let names = ["sessions", "legacy", "events", "persistence", "settings"];
+        let lines = names.map(|name| format!("  {package}/{name}@0.1.0\n"));
+        lines.concat()
+    };
+    let session = format!(
+        "world: session\nsize: {} bytes\nimports:\n  clawdb:session/guard@0.1.0\n  \
+         wasi:clocks/system-clock@0.3.0\n  wasi:random/random@0.3.0\nexports:\n{}",
+        COMPONENT.len(),
+        interfaces("clawdb:session")
+    );
+    let session_sync = format!(
+        "world: session-sync\nsize: {} bytes\nimports:\n  clawdb:session-sync/guard@0.1.0\n  \
+         wasi:clocks/wall-clock@0.2.0\n  wasi:random/random@0.2.0\nexports:\n{}",
+        SYNC_COMPONENT.len(),
+        interfaces("clawdb:session-sync")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written.wasm");
+    for (world, description, component) in [
+        (&[][..], &session, COMPONENT),
+        (&["--world", "session"], &session, COMPONENT),
+        (&["--world", "session-sync"], &session_sync, SYNC_COMPONENT),
+    ] {
+        let mut component_command = command(&["component"]);
+        let written = component_command.args(world).arg("--out").arg(&file);
+        let said = text(&written.output().unwrap());
+        assert_eq!(
+            said,
+            format!("{description}written to {}\n", file.display()),
+            "{world:?}"
+        );
+        assert!(std::fs::read(&file).unwrap() == component, "{world:?}");
+    }
+}
+
+#[test]
+fn a_world_that_does_not_exist_is_refused_with_the_names_of_the_worlds() {
+    for arguments in [
+        &["component"][..],
+        &["exec"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ] {
+        for world in ["async", "Session", ""] {
+            let said = refusal(command(arguments).args(["--world", world]));
+            let expected = format!(
+                "error: invalid value '{world}' for '--world <WORLD>': must be session or \
+                 session-sync\n"
+            );
+            assert!(said.starts_with(&expected), "{arguments:?}: {said}");
+        }
+    }
+}
+
+/// Runs `exec` on these lines, and returns its answers.
+fn exec_lines(exec: &mut Command, lines: &[Value]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("conversation.jsonl");
+    let conversation: Vec<String> = lines.iter().map(Value::to_string).collect();
+    std::fs::write(&file, conversation.join("\n")).unwrap();
+    let said = text(&exec.arg(&file).output().unwrap());
+    let answers = said.lines().map(|line| serde_json::from_str(line).unwrap());
+    answers.collect()
+}
+
+#[test]
+fn exec_holds_the_guard_in_the_world_session_and_refuses_it_in_the_default_world() {
+    let agent = "0a9e0000-0000-4000-8000-000000000001";
+    let create = json!({ "op": "create", "agent-id": agent, "role": "worker" });
+    let lines = [
+        json!({ "op": "guard", "mode": "hold" }),
+        json!({ "op": "start", "name": "a", "call": create }),
+        json!({ "op": "guard", "mode": "ok" }),
+        json!({ "op": "finish", "name": "a" }),
+    ];
+    for world in [&[][..], &["--world", "session-sync"]] {
+        let answers = exec_lines(command(&["exec", "--controls"]).args(world), &lines);
+        let [refused, started, _, finished] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert_eq!(refused["err"]["kind"], "bad-request", "{refused}");
+        let reason = refused["err"]["reason"].as_str().unwrap();
+        assert!(reason.ends_with("requires the world session"), "{reason}");
+        assert_eq!(started["ok"]["state"], "done", "the guard is not held");
+        assert_eq!(finished["ok"]["session"]["agent-id"], agent, "{finished}");
+    }
+    let mut session = command(&["exec", "--controls", "--world", "session"]);
+    let answers = exec_lines(&mut session, &lines);
+    let [held, started, _, finished] = &answers[..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(held, &json!({ "ok": null }));
+    assert_eq!(started["ok"]["state"], "waiting");
+    assert_eq!(finished["ok"]["session"]["agent-id"], agent, "{finished}");
+}
+
+#[test]
+fn no_call_of_exec_waits_in_the_default_world_of_a_process_with_one_worker_thread() {
+    let start = |n: u32| {
+        let name = n.to_string();
+        json!({ "op": "start", "name": name, "call": { "op": "stats" } })
+    };
+    let calls = (0..2_000).flat_map(|n| [start(n), json!({ "op": "active-count" })]);
+    let calls: Vec<Value> = calls.collect();
+    let mut exec = command(&["exec", "--controls"]);
+    let answers = exec_lines(exec.env("TOKIO_WORKER_THREADS", "1"), &calls);
+    assert_eq!(answers.len(), calls.len());
+    for answer in answers.chunks(2) {
+        assert_eq!(answer[0]["ok"]["state"], "done", "{}", answer[0]);
+        assert_eq!(answer[1], json!({ "ok": 0 }));
+    }
+}
+
+#[test]
+fn exec_with_a_code_cache_writes_the_code_once_and_starts_with_it() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("code");
+    let files = || {
+        let files = std::fs::read_dir(&directory).unwrap();
+        let files = files.map(|file| file.unwrap());
+        let mut files: Vec<_> = files
+            .map(|file| (file.file_name(), file.metadata().unwrap().ino()))
+            .collect();
+        files.sort();
+        files
+    };
+    let exec = |world: &str| {
+        let mut exec = command(&["exec", "--world", world, "--code-cache"]);
+        let answers = exec_lines(exec.arg(&directory), &[json!({ "op": "active-count" })]);
+        assert_eq!(answers, [json!({ "ok": 0 })]);
+    };
+    for (world, count) in [("session-sync", 1), ("session", 2)] {
+        exec(world);
+        let written = files();
+        assert_eq!(written.len(), count, "{written:?}");
+        exec(world);
+        assert_eq!(files(), written, "no file is written again");
+    }
+
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = refusal(command(&["exec", "--code-cache"]).arg(&directory));
+    let expected = "another user can write to the directory of the code cache";
+    assert!(said.contains(expected), "{said}");
 }
 
 /// Starts `exec`. Returns the process, its input, and the lines of its output.

@@ -73,7 +73,8 @@ enum Command {
         ///   {"op":"guard","calls":true} returns the number of the guard's calls and of their items
         ///   {"op":"entropy","mode":"ok|repeat"}
         ///   {"op":"restart"} replaces the instance with a new one without sessions
-        /// A line whose call would wait for a guard in the mode "hold" is answered "would-wait".
+        /// The mode "hold" requires --world session. A line whose call would wait for a guard in
+        /// that mode is answered "would-wait".
         #[arg(long, verbatim_doc_comment, conflicts_with_all = ["journal", "nats"])]
         controls: bool,
         #[command(flatten)]
@@ -151,9 +152,10 @@ Operations:
   "everything", {"role":"..."} or {"root":"..."}. metadata is a string that contains JSON, such as
   "{\"a\":1}". null counts as absent, which gives the metadata {}; for the JSON null, write "null".
 
-Calls that overlap:
+Calls that overlap, with --world session:
   {"op":"start","name":"a","call":{...}} starts a call. It is answered when the call ends or waits
   for the guard. {"op":"finish","name":"a"} returns the answer of the call.
+  In the world session-sync, no call waits for the guard.
 
 Events:
   {"op":"subscribe","name":"s","since":0} subscribes to events.

@@ -1,18 +1,29 @@
-//! Compares the component with a model of it, in long runs of random calls that overlap.
+//! Compares the component with a model of it, in long runs of random calls, in both worlds.
 //!
 //! Both do each step, and their answers, events and statistics must be equal. proptest shortens a
-//! run that fails, and its seed is printed: `SESSION_MODEL_SEED=<seed> cargo test --test model`
-//! repeats that run. `SESSION_MODEL_CALLS` sets the total number of calls.
+//! run that fails, and its seed and its world are printed.
 //!
 //! Some steps replace the instance with another one, restored from records that were read during
-//! the run: the current records, and older ones, in any order. Only readers of events may observe
-//! it.
+//! the run: the current records, and older ones, in any order. One of four of these instances is of
+//! the other world. Only readers of events may observe it.
 //!
-//! Calls overlap while they wait for the guard: to issue a token, to validate one or several, or to
-//! revoke several. The guard can refuse some of several items, or return one result too few. The
-//! host's clock is set back and forth, by up to years. Not covered here, but by the tests of the
-//! rules: calls with more than one batch of the guard, id collisions, a full state, and slow
-//! readers.
+//! In the test of the world `session`, calls overlap while they wait for the guard: to issue a
+//! token, to validate one or several, or to revoke several. In the world `session-sync`, and in its
+//! test, one call runs at a time. The guard can refuse some of several items, or return one result
+//! too few. The host's clock is set back and forth, by up to years. Not covered here, but by the
+//! tests of the rules: calls with more than one batch of the guard, kill switches of more than
+//! 10,000 sessions, id collisions, a full state, and slow readers.
+//!
+//! # Commands
+//!
+//! ```text
+//! cargo test --test model of_session_answers         # the test of the world session
+//! cargo test --test model of_session_sync            # the test of the world session-sync
+//! SESSION_MODEL_SEED=<seed> cargo test --test model  # repeats the run with this seed
+//! SESSION_MODEL_CALLS=<n> cargo test --test model    # makes this many calls in each test
+//! ```
+//!
+//! A seed repeats a run only in the test of the world that was printed with it.
 
 mod model;
 mod system;
@@ -21,10 +32,10 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::OnceLock;
+use std::sync::Once;
 
 use clawdb_session_host::{
-    Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionEngine, SessionError,
+    Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionError, World,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -37,8 +48,8 @@ use model::{
 };
 use system::{Running, System};
 
-/// The least number of calls, unless `SESSION_MODEL_CALLS` is set.
-const CALLS: usize = 100_000;
+/// The least number of calls of a test, unless `SESSION_MODEL_CALLS` is set.
+const CALLS: usize = 50_000;
 /// The greatest number of steps of a run. The average is half of it.
 const STEPS_OF_A_RUN: usize = 600;
 
@@ -47,7 +58,7 @@ const STEPS_OF_A_RUN: usize = 600;
 enum Action {
     Begin {
         operation: Operation,
-        /// Whether the call stays waiting for the guard after this step.
+        /// Whether the call stays waiting for the guard after this step, in the world `session`.
         waits: bool,
         answers: Answers,
     },
@@ -68,9 +79,9 @@ enum Action {
     Misread(i64),
     /// Sets whether the guard revokes tokens. If not, it is unavailable for revocations.
     GuardRevokes(bool),
-    /// Restores another instance from the records, if no call is in flight. The number selects
-    /// their order, and which older records are restored with them.
-    Restart(u64),
+    /// Restores another instance, in this world, from the records, if no call is in flight. The
+    /// number selects their order, and which older records are restored with them.
+    Restart(World, u64),
     /// Closes the run of events. The next restart continues it, if no event occurs before.
     CloseEventRun,
 }
@@ -124,6 +135,9 @@ impl Pick {
     }
 }
 
+/// The longest lifetime that a call requests, in seconds. It can be `max-lifetime`.
+const LONGEST: u64 = 90;
+
 const SCOPES: [&str; 8] = ["*", "a:*", "a:b", "a:b:*", "a:b:c", "b", "b:c", "a*"];
 
 fn pick() -> impl Strategy<Value = Pick> {
@@ -131,7 +145,8 @@ fn pick() -> impl Strategy<Value = Pick> {
 }
 
 fn spec() -> impl Strategy<Value = SessionSpec> {
-    let lifetime = prop::option::weighted(0.8, (1_u64..90).prop_map(|seconds| seconds * 1_000));
+    let lifetime = prop_oneof![9 => 1_u64..90, 1 => Just(LONGEST)];
+    let lifetime = prop::option::weighted(0.8, lifetime.prop_map(|seconds| seconds * 1_000));
     (
         0_u8..4,
         0_u8..3,
@@ -245,20 +260,35 @@ fn answers() -> impl Strategy<Value = Answers> {
     })
 }
 
-fn action() -> impl Strategy<Value = Action> {
+/// Generates the steps of a run in a world. In the world `session-sync`, no call stays waiting.
+fn action(world: World) -> impl Strategy<Value = Action> {
+    let (waits, releases) = match world {
+        World::SessionSync => (Just(false).boxed(), 0),
+        _ => (prop::bool::weighted(0.3).boxed(), 6),
+    };
     prop_oneof![
-        20 => (operation(), prop::bool::weighted(0.3), answers()).prop_map(
+        20 => (operation(), waits.clone(), answers()).prop_map(
             |(operation, waits, answers)| Action::Begin { operation, waits, answers }
         ),
-        6 => (any::<Index>(), prop::bool::weighted(0.3), answers()).prop_map(
+        releases => (any::<Index>(), waits, answers()).prop_map(
             |(which, waits, answers)| Action::Release { which, waits, answers }
         ),
         4 => prop_oneof![3 => 1_u64..3_000, 1 => 1_u64..40_000].prop_map(Action::Advance),
         1 => clock(),
         1 => any::<bool>().prop_map(Action::GuardRevokes),
-        1 => any::<u64>().prop_map(Action::Restart),
+        1 => restart(world),
         1 => Just(Action::CloseEventRun),
     ]
+}
+
+/// Generates a restart, in one of four cases in the other world.
+fn restart(world: World) -> impl Strategy<Value = Action> {
+    let other = match world {
+        World::SessionSync => World::Session,
+        _ => World::SessionSync,
+    };
+    let world = prop_oneof![3 => Just(world), 1 => Just(other)];
+    (world, any::<u64>()).prop_map(|(world, order)| Action::Restart(world, order))
 }
 
 /// Generates changes of the host's clock, which starts in 2030, including invalid times before
@@ -276,10 +306,13 @@ fn clock() -> impl Strategy<Value = Action> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     (
-        (20_u64..60, 90_u64..150),
+        (
+            20_u64..60,
+            prop_oneof![1 => Just(LONGEST), 2 => LONGEST..150],
+        ),
         (4_usize..24, 1_usize..7),
         any::<bool>(),
-        (1_usize..8, 0_usize..4),
+        (prop_oneof![1 => Just(1_usize), 1 => 1_usize..8], 0_usize..4),
         select(&[0_u64, 5, 300][..]),
         select(&[None, Some(3_u64), Some(15)][..]),
         select(&[None, None, Some(2_u64), Some(30)][..]),
@@ -319,8 +352,6 @@ struct Run {
     system: System,
     /// Calls that wait for the guard, in the order in which they began to wait.
     waiting: Vec<(Waiting, Running)>,
-    /// Whether the guard revokes tokens.
-    guard_revokes: bool,
     /// Tokens that a grant returned.
     granted: Vec<TokenNumber>,
     /// The host's time at the start, in milliseconds.
@@ -334,10 +365,8 @@ struct Run {
 }
 
 impl Run {
-    async fn start(limits: Limits) -> Self {
-        static ENGINE: OnceLock<SessionEngine> = OnceLock::new();
-        let engine = ENGINE.get_or_init(|| SessionEngine::new().unwrap());
-        let system = System::start(engine, &limits).await;
+    async fn start(world: World, limits: Limits) -> Self {
+        let system = System::start(world, &limits).await;
         // The component reads the clock. The model begins with that reading.
         system.host.active_count().await.unwrap();
         Self {
@@ -345,7 +374,6 @@ impl Run {
             started_at: system.now(),
             system,
             waiting: Vec::new(),
-            guard_revokes: true,
             granted: Vec::new(),
             pruned: None,
             calls: 0,
@@ -374,6 +402,10 @@ impl Run {
                     return;
                 };
                 self.calls += 1;
+                let answers = Answers {
+                    issue: self.model.possible_issue(answers.issue),
+                    ..*answers
+                };
                 let expected = self.model.begin(&call);
                 if let (Call::FlushStored { .. }, Step::Waits(waiting)) = (&call, &expected)
                     && let Asked::Revoke(handles) = waiting.asked(&self.model)
@@ -381,8 +413,9 @@ impl Run {
                 {
                     self.occurred.insert("a flush that skips some".into());
                 }
-                let outcome = self.system.begin(&call).await;
-                self.follow(expected, outcome, *waits, *answers).await;
+                let outcome = self.system.begin(&call, answers).await;
+                let waits = *waits && self.system.world == World::Session;
+                self.follow(expected, outcome, waits, answers).await;
             }
             Action::Release {
                 which,
@@ -411,12 +444,13 @@ impl Run {
                 self.set_clock(millis).await;
                 self.set_clock(right).await;
             }
-            Action::GuardRevokes(revokes) => self.guard_revokes = *revokes,
-            Action::Restart(order) => {
+            Action::GuardRevokes(revokes) => self.system.guard.set_revokes(*revokes),
+            Action::Restart(world, order) => {
                 if !self.waiting.is_empty() {
                     return;
                 }
-                let time = self.system.restart(*order).await.unwrap_or(0);
+                self.occurred.insert(restores(*world, self.system.world));
+                let time = self.system.restart(*world, *order).await.unwrap_or(0);
                 if time > 0 {
                     let lost = self.model.now - time;
                     let most = if self.model.lag() > 0 { 0 } else { 60_000 };
@@ -424,7 +458,6 @@ impl Run {
                 }
                 self.system.host.active_count().await.unwrap();
                 self.model.restart(time);
-                self.occurred.insert("Restart".into());
             }
             Action::CloseEventRun => self.system.close_event_run().await,
         }
@@ -539,13 +572,13 @@ impl Run {
     async fn resume(
         &mut self,
         position: usize,
-        mut answers: Answers,
+        answers: Answers,
     ) -> (Step, Result<system::Outcome, Running>) {
         let (waiting, running) = self.waiting.remove(position);
-        answers.issue = self.model.possible_issue(answers.issue);
         let asked = waiting.asked(&self.model);
-        if matches!(asked, Asked::Revoke(_)) && !self.guard_revokes {
-            (answers.confirm, answers.many) = (Confirm::Unavailable, Many::Each);
+        let mut answers = self.system.guard.answers_to(&asked, answers);
+        if asked == Asked::Issue {
+            answers.issue = self.model.possible_issue(answers.issue);
         }
         self.note_many_answers(&asked, answers);
         self.system.guard.release(position, answers);
@@ -719,8 +752,8 @@ fn random_seed() -> [u8; 32] {
     seed
 }
 
-/// Does one run, and returns the number of its calls and what occurred.
-fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
+/// Does one run, which begins in this world, and returns the number of its calls and what occurred.
+fn run(runtime: &Runtime, world: World, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     let config = Config {
         cases: 1,
         failure_persistence: None,
@@ -730,11 +763,11 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let outcome_of_run = Cell::default();
-    let actions = prop::collection::vec(action(), 1..=STEPS_OF_A_RUN);
+    let actions = prop::collection::vec(action(world), 1..=STEPS_OF_A_RUN);
     let result = TestRunner::new_with_rng(config, rng).run(&(limits(), actions), |run| {
         let (limits, actions) = run;
         runtime.block_on(async {
-            let mut run = Run::start(limits).await;
+            let mut run = Run::start(world, limits).await;
             for action in &actions {
                 run.step(action).await;
             }
@@ -748,15 +781,22 @@ fn run(runtime: &Runtime, seed: [u8; 32]) -> (usize, BTreeSet<String>) {
     let seed = seed
         .iter()
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let failed = format!("SESSION_MODEL_SEED={seed}\nworld: {world}");
     match error {
-        TestError::Fail(reason, run) => panic!("SESSION_MODEL_SEED={seed}\n{reason}\n{run:#?}"),
-        error @ TestError::Abort(_) => panic!("SESSION_MODEL_SEED={seed}\n{error}"),
+        TestError::Fail(reason, run) => panic!("{failed}\n{reason}\n{run:#?}"),
+        error @ TestError::Abort(_) => panic!("{failed}\n{error}"),
     }
 }
 
-/// Returns all that can occur: each kind of event, each error except those of arguments and of
-/// limits that the model does not have, and each kind of answer of the guard about many items.
-fn all_that_can_occur() -> BTreeSet<String> {
+/// Names the restore of a world's records by an instance of a world.
+fn restores(by: World, records_of: World) -> String {
+    format!("{by} restores {records_of}")
+}
+
+/// Returns all that can occur in the test of a world: each kind of event, each error except those
+/// of arguments and of limits that the model does not have, each kind of answer of the guard about
+/// many items, and restores of each world by each.
+fn all_that_can_occur(world: World) -> BTreeSet<String> {
     let reasons = [
         EndReason::Revoked,
         EndReason::RevokedAll,
@@ -796,8 +836,6 @@ fn all_that_can_occur() -> BTreeSet<String> {
         SessionError::InvalidToken,
         SessionError::SessionNotFound,
         SessionError::SessionExpired,
-        SessionError::SessionRevoked,
-        SessionError::Conflict,
         SessionError::Collision(Duplicate::Handle),
         SessionError::Collision(Duplicate::Token),
         SessionError::ClockNotBehind,
@@ -807,50 +845,84 @@ fn all_that_can_occur() -> BTreeSet<String> {
         .chain(limits.map(SessionError::LimitReached));
     let errors = errors.chain(guards.map(SessionError::Guard));
     let kinds = kinds.map(|kind| format!("{kind:?}"));
-    let kinds = kinds.chain(["Restart".into(), "ClockBehind".into()]);
+    let kinds = kinds.chain(["ClockBehind".into()]);
+    let worlds = [World::Session, World::SessionSync];
+    let kinds = kinds.chain(worlds.into_iter().flat_map(|by| {
+        let restores = |records_of| restores(by, records_of);
+        worlds.map(restores)
+    }));
     let many = ["tokens", "revocations"].into_iter().flat_map(|kind| {
         let answers = ["short", "right", "all wrong", "some wrong"];
         answers.map(|answer| format!("{kind}: {answer}"))
     });
     let kinds = kinds.chain(many);
-    let kinds = kinds.chain([
-        "revocations that overlap".into(),
-        "a flush of a part".into(),
-        "a flush that skips some".into(),
-    ]);
-    kinds
-        .chain(errors.map(|error| format!("{error:?}")))
-        .collect()
+    let kinds = kinds.chain(["a flush of a part".into(), "a flush that skips some".into()]);
+    let kinds = kinds.chain(errors.map(|error| format!("{error:?}")));
+    // If a session changes or ends during a call, calls overlap.
+    let overlap = [SessionError::Conflict, SessionError::SessionRevoked];
+    let overlap = overlap.map(|error| format!("{error:?}")).into_iter();
+    let overlap = overlap.chain(["revocations that overlap".into()]);
+    match world {
+        World::SessionSync => kinds.collect(),
+        _ => kinds.chain(overlap).collect(),
+    }
 }
 
-#[test]
-fn the_component_answers_as_its_model_does_in_100_000_calls() {
-    let runtime = Builder::new_current_thread().build().unwrap();
+/// Sets whether the panics of this thread are printed.
+fn print_panics(print: bool) {
+    thread_local! {
+        static PRINT: Cell<bool> = const { Cell::new(true) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if PRINT.get() {
+                hook(panic);
+            }
+        }));
+    });
+    PRINT.set(print);
+}
+
+/// Compares the component with its model in runs that begin in this world.
+fn compare(world: World) {
+    let runtime = Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.unwrap();
     if let Some(seed) = seed_to_repeat() {
-        run(&runtime, seed);
+        run(&runtime, world, seed);
         return;
     }
     // While proptest shortens a run, it fails many times. Only the last failure is printed.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| {}));
+    print_panics(false);
     let runs = panic::catch_unwind(AssertUnwindSafe(|| {
         let (mut calls, mut occurred) = (0, BTreeSet::new());
         while calls < calls_wanted() {
-            let (more_calls, more_occurred) = run(&runtime, random_seed());
+            let (more_calls, more_occurred) = run(&runtime, world, random_seed());
             calls += more_calls;
             occurred.extend(more_occurred);
         }
         if calls >= CALLS {
             assert_eq!(
                 occurred,
-                all_that_can_occur(),
+                all_that_can_occur(world),
                 "some kinds (right) have not occurred"
             );
         }
     }));
-    panic::set_hook(hook);
+    print_panics(true);
     if let Err(failure) = runs {
         let failure = failure.downcast_ref::<String>();
         panic!("{}", failure.map_or("a run failed", |failure| failure));
     }
+}
+
+#[test]
+fn the_component_of_session_answers_as_its_model_does_in_50_000_calls() {
+    compare(World::Session);
+}
+
+#[test]
+fn the_component_of_session_sync_answers_as_its_model_does_in_50_000_calls() {
+    compare(World::SessionSync);
 }

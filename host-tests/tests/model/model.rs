@@ -79,7 +79,7 @@ pub enum Filter {
 }
 
 /// The answer of the guard to a request for a token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Issue {
     /// A token that expires this many milliseconds after the requested expiry, or before it if
     /// negative.
@@ -95,7 +95,7 @@ pub enum Issue {
 }
 
 /// The answer of the guard to the validation of a token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Check {
     /// The true state of the token.
     Truth,
@@ -119,7 +119,7 @@ pub enum Confirm {
 }
 
 /// The answer of the guard about many items.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Many {
     /// The same answer about each as about a single one.
     Each,
@@ -135,7 +135,7 @@ pub enum Many {
 }
 
 /// The answers of the guard to each kind of question.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Answers {
     pub issue: Issue,
     pub check: Check,

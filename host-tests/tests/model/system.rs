@@ -1,16 +1,16 @@
 //! The component under test, with calls and answers in the model's types.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    CallError, Change, Claims, Clock, Config, CreateRequest, Event, EventKind, Grant, Guard,
-    GuardError, GuardResult, HostOptions, Instant, IssueRequest, IssuedToken, Overflow, Page,
-    Revocation, RevokeFilter, Session, SessionEngine, SessionHost, Statistics, Subscription,
-    Validated,
+    AnswersAtOnce, AnyEngine, AnySessions, CallError, Change, Claims, Clock, Config, CreateRequest,
+    Event, EventKind, Grant, Guard, GuardError, GuardResult, HostOptions, InstanceOptions, Instant,
+    IssueRequest, IssuedToken, LocalOptions, Overflow, Page, Revocation, RevokeFilter, Session,
+    Statistics, Subscription, Validated, World,
 };
 use clawdb_session_testkit::{CONTROLLED_START, ManualClock};
 use futures::poll;
@@ -18,12 +18,20 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::model::{
-    Answers, Asked, Call, CallResult, Check, Confirm, Filter, Issue, Limits, ModelEvent, Number,
-    SessionSpec, TokenNumber, View, denied, unavailable,
+    Answers, Asked, Call, CallResult, Check, Confirm, Filter, Issue, Limits, Many, ModelEvent,
+    Number, SessionSpec, TokenNumber, View, denied, unavailable,
 };
 
+/// A call that the guard has been asked about, with questions that the model has not answered yet.
+pub enum Running {
+    /// The call waits for the guard.
+    Waits(Ongoing),
+    /// The guard answered at once, and the call has ended.
+    Ended(Outcome),
+}
+
 /// A call in flight.
-pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Ongoing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// An answer in the component's types.
 pub enum Outcome {
@@ -38,7 +46,9 @@ pub enum Outcome {
 }
 
 pub struct System {
-    pub host: SessionHost,
+    pub host: AnySessions,
+    /// The world of the instance.
+    pub world: World,
     pub guard: Arc<ScriptedGuard>,
     clock: Arc<ManualClock>,
     numbers: HashMap<String, Number>,
@@ -50,8 +60,6 @@ pub struct System {
     /// Whether the current run was closed and no event has occurred since.
     run_is_closed: bool,
     subscription: Subscription,
-    engine: SessionEngine,
-    options: HostOptions,
     config: Config,
     /// Each record that was read, in the order of reading.
     records: Vec<Change>,
@@ -60,15 +68,10 @@ pub struct System {
 }
 
 impl System {
-    pub async fn start(engine: &SessionEngine, limits: &Limits) -> Self {
+    pub async fn start(world: World, limits: &Limits) -> Self {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(ScriptedGuard::new(clock.clone()));
-        let options = HostOptions {
-            clock: clock.clone(),
-            guard_deadline: None,
-            ..HostOptions::with_shared_guard(guard.clone())
-        };
-        let host = SessionHost::start(engine, options.clone()).await.unwrap();
+        let host = start_instance(world, &guard, &clock).await;
         let seconds = |millis: u64| Some(millis / 1_000);
         let count = |count: usize| Some(u32::try_from(count).unwrap());
         let config = Config {
@@ -89,6 +92,7 @@ impl System {
         let subscription = host.subscribe(0).await.unwrap();
         Self {
             host,
+            world,
             guard,
             clock,
             numbers: HashMap::new(),
@@ -97,8 +101,6 @@ impl System {
             runs: HashSet::new(),
             run_is_closed: false,
             subscription,
-            engine: engine.clone(),
-            options,
             config,
             records: Vec::new(),
             read_to: 0,
@@ -155,9 +157,9 @@ impl System {
         self.run_is_closed = false;
     }
 
-    /// Restores another instance from the records of this one. Returns its time, which the records
-    /// have, or `None` if there are no records.
-    pub async fn restart(&mut self, order: u64) -> Option<u64> {
+    /// Restores another instance, in this world, from the records of this one. Returns its time,
+    /// which the records have, or `None` if there are no records.
+    pub async fn restart(&mut self, world: World, order: u64) -> Option<u64> {
         self.keep_records().await;
         let mut current = changes_since(&self.host, 0).await;
         // For each key, the record that was read last during the run must be current.
@@ -187,8 +189,8 @@ impl System {
             let other = (random >> 33) % (at as u64 + 1);
             records.swap(at, usize::try_from(other).unwrap());
         }
-        let options = self.options.clone();
-        self.host = SessionHost::start(&self.engine, options).await.unwrap();
+        self.host = start_instance(world, &self.guard, &self.clock).await;
+        self.world = world;
         self.host.configure(self.config.clone()).await.unwrap();
         for part in records.chunks(7) {
             self.host.restore(part.to_vec()).await.unwrap();
@@ -218,27 +220,47 @@ impl System {
         });
     }
 
-    /// Begins a call, and runs it until it answers or waits for the guard.
-    pub async fn begin(&self, call: &Call) -> Result<Outcome, Running> {
-        self.advance(self.run(call.clone())).await
+    /// Begins a call, and runs it until it answers or waits for the guard. In the world
+    /// `session-sync`, the guard gives these answers at once.
+    pub async fn begin(&self, call: &Call, answers: Answers) -> Result<Outcome, Running> {
+        let call = self.run(call.clone());
+        let running = match self.world {
+            World::SessionSync => {
+                self.guard.answer_at_once(Some(answers));
+                Running::Ended(call.await)
+            }
+            _ => {
+                self.guard.answer_at_once(None);
+                Running::Waits(call)
+            }
+        };
+        self.advance(running).await
     }
 
-    /// Runs a call until it answers or waits for the guard.
-    pub async fn advance(&self, mut running: Running) -> Result<Outcome, Running> {
+    /// Runs a call until it answers or waits for the guard. If the call has ended, continues with
+    /// its next question to the guard.
+    pub async fn advance(&self, running: Running) -> Result<Outcome, Running> {
+        let mut call = match running {
+            Running::Waits(call) => call,
+            Running::Ended(outcome) if self.guard.next_answered() => {
+                return Err(Running::Ended(outcome));
+            }
+            Running::Ended(outcome) => return Ok(outcome),
+        };
         let waiting = self.guard.waiting();
         for _ in 0..1_000 {
-            if let Poll::Ready(outcome) = poll!(&mut running) {
+            if let Poll::Ready(outcome) = poll!(&mut call) {
                 return Ok(outcome);
             }
             if self.guard.waiting() > waiting {
-                return Err(running);
+                return Err(Running::Waits(call));
             }
             self.host.wait_until_idle().await.unwrap();
         }
         panic!("the call neither answered nor waited for the guard");
     }
 
-    fn run(&self, call: Call) -> Running {
+    fn run(&self, call: Call) -> Ongoing {
         let host = self.host.clone();
         let id = |number: Number| {
             let known = self.numbers.iter().find(|(_, known)| **known == number);
@@ -441,7 +463,34 @@ impl System {
     }
 }
 
-async fn changes_since(host: &SessionHost, mut since: u64) -> Vec<Change> {
+/// Starts an instance without sessions.
+async fn start_instance(
+    world: World,
+    guard: &Arc<ScriptedGuard>,
+    clock: &Arc<ManualClock>,
+) -> AnySessions {
+    let (guard, clock) = (Arc::clone(guard), Arc::clone(clock));
+    let options = match AnyEngine::new(world).unwrap() {
+        AnyEngine::Session(engine) => {
+            let options = HostOptions {
+                clock,
+                guard_deadline: None,
+                ..HostOptions::with_shared_guard(guard)
+            };
+            InstanceOptions::Session(engine, options)
+        }
+        AnyEngine::SessionSync(engine) => {
+            let options = LocalOptions {
+                clock,
+                ..LocalOptions::new(AnswersAtOnce::new(guard))
+            };
+            InstanceOptions::SessionSync(engine, options)
+        }
+    };
+    AnySessions::start(options).await.unwrap()
+}
+
+async fn changes_since(host: &AnySessions, mut since: u64) -> Vec<Change> {
     let mut changes = Vec::new();
     loop {
         let page = host.changes(since, 50).await.unwrap();
@@ -453,7 +502,7 @@ async fn changes_since(host: &SessionHost, mut since: u64) -> Vec<Change> {
     }
 }
 
-async fn list(host: &SessionHost, agent: String) -> Result<Vec<Session>, CallError> {
+async fn list(host: &AnySessions, agent: String) -> Result<Vec<Session>, CallError> {
     let (mut sessions, mut cursor) = (Vec::new(), None);
     loop {
         let page = Page {
@@ -501,7 +550,8 @@ fn token_number(token: &str) -> TokenNumber {
     token.strip_prefix("token-").unwrap().parse().unwrap()
 }
 
-/// A guard with numbered tokens. The test decides when it answers, and how.
+/// A guard with numbered tokens. The test decides when it answers, and how. If it answers at once,
+/// the test compares its questions afterwards.
 pub struct ScriptedGuard {
     clock: Arc<ManualClock>,
     script: Mutex<Script>,
@@ -509,9 +559,22 @@ pub struct ScriptedGuard {
 
 struct Script {
     /// The calls that wait, in the order in which they began, with their questions.
-    waiting: Vec<(Asked, oneshot::Sender<()>)>,
+    waiting: Vec<(Asked, Wait)>,
     answers: Answers,
+    /// The answers to the questions of this call, if calls do not wait.
+    at_once: Option<Answers>,
+    /// The questions that were answered at once, with the answers, in the order of the questions.
+    answered: VecDeque<(Asked, Answers)>,
+    /// Whether tokens can be revoked. If not, the guard is unavailable for revocations.
+    revokes: bool,
     tokens: Vec<Issued>,
+}
+
+enum Wait {
+    /// The call waits for an answer.
+    Held(oneshot::Sender<()>),
+    /// The call has had this answer. The model waits for it.
+    Answered(Answers),
 }
 
 struct Issued {
@@ -527,6 +590,9 @@ impl ScriptedGuard {
             script: Mutex::new(Script {
                 waiting: Vec::new(),
                 answers: Answers::RIGHT,
+                at_once: None,
+                answered: VecDeque::new(),
+                revokes: true,
                 tokens: Vec::new(),
             }),
         }
@@ -542,17 +608,62 @@ impl ScriptedGuard {
         self.script().waiting[position].0.clone()
     }
 
-    /// Answers the call that waits at this position.
-    pub fn release(&self, position: usize, answers: Answers) {
-        let mut script = self.script();
-        script.answers = answers;
-        let (_, waker) = script.waiting.remove(position);
-        waker.send(()).expect("the call waits");
+    /// Sets whether the guard revokes tokens.
+    pub fn set_revokes(&self, revokes: bool) {
+        self.script().revokes = revokes;
     }
 
+    /// Returns the answers to this question, if these are to be given.
+    pub fn answers_to(&self, asked: &Asked, answers: Answers) -> Answers {
+        self.script().answers_to(asked, answers)
+    }
+
+    /// Answers the call that waits at this position. If it has been answered, checks that these are
+    /// the answers.
+    pub fn release(&self, position: usize, answers: Answers) {
+        let mut script = self.script();
+        match script.waiting.remove(position).1 {
+            Wait::Held(waker) => {
+                script.answers = answers;
+                waker.send(()).expect("the call waits");
+            }
+            Wait::Answered(given) => assert_eq!(
+                given, answers,
+                "the guard gave other answers than the model's (right)"
+            ),
+        }
+    }
+
+    /// Sets the answers to the questions of the next call. With `None`, calls wait.
+    fn answer_at_once(&self, answers: Option<Answers>) {
+        self.script().at_once = answers;
+    }
+
+    /// Lets the next question that was answered at once wait for the model. Returns whether there
+    /// was one.
+    fn next_answered(&self) -> bool {
+        let mut script = self.script();
+        let next = script.answered.pop_front();
+        let next = next.map(|(asked, given)| (asked, Wait::Answered(given)));
+        let was_asked = next.is_some();
+        script.waiting.extend(next);
+        was_asked
+    }
+
+    /// Waits until the test releases the call, unless calls are answered at once.
     async fn wait(&self, asked: Asked) {
-        let (waker, waits) = oneshot::channel();
-        self.script().waiting.push((asked, waker));
+        let waits = {
+            let mut script = self.script();
+            if let Some(answers) = script.at_once {
+                script.answers = script.answers_to(&asked, answers);
+                let answered = (asked, script.answers);
+                script.answered.push_back(answered);
+                return;
+            }
+            let (waker, waits) = oneshot::channel();
+            script.waiting.push((asked, Wait::Held(waker)));
+            waits
+        };
         waits.await.expect("the guard exists as long as the call");
     }
 
@@ -562,6 +673,17 @@ impl ScriptedGuard {
 }
 
 impl Script {
+    fn answers_to(&self, asked: &Asked, answers: Answers) -> Answers {
+        match asked {
+            Asked::Revoke(_) if !self.revokes => Answers {
+                confirm: Confirm::Unavailable,
+                many: Many::Each,
+                ..answers
+            },
+            _ => answers,
+        }
+    }
+
     fn claims(&self, number: TokenNumber, check: Check) -> Result<Claims, GuardError> {
         let issued = &self.tokens[number];
         match check {

@@ -390,6 +390,10 @@ impl Conversation {
 
     /// Begins a call, and waits until it has ended or waits for the guard.
     async fn settle(&self, mut running: BoxFuture<'static, Value>) -> Started {
+        if let Sessions::Instance(AnySessions::SessionSync(_)) = &self.sessions {
+            // The guard cannot hold the call, which may run on another thread.
+            return Started::Done(running.await);
+        }
         if let Poll::Ready(answer) = poll!(&mut running) {
             return Started::Done(answer);
         }
