@@ -62,7 +62,7 @@ fn a_guard_that_calls_the_instance_gets_an_error_and_the_call_continues() {
 }
 
 #[test]
-fn r20_a_call_that_waits_for_a_slow_guard_returns_busy_and_has_no_effect() {
+fn a_call_that_waits_too_long_for_a_slow_guard_returns_busy_and_has_no_effect() {
     let fixture = LocalFixture::with(|options| LocalOptions {
         busy_after: Duration::from_millis(20),
         ..options
