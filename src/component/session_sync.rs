@@ -24,10 +24,17 @@ pub(super) trait Unfinished {
 
 impl<T> Unfinished for Result<T, sessions::Error> {
     fn unfinished() -> Self {
-        let reason = "a fault of the component: the operation waits for something";
-        let error = guard::GuardError::Unavailable(reason.into());
-        Err(sessions::Error::Guard(error))
+        Err(fault())
     }
+}
+
+/// Returns the error of an operation that did not end. All operations share this code.
+#[cold]
+#[inline(never)]
+fn fault() -> sessions::Error {
+    let reason = "a fault of the component: the operation waits for something";
+    let error = guard::GuardError::Unavailable(reason.into());
+    sessions::Error::Guard(error)
 }
 
 impl Unfinished for sessions::FlushReport {
