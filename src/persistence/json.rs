@@ -3,8 +3,8 @@
 //!
 //! Reading copies no text without escapes, and writing builds no tree. An object within another one
 //! is parsed when it is asked for. The same with `serde` makes the component about 100 kB larger,
-//! because it includes numbers with a fraction, which no record has. The component checks the seal of
-//! a record before it parses the record.
+//! because it includes numbers with a fraction, which no record has. The component checks the seal
+//! of a record before it parses the record.
 
 use std::borrow::Cow;
 
