@@ -7,7 +7,7 @@ mod bindings;
 mod convert;
 mod exports;
 mod imports;
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 mod session;
 #[cfg(feature = "sync")]
 mod session_sync;

@@ -6,6 +6,7 @@ pub(crate) mod epoch;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod id;
+pub(crate) mod json;
 pub(crate) mod scope;
 pub(crate) mod session;
 pub(crate) mod state_key;

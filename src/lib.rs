@@ -131,6 +131,7 @@ mod ports;
 mod store;
 
 // Clippy checks it natively too, with the lints above.
+#[cfg(any(feature = "async", feature = "sync"))]
 #[cfg(any(target_arch = "wasm32", clippy))]
 mod component;
 #[cfg(test)]

@@ -9,11 +9,11 @@ use wasmparser::{Parser, Payload::CustomSection};
 const TARGET: &str = "wasm32-unknown-unknown";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
 const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-toolchain.toml \
-                      host-tests/component/sync/Cargo.toml";
+                      host-tests/component/async/Cargo.toml host-tests/component/sync/Cargo.toml";
 /// Packages, and the environment variables with the paths of their components.
-const WORLDS: &str = "clawdb-session=COMPONENT clawdb-session-sync=SYNC_COMPONENT";
+const WORLDS: &str = "clawdb-session-async=COMPONENT clawdb-session-sync=SYNC_COMPONENT";
 const BASELINE: &str = "clawdb-session-baseline=BASELINE";
-const NEXT: &str = "clawdb-session=NEXT clawdb-session-sync=SYNC_NEXT";
+const NEXT: &str = "clawdb-session-async=NEXT clawdb-session-sync=SYNC_NEXT";
 /// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";

@@ -3,9 +3,11 @@
 //!
 //! It is a sorted list in chunks. Reading the first entry takes constant time. An insertion takes
 //! two binary searches and moves at most one chunk's entries. Growth adds chunks and does not copy
-//! the others (R20). Counting the entries before a point adds up the lengths of chunks.
+//! the entries of others (R20). Counting the entries before a point adds up the lengths of chunks.
 
-use std::collections::VecDeque;
+use std::marker::PhantomData;
+
+use super::slot::Slot;
 
 /// A chunk with more entries than this is split. Moving 512 entries of 16 bytes takes well under a
 /// microsecond.
@@ -14,48 +16,126 @@ const MAX_CHUNK: usize = 512;
 /// An emptied chunk is kept for reuse if its capacity is at most this.
 const MAX_SPARE: usize = 4;
 
+/// An entry of an ordered set: a number, such as a time, and a slot. Entries are ordered by both.
+pub trait Entry: Copy {
+    /// Returns the entry of this number and this number of a slot.
+    fn from_raw(raw: RawEntry) -> Self;
+
+    /// Returns the two numbers.
+    fn raw(self) -> RawEntry;
+}
+
+/// The two numbers of an entry.
+pub type RawEntry = (u64, u32);
+
+impl<N: Copy + From<u64> + Into<u64>, S: Slot> Entry for (N, S) {
+    fn from_raw((number, slot): RawEntry) -> Self {
+        (number.into(), S::from_index(slot))
+    }
+
+    fn raw(self) -> RawEntry {
+        (self.0.into(), self.1.index())
+    }
+}
+
 /// An ordered set.
 #[derive(Debug)]
 pub struct Ordered<T> {
-    /// The chunks. Each is sorted and not empty, and its last entry is less than the first of the
-    /// next chunk.
-    chunks: VecDeque<Vec<T>>,
-    /// A small emptied chunk for the next first entry, so that a set that often becomes empty does
-    /// not allocate each time.
-    spare: Vec<T>,
-    len: usize,
+    chunks: Chunks,
+    entries: PhantomData<T>,
 }
 
 impl<T> Default for Ordered<T> {
     fn default() -> Self {
         Self {
-            chunks: VecDeque::new(),
-            spare: Vec::new(),
-            len: 0,
+            chunks: Chunks::default(),
+            entries: PhantomData,
         }
     }
 }
 
-impl<T: Copy + Ord> Ordered<T> {
+impl<T: Entry> Ordered<T> {
     /// Returns how many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.chunks.len
     }
 
     /// Adds an entry that is not in the set.
     pub fn insert(&mut self, entry: T) {
+        self.chunks.insert(entry.raw());
+    }
+
+    /// Removes an entry.
+    pub fn remove(&mut self, entry: T) {
+        self.chunks.remove(entry.raw());
+    }
+
+    /// Returns the first entry.
+    #[must_use]
+    pub fn first(&self) -> Option<T> {
+        let first = self.chunks.list.first()?.first()?;
+        Some(T::from_raw(*first))
+    }
+
+    /// Returns the first entry for which `is_before` is false. It must be true for a prefix of the
+    /// order and false for all later entries.
+    #[must_use]
+    pub fn first_after(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
+        let is_before = |raw: &RawEntry| is_before(&T::from_raw(*raw));
+        let is_chunk_before = |chunk: &Vec<RawEntry>| chunk.last().is_none_or(is_before);
+        let chunks = &self.chunks.list;
+        let chunk = chunks.get(chunks.partition_point(is_chunk_before))?;
+        let first = chunk.get(chunk.partition_point(is_before))?;
+        Some(T::from_raw(*first))
+    }
+
+    /// Returns for how many entries `is_before` is true. It must be true for a prefix of the order
+    /// and false for all later entries.
+    #[must_use]
+    pub fn count_before(&self, is_before: impl Fn(&T) -> bool) -> usize {
+        let is_before = |raw: &RawEntry| is_before(&T::from_raw(*raw));
+        let mut count: usize = 0;
+        for chunk in &self.chunks.list {
+            let before = match chunk.last() {
+                Some(last) if is_before(last) => chunk.len(),
+                _ => chunk.partition_point(is_before),
+            };
+            count = count.saturating_add(before);
+            if before < chunk.len() {
+                break;
+            }
+        }
+        count
+    }
+}
+
+/// The entries of an ordered set. All sets have the same type of entries, because each type would
+/// add this code to the component.
+#[derive(Debug, Default)]
+struct Chunks {
+    /// The chunks. Each is sorted and not empty, and its last entry is less than the first of the
+    /// next chunk.
+    list: Vec<Vec<RawEntry>>,
+    /// A small emptied chunk for the next first entry, so that a set that often becomes empty does
+    /// not allocate each time.
+    spare: Vec<RawEntry>,
+    len: usize,
+}
+
+impl Chunks {
+    fn insert(&mut self, entry: RawEntry) {
         self.len = self.len.saturating_add(1);
-        let at = self.chunk_for(&entry);
+        let at = self.chunk_for(entry);
         // An entry after all others is added to the last chunk.
-        let at = at.min(self.chunks.len().saturating_sub(1));
-        let Some(chunk) = self.chunks.get_mut(at) else {
+        let at = at.min(self.list.len().saturating_sub(1));
+        let Some(chunk) = self.list.get_mut(at) else {
             let mut first = std::mem::take(&mut self.spare);
             first.push(entry);
-            self.chunks.push_back(first);
+            self.list.push(first);
             return;
         };
-        let index = chunk.partition_point(|other| other < &entry);
+        let index = chunk.partition_point(|other| *other < entry);
         chunk.insert(index, entry);
         if chunk.len() > MAX_CHUNK {
             // Entries are mostly added in order: then the full chunk stays as it is, and the new
@@ -66,15 +146,14 @@ impl<T: Copy + Ord> Ordered<T> {
                 MAX_CHUNK / 2
             };
             let upper = chunk.split_off(half);
-            self.chunks.insert(at.saturating_add(1), upper);
+            self.list.insert(at.saturating_add(1), upper);
         }
     }
 
-    /// Removes an entry.
-    pub fn remove(&mut self, entry: &T) {
+    fn remove(&mut self, entry: RawEntry) {
         let at = self.chunk_for(entry);
-        if let Some(chunk) = self.chunks.get_mut(at)
-            && let Ok(index) = chunk.binary_search(entry)
+        if let Some(chunk) = self.list.get_mut(at)
+            && let Ok(index) = chunk.binary_search(&entry)
         {
             chunk.remove(index);
             self.len = self.len.saturating_sub(1);
@@ -82,53 +161,18 @@ impl<T: Copy + Ord> Ordered<T> {
         }
     }
 
-    /// Returns the first entry.
-    #[must_use]
-    pub fn first(&self) -> Option<&T> {
-        self.chunks.front()?.first()
-    }
-
-    /// Returns the first entry for which `is_before` is false. It must be true for a prefix of the
-    /// order and false for all later entries.
-    #[must_use]
-    pub fn first_after(&self, is_before: impl Fn(&T) -> bool) -> Option<T> {
-        let is_chunk_before = |chunk: &Vec<T>| chunk.last().is_none_or(&is_before);
-        let chunk = self
-            .chunks
-            .get(self.chunks.partition_point(is_chunk_before))?;
-        chunk.get(chunk.partition_point(is_before)).copied()
-    }
-
-    /// Returns for how many entries `is_before` is true. It must be true for a prefix of the order
-    /// and false for all later entries.
-    #[must_use]
-    pub fn count_before(&self, is_before: impl Fn(&T) -> bool) -> usize {
-        let mut count: usize = 0;
-        for chunk in &self.chunks {
-            let before = match chunk.last() {
-                Some(last) if is_before(last) => chunk.len(),
-                _ => chunk.partition_point(&is_before),
-            };
-            count = count.saturating_add(before);
-            if before < chunk.len() {
-                break;
-            }
-        }
-        count
-    }
-
     /// Returns the index of the first chunk whose last entry is not less than this entry.
-    fn chunk_for(&self, entry: &T) -> usize {
-        self.chunks
-            .partition_point(|chunk| chunk.last() < Some(entry))
+    fn chunk_for(&self, entry: RawEntry) -> usize {
+        self.list
+            .partition_point(|chunk| chunk.last() < Some(&entry))
     }
 
     /// Merges a chunk that has become small with a neighbour, so that many chunks with few entries
     /// do not keep their memory (R21).
     fn merge(&mut self, at: usize) {
-        if self.chunks.get(at).is_some_and(Vec::is_empty) {
-            let emptied = self.chunks.remove(at);
-            self.spare = emptied
+        if self.list.get(at).is_some_and(Vec::is_empty) {
+            let emptied = self.list.remove(at);
+            self.spare = Some(emptied)
                 .filter(|chunk| chunk.capacity() <= MAX_SPARE)
                 .unwrap_or_default();
         } else if !self.merge_with_next(at)
@@ -140,14 +184,14 @@ impl<T: Copy + Ord> Ordered<T> {
 
     fn merge_with_next(&mut self, at: usize) -> bool {
         let next = at.saturating_add(1);
-        let (Some(chunk), Some(upper)) = (self.chunks.get(at), self.chunks.get(next)) else {
+        let (Some(chunk), Some(upper)) = (self.list.get(at), self.list.get(next)) else {
             return false;
         };
         if chunk.len().saturating_add(upper.len()) > MAX_CHUNK / 2 {
             return false;
         }
-        let upper = self.chunks.remove(next).unwrap_or_default();
-        if let Some(chunk) = self.chunks.get_mut(at) {
+        let upper = self.list.remove(next);
+        if let Some(chunk) = self.list.get_mut(at) {
             chunk.extend(upper);
         }
         true
@@ -160,6 +204,16 @@ mod tests {
 
     use super::*;
     use crate::domain::timestamp::Timestamp;
+
+    impl Slot for u32 {
+        fn from_index(index: u32) -> Self {
+            index
+        }
+
+        fn index(self) -> u32 {
+            self
+        }
+    }
 
     #[test]
     fn it_orders_and_counts_like_a_btree_set_over_60_000_mixed_operations() {
@@ -185,10 +239,13 @@ mod tests {
             } else if !model.is_empty() {
                 let skip = usize::try_from(next(model.len() as u64)).unwrap();
                 let entry = *model.iter().nth(skip % 50.min(model.len())).unwrap();
-                index.remove(&entry);
+                index.remove(entry);
                 model.remove(&entry);
             }
-            assert_eq!((index.first(), index.len()), (model.first(), model.len()));
+            assert_eq!(
+                (index.first(), index.len()),
+                (model.first().copied(), model.len())
+            );
             if step % 500 == 0 {
                 let slot = u32::try_from(next(60_000)).unwrap();
                 let mark = (Timestamp::from_millis(next(5_000)), slot);
@@ -199,10 +256,13 @@ mod tests {
                     index.first_after(is_before),
                     model.range(after).next().copied()
                 );
-                assert!(index.chunks.iter().flatten().eq(model.iter()));
+                let entries = index.chunks.list.iter().flatten();
+                let entries = entries.map(|raw| <(Timestamp, u32)>::from_raw(*raw));
+                assert!(entries.eq(model.iter().copied()));
                 assert!(
                     index
                         .chunks
+                        .list
                         .iter()
                         .all(|chunk| !chunk.is_empty() && chunk.len() <= MAX_CHUNK)
                 );
@@ -216,11 +276,15 @@ mod tests {
         let mut index = Ordered::default();
         for (entries, kept) in [(1, true), (100, false), (2, true)] {
             (0..entries).for_each(|n| index.insert(at(n)));
-            assert_eq!(index.first(), Some(&at(0)));
-            (0..entries).for_each(|n| index.remove(&at(n)));
+            assert_eq!(index.first(), Some(at(0)));
+            (0..entries).for_each(|n| index.remove(at(n)));
             assert_eq!((index.first(), index.len()), (None, 0));
-            assert_eq!(index.spare.capacity() > 0, kept, "after {entries} entries");
-            assert!(index.spare.is_empty() && index.spare.capacity() <= MAX_SPARE);
+            assert_eq!(
+                index.chunks.spare.capacity() > 0,
+                kept,
+                "after {entries} entries"
+            );
+            assert!(index.chunks.spare.is_empty() && index.chunks.spare.capacity() <= MAX_SPARE);
         }
     }
 
@@ -232,13 +296,13 @@ mod tests {
             index.insert(at(n));
         }
         for n in (0..100_000).filter(|n| n % 100 != 0) {
-            index.remove(&at(n));
+            index.remove(at(n));
         }
         assert_eq!(index.count_before(|_| true), 1_000);
         assert!(
-            index.chunks.len() <= 20,
+            index.chunks.list.len() <= 20,
             "{} chunks are left",
-            index.chunks.len()
+            index.chunks.list.len()
         );
     }
 }

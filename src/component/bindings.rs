@@ -1,18 +1,18 @@
 //! The types and traits that `wit-bindgen` generates, and the names of both worlds for them.
 //!
-//! The package `clawdb-session` is built for the world `session`. The package
-//! `clawdb-session-sync` has the same sources, the feature `sync`, and the world `session-sync`.
+//! The package `clawdb-session-async` has the feature `async` and the world `session`, and the
+//! package `clawdb-session-sync` has the feature `sync` and the world `session-sync`.
 
 #![allow(clippy::pedantic, reason = "generated")]
 
-#[cfg(not(feature = "sync"))]
+// The paths are relative to the manifests in `host-tests/component`.
+#[cfg(feature = "async")]
 wit_bindgen::generate!({
     world: "session",
-    path: "wit",
+    path: "../../../wit",
     generate_all,
 });
 
-// The path is relative to the manifest in `host-tests/component/sync`.
 #[cfg(feature = "sync")]
 wit_bindgen::generate!({
     world: "session-sync",
@@ -20,17 +20,17 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 pub use clawdb::session::guard;
 #[cfg(feature = "sync")]
 pub use clawdb::session_sync::guard;
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 pub use exports::clawdb::session::{events, legacy, persistence, sessions, settings};
 #[cfg(feature = "sync")]
 pub use exports::clawdb::session_sync::{events, legacy, persistence, sessions, settings};
 
 /// Calls a function of the guard. In the world `session` it is `async` and takes its argument.
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 macro_rules! call_guard {
     ($function:ident($argument:expr)) => {
         guard::$function($argument).await
@@ -47,7 +47,7 @@ macro_rules! call_guard {
 pub(super) use call_guard;
 
 /// Returns the reading of the host's clock as seconds since 1970 and nanoseconds.
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 pub fn clock_reading() -> (i64, u32) {
     let instant = wasi::clocks::system_clock::now();
     (instant.seconds, instant.nanoseconds)

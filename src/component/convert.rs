@@ -176,8 +176,15 @@ impl From<persistence::Change> for Change {
 impl From<crate::Session> for sessions::Session {
     fn from(session: crate::Session) -> Self {
         let attributes = &session.attributes;
+        let id = String::from(session.id);
+        // Formatting an id takes longer than copying its text.
+        let root = if session.root == session.id {
+            id.clone()
+        } else {
+            session.root.into()
+        };
         Self {
-            id: session.id.into(),
+            id,
             agent_id: session.agent_id.into(),
             workspace_id: session.workspace_id.into(),
             role: attributes.role.as_str().into(),
@@ -190,7 +197,7 @@ impl From<crate::Session> for sessions::Session {
             expires_at: session.expires_at.as_millis(),
             metadata: attributes.metadata.as_str().into(),
             parent: session.parent.map(Into::into),
-            root: session.root.into(),
+            root,
             generation: session.generation,
             uses_left: session.uses_left,
         }

@@ -3,7 +3,7 @@
 use super::bindings::{events, legacy, persistence, sessions, settings};
 use super::convert::count;
 use super::imports::{HostClock, HostGuard};
-#[cfg(not(feature = "sync"))]
+#[cfg(feature = "async")]
 use super::session::operation;
 #[cfg(feature = "sync")]
 use super::session_sync::operation;
@@ -194,7 +194,7 @@ impl events::Guest for Component {
         Ok(manager().poll_events(since, limit)?.into())
     }
 
-    #[cfg(not(feature = "sync"))]
+    #[cfg(feature = "async")]
     async fn subscribe(
         since: u64,
     ) -> Result<wit_bindgen::StreamReader<events::Event>, sessions::Error> {

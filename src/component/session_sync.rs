@@ -1,7 +1,7 @@
 //! The world `session-sync`: a call ends before it returns, because the guard answers at once.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::bindings::{guard, sessions};
@@ -10,7 +10,7 @@ use super::bindings::{guard, sessions};
 macro_rules! operation {
     (async fn $name:ident($($argument:ident: $type:ty),* $(,)?) -> $result:ty $body:block) => {
         fn $name($($argument: $type),*) -> $result {
-            $crate::component::session_sync::end(async move $body)
+            $crate::component::session_sync::end(::std::pin::pin!(async move $body))
         }
     };
 }
@@ -24,10 +24,17 @@ pub(super) trait Unfinished {
 
 impl<T> Unfinished for Result<T, sessions::Error> {
     fn unfinished() -> Self {
-        let reason = "a fault of the component: the operation waits for something";
-        let error = guard::GuardError::Unavailable(reason.into());
-        Err(sessions::Error::Guard(error))
+        Err(fault())
     }
+}
+
+/// Returns the error of an operation that did not end. All operations share this code.
+#[cold]
+#[inline(never)]
+fn fault() -> sessions::Error {
+    let reason = "a fault of the component: the operation waits for something";
+    let error = guard::GuardError::Unavailable(reason.into());
+    sessions::Error::Guard(error)
 }
 
 impl Unfinished for sessions::FlushReport {
@@ -42,9 +49,9 @@ impl Unfinished for sessions::FlushReport {
 /// Runs an operation to its end. In this world the guard's functions return their answers and the
 /// manager has bounded calls, so that no operation waits. One that does is dropped, which leaves
 /// the store as a cancelled call does.
-pub(super) fn end<T: Unfinished>(operation: impl Future<Output = T>) -> T {
+pub(super) fn end<T: Unfinished>(operation: Pin<&mut impl Future<Output = T>>) -> T {
     let mut context = Context::from_waker(Waker::noop());
-    match pin!(operation).poll(&mut context) {
+    match operation.poll(&mut context) {
         Poll::Ready(answer) => answer,
         Poll::Pending => {
             debug_assert!(

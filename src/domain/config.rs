@@ -1,6 +1,6 @@
 //! The configuration that a host gives, and the limits of an instance that follow from it.
 
-use std::fmt::{self, Display};
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::domain::error::Error;
@@ -98,29 +98,33 @@ impl Limits {
         if let Some(id) = config.workspace_id {
             limits.workspace_id = id;
         }
-        if let Some(seconds) = config.max_lifetime {
-            limits.max_lifetime = within("max-lifetime", seconds, 1..=YEAR)?;
-        }
+        let limit = &mut limits.max_lifetime;
+        set(limit, "max-lifetime", config.max_lifetime, 1..=YEAR)?;
         limits.default_ttl = match config.default_ttl {
             Some(seconds) => within("default-ttl", seconds, 1..=limits.max_lifetime)?,
             None => limits.default_ttl.min(limits.max_lifetime),
         };
-        if let Some(count) = config.max_sessions {
-            limits.max_sessions = within("max-sessions", count, 1..=10_000_000)?;
-        }
-        if let Some(count) = config.max_sessions_per_agent {
-            limits.max_sessions_per_agent = within("max-sessions-per-agent", count, 1..=100_000)?;
-        }
+        let limit = &mut limits.max_sessions;
+        set(limit, "max-sessions", config.max_sessions, 1..=10_000_000)?;
+        let limit = &mut limits.max_sessions_per_agent;
+        set(
+            limit,
+            "max-sessions-per-agent",
+            config.max_sessions_per_agent,
+            1..=100_000,
+        )?;
         limits.agent_overflow = config.agent_overflow.unwrap_or_default();
-        if let Some(count) = config.max_sessions_per_root {
-            limits.max_sessions_per_root = within("max-sessions-per-root", count, 1..=100_000)?;
-        }
-        if let Some(depth) = config.max_depth {
-            limits.max_depth = within("max-depth", depth, 0..=MAX_DEPTH)?;
-        }
-        if let Some(seconds) = config.rotation_grace {
-            limits.rotation_grace = within("rotation-grace", seconds, 0..=300)?;
-        }
+        let limit = &mut limits.max_sessions_per_root;
+        set(
+            limit,
+            "max-sessions-per-root",
+            config.max_sessions_per_root,
+            1..=100_000,
+        )?;
+        let limit = &mut limits.max_depth;
+        set(limit, "max-depth", config.max_depth, 0..=MAX_DEPTH)?;
+        let limit = &mut limits.rotation_grace;
+        set(limit, "rotation-grace", config.rotation_grace, 0..=300)?;
         if let Some(seconds) = config.idle_timeout {
             limits.idle_timeout = Some(within("idle-timeout", seconds, 1..=YEAR)?);
         }
@@ -128,15 +132,17 @@ impl Limits {
             let seconds = within("guard-recheck-interval", seconds, 1..=300)?;
             limits.guard_recheck_interval = Some(seconds);
         }
-        if let Some(seconds) = config.clock_tolerance {
-            limits.clock_tolerance = within("clock-tolerance", seconds, 0..=3_600)?;
-        }
-        if let Some(count) = config.event_capacity {
-            limits.event_capacity = within("event-capacity", count, 1..=65_536)?;
-        }
-        if let Some(bytes) = config.max_state_bytes {
-            limits.max_state_bytes = within("max-state-bytes", bytes, (64 << 10)..=(3 << 30))?;
-        }
+        let limit = &mut limits.clock_tolerance;
+        set(limit, "clock-tolerance", config.clock_tolerance, 0..=3_600)?;
+        let limit = &mut limits.event_capacity;
+        set(limit, "event-capacity", config.event_capacity, 1..=65_536)?;
+        let limit = &mut limits.max_state_bytes;
+        set(
+            limit,
+            "max-state-bytes",
+            config.max_state_bytes,
+            (64 << 10)..=(3 << 30),
+        )?;
         let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
         let previous: Result<Vec<_>, _> = config.previous_state_keys.iter().map(parse).collect();
         let previous = previous?;
@@ -185,21 +191,39 @@ impl Default for Limits {
     }
 }
 
+/// Sets a limit to the configured value, if there is one.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with the range, if the value is outside it.
+fn set<N: Copy + Into<u64>>(
+    limit: &mut N,
+    field: &'static str,
+    value: Option<N>,
+    range: RangeInclusive<N>,
+) -> Result<(), Error> {
+    if let Some(value) = value {
+        *limit = within(field, value, range)?;
+    }
+    Ok(())
+}
+
 /// Returns the value if it is in its range.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] with the range otherwise.
-pub(crate) fn within<N: PartialOrd + Display>(
+pub(crate) fn within<N: Copy + Into<u64>>(
     field: &'static str,
     value: N,
     range: RangeInclusive<N>,
 ) -> Result<N, Error> {
-    if range.contains(&value) {
+    let (min, max) = range.into_inner();
+    let (min, max): (u64, u64) = (min.into(), max.into());
+    if (min..=max).contains(&value.into()) {
         return Ok(value);
     }
-    let (min, max) = range.into_inner();
-    Err(Error::invalid(
-        field,
-        format!("must be from {min} to {max}"),
-    ))
+    Err(outside(field, min, max))
+}
+
+fn outside(field: &'static str, min: u64, max: u64) -> Error {
+    Error::invalid(field, format!("must be from {min} to {max}"))
 }

@@ -8,7 +8,7 @@ use std::fmt;
 #[non_exhaustive]
 pub enum Error {
     /// An argument is malformed or outside its bounds (R1, R2).
-    InvalidArgument(InvalidArgument),
+    InvalidArgument(Box<InvalidArgument>),
     /// The token is unknown, malformed, superseded, of a session that has ended, or bound to
     /// another handle.
     InvalidToken,
@@ -35,7 +35,7 @@ pub enum Error {
     /// An operation on records was called without a `state-key`.
     NoStateKey,
     /// `restore` refused a record, and took nothing of its part (R24).
-    RefusedRecord(RefusedRecord),
+    RefusedRecord(Box<RefusedRecord>),
     /// The random source, the guard or a hash repeated a value that has to be unique (R16).
     Collision(Duplicate),
     /// The host gave no random bytes.
@@ -124,10 +124,8 @@ pub enum GuardError {
 impl Error {
     /// Returns an [`Error::InvalidArgument`].
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::InvalidArgument(InvalidArgument {
-            field,
-            reason: reason.into(),
-        })
+        let reason = reason.into();
+        Self::InvalidArgument(Box::new(InvalidArgument { field, reason }))
     }
 }
 
@@ -239,10 +237,10 @@ mod tests {
         let error = Error::from(GuardError::Denied("no such agent".into()));
         assert_eq!(error.to_string(), "the guard failed: denied: no such agent");
         assert!(error.source().is_none(), "the text has the guard's error");
-        let refused = Error::RefusedRecord(RefusedRecord {
+        let refused = Error::RefusedRecord(Box::new(RefusedRecord {
             key: "meta".into(),
             reason: "it has no time".into(),
-        });
+        }));
         assert_eq!(
             refused.to_string(),
             "the record meta is refused: it has no time"

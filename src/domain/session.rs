@@ -4,10 +4,9 @@
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use serde::de::IgnoredAny;
-
 use crate::domain::error::{Error, GuardError};
 use crate::domain::id::{AgentId, SessionId, WorkspaceId};
+use crate::domain::json::{self, Fault};
 use crate::domain::scope::Scopes;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Token;
@@ -201,10 +200,9 @@ impl Metadata {
                 format!("must have at most 16384 bytes, not {}", text.len()),
             ));
         }
-        match serde_json::from_str::<IgnoredAny>(&text) {
-            Ok(_) => Ok(Self(text.into())),
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
+        match json::check(&text) {
+            Ok(()) => Ok(Self(text.into())),
+            Err(Fault { line, column }) => {
                 let reason = format!("must be JSON; the error is at line {line}, column {column}");
                 Err(Error::invalid(FIELD, reason))
             }

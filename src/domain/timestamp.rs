@@ -46,6 +46,19 @@ impl Timestamp {
     }
 }
 
+impl From<u64> for Timestamp {
+    fn from(millis: u64) -> Self {
+        Self::from_millis(millis)
+    }
+}
+
+impl From<Timestamp> for u64 {
+    /// Returns the milliseconds since 1970.
+    fn from(time: Timestamp) -> Self {
+        time.0
+    }
+}
+
 impl fmt::Debug for Timestamp {
     /// Writes the time in the form of RFC 3339.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,8 +8,6 @@
 //!
 //! `S` identifies a session in the store, and `P` a pending revocation.
 
-use std::collections::VecDeque;
-
 use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
 use crate::collections::slot::slot_type;
@@ -69,8 +67,8 @@ pub struct Feed<S, P> {
     meta: Option<FeedSlot>,
     /// The records of revocations without a session, by their numbers.
     revocations: Table<FeedSlot>,
-    /// The epochs of the cut-offs that have records, in order.
-    cutoffs: VecDeque<Epoch>,
+    /// The records of cut-offs, by their epochs.
+    cutoffs: Table<FeedSlot>,
     /// The time that was written into the newest records.
     recorded_at: Timestamp,
     /// A sequence number that no event has exceeded.
@@ -147,7 +145,7 @@ impl<S, P> Feed<S, P> {
             by_needed_until: Ordered::default(),
             meta: None,
             revocations: Table::default(),
-            cutoffs: VecDeque::new(),
+            cutoffs: Table::default(),
             recorded_at: Timestamp::default(),
             events: 0,
             acceptances: Vec::new(),
@@ -195,7 +193,7 @@ impl<S, P> Feed<S, P> {
             debug_assert!(false, "a record that changes must exist");
             return;
         };
-        self.order.remove(&(entry.changed, slot));
+        self.order.remove((entry.changed, slot));
         entry.changed = next;
         self.order.insert((next, slot));
         self.last = next;
@@ -234,7 +232,7 @@ impl<S, P> Feed<S, P> {
     pub fn remove(&mut self, slot: FeedSlot) {
         self.unindex(slot);
         if let Some(entry) = self.entries.remove(slot) {
-            self.order.remove(&(entry.changed, slot));
+            self.order.remove((entry.changed, slot));
         }
     }
 
@@ -353,7 +351,7 @@ impl<S, P> Feed<S, P> {
     /// Returns whether the cut-off of this epoch has a record.
     #[must_use]
     pub fn has_cutoff(&self, epoch: Epoch) -> bool {
-        self.cutoffs.binary_search(&epoch).is_ok()
+        self.cutoffs.contains(number_key(epoch.get()))
     }
 
     /// Reserves sequence numbers above that of the newest event, so that a restored instance does
@@ -391,7 +389,7 @@ impl<S, P> Feed<S, P> {
     /// Returns a record of an ended subject that is no longer needed, if there is one.
     #[must_use]
     pub fn first_unneeded(&self, now: Timestamp) -> Option<FeedSlot> {
-        let (until, slot) = *self.by_needed_until.first()?;
+        let (until, slot) = self.by_needed_until.first()?;
         let is_pending = match &self.entries.get(slot)?.kind {
             RecordKind::Tombstone(tombstone) => !tombstone.unconfirmed.is_empty(),
             _ => false,
@@ -437,9 +435,7 @@ impl<S, P> Feed<S, P> {
         match &entry.kind {
             RecordKind::Tombstone(tombstone) => self.tombstones.insert(tombstone.id.key(), slot),
             RecordKind::Cutoff(cutoff) => {
-                if let Err(index) = self.cutoffs.binary_search(&cutoff.epoch) {
-                    self.cutoffs.insert(index, cutoff.epoch);
-                }
+                self.cutoffs.insert(number_key(cutoff.epoch.get()), slot);
             }
             RecordKind::Revocation(number, _) | RecordKind::Revoked(number) => {
                 self.revocations.insert(number_key(*number), slot);
@@ -453,16 +449,14 @@ impl<S, P> Feed<S, P> {
             return;
         };
         if let Some(until) = entry.kind.needed_until() {
-            self.by_needed_until.remove(&(until, slot));
+            self.by_needed_until.remove((until, slot));
         }
         match &entry.kind {
             RecordKind::Tombstone(tombstone) => {
                 self.tombstones.remove(tombstone.id.key());
             }
             RecordKind::Cutoff(cutoff) => {
-                if let Ok(index) = self.cutoffs.binary_search(&cutoff.epoch) {
-                    self.cutoffs.remove(index);
-                }
+                self.cutoffs.remove(number_key(cutoff.epoch.get()));
             }
             RecordKind::Revocation(number, _) | RecordKind::Revoked(number) => {
                 self.revocations.remove(number_key(*number));

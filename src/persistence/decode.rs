@@ -85,11 +85,10 @@ fn read_header(
         )));
     }
     // In format 1 only the object of a session has the workspace.
-    let session = record.object("session");
-    let recorded = record.text("workspace");
-    let recorded = recorded.or_else(|| session?.text("workspace"));
-    let is_same = recorded.map_or(format == 1, |recorded| recorded == workspace.to_string());
-    if !is_same {
+    let workspace = String::from(workspace);
+    let has_workspace = |object: &Object<'_>| Some(object.text("workspace")? == workspace);
+    let is_same = has_workspace(record).or_else(|| has_workspace(&record.object("session")?));
+    if !is_same.unwrap_or(format == 1) {
         return Err(refuse("it belongs to another workspace"));
     }
     let at = record.number("at").map(Timestamp::from_millis);
@@ -111,38 +110,32 @@ fn read_body(
     workspace: WorkspaceId,
 ) -> Result<Option<RecordBody>, Error> {
     let (kind, name) = key.split_once('/').unwrap_or((key, ""));
-    let object = |name| record.object(name);
+    if kind == "session" {
+        let id = SessionId::parse("key", name)?;
+        return Ok(if let Some(ended) = record.object("ended") {
+            Some(RecordBody::Ended(read_ended(id, &ended)?))
+        } else if let Some(session) = record.object("session") {
+            let session = read_session(id, &session, workspace)?;
+            Some(RecordBody::Session(Box::new(session)))
+        } else {
+            None
+        });
+    }
+    // The object of the other kinds has the name of the kind.
+    let Some(object) = record.object(kind) else {
+        return Ok(None);
+    };
     Ok(match kind {
-        "meta" => {
-            let meta = object("meta").map(|meta| read_meta(meta, sealed_with));
-            meta.transpose()?.map(RecordBody::Meta)
-        }
-        "session" => {
-            let id = SessionId::parse("key", name)?;
-            if let Some(ended) = object("ended") {
-                Some(RecordBody::Ended(read_ended(id, ended)?))
-            } else if let Some(session) = object("session") {
-                let session = read_session(id, session, workspace)?;
-                Some(RecordBody::Session(Box::new(session)))
-            } else {
-                None
-            }
-        }
+        "meta" => Some(RecordBody::Meta(read_meta(&object, sealed_with)?)),
         "cut-off" => {
-            let cutoff = object("cut-off").map(read_cutoff).transpose()?;
-            cutoff
-                .filter(|it| it.epoch.get().to_string() == name)
-                .map(RecordBody::Cutoff)
+            let cutoff = read_cutoff(&object)?;
+            (cutoff.epoch.get().to_string() == name).then_some(RecordBody::Cutoff(cutoff))
         }
-        "revocation" if object("revocation").is_some_and(|it| it.flag("done")) => {
-            name.parse().ok().map(RecordBody::Revoked)
-        }
+        "revocation" if object.flag("done") => name.parse().ok().map(RecordBody::Revoked),
         "revocation" => {
-            let revocation = object("revocation").map(read_revocation).transpose()?;
+            let revocation = read_revocation(&object)?;
             let number = name.parse().ok();
-            number
-                .zip(revocation)
-                .map(|(number, revocation)| RecordBody::Revocation(number, revocation))
+            number.map(|number| RecordBody::Revocation(number, revocation))
         }
         _ => None,
     })
@@ -227,15 +220,15 @@ fn read_session(
 }
 
 fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
-    let tokens = record.list("superseded").map(|token| {
-        Ok(SupersededToken {
-            fingerprint: Fingerprint::from_bytes(bytes(token, "fingerprint")?),
-            replaced_by: number(token, "replaced-by")?,
+    let mut tokens = Vec::new();
+    for token in record.list("superseded") {
+        tokens.push(SupersededToken {
+            fingerprint: Fingerprint::from_bytes(bytes(&token, "fingerprint")?),
+            replaced_by: number(&token, "replaced-by")?,
             by_host: token.flag("by-host"),
             in_flight: token.flag("unanswered"),
-        })
-    });
-    let tokens: Vec<SupersededToken> = tokens.collect::<Result<_, Error>>()?;
+        });
+    }
     if tokens.len() > MAX_SUPERSEDED {
         return Err(Error::invalid("superseded", "must be at most 8"));
     }
@@ -259,8 +252,10 @@ fn read_ended(id: SessionId, record: &Object<'_>) -> Result<EndedRecord, Error> 
 }
 
 fn read_unconfirmed(record: &Object<'_>) -> Result<Vec<UnconfirmedRevocation>, Error> {
-    let revocations = record.list("owed").map(read_revocation);
-    let revocations: Vec<UnconfirmedRevocation> = revocations.collect::<Result<_, Error>>()?;
+    let mut revocations = Vec::new();
+    for revocation in record.list("owed") {
+        revocations.push(read_revocation(&revocation)?);
+    }
     // An ended session can have one more than a live one: that of its last token.
     if revocations.len() > MAX_UNCONFIRMED.saturating_add(1) {
         return Err(Error::invalid("owed", "must be at most 65"));

@@ -1,16 +1,15 @@
 //! The JSON of records (RFC 8259): objects of texts, whole numbers, `true`, objects, and lists of
 //! objects.
 //!
-//! Reading copies no text without escapes, and writing builds no tree. The same with `serde` makes
-//! the component about 100 kB larger, because it includes numbers with a fraction, which no record
-//! has. The component checks the seal of a record before it parses the record.
+//! Reading copies no text without escapes, and writing builds no tree. An object within another one
+//! is parsed when it is asked for. The same with `serde` makes the component about 100 kB larger,
+//! because it includes numbers with a fraction, which no record has. The component checks the seal
+//! of a record before it parses the record.
 
 use std::borrow::Cow;
 
+use crate::domain::json::Reader;
 use crate::persistence::hex;
-
-/// The greatest depth of nested values.
-const MAX_DEPTH: u32 = 8;
 
 /// A writer of an object. The names of members are written without escapes.
 #[derive(Debug)]
@@ -97,23 +96,24 @@ pub struct Object<'a>(Vec<(&'a str, Value<'a>)>);
 #[derive(Debug)]
 enum Value<'a> {
     Text(Cow<'a, str>),
-    Number(u64),
-    True,
-    Object(Object<'a>),
-    List(Vec<Value<'a>>),
-    /// A value that no member of a record has.
-    Other,
+    /// The JSON text of a value of another kind.
+    Other(&'a str),
 }
 
 impl<'a> Object<'a> {
     /// Parses a text that is one object, or returns `None`.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        let mut rest = text;
-        match value(&mut rest, MAX_DEPTH)? {
-            Value::Object(object) if rest.trim_ascii().is_empty() => Some(object),
-            _ => None,
+        let mut reader = Reader::new(text);
+        let mut members = Vec::new();
+        reader.expect(b'{')?;
+        while !reader.take(b'}') {
+            if !members.is_empty() {
+                reader.expect(b',')?;
+            }
+            members.push((reader.name()?, Value::parse(reader.value()?)?));
         }
+        reader.is_at_end().then_some(Self(members))
     }
 
     /// Returns the member with this name, if it is a text.
@@ -121,44 +121,47 @@ impl<'a> Object<'a> {
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
             Value::Text(text) => Some(text),
-            _ => None,
+            Value::Other(_) => None,
         }
     }
 
     /// Returns the member with this name, if it is a number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
-        match self.get(name)? {
-            Value::Number(number) => Some(*number),
-            _ => None,
-        }
+        self.other(name)?.parse().ok()
     }
 
     /// Returns whether the member with this name is true.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some(Value::True))
+        self.other(name) == Some("true")
     }
 
-    /// Returns the member with this name, if it is an object.
+    /// Parses the member with this name, if it is an object.
     #[must_use]
-    pub fn object(&self, name: &str) -> Option<&Self> {
-        match self.get(name)? {
-            Value::Object(object) => Some(object),
-            _ => None,
-        }
+    pub fn object(&self, name: &str) -> Option<Self> {
+        Self::parse(self.other(name)?)
     }
 
-    /// Returns the objects in the member with this name, if it is a list.
-    pub fn list(&self, name: &str) -> impl Iterator<Item = &Self> {
-        let list = match self.get(name) {
-            Some(Value::List(list)) => list.as_slice(),
-            _ => &[],
-        };
-        list.iter().filter_map(|value| match value {
-            Value::Object(object) => Some(object),
-            _ => None,
-        })
+    /// Parses the objects in the member with this name, if it is a list.
+    #[must_use]
+    pub fn list(&self, name: &str) -> Vec<Self> {
+        let mut reader = Reader::new(self.other(name).unwrap_or_default());
+        let mut objects = Vec::new();
+        // A list has a value after its `[` and after each `,`, unless it is empty.
+        while reader.take(b'[') || reader.take(b',') {
+            let value = reader.value().unwrap_or_default();
+            objects.extend(Self::parse(value));
+        }
+        objects
+    }
+
+    /// Returns the JSON text of the member with this name, if it is not a text.
+    fn other(&self, name: &str) -> Option<&'a str> {
+        match self.get(name)? {
+            Value::Text(_) => None,
+            Value::Other(json) => Some(json),
+        }
     }
 
     fn get(&self, name: &str) -> Option<&Value<'a>> {
@@ -167,72 +170,18 @@ impl<'a> Object<'a> {
     }
 }
 
-fn value<'a>(rest: &mut &'a str, depth: u32) -> Option<Value<'a>> {
-    let inner = depth.checked_sub(1)?;
-    *rest = rest.trim_ascii_start();
-    if take(rest, "{") {
-        let mut members = Vec::new();
-        while !take(rest, "}") {
-            if !members.is_empty() && !take(rest, ",") {
-                return None;
-            }
-            skip_space(rest);
-            let name = quoted(rest)?;
-            if !take(rest, ":") {
-                return None;
-            }
-            members.push((
-                name.get(1..name.len().checked_sub(1)?)?,
-                value(rest, inner)?,
-            ));
-        }
-        return Some(Value::Object(Object(members)));
-    }
-    if take(rest, "[") {
-        let mut list = Vec::new();
-        while !take(rest, "]") {
-            if !list.is_empty() && !take(rest, ",") {
-                return None;
-            }
-            list.push(value(rest, inner)?);
-        }
-        return Some(Value::List(list));
-    }
-    if rest.starts_with('"') {
-        let text = quoted(rest)?;
-        return Some(Value::Text(if text.contains('\\') {
-            Cow::Owned(unescaped(inside(text)?)?)
+impl<'a> Value<'a> {
+    fn parse(json: &'a str) -> Option<Self> {
+        let Some(quoted) = json.strip_prefix('"') else {
+            return Some(Self::Other(json));
+        };
+        let text = quoted.strip_suffix('"')?;
+        Some(Self::Text(if text.as_bytes().contains(&b'\\') {
+            Cow::Owned(unescaped(text)?)
         } else {
-            Cow::Borrowed(inside(text)?)
-        }));
+            Cow::Borrowed(text)
+        }))
     }
-    let is_end = |c: char| c.is_ascii_whitespace() || ",]}:\"[{".contains(c);
-    let (token, tail) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
-    *rest = tail;
-    match token {
-        "" => None,
-        "true" => Some(Value::True),
-        _ => Some(token.parse().map_or(Value::Other, Value::Number)),
-    }
-}
-
-/// Takes a string with its quotation marks from the beginning of the text.
-fn quoted<'a>(rest: &mut &'a str) -> Option<&'a str> {
-    let mut escaped = false;
-    let inside = rest.strip_prefix('"')?;
-    let end = inside.bytes().position(|byte| {
-        let is_end = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        is_end
-    })?;
-    let (text, tail) = rest.split_at_checked(end.checked_add(2)?)?;
-    *rest = tail;
-    Some(text)
-}
-
-/// Returns the text between the quotation marks.
-fn inside(quoted: &str) -> Option<&str> {
-    quoted.strip_prefix('"')?.strip_suffix('"')
 }
 
 /// Returns a string with its escapes replaced (RFC 8259, section 7).
@@ -278,22 +227,6 @@ fn code_unit(chars: &mut std::str::Chars<'_>) -> Option<u32> {
     is_hex.then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-/// Skips white space, and then this text if it comes next. Returns whether it did.
-fn take(rest: &mut &str, text: &str) -> bool {
-    skip_space(rest);
-    match rest.strip_prefix(text) {
-        Some(tail) => {
-            *rest = tail;
-            true
-        }
-        None => false,
-    }
-}
-
-fn skip_space(rest: &mut &str) {
-    *rest = rest.trim_ascii_start();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,14 +260,8 @@ mod tests {
             let read = Object::parse(&written).unwrap();
             assert_eq!(read.text("t"), Some(text));
             assert!(read.flag("yes") && !read.flag("no"));
-            assert_eq!(
-                read.list("some").next().unwrap().number("n"),
-                Some(u64::MAX)
-            );
-            assert_eq!(
-                (read.list("some").count(), read.list("none").count()),
-                (2, 0)
-            );
+            assert_eq!(read.list("some")[0].number("n"), Some(u64::MAX));
+            assert_eq!((read.list("some").len(), read.list("none").len()), (2, 0));
             assert!(read.object("o").is_some() && read.object("t").is_none());
         }
     }

@@ -242,8 +242,6 @@ pub fn refused(key: &str, why: &str) -> Error {
         .filter(char::is_ascii_graphic)
         .take(64)
         .collect();
-    Error::RefusedRecord(RefusedRecord {
-        key,
-        reason: why.into(),
-    })
+    let reason = why.into();
+    Error::RefusedRecord(Box::new(RefusedRecord { key, reason }))
 }

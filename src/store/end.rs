@@ -1,7 +1,5 @@
 //! Ending sessions.
 
-use std::collections::VecDeque;
-
 use crate::domain::error::Error;
 use crate::domain::event::{EndReason, EventKind};
 use crate::domain::id::SessionId;
@@ -143,8 +141,13 @@ impl Store {
         let root = self.sessions.remove_from_parent(slot);
         // No ancestor of the first session is due: callers pass the topmost session that is.
         let mut first = Some((slot, false));
-        let mut queue = VecDeque::new();
-        while let Some((slot, parent_had_ended)) = first.take().or_else(|| queue.pop_front()) {
+        let mut queue = Vec::new();
+        let mut next = 0_usize;
+        while let Some((slot, parent_had_ended)) = first.take().or_else(|| {
+            let queued = queue.get(next).copied();
+            next = next.saturating_add(1);
+            queued
+        }) {
             let is_first = ended.all == 0;
             let Some(entry) = self.sessions.get(slot) else {
                 debug_assert!(false, "a session that is linked or ended must exist");

@@ -53,14 +53,14 @@ impl ScannedTo {
 impl Expiry {
     /// Sets the earliest time at which a session can expire.
     pub fn set(&mut self, slot: SessionSlot, entry: &mut Entry, ends_at: Timestamp) {
-        self.order.remove(&(entry.indexed_at, slot));
+        self.order.remove((entry.indexed_at, slot));
         entry.indexed_at = ends_at;
         self.order.insert((ends_at, slot));
     }
 
     /// Removes the session that was in this slot.
     pub fn remove(&mut self, slot: SessionSlot, entry: &Entry) {
-        self.order.remove(&(entry.indexed_at, slot));
+        self.order.remove((entry.indexed_at, slot));
     }
 
     /// Returns the latest `expires-at` that a session ever had.
@@ -85,7 +85,7 @@ impl Expiry {
         budget: &mut u32,
     ) -> Option<SessionSlot> {
         loop {
-            let (at, slot) = *self.order.first()?;
+            let (at, slot) = self.order.first()?;
             if at > now {
                 return None;
             }

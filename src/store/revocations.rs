@@ -148,7 +148,7 @@ impl PendingRevocations {
 
     /// Removes a revocation whose token has expired, if there is one.
     pub fn pop_expired(&mut self, now: Timestamp) -> Option<Settled> {
-        let due = *self.order.first()?;
+        let due = self.order.first()?;
         if due.0 > now {
             return None;
         }
@@ -165,7 +165,7 @@ impl PendingRevocations {
             .order
             .first_after(|due| Some(*due) <= self.last_flushed);
         while batch.len() < max {
-            let Some(due) = next.or(self.order.first().copied()) else {
+            let Some(due) = next.or(self.order.first()) else {
                 break;
             };
             let Some(Pending { number, .. }) = self.revocations.get(due.1) else {
@@ -187,7 +187,7 @@ impl PendingRevocations {
     }
 
     fn remove(&mut self, due: Due) -> Option<Settled> {
-        self.order.remove(&due);
+        self.order.remove(due);
         let Pending {
             number,
             owner,
