@@ -81,6 +81,15 @@ async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
     (status != StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
 }
 
+/// Sends a request to a service that is ready and is not killed, and returns the answer.
+async fn answer_of_ready(request: RequestBuilder) -> (StatusCode, Value) {
+    let answer = request.send().await.expect("the service answers");
+    let status = answer.status();
+    let body = answer.json().await.expect("the answer is JSON");
+    assert_ne!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    (status, body)
+}
+
 /// Makes random calls until the service is killed.
 pub async fn work(
     service: &Service,
@@ -198,7 +207,7 @@ pub async fn check(
 async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
     let url = format!("{}/v1/sessions/{}", service.url, entry.id);
     let request = service.client.get(url).header("X-Admin-Key", ADMIN_KEY);
-    let (status, got) = answer(request).await.expect("the service answers");
+    let (status, got) = answer_of_ready(request).await;
     entry.observe(status == StatusCode::OK);
     if entry.state == State::Revoked {
         assert_eq!(status, StatusCode::NOT_FOUND, "{got}");
@@ -209,9 +218,7 @@ async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
         let me = service
             .client
             .get(format!("{}/v1/sessions/me", service.url));
-        let (status, me) = answer(me.bearer_auth(token))
-            .await
-            .expect("the service answers");
+        let (status, me) = answer_of_ready(me.bearer_auth(token)).await;
         if is_valid {
             assert_eq!(
                 (status, &me["session_id"]),

@@ -503,7 +503,8 @@ impl Model {
         let (live, tokens) = self.end_all_of(Filter::Everything);
         self.now = self.reading;
         self.cache_cleared_at = Some(self.now);
-        self.reading_failed = false;
+        // The component reads the clock again, which can still fail.
+        self.reading_failed = self.clock_is_off();
         Ok(self.ask_to_revoke(tokens, Then::CallResult(CallResult::Count(live))))
     }
 

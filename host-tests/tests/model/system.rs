@@ -27,7 +27,7 @@ pub enum Running {
     /// The call waits for the guard.
     Waits(Ongoing),
     /// The guard answered at once, and the call has ended.
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 /// A call in flight.
@@ -224,15 +224,12 @@ impl System {
     /// `session-sync`, the guard gives these answers at once.
     pub async fn begin(&self, call: &Call, answers: Answers) -> Result<Outcome, Running> {
         let call = self.run(call.clone());
-        let running = match self.world {
-            World::SessionSync => {
-                self.guard.answer_at_once(Some(answers));
-                Running::Ended(call.await)
-            }
-            _ => {
-                self.guard.answer_at_once(None);
-                Running::Waits(call)
-            }
+        let running = if self.world == World::SessionSync {
+            self.guard.answer_at_once(Some(answers));
+            Running::Ended(Box::new(call.await))
+        } else {
+            self.guard.answer_at_once(None);
+            Running::Waits(call)
         };
         self.advance(running).await
     }
@@ -245,7 +242,7 @@ impl System {
             Running::Ended(outcome) if self.guard.next_answered() => {
                 return Err(Running::Ended(outcome));
             }
-            Running::Ended(outcome) => return Ok(outcome),
+            Running::Ended(outcome) => return Ok(*outcome),
         };
         let waiting = self.guard.waiting();
         for _ in 0..1_000 {
