@@ -241,9 +241,9 @@ impl InstanceOptions {
 
 /// A handle on a running instance of either world. Clones refer to the same instance.
 ///
-/// The methods are `async` in both worlds and need a tokio runtime. In the world `session-sync`, a
-/// task makes a call itself if the instance is free and another worker of the runtime can run the
-/// other tasks. Otherwise the call waits on a thread for blocking work.
+/// The methods are `async` in both worlds and need a tokio runtime with timers. In the world
+/// `session-sync`, a task makes a call itself if the instance is free and another worker of the
+/// runtime can run the other tasks. Otherwise the call waits on a thread for blocking work.
 #[derive(Clone)]
 pub enum AnySessions {
     /// An instance of the world `session`.
@@ -307,7 +307,8 @@ impl AnySessions {
     }
 
     /// Waits until each call that was made before has ended or waits for the guard. In the world
-    /// `session-sync`, waits until no other call runs.
+    /// `session-sync`, waits until no other call runs: a call that waits for its turn can run
+    /// later.
     ///
     /// # Errors
     /// [`HostError`] if the instance has ended or is busy.

@@ -94,7 +94,7 @@ impl LocalSessions {
     /// [`HostError::Stopped`] if the runtime is being shut down.
     ///
     /// # Panics
-    /// Panics outside a tokio runtime.
+    /// Panics outside a tokio runtime with timers.
     pub async fn run<R: Send + 'static>(
         &self,
         mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
