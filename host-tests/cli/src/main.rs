@@ -185,7 +185,12 @@ Example:
 
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
-    let ended = runtime().and_then(|runtime| runtime.block_on(Box::pin(run(command))));
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(Box::pin(run(command)));
+        // A function of a guard that never returns must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ended
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output has closed it, which is not an error.
@@ -200,12 +205,13 @@ fn main() -> ExitCode {
 /// Returns the runtime, with one worker for each core and another one: a worker that makes a call
 /// of the world `session-sync` itself waits for it, and one worker at least must not.
 fn runtime() -> Result<Runtime, Box<dyn std::error::Error>> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(cores.saturating_add(1))
-        .enable_all()
-        .build()?;
-    Ok(runtime)
+    let mut builder = Builder::new_multi_thread();
+    // tokio reads the variable itself.
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        builder.worker_threads(cores.saturating_add(1));
+    }
+    Ok(builder.enable_all().build()?)
 }
 
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clawdb_session_host::{CallError, FlushReport, LocalInstance, LocalSessions};
+use clawdb_session_host::{CallError, FlushReport, LocalInstance};
 
 use crate::deferred_revocations::Answer;
 use crate::error::DurableError;
-use crate::instance::Instance;
+use crate::instance::{Instance, SyncInstance};
 use crate::reason::Reason;
 use crate::term_handle::TermHandle;
 
@@ -57,11 +57,15 @@ impl ActiveInstance {
     /// [`answer`](Self::answer) does. If the call has ended tokens, asks the guard to revoke them
     /// when that is durable. `confirm` gets the guard's answer to the first revocation of the call.
     ///
+    /// `held` is dropped when the call has ended in the instance, even if the future of this
+    /// function is dropped earlier.
+    ///
     /// # Errors
     /// Those of [`answer`](Self::answer).
     pub async fn answer_sync<T, E>(
         &self,
-        sessions: &LocalSessions,
+        sync: &SyncInstance,
+        held: impl Send + 'static,
         call: impl FnOnce(&mut LocalInstance) -> Result<T, E> + Send + 'static,
         changes: impl FnOnce(&Result<T, CallError>) -> bool,
         confirm: impl FnOnce(&mut T, Answer),
@@ -70,18 +74,27 @@ impl ActiveInstance {
         T: Send + 'static,
         E: Into<CallError> + Send + 'static,
     {
-        let deferred = Arc::clone(&self.instance.deferred);
-        let call = sessions.run(move |instance| deferred.run(instance, call));
-        let (answer, revocation) = self.until_end(call).await??;
+        let guard = Arc::clone(&sync.guard);
+        let call = sync
+            .sessions
+            .run(move |instance| (guard.run(instance, call), held));
+        let ((answer, first_handle), _held) = self.until_end(call).await??;
         let mut answer = self.check_host(answer.map_err(Into::into)).await?;
-        if changes(&answer) || revocation.is_some() {
+        if changes(&answer) || first_handle.is_some() {
             self.term.wait_until_durable().await?;
         }
-        if let Some(revocation) = revocation {
-            // What the flush does not settle stays pending.
-            let _ = self.flush_stored(sessions).await;
-            if let (Ok(answer), Some(confirmed)) = (&mut answer, revocation.answer()) {
-                confirm(answer, confirmed);
+        if let Some(handle) = first_handle {
+            let (guard, term) = (Arc::clone(&sync.guard), self.term.clone());
+            let revoking = sync.sessions.run(move |instance| {
+                let answer = guard.revoke_stored(&handle);
+                (answer, guard.flush(instance, term.stored()))
+            });
+            // If the instance is busy, the revocations stay pending.
+            if let Ok((confirmed, report)) = self.until_end(revoking).await? {
+                self.check_host(report).await?.ok();
+                if let Ok(answer) = &mut answer {
+                    confirm(answer, confirmed);
+                }
             }
         }
         self.finish(answer)
@@ -92,22 +105,20 @@ impl ActiveInstance {
     ///
     /// # Errors
     /// Those of [`answer`](Self::answer).
-    pub async fn flush_sync(&self, sessions: &LocalSessions) -> Result<FlushReport, DurableError> {
+    pub async fn flush_sync(
+        &self,
+        sync: &SyncInstance,
+        held: impl Send + 'static,
+    ) -> Result<FlushReport, DurableError> {
         self.term.wait_until_durable().await?;
-        let report = self.flush_stored(sessions).await?;
+        let (guard, term) = (Arc::clone(&sync.guard), self.term.clone());
+        let flush = sync
+            .sessions
+            .run(move |instance| (guard.flush(instance, term.stored()), held));
+        let (report, _held) = self.until_end(flush).await??;
         let report = self.check_host(report).await?;
         self.term.wait_until_durable().await?;
         self.finish(report)
-    }
-
-    /// Asks the guard for the pending revocations whose changes are in the journal.
-    async fn flush_stored(
-        &self,
-        sessions: &LocalSessions,
-    ) -> Result<Result<FlushReport, CallError>, DurableError> {
-        let (deferred, stored) = (Arc::clone(&self.instance.deferred), self.term.stored());
-        let flush = sessions.run(move |instance| deferred.flush(instance, stored));
-        Ok(self.until_end(flush).await??)
     }
 
     /// Waits for a call, or for the end of the term.

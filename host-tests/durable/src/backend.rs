@@ -29,5 +29,5 @@ pub(crate) struct AdmittedCall {
     /// While it is held, the host does not count as idle.
     pub keep_loaded: Arc<()>,
     /// While it is held, the instance is not replaced by an upgrade and the host is not drained.
-    pub _call: OwnedRwLockReadGuard<()>,
+    pub call: OwnedRwLockReadGuard<()>,
 }

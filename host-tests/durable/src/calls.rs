@@ -2,11 +2,12 @@
 //! instance.
 
 use clawdb_session_host::{
-    AnySessions, Argument, CallError, CreateRequest, EventPage, FlushReport, Grant, GuardError,
-    LocalInstance, Page, Revocation, RevokeFilter, Session, SessionError, SessionPage, Statistics,
-    Tokens, Validated, for_each_operation, parameter,
+    Argument, CallError, CreateRequest, EventPage, FlushReport, Grant, GuardError, LocalInstance,
+    Page, Revocation, RevokeFilter, Session, SessionError, SessionPage, Statistics, Tokens,
+    Validated, for_each_operation, parameter,
 };
 
+use crate::backend::AdmittedCall;
 use crate::error::DurableError;
 use crate::host::DurableHost;
 
@@ -37,14 +38,18 @@ macro_rules! method {
             $($argument: parameter!($type $(<$item>)?)),*
         ) -> Result<$answer, DurableError> {
             $(let $argument: <$type $(<$item>)? as Argument>::Value = $argument.into();)*
-            let admitted = self.admit().await?;
-            let active = &admitted.active;
-            match &active.instance.sessions {
-                AnySessions::Session(host) => {
-                    active.answer(host.$name($($argument),*), rule::$durable).await
+            let AdmittedCall { active, keep_loaded, call } = self.admit().await?;
+            let held = (keep_loaded, call);
+            match &active.instance.sync {
+                Some(sync) => {
+                    answer_sync!($durable, active(sync, held), $name($($argument),*))
                 }
-                AnySessions::SessionSync(sessions) => {
-                    answer_sync!($durable, active, sessions.$name($($argument),*))
+                None => {
+                    let sessions = &active.instance.sessions;
+                    let answer = active.answer(sessions.$name($($argument),*), rule::$durable);
+                    let answer = answer.await;
+                    drop(held);
+                    answer
                 }
             }
         }
@@ -53,16 +58,20 @@ macro_rules! method {
 
 /// Runs an operation on an instance of the world `session-sync`.
 macro_rules! answer_sync {
-    (flush, $active:ident, $sessions:ident.$name:ident()) => {
-        $active.flush_sync($sessions).await
+    (flush, $active:ident($sync:ident, $held:ident), $name:ident()) => {
+        $active.flush_sync($sync, $held).await
     };
-    (confirm, $active:ident, $sessions:ident.$name:ident($($argument:ident),*)) => {{
+    (confirm, $active:ident($sync:ident, $held:ident), $name:ident($($argument:ident),*)) => {{
         let call = move |instance: &mut LocalInstance| instance.$name($($argument),*);
-        $active.answer_sync($sessions, call, rule::confirm, confirm).await
+        $active.answer_sync($sync, $held, call, rule::confirm, confirm).await
     }};
-    ($durable:ident, $active:ident, $sessions:ident.$name:ident($($argument:ident),*)) => {{
+    (
+        $durable:ident,
+        $active:ident($sync:ident, $held:ident),
+        $name:ident($($argument:ident),*)
+    ) => {{
         let call = move |instance: &mut LocalInstance| instance.$name($($argument),*);
-        $active.answer_sync($sessions, call, rule::$durable, |_, _| {}).await
+        $active.answer_sync($sync, $held, call, rule::$durable, |_, _| {}).await
     }};
 }
 

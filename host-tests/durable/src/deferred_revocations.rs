@@ -1,11 +1,11 @@
 //! The revocations of an instance of the world `session-sync` that wait for the journal.
 //!
 //! In this world the guard cannot wait until a change is durable: the change can only be read when
-//! the call has ended. So the guard answers `unavailable` to each revocation of a call, which stays
+//! the call has ended. So the host refuses each revocation of a call as `unavailable`, and it stays
 //! pending in the component. When the change is durable, the host flushes the revocations whose
 //! changes are stored, and during this flush the guard is asked.
 
-use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clawdb_session_host::{
@@ -18,45 +18,64 @@ use crate::instance::{AttachedTerm, not_durable};
 /// The guard's answer to a revocation.
 pub(super) type Answer = Result<(), GuardError>;
 
-/// The revocations that wait for the journal.
-#[derive(Default)]
-pub(super) struct DeferredRevocations(Mutex<State>);
+/// The guard of the options, which is asked to revoke tokens only in a flush.
+pub(super) struct DeferringGuard {
+    inner: Arc<dyn LocalGuard>,
+    term: Arc<AttachedTerm>,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
-    /// Whether the call that runs may ask the guard to revoke tokens.
+    /// Whether the call that runs is a flush.
     is_flush: bool,
     /// The handle of the first token that the call that runs has ended.
     first_handle: Option<String>,
-    /// The handles whose answers are awaited, and the answers.
-    awaited: HashMap<String, Option<Answer>>,
+    /// A handle that the guard was asked for just before the flush, and its answer.
+    answered: Option<(String, Answer)>,
 }
 
-/// A revocation whose answer is awaited.
-pub(super) struct AwaitedRevocation {
-    handle: String,
-    deferred: Arc<DeferredRevocations>,
-}
+impl DeferringGuard {
+    pub fn new(inner: Arc<dyn LocalGuard>, term: Arc<AttachedTerm>) -> Self {
+        Self {
+            inner,
+            term,
+            state: Mutex::default(),
+        }
+    }
 
-impl DeferredRevocations {
-    /// Runs a call on the instance. If it ended a token, also returns the revocation of the first
-    /// one, which was deferred.
+    /// Runs a call on the instance. Also returns the handle of the first token that it has ended,
+    /// whose revocation was deferred.
     pub fn run<R>(
-        self: &Arc<Self>,
+        &self,
         instance: &mut LocalInstance,
         call: impl FnOnce(&mut LocalInstance) -> R,
-    ) -> (R, Option<AwaitedRevocation>) {
+    ) -> (R, Option<String>) {
         self.lock().first_handle = None;
         let answer = call(instance);
-        let mut state = self.lock();
-        let awaited = state.first_handle.take().map(|handle| {
-            state.awaited.insert(handle.clone(), None);
-            AwaitedRevocation {
-                handle,
-                deferred: Arc::clone(self),
-            }
+        (answer, self.lock().first_handle.take())
+    }
+
+    /// Asks the guard to revoke the token with this handle, whose end is durable, and returns its
+    /// answer.
+    pub fn revoke_stored(&self, handle: &str) -> Answer {
+        let asked = AssertUnwindSafe(|| self.revoke_if_owner(vec![handle.to_owned()]));
+        let answers = catch_unwind(asked).unwrap_or_else(|_| {
+            let reason = "the guard panicked".into();
+            Err(GuardFailure::Error(GuardError::Unavailable(reason)))
         });
-        (answer, awaited)
+        let answer = match answers {
+            Ok(mut answers) if answers.len() == 1 => answers.remove(0),
+            Ok(answers) => {
+                let given = answers.len();
+                let reason = format!("the guard gave {given} results for 1 item");
+                Err(GuardError::Unavailable(reason))
+            }
+            Err(GuardFailure::Error(error)) => Err(error),
+            Err(fatal) => Err(GuardError::Unavailable(fatal.to_string())),
+        };
+        self.lock().answered = Some((handle.to_owned(), answer.clone()));
+        answer
     }
 
     /// Asks the guard for the pending revocations that are recorded in the changes up to `stored`.
@@ -67,60 +86,21 @@ impl DeferredRevocations {
     ) -> Result<FlushReport, CallError> {
         self.lock().is_flush = true;
         let report = instance.flush_stored_revocations(stored);
-        self.lock().is_flush = false;
+        let mut state = self.lock();
+        (state.is_flush, state.answered) = (false, None);
         report
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AwaitedRevocation {
-    /// Returns the guard's answer, if a flush has asked it.
-    pub fn answer(self) -> Option<Answer> {
-        let answer = self.deferred.lock().awaited.get(&self.handle).cloned();
-        answer.flatten()
-    }
-}
-
-impl Drop for AwaitedRevocation {
-    fn drop(&mut self) {
-        self.deferred.lock().awaited.remove(&self.handle);
-    }
-}
-
-/// The guard of the options, which is asked to revoke tokens only in a flush.
-pub(super) struct DeferringGuard {
-    inner: Arc<dyn LocalGuard>,
-    term: Arc<AttachedTerm>,
-    deferred: Arc<DeferredRevocations>,
-}
-
-impl DeferringGuard {
-    pub fn new(
-        inner: Arc<dyn LocalGuard>,
-        term: Arc<AttachedTerm>,
-        deferred: Arc<DeferredRevocations>,
-    ) -> Self {
-        Self {
-            inner,
-            term,
-            deferred,
-        }
-    }
-
-    /// Checks that the guard may be asked to revoke tokens. If not, keeps the handle of the first
-    /// token of the call.
-    fn check_flush(&self, first: Option<&String>) -> GuardResult<()> {
-        let mut state = self.deferred.lock();
-        if state.is_flush && self.term.is_owner() {
-            return Ok(());
-        }
-        if !state.is_flush && state.first_handle.is_none() {
-            state.first_handle = first.cloned();
+    /// Asks the guard to revoke tokens, if this host still has the tenant.
+    fn revoke_if_owner(&self, handles: Vec<String>) -> GuardResult<Vec<Answer>> {
+        if self.term.is_owner() {
+            return self.inner.revoke_tokens(handles);
         }
         Err(not_durable())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,27 +114,37 @@ impl LocalGuard for DeferringGuard {
     }
 
     fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        self.check_flush(Some(&handle))?;
-        self.inner.revoke_token(handle)
+        match self.revoke_tokens(vec![handle])?.pop() {
+            Some(answer) => Ok(answer?),
+            None => Err(not_durable()),
+        }
     }
 
     fn validate_tokens(&self, tokens: Vec<String>) -> GuardResult<Vec<Result<Claims, GuardError>>> {
         self.inner.validate_tokens(tokens)
     }
 
-    fn revoke_tokens(&self, handles: Vec<String>) -> GuardResult<Vec<Answer>> {
-        self.check_flush(handles.first())?;
-        let answers = self.inner.revoke_tokens(handles.clone());
-        let mut state = self.deferred.lock();
-        for (at, handle) in handles.iter().enumerate() {
-            if let Some(awaited) = state.awaited.get_mut(handle) {
-                *awaited = match &answers {
-                    Ok(answers) => answers.get(at).cloned(),
-                    Err(GuardFailure::Error(error)) => Some(Err(error.clone())),
-                    Err(_) => None,
-                };
+    fn revoke_tokens(&self, mut handles: Vec<String>) -> GuardResult<Vec<Answer>> {
+        let answered = {
+            let mut state = self.lock();
+            if !state.is_flush {
+                if state.first_handle.is_none() {
+                    state.first_handle = handles.first().cloned();
+                }
+                return Err(not_durable());
             }
+            state.answered.clone()
+        };
+        let at = |answered: &(String, Answer)| handles.iter().position(|it| *it == answered.0);
+        let Some((at, (_, answer))) = answered.and_then(|it| Some((at(&it)?, it))) else {
+            return self.revoke_if_owner(handles);
+        };
+        handles.remove(at);
+        if handles.is_empty() {
+            return Ok(vec![answer]);
         }
-        answers
+        let mut answers = self.revoke_if_owner(handles)?;
+        answers.insert(at.min(answers.len()), answer);
+        Ok(answers)
     }
 }

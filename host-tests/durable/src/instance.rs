@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use clawdb_session_host::{
     AnySessions, Claims, Guard, GuardError, GuardFailure, GuardResult, HostOptions,
-    InstanceOptions, IssueRequest, IssuedToken, LocalOptions, StartError,
+    InstanceOptions, IssueRequest, IssuedToken, LocalOptions, LocalSessions, SessionHost,
+    StartError,
 };
 
-use crate::deferred_revocations::{DeferredRevocations, DeferringGuard};
+use crate::deferred_revocations::DeferringGuard;
 use crate::term_handle::TermHandle;
 
 /// The maximum number of changes that are read from an instance at a time.
@@ -24,8 +25,8 @@ pub(super) const PAGE: u32 = 1_000;
 #[derive(Clone)]
 pub(super) struct Instance {
     pub sessions: AnySessions,
-    /// The revocations that wait for the journal, in the world `session-sync`.
-    pub deferred: Arc<DeferredRevocations>,
+    /// The same instance, if it is one of the world `session-sync`.
+    pub sync: Option<SyncInstance>,
     term: Arc<AttachedTerm>,
 }
 
@@ -33,25 +34,33 @@ impl Instance {
     /// Starts an instance that no term is attached to yet.
     pub async fn start(instances: &InstanceOptions) -> Result<Self, StartError> {
         let term = Arc::new(AttachedTerm::default());
-        let deferred = Arc::new(DeferredRevocations::default());
-        let instances = match instances.clone() {
+        let (sessions, sync) = match instances.clone() {
             InstanceOptions::Session(engine, options) => {
-                let guard = DurableGuard {
+                let guard = Arc::new(DurableGuard {
                     inner: options.guard,
                     term: Arc::clone(&term),
-                };
-                let guard = Arc::new(guard);
-                InstanceOptions::Session(engine, HostOptions { guard, ..options })
+                });
+                let options = HostOptions { guard, ..options };
+                let host = SessionHost::start(&engine, options).await?;
+                (host.into(), None)
             }
             InstanceOptions::SessionSync(engine, options) => {
-                let (term, deferred) = (Arc::clone(&term), Arc::clone(&deferred));
-                let guard = Arc::new(DeferringGuard::new(options.guard, term, deferred));
-                InstanceOptions::SessionSync(engine, LocalOptions { guard, ..options })
+                let guard = Arc::new(DeferringGuard::new(options.guard, Arc::clone(&term)));
+                let options = LocalOptions {
+                    guard: guard.clone(),
+                    ..options
+                };
+                let sessions = LocalSessions::start(&engine, options)?;
+                let sync = SyncInstance {
+                    sessions: sessions.clone(),
+                    guard,
+                };
+                (sessions.into(), Some(sync))
             }
         };
         Ok(Self {
-            sessions: AnySessions::start(instances).await?,
-            deferred,
+            sessions,
+            sync,
             term,
         })
     }
@@ -61,6 +70,13 @@ impl Instance {
     pub fn attach_term(&self, handle: Option<TermHandle>) {
         *self.term.lock() = handle;
     }
+}
+
+/// An instance of the world `session-sync`, and its guard.
+#[derive(Clone)]
+pub(super) struct SyncInstance {
+    pub sessions: LocalSessions,
+    pub guard: Arc<DeferringGuard>,
 }
 
 /// The term that makes the changes of an instance durable, while the instance serves.

@@ -75,9 +75,8 @@
 //!
 //! In the world `session`, the guard's function waits until the end is durable. In the world
 //! `session-sync` no function waits: during the call the guard answers `unavailable`, and when the
-//! end is durable, the host asks it in a call of `flush-stored-revocations`. That call asks for at
-//! most 1,000 revocations. While more are pending, `guard_confirmed` of a revocation can be false
-//! although the guard is available.
+//! end is durable, the host asks it, and flushes other revocations whose changes are stored
+//! (`flush-stored-revocations`).
 //!
 //! # Structure
 //!

@@ -97,7 +97,7 @@ impl TenantHost {
             Ok(active.map(|active| AdmittedCall {
                 active,
                 keep_loaded: Arc::clone(&self.keep_loaded),
-                _call: call,
+                call,
             }))
         };
         let admitted = timeout(self.recovery.options.patience, admission).await;

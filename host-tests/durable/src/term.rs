@@ -134,7 +134,7 @@ impl Term {
     }
 
     /// Reads a page of the changes that are not in the journal yet. In the world `session-sync` a
-    /// guard that takes long can delay the page, so the lease is renewed meanwhile.
+    /// guard that takes long delays the page, so the lease is renewed meanwhile.
     async fn read_changes(&mut self) -> Result<ChangePage, DurableError> {
         let active = Arc::clone(&self.active);
         let since = active.term.stored();

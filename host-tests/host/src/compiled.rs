@@ -50,7 +50,8 @@ impl Compiled {
     }
 
     /// Loads the code of a component from a directory. If it is not there yet, compiles the
-    /// component and writes the code to the directory.
+    /// component and writes the code to the directory. If it cannot be written, the next start
+    /// compiles the component again.
     pub fn cached(config: Config, bytes: &[u8], directory: &Path) -> Result<Self, StartError> {
         let engine = engine(config, Allocation::OnDemand)?;
         let cache = CodeCache::open(directory, &engine, bytes).map_err(failed("cached"))?;
@@ -59,7 +60,7 @@ impl Compiled {
         } else {
             let component = Component::new(&engine, bytes).map_err(failed("compiled"))?;
             let code = component.serialize().map_err(failed("written"))?;
-            cache.store(&code).map_err(failed("cached"))?;
+            let _ = cache.store(&code);
             component
         };
         Ok(Self { engine, component })

@@ -38,8 +38,9 @@ impl SessionEngine {
     ///
     /// The directory is created if it does not exist. The files are machine code that runs with the
     /// rights of this process, so the directory must belong to this user, and no other user may
-    /// write to it. A file of another version of this crate, of wasmtime or of the machine is not
-    /// used.
+    /// write to it or replace one of its parents; the parents are not checked. A file that another
+    /// user can write to is not used, and neither is one of another version of this crate, of
+    /// wasmtime or of the machine. If the code cannot be written, the next start compiles again.
     ///
     /// # Errors
     /// [`StartError`] if the directory cannot be used, another user can write to it, or wasmtime

@@ -82,8 +82,8 @@ impl Instance {
         store.epoch_deadline_callback(move |_| {
             // Calls that have ended do not wait for one that computes.
             poll_monitor.send_replies();
-            let stalled = stall_timer.stalled_for(poll_monitor.progress());
-            Ok(if stalled >= interrupt_after {
+            let progress = poll_monitor.progress();
+            Ok(if stall_timer.is_stalled(progress, interrupt_after) {
                 UpdateDeadline::Interrupt
             } else {
                 UpdateDeadline::Continue(1)

@@ -10,14 +10,16 @@ pub(crate) struct StallTimer {
 }
 
 impl StallTimer {
-    /// Returns for how long the progress number has not changed since it was first seen.
-    pub(crate) fn stalled_for(&mut self, progress: u64) -> Duration {
-        match self.seen {
+    /// Returns whether the progress number has not changed for this time since it was first seen.
+    /// The number 0 does not count: the instance is being started.
+    pub(crate) fn is_stalled(&mut self, progress: u64, time: Duration) -> bool {
+        let stalled = match self.seen {
             Some((seen, since)) if seen == progress => since.elapsed(),
             _ => {
                 self.seen = Some((progress, Instant::now()));
                 Duration::ZERO
             }
-        }
+        };
+        progress > 0 && stalled >= time
     }
 }

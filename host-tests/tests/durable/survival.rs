@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
 use clawdb_session_host::{
-    Config, CreateRequest, Grant, GuardError, InstanceOptions, SessionError, World,
+    Config, CreateRequest, Grant, GuardError, InstanceOptions, RevokeFilter, SessionError, World,
 };
 
 use clawdb_session_testkit::GuardMode;
-use clawdb_session_testkit::fixture::{AGENT, NOBODY, request};
+use clawdb_session_testkit::fixture::{AGENT, NOBODY, OTHER_AGENT, request};
 use futures::future::join_all;
 use futures::poll;
 
@@ -502,6 +502,29 @@ async fn r12_a_revocation_that_the_guard_does_not_confirm_has_the_guards_error()
     fixture.guard.set_all(GuardMode::Ok);
     let flushed = host.flush_guard_revocations().await.unwrap();
     assert_eq!((flushed.settled, flushed.pending), (1, 0));
+}
+
+#[tokio::test]
+async fn r12_a_revocation_is_confirmed_while_many_others_are_pending() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    for agent in [AGENT, OTHER_AGENT, NOBODY] {
+        let creating = (0..700).map(|_| host.create(request(agent)));
+        for created in join_all(creating).await {
+            created.unwrap();
+        }
+    }
+    assert_eq!(host.revoke_all(RevokeFilter::Everything).await, Ok(2_100));
+    assert!(host.stats().await.unwrap().pending_revocations > 1_000);
+    let late = request(AGENT).with_lifetime(Duration::from_mins(10));
+    let grant = host.create(late).await.unwrap();
+    let revoked = host.revoke(&*grant.session.id).await.unwrap();
+    assert_eq!((revoked.guard_confirmed, revoked.guard_error), (true, None));
+    let handle = fixture.tokens.handle_of(&grant.token);
+    assert!(fixture.tokens.revoked().contains(&handle));
+    while host.stats().await.unwrap().pending_revocations > 0 {
+        assert!(host.flush_guard_revocations().await.unwrap().settled > 0);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A guard that takes long, in the world `session-sync`: the service answers other requests.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_guard_jwt::JwtGuard;
@@ -39,18 +40,28 @@ impl Gate {
         passed.unwrap().waiting -= 1;
     }
 
-    /// Waits until this number of threads wait.
-    fn wait_for(&self, threads: usize) {
+    /// Waits until this number of threads wait. Returns whether that was within 30 s.
+    fn wait_for(&self, threads: usize) -> bool {
         let state = self.state.lock().unwrap();
+        let time = Duration::from_secs(30);
         let waiting = self
             .changed
-            .wait_while(state, |state| state.waiting < threads);
-        drop(waiting.unwrap());
+            .wait_timeout_while(state, time, |state| state.waiting < threads);
+        !waiting.unwrap().1.timed_out()
     }
 
     fn open(&self) {
         self.state.lock().unwrap().is_open = true;
         self.changed.notify_all();
+    }
+}
+
+/// Opens the gate when it is dropped, so that a test that fails ends.
+struct OpenAtEnd;
+
+impl Drop for OpenAtEnd {
+    fn drop(&mut self) {
+        GATE.open();
     }
 }
 
@@ -76,6 +87,7 @@ impl Guard for SlowGuard {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_several_workspaces() {
     const WORKSPACES: usize = 6;
+    let open = OpenAtEnd;
     let service = TestService::with(ServiceSetup {
         tokens: |guard| Arc::new(SlowGuard(guard)),
         ..ServiceSetup::default()
@@ -88,7 +100,7 @@ async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_sever
             spawn(answer(request))
         })
         .collect();
-    spawn_blocking(|| GATE.wait_for(WORKSPACES)).await.unwrap();
+    assert!(spawn_blocking(|| GATE.wait_for(WORKSPACES)).await.unwrap());
     let health = answer(service.request(Method::GET, "/healthz")).await;
     assert_eq!(health.status, 200, "{health:?}");
     for _ in 0..20 {
@@ -96,7 +108,7 @@ async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_sever
         let unknown = answer(service.admin(Method::GET, &path)).await;
         assert_eq!(unknown.status, 404, "{unknown:?}");
     }
-    GATE.open();
+    drop(open);
     for created in creating {
         let created = created.await.unwrap();
         assert_eq!(created.status, 201, "{created:?}");

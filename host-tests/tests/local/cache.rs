@@ -59,6 +59,32 @@ async fn a_file_that_is_no_code_of_this_engine_is_replaced() {
     }
 }
 
+#[tokio::test]
+async fn a_file_to_which_another_user_can_write_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::SessionSync;
+    AnyEngine::with_code_cache(world, folder.path()).unwrap();
+    let [file] = &files(folder.path())[..] else {
+        panic!("one file is written");
+    };
+    let mode = |file: &Path| file.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(file), 0o600);
+    fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
+    assert_works(AnyEngine::with_code_cache(world, folder.path()).unwrap()).await;
+    assert_eq!(mode(file), 0o600, "the file was replaced");
+}
+
+#[test]
+fn a_symbolic_link_is_no_directory_for_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, link) = (folder.path().join("code"), folder.path().join("link"));
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::symlink(&directory, &link).unwrap();
+    let error = AnyEngine::with_code_cache(World::SessionSync, &link).err();
+    assert!(full_text(&error.unwrap()).ends_with("is a symbolic link"));
+    assert_eq!(files(&directory).len(), 0);
+}
+
 #[test]
 fn a_directory_to_which_another_user_can_write_is_refused() {
     let folder = tempfile::tempdir().unwrap();

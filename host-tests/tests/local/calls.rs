@@ -91,21 +91,6 @@ fn a_call_that_waits_too_long_for_a_slow_guard_returns_busy_and_has_no_effect() 
 }
 
 #[test]
-fn a_call_waits_for_a_slow_guard_and_then_takes_effect() {
-    let fixture = LocalFixture::new();
-    let grant = fixture.sessions.create(request(AGENT)).unwrap();
-    let held = fixture.guard.hold();
-    thread::scope(|scope| {
-        let validating = scope.spawn(|| fixture.sessions.validate(&*grant.token));
-        held.wait();
-        let counting = scope.spawn(|| fixture.sessions.active_count());
-        held.release();
-        assert_eq!(validating.join().unwrap(), Ok(grant.session.clone()));
-        assert_eq!(counting.join().unwrap(), Ok(1));
-    });
-}
-
-#[test]
 fn a_guard_that_panics_is_unavailable_and_the_instance_continues() {
     let fixture = LocalFixture::new();
     fixture
@@ -155,9 +140,16 @@ fn a_call_that_computes_for_longer_than_interrupt_after_ends_the_instance() {
         interrupt_after: Duration::ZERO,
         ..options
     });
-    let interrupted = (0..1_000_000).find_map(|_| fixture.sessions.create(request(AGENT)).err());
+    let begun = std::time::Instant::now();
+    let mut interrupted = None;
+    while interrupted.is_none() && begun.elapsed() < Duration::from_secs(30) {
+        interrupted = fixture.sessions.stats().err();
+    }
     let interrupted = interrupted.expect("a check comes during a call");
-    assert_eq!(trap_kind::<()>(Err(interrupted)), TrapKind::Interrupted);
+    assert_eq!(
+        trap_kind::<()>(Err(interrupted.into())),
+        TrapKind::Interrupted
+    );
 }
 
 #[test]

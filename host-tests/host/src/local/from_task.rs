@@ -6,18 +6,20 @@
 //! A worker thread of the runtime that makes a call waits for the guard's functions. Two things
 //! keep the other tasks of the runtime running meanwhile:
 //!
-//! - One worker at least makes no call, so it can run the tasks.
+//! - One worker at least makes no call, so it can run the tasks. The exception is a task that was
+//!   woken in the same poll before the call: tokio runs it on the worker that makes the call.
 //! - A worker that receives a single event of the network does not wake another one to wait for
 //!   further events. If it then waits for the guard, nothing waits for the network. So each tick of
 //!   [`wake_runtimes`] wakes a worker of each runtime in which a call takes long.
 
+use std::panic::resume_unwind;
 use std::sync::LazyLock;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::error::HostError;
@@ -26,7 +28,7 @@ use crate::local::sessions::LocalSessions;
 
 /// The maximum number of tasks of the process that wait for an instance on a thread of their own.
 /// tokio has 512 threads for blocking work, which journals need too.
-const WAITING_THREADS: usize = 128;
+const WAITING_THREADS: usize = 384;
 
 /// The permits for [`WAITING_THREADS`].
 static WAITING: Semaphore = Semaphore::const_new(WAITING_THREADS);
@@ -75,10 +77,14 @@ impl Drop for OnWorker {
 
 /// Wakes a worker of each runtime in which a call has taken a whole tick.
 pub(crate) fn wake_runtimes() {
+    let mut stalled = Vec::new();
     for call in WORKER_CALLS.lock().iter_mut() {
         if std::mem::replace(&mut call.was_seen, true) {
-            call.runtime.spawn(std::future::ready(()));
+            stalled.push(call.runtime.clone());
         }
+    }
+    for runtime in stalled {
+        runtime.spawn(std::future::ready(()));
     }
 }
 
@@ -94,11 +100,12 @@ impl LocalSessions {
     /// [`HostError::Stopped`] if the runtime is being shut down.
     ///
     /// # Panics
-    /// Panics outside a tokio runtime with timers.
+    /// Panics outside a tokio runtime with timers, and if the function panics.
     pub async fn run<R: Send + 'static>(
         &self,
         mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {
+        self.check_not_held()?;
         if let Some(_on_worker) = OnWorker::begin() {
             match self.try_with(call)? {
                 Ok(answer) => return Ok(answer),
@@ -119,9 +126,11 @@ impl LocalSessions {
             let time = busy_after.saturating_sub(begun.elapsed());
             sessions.with_within(time, call)
         });
-        // A call does not panic, so the runtime is being shut down.
         called
             .await
-            .unwrap_or_else(|_: JoinError| Err(HostError::Stopped))
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(HostError::Stopped),
+            })
     }
 }

@@ -74,8 +74,8 @@ impl LocalInstance {
         let mut stall_timer = StallTimer::default();
         let interrupt_after = options.interrupt_after;
         store.epoch_deadline_callback(move |store| {
-            let stalled = stall_timer.stalled_for(store.data().progress);
-            Ok(if stalled >= interrupt_after {
+            let progress = store.data().progress;
+            Ok(if stall_timer.is_stalled(progress, interrupt_after) {
                 UpdateDeadline::Interrupt
             } else {
                 UpdateDeadline::Continue(1)

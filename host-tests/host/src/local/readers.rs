@@ -22,7 +22,12 @@ const PAGE: u32 = 64;
 
 /// The subscriptions to the events of an instance.
 #[derive(Debug, Default)]
-pub(super) struct Readers(Vec<Reader>);
+pub(super) struct Readers {
+    readers: Vec<Reader>,
+    /// The sequence number of the newest event that was passed to the readers without older ones
+    /// left to read.
+    newest: u64,
+}
 
 /// A subscription, as the host feeds it.
 #[derive(Debug)]
@@ -49,9 +54,10 @@ impl Readers {
         if self.len() >= MAX_READERS {
             return Err(SessionError::LimitReached(Limit::Subscribers));
         }
+        self.newest = self.newest.max(page.next);
         let (events, received) = mpsc::channel(BUFFER);
         let is_behind = Arc::new(AtomicBool::new(false));
-        self.0.push(Reader {
+        self.readers.push(Reader {
             events,
             // A number after the newest event counts as that of the newest one.
             since: since.min(page.next),
@@ -69,43 +75,72 @@ impl Readers {
 
     /// Returns the number of subscriptions.
     pub fn len(&mut self) -> usize {
-        self.0.retain(|reader| !reader.events.is_closed());
-        self.0.len()
+        self.readers.retain(|reader| !reader.events.is_closed());
+        self.readers.len()
     }
 
     /// Returns whether there is a subscription.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.readers.is_empty()
     }
 
     /// Passes new events to the subscriptions whose channels have space, and drops those whose
     /// readers are gone. If the instance has ended, the subscriptions end.
     pub fn feed(&mut self, instance: &mut LocalInstance) {
-        self.0.retain_mut(|reader| reader.feed(instance).is_ok());
+        if self.feed_new(instance).is_err() {
+            self.readers.clear();
+        }
+        let newest = self.newest;
+        self.readers
+            .retain_mut(|reader| reader.since >= newest || reader.catch_up(instance).is_ok());
+    }
+
+    /// Reads new events once, and passes them to the readers that have all earlier ones.
+    fn feed_new(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
+        loop {
+            let page = instance.events_after(self.newest, PAGE)?;
+            if page.events.is_empty() {
+                return Ok(());
+            }
+            let newest = self.newest;
+            self.readers
+                .retain_mut(|reader| reader.since != newest || reader.pass(page.clone()).is_ok());
+            self.newest = page.next;
+        }
     }
 }
 
 impl Reader {
-    /// Passes new events to the reader while its channel has space.
+    /// Reads the events after the last one of the reader, and passes them to it while its channel
+    /// has space.
     ///
     /// # Errors
     /// [`Closed`] if the reader is gone or the instance has ended.
-    fn feed(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
+    fn catch_up(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
         while self.has_space()? {
             let page = instance.events_after(self.since, PAGE)?;
             if page.events.is_empty() {
                 break;
             }
-            let mut missed = page.missed;
-            for event in page.events {
-                if !self.has_space()? {
-                    return Ok(());
-                }
-                self.since = event.sequence;
-                let missed = std::mem::take(&mut missed);
-                let event = Event { missed, ..event };
-                self.events.start_send(event).map_err(|_| Closed)?;
+            self.pass(page)?;
+        }
+        Ok(())
+    }
+
+    /// Passes the events of a page to the reader while its channel has space.
+    ///
+    /// # Errors
+    /// [`Closed`] if the reader is gone.
+    fn pass(&mut self, page: EventPage) -> Result<(), Closed> {
+        let mut missed = page.missed;
+        for event in page.events {
+            if !self.has_space()? {
+                break;
             }
+            self.since = event.sequence;
+            let missed = std::mem::take(&mut missed);
+            let event = Event { missed, ..event };
+            self.events.start_send(event).map_err(|_| Closed)?;
         }
         Ok(())
     }
@@ -113,14 +148,24 @@ impl Reader {
     /// Returns whether the channel has space. If not, the reader asks for events when it has read
     /// those in the channel.
     fn has_space(&mut self) -> Result<bool, Closed> {
+        if self.poll_space()? {
+            return Ok(true);
+        }
+        self.is_behind.store(true, Ordering::SeqCst);
+        // The reader may have emptied the channel before it could see that it is behind.
+        let has_space = self.poll_space()?;
+        if has_space {
+            self.is_behind.store(false, Ordering::SeqCst);
+        }
+        Ok(has_space)
+    }
+
+    fn poll_space(&mut self) -> Result<bool, Closed> {
         let mut context = Context::from_waker(Waker::noop());
         match self.events.poll_ready(&mut context) {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(_)) => Err(Closed),
-            Poll::Pending => {
-                self.is_behind.store(true, Ordering::SeqCst);
-                Ok(false)
-            }
+            Poll::Pending => Ok(false),
         }
     }
 }

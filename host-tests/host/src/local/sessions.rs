@@ -4,7 +4,7 @@
 //! functions run in it.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::{for_each_operation, parameter};
 
 /// The maximum number of tasks of an instance that wait for it on a thread of their own. The
 /// others wait without a thread.
-const WAITING_THREADS: usize = 4;
+const WAITING_THREADS: usize = 1;
 
 /// A handle on a running instance of the world `session-sync`. Clones refer to the same instance.
 ///
@@ -150,6 +150,9 @@ impl LocalSessions {
         let refill = move || {
             if let Some(shared) = Weak::upgrade(&shared) {
                 shared.refill_requested.store(true, Ordering::SeqCst);
+                // Either this thread gets the instance, or the thread that releases it later sees
+                // the request.
+                fence(Ordering::SeqCst);
                 shared.refill();
             }
         };
@@ -191,6 +194,11 @@ impl LocalSessions {
         })
     }
 
+    /// Returns an error if the thread holds the instance.
+    pub(crate) fn check_not_held(&self) -> Result<(), HostError> {
+        self.0.check_reentrance().map(drop)
+    }
+
     /// Returns how long a call waits for the instance.
     pub(crate) fn busy_after(&self) -> Duration {
         self.0.busy_after
@@ -221,6 +229,7 @@ impl Shared {
         let mut held = Held::new(self, instance);
         let answer = call(&mut held.instance);
         drop(held);
+        fence(Ordering::SeqCst);
         self.refill();
         answer
     }
