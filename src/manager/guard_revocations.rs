@@ -93,8 +93,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
 
     /// Removes the revocations that are not recorded in the changes up to `stored`.
     ///
-    /// This is decided once for the flush, before the guard is asked. A batch that is settled
-    /// changes records, and these can have revocations of a later batch.
+    /// This is decided once for the flush, before the guard is asked: settling a batch changes
+    /// records, and a revocation of a later batch can belong to one of them.
     ///
     /// The next flush begins after the last revocation that the guard is asked for, or after all of
     /// them if all are removed. So two flushes in a row get past 1,000 revocations that are not

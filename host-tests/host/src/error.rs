@@ -138,9 +138,9 @@ impl From<Infallible> for CallError {
     }
 }
 
-/// The reason why the component has not run a call. `Trapped` and `Stopped` mean that the instance
-/// has ended; each later call on its handles returns the same error. After the other errors, the
-/// instance is unchanged.
+/// The reason why a call has no answer of the component. `Trapped` and `Stopped` mean that the
+/// instance has ended; each later call on its handles returns the same error. After the other
+/// errors, the instance is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
@@ -188,9 +188,9 @@ impl From<Infallible> for HostError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrapKind {
-    /// The instance computed for longer than `HostOptions::interrupt_after` without progress.
+    /// The instance computed for longer than `interrupt_after` of its options without progress.
     Interrupted,
-    /// The instance requested more memory than `HostOptions::max_memory`.
+    /// The instance requested more memory than `max_memory` of its options.
     OutOfMemory,
     /// The guard returned `GuardFailure::Fatal`.
     Guard,

@@ -30,9 +30,10 @@ type Refill = Box<dyn Fn() -> bool + Send + Sync>;
 ///
 /// # Last events
 ///
-/// To get the last events, wait for
+/// With a `SessionHost`, wait for
 /// [`SessionHost::wait_until_idle`](crate::SessionHost::wait_until_idle) before you drop the last
-/// `SessionHost`.
+/// one. With `LocalSessions`, read the events before you drop the last handle: when it is dropped,
+/// at most 65 events are still in the subscription.
 pub struct Subscription {
     events: mpsc::Receiver<Event>,
     run: u64,
