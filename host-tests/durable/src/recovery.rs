@@ -93,8 +93,8 @@ impl Recovery {
     }
 
     /// Returns an instance with all records of the writer, and the highest sequence number among
-    /// the records. The instance's newest change can have a higher number, because a restore changes
-    /// records.
+    /// the records. The instance's newest change can have a higher number, because a restore
+    /// changes records.
     async fn restore(
         &self,
         instances: &InstanceOptions,
