@@ -725,17 +725,28 @@ fn bench_measures_all_targets_and_reports_each_goal() {
         "100 sessions",
         "200 sessions",
         "validate of redis, 100 sessions / ours",
-        "size of the component",
+        "validates per second of 64 callers, one instance / redis",
+        "session: validates / no-op calls per second, 64 callers",
+        "size of the component session-sync",
     ] {
         assert!(said.contains(what), "{what} is missing in:\n{said}");
     }
+    assert_eq!(
+        said.matches("not measured: the peer is missing").count(),
+        3,
+        "{said}"
+    );
+    assert_eq!(said.matches("not measured").count(), 3, "{said}");
     assert!(!said.contains("left out"), "{said}");
     let csv = std::fs::read_to_string(report.join("bench.csv")).unwrap();
     for name in [
         "component",
+        "component-sync",
+        "core",
         "original",
         "baseline",
         "session-host",
+        "local-sessions",
         "instances",
     ] {
         assert!(csv.contains(&format!("\n{name},200,")), "{name}: {csv}");
@@ -758,8 +769,16 @@ fn goals_follow_from_the_report(said: &str, csv: &str) {
         let line = said.lines().find_map(|line| line.strip_prefix(goal));
         let line = line.unwrap_or_else(|| panic!("{goal} is missing in:\n{said}"));
         let words: Vec<&str> = line.split_whitespace().collect();
-        let (["at", bound, limit, actual, met] | ["at", bound, limit, "ms", actual, "ms", met]) =
-            words[..]
+        let (["at", bound, limit, actual, met]
+        | [
+            "at",
+            bound,
+            limit,
+            "ms" | "us" | "KiB" | "bytes" | "%",
+            actual,
+            _,
+            met,
+        ]) = words[..]
         else {
             panic!("{line}");
         };
@@ -779,56 +798,131 @@ fn goals_follow_from_the_report(said: &str, csv: &str) {
     for (goal, one, other) in [
         (
             "validate, 100 sessions / the original design's",
-            "component,100,validate,",
+            "component-sync,100,validate,",
             "original,100,validate,",
         ),
         (
-            "validate, 100 sessions / a call that asks and returns one",
-            "component,100,validate,",
-            "baseline,100,validate,",
+            "validate, 200 sessions / the original design's",
+            "component-sync,200,validate,",
+            "original,200,validate,",
         ),
         (
-            "validate-many, 100 sessions, each of 64 tokens / validate",
-            "component,100,validate-many,",
-            "component,100,validate,",
+            "create, 100 sessions / the original design's",
+            "component-sync,100,create,",
+            "original,100,create,",
         ),
         (
             "create, 200 sessions / the original design's",
-            "component,200,create,",
+            "component-sync,200,create,",
             "original,200,create,",
         ),
         (
             "refresh, 100 sessions / the original design's",
-            "component,100,refresh,",
+            "component-sync,100,refresh,",
             "original,100,refresh,",
         ),
         (
-            "revoke, 100 sessions / a no-op call",
-            "component,100,revoke,",
-            "baseline,100,no-op,",
+            "refresh, 200 sessions / the original design's",
+            "component-sync,200,refresh,",
+            "original,200,refresh,",
+        ),
+        (
+            "validate, 100 sessions / the same core called natively",
+            "component-sync,100,validate,",
+            "core,100,validate,",
+        ),
+        (
+            "create, 100 sessions / the same core called natively",
+            "component-sync,100,create,",
+            "core,100,create,",
+        ),
+        (
+            "revoke, 100 sessions / the same core called natively",
+            "component-sync,100,revoke,",
+            "core,100,revoke,",
+        ),
+        (
+            "validate-many, 100 sessions, each of 64 tokens / validate",
+            "component-sync,100,validate-many,",
+            "component-sync,100,validate,",
+        ),
+        (
+            "revoke, 100 sessions / a call that reads a number",
+            "component-sync,100,revoke,",
+            "component-sync,100,active-count,",
         ),
         (
             "the original design's revoke-all of 10 among 200 / ours",
             "original,200,revoke-all-for-agent,",
-            "component,200,revoke-all-for-agent,",
+            "component-sync,200,revoke-all-for-agent,",
         ),
         (
-            "prune with nothing due, among 200 / a no-op call",
-            "component,200,prune-expired,",
-            "baseline,200,no-op,",
+            "prune with nothing due, among 200 sessions / a call that reads a number",
+            "component-sync,200,prune-expired,",
+            "component-sync,200,active-count,",
         ),
         (
             "validate, 200 / 100 sessions",
-            "component,200,validate,",
-            "component,100,validate,",
+            "component-sync,200,validate,",
+            "component-sync,100,validate,",
+        ),
+        (
+            "validate in LocalSessions from another thread / a direct call",
+            "local-sessions,100,validate,",
+            "component-sync,100,validate,",
+        ),
+        (
+            "validates per second, 64 threads on one instance / 1 thread",
+            "local-sessions,200,validates by 64 callers,",
+            "local-sessions,200,validates by 1 callers,",
+        ),
+        (
+            "validates per second, 2 workspaces on 2 threads / 1 on 1 thread",
+            "local-sessions,200,validates in 2 workspaces,",
+            "local-sessions,200,validates in 1 workspaces,",
         ),
     ] {
         check(goal, value(one) / value(other));
     }
-    check(
-        "longest create on the way from 0 to 200, CPU time",
-        value("fresh component,200,longest create (CPU time),") / 1e6,
-    );
+    for (goal, quantity, unit) in [
+        (
+            "longest create on the way from 0 to 200, CPU time",
+            "fresh component-sync,200,longest create (CPU time),",
+            1e-6,
+        ),
+        (
+            "linear memory of a session, of 200",
+            "component-sync,200,linear memory,",
+            1.0 / 200.0,
+        ),
+        (
+            "start of an instance ",
+            "instances,200,start of session-sync,",
+            1e3,
+        ),
+        (
+            "start of an instance, with its code from a code cache",
+            "instances,200,start of session-sync from a code cache,",
+            1e3,
+        ),
+        (
+            "time to create an instance, of 50",
+            "instances,200,time per instance of 50 of session-sync,",
+            1e6,
+        ),
+        (
+            "memory of an empty instance, of 50",
+            "instances,200,memory per instance of 50 of session-sync,",
+            1.0 / 1_024.0,
+        ),
+        (
+            "session: 50 concurrent creates, less 10 ms / sequential creates",
+            "instances,200,50 concurrent creates,",
+            1.0,
+        ),
+    ] {
+        check(goal, value(quantity) * unit);
+    }
 }
 
 #[test]

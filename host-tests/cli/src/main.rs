@@ -168,8 +168,8 @@ Errors:
 
 /// The help after the options of `bench`.
 const BENCH_HELP: &str = "\
-Prints the microseconds of each operation, and whether the goals are met. A full run takes about ten
-minutes and up to 8 GB of memory. Figures need a build with `--profile dist`.
+Prints the microseconds of each operation, and whether the goals are met. A full run takes about 15
+minutes and 12 GB of memory. Figures need a build with `--profile dist`.
 
 Examples:
   cargo run --profile dist -- bench --report report

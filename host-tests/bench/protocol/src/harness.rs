@@ -166,6 +166,7 @@ impl<T: Target> Harness<T> {
                 Some(took)
             }
             Operation::Prune => self.target.prune(calls)?.map(|((), took)| took),
+            Operation::ActiveCount => self.target.active_count(calls)?.map(|((), took)| took),
             Operation::NoOp => self.target.no_op(calls)?.map(|((), took)| took),
             Operation::NoOpAsync => self.target.no_op_async(calls)?.map(|((), took)| took),
         };

@@ -9,6 +9,7 @@
 //! | [`workload`] | the sessions that every target gets, and the order in which they are used |
 //! | [`target`] | the trait: batches of calls, timed by the target; operations and metrics |
 //! | [`batch`] | times a batch of calls |
+//! | [`callers`] | the calls per second of concurrent callers |
 //! | [`harness`] | runs operations on a target without changing the number of sessions |
 //! | [`client_state`] | the client's copy of the sessions' ids and tokens |
 //! | [`message`], [`serve`], [`process`] | commands and replies; the target's side; the bench's side |
@@ -18,6 +19,7 @@
 //! | [`statistics`] | the median |
 
 pub mod batch;
+pub mod callers;
 pub mod client_state;
 pub mod harness;
 pub mod jwt;

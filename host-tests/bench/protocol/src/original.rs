@@ -6,13 +6,13 @@
 //! session.
 
 use std::hint::black_box;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use uuid::Uuid;
 
 use crate::batch;
+use crate::callers;
 use crate::jwt::Signer;
 use crate::target::{CreatedSession, Metric, Operation, Target, TargetError, Timed};
 use crate::workload::{LIFETIME, Request, Session, keep_first, now};
@@ -86,26 +86,16 @@ impl Original {
     pub fn validate_rate(&self, callers: u32, time: Duration) -> Result<f64, TargetError> {
         let first = self.first.iter().filter_map(|id| self.sessions.get(id));
         let tokens: Vec<_> = first.map(|session| session.token.clone()).collect();
-        let begun = Instant::now();
-        let work = || {
-            let mut calls = 0_u32;
-            for token in tokens.iter().cycle() {
-                if begun.elapsed() >= time {
-                    break;
+        let callers = (0..callers).map(|_| {
+            let mut tokens = tokens.iter().cycle();
+            move || {
+                if let Some(token) = tokens.next() {
+                    black_box(self.validate(token)?);
                 }
-                black_box(self.validate(token)?);
-                calls += 1;
+                Ok(())
             }
-            Ok(calls)
-        };
-        let calls = thread::scope(|scope| {
-            let callers: Vec<_> = (0..callers).map(|_| scope.spawn(work)).collect();
-            callers.into_iter().try_fold(0, |calls, caller| {
-                let ended = caller.join();
-                Ok(calls + ended.map_err(|_| TargetError::failed("a caller panicked"))??)
-            })
-        })?;
-        Ok(f64::from(calls) / begun.elapsed().as_secs_f64())
+        });
+        callers::rate(time, callers)
     }
 
     /// Ends all expired sessions.

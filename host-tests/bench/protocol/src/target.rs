@@ -65,6 +65,14 @@ pub trait Target {
         Ok(None)
     }
 
+    /// Makes this many calls that read a number: the number of live sessions.
+    ///
+    /// # Errors
+    /// [`TargetError`] of a call.
+    fn active_count(&mut self, _calls: u32) -> Timed<()> {
+        Ok(None)
+    }
+
     /// Makes this many calls that do nothing.
     ///
     /// # Errors
@@ -150,6 +158,8 @@ pub enum Operation {
     RevokeAllForAgent,
     /// [`Target::prune`].
     Prune,
+    /// [`Target::active_count`].
+    ActiveCount,
     /// [`Target::no_op`].
     NoOp,
     /// [`Target::no_op_async`].
@@ -158,7 +168,7 @@ pub enum Operation {
 
 impl Operation {
     /// All operations, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Validate,
         Self::ValidateMany,
         Self::Create,
@@ -166,6 +176,7 @@ impl Operation {
         Self::Revoke,
         Self::RevokeAllForAgent,
         Self::Prune,
+        Self::ActiveCount,
         Self::NoOp,
         Self::NoOpAsync,
     ];
@@ -181,6 +192,7 @@ impl std::fmt::Display for Operation {
             Self::Revoke => "revoke",
             Self::RevokeAllForAgent => "revoke-all of 10",
             Self::Prune => "prune, none due",
+            Self::ActiveCount => "active-count",
             Self::NoOp => "no-op call",
             Self::NoOpAsync => "no-op async call",
         })
@@ -216,16 +228,61 @@ pub enum Metric {
         /// The number of creates.
         creates: u32,
     },
-    /// The time to start an instance from the compiled component, in seconds.
-    StartTime,
-    /// The time to create an instance, in seconds.
+    /// The calls of `validate` per second in several workspaces, each with its own instance and a
+    /// thread that calls it.
+    WorkspaceRate {
+        /// The number of workspaces.
+        workspaces: u32,
+        /// The time for which the threads call.
+        milliseconds: u32,
+    },
+    /// The time to start an instance of the compiled component, in seconds.
+    StartTime {
+        /// The world of the component.
+        world: World,
+    },
+    /// The time to start the first instance of a process, in seconds, if the component's compiled
+    /// code is in a directory.
+    CachedStartTime {
+        /// The world of the component.
+        world: World,
+    },
+    /// The time to create an instance from a pool, in seconds.
     InstantiationTime {
+        /// The world of the component.
+        world: World,
         /// The number of instances in the process.
         instances: u32,
     },
     /// The memory of an instance, in bytes of the process.
     InstanceMemory {
+        /// The world of the component.
+        world: World,
         /// The number of instances in the process.
         instances: u32,
     },
+}
+
+/// A world of the component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum World {
+    /// The world with `async func`.
+    Session,
+    /// The world with plain functions.
+    SessionSync,
+}
+
+impl World {
+    /// Both worlds.
+    pub const ALL: [Self; 2] = [Self::Session, Self::SessionSync];
+}
+
+impl std::fmt::Display for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Session => "session",
+            Self::SessionSync => "session-sync",
+        })
+    }
 }

@@ -9,8 +9,9 @@ use uuid::Uuid;
 pub const SESSIONS_PER_AGENT: u32 = 10;
 /// The length of a token in bytes, if the target can choose it.
 pub const TOKEN_LENGTH: usize = 350;
-/// The number of tokens that concurrent callers use in turn. They are those of the first sessions.
-const CALLER_TOKENS: usize = 1_000;
+/// The number of tokens that concurrent callers use in turn. Usually they are those of the first
+/// sessions.
+pub const CALLER_TOKENS: usize = 1_000;
 /// The lifetime of a session in seconds. It is so long that no session expires during a run.
 pub const LIFETIME: u64 = 86_400;
 /// The workspace that all sessions belong to.

@@ -8,6 +8,9 @@ use clap::Args;
 /// The numbers of concurrent callers.
 pub const CALLER_COUNTS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 
+/// The numbers of workspaces that are called at the same time.
+pub const WORKSPACE_COUNTS: [u32; 2] = [1, 2];
+
 /// The options of `bench`.
 #[derive(Args)]
 pub struct BenchArgs {

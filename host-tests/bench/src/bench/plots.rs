@@ -10,15 +10,15 @@ use plotters::prelude::*;
 use super::parameters::CALLER_COUNTS;
 use super::results::{Quantity, Results, short_count};
 use super::table::three_digits;
-use super::targets::{BASELINE, SESSION_HOST};
+use super::targets::{BASELINE, COMPONENT, COMPONENT_SYNC, LOCAL_SESSIONS, SESSION_HOST};
 
 type PlotResult = Result<(), Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const SIZE: (u32, u32) = (960, 540);
 const FONT: &str = "sans-serif";
-/// Paul Tol's palette "bright", which is suitable for colour-blind people, with three more colours.
-const COLOURS: [RGBColor; 10] = [
+/// Paul Tol's palette "bright", which is suitable for colour-blind people, with five more colours.
+const COLOURS: [RGBColor; 12] = [
     RGBColor(0x44, 0x77, 0xaa),
     RGBColor(0xee, 0x66, 0x77),
     RGBColor(0xbb, 0xbb, 0xbb),
@@ -29,6 +29,8 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(0xee, 0x99, 0x33),
     RGBColor(0x88, 0x66, 0x44),
     RGBColor(0x22, 0x22, 0x22),
+    RGBColor(0x00, 0x99, 0x88),
+    RGBColor(0x55, 0x55, 0xcc),
 ];
 
 /// Writes `latency.svg`, `growth.svg`, `memory.svg` and `throughput.svg` into a folder.
@@ -43,6 +45,12 @@ pub fn write(folder: &Path, results: &Results) -> PlotResult {
 fn colour(results: &Results, name: &str) -> RGBColor {
     let index = results.targets.iter().position(|other| other == name);
     COLOURS[index.unwrap_or(COLOURS.len() - 1) % COLOURS.len()]
+}
+
+/// Returns whether a target is a component behind a handle. The plots of a lone caller show the
+/// component itself.
+fn is_handle(name: &str) -> bool {
+    matches!(name, SESSION_HOST | LOCAL_SESSIONS)
 }
 
 /// Draws bars in groups, one group for each operation.
@@ -63,7 +71,7 @@ fn latency(file: &Path, results: &Results) -> PlotResult {
     let names: Vec<&String> = results
         .targets
         .iter()
-        .filter(|name| !matches!(name.as_str(), BASELINE | SESSION_HOST))
+        .filter(|name| *name != BASELINE && !is_handle(name))
         .collect();
     let all_have = |&&sessions: &&u32| {
         let (fewest, _) = results.session_range();
@@ -146,7 +154,7 @@ fn growth(file: &Path, results: &Results) -> PlotResult {
                 Some((f64::from(sessions).log10(), time / 1e3))
             })
             .collect();
-        if points.len() > 1 && name != SESSION_HOST {
+        if points.len() > 1 && !is_handle(name) {
             lines.push((name.clone(), colour(results, name), points));
         }
     }
@@ -190,7 +198,8 @@ fn throughput(file: &Path, results: &Results) -> PlotResult {
         });
         if !validates.is_empty() {
             let label = match name.as_str() {
-                SESSION_HOST => "component".into(),
+                SESSION_HOST => COMPONENT.into(),
+                LOCAL_SESSIONS => COMPONENT_SYNC.into(),
                 _ => name.clone(),
             };
             let colour = colour(results, &label);
@@ -225,12 +234,12 @@ fn memory(file: &Path, results: &Results) -> PlotResult {
             let memory = results.median(name, sessions, Quantity::Metric(Metric::Memory))?;
             Some((name.clone(), sessions, memory / f64::from(sessions)))
         };
-        let session_host = name == SESSION_HOST;
+        let is_handle = is_handle(name);
         results
             .session_counts
             .iter()
             .rev()
-            .filter(|_| !session_host)
+            .filter(|_| !is_handle)
             .find_map(of)
     };
     let bars: Vec<_> = results.targets.iter().filter_map(bytes).collect();

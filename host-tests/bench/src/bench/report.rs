@@ -37,16 +37,23 @@ fn name_and_unit(quantity: Quantity) -> (String, &'static str) {
             Metric::NoOpRate { callers, .. } => {
                 (format!("no-op calls by {callers} callers"), "1/s")
             }
-            Metric::StartTime => ("start".into(), "s"),
+            Metric::WorkspaceRate { workspaces, .. } => {
+                (format!("validates in {workspaces} workspaces"), "1/s")
+            }
+            Metric::StartTime { world } => (format!("start of {world}"), "s"),
+            Metric::CachedStartTime { world } => {
+                (format!("start of {world} from a code cache"), "s")
+            }
             Metric::ConcurrentCreates { creates } => {
                 (format!("{creates} concurrent creates"), "ratio")
             }
-            Metric::InstantiationTime { instances } => {
-                (format!("time per instance of {instances}"), "s")
+            Metric::InstantiationTime { world, instances } => {
+                (format!("time per instance of {instances} of {world}"), "s")
             }
-            Metric::InstanceMemory { instances } => {
-                (format!("memory per instance of {instances}"), "bytes")
-            }
+            Metric::InstanceMemory { world, instances } => (
+                format!("memory per instance of {instances} of {world}"),
+                "bytes",
+            ),
         },
     }
 }
@@ -61,6 +68,7 @@ fn operation_name(operation: Operation) -> &'static str {
         Operation::Revoke => "revoke",
         Operation::RevokeAllForAgent => "revoke-all-for-agent",
         Operation::Prune => "prune-expired",
+        Operation::ActiveCount => "active-count",
         Operation::NoOp => "no-op",
         Operation::NoOpAsync => "no-op async",
     }

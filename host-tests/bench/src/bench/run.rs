@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use clawdb_session_bench_protocol::message::FillReport;
 use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
-use clawdb_session_bench_protocol::target::{Metric, Operation};
+use clawdb_session_bench_protocol::target::{Metric, Operation, World};
 use clawdb_session_host::full_text;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::parameters::{CALLER_COUNTS, Parameters};
+use super::parameters::{CALLER_COUNTS, Parameters, WORKSPACE_COUNTS};
 use super::results::{Quantity, Results, short_count};
-use super::targets::{FRESH_COMPONENT, INSTANCES, Targets, max_sessions};
+use super::targets::{COMPONENT_SYNC, FRESH_COMPONENT, INSTANCES, Targets, max_sessions};
 
 /// The maximum number of timed calls of an operation.
 const MAX_CALLS: f64 = 20_000.0;
@@ -199,15 +199,15 @@ impl Run<'_> {
         Ok(took)
     }
 
-    /// Measures the calls per second of concurrent callers.
+    /// Measures the calls per second of concurrent callers, and of several workspaces.
     fn callers(&mut self, round: u32) {
         let milliseconds = self.results.caller_milliseconds;
         let (_, sessions) = self.results.session_range();
         self.progress
             .set_message(format!("callers, round {}", round + 1));
         self.for_each_target(|run, name, process| {
-            for callers in CALLER_COUNTS {
-                for metric in [
+            let by_callers = CALLER_COUNTS.into_iter().flat_map(|callers| {
+                [
                     Metric::NoOpRate {
                         callers,
                         milliseconds,
@@ -216,11 +216,16 @@ impl Run<'_> {
                         callers,
                         milliseconds,
                     },
-                ] {
-                    if let Some(rate) = process.metric(metric)? {
-                        run.results
-                            .add(name, sessions, Quantity::Metric(metric), round, rate);
-                    }
+                ]
+            });
+            let by_workspaces = WORKSPACE_COUNTS.map(|workspaces| Metric::WorkspaceRate {
+                workspaces,
+                milliseconds,
+            });
+            for metric in by_callers.chain(by_workspaces) {
+                if let Some(rate) = process.metric(metric)? {
+                    run.results
+                        .add(name, sessions, Quantity::Metric(metric), round, rate);
                 }
             }
             Ok(())
@@ -233,7 +238,7 @@ impl Run<'_> {
         let message = format!("{FRESH_COMPONENT}, round {}", round + 1);
         self.progress.set_message(message);
         self.progress.inc(1);
-        let process = targets.start("component");
+        let process = targets.start(COMPONENT_SYNC);
         match process.and_then(|mut process| process.fill(sessions)) {
             Ok(report) => {
                 for (quantity, value) in report.iter().flat_map(longest_creates) {
@@ -245,30 +250,51 @@ impl Run<'_> {
         }
     }
 
-    /// Measures instances, in a new process in each round, because a process reuses memory and the
-    /// growth would be too small.
+    /// Measures instances of both worlds. Each world has a new process in each round, because a
+    /// process reuses memory and the growth would be too small.
     fn instances(&mut self, targets: &Targets, round: u32) {
         self.progress
             .set_message(format!("{INSTANCES}, round {}", round + 1));
         self.progress.inc(1);
         let count = self.parameters.concurrency;
-        let (_, sessions) = self.results.session_range();
-        let measured = targets.start(INSTANCES).and_then(|mut process| {
-            for metric in [
-                Metric::StartTime,
-                Metric::ConcurrentCreates { creates: count },
-                Metric::InstantiationTime { instances: count },
-                Metric::InstanceMemory { instances: count },
-            ] {
-                if let Some(value) = process.metric(metric)? {
-                    self.results
-                        .add(INSTANCES, sessions, Quantity::Metric(metric), round, value);
-                }
+        for world in World::ALL {
+            let mut metrics = vec![
+                Metric::StartTime { world },
+                Metric::CachedStartTime { world },
+                Metric::InstantiationTime {
+                    world,
+                    instances: count,
+                },
+                Metric::InstanceMemory {
+                    world,
+                    instances: count,
+                },
+            ];
+            // In the other world no calls overlap.
+            if world == World::Session {
+                metrics.push(Metric::ConcurrentCreates { creates: count });
             }
-            Ok(())
-        });
-        if let Err(error) = measured {
-            self.note_failed_round(INSTANCES, &error);
+            if let Err(error) = self.measure_instances(targets, round, &metrics) {
+                self.note_failed_round(INSTANCES, &error);
+            }
         }
+    }
+
+    fn measure_instances(
+        &mut self,
+        targets: &Targets,
+        round: u32,
+        metrics: &[Metric],
+    ) -> Result<(), ProcessError> {
+        let (_, sessions) = self.results.session_range();
+        let mut process = targets.start(INSTANCES)?;
+        for &metric in metrics {
+            if let Some(value) = process.metric(metric)? {
+                let quantity = Quantity::Metric(metric);
+                self.results
+                    .add(INSTANCES, sessions, quantity, round, value);
+            }
+        }
+        Ok(())
     }
 }

@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use clawdb_session_bench_protocol::target::{Metric, Operation};
 
 use super::results::{Quantity, Results, short_count};
+use super::targets::COMPONENT_SYNC;
 
-/// Writes the time of a call in microseconds, and its ratio to the component's time.
+/// Writes the time of a call in microseconds, and its ratio to the time of the component of the
+/// world `session-sync`.
 pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
     writeln!(
         out,
-        "Microseconds of a call, and their ratio to the component's (medians of the rounds):"
+        "Microseconds of a call, and their ratio to {COMPONENT_SYNC}'s (medians of the rounds):"
     )?;
     for &sessions in &results.session_counts {
         let columns: Vec<_> = results
@@ -37,9 +39,9 @@ pub fn write(out: &mut impl Write, results: &Results) -> io::Result<()> {
             write!(out, "{operation:<18}")?;
             for name in &columns {
                 let cell = results.median(name, sessions, time).map(|median| {
-                    let component = ("component", sessions, time);
+                    let component = (COMPONENT_SYNC, sessions, time);
                     let ratio = results.ratio((name, sessions, time), component);
-                    let ratio = ratio.filter(|_| *name != "component");
+                    let ratio = ratio.filter(|_| *name != COMPONENT_SYNC);
                     let ratio =
                         ratio.map_or(String::new(), |ratio| format!("x{}", three_digits(ratio)));
                     format!("{} {ratio:>8}", three_digits(median / 1e3))

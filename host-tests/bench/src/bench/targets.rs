@@ -11,16 +11,36 @@ use clawdb_session_bench_protocol::process::{ProcessError, TargetProcess};
 const REPLY_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The targets in this program that run during the whole run, in the order of the tables.
-const BUILT_IN: [&str; 4] = ["component", "original", BASELINE, SESSION_HOST];
+const BUILT_IN: [&str; 7] = [
+    COMPONENT,
+    COMPONENT_SYNC,
+    CORE,
+    ORIGINAL,
+    BASELINE,
+    SESSION_HOST,
+    LOCAL_SESSIONS,
+];
+/// The component of the world `session`.
+pub const COMPONENT: &str = "component";
+/// The component of the world `session-sync`, called directly.
+pub const COMPONENT_SYNC: &str = "component-sync";
+/// The core as native code.
+pub const CORE: &str = "core";
+/// The session manager that `ClawDB` had before.
+pub const ORIGINAL: &str = "original";
 /// The component that does no work.
 pub const BASELINE: &str = "baseline";
-/// The component in a `SessionHost`, called by many tasks.
+/// The component of the world `session` in a `SessionHost`, called by many tasks.
 pub const SESSION_HOST: &str = "session-host";
+/// The component of the world `session-sync` in a `LocalSessions`, called by threads.
+pub const LOCAL_SESSIONS: &str = "local-sessions";
+/// Redis, one of the peers.
+pub const REDIS: &str = "redis";
 /// The target that creates instances for each metric. It is started anew in each round.
 pub const INSTANCES: &str = "instances";
-/// The component that is started anew in each round and filled from zero sessions to the highest
-/// number.
-pub const FRESH_COMPONENT: &str = "fresh component";
+/// The component of the world `session-sync` that is started anew in each round and filled from
+/// zero sessions to the highest number.
+pub const FRESH_COMPONENT: &str = "fresh component-sync";
 
 /// The targets that can be started.
 pub struct Targets {

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use wasmtime::component::{Accessor, Component, HasSelf, Linker};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
-use super::guard;
+use super::guard::AllowAllGuard;
 
 #[allow(clippy::pedantic, reason = "generated")]
 mod bindings {
@@ -42,7 +42,7 @@ impl Host for State {}
 impl<T: Send> HostWithStore<T> for HasSelf<State> {
     async fn validate_token(_: &Accessor<T, Self>, token: String) -> Result<Claims, String> {
         Ok(Claims {
-            handle: guard::handle(&token),
+            handle: AllowAllGuard::handle(&token),
             expires_at: u64::MAX,
         })
     }

@@ -1,62 +1,83 @@
-//! A guard that takes almost no time, so that the times are those of the component.
+//! Guards that take almost no time, or a fixed time, so that the times are those of the component.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_bench_protocol::workload;
-use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken, LocalGuard};
 
-/// A guard that accepts every token, at once or after a delay. Its tokens are numbers with padding.
+/// A guard that accepts every token at once. Its tokens are numbers with padding.
 #[derive(Debug, Default)]
 pub struct AllowAllGuard {
     issued: AtomicU32,
-    delay: Option<Duration>,
 }
 
 impl AllowAllGuard {
-    /// Returns a guard that answers after a delay.
-    pub fn with_delay(delay: Duration) -> Self {
-        Self {
-            issued: AtomicU32::default(),
-            delay: Some(delay),
-        }
+    /// Returns a token that this guard has not issued before.
+    pub fn next_token(&self) -> String {
+        workload::token(self.issued.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn wait(&self) {
-        if let Some(delay) = self.delay {
-            tokio::time::sleep(delay).await;
-        }
+    /// Returns a token's handle: its first 36 characters.
+    pub fn handle(token: &str) -> String {
+        token.get(..36).unwrap_or_default().to_owned()
     }
 }
 
-#[async_trait]
-impl Guard for AllowAllGuard {
-    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        self.wait().await;
-        let token = workload::token(self.issued.fetch_add(1, Ordering::Relaxed));
+impl LocalGuard for AllowAllGuard {
+    fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let token = self.next_token();
         Ok(IssuedToken {
-            handle: handle(&token),
+            handle: Self::handle(&token),
             token,
             expires_at: request.expires_at,
         })
     }
 
-    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        self.wait().await;
+    fn validate_token(&self, token: String) -> GuardResult<Claims> {
         Ok(Claims {
-            handle: handle(&token),
+            handle: Self::handle(&token),
             expires_at: u64::MAX,
         })
     }
 
-    async fn revoke_token(&self, _handle: String) -> GuardResult<()> {
-        self.wait().await;
+    fn revoke_token(&self, _handle: String) -> GuardResult<()> {
         Ok(())
     }
 }
 
-/// Returns a token's handle: its first 36 characters.
-pub fn handle(token: &str) -> String {
-    token.get(..36).unwrap_or_default().to_owned()
+/// A guard that answers as [`AllowAllGuard`] does, after a delay.
+#[derive(Debug)]
+pub struct DelayedGuard {
+    guard: AllowAllGuard,
+    delay: Duration,
+}
+
+impl DelayedGuard {
+    /// Returns a guard that answers after this delay.
+    pub fn new(delay: Duration) -> Self {
+        Self {
+            guard: AllowAllGuard::default(),
+            delay,
+        }
+    }
+}
+
+#[async_trait]
+impl Guard for DelayedGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        tokio::time::sleep(self.delay).await;
+        LocalGuard::issue_session_token(&self.guard, request)
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        tokio::time::sleep(self.delay).await;
+        LocalGuard::validate_token(&self.guard, token)
+    }
+
+    async fn revoke_token(&self, handle: String) -> GuardResult<()> {
+        tokio::time::sleep(self.delay).await;
+        LocalGuard::revoke_token(&self.guard, handle)
+    }
 }

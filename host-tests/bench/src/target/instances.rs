@@ -4,22 +4,26 @@ use std::time::{Duration, Instant};
 
 use clawdb_session_bench_protocol::memory;
 use clawdb_session_bench_protocol::statistics::median;
-use clawdb_session_bench_protocol::target::{CreatedSession, Metric, Target, TargetError, Timed};
+use clawdb_session_bench_protocol::target::{
+    CreatedSession, Metric, Target, TargetError, Timed, World,
+};
 use clawdb_session_bench_protocol::workload::{self, Request};
 use clawdb_session_host::{
-    Allocation, COMPONENT, HostOptions, Instance, SessionEngine, SessionError,
+    Allocation, COMPONENT, HostOptions, Instance, LocalEngine, LocalInstance, LocalOptions,
+    SYNC_COMPONENT, SessionEngine, SessionError,
 };
 use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
-use super::component::{instance, request};
+use super::calls::request;
+use super::component::instance;
 use super::failed;
-use super::guard::AllowAllGuard;
+use super::guard::{AllowAllGuard, DelayedGuard};
 
 /// The delay of the guard during concurrent creates.
 const GUARD_DELAY: Duration = Duration::from_millis(10);
 
-/// The number of measured starts from the compiled component.
+/// The number of measured starts of an instance.
 const STARTS: usize = 21;
 
 /// A target that creates new instances for each metric and drops them afterwards.
@@ -45,65 +49,125 @@ impl InstancesTarget {
         self.runtime.block_on(async {
             let mut prompt = instance(&engine, AllowAllGuard::default()).await?;
             let one_by_one = create(&mut prompt, creates, 1).await?;
-            let mut delayed = instance(&engine, AllowAllGuard::with_delay(GUARD_DELAY)).await?;
+            let mut delayed = instance(&engine, DelayedGuard::new(GUARD_DELAY)).await?;
             let concurrent = create(&mut delayed, creates, creates).await?;
             let beyond_delay = concurrent.saturating_sub(GUARD_DELAY);
             Ok(beyond_delay.as_secs_f64() / one_by_one.as_secs_f64())
         })
     }
 
-    fn start_time(&self) -> Result<f64, TargetError> {
-        let engine = SessionEngine::new().map_err(failed)?;
-        let precompiled = engine.precompiled().map_err(failed)?;
-        let mut times = Vec::new();
-        for _ in 0..STARTS {
-            let options = HostOptions::new(AllowAllGuard::default());
-            let begun = Instant::now();
-            // SAFETY: This process compiled it.
-            #[expect(unsafe_code, reason = "the time does not include the compilation")]
-            let engine =
-                unsafe { SessionEngine::from_precompiled(&precompiled, Allocation::OnDemand) };
-            let engine = engine.map_err(failed)?;
-            let started = Instance::start(&engine, options);
-            let instance = self.runtime.block_on(started).map_err(failed)?;
-            times.push(begun.elapsed().as_secs_f64());
-            drop(instance);
+    /// Returns the median time of starts of an instance.
+    fn start_time(&self, world: World) -> Result<f64, TargetError> {
+        match world {
+            World::Session => {
+                let engine = SessionEngine::new().map_err(failed)?;
+                median_time(|| self.start_instance(&engine))
+            }
+            World::SessionSync => {
+                let engine = LocalEngine::new().map_err(failed)?;
+                median_time(|| start_local_instance(&engine))
+            }
         }
-        median(times).ok_or_else(|| TargetError::failed("no instance was started"))
     }
 
-    fn instantiation_time(&mut self, count: u32) -> Result<f64, TargetError> {
-        let pool = Allocation::Pool { instances: count };
-        let engine = SessionEngine::with_allocation(COMPONENT, pool).map_err(failed)?;
-        let options = HostOptions::new(AllowAllGuard::default());
-        self.runtime.block_on(async {
-            let mut instances: Vec<Instance> =
-                Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-            let before = memory::resident_bytes();
-            let begun = Instant::now();
-            for _ in 0..count {
-                let instance = Instance::start(&engine, options.clone()).await;
-                instances.push(instance.map_err(failed)?);
+    /// Returns the median time of starts of an instance whose compiled code is in a directory.
+    fn cached_start_time(&self, world: World) -> Result<f64, TargetError> {
+        let directory = tempfile::tempdir().map_err(failed)?;
+        let directory = directory.path().join("code");
+        let start = || match world {
+            World::Session => {
+                let engine = SessionEngine::with_code_cache(&directory).map_err(failed)?;
+                self.start_instance(&engine).map(drop)
             }
-            let took = begun.elapsed();
-            // An instance allocates most of its memory at its first call.
-            for instance in &mut instances {
-                let called = instance.run(async |accessor, exports| {
-                    let sessions = exports.clawdb_session_sessions();
-                    sessions.call_active_count(accessor).await
-                });
-                called.await.map_err(failed)?;
+            World::SessionSync => {
+                let engine = LocalEngine::with_code_cache(&directory).map_err(failed)?;
+                start_local_instance(&engine).map(drop)
             }
-            let after = memory::resident_bytes();
-            #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-            let growth = before
-                .zip(after)
-                .map(|(before, after)| after.saturating_sub(before) as f64);
-            self.instance_memory = growth.map(|growth| growth / f64::from(count));
-            drop(instances);
-            Ok(took.as_secs_f64() / f64::from(count))
-        })
+        };
+        // This compiles the component and writes its code.
+        start()?;
+        median_time(start)
     }
+
+    fn start_instance(&self, engine: &SessionEngine) -> Result<Instance, TargetError> {
+        let options = HostOptions::new(AllowAllGuard::default());
+        let started = Instance::start(engine, options);
+        self.runtime.block_on(started).map_err(failed)
+    }
+
+    fn instantiation_time(&mut self, world: World, count: u32) -> Result<f64, TargetError> {
+        let pool = Allocation::Pool { instances: count };
+        match world {
+            World::Session => {
+                let engine = SessionEngine::with_allocation(COMPONENT, pool).map_err(failed)?;
+                self.fill_pool(
+                    count,
+                    |target| target.start_instance(&engine),
+                    |target, instance| {
+                        let called = instance.run(async |accessor, exports| {
+                            let sessions = exports.clawdb_session_sessions();
+                            sessions.call_active_count(accessor).await
+                        });
+                        target.runtime.block_on(called).map_err(failed).map(drop)
+                    },
+                )
+            }
+            World::SessionSync => {
+                let engine = LocalEngine::with_allocation(SYNC_COMPONENT, pool).map_err(failed)?;
+                self.fill_pool(
+                    count,
+                    |_| start_local_instance(&engine),
+                    |_, instance| instance.active_count().map_err(failed).map(drop),
+                )
+            }
+        }
+    }
+
+    /// Starts this many instances and calls each. Returns the time of a start, and keeps the memory
+    /// of an instance.
+    fn fill_pool<I>(
+        &mut self,
+        count: u32,
+        start: impl Fn(&Self) -> Result<I, TargetError>,
+        call: impl Fn(&Self, &mut I) -> Result<(), TargetError>,
+    ) -> Result<f64, TargetError> {
+        let mut instances = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let before = memory::resident_bytes();
+        let begun = Instant::now();
+        for _ in 0..count {
+            instances.push(start(self)?);
+        }
+        let took = begun.elapsed();
+        // An instance allocates most of its memory at its first call.
+        for instance in &mut instances {
+            call(self, instance)?;
+        }
+        let after = memory::resident_bytes();
+        #[expect(clippy::cast_precision_loss, reason = "a measurement")]
+        let growth = before
+            .zip(after)
+            .map(|(before, after)| after.saturating_sub(before) as f64);
+        self.instance_memory = growth.map(|growth| growth / f64::from(count));
+        Ok(took.as_secs_f64() / f64::from(count))
+    }
+}
+
+fn start_local_instance(engine: &LocalEngine) -> Result<LocalInstance, TargetError> {
+    let options = LocalOptions::new(AllowAllGuard::default());
+    LocalInstance::start(engine, options).map_err(failed)
+}
+
+/// Returns the median time of a function that starts an instance, in seconds. The time does not
+/// include dropping the result.
+fn median_time<I>(start: impl Fn() -> Result<I, TargetError>) -> Result<f64, TargetError> {
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        let instance = start()?;
+        times.push(begun.elapsed().as_secs_f64());
+        drop(instance);
+    }
+    median(times).ok_or_else(|| TargetError::failed("no instance was started"))
 }
 
 /// Returns the time of `count` creates, of which `concurrency` run at a time.
@@ -148,9 +212,12 @@ impl Target for InstancesTarget {
     fn metric(&mut self, metric: Metric) -> Result<Option<f64>, TargetError> {
         match metric {
             Metric::ConcurrentCreates { creates } => self.concurrent_creates(creates).map(Some),
-            Metric::InstantiationTime { instances } => self.instantiation_time(instances).map(Some),
+            Metric::InstantiationTime { world, instances } => {
+                self.instantiation_time(world, instances).map(Some)
+            }
             Metric::InstanceMemory { .. } => Ok(self.instance_memory),
-            Metric::StartTime => self.start_time().map(Some),
+            Metric::StartTime { world } => self.start_time(world).map(Some),
+            Metric::CachedStartTime { world } => self.cached_start_time(world).map(Some),
             _ => Ok(None),
         }
     }

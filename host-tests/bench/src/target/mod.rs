@@ -2,13 +2,17 @@
 //! commands from standard input and replies on standard output.
 
 mod baseline;
+mod calls;
 mod component;
 mod guard;
 mod instances;
+mod local;
+mod native;
 mod session_host;
 
 use std::error::Error;
 use std::io::{stdin, stdout};
+use std::thread;
 
 use clap::ValueEnum;
 use clawdb_session_bench_protocol::original::Original;
@@ -19,10 +23,16 @@ use clawdb_session_host::full_text;
 /// A target of the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum TargetName {
-    /// The component, called by one task
+    /// The component of the world session, called by one task
     Component,
-    /// The component in a `SessionHost`
+    /// The component of the world session-sync, called directly
+    ComponentSync,
+    /// The core as native code
+    Core,
+    /// The component of the world session in a `SessionHost`
     SessionHost,
+    /// The component of the world session-sync in a `LocalSessions`
+    LocalSessions,
     /// Concurrent creates, and many instances in one process
     Instances,
     /// A component that does no work
@@ -37,7 +47,16 @@ pub enum TargetName {
 /// An error of starting the target, or of reading commands and writing replies.
 pub fn run(name: TargetName) -> Result<(), Box<dyn Error>> {
     match name {
-        TargetName::Component => serve_stdio(component::ComponentTarget::start()?),
+        TargetName::Component => serve_stdio(component::start()?),
+        TargetName::ComponentSync => serve_stdio(local::start_instance()?),
+        TargetName::Core => serve_stdio(native::start()?),
+        TargetName::LocalSessions => {
+            let sessions = local::start_sessions()?;
+            // Another thread than the one that started the instance makes the calls.
+            let serving = thread::spawn(|| serve_stdio(sessions).map_err(|it| it.to_string()));
+            let served = serving.join().map_err(|_| "the calling thread panicked")?;
+            Ok(served?)
+        }
         TargetName::SessionHost => serve_stdio(session_host::SessionHostTarget::start()?),
         TargetName::Instances => serve_stdio(instances::InstancesTarget::start()?),
         TargetName::Baseline => serve_stdio(baseline::BaselineTarget::start()?),

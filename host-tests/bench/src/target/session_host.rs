@@ -11,7 +11,7 @@ use clawdb_session_host::{CallError, HostOptions, SessionEngine, SessionHost};
 use futures::future::try_join_all;
 use tokio::runtime::{Builder, Runtime};
 
-use super::component::{config, request};
+use super::calls::{config, request};
 use super::failed;
 use super::guard::AllowAllGuard;
 
