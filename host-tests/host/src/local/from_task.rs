@@ -1,5 +1,5 @@
-//! Calls from tokio tasks. A task makes a call itself if the instance is free. Otherwise it waits
-//! on a thread for blocking work, so that a guard that takes long does not stop other tasks.
+//! Calls from tokio tasks. A task makes a call itself if the instance is free soon. If not, it
+//! waits on a thread for blocking work, so that a guard that takes long does not stop other tasks.
 //!
 //! # Workers that wait for the guard
 //!
@@ -19,7 +19,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 
 use crate::error::HostError;
@@ -29,6 +29,10 @@ use crate::local::sessions::LocalSessions;
 /// The maximum number of tasks of the process that wait for an instance on a thread of their own.
 /// tokio has 512 threads for blocking work, which journals need too.
 const WAITING_THREADS: usize = 384;
+
+/// How often a task tries to make a call itself before it waits on a thread. A thread costs about
+/// as much as several calls.
+const ATTEMPTS: usize = 32;
 
 /// The permits for [`WAITING_THREADS`].
 static WAITING: Semaphore = Semaphore::const_new(WAITING_THREADS);
@@ -75,6 +79,11 @@ impl Drop for OnWorker {
     }
 }
 
+/// Returns whether another worker of the runtime can run the tasks while this one makes a call.
+fn has_other_workers() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1)
+}
+
 /// Wakes a worker of each runtime in which a call has taken a whole tick.
 pub(crate) fn wake_runtimes() {
     let mut stalled = Vec::new();
@@ -91,9 +100,9 @@ pub(crate) fn wake_runtimes() {
 impl LocalSessions {
     /// Runs a function with the instance, from a tokio task. No other call runs meanwhile.
     ///
-    /// The task runs the function itself if the instance is free and another worker of the runtime
-    /// can run the other tasks. Otherwise the function runs on a thread for blocking work. A
-    /// function whose future is dropped can still run.
+    /// The task runs the function itself as soon as the instance is free, if another worker of the
+    /// runtime can run the other tasks. If the instance does not become free soon, the function
+    /// runs on a thread for blocking work. A function whose future is dropped can still run.
     ///
     /// # Errors
     /// [`HostError::Busy`] or [`HostError::Reentrant`] if the function has not run;
@@ -106,11 +115,14 @@ impl LocalSessions {
         mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {
         self.check_not_held()?;
-        if let Some(_on_worker) = OnWorker::begin() {
-            match self.try_with(call)? {
+        let attempts = if has_other_workers() { ATTEMPTS } else { 0 };
+        for _ in 0..attempts {
+            match self.try_with(OnWorker::begin, call)? {
                 Ok(answer) => return Ok(answer),
                 Err(not_called) => call = not_called,
             }
+            // The call that holds the instance takes microseconds, unless it waits for the guard.
+            yield_now().await;
         }
         let (begun, busy_after) = (Instant::now(), self.busy_after());
         let permits = async {

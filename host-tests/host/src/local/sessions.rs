@@ -180,18 +180,25 @@ impl LocalSessions {
         Ok(self.0.hold(instance.ok_or_else(busy)?, call))
     }
 
-    /// Runs a call on the instance if no other call holds it. Otherwise returns the call.
+    /// Runs a call on the instance if no other call holds it and `permit` returns a permit, which
+    /// is kept during the call. Otherwise returns the call.
     ///
     /// # Errors
     /// [`HostError::Reentrant`].
-    pub(crate) fn try_with<R, F: FnOnce(&mut LocalInstance) -> R>(
+    pub(crate) fn try_with<P, R, F: FnOnce(&mut LocalInstance) -> R>(
         &self,
+        permit: impl FnOnce() -> Option<P>,
         call: F,
     ) -> Result<Result<R, F>, HostError> {
-        Ok(match self.0.check_reentrance()?.try_lock() {
-            Some(instance) => Ok(self.0.hold(instance, call)),
-            None => Err(call),
-        })
+        let Some(instance) = self.0.check_reentrance()?.try_lock() else {
+            return Ok(Err(call));
+        };
+        let Some(_permit) = permit() else {
+            drop(instance);
+            self.0.after_release();
+            return Ok(Err(call));
+        };
+        Ok(Ok(self.0.hold(instance, call)))
     }
 
     /// Returns an error if the thread holds the instance.
@@ -229,9 +236,14 @@ impl Shared {
         let mut held = Held::new(self, instance);
         let answer = call(&mut held.instance);
         drop(held);
+        self.after_release();
+        answer
+    }
+
+    /// Looks for a subscription that requested events while this thread held the instance.
+    fn after_release(&self) {
         fence(Ordering::SeqCst);
         self.refill();
-        answer
     }
 
     /// Passes events to the subscriptions that have space again, unless a thread holds the
