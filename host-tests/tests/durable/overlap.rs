@@ -3,15 +3,33 @@
 
 use std::time::Duration;
 
-use clawdb_session_durable::DurableError;
-use clawdb_session_host::Session;
+use clawdb_session_durable::{DurableError, DurableHost};
+use clawdb_session_host::{Grant, Session};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
+use tokio::task::JoinHandle;
 
 use crate::events::event;
 use crate::fencing::is_not_owner;
 use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, engine, retry, until};
 use crate::tenants::{limits, tenant, tenants};
+
+/// Holds the guard and begins a create, which asks it for the token with this number. Returns when
+/// the guard is asked.
+async fn start_create(
+    fixture: &DurableFixture,
+    host: &DurableHost,
+    number: u64,
+) -> JoinHandle<Result<Grant, DurableError>> {
+    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
+    let host = host.clone();
+    let creating = tokio::spawn(async move { host.create(request(AGENT)).await });
+    until("the guard is asked", async || {
+        fixture.guard.calls().issue == number
+    })
+    .await;
+    creating
+}
 
 #[tokio::test]
 async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
@@ -19,15 +37,7 @@ async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
     fixture.options.drain = Duration::from_millis(20);
     let host = fixture.host().await;
     let (run, _) = event(&host).await;
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let host = host.clone();
-        async move { host.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 2
-    })
-    .await;
+    let creating = start_create(&fixture, &host, 2).await;
     host.shutdown().await;
     creating.await.unwrap().unwrap_err();
     fixture.guard.set_all(GuardMode::Ok);
@@ -39,15 +49,7 @@ async fn a_shutdown_that_abandons_calls_does_not_close_the_run() {
 async fn a_call_that_was_in_flight_when_the_tenant_was_lost_is_not_answered() {
     let fixture = DurableFixture::new();
     let first = fixture.host().await;
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let first = first.clone();
-        async move { first.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 1
-    })
-    .await;
+    let creating = start_create(&fixture, &first, 1).await;
     let second = fixture
         .host_on(fixture.journal.ignoring_leases())
         .await
@@ -88,15 +90,7 @@ async fn after_a_trap_calls_in_flight_return_retry_and_later_ones_succeed() {
     let host = fixture.host().await;
     let (grant, revoked) = (create(&host).await, create(&host).await);
     host.revoke(&*revoked.session.id).await.unwrap();
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let in_flight = tokio::spawn({
-        let host = host.clone();
-        async move { host.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 3
-    })
-    .await;
+    let in_flight = start_create(&fixture, &host, 3).await;
     fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
     assert!(retry(host.validate(&*grant.token).await).contains("the guard is broken"));
     assert!(retry(in_flight.await.unwrap()).contains("the guard is broken"));
@@ -115,15 +109,7 @@ async fn no_further_tenant_is_loaded_while_all_are_busy() {
     let fixture = DurableFixture::new();
     let tenants = tenants(&fixture, limits(1));
     let first = tenants.tenant(tenant(1)).await.unwrap();
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let first = first.clone();
-        async move { first.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 1
-    })
-    .await;
+    let creating = start_create(&fixture, &first, 1).await;
     let refused = tenants.tenant(tenant(2)).await.map(|_| ());
     assert!(retry(refused).contains("busy"));
     fixture.guard.set_all(GuardMode::Ok);
@@ -137,15 +123,7 @@ async fn an_upgrade_fails_if_calls_exceed_the_drain_time_and_the_old_instance_co
     fixture.options.drain = Duration::from_millis(20);
     let host = fixture.host().await;
     let grant = create(&host).await;
-    fixture.guard.set(GuardFunction::Issue, GuardMode::Hold);
-    let creating = tokio::spawn({
-        let host = host.clone();
-        async move { host.create(request(AGENT)).await }
-    });
-    until("the guard is asked", async || {
-        fixture.guard.calls().issue == 2
-    })
-    .await;
+    let creating = start_create(&fixture, &host, 2).await;
     let answer = host.upgrade(engine()).await;
     assert!(
         matches!(answer, Err(DurableError::Upgrade(_))),
