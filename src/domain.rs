@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod id;
 pub(crate) mod json;
+pub(crate) mod mac;
 pub(crate) mod scope;
 pub(crate) mod session;
 pub(crate) mod state_key;

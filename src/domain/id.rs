@@ -9,7 +9,7 @@ use crate::domain::error::Error;
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(Uuid);
 
         impl $name {
@@ -27,6 +27,12 @@ macro_rules! uuid_id {
             fn from(id: $name) -> Self {
                 let mut buffer = Uuid::encode_buffer();
                 (&*id.0.as_hyphenated().encode_lower(&mut buffer)).into()
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
             }
         }
 

@@ -144,7 +144,7 @@ impl MaxUses {
 }
 
 /// A role: 1-64 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role(Box<str>);
 
 impl Role {
@@ -160,6 +160,12 @@ impl Role {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl AsRef<[u8]> for Role {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

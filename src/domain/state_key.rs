@@ -5,15 +5,11 @@
 
 use std::fmt;
 
-use hmac::digest::CtOutput;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
 use crate::domain::error::Error;
+use crate::domain::mac::{MAX_SECRET, Mac, MacKey};
 
-/// The length of a key in bytes: at least the strength of HMAC-SHA256, and at most what it takes
-/// without hashing the key first (RFC 2104, section 3).
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
+/// The length of a key in bytes: at least the strength of HMAC-SHA256.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=MAX_SECRET;
 /// The maximum number of previous keys.
 const MAX_PREVIOUS: usize = 8;
 
@@ -23,8 +19,8 @@ pub const SALT_BYTES: usize = 16;
 /// A key that the host gives.
 #[derive(Clone)]
 pub struct StateKey {
-    seal: Hmac<Sha256>,
-    wrap: Hmac<Sha256>,
+    seal: MacKey,
+    wrap: MacKey,
 }
 
 impl StateKey {
@@ -33,17 +29,13 @@ impl StateKey {
     /// # Errors
     /// [`Error::InvalidArgument`] with the name `field` if the length is not 32 to 64 bytes.
     pub fn parse(field: &'static str, key: &[u8]) -> Result<Self, Error> {
-        if !KEY_BYTES.contains(&key.len()) {
-            return Err(Error::invalid(field, "must have 32 to 64 bytes"));
-        }
-        let derived = |purpose: &str| {
-            // HMAC accepts keys of any length, so this error never occurs.
-            let invalid = |_| Error::invalid(field, "cannot be used");
-            let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(invalid)?;
-            mac.update(purpose.as_bytes());
-            Hmac::new_from_slice(&mac.finalize().into_bytes()).map_err(invalid)
-        };
-        Ok(Self {
+        Self::derive(key).ok_or_else(|| Error::invalid(field, "must have 32 to 64 bytes"))
+    }
+
+    fn derive(key: &[u8]) -> Option<Self> {
+        let key = MacKey::new(key).filter(|_| KEY_BYTES.contains(&key.len()))?;
+        let derived = |purpose: &str| MacKey::new(key.code_of(purpose.as_bytes()).as_bytes());
+        Some(Self {
             seal: derived("clawdb:session records are sealed")?,
             wrap: derived("clawdb:session fingerprint key is wrapped")?,
         })
@@ -51,21 +43,17 @@ impl StateKey {
 
     /// Returns the seal of a text. Seals are compared in constant time (R22).
     #[must_use]
-    pub fn seal_of(&self, sealed: &str) -> CtOutput<Hmac<Sha256>> {
-        let mut mac = self.seal.clone();
-        mac.update(sealed.as_bytes());
-        mac.finalize()
+    pub fn seal_of(&self, sealed: &str) -> Mac {
+        self.seal.code_of(sealed.as_bytes())
     }
 
     /// Encrypts a secret of 32 bytes, or decrypts it again: it is combined by XOR with the HMAC of
     /// the salt under the key. A salt must not be used for two different secrets.
     #[must_use]
     pub fn wrap(&self, secret: &[u8; 32], salt: &[u8; SALT_BYTES]) -> [u8; 32] {
-        let mut mac = self.wrap.clone();
-        mac.update(salt);
-        let pad = mac.finalize().into_bytes();
+        let pad = self.wrap.code_of(salt);
         let mut wrapped = *secret;
-        for (byte, pad) in wrapped.iter_mut().zip(pad) {
+        for (byte, pad) in wrapped.iter_mut().zip(pad.as_bytes()) {
             *byte ^= pad;
         }
         wrapped

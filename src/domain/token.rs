@@ -3,11 +3,8 @@
 
 use std::fmt;
 
-use hmac::digest::CtOutput;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
 use crate::domain::error::Error;
+use crate::domain::mac::{Mac, MacKey};
 
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1_024;
@@ -58,15 +55,15 @@ impl fmt::Debug for Token {
 #[derive(Clone)]
 pub struct FingerprintKey {
     secret: [u8; 32],
-    mac: Hmac<Sha256>,
+    mac: MacKey,
 }
 
 impl FingerprintKey {
     /// Returns the key with this secret: random bytes, or the secret of an earlier instance's key.
-    /// The result is never `None`, because HMAC accepts keys of any length.
+    /// The result is never `None`, because a [`MacKey`] can have a secret of 32 bytes.
     #[must_use]
     pub fn from_secret(secret: [u8; 32]) -> Option<Self> {
-        let mac = Hmac::new_from_slice(&secret).ok()?;
+        let mac = MacKey::new(&secret)?;
         Some(Self { secret, mac })
     }
 
@@ -79,9 +76,7 @@ impl FingerprintKey {
     /// Returns the fingerprint of a token: its HMAC-SHA256 under this key.
     #[must_use]
     pub fn fingerprint(&self, token: &Token) -> Fingerprint {
-        let mut mac = self.mac.clone();
-        mac.update(token.0.as_bytes());
-        Fingerprint(mac.finalize())
+        Fingerprint(self.mac.code_of(token.0.as_bytes()))
     }
 }
 
@@ -93,13 +88,13 @@ impl fmt::Debug for FingerprintKey {
 
 /// The keyed fingerprint of a token. Comparison takes constant time (R22).
 #[derive(Clone, PartialEq, Eq)]
-pub struct Fingerprint(CtOutput<Hmac<Sha256>>);
+pub struct Fingerprint(Mac);
 
 impl Fingerprint {
     /// Returns the fingerprint with these bytes, which come from a record.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(CtOutput::new(bytes.into()))
+        Self(Mac::from_bytes(bytes))
     }
 
     /// Returns the bytes, for a record. Do not compare them: only comparing fingerprints takes

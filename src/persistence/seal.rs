@@ -1,8 +1,7 @@
 //! The seals of records (R24). No key opens a record that was made or changed outside the
 //! component.
 
-use hmac::digest::CtOutput;
-
+use crate::domain::mac::Mac;
 use crate::domain::state_key::{StateKey, StateKeys};
 use crate::persistence::hex;
 
@@ -18,7 +17,7 @@ impl StateKeys {
     #[must_use]
     pub fn seal(&self, object: &str) -> String {
         let members = object.strip_prefix('{').unwrap_or(object);
-        let seal = hex::encode(&self.current().seal_of(members).into_bytes());
+        let seal = hex::encode(self.current().seal_of(members).as_bytes());
         [BEFORE_SEAL, &seal, AFTER_SEAL, members].concat()
     }
 
@@ -27,7 +26,7 @@ impl StateKeys {
     #[must_use]
     pub fn open(&self, record: &str) -> Option<Opened<'_>> {
         let (seal, members) = split(record)?;
-        let seal = CtOutput::new(seal.into());
+        let seal = Mac::from_bytes(seal);
         let key = self.iter().find(|key| key.seal_of(members) == seal)?;
         Some(Opened {
             object: ["{", members].concat(),

@@ -1,8 +1,7 @@
 //! The cut-offs of earlier instances (R31). They also revoke sessions that are restored after them.
 
 use crate::domain::epoch::Epoch;
-use crate::domain::id::AgentId;
-use crate::domain::session::{RevokeFilter, Role};
+use crate::domain::session::RevokeFilter;
 use crate::persistence::record::CutoffRecord;
 use crate::store::entry::Entry;
 use crate::store::slots::SessionSlot;
@@ -11,26 +10,20 @@ use crate::store::slots::SessionSlot;
 #[derive(Debug, Default)]
 pub struct RestoredCutoffs {
     everything: Epoch,
-    agents: NewestEpochs<AgentId>,
-    roles: NewestEpochs<Role>,
+    agents: NewestEpochs,
+    roles: NewestEpochs,
     /// The last slot that was checked.
     pub checked: Option<SessionSlot>,
 }
 
-/// The newest epoch of each key, sorted by key.
-#[derive(Debug)]
-struct NewestEpochs<K>(Vec<(K, Epoch)>);
+/// The newest epoch of each key, sorted by key. A key is the bytes of an id or of a role.
+#[derive(Debug, Default)]
+struct NewestEpochs(Vec<(Box<[u8]>, Epoch)>);
 
-impl<K> Default for NewestEpochs<K> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<K: Ord> NewestEpochs<K> {
-    fn add(&mut self, key: K, epoch: Epoch) {
-        match self.0.binary_search_by(|(other, _)| other.cmp(&key)) {
-            Err(index) => self.0.insert(index, (key, epoch)),
+impl NewestEpochs {
+    fn add(&mut self, key: &[u8], epoch: Epoch) {
+        match self.find(key) {
+            Err(index) => self.0.insert(index, (key.into(), epoch)),
             Ok(index) => {
                 if let Some((_, newest)) = self.0.get_mut(index) {
                     *newest = epoch.max(*newest);
@@ -40,10 +33,15 @@ impl<K: Ord> NewestEpochs<K> {
     }
 
     /// Returns the newest epoch of this key, or the first epoch, which revokes nothing.
-    fn get(&self, key: &K) -> Epoch {
-        let index = self.0.binary_search_by(|(other, _)| other.cmp(key));
+    fn get(&self, key: &[u8]) -> Epoch {
+        let index = self.find(key);
         let entry = index.ok().and_then(|index| self.0.get(index));
         entry.map_or(Epoch::default(), |(_, epoch)| *epoch)
+    }
+
+    /// Returns the position of the key, or as an error the position where it belongs.
+    fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| (**other).cmp(key))
     }
 }
 
@@ -52,8 +50,8 @@ impl RestoredCutoffs {
     pub fn add(&mut self, cutoff: &CutoffRecord) {
         let epoch = cutoff.epoch;
         match &cutoff.filter {
-            RevokeFilter::Agent(agent) => self.agents.add(*agent, epoch),
-            RevokeFilter::Role(role) => self.roles.add(role.clone(), epoch),
+            RevokeFilter::Agent(agent) => self.agents.add(agent.as_ref(), epoch),
+            RevokeFilter::Role(role) => self.roles.add(role.as_ref(), epoch),
             RevokeFilter::Everything | RevokeFilter::Root(_) => {
                 self.everything = epoch.max(self.everything);
             }
@@ -66,8 +64,8 @@ impl RestoredCutoffs {
         let session = &entry.session;
         let began = entry.created_epoch;
         began < self.everything
-            || began < self.agents.get(&session.agent_id)
-            || began < self.roles.get(&session.attributes.role)
+            || began < self.agents.get(session.agent_id.as_ref())
+            || began < self.roles.get(session.attributes.role.as_ref())
     }
 }
 
@@ -78,11 +76,11 @@ mod tests {
     #[test]
     fn r31_the_newest_cut_off_of_each_key_is_kept() {
         let mut newest = NewestEpochs::default();
-        for (key, epoch) in [("b", 2), ("a", 5), ("b", 7), ("b", 3)] {
+        for (key, epoch) in [(b"b", 2), (b"a", 5), (b"b", 7), (b"b", 3)] {
             newest.add(key, Epoch::new(epoch));
         }
-        assert_eq!(newest.get(&"a"), Epoch::new(5));
-        assert_eq!(newest.get(&"b"), Epoch::new(7));
-        assert_eq!(newest.get(&"c"), Epoch::default());
+        assert_eq!(newest.get(b"a"), Epoch::new(5));
+        assert_eq!(newest.get(b"b"), Epoch::new(7));
+        assert_eq!(newest.get(b"c"), Epoch::default());
     }
 }

@@ -1,8 +1,6 @@
 //! The index of sessions by agent, and that by role. A bucket also has the newest cut-off of its
 //! agent or role, which revokes creates in flight (R13, R31).
 
-use std::hash::{BuildHasher, Hash};
-
 use crate::collections::slab::Slab;
 use crate::collections::slot::Slot;
 use crate::collections::table::{Seed, Table};
@@ -53,7 +51,7 @@ impl<S: Slot, K, M> Default for SessionIndex<S, K, M> {
     }
 }
 
-impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
+impl<S: Slot, K: Clone + Eq + AsRef<[u8]>, M: SessionSet> SessionIndex<S, K, M> {
     /// Sets the seed of the table (R20). The index must be empty.
     pub fn seed(&mut self, seed: &Seed) {
         self.seed = seed.clone();
@@ -68,7 +66,7 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     /// Returns the slot of the bucket with this key.
     #[must_use]
     pub fn find(&self, key: &K) -> Option<S> {
-        let slot = self.by_key.get(self.seed.hash_one(key))?;
+        let slot = self.by_key.get(self.seed.key_of(key.as_ref()))?;
         self.get(slot).filter(|bucket| bucket.key == *key)?;
         Some(slot)
     }
@@ -88,14 +86,14 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
     /// hash, which happens once in about 2^64 pairs.
     #[must_use]
     pub fn can_reserve(&self, key: &K) -> bool {
-        let slot = self.by_key.get(self.seed.hash_one(key));
+        let slot = self.by_key.get(self.seed.key_of(key.as_ref()));
         let bucket = slot.and_then(|slot| self.buckets.get(slot));
         bucket.is_none_or(|bucket| bucket.key == *key)
     }
 
     /// Counts a create in flight with this key, and returns the slot of its bucket.
     pub fn reserve(&mut self, key: &K) -> S {
-        let hash = self.seed.hash_one(key);
+        let hash = self.seed.key_of(key.as_ref());
         let slot = if let Some(slot) = self.by_key.get(hash) {
             slot
         } else {
@@ -146,14 +144,14 @@ impl<S: Slot, K: Clone + Eq + Hash, M: SessionSet> SessionIndex<S, K, M> {
         if self.get(slot).is_some_and(is_unused)
             && let Some(bucket) = self.buckets.remove(slot)
         {
-            self.by_key.remove(self.seed.hash_one(&bucket.key));
+            self.by_key.remove(self.seed.key_of(bucket.key.as_ref()));
         }
     }
 
     /// Makes a key collide: its hash leads to the bucket of another key.
     #[cfg(test)]
     pub fn collide(&mut self, key: &K, with: S) {
-        self.by_key.insert(self.seed.hash_one(key), with);
+        self.by_key.insert(self.seed.key_of(key.as_ref()), with);
     }
 }
 

@@ -2,8 +2,6 @@
 
 mod delegations;
 
-use std::hash::BuildHasher;
-
 use crate::collections::slab::Slab;
 use crate::collections::table::{KeySet, Seed, Table};
 use crate::domain::epoch::Epoch;
@@ -170,17 +168,17 @@ impl SessionTable {
     /// Returns whether a session or a pending revocation has this handle.
     #[must_use]
     pub fn has_handle(&self, handle: &str) -> bool {
-        self.handles.contains(self.seed.hash_one(handle))
+        self.handles.contains(self.seed.key_of(handle.as_bytes()))
     }
 
     /// Adds a handle that the guard must not issue again.
     pub fn add_handle(&mut self, handle: &str) {
-        self.handles.insert(self.seed.hash_one(handle));
+        self.handles.insert(self.seed.key_of(handle.as_bytes()));
     }
 
     /// Removes a handle that neither a session nor a pending revocation has.
     pub fn remove_handle(&mut self, handle: &str) {
-        self.handles.remove(self.seed.hash_one(handle));
+        self.handles.remove(self.seed.key_of(handle.as_bytes()));
     }
 
     /// Returns whether a session or a create in flight has this id.
@@ -239,7 +237,10 @@ impl SessionTable {
     pub fn insert(&mut self, entry: Entry) -> SessionSlot {
         let (id, serial) = (entry.session.id, entry.serial);
         let (agent, role, parent) = (entry.agent, entry.role, entry.parent);
-        let (fingerprint, handle) = (entry.fingerprint.key(), self.seed.hash_one(&*entry.handle));
+        let (fingerprint, handle) = (
+            entry.fingerprint.key(),
+            self.seed.key_of(entry.handle.as_bytes()),
+        );
         let slot = self.entries.insert(entry);
         self.reserved_ids.remove(id.key());
         self.by_id.insert(id.key(), slot);
