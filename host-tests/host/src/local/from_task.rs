@@ -1,5 +1,6 @@
-//! Calls from tokio tasks. A task makes a call itself if the instance is free soon. If not, it
-//! waits on a thread for blocking work, so that a guard that takes long does not stop other tasks.
+//! Calls from tokio tasks. A task waits until the instance is free and then makes the call itself,
+//! on a worker thread of the runtime. If too few workers would be left for other tasks, it makes
+//! the call on a thread for blocking work, so that a guard that takes long does not stop them.
 //!
 //! # Workers that wait for the guard
 //!
@@ -13,26 +14,26 @@
 //!   [`wake_runtimes`] wakes a worker of each runtime in which a call takes long.
 
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::{spawn_blocking, yield_now};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::HostError;
 use crate::local::instance::LocalInstance;
-use crate::local::sessions::LocalSessions;
+use crate::local::sessions::{LocalSessions, NotCalled};
 
 /// The maximum number of tasks of the process that wait for an instance on a thread of their own.
 /// tokio has 512 threads for blocking work, which journals need too.
 const WAITING_THREADS: usize = 384;
 
-/// How often a task tries to make a call itself before it waits on a thread. A thread costs about
-/// as much as several calls.
-const ATTEMPTS: usize = 32;
+/// The longest time that a task waits for an instance: a year. Longer settings mean the same.
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The permits for [`WAITING_THREADS`].
 static WAITING: Semaphore = Semaphore::const_new(WAITING_THREADS);
@@ -101,8 +102,8 @@ impl LocalSessions {
     /// Runs a function with the instance, from a tokio task. No other call runs meanwhile.
     ///
     /// The task runs the function itself as soon as the instance is free, if another worker of the
-    /// runtime can run the other tasks. If the instance does not become free soon, the function
-    /// runs on a thread for blocking work. A function whose future is dropped can still run.
+    /// runtime can run the other tasks. Otherwise the function runs on a thread for blocking work,
+    /// even if the future of this call is dropped meanwhile.
     ///
     /// # Errors
     /// [`HostError::Busy`] or [`HostError::Reentrant`] if the function has not run;
@@ -115,27 +116,41 @@ impl LocalSessions {
         mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {
         self.check_not_held()?;
-        let attempts = if has_other_workers() { ATTEMPTS } else { 0 };
-        for _ in 0..attempts {
+        let busy_after = self.busy_after();
+        let busy = |_| HostError::Busy { waited: busy_after };
+        let deadline = || Instant::now() + busy_after.min(MAX_WAIT);
+        let mut until = None;
+        while has_other_workers() {
+            // It notices a release from here on.
+            let mut released = pin!(self.released());
+            if until.is_some() {
+                released.as_mut().enable();
+            }
             match self.try_with(OnWorker::begin, call)? {
                 Ok(answer) => return Ok(answer),
-                Err(not_called) => call = not_called,
+                Err(NotCalled::Held(not_called)) => call = not_called,
+                Err(NotCalled::NoPermit(not_called)) => {
+                    call = not_called;
+                    break;
+                }
             }
-            // The call that holds the instance takes microseconds, unless it waits for the guard.
-            yield_now().await;
+            if let Some(until) = until {
+                timeout_at(until, released).await.map_err(busy)?;
+            } else {
+                until = Some(deadline());
+            }
         }
-        let (begun, busy_after) = (Instant::now(), self.busy_after());
+        let until = until.unwrap_or_else(deadline);
         let permits = async {
             // The semaphores are never closed.
             let of_instance = self.waiting().acquire_owned().await.ok();
             (of_instance, WAITING.acquire().await.ok())
         };
-        let permits = timeout(busy_after, permits).await;
-        let permits = permits.map_err(|_| HostError::Busy { waited: busy_after })?;
+        let permits = timeout_at(until, permits).await.map_err(busy)?;
         let sessions = self.clone();
         let called = spawn_blocking(move || {
             let _permits = permits;
-            let time = busy_after.saturating_sub(begun.elapsed());
+            let time = until.saturating_duration_since(Instant::now());
             sessions.with_within(time, call)
         });
         called

@@ -9,7 +9,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::answer::{Grant, Revocation, Validated};
 use crate::bindings::exports::clawdb::session::events::EventPage;
@@ -77,8 +78,18 @@ struct Shared {
     busy_after: Duration,
     memory: Arc<AtomicUsize>,
     ended: watch::Sender<Option<HostError>>,
+    /// Wakes a task that waits for the instance without a thread.
+    released: Notify,
     /// The permits for [`WAITING_THREADS`].
     waiting: Arc<Semaphore>,
+}
+
+/// A call that was not made.
+pub(crate) enum NotCalled<F> {
+    /// Another call holds the instance.
+    Held(F),
+    /// There was no permit.
+    NoPermit(F),
 }
 
 /// The instance, while a thread holds it.
@@ -103,6 +114,7 @@ impl LocalSessions {
             refill_requested: AtomicBool::new(false),
             busy_after,
             ended: watch::Sender::new(None),
+            released: Notify::new(),
             waiting: Arc::new(Semaphore::new(WAITING_THREADS)),
         })))
     }
@@ -177,11 +189,11 @@ impl LocalSessions {
         let busy = || HostError::Busy {
             waited: self.0.busy_after,
         };
-        Ok(self.0.hold(instance.ok_or_else(busy)?, call))
+        Ok(self.0.hold(instance.ok_or_else(busy)?, (), call))
     }
 
     /// Runs a call on the instance if no other call holds it and `permit` returns a permit, which
-    /// is kept during the call. Otherwise returns the call.
+    /// is kept during the call. Otherwise returns the call, and why it was not made.
     ///
     /// # Errors
     /// [`HostError::Reentrant`].
@@ -189,16 +201,22 @@ impl LocalSessions {
         &self,
         permit: impl FnOnce() -> Option<P>,
         call: F,
-    ) -> Result<Result<R, F>, HostError> {
+    ) -> Result<Result<R, NotCalled<F>>, HostError> {
         let Some(instance) = self.0.check_reentrance()?.try_lock() else {
-            return Ok(Err(call));
+            return Ok(Err(NotCalled::Held(call)));
         };
-        let Some(_permit) = permit() else {
+        let Some(permit) = permit() else {
             drop(instance);
             self.0.after_release();
-            return Ok(Err(call));
+            return Ok(Err(NotCalled::NoPermit(call)));
         };
-        Ok(Ok(self.0.hold(instance, call)))
+        Ok(Ok(self.0.hold(instance, permit, call)))
+    }
+
+    /// Waits until a thread has released the instance. Each release wakes one of the tasks that
+    /// wait.
+    pub(crate) fn released(&self) -> Notified<'_> {
+        self.0.released.notified()
     }
 
     /// Returns an error if the thread holds the instance.
@@ -227,23 +245,28 @@ impl Shared {
         Ok(&self.instance)
     }
 
-    /// Runs a call on the instance that the thread has locked.
+    /// Runs a call on the instance that the thread has locked. Drops the permit before a task that
+    /// waits for the instance is woken.
     fn hold<R>(
         &self,
         instance: MutexGuard<'_, LocalInstance>,
+        permit: impl Sized,
         call: impl FnOnce(&mut LocalInstance) -> R,
     ) -> R {
         let mut held = Held::new(self, instance);
         let answer = call(&mut held.instance);
         drop(held);
+        drop(permit);
         self.after_release();
         answer
     }
 
-    /// Looks for a subscription that requested events while this thread held the instance.
+    /// Looks for a subscription that requested events while this thread held the instance, and
+    /// wakes a task that waits for the instance.
     fn after_release(&self) {
         fence(Ordering::SeqCst);
         self.refill();
+        self.released.notify_one();
     }
 
     /// Passes events to the subscriptions that have space again, unless a thread holds the
