@@ -31,7 +31,7 @@ pub enum World {
     /// guard.
     Session,
     /// The world `session-sync`: operations are plain functions, and one call runs at a time. A
-    /// call takes half the time.
+    /// call takes less time.
     SessionSync,
 }
 

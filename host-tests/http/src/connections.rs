@@ -31,6 +31,9 @@ use crate::protocol::MAX_FIELDS_READ;
 use crate::service::ShutdownSignal;
 use crate::socket::Socket;
 
+/// How long a shutdown waits for connections that it has closed.
+const ABORT_TIME: Duration = Duration::from_secs(1);
+
 /// The pause after a failed accept, for example when too many files are open.
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,9 +68,16 @@ pub async fn serve(
     }
     // Refuses new connections from now on.
     drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = timeout(options.drain, ended).await;
-    connections.shutdown().await;
+    let _ = timeout(options.drain, ended(&mut connections)).await;
+    connections.abort_all();
+    // In the world `session-sync`, a connection whose request waits for the guard ends when the
+    // guard answers.
+    let _ = timeout(ABORT_TIME, ended(&mut connections)).await;
+}
+
+/// Waits until all connections have ended.
+async fn ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 /// Returns the next connection, as soon as the number of connections allows one.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
+    AnswersAtOnce, AnyEngine, Claims, Clock, Guard, GuardError, GuardFailure, GuardResult,
+    HostOptions, InstanceOptions, IssueRequest, IssuedToken, LocalOptions,
 };
 use serde::Serialize;
 use tokio::sync::watch;
@@ -119,6 +120,34 @@ struct Control {
 }
 
 impl ControlledGuard {
+    /// Returns settings of instances with this guard and a clock. The guard has no deadline. In the
+    /// world `session-sync`, a call that has to wait for it is answered with `unavailable`.
+    #[must_use]
+    pub fn instances(
+        self: &Arc<Self>,
+        engine: AnyEngine,
+        clock: Arc<dyn Clock>,
+    ) -> InstanceOptions {
+        let guard = Arc::clone(self);
+        match engine {
+            AnyEngine::Session(engine) => {
+                let options = HostOptions {
+                    clock,
+                    guard_deadline: None,
+                    ..HostOptions::with_shared_guard(guard)
+                };
+                InstanceOptions::Session(engine, options)
+            }
+            AnyEngine::SessionSync(engine) => {
+                let options = LocalOptions {
+                    clock,
+                    ..LocalOptions::new(AnswersAtOnce::new(guard))
+                };
+                InstanceOptions::SessionSync(engine, options)
+            }
+        }
+    }
+
     /// Returns a guard that wraps `inner`, with all functions in the mode `Ok`.
     pub fn new(inner: Arc<dyn Guard>) -> Self {
         let control = || Control {

@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, TenantId};
-use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, Config, Grant, HostOptions, InstanceOptions, LocalOptions,
-    SessionError,
-};
+use clawdb_session_host::{AnyEngine, Config, Grant, InstanceOptions, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, PlainGuard, request};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 
@@ -39,23 +36,7 @@ impl DurableFixture {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = Arc::new(PlainGuard::default());
         let guard = Arc::new(ControlledGuard::new(tokens.clone()));
-        let instances = match engine() {
-            AnyEngine::Session(engine) => {
-                let options = HostOptions {
-                    clock: clock.clone(),
-                    guard_deadline: None,
-                    ..HostOptions::with_shared_guard(guard.clone())
-                };
-                InstanceOptions::Session(engine, options)
-            }
-            AnyEngine::SessionSync(engine) => {
-                let options = LocalOptions {
-                    clock: clock.clone(),
-                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
-                };
-                InstanceOptions::SessionSync(engine, options)
-            }
-        };
+        let instances = guard.instances(engine(), clock.clone());
         let options = DurableOptions {
             tick: Duration::from_millis(10),
             report: Some(Arc::new(|_, text| eprintln!("the host {text}"))),

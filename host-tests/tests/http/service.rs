@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableOptions, Journal, MemoryJournal, TenantLimits, Tenants};
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, Config, Guard, HostOptions, InstanceOptions, LocalOptions, World,
-};
+use clawdb_session_host::{AnyEngine, Config, Guard, InstanceOptions, World};
 use clawdb_session_http::{AdminKey, ServeOptions, serve};
 use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -89,23 +87,11 @@ impl TestService {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
         let guard = Arc::new(ControlledGuard::new((setup.tokens)(tokens)));
-        let instances = match AnyEngine::new(setup.world).unwrap() {
-            AnyEngine::Session(engine) => {
-                let options = HostOptions {
-                    clock: clock.clone(),
-                    guard_deadline: setup.guard_deadline,
-                    ..HostOptions::with_shared_guard(guard.clone())
-                };
-                InstanceOptions::Session(engine, options)
-            }
-            AnyEngine::SessionSync(engine) => {
-                let options = LocalOptions {
-                    clock: clock.clone(),
-                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
-                };
-                InstanceOptions::SessionSync(engine, options)
-            }
-        };
+        let engine = AnyEngine::new(setup.world).unwrap();
+        let mut instances = guard.instances(engine, clock.clone());
+        if let InstanceOptions::Session(_, options) = &mut instances {
+            options.guard_deadline = setup.guard_deadline;
+        }
         let options = DurableOptions {
             patience: setup.patience,
             drain: Duration::from_secs(2),

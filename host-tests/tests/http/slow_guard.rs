@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{Claims, Guard, GuardResult, IssueRequest, IssuedToken};
+use clawdb_session_http::ServeOptions;
 use reqwest::Method;
 use tokio::task::{spawn, spawn_blocking};
 use uuid::Uuid;
@@ -23,15 +24,18 @@ struct GateState {
     waiting: usize,
 }
 
-static GATE: Gate = Gate {
-    state: Mutex::new(GateState {
-        is_open: false,
-        waiting: 0,
-    }),
-    changed: Condvar::new(),
-};
-
 impl Gate {
+    const fn new() -> Self {
+        let state = GateState {
+            is_open: false,
+            waiting: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
     fn pass(&self) {
         let mut state = self.state.lock().unwrap();
         state.waiting += 1;
@@ -56,22 +60,22 @@ impl Gate {
     }
 }
 
-/// Opens the gate when it is dropped, so that a test that fails ends.
-struct OpenAtEnd;
+/// Opens a gate when it is dropped, so that a test that fails ends.
+struct OpenAtEnd(&'static Gate);
 
 impl Drop for OpenAtEnd {
     fn drop(&mut self) {
-        GATE.open();
+        self.0.open();
     }
 }
 
 /// A guard that blocks its thread while the gate is closed, before it issues a token.
-struct SlowGuard(JwtGuard);
+struct SlowGuard(JwtGuard, &'static Gate);
 
 #[async_trait]
 impl Guard for SlowGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        GATE.pass();
+        self.1.pass();
         Guard::issue_session_token(&self.0, request).await
     }
 
@@ -87,9 +91,10 @@ impl Guard for SlowGuard {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_several_workspaces() {
     const WORKSPACES: usize = 6;
-    let open = OpenAtEnd;
+    static GATE: Gate = Gate::new();
+    let open = OpenAtEnd(&GATE);
     let service = TestService::with(ServiceSetup {
-        tokens: |guard| Arc::new(SlowGuard(guard)),
+        tokens: |guard| Arc::new(SlowGuard(guard, &GATE)),
         ..ServiceSetup::default()
     })
     .await;
@@ -112,5 +117,30 @@ async fn healthz_and_other_workspaces_answer_while_the_guard_takes_long_in_sever
     for created in creating {
         let created = created.await.unwrap();
         assert_eq!(created.status, 201, "{created:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_ends_while_the_guard_takes_long() {
+    static GATE: Gate = Gate::new();
+    let open = OpenAtEnd(&GATE);
+    let mut service = TestService::with(ServiceSetup {
+        tokens: |guard| Arc::new(SlowGuard(guard, &GATE)),
+        serve: |options| ServeOptions {
+            drain: Duration::from_millis(100),
+            ..options
+        },
+        ..ServiceSetup::default()
+    })
+    .await;
+    let request = service.admin(Method::POST, "/v1/sessions").json(&worker());
+    let creating = spawn(request.send());
+    assert!(spawn_blocking(|| GATE.wait_for(1)).await.unwrap());
+    service.stop();
+    service.ended().await;
+    drop(open);
+    // The change of the create was not stored, so it is not acknowledged.
+    if let Ok(answer) = creating.await.unwrap() {
+        assert_eq!(answer.status(), 503);
     }
 }

@@ -10,7 +10,7 @@ use clawdb_session_host::{AnyEngine, StartError, World};
 pub struct WorldArgs {
     /// The world of the component: session-sync or session
     ///
-    /// In the world session-sync one call runs at a time, which takes half the time: the guard of
+    /// In the world session-sync one call runs at a time, which takes less time: the guard of
     /// this program answers at once. In the world session, calls overlap while they wait for a
     /// guard.
     #[arg(long, value_name = "WORLD", default_value_t = World::SessionSync)]

@@ -89,7 +89,7 @@ impl LocalEngine {
 
 fn config() -> Config {
     let mut config = base_config();
-    // A component without `async func` does not need it, and a call takes half the time without.
+    // A component without `async func` does not need it, and calls are faster without.
     config.concurrency_support(false);
     config
 }

@@ -33,7 +33,7 @@ use crate::local::sessions::{LocalSessions, NotCalled};
 const WAITING_THREADS: usize = 384;
 
 /// The longest time that a task waits for an instance: a year. Longer settings mean the same.
-const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_hours(365 * 24);
 
 /// The permits for [`WAITING_THREADS`].
 static WAITING: Semaphore = Semaphore::const_new(WAITING_THREADS);

@@ -23,8 +23,8 @@ use clawdb_session_durable::DurableHost;
 use clawdb_session_host::json::fields::shortened;
 use clawdb_session_host::json::{self, ToJson};
 use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, AnySessions, Clock, Guard, HostOptions, InstanceOptions, Instant,
-    LocalOptions, StartError, Subscription, World, full_text,
+    AnyEngine, AnySessions, Clock, Guard, InstanceOptions, Instant, StartError, Subscription,
+    World, full_text,
 };
 use futures::future::BoxFuture;
 use futures::poll;
@@ -123,28 +123,15 @@ impl Conversation {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(ControlledGuard::new(guard(clock.clone())));
         let entropy = Arc::new(ControlledEntropy::default());
-        let options = match engine {
-            AnyEngine::Session(engine) => {
-                let options = HostOptions {
-                    clock: clock.clone(),
-                    entropy: entropy.clone(),
-                    guard_deadline: None,
-                    // A call that waits for a permit would block the later line that ends another
-                    // call.
-                    max_in_flight: usize::MAX,
-                    ..HostOptions::with_shared_guard(guard.clone())
-                };
-                InstanceOptions::Session(engine, options)
+        let mut options = guard.instances(engine, clock.clone());
+        match &mut options {
+            InstanceOptions::Session(_, options) => {
+                options.entropy = entropy.clone();
+                // A call that waits for a permit would block the later line that ends another call.
+                options.max_in_flight = usize::MAX;
             }
-            AnyEngine::SessionSync(engine) => {
-                let options = LocalOptions {
-                    clock: clock.clone(),
-                    entropy: entropy.clone(),
-                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
-                };
-                InstanceOptions::SessionSync(engine, options)
-            }
-        };
+            InstanceOptions::SessionSync(_, options) => options.entropy = entropy.clone(),
+        }
         let sessions = AnySessions::start(options.clone()).await?;
         let controls = Controls {
             options,
