@@ -88,9 +88,7 @@ class Conversation:
                 line.pop("parent-session-id"), **whole(request, line.pop("request"))
             ),
             "validate": lambda line: it.validate(line.pop("token")),
-            "validate-many": lambda line: list(
-                map(result, it.validate_many(line.pop("tokens")))
-            ),
+            "validate-many": lambda line: list(map(result, it.validate_many(line.pop("tokens")))),
             "authorize": lambda line: it.authorize(line.pop("token"), line.pop("scope")),
             "rotate": lambda line: it.rotate(line.pop("token")),
             "touch": lambda line: it.touch(line.pop("session-id")),

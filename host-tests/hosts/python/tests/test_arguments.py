@@ -59,7 +59,10 @@ U32S: list[tuple[str, Call]] = [
     ("limit", lambda it, value: it.poll_events(0, value)),
     ("limit", lambda it, value: it.changes(0, value)),
     ("max-sessions", lambda it, value: it.configure(Config(max_sessions=value))),
-    ("max-sessions-per-agent", lambda it, value: it.configure(Config(max_sessions_per_agent=value))),
+    (
+        "max-sessions-per-agent",
+        lambda it, value: it.configure(Config(max_sessions_per_agent=value)),
+    ),
     ("max-sessions-per-root", lambda it, value: it.configure(Config(max_sessions_per_root=value))),
     ("max-depth", lambda it, value: it.configure(Config(max_depth=value))),
     ("event-capacity", lambda it, value: it.configure(Config(event_capacity=value))),
@@ -78,7 +81,10 @@ U64S: list[tuple[str, Call]] = [
     ("max-lifetime", lambda it, value: it.configure(Config(max_lifetime=value))),
     ("rotation-grace", lambda it, value: it.configure(Config(rotation_grace=value))),
     ("idle-timeout", lambda it, value: it.configure(Config(idle_timeout=value))),
-    ("guard-recheck-interval", lambda it, value: it.configure(Config(guard_recheck_interval=value))),
+    (
+        "guard-recheck-interval",
+        lambda it, value: it.configure(Config(guard_recheck_interval=value)),
+    ),
     ("clock-tolerance", lambda it, value: it.configure(Config(clock_tolerance=value))),
     ("max-state-bytes", lambda it, value: it.configure(Config(max_state_bytes=value))),
 ]
@@ -113,10 +119,13 @@ def test_a_text_must_be_unicode_of_an_acceptable_size(
         assert refused(call, sessions, value).field == field
 
 
-@pytest.mark.parametrize(("largest", "field", "call"), [
-    *((U32, *row) for row in U32S),
-    *((U64, *row) for row in U64S),
-])
+@pytest.mark.parametrize(
+    ("largest", "field", "call"),
+    [
+        *((U32, *row) for row in U32S),
+        *((U64, *row) for row in U64S),
+    ],
+)
 def test_a_number_must_fit_and_be_no_bool(
     sessions: Sessions, largest: int, field: str, call: Call
 ) -> None:
@@ -134,9 +143,7 @@ def test_the_largest_numbers_arrive_unchanged(sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(("field", "call"), LISTS)
-def test_a_list_must_be_an_iterable_of_items(
-    sessions: Sessions, field: str, call: Call
-) -> None:
+def test_a_list_must_be_an_iterable_of_items(sessions: Sessions, field: str, call: Call) -> None:
     for value in ("secret", b"secret", 7, None, [None], [7]):
         assert refused(call, sessions, value).field == field
 
@@ -162,8 +169,11 @@ def test_keys_must_be_bytes(sessions: Sessions) -> None:
 def test_records_and_filters_must_be_of_their_types(sessions: Sessions) -> None:
     assert refused(lambda it, value: it.configure(value), sessions, {}).field == "config"
     assert refused(lambda it, value: it.revoke_all(value), sessions, "everything").field == "filter"
-    overflow: Call = lambda it, value: it.configure(Config(agent_overflow=value))
-    assert refused(overflow, sessions, "refuse").field == "agent-overflow"
+
+    def set_overflow(it: Any, value: Any) -> object:
+        return it.configure(Config(agent_overflow=value))
+
+    assert refused(set_overflow, sessions, "refuse").field == "agent-overflow"
 
 
 def test_subclasses_of_int_and_str_are_accepted_as_what_they_are(sessions: Sessions) -> None:
@@ -193,7 +203,7 @@ def test_options_of_a_wrong_type_are_refused_at_the_start() -> None:
         async def revoke_token(self, handle: str) -> None: ...
 
     guard = HmacGuard(bytes(32))
-    for wrong, options in [
+    cases: list[tuple[type[Exception], dict[str, object]]] = [
         (TypeError, {"guard": Empty()}),
         (TypeError, {"guard": Waits()}),
         (TypeError, {"guard": guard, "clock": 7}),
@@ -204,7 +214,7 @@ def test_options_of_a_wrong_type_are_refused_at_the_start() -> None:
         (ValueError, {"guard": guard, "busy_after": float("nan")}),
         (ValueError, {"guard": guard, "busy_after": float("inf")}),
         (ValueError, {"guard": guard, "max_memory": -1}),
-    ]:
+    ]
+    for wrong, options in cases:
         with pytest.raises(wrong):
             make(**options)
-

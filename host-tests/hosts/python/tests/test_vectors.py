@@ -33,7 +33,9 @@ def test_every_vector_of_the_world_gets_the_expected_answers(
     assert replayed >= 51
 
 
-def test_an_answer_with_more_fields_contains_the_expected_one_and_a_different_one_does_not() -> None:
+def test_an_answer_with_more_fields_contains_the_expected_one_and_a_different_one_does_not() -> (
+    None
+):
     assert contains({"a": 1, "b": [{"c": 2, "d": 3}]}, {"b": [{"c": 2}]}, {})
     assert contains([1, 1], ["$x", "$x"], {})
     for answer, expected in [

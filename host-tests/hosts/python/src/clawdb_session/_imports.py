@@ -90,9 +90,7 @@ class Imports:
     def _validate_token_import(self, _store: object, token: str) -> Record | Variant:
         return self._ask(self._validate_token, token)
 
-    def _validate_tokens_import(
-        self, _store: object, tokens: list[str]
-    ) -> list[Record | Variant]:
+    def _validate_tokens_import(self, _store: object, tokens: list[str]) -> list[Record | Variant]:
         if self._validate_tokens is None:
             return self._one_by_one(self._validate_token, tokens)
         return self._ask_batch(self._validate_tokens, tokens, _claims)
@@ -109,7 +107,7 @@ class Imports:
             seconds, nanoseconds = min(now // _SECOND, _arguments.U64_MAX), now % _SECOND
         except BaseException as error:
             self._failed("the clock failed", error)
-            # The component ignores a reading before 2020 and counts it as failed (R6).
+            # The component counts a reading before 2020 as failed (R6).
             seconds, nanoseconds = 0, 0
         return record(seconds=seconds, nanoseconds=nanoseconds)
 
@@ -193,7 +191,8 @@ class Imports:
         """Returns the error of a guard's function for the component."""
         try:
             if isinstance(error, GuardBroken):
-                self.broken = f"the guard is broken: {_reason(str(error))}"
+                self.broken = "the guard is broken"
+                self.broken += f": {_reason(str(error))}"
             elif isinstance(error, GuardError):
                 variant = guard_error_variant(error)
                 if variant is not None:
@@ -207,7 +206,7 @@ class Imports:
             reason = "the guard raised an error that is not usable"
         if isinstance(error, GuardBroken):
             # wasmtime passes this error on, and the instance ends.
-            raise WasmtimeError(self.broken or "the guard is broken")
+            raise WasmtimeError("the guard is broken")
         return Variant("unavailable", _reason(reason))
 
     def _failed(self, what: str, error: BaseException) -> None:
@@ -237,9 +236,7 @@ def _wrong_answer(expected: str, answer: object) -> _WrongAnswer:
 def _claims(answer: object) -> Record:
     if not isinstance(answer, Claims):
         raise _wrong_answer("Claims", answer)
-    return record(
-        handle=_text(answer.handle, "handle"), expires_at=_timestamp(answer.expires_at)
-    )
+    return record(handle=_text(answer.handle, "handle"), expires_at=_timestamp(answer.expires_at))
 
 
 def _nothing(answer: object) -> None:

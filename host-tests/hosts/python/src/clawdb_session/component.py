@@ -22,7 +22,9 @@ class Component:
     Compiling takes about 300 ms. Instances that share a component start in 1-10 ms.
     """
 
-    def __init__(self, source: Source | None = None, *, cache_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, source: Source | None = None, *, cache_dir: str | Path | None = None
+    ) -> None:
         """Compiles the component; by default the file that this package contains.
 
         With `cache_dir`, the machine code is kept in that directory, and loading it takes a few

@@ -59,7 +59,7 @@ class HmacGuard:
         return IssuedToken(f"{handle}.{self._code(handle)}", handle, request.expires_at)
 
     def validate_token(self, token: str, /) -> Claims:
-        """Returns the claims of a token that this guard signed, has not expired nor been revoked."""
+        """Returns the claims of a token that has this guard's code, if it is still valid."""
         handle, _, code = token.rpartition(".")
         # `compare_digest` takes texts only if they are ASCII.
         if not hmac.compare_digest(code.encode(), self._code(handle).encode()):

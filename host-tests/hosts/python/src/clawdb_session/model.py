@@ -250,4 +250,3 @@ class Statistics:
 
 Validated: TypeAlias = Session | SessionError
 """The result of `validate_many` for one token: the session, or the error of `validate`."""
-

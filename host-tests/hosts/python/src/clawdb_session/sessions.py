@@ -77,9 +77,9 @@ class Sessions:
           compile; by default the file that this package contains.
         - `config`: the limits, as for `configure`.
         - `clock`: returns the nanoseconds since 1970, as `time.time_ns` does; the machine's clock
-          by default. If it raises or returns something else than an int, or a time before 2020,
-          the component ignores the reading (R6). Two fifths of a `validate` are calls of a clock
-          in Python; wasmtime reads the machine's clock itself.
+          by default. If it raises, or returns something else than an int or a time outside the
+          years 2020 to 9999, the component ignores the reading (R6). Calls of a clock in Python
+          take longer than all other parts of a `validate`; wasmtime reads the machine's itself.
         - `entropy`: returns as many random bytes as it is asked for, as `os.urandom` does; the
           machine's random source by default. If it fails, the operation raises
           `EntropyUnavailable`.
@@ -555,9 +555,7 @@ def _config(config: object) -> Record:
     if overflow is not None and not isinstance(overflow, Overflow):
         reason = f"must be an Overflow, not {type(overflow).__name__}"
         raise InvalidArgument("agent-overflow", reason)
-    state_key, previous_state_keys = _arguments.keys(
-        config.state_key, config.previous_state_keys
-    )
+    state_key, previous_state_keys = _arguments.keys(config.state_key, config.previous_state_keys)
     return record(
         workspace_id=optional_text(config.workspace_id, "workspace-id"),
         default_ttl=optional_u64(config.default_ttl, "default-ttl"),
@@ -567,9 +565,7 @@ def _config(config: object) -> Record:
             config.max_sessions_per_agent, "max-sessions-per-agent"
         ),
         agent_overflow=None if overflow is None else overflow.value,
-        max_sessions_per_root=optional_u32(
-            config.max_sessions_per_root, "max-sessions-per-root"
-        ),
+        max_sessions_per_root=optional_u32(config.max_sessions_per_root, "max-sessions-per-root"),
         max_depth=optional_u32(config.max_depth, "max-depth"),
         rotation_grace=optional_u64(config.rotation_grace, "rotation-grace"),
         idle_timeout=optional_u64(config.idle_timeout, "idle-timeout"),
