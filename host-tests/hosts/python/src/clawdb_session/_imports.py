@@ -56,8 +56,8 @@ class Imports:
     def define(self, linker: Linker) -> None:
         """Adds the functions that the component imports to a linker.
 
-        Without a clock or a random source, those of wasmtime are used. They are native code, and
-        a call of Python code that returns a value takes as long as several calls of the component.
+        Without a clock or a random source, those of wasmtime are used. They are native code. A
+        call of a function in Python takes longer than a call of the component.
         """
         functions: dict[str, dict[str, Callable[..., Any]]] = {
             "clawdb:session-sync/guard@0.1.0": {

@@ -19,7 +19,7 @@ Source = str | os.PathLike[str] | bytes
 class Component:
     """The compiled component of the world `session-sync`.
 
-    Compiling takes about 300 ms. Instances that share a component start in 1-10 ms.
+    Compiling takes some 100 ms. Instances that share a component start in 1-10 ms.
     """
 
     def __init__(

@@ -78,8 +78,8 @@ class Sessions:
         - `config`: the limits, as for `configure`.
         - `clock`: returns the nanoseconds since 1970, as `time.time_ns` does; the machine's clock
           by default. If it raises, or returns something else than an int or a time outside the
-          years 2020 to 9999, the component ignores the reading (R6). Calls of a clock in Python
-          take longer than all other parts of a `validate`; wasmtime reads the machine's itself.
+          years 2020 to 9999, the component ignores the reading (R6). A `validate` takes a third
+          longer with a clock in Python.
         - `entropy`: returns as many random bytes as it is asked for, as `os.urandom` does; the
           machine's random source by default. If it fails, the operation raises
           `EntropyUnavailable`.
