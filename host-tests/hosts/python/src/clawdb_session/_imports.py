@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -48,6 +49,8 @@ class Imports:
         self._entropy = entropy
         self._validate_tokens = getattr(guard, "validate_tokens", None)
         self._revoke_tokens = getattr(guard, "revoke_tokens", None)
+        self._guard_thread = 0
+        """The thread in which a function of the guard runs, or 0."""
         self.interrupt: BaseException | None = None
         """`KeyboardInterrupt`, or another exception that is no error, to raise after the call."""
         self.broken: str | None = None
@@ -81,6 +84,10 @@ class Imports:
                 with root.add_instance(interface) as instance:
                     for name, function in members.items():
                         instance.add_func(name, function)
+
+    def is_in_guard(self) -> bool:
+        """Returns whether this thread runs a function of the guard, whose exceptions are caught."""
+        return self._guard_thread == threading.get_ident()
 
     # wasmtime passes the store first. These functions do not need it.
 
@@ -144,8 +151,13 @@ class Imports:
     def _ask(self, call: Callable[[A], T], argument: A) -> T | Variant:
         """Returns the result of a call of the guard, or its error."""
         try:
-            return call(argument)
+            self._guard_thread = threading.get_ident()
+            try:
+                return call(argument)
+            finally:
+                self._guard_thread = 0
         except BaseException as error:
+            self._guard_thread = 0
             return self._guard_failed(error)
 
     def _one_by_one(self, call: Callable[[str], T], items: list[str]) -> list[T | Variant]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,7 @@ from . import _arguments, _values
 from ._arguments import optional_text, optional_u32, optional_u64, text, texts, u32, u64
 from ._imports import Clock, Entropy, Imports
 from ._instance import Instance
+from ._signals import DeferredSignals
 from ._values import record
 from .component import Component, Source
 from .errors import Busy, Closed, HostError, InvalidArgument, Reentrant, Trapped
@@ -38,6 +40,8 @@ from .model import (
 )
 
 _DEFAULT_MAX_MEMORY = 7 << 29
+_SIGNALS_AFTER = 0.05
+"""How long the handler of a signal waits for a call that waits for another one, in seconds."""
 _GUARD_FUNCTIONS = ("issue_session_token", "validate_token", "revoke_token")
 _BATCH_FUNCTIONS = ("validate_tokens", "revoke_tokens")
 
@@ -101,8 +105,8 @@ class Sessions:
         if not isinstance(component, Component):
             component = Component(component)
         # The store keeps the imports for as long as it exists, so they do not refer to `self`.
-        imports = Imports(guard, clock, entropy)
-        self._instance = Instance(component, imports, u64(max_memory, "max_memory"))
+        self._imports = Imports(guard, clock, entropy)
+        self._instance = Instance(component, self._imports, u64(max_memory, "max_memory"))
         self._busy_after = busy_after
         self._lock = threading.Lock()
         self._holder = 0
@@ -440,22 +444,33 @@ class Sessions:
         # Another thread cannot store the number of this one.
         if self._holder == thread:
             raise Reentrant
-        if not self._lock.acquire(timeout=self._busy_after):
-            raise Busy(self._busy_after)
-        try:
-            self._holder = thread
-            if self._ended is not None:
-                # A new error, because each `raise` changes the traceback.
-                raise type(self._ended)(*self._ended.args)
+        with DeferredSignals(self._imports.is_in_guard) as signals:
+            self._acquire(signals)
             try:
-                return self._instance.call(function, *arguments)
-            except Trapped as error:
-                self._ended = Trapped(error.reason)
-                raise
-        finally:
-            self._holder = 0
-            self._lock.release()
-            self._free_if_ended()
+                self._holder = thread
+                if self._ended is not None:
+                    # A new error, because each `raise` changes the traceback.
+                    raise type(self._ended)(*self._ended.args)
+                try:
+                    return self._instance.call(function, *arguments)
+                except Trapped as error:
+                    self._ended = Trapped(error.reason)
+                    raise
+            finally:
+                self._holder = 0
+                self._lock.release()
+                self._free_if_ended()
+
+    def _acquire(self, signals: DeferredSignals) -> None:
+        """Waits for the lock. Runs the handlers of signals meanwhile."""
+        if self._lock.acquire(blocking=False):
+            return
+        deadline = time.monotonic() + self._busy_after
+        while (left := deadline - time.monotonic()) > 0:
+            if self._lock.acquire(timeout=min(left, _SIGNALS_AFTER)):
+                return
+            signals.deliver()
+        raise Busy(self._busy_after)
 
     def _free_if_ended(self) -> None:
         """Frees the instance if it has ended, unless a thread holds it: that thread frees it."""
