@@ -1,0 +1,223 @@
+"""Handlers of signals that raise during calls in the main thread, such as that of Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from clawdb_session import (
+    Claims,
+    Component,
+    GuardRefused,
+    HmacGuard,
+    IssuedToken,
+    IssueRequest,
+    Sessions,
+)
+from clawdb_session._signals import DeferredSignals
+from conftest import AGENT
+
+WAIT = 30
+
+
+class Held(HmacGuard):
+    """A guard that sleeps in each validation while `holds` is set."""
+
+    holds = False
+
+    def validate_token(self, token: str, /) -> Claims:
+        if self.holds:
+            time.sleep(WAIT)
+        return super().validate_token(token)
+
+
+class Fast:
+    """A guard that takes almost no time, so that a signal arrives elsewhere."""
+
+    expires_at = 0
+
+    def issue_session_token(self, request: IssueRequest, /) -> IssuedToken:
+        self.expires_at = request.expires_at
+        return IssuedToken("token", "handle", request.expires_at)
+
+    def validate_token(self, token: str, /) -> Claims:
+        return Claims("handle", self.expires_at)
+
+    def revoke_token(self, handle: str, /) -> None:
+        pass
+
+
+@contextmanager
+def interrupting(number: int, every: float, times: int) -> Iterator[threading.Event]:
+    """Sends a signal to this process several times. Sets the event at the end."""
+    done = threading.Event()
+
+    def send() -> None:
+        for _ in range(times):
+            time.sleep(every)
+            os.kill(os.getpid(), number)
+        # So that the last one arrives in the `with` statement.
+        time.sleep(0.05)
+        done.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield done
+    finally:
+        thread.join()
+
+
+def callers(frame: FrameType | None) -> Iterator[str]:
+    """Returns the names of the functions that run, the innermost first."""
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+
+@pytest.fixture(params=[KeyboardInterrupt, TimeoutError])
+def raised(request: pytest.FixtureRequest) -> Iterator[type[BaseException]]:
+    """Returns the exception that the handler of SIGINT raises, in an operation."""
+    error: type[BaseException] = request.param
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        names = set(callers(frame))
+        # Python only reports an exception while it frees an object.
+        if names & {"validate", "active_count"} and "__del__" not in names:
+            raise error
+
+    before = signal.signal(signal.SIGINT, handler)
+    yield error
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_that_raises_never_ends_the_instance(
+    component: Component, raised: type[BaseException]
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    interrupted = calls = 0
+    with Sessions(Fast(), component=component) as sessions:
+        session = sessions.create(AGENT, "worker").session
+        with interrupting(signal.SIGINT, every=0.0021, times=300) as done:
+            while True:
+                try:
+                    while not done.is_set():
+                        assert sessions.validate("token") == session
+                        calls += 1
+                    break
+                except (raised, GuardRefused):
+                    interrupted += 1
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert sessions.validate("token") == session
+    assert interrupted > 100 and calls > 100
+
+
+def test_a_guard_that_hangs_can_be_interrupted(
+    component: Component, raised: type[BaseException]
+) -> None:
+    guard = Held(bytes(32))
+    with Sessions(guard, component=component) as sessions:
+        grant = sessions.create(AGENT, "worker")
+        guard.holds = True
+        before = time.monotonic()
+        # An error counts as one of the guard.
+        expected = GuardRefused if issubclass(raised, Exception) else raised
+        with interrupting(signal.SIGINT, every=0.2, times=1), pytest.raises(expected):
+            sessions.validate(grant.token)
+        assert time.monotonic() - before < WAIT / 2
+        guard.holds = False
+        assert sessions.validate(grant.token) == grant.session
+
+
+def test_a_call_that_waits_for_another_one_can_be_interrupted(
+    component: Component, raised: type[BaseException]
+) -> None:
+    entered, released = threading.Event(), threading.Event()
+
+    class Waiting(HmacGuard):
+        def validate_token(self, token: str, /) -> Claims:
+            entered.set()
+            released.wait(WAIT)
+            return super().validate_token(token)
+
+    with Sessions(Waiting(bytes(32)), component=component, busy_after=WAIT) as sessions:
+        grant = sessions.create(AGENT, "worker")
+        thread = threading.Thread(target=sessions.validate, args=[grant.token])
+        thread.start()
+        assert entered.wait(WAIT)
+        before = time.monotonic()
+        with interrupting(signal.SIGINT, every=0.2, times=1), pytest.raises(raised):
+            sessions.active_count()
+        assert time.monotonic() - before < WAIT / 2
+        released.set()
+        thread.join()
+        assert sessions.active_count() == 1
+
+
+def test_a_handler_can_call_the_instance(component: Component) -> None:
+    counts: list[int] = []
+    with Sessions(Fast(), component=component) as sessions:
+        sessions.create(AGENT, "worker")
+        # In a function of the guard, the call would raise `Reentrant`.
+        sessions._imports.is_in_guard = lambda: False  # type: ignore[method-assign]
+
+        def handler(number: int, frame: object) -> None:
+            counts.append(sessions.active_count())
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        try:
+            with interrupting(signal.SIGUSR1, every=0.005, times=20) as done:
+                while not done.is_set():
+                    sessions.validate("token")
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert counts and set(counts) == {1}
+
+
+def test_a_handler_that_the_guard_sets_stays(component: Component) -> None:
+    def handler(number: int, frame: object) -> None:
+        pass
+
+    class Setting(Fast):
+        def validate_token(self, token: str, /) -> Claims:
+            signal.signal(signal.SIGINT, handler)
+            return super().validate_token(token)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with Sessions(Setting(), component=component) as sessions:
+            sessions.create(AGENT, "worker")
+            assert signal.getsignal(signal.SIGINT) is before
+            sessions.validate("token")
+            assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_each_signal_that_arrived_is_handled_even_if_one_handler_raises() -> None:
+    handled = []
+
+    def handler(number: int, frame: object) -> None:
+        handled.append(number)
+        raise TimeoutError
+
+    numbers = [signal.SIGUSR1, signal.SIGUSR2]
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        with pytest.raises(TimeoutError), DeferredSignals(lambda: False):
+            for number in numbers * 2:
+                signal.raise_signal(number)
+            assert handled == []
+        assert handled == numbers
+        with pytest.raises(TimeoutError):
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        for number, one in zip(numbers, before):
+            signal.signal(number, one)
