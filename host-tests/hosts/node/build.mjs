@@ -69,6 +69,7 @@ await write(
   sync.filter(([name]) => name.endsWith('.wasm')),
 );
 run('node_modules/typescript/bin/tsc', '--project', 'tsconfig.types.json');
+await dropInternalTypes('dist/types');
 await build({
   ...shared,
   entryPoints: (await testFiles()).map((file) => `test/${file}`),
@@ -114,6 +115,22 @@ async function checkModules() {
     );
     if (!one.equals(other)) {
       throw new Error(`the translations have different modules ${file}`);
+    }
+  }
+}
+
+/** Deletes the types that the package does not export. */
+async function dropInternalTypes(folder) {
+  const files = new Set(['index.d.ts']);
+  for (const file of files) {
+    const text = await readFile(path.join(folder, file), 'utf8');
+    for (const [, name] of text.matchAll(/from '\.\/([\w-]+)\.js'/g)) {
+      files.add(`${name}.d.ts`);
+    }
+  }
+  for (const file of await readdir(folder)) {
+    if (!files.has(file)) {
+      await rm(path.join(folder, file));
     }
   }
 }

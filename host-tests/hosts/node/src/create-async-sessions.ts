@@ -1,6 +1,6 @@
 import { asyncGuardPort } from './async-guard-port.js';
 import { type AsyncGuardImports, typed } from './component.js';
-import { ArgumentRangeError, HostError } from './errors.js';
+import { ArgumentRangeError, ArgumentTypeError, HostError } from './errors.js';
 import type { AsyncGuard } from './guard.js';
 import { ambientImports, checkGuard } from './imports.js';
 import { Instance, methods } from './instance.js';
@@ -38,16 +38,12 @@ export function hasJspi(): boolean {
  */
 export async function createAsyncSessions(options: AsyncSessionsOptions): Promise<AsyncSessions> {
   if (!hasJspi()) {
-    const reason =
-      'the runtime has no JSPI (WebAssembly.Suspending): use createSessions, or Node.js 25 or ' +
-      'newer';
+    const reason = 'the runtime has no JSPI (WebAssembly.Suspending); use createSessions';
     throw new HostError('unsupported', reason);
   }
   checkGuard(options.guard);
   const { guardDeadline = DEFAULT_DEADLINE } = options;
-  if (!(guardDeadline >= 1 && guardDeadline <= MAX_DEADLINE)) {
-    throw new ArgumentRangeError('guardDeadline', `must be a number from 1 to ${MAX_DEADLINE}`);
-  }
+  checkDeadline(guardDeadline);
   const guard = asyncGuardPort(options.guard, guardDeadline);
   const ambient = ambientImports(options);
   // Only a runtime with JSPI can load this module.
@@ -92,4 +88,13 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
       return instance.ended;
     },
   };
+}
+
+function checkDeadline(deadline: unknown): void {
+  if (typeof deadline !== 'number') {
+    throw new ArgumentTypeError('guardDeadline', 'must be a number');
+  }
+  if (!(deadline >= 1 && deadline <= MAX_DEADLINE)) {
+    throw new ArgumentRangeError('guardDeadline', `must be from 1 to ${MAX_DEADLINE} ms`);
+  }
 }

@@ -9,6 +9,7 @@ import { coreModule } from './load.js';
 import { type Call, calls } from './operations.js';
 import type { CommonOptions } from './options.js';
 import type { Operations, Sessions } from './sessions.js';
+import { requireStack } from './stack.js';
 
 const instantiate = typed<GuardImports>(generated);
 
@@ -40,6 +41,7 @@ export async function createSessions(options: SessionsOptions): Promise<Sessions
       const reason = 'the guard, the clock or the random source has called the sessions';
       throw new HostError('reentrant', reason);
     }
+    requireStack();
     running = true;
     guard.begin();
     let raw: unknown;

@@ -129,8 +129,8 @@ export function causeOf(thrown: unknown): unknown {
 }
 
 /**
- * Returns the answer of a function. Throws it if it is a `GuardError`, and throws `unavailable` with
- * this reason if it is a Promise.
+ * Returns the answer of a function. Throws it if it is a `GuardError`, and throws `unavailable`
+ * with this reason if it is a Promise.
  */
 export function value(answer: unknown, promiseReason: string): unknown {
   if (answer instanceof GuardError) {

@@ -1,4 +1,4 @@
-/** The operations of the component: how each checks its arguments, calls and converts its answer. */
+/** How each operation checks its arguments, calls the component and converts its answer. */
 
 import * as answers from './answers.js';
 import { optional, text, u32, u64 } from './checks.js';

@@ -2,13 +2,32 @@
 
 import { randomBytes } from 'node:crypto';
 
-import { HmacGuard, HostError, SessionError, createSessions } from 'clawdb-session';
-import type { Change, Config, CreateRequest, Page, RevokeFilter, Sessions } from 'clawdb-session';
+import { HmacGuard, HostError, SessionError } from 'clawdb-session';
+import type {
+  AsyncSessions,
+  Change,
+  Config,
+  CreateRequest,
+  EventPage,
+  Page,
+  RevokeFilter,
+  Sessions,
+} from 'clawdb-session';
 
 import { ControlledGuard } from './controlled-guard.js';
 import { type Json, camelCase, err, resultsJson, toJson } from './json.js';
 
 const START = Date.parse('2030-01-01T00:00:00Z');
+
+/** The options of an instance that a conversation controls. */
+interface Options {
+  guard: ControlledGuard;
+  clock: () => number;
+  entropy: (length: number) => Uint8Array;
+}
+
+/** Starts an instance of either kind. */
+export type Start = (options: Options) => Promise<Sessions | AsyncSessions>;
 
 type Line = { [name: string]: Json };
 
@@ -18,12 +37,17 @@ export class Conversation {
   readonly #guard = new ControlledGuard(
     new HmacGuard(new Uint8Array(32).fill(1), { clock: () => this.#now }),
   );
-  #sessions: Sessions | undefined;
+  #sessions: Sessions | AsyncSessions | undefined;
+  readonly #start: Start;
   /** The sequence number of the last event that each subscription has read. */
   readonly #subscriptions = new Map<string, number>();
 
-  static async start(): Promise<Conversation> {
-    const conversation = new Conversation();
+  private constructor(start: Start) {
+    this.#start = start;
+  }
+
+  static async start(start: Start): Promise<Conversation> {
+    const conversation = new Conversation(start);
     await conversation.#restart();
     return conversation;
   }
@@ -47,7 +71,7 @@ export class Conversation {
         this.#subscriptions.set(text(fields['name']), fields['since'] as number);
         return { ok: null };
       case 'read':
-        return { ok: this.#read(text(fields['name']), fields['limit'] as number | undefined) };
+        return { ok: await this.#read(text(fields['name']), fields['limit'] as number) };
       case 'unsubscribe':
         this.#subscriptions.delete(text(fields['name']));
         return { ok: null };
@@ -57,19 +81,19 @@ export class Conversation {
   }
 
   /** Reads the next events of a subscription. This world cannot push them, so they are polled. */
-  #read(name: string, limit = 1_000): Json {
+  async #read(name: string, limit: number | undefined = 1_000): Promise<Json> {
     const since = this.#subscriptions.get(name);
     if (this.#sessions === undefined || since === undefined) {
       throw new Error(`there is no subscription ${name}`);
     }
-    const page = this.#sessions.pollEvents(since, limit);
+    const page = await this.#sessions.pollEvents(since, limit);
     this.#subscriptions.set(name, page.next);
     return toJson(page.events);
   }
 
   async #restart(): Promise<void> {
     this.#subscriptions.clear();
-    this.#sessions = await createSessions({
+    this.#sessions = await this.#start({
       guard: this.#guard,
       clock: () => this.#now,
       entropy: (length) =>
@@ -98,12 +122,12 @@ export class Conversation {
     return calls === true ? toJson(this.#guard.calls) : null;
   }
 
-  #call(op: string, fields: Line): Json {
+  async #call(op: string, fields: Line): Promise<Json> {
     if (this.#sessions === undefined) {
       throw new Error('the conversation has not started');
     }
     try {
-      return { ok: callOperation(this.#sessions, op, fields) };
+      return { ok: await callOperation(this.#sessions, op, fields) };
     } catch (error) {
       if (error instanceof SessionError || error instanceof HostError) {
         return err(error);
@@ -114,53 +138,57 @@ export class Conversation {
 }
 
 /** Calls an operation of the contract with the fields of a line. */
-function callOperation(sessions: Sessions, op: string, fields: Line): Json {
+async function callOperation(
+  sessions: Sessions | AsyncSessions,
+  op: string,
+  fields: Line,
+): Promise<Json> {
   const { id, limit, since, token } = fields;
   const sessionId = fields['session-id'];
   const agentId = fields['agent-id'];
   switch (op) {
     case 'create':
-      return toJson(sessions.create(named(fields) as unknown as CreateRequest));
+      return toJson(await sessions.create(named(fields) as unknown as CreateRequest));
     case 'delegate':
       return toJson(
-        sessions.delegate(
+        await sessions.delegate(
           text(fields['parent-session-id']),
           named(fields['request']) as unknown as CreateRequest,
         ),
       );
     case 'validate':
-      return toJson(sessions.validate(text(token)));
+      return toJson(await sessions.validate(text(token)));
     case 'validate-many':
-      return resultsJson(sessions.validateMany(fields['tokens'] as string[]));
+      return resultsJson(await sessions.validateMany(fields['tokens'] as string[]));
     case 'authorize':
-      return toJson(sessions.authorize(text(token), text(fields['scope'])));
+      return toJson(await sessions.authorize(text(token), text(fields['scope'])));
     case 'rotate':
-      return toJson(sessions.rotate(text(token)));
+      return toJson(await sessions.rotate(text(token)));
     case 'touch':
-      return toJson(sessions.touch(text(sessionId)));
+      return toJson(await sessions.touch(text(sessionId)));
     case 'refresh':
-      return toJson(sessions.refresh(text(sessionId)));
+      return toJson(await sessions.refresh(text(sessionId)));
     case 'revoke':
-      return toJson(sessions.revoke(text(sessionId)));
+      return toJson(await sessions.revoke(text(sessionId)));
     case 'revoke-by-token':
-      return toJson(sessions.revokeByToken(text(token)));
+      return toJson(await sessions.revokeByToken(text(token)));
     case 'revoke-all-for-agent':
-      return toJson(sessions.revokeAllForAgent(text(agentId)));
+      return toJson(await sessions.revokeAllForAgent(text(agentId)));
     case 'revoke-all':
-      return toJson(sessions.revokeAll(fields['filter'] as RevokeFilter));
+      return toJson(await sessions.revokeAll(fields['filter'] as RevokeFilter));
     case 'flush-guard-revocations':
-      return toJson(sessions.flushGuardRevocations());
+      return toJson(await sessions.flushGuardRevocations());
     case 'get':
-      return toJson(sessions.get(text(sessionId)));
+      return toJson(await sessions.get(text(sessionId)));
     case 'list-for-agent':
-      return toJson(sessions.listForAgent(text(agentId), fields['page'] as unknown as Page));
+      return toJson(await sessions.listForAgent(text(agentId), fields['page'] as unknown as Page));
     case 'active-count':
-      return toJson(sessions.activeCount());
+      return toJson(await sessions.activeCount());
     case 'prune-expired':
-      return toJson(sessions.pruneExpired(limit as number | undefined));
+      return toJson(await sessions.pruneExpired(limit as number | undefined));
     case 'create-session':
       return toJson(
-        sessions.createSession(
+        await sessions.createSession(
           text(agentId),
           text(fields['role']),
           fields['scopes'] as string[],
@@ -168,33 +196,35 @@ function callOperation(sessions: Sessions, op: string, fields: Line): Json {
         ),
       );
     case 'get-session':
-      return toJson(sessions.getSession(text(id ?? sessionId)));
+      return toJson(await sessions.getSession(text(id ?? sessionId)));
     case 'invalidate':
-      return toJson(sessions.invalidate(text(id ?? sessionId)));
+      return toJson(await sessions.invalidate(text(id ?? sessionId)));
     case 'poll-events':
-      return eventPageJson(sessions.pollEvents(since as number, limit as number));
+      return eventPageJson(await sessions.pollEvents(since as number, limit as number));
     case 'changes':
-      return toJson(sessions.changes(since as number, limit as number));
+      return toJson(await sessions.changes(since as number, limit as number));
     case 'restore':
-      return toJson(sessions.restore((fields['changes'] as Line[]).map(change)));
+      return toJson(await sessions.restore((fields['changes'] as Line[]).map(change)));
     case 'close-event-run':
-      return toJson(sessions.closeEventRun());
+      return toJson(await sessions.closeEventRun());
     case 'flush-stored-revocations':
-      return toJson(sessions.flushStoredRevocations(fields['stored'] as number));
+      return toJson(await sessions.flushStoredRevocations(fields['stored'] as number));
     case 'configure':
-      return toJson(sessions.configure(config(fields)));
+      return toJson(await sessions.configure(config(fields)));
     case 'accept-clock':
-      return toJson(sessions.acceptClock());
+      return toJson(await sessions.acceptClock());
     case 'stats':
-      return toJson(sessions.stats());
+      return toJson(await sessions.stats());
     default:
       throw new Error(`${op} is no operation`);
   }
 }
 
 /** The vectors leave out an event's `missed` of 0. */
-function eventPageJson(page: ReturnType<Sessions['pollEvents']>): Json {
-  const events = page.events.map(({ missed, ...event }) => (missed > 0 ? { missed, ...event } : event));
+function eventPageJson(page: EventPage): Json {
+  const events = page.events.map(({ missed, ...event }) =>
+    missed > 0 ? { missed, ...event } : event,
+  );
   return toJson({ ...page, events });
 }
 
