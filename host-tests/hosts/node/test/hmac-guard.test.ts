@@ -44,7 +44,8 @@ test('a token that was changed, or is of another secret, is invalid', () => {
   const later = token.replace(String(REQUEST.expiresAt), String(REQUEST.expiresAt + 1));
   assert.notEqual(later, token);
   const shorter = token.slice(0, -1);
-  for (const presented of ['', '.', handle, `${handle}.`, `${token}=`, shorter, later, ` ${token}`]) {
+  const forged = ['', '.', handle, `${handle}.`, `${token}=`, shorter, later, ` ${token}`];
+  for (const presented of forged) {
     refuses('invalid-token', () => guard.validateToken(presented));
   }
   refuses('invalid-token', () => other.validateToken(token));
