@@ -1,0 +1,100 @@
+import { asyncGuardPort } from './async-guard-port.js';
+import { type AsyncGuardImports, typed } from './component.js';
+import { ArgumentRangeError, ArgumentTypeError, HostError } from './errors.js';
+import type { AsyncGuard } from './guard.js';
+import { ambientImports, checkGuard } from './imports.js';
+import { Instance, methods } from './instance.js';
+import { coreModule } from './load.js';
+import { type Call, calls } from './operations.js';
+import type { CommonOptions } from './options.js';
+import type { AsyncOperations, AsyncSessions } from './sessions.js';
+
+/** How long a function of the guard may take by default, in milliseconds. */
+const DEFAULT_DEADLINE = 5_000;
+/** The longest time that `setTimeout` can wait. */
+const MAX_DEADLINE = 2 ** 31 - 1;
+
+/** The options of `createAsyncSessions`. */
+export interface AsyncSessionsOptions extends CommonOptions {
+  /** The authority that issues, validates and revokes tokens. It may return Promises. */
+  guard: AsyncGuard;
+  /**
+   * How long a function of the guard may take, in milliseconds; 5,000 by default. Then it counts as
+   * `unavailable`. Without functions for batches, each token of a batch has this deadline.
+   */
+  guardDeadline?: number | undefined;
+}
+
+/** Returns whether the runtime has JSPI (`WebAssembly.Suspending`). */
+export function hasJspi(): boolean {
+  return 'Suspending' in WebAssembly && 'promising' in WebAssembly;
+}
+
+/**
+ * Starts an instance without sessions, whose guard may wait. The runtime must have JSPI.
+ *
+ * Calls run one after the other: while one waits for the guard, all others wait, revocations
+ * included, for at most the `guardDeadline` of each function that is asked.
+ */
+export async function createAsyncSessions(options: AsyncSessionsOptions): Promise<AsyncSessions> {
+  if (!hasJspi()) {
+    const reason = 'the runtime has no JSPI (WebAssembly.Suspending); use createSessions';
+    throw new HostError('unsupported', reason);
+  }
+  checkGuard(options.guard);
+  const { guardDeadline = DEFAULT_DEADLINE } = options;
+  checkDeadline(guardDeadline);
+  const guard = asyncGuardPort(options.guard, guardDeadline);
+  const ambient = ambientImports(options);
+  // Only a runtime with JSPI can load this module.
+  const generated = await import('../build/jspi/component.js');
+  const instantiate = typed<AsyncGuardImports>(generated.instantiate);
+  const instance = new Instance(
+    await instantiate(coreModule, { 'clawdb:session-sync/guard': guard.imports, ...ambient }),
+  );
+  let last: Promise<unknown> = Promise.resolve();
+
+  async function run<R>(makeCall: () => Call<R>): Promise<R> {
+    const call = makeCall();
+    if (guard.isInside()) {
+      // The call would wait for the call that waits for the guard.
+      throw new HostError('reentrant', 'the guard has called the sessions');
+    }
+    const result = last.then(() => perform(call));
+    last = result.catch(() => {});
+    return result;
+  }
+
+  async function perform<R>(call: Call<R>): Promise<R> {
+    const component = instance.component();
+    guard.begin();
+    let raw: unknown;
+    try {
+      raw = await call.run(component);
+    } catch (thrown) {
+      throw instance.failure(thrown, guard.cause);
+    }
+    return call.answer(raw, guard.cause);
+  }
+
+  const operations = methods(calls, run) as unknown as AsyncOperations;
+  if (options.config !== undefined) {
+    await operations.configure(options.config);
+  }
+  return {
+    ...operations,
+    close: () => instance.close(),
+    get ended() {
+      return instance.ended;
+    },
+  };
+}
+
+function checkDeadline(deadline: unknown): void {
+  if (typeof deadline !== 'number') {
+    throw new ArgumentTypeError('guardDeadline', 'must be a number');
+  }
+  if (!(deadline >= 1 && deadline <= MAX_DEADLINE)) {
+    throw new ArgumentRangeError('guardDeadline', `must be from 1 to ${MAX_DEADLINE} ms`);
+  }
+}
