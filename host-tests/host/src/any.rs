@@ -242,8 +242,8 @@ impl InstanceOptions {
 /// A handle on a running instance of either world. Clones refer to the same instance.
 ///
 /// The methods are `async` in both worlds and need a tokio runtime with timers. In the world
-/// `session-sync`, a task makes a call itself if the instance is free and another worker of the
-/// runtime can run the other tasks. Otherwise the call waits on a thread for blocking work.
+/// `session-sync`, a task waits until the instance is free and makes the call itself, if another
+/// worker of the runtime can run the other tasks. Otherwise a thread for blocking work makes it.
 #[derive(Clone)]
 pub enum AnySessions {
     /// An instance of the world `session`.

@@ -67,7 +67,7 @@ impl guard::Host for Host {
 }
 
 fn main() -> Result<()> {
-    // The world has no `async func`. Without support for concurrency, a call takes half the time.
+    // The world has no `async func`. Without support for concurrency, calls are faster.
     let mut config = Config::new();
     config.concurrency_support(false);
     let engine = Engine::new(&config)?;
