@@ -70,8 +70,8 @@ pub async fn serve(
     drop(listener);
     let _ = timeout(options.drain, ended(&mut connections)).await;
     connections.abort_all();
-    // In the world `session-sync`, a connection whose request waits for the guard ends when the
-    // guard answers.
+    // In the world `session-sync`, a worker can be in a call whose guard takes long. The connection
+    // of that call ends when the guard answers.
     let _ = timeout(ABORT_TIME, ended(&mut connections)).await;
 }
 

@@ -1,11 +1,17 @@
 //! Calls from tokio tasks: a guard that takes long stops no other task.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use clawdb_session_host::{AnySessions, CallError, HostError, LocalOptions};
+use clawdb_session_host::{AnySessions, CallError, HostError, LocalInstance, LocalOptions};
 use clawdb_session_testkit::fixture::{AGENT, request};
+use futures::future::join_all;
+use futures::poll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::{spawn, spawn_blocking};
 use tokio::time::timeout;
 
@@ -126,4 +132,83 @@ async fn many_tasks_share_an_instance() {
     assert_eq!(sessions.active_count().await, Ok(200));
     sessions.wait_until_idle().await.unwrap();
     assert!(sessions.memory() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_task_that_waits_gets_the_instance_after_a_call_that_ends_with_a_panic() {
+    let sessions = LocalFixture::new().sessions;
+    let (has_begun, begun) = oneshot::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let panics = move |_: &mut LocalInstance| {
+        has_begun.send(()).unwrap();
+        ended.recv().unwrap();
+        panic!("a call that ends with a panic");
+    };
+    let first = spawn({
+        let sessions = sessions.clone();
+        async move { sessions.run::<()>(panics).await }
+    });
+    begun.await.unwrap();
+    let mut second = pin!(sessions.run(LocalInstance::active_count));
+    assert!(poll!(&mut second).is_pending());
+    end.send(()).unwrap();
+    assert_eq!(second.await.unwrap(), Ok(0));
+    assert!(first.await.unwrap_err().is_panic());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn each_task_that_waits_gets_the_instance_although_others_stop_waiting() {
+    let fixture = LocalFixture::new();
+    let sessions = fixture.sessions.clone();
+    let guard = fixture.guard.hold();
+    let creating = spawn({
+        let sessions = AnySessions::from(sessions.clone());
+        async move { sessions.create(request(AGENT)).await }
+    });
+    let guard = spawn_blocking(move || {
+        guard.wait();
+        guard
+    });
+    let guard = guard.await.unwrap();
+    let mut waiting: Vec<_> = (0..16)
+        .map(|_| Box::pin(sessions.run(LocalInstance::active_count)))
+        .collect();
+    for call in &mut waiting {
+        assert!(poll!(call).is_pending());
+    }
+    let mut at = 0;
+    waiting.retain(|_| {
+        at += 1;
+        at % 3 == 0
+    });
+    guard.release();
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.unwrap(), Ok(1));
+    }
+    creating.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_task_that_calls_without_a_pause_does_not_hold_up_another_one() {
+    let sessions = LocalFixture::new().sessions;
+    let ended = Arc::new(AtomicBool::new(false));
+    let calling = spawn({
+        let (sessions, ended) = (sessions.clone(), Arc::clone(&ended));
+        async move {
+            while !ended.load(Ordering::Relaxed) {
+                let count = sessions.run(LocalInstance::active_count).await;
+                count.unwrap().unwrap();
+            }
+        }
+    });
+    let other = spawn(async move {
+        for _ in 0..1_000 {
+            let count = sessions.run(LocalInstance::active_count).await;
+            count.unwrap().unwrap();
+        }
+    });
+    let other = timeout(Duration::from_secs(60), other).await;
+    ended.store(true, Ordering::Relaxed);
+    other.expect("the other task gets the instance").unwrap();
+    calling.await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Calls from tokio tasks. A task waits until the instance is free and then makes the call itself,
-//! on a worker thread of the runtime. If too few workers would be left for other tasks, it makes
-//! the call on a thread for blocking work, so that a guard that takes long does not stop them.
+//! on a worker thread of the runtime. It makes the call on a thread for blocking work instead if
+//! too few workers would be left for other tasks, or if the instance is not free soon: threads get
+//! it in turn, and a task might be overtaken by others for long.
 //!
 //! # Workers that wait for the guard
 //!
@@ -21,7 +22,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::HostError;
@@ -31,6 +32,10 @@ use crate::local::sessions::{LocalSessions, NotCalled};
 /// The maximum number of tasks of the process that wait for an instance on a thread of their own.
 /// tokio has 512 threads for blocking work, which journals need too.
 const WAITING_THREADS: usize = 384;
+
+/// How long a task waits for an instance without a thread. Calls take microseconds, unless the
+/// guard takes long.
+const WAIT_ON_WORKER: Duration = Duration::from_millis(10);
 
 /// The longest time that a task waits for an instance: a year. Longer settings mean the same.
 const MAX_WAIT: Duration = Duration::from_hours(365 * 24);
@@ -101,9 +106,10 @@ pub(crate) fn wake_runtimes() {
 impl LocalSessions {
     /// Runs a function with the instance, from a tokio task. No other call runs meanwhile.
     ///
-    /// The task runs the function itself as soon as the instance is free, if another worker of the
-    /// runtime can run the other tasks. Otherwise the function runs on a thread for blocking work,
-    /// even if the future of this call is dropped meanwhile.
+    /// The task runs the function itself when the instance is free, if another worker of the
+    /// runtime can run the other tasks. Otherwise, or if the instance is not free within 10 ms, the
+    /// function runs on a thread for blocking work, even if the future of this call is dropped
+    /// meanwhile.
     ///
     /// # Errors
     /// [`HostError::Busy`] or [`HostError::Reentrant`] if the function has not run;
@@ -113,38 +119,66 @@ impl LocalSessions {
     /// Panics outside a tokio runtime with timers, and if the function panics.
     pub async fn run<R: Send + 'static>(
         &self,
-        mut call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
+        call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {
         self.check_not_held()?;
-        let busy_after = self.busy_after();
-        let busy = |_| HostError::Busy { waited: busy_after };
-        let deadline = || Instant::now() + busy_after.min(MAX_WAIT);
-        let mut until = None;
-        while has_other_workers() {
-            // It notices a release from here on.
+        if self.tasks_waiting() > 0 {
+            // A task that the last call on this worker has woken runs on this worker, and before
+            // this one then.
+            yield_now().await;
+        }
+        let until = Instant::now() + self.busy_after().min(MAX_WAIT);
+        match self.run_on_worker(call).await? {
+            Ok(answer) => Ok(answer),
+            Err(not_called) => self.run_on_thread(not_called, until).await,
+        }
+    }
+
+    /// Runs the function on this worker. Returns the function if the worker must not wait for the
+    /// guard, or if the instance is not free within [`WAIT_ON_WORKER`].
+    async fn run_on_worker<R, F: FnOnce(&mut LocalInstance) -> R>(
+        &self,
+        call: F,
+    ) -> Result<Result<R, F>, HostError> {
+        if !has_other_workers() {
+            return Ok(Err(call));
+        }
+        let mut call = match self.try_with(OnWorker::begin, call)? {
+            Ok(answer) => return Ok(Ok(answer)),
+            Err(NotCalled::NoPermit(call)) => return Ok(Err(call)),
+            Err(NotCalled::Held(call)) => call,
+        };
+        let _waiting = self.count_waiting();
+        let until = Instant::now() + WAIT_ON_WORKER;
+        loop {
             let mut released = pin!(self.released());
-            if until.is_some() {
-                released.as_mut().enable();
-            }
-            match self.try_with(OnWorker::begin, call)? {
-                Ok(answer) => return Ok(answer),
-                Err(NotCalled::Held(not_called)) => call = not_called,
-                Err(NotCalled::NoPermit(not_called)) => {
-                    call = not_called;
-                    break;
-                }
-            }
-            if let Some(until) = until {
-                timeout_at(until, released).await.map_err(busy)?;
-            } else {
-                until = Some(deadline());
+            // From here on, a release wakes the task.
+            released.as_mut().enable();
+            call = match self.try_with(OnWorker::begin, call)? {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(NotCalled::NoPermit(call)) => return Ok(Err(call)),
+                Err(NotCalled::Held(call)) => call,
+            };
+            if timeout_at(until, released).await.is_err() {
+                return Ok(Err(call));
             }
         }
-        let until = until.unwrap_or_else(deadline);
+    }
+
+    /// Runs the function on a thread for blocking work, which gets the instance in turn with other
+    /// threads.
+    async fn run_on_thread<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
+        until: Instant,
+    ) -> Result<R, HostError> {
         let permits = async {
             // The semaphores are never closed.
-            let of_instance = self.waiting().acquire_owned().await.ok();
+            let of_instance = self.waiting_threads().acquire_owned().await.ok();
             (of_instance, WAITING.acquire().await.ok())
+        };
+        let busy = |_| HostError::Busy {
+            waited: self.busy_after(),
         };
         let permits = timeout_at(until, permits).await.map_err(busy)?;
         let sessions = self.clone();

@@ -80,6 +80,8 @@ struct Shared {
     ended: watch::Sender<Option<HostError>>,
     /// Wakes a task that waits for the instance without a thread.
     released: Notify,
+    /// The number of these tasks.
+    tasks_waiting: AtomicUsize,
     /// The permits for [`WAITING_THREADS`].
     waiting: Arc<Semaphore>,
 }
@@ -92,10 +94,31 @@ pub(crate) enum NotCalled<F> {
     NoPermit(F),
 }
 
-/// The instance, while a thread holds it.
-struct Held<'a> {
+/// The instance, while a thread holds it. The fields are dropped in this order: a task that is
+/// woken may need the permit.
+struct Held<'a, P> {
     shared: &'a Shared,
     instance: MutexGuard<'a, LocalInstance>,
+    _permit: P,
+    _wake: Wake<'a>,
+}
+
+/// A task waits for the instance while this exists.
+pub(crate) struct WaitingTask<'a>(&'a AtomicUsize);
+
+impl Drop for WaitingTask<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Wakes a task that waits for the instance when this is dropped.
+struct Wake<'a>(&'a Notify);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl LocalSessions {
@@ -115,6 +138,7 @@ impl LocalSessions {
             busy_after,
             ended: watch::Sender::new(None),
             released: Notify::new(),
+            tasks_waiting: AtomicUsize::new(0),
             waiting: Arc::new(Semaphore::new(WAITING_THREADS)),
         })))
     }
@@ -207,10 +231,22 @@ impl LocalSessions {
         };
         let Some(permit) = permit() else {
             drop(instance);
+            drop(Wake(&self.0.released));
             self.0.after_release();
             return Ok(Err(NotCalled::NoPermit(call)));
         };
         Ok(Ok(self.0.hold(instance, permit, call)))
+    }
+
+    /// Returns how many tasks wait for the instance without a thread.
+    pub(crate) fn tasks_waiting(&self) -> usize {
+        self.0.tasks_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Counts a task that waits without a thread, until the result is dropped.
+    pub(crate) fn count_waiting(&self) -> WaitingTask<'_> {
+        self.0.tasks_waiting.fetch_add(1, Ordering::Relaxed);
+        WaitingTask(&self.0.tasks_waiting)
     }
 
     /// Waits until a thread has released the instance. Each release wakes one of the tasks that
@@ -230,7 +266,7 @@ impl LocalSessions {
     }
 
     /// Returns the permits of tasks that wait for the instance on a thread.
-    pub(crate) fn waiting(&self) -> Arc<Semaphore> {
+    pub(crate) fn waiting_threads(&self) -> Arc<Semaphore> {
         Arc::clone(&self.0.waiting)
     }
 }
@@ -245,28 +281,24 @@ impl Shared {
         Ok(&self.instance)
     }
 
-    /// Runs a call on the instance that the thread has locked. Drops the permit before a task that
-    /// waits for the instance is woken.
+    /// Runs a call on the instance that the thread has locked, and then drops the permit.
     fn hold<R>(
         &self,
         instance: MutexGuard<'_, LocalInstance>,
         permit: impl Sized,
         call: impl FnOnce(&mut LocalInstance) -> R,
     ) -> R {
-        let mut held = Held::new(self, instance);
+        let mut held = Held::new(self, instance, permit);
         let answer = call(&mut held.instance);
         drop(held);
-        drop(permit);
         self.after_release();
         answer
     }
 
-    /// Looks for a subscription that requested events while this thread held the instance, and
-    /// wakes a task that waits for the instance.
+    /// Looks for a subscription that requested events while this thread held the instance.
     fn after_release(&self) {
         fence(Ordering::SeqCst);
         self.refill();
-        self.released.notify_one();
     }
 
     /// Passes events to the subscriptions that have space again, unless a thread holds the
@@ -276,19 +308,24 @@ impl Shared {
             && let Some(instance) = self.instance.try_lock()
         {
             self.refill_requested.store(false, Ordering::SeqCst);
-            Held::new(self, instance).instance.feed();
+            Held::new(self, instance, ()).instance.feed();
         }
     }
 }
 
-impl<'a> Held<'a> {
-    fn new(shared: &'a Shared, instance: MutexGuard<'a, LocalInstance>) -> Self {
+impl<'a, P> Held<'a, P> {
+    fn new(shared: &'a Shared, instance: MutexGuard<'a, LocalInstance>, permit: P) -> Self {
         shared.holder.store(thread_id(), Ordering::Relaxed);
-        Self { shared, instance }
+        Self {
+            shared,
+            instance,
+            _permit: permit,
+            _wake: Wake(&shared.released),
+        }
     }
 }
 
-impl Drop for Held<'_> {
+impl<P> Drop for Held<'_, P> {
     fn drop(&mut self) {
         self.shared.holder.store(0, Ordering::Relaxed);
         if let Some(error) = self.instance.ended()
