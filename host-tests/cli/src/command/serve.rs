@@ -87,7 +87,8 @@ Several hosts on NATS:
 
 Signals:
   SIGTERM or SIGINT shuts the service down: it waits up to 10 s for requests in flight and exits
-  with 0. A guard that does not answer can add up to 15 s to that. A second signal ends the process at once."#;
+  with 0. A guard that does not answer can add up to 15 s to that. A second signal ends the process
+  at once."#;
 
 /// The maximum time that the start waits for the check of the state keys of all workspaces.
 const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
