@@ -113,6 +113,12 @@ impl Vector {
         })
     }
 
+    /// Returns the number of exchanges.
+    #[must_use]
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
     /// Returns whether the vector can run in a world.
     #[must_use]
     pub fn runs_in(&self, world: World) -> bool {
