@@ -18,8 +18,8 @@ fn vectors() -> Vec<Vector> {
     Vector::read_all(&folder()).unwrap()
 }
 
-/// Replays the vectors of a world. Checks their number, and that of their exchanges, so that none is
-/// lost without notice.
+/// Replays the vectors of a world. Checks their number, and that of their exchanges, so that none
+/// is lost without notice.
 async fn replay(world: World) {
     let mut vectors = vectors();
     vectors.retain(|vector| vector.runs_in(world));
