@@ -189,12 +189,13 @@ impl Tokens {
     fn check_issued_at(&self, iat: u64, now: u64) -> Result<(), TokenError> {
         let ahead = iat.saturating_mul(1_000).saturating_sub(now);
         // The clock has had no good reading if `now` is 0, so there is no time to compare with.
-        if now == 0 || ahead <= self.tolerance {
+        let most = self.tolerance;
+        if now == 0 || ahead <= most {
             return Ok(());
         }
         Err(TokenError::Denied(format!(
-            "the token was issued {ahead} ms ahead of the guard's clock, and at most {} ms are allowed",
-            self.tolerance
+            "the token was issued {ahead} ms ahead of the guard's clock, and at most {most} ms are \
+             allowed"
         )))
     }
 
@@ -241,11 +242,10 @@ mod tests {
         assert_eq!((&*issued.handle, issued.expires_at), (jti, START + 1_000));
         let parts = issued.token.split('.').take(2);
         let parts = parts.map(|part| String::from_utf8(decode(part).unwrap()).unwrap());
+        let (iat, exp) = (START / 1_000, START / 1_000 + 1);
         let claims = format!(
-            r#"{{"iss":"clawdb-session","sub":"agent:a","jti":"{jti}","iat":{iat},"exp":{exp},{sid}}}"#,
-            iat = START / 1_000,
-            exp = START / 1_000 + 1,
-            sid = r#""sid":"s""#,
+            r#"{{"iss":"clawdb-session","sub":"agent:a","jti":"{jti}","iat":{iat},{rest}}}"#,
+            rest = format_args!(r#""exp":{exp},"sid":"s""#),
         );
         assert_eq!(parts.collect::<Vec<_>>(), [r#"{"alg":"HS256"}"#, &claims]);
     }

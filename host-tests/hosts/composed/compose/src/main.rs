@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 use std::{env, fs};
 
 use wac_graph::types::Package;
@@ -13,24 +14,48 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 /// The interface that the session component imports and the guard component exports.
 const GUARD: &str = "clawdb:session-sync/guard@0.1.0";
 
-fn main() -> Result {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result {
     let files: Vec<_> = env::args_os().skip(1).collect();
     let [session, guard, composed] = &files[..] else {
         return Err("the arguments are three files: SESSION GUARD COMPOSED".into());
     };
     let composed = Path::new(composed);
     let bytes = compose(Path::new(session), Path::new(guard))?;
-    fs::write(composed, bytes).map_err(|error| format!("{}: {error}", composed.display()).into())
+    fs::write(composed, bytes).map_err(|error| of(composed, &error))
+}
+
+/// Returns an error about a file, with the text of its sources.
+fn of(file: &Path, error: &dyn Error) -> Box<dyn Error> {
+    let mut texts = vec![file.display().to_string(), error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        texts.push(error.to_string());
+        source = error.source();
+    }
+    texts.join(": ").into()
 }
 
 /// Returns the session component with the guard component inside. It imports what both import, and
 /// exports what both export, except the guard.
-fn compose(session: &Path, guard: &Path) -> Result<Vec<u8>> {
+fn compose(session_file: &Path, guard_file: &Path) -> Result<Vec<u8>> {
     let mut graph = CompositionGraph::new();
-    let (session, session_exports) = instantiate(&mut graph, "session", session)?;
-    let (guard, guard_exports) = instantiate(&mut graph, "guard", guard)?;
-    let provided = graph.alias_instance_export(guard, GUARD)?;
-    graph.set_instantiation_argument(session, GUARD, provided)?;
+    let (session, session_exports) = instantiate(&mut graph, "session", session_file)?;
+    let (guard, guard_exports) = instantiate(&mut graph, "guard", guard_file)?;
+    let provided = graph.alias_instance_export(guard, GUARD);
+    let provided = provided.map_err(|error| of(guard_file, &error))?;
+    graph
+        .set_instantiation_argument(session, GUARD, provided)
+        .map_err(|error| of(session_file, &error))?;
     export(&mut graph, session, session_exports)?;
     let others = guard_exports.into_iter().filter(|name| name != GUARD);
     export(&mut graph, guard, others)?;
