@@ -1,4 +1,5 @@
-//! Compiles the guest to a core module for each world, and encodes these as components.
+//! Compiles the guest to a core module for each world, and encodes these as components. With the
+//! feature `composed` it also compiles the JWT guard, and composes it with one of them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
@@ -12,7 +13,17 @@ const INPUTS: &str = "src wit Cargo.toml Cargo.lock .cargo/config.toml rust-tool
                       host-tests/component/async/Cargo.toml host-tests/component/sync/Cargo.toml";
 /// Packages, and the environment variables with the paths of their components.
 const WORLDS: &str = "clawdb-session-async=COMPONENT clawdb-session-sync=SYNC_COMPONENT";
-const BASELINE: &str = "clawdb-session-baseline=BASELINE";
+/// The packages of a feature, and the folders of what they are built from.
+const BASELINE: [&str; 2] = [
+    "clawdb-session-baseline=BASELINE",
+    "host-tests/bench/baseline",
+];
+const COMPOSED: [&str; 2] = [
+    "clawdb-session-jwt-guard=JWT_GUARD",
+    "host-tests/hosts/composed/guard host-tests/guard-jwt/core host-tests/hosts/composed/compose",
+];
+/// The program that composes two components. It is a workspace of its own.
+const COMPOSE: &str = "host-tests/hosts/composed/compose/Cargo.toml";
 const NEXT: &str = "clawdb-session-async=NEXT clawdb-session-sync=SYNC_NEXT";
 /// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
@@ -29,8 +40,14 @@ fn main() {
 
 fn build() -> Result {
     let root = Path::new("../..").canonicalize()?;
-    let baseline = env::var_os("CARGO_FEATURE_BASELINE").map(|_| "host-tests/bench/baseline");
-    for input in INPUTS.split_whitespace().chain(baseline) {
+    let features = [
+        (cfg!(feature = "baseline"), BASELINE),
+        (cfg!(feature = "composed"), COMPOSED),
+    ];
+    let features = features.iter().filter(|it| it.0);
+    let (packages, folders): (Vec<&str>, Vec<&str>) = features.map(|it| it.1.into()).unzip();
+    let folders = folders.iter().flat_map(|it| it.split(' '));
+    for input in INPUTS.split_whitespace().chain(folders) {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     install_target()?;
@@ -40,9 +57,12 @@ fn build() -> Result {
     // The lock allows one build at a time, because all builds of the guest write the same file.
     let lock = fs::File::create(dir.with_extension("lock"))?;
     lock.lock()?;
-    let baseline = baseline.map_or("", |_| BASELINE);
-    compile(&root, &dir, &[WORLDS, baseline].join(" "), None)?;
-    if env::var_os("CARGO_FEATURE_NEXT").is_some() {
+    let packages = [&[WORLDS], &packages[..]].concat();
+    compile(&root, &dir, &packages.join(" "), None)?;
+    if cfg!(feature = "composed") {
+        compose(&root, &dir)?;
+    }
+    if cfg!(feature = "next") {
         compile(&root, &dir, NEXT, Some("--features=next"))?;
     }
     Ok(())
@@ -67,7 +87,7 @@ fn install_target() -> Result {
 
 /// Compiles packages in one call of cargo, and encodes their modules as components.
 fn compile(root: &Path, dir: &Path, packages: &str, features: Option<&str>) -> Result {
-    let mut cargo = Command::new(env::var("CARGO")?);
+    let mut cargo = cargo()?;
     let options = "build --locked --profile=component --target=wasm32-unknown-unknown --target-dir";
     cargo.args(options.split(' ')).arg(dir).args(features);
     let mut packages = packages.split(' ').filter_map(|it| it.split_once('='));
@@ -86,15 +106,36 @@ fn compile(root: &Path, dir: &Path, packages: &str, features: Option<&str>) -> R
     ];
     let flags = flags.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     cargo.arg(format!("--config=target.{TARGET}.rustflags={flags:?}"));
+    let failed = "the components cannot be built; cargo's messages are above";
+    (cargo.status()?.success().then_some(())).ok_or(failed)?;
+    packages.try_for_each(|(package, name)| encode(dir, package, name))
+}
+
+/// Composes the component of the world `session-sync` with the JWT guard.
+fn compose(root: &Path, dir: &Path) -> Result {
+    let mut cargo = cargo()?;
+    cargo.args(["run", "--quiet", "--locked", "--target-dir"]);
+    cargo
+        .arg(dir)
+        .arg("--manifest-path")
+        .arg(root.join(COMPOSE));
+    let files = ["SYNC_COMPONENT", "JWT_GUARD", "COMPOSED"];
+    cargo.arg("--").args(out(files)?);
+    let failed = "the components cannot be composed; the messages are above";
+    (cargo.status()?.success().then_some(())).ok_or(failed)?;
+    set_variable("COMPOSED")
+}
+
+/// Returns a command of cargo without the variables of the host's build.
+fn cargo() -> Result<Command> {
+    let mut cargo = Command::new(env::var("CARGO")?);
     for (name, _) in env::vars_os() {
         let mut removed = REMOVED.split_whitespace();
         if removed.any(|it| name.as_encoded_bytes().starts_with(it.as_bytes())) {
             cargo.env_remove(name);
         }
     }
-    let failed = "the components cannot be built; cargo's messages are above";
-    (cargo.status()?.success().then_some(())).ok_or(failed)?;
-    packages.try_for_each(|(package, name)| encode(dir, package, name))
+    Ok(cargo)
 }
 
 /// Encodes a module without its names as a component, and sets a variable of the crate to its path.
@@ -107,10 +148,22 @@ fn encode(dir: &Path, package: &str, name: &str) -> Result {
         sections.take_while(|s| !matches!(s, CustomSection(s) if s.name() == "component-name"));
     let ends = kept.filter_map(|it| it.as_section()).map(|it| it.1.end);
     let end = usize::try_from(ends.last().unwrap_or_default())?;
-    let file = Path::new(&env::var("OUT_DIR")?).join(name);
-    fs::write(&file, &component[..end])?;
+    let [file] = out([name])?;
+    fs::write(file, &component[..end])?;
+    set_variable(name)
+}
+
+/// Sets the variable with this name to the path of the component that has the same name.
+fn set_variable(name: &str) -> Result {
+    let [file] = out([name])?;
     println!("cargo::rustc-env={name}={}", file.display());
     Ok(())
+}
+
+/// Returns the paths of files in the folder for what this script writes.
+fn out<const N: usize>(names: [&str; N]) -> Result<[PathBuf; N]> {
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    Ok(names.map(|name| out.join(name)))
 }
 
 fn rustc(args: &str) -> Result<String> {

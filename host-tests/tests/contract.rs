@@ -24,6 +24,10 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 /// Returns the project's own WIT files. Folders with the name `deps` hold other projects' files.
 fn wit_files() -> Vec<PathBuf> {
     let mut found = files(&root().join("wit"), "wit");
+    found.extend(files(
+        &root().join("host-tests/hosts/composed/guard/wit"),
+        "wit",
+    ));
     found.retain(|path| path.components().all(|part| part.as_os_str() != "deps"));
     found
 }

@@ -1,27 +1,24 @@
 //! The JWT guard: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use clawdb_session_guard_jwt_core::{
+    FullClaims, Issued, Keys, TokenError, TokenRequest, Tokens, Valid,
+};
 use clawdb_session_host::{
     Claims, Clock, GuardError, GuardResult, IssueRequest, IssuedToken, LocalGuard, SystemClock,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::keys::{
-    ISSUER, Keys, SECRET_VARIABLE, SecretError, ShortSecret, previous_secrets_from_environment,
+use crate::secrets::{
+    SECRET_VARIABLE, SecretError, ShortSecret, current_key, previous_keys,
+    previous_secrets_from_environment,
 };
 
-/// The largest token that the component accepts, in bytes (`issued-token` in `wit/guard.wit`).
-const MAX_TOKEN: usize = 8_192;
 /// The longest tolerance for `iat`.
 const MAX_TOLERANCE: Duration = Duration::from_hours(1);
-/// 2020-01-01T00:00:00Z. A clock that shows an earlier time has failed (R6).
-const EARLIEST: u64 = 1_577_836_800_000;
 
 /// A guard that needs no server. A token contains all that the guard needs to validate it, except
 /// whether it was revoked.
@@ -48,9 +45,10 @@ const EARLIEST: u64 = 1_577_836_800_000;
 ///
 /// The guard keeps a revocation in the memory of this process until the token has expired by the
 /// guard's clock. Another process with the same secret does not have the revocation. If the guard's
-/// clock is ahead, it drops the revocation too early. The component does not depend on this,
-/// because it refuses tokens of ended sessions itself. The handle of a token is its `jti`, which
-/// contains the expiry.
+/// clock is ahead, it drops the revocation too early. The guard keeps at most 1,000,000 of them; if
+/// there are more, it drops those of the tokens that expire first. The component does not depend on
+/// this, because it refuses tokens of ended sessions itself. The handle of a token is its `jti`,
+/// which contains the expiry.
 ///
 /// # Wrong clocks
 ///
@@ -63,14 +61,9 @@ const EARLIEST: u64 = 1_577_836_800_000;
 ///
 /// The guard never waits. A batch reads the clock once.
 pub struct JwtGuard {
-    keys: Keys,
+    tokens: Tokens,
     clock: Arc<dyn Clock>,
-    /// The last good reading of the clock, in milliseconds since 1970; 0 before the first.
-    last_reading: AtomicU64,
-    tolerance: Duration,
     full_claims: bool,
-    /// `exp` and `jti` of the revoked tokens. Those that expire first are dropped first.
-    revoked: Mutex<BTreeSet<(u64, String)>>,
 }
 
 /// The tolerance for `iat` is longer than 3,600 s.
@@ -86,39 +79,6 @@ pub struct LongTolerance {
     pub given: Duration,
 }
 
-/// The claims of a token that is issued.
-#[derive(Serialize)]
-struct IssuedClaims<'a> {
-    iss: &'static str,
-    sub: &'a str,
-    jti: &'a str,
-    iat: u64,
-    exp: u64,
-    /// The session id, under the name that `OpenID` Connect gives it.
-    sid: &'a str,
-    #[serde(flatten)]
-    full: Option<FullClaims<'a>>,
-}
-
-/// The additional claims of a token with full claims.
-#[derive(Serialize)]
-struct FullClaims<'a> {
-    agent_id: &'a str,
-    workspace_id: &'a str,
-    task: &'a str,
-    role: &'a str,
-    /// The scopes, separated by spaces as in RFC 8693.
-    scope: String,
-}
-
-/// The claims that the guard reads from a presented token. It ignores all others.
-#[derive(Deserialize)]
-struct PresentedClaims {
-    jti: String,
-    exp: u64,
-    iat: Option<u64>,
-}
-
 impl JwtGuard {
     /// Returns a guard with this secret and the machine's clock.
     ///
@@ -126,12 +86,9 @@ impl JwtGuard {
     /// [`ShortSecret`] if the secret has fewer than 32 bytes.
     pub fn new(secret: &[u8]) -> Result<Self, ShortSecret> {
         Ok(Self {
-            keys: Keys::new(secret)?,
+            tokens: Tokens::new(Keys::new(current_key(secret)?)),
             clock: Arc::new(SystemClock),
-            last_reading: AtomicU64::new(0),
-            tolerance: Duration::from_mins(1),
             full_claims: false,
-            revoked: Mutex::default(),
         })
     }
 
@@ -162,7 +119,8 @@ impl JwtGuard {
     /// [`SecretError::TooManyPrevious`] for more than 8 secrets. [`SecretError::ShortPrevious`] for
     /// a secret of fewer than 32 bytes.
     pub fn with_previous_secrets(mut self, secrets: &[Vec<u8>]) -> Result<Self, SecretError> {
-        self.keys.set_previous(secrets)?;
+        let keys = previous_keys(secrets)?;
+        self.tokens.keys_mut().set_previous(keys);
         Ok(self)
     }
 
@@ -183,7 +141,7 @@ impl JwtGuard {
         if tolerance > MAX_TOLERANCE {
             return Err(LongTolerance { given: tolerance });
         }
-        self.tolerance = tolerance;
+        self.tokens.set_tolerance(tolerance);
         Ok(self)
     }
 
@@ -196,52 +154,6 @@ impl JwtGuard {
         self.full_claims = true;
         self
     }
-
-    /// Returns the clock's reading in milliseconds since 1970. If the reading has failed, returns
-    /// the last good one, or 0 before the first.
-    fn now_millis(&self) -> u64 {
-        let now = self.clock.now_millis();
-        if now < EARLIEST {
-            return self.last_reading.load(Ordering::Relaxed);
-        }
-        self.last_reading.store(now, Ordering::Relaxed);
-        now
-    }
-
-    /// Checks that `iat` (in seconds) is at most the tolerance after `now` (in milliseconds).
-    fn check_issued_at(&self, iat: u64, now: u64) -> Result<(), GuardError> {
-        let ahead = Duration::from_millis(iat.saturating_mul(1_000).saturating_sub(now));
-        // The clock has had no good reading if `now` is 0, so there is no time to compare with.
-        if now == 0 || ahead <= self.tolerance {
-            return Ok(());
-        }
-        Err(GuardError::Denied(format!(
-            "the token was issued {} ms ahead of the guard's clock, and at most {} ms are allowed",
-            ahead.as_millis(),
-            self.tolerance.as_millis()
-        )))
-    }
-
-    /// Returns the claims of a valid token. `now` is in milliseconds.
-    fn claims(&self, token: &str, now: u64) -> Result<Claims, GuardError> {
-        let claims: Option<PresentedClaims> = self.keys.verify(token);
-        let PresentedClaims { jti, exp, iat } = claims.ok_or(GuardError::InvalidToken)?;
-        let expires_at = exp.saturating_mul(1_000);
-        if expires_at <= now {
-            return Err(GuardError::Expired);
-        }
-        self.check_issued_at(iat.unwrap_or(0), now)?;
-        let entry = (exp, jti);
-        if self.revoked().contains(&entry) {
-            return Err(GuardError::Revoked);
-        }
-        let (_, handle) = entry;
-        Ok(Claims { handle, expires_at })
-    }
-
-    fn revoked(&self) -> MutexGuard<'_, BTreeSet<(u64, String)>> {
-        self.revoked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for JwtGuard {
@@ -252,86 +164,68 @@ impl fmt::Debug for JwtGuard {
 
 impl LocalGuard for JwtGuard {
     fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        // The times of a token are whole seconds, rounded up. The session ends at the exact
-        // millisecond, so the token outlives it by less than a second.
-        let exp = request.expires_at.div_ceil(1_000);
-        let jti = format!("{}.{exp}", Uuid::new_v4().simple());
-        let full = self.full_claims.then(|| FullClaims {
-            agent_id: &request.agent_id,
-            workspace_id: &request.workspace_id,
-            task: &request.task,
-            role: &request.role,
-            scope: request.scopes.join(" "),
-        });
-        let claims = IssuedClaims {
-            iss: ISSUER,
-            sub: &request.principal,
-            jti: &jti,
-            iat: self.now_millis() / 1_000,
-            exp,
-            sid: &request.session_id,
-            full,
+        let wanted = TokenRequest {
+            principal: &request.principal,
+            session_id: &request.session_id,
+            expires_at: request.expires_at,
+            full: self.full_claims.then(|| FullClaims {
+                agent_id: &request.agent_id,
+                workspace_id: &request.workspace_id,
+                task: &request.task,
+                role: &request.role,
+                scope: request.scopes.join(" "),
+            }),
         };
-        let token = self.keys.sign(&claims).map_err(|error| {
-            GuardError::Unavailable(format!("the token could not be signed: {error}"))
-        })?;
-        if token.len() > MAX_TOKEN {
-            return Err(GuardError::Denied(format!(
-                "the token would have {} bytes, and at most {MAX_TOKEN} are allowed: request fewer \
-                 or shorter scopes, or turn full claims off",
-                token.len()
-            ))
-            .into());
-        }
+        let now = self.clock.now_millis();
+        let issued = self.tokens.issue(wanted, Uuid::new_v4(), now);
+        let Issued {
+            token,
+            handle,
+            expires_at,
+        } = issued.map_err(guard_error)?;
         Ok(IssuedToken {
             token,
-            handle: jti,
-            expires_at: exp.saturating_mul(1_000),
+            handle,
+            expires_at,
         })
     }
 
     fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        Ok(self.claims(&token, self.now_millis())?)
+        let valid = self.tokens.validate(&token, self.clock.now_millis());
+        Ok(claims(valid)?)
     }
 
     fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        let now = self.now_millis() / 1_000;
-        Ok(revoke(&mut self.revoked(), handle, now)?)
+        let revoked = self.tokens.revoke(handle, self.clock.now_millis());
+        Ok(revoked.map_err(guard_error)?)
     }
 
     fn validate_tokens(&self, tokens: Vec<String>) -> GuardResult<Vec<Result<Claims, GuardError>>> {
-        let now = self.now_millis();
-        let claims = tokens.iter().map(|token| self.claims(token, now));
-        Ok(claims.collect())
+        let now = self.clock.now_millis();
+        let valid = tokens.iter().map(|token| self.tokens.validate(token, now));
+        Ok(valid.map(claims).collect())
     }
 
     fn revoke_tokens(&self, handles: Vec<String>) -> GuardResult<Vec<Result<(), GuardError>>> {
-        let now = self.now_millis() / 1_000;
-        let mut revoked = self.revoked();
-        let results = handles.into_iter();
-        let results = results.map(|handle| revoke(&mut revoked, handle, now));
-        Ok(results.collect())
+        let now = self.clock.now_millis();
+        let revoked = handles.into_iter().map(|it| self.tokens.revoke(it, now));
+        Ok(revoked.map(|it| it.map_err(guard_error)).collect())
     }
 }
 
-/// Revokes a token by its handle, and drops revocations of tokens that have expired. `now` is in
-/// seconds.
-fn revoke(
-    revoked: &mut BTreeSet<(u64, String)>,
-    handle: String,
-    now: u64,
-) -> Result<(), GuardError> {
-    let exp = handle
-        .rsplit_once('.')
-        .and_then(|(_, exp)| exp.parse().ok());
-    let exp: u64 = exp.ok_or(GuardError::InvalidToken)?;
-    while revoked.first().is_some_and(|(exp, _)| *exp <= now) {
-        revoked.pop_first();
+fn claims(valid: Result<Valid, TokenError>) -> Result<Claims, GuardError> {
+    let Valid { handle, expires_at } = valid.map_err(guard_error)?;
+    Ok(Claims { handle, expires_at })
+}
+
+fn guard_error(error: TokenError) -> GuardError {
+    match error {
+        TokenError::InvalidToken => GuardError::InvalidToken,
+        TokenError::Expired => GuardError::Expired,
+        TokenError::Revoked => GuardError::Revoked,
+        TokenError::Denied(reason) => GuardError::Denied(reason),
+        TokenError::Unavailable(reason) => GuardError::Unavailable(reason),
     }
-    if exp > now {
-        revoked.insert((exp, handle));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -340,6 +234,10 @@ mod tests {
     use clawdb_session_host::Instant;
     use clawdb_session_testkit::CONTROLLED_START;
     use clawdb_session_testkit::ManualClock;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    const ISSUER: &str = "clawdb-session";
 
     /// Returns the time that is this many milliseconds after the start of the guard's clock.
     fn after(millis: u64) -> u64 {
@@ -369,6 +267,12 @@ mod tests {
         guard_of(&[7; 32])
     }
 
+    /// Returns the token with these claims, signed by another program with the key of [`guard`].
+    fn signed(claims: &Value) -> String {
+        let key = EncodingKey::from_secret(&[7; 32]);
+        jsonwebtoken::encode(&Header::default(), claims, &key).unwrap()
+    }
+
     #[test]
     fn a_token_is_valid_until_its_expiry_rounded_up_to_the_second() {
         let (guard, clock) = guard();
@@ -388,23 +292,20 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_token_is_refused_and_forgotten_once_it_has_expired() {
+    fn a_revoked_token_is_refused() {
         let (guard, clock) = guard();
-        let first = guard.issue_session_token(request(after(60_000)));
-        let first = first.unwrap();
-        guard.revoke_token(first.handle.clone()).unwrap();
-        guard.revoke_token(first.handle).unwrap();
+        let issued = guard.issue_session_token(request(after(60_000)));
+        let issued = issued.unwrap();
+        guard.revoke_token(issued.handle.clone()).unwrap();
+        guard.revoke_token(issued.handle).unwrap();
         assert_eq!(
-            guard.validate_token(first.token),
+            guard.validate_token(issued.token.clone()),
             Err(GuardError::Revoked.into())
         );
         clock.advance(Duration::from_mins(1));
-        let second = guard.issue_session_token(request(after(90_000)));
-        let second = second.unwrap();
-        guard.revoke_token(second.handle.clone()).unwrap();
         assert_eq!(
-            *guard.revoked(),
-            BTreeSet::from([(after(90_000) / 1_000, second.handle)])
+            guard.validate_token(issued.token),
+            Err(GuardError::Expired.into())
         );
     }
 
@@ -424,8 +325,6 @@ mod tests {
         ];
         let revoked = guard.revoke_tokens(handles).unwrap();
         assert_eq!(revoked, [Ok(()), Err(GuardError::InvalidToken), Ok(())]);
-        // The revocation of the first is not kept, because that token has expired.
-        assert_eq!(guard.revoked().len(), 1);
 
         let mut tokens: Vec<_> = issued.iter().map(|it| it.token.clone()).collect();
         tokens.insert(1, "x".into());
@@ -455,8 +354,8 @@ mod tests {
         let (guard, _) = guard();
         let (other, _) = guard_of(&[8; 32]);
         let foreign = other.issue_session_token(request(after(60_000)));
-        let claims = |iss| serde_json::json!({ "iss": iss, "exp": after(60_000), "jti": "x" });
-        let issuer = guard.keys.sign(&claims("another issuer")).unwrap();
+        let claims = |iss| json!({ "iss": iss, "exp": after(60_000), "jti": "x" });
+        let issuer = signed(&claims("another issuer"));
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjbGF3ZGItc2Vzc2lvbiJ9.";
         for token in [foreign.unwrap().token, issuer, unsigned.into()] {
             assert_eq!(
@@ -464,22 +363,19 @@ mod tests {
                 Err(GuardError::InvalidToken.into())
             );
         }
-        let good = guard.keys.sign(&claims(ISSUER)).unwrap();
-        guard.validate_token(good).unwrap();
+        guard.validate_token(signed(&claims(ISSUER))).unwrap();
     }
 
     #[test]
     fn a_token_without_iss_jti_or_exp_is_refused() {
         let (guard, _) = guard();
-        let all = serde_json::json!({ "iss": ISSUER, "exp": after(60_000) / 1_000, "jti": "x" });
-        let token = guard.keys.sign(&all).unwrap();
-        guard.validate_token(token).unwrap();
+        let all = json!({ "iss": ISSUER, "exp": after(60_000) / 1_000, "jti": "x" });
+        guard.validate_token(signed(&all)).unwrap();
         for claim in ["iss", "exp", "jti"] {
             let mut claims = all.clone();
             claims.as_object_mut().unwrap().remove(claim);
-            let token = guard.keys.sign(&claims).unwrap();
             assert_eq!(
-                guard.validate_token(token),
+                guard.validate_token(signed(&claims)),
                 Err(GuardError::InvalidToken.into()),
                 "without {claim}"
             );

@@ -12,13 +12,15 @@
 //! | module | contents |
 //! |---|---|
 //! | `jwt` | the guard: [`JwtGuard`] |
-//! | `keys` | the secret that signs, and previous secrets that only verify |
+//! | `secrets` | the secret that signs, and previous secrets that only verify |
+//!
+//! `clawdb-session-guard-jwt-core` issues and validates the tokens.
 
 mod jwt;
-mod keys;
+mod secrets;
 
 pub use jwt::{JwtGuard, LongTolerance};
-pub use keys::{
+pub use secrets::{
     MIN_SECRET, PREVIOUS_SECRETS_VARIABLE, SECRET_VARIABLE, SecretError, ShortSecret,
     previous_secrets_from_environment,
 };
