@@ -13,7 +13,6 @@ import {
   guardError,
   issueRequest,
   issuedToken,
-  nothing,
   revoked,
   unwrap,
   value,
@@ -95,7 +94,7 @@ export function asyncGuardPort(guard: AsyncGuard, deadline: number): AsyncGuardP
   const validateToken = (token: string): Promise<Result<component.Claims>> =>
     ask((signal) => guard.validateToken(token, signal), claims);
   const revokeToken = (handle: string): Promise<Result<void>> =>
-    ask((signal) => guard.revokeToken(handle, signal), nothing);
+    ask((signal) => guard.revokeToken(handle, signal), revoked);
 
   return {
     imports: {

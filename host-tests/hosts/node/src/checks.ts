@@ -92,6 +92,13 @@ export function bytes(value: unknown, path: string): Uint8Array {
   return new Uint8Array(value);
 }
 
+/** Throws `ArgumentTypeError` if the value is no function. */
+export function checkFunction(value: unknown, path: string): void {
+  if (typeof value !== 'function') {
+    throw new ArgumentTypeError(path, `must be a function, not ${typeName(value)}`);
+  }
+}
+
 /** The fields of an object argument. */
 export type Fields<K extends string> = { readonly [field in K]?: unknown };
 

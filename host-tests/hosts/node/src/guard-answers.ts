@@ -4,6 +4,7 @@ import type * as component from './component.js';
 import { HostError } from './errors.js';
 import type { IssueRequest } from './guard.js';
 import { FatalGuardError, GuardError } from './guard-error.js';
+import { ignorePromise } from './promises.js';
 
 /** The longest text of an answer, in UTF-16 code units. The component's own bounds are smaller. */
 const MAX_TEXT = 2 ** 20;
@@ -43,13 +44,13 @@ export function claims(answer: unknown): component.Claims {
   return { handle: text(handle, 'handle'), expiresAt: time(expiresAt, 'expiresAt') };
 }
 
-/** Reads the answer of `revokeToken`, which has no value. */
-export function nothing(_answer: unknown): void {}
-
-/** Reads the answer for a handle of `revokeTokens`. Throws a `GuardError` if it is unusable. */
+/**
+ * Reads the answer of `revokeToken`, or that for a handle of `revokeTokens`. Only `undefined` and
+ * `null` confirm a revocation; anything else throws a `GuardError`.
+ */
 export function revoked(answer: unknown): void {
   if (answer !== undefined && answer !== null) {
-    throw unusable('a result of revokeTokens must be undefined or a GuardError');
+    throw unusable('a confirmed revocation must be undefined');
   }
 }
 
@@ -136,20 +137,10 @@ export function value(answer: unknown, promiseReason: string): unknown {
   if (answer instanceof GuardError) {
     throw answer;
   }
-  if (isThenable(answer)) {
-    // A rejection that nobody awaits would end the process.
-    Promise.resolve(answer).catch(() => {});
+  if (ignorePromise(answer)) {
     throw new GuardError('unavailable', promiseReason);
   }
   return answer;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
-    'then' in value &&
-    typeof value.then === 'function'
-  );
 }
 
 function withReason(kind: unknown, reason: unknown): component.GuardError {

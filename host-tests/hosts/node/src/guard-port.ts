@@ -11,7 +11,6 @@ import {
   guardError,
   issueRequest,
   issuedToken,
-  nothing,
   revoked,
   unwrap,
   value,
@@ -80,7 +79,7 @@ export function guardPort(guard: Guard): GuardPort {
   const validateToken = (token: string): Result<component.Claims> =>
     ask(() => guard.validateToken(token), claims);
   const revokeToken = (handle: string): Result<void> =>
-    ask(() => guard.revokeToken(handle), nothing);
+    ask(() => guard.revokeToken(handle), revoked);
 
   return {
     imports: {

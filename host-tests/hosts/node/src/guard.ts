@@ -51,7 +51,10 @@ export interface Guard {
   issueSessionToken(request: IssueRequest): IssuedToken;
   /** Validates a token, and returns the handle that it was issued with and its expiry. */
   validateToken(token: string): Claims;
-  /** Revokes a token by its handle. Revoking it again is no error. */
+  /**
+   * Revokes a token by its handle. Revoking it again is no error. To return is to confirm: any value
+   * but `undefined` counts as `unavailable`.
+   */
   revokeToken(handle: string): void;
   /**
    * Validates 1-256 tokens. Returns one result for each, in their order. By default `validateToken`

@@ -309,11 +309,31 @@ test('a byte order mark in a text reaches the component and the guard', async ()
   const mark = '\ufeff';
   const handles: string[] = [];
   guard.issue = ({ expiresAt }) => ({ token: `${mark}token`, handle: `${mark}handle`, expiresAt });
-  guard.revoke = (handle) => handles.push(handle);
+  guard.revoke = (handle) => {
+    handles.push(handle);
+  };
   const request: CreateRequest = { ...REQUEST, role: `${mark}worker` };
   const { session, token } = sessions.create(request);
   assert.equal(session.role, request.role);
   assert.equal(token, `${mark}token`);
   sessions.revoke(session.id);
   assert.deepEqual(handles, [`${mark}handle`]);
+});
+
+test('only undefined and null confirm a revocation', async () => {
+  const { guard, sessions } = await start();
+  const revoked = (answer: unknown): boolean => {
+    const { session } = sessions.create(REQUEST);
+    guard.revoke = () => answer;
+    const { guardConfirmed, guardError } = sessions.revoke(session.id);
+    assert.equal(guardError?.kind, guardConfirmed ? undefined : 'unavailable');
+    return guardConfirmed;
+  };
+  assert.ok(revoked(undefined));
+  assert.ok(revoked(null));
+  const others = [false, true, 0, '', { ok: false }, [], new Error('the database is down')];
+  for (const answer of others) {
+    assert.ok(!revoked(answer), String(answer));
+  }
+  assert.equal(sessions.stats().pendingRevocations, others.length);
 });

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  ArgumentRangeError,
+  ArgumentTypeError,
   ClockBehindError,
   CollisionError,
   EntropyUnavailableError,
@@ -69,6 +71,28 @@ test('a clock that throws or answers nonsense ends no session', async () => {
     assert.equal(sessions.validate(token).agentId, AGENT);
   }
   assert.equal(sessions.ended, undefined);
+});
+
+test('a clock that gives no milliseconds at the start is refused', async () => {
+  const started = (clock: () => unknown): Promise<unknown> =>
+    createSessions({ guard: hmacGuard(), clock: clock as () => number });
+  const first = Date.parse('2020-01-01T00:00:00Z');
+  const last = Date.parse('9999-12-31T23:59:59.999Z');
+  const ranges = [START / 1_000, START * 1_000, 0, NaN, Infinity, first - 1, last + 1];
+  for (const reading of ranges) {
+    await assert.rejects(
+      started(() => reading),
+      (error) => error instanceof ArgumentRangeError && /clock .*milliseconds/.test(error.message),
+    );
+  }
+  for (const reading of [undefined, '2030-01-01', 1n, new Date(START), Promise.reject(1)]) {
+    await assert.rejects(started(() => reading), ArgumentTypeError);
+  }
+  await started(() => first);
+  await started(() => last);
+  await started(() => {
+    throw new Error('there is no clock');
+  });
 });
 
 test('a session ends at its time, and a clock that is set back grants none', async () => {
