@@ -15,7 +15,7 @@ export function text(value: unknown, path: string): string {
     throw new InvalidArgumentError(path, reason);
   }
   if (!value.isWellFormed()) {
-    throw new ArgumentTypeError(path, 'must have no lone surrogate');
+    throw new InvalidArgumentError(path, 'must have no lone surrogate');
   }
   return value;
 }
