@@ -4,7 +4,7 @@
 // with functions that can suspend (JSPI). esbuild bundles that with `src/`.
 
 import { spawnSync } from 'node:child_process';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -68,6 +68,7 @@ await write(
   'dist',
   sync.filter(([name]) => name.endsWith('.wasm')),
 );
+await copyFile('../../../LICENSE', 'LICENSE');
 run('node_modules/typescript/bin/tsc', '--project', 'tsconfig.types.json');
 await dropInternalTypes('dist/types');
 await build({

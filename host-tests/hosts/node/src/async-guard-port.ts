@@ -19,6 +19,7 @@ import {
 } from './guard-answers.js';
 import { GuardError } from './guard-error.js';
 import type { GuardPort } from './guard-port.js';
+import { guardController } from './guard-signal.js';
 
 /** How many items of a batch the guard is asked for at a time. */
 const ITEMS_AT_ONCE = 16;
@@ -130,7 +131,7 @@ async function withDeadline(
   deadline: number,
   call: (signal: AbortSignal) => unknown,
 ): Promise<unknown> {
-  const controller = new AbortController();
+  const controller = guardController();
   const { promise: late, reject } = withReject();
   const timer = setTimeout(() => {
     const reason = `the guard did not answer within ${deadline} ms`;

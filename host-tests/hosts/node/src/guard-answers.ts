@@ -3,7 +3,7 @@
 import type * as component from './component.js';
 import { HostError } from './errors.js';
 import type { IssueRequest } from './guard.js';
-import { FatalGuardError, GuardError } from './guard-error.js';
+import { GuardBroken, GuardError } from './guard-error.js';
 import { ignorePromise } from './promises.js';
 
 /** The longest text of an answer, in UTF-16 code units. The component's own bounds are smaller. */
@@ -66,6 +66,7 @@ export function batch<T>(
   }
   const length = answer.length;
   if (length !== items) {
+    answer.forEach(ignorePromise);
     throw unusable(`there are ${length} results for ${items} items`);
   }
   return Array.from({ length }, (_, index) => {
@@ -90,20 +91,20 @@ export function failedBatch<T>(items: number, error: component.GuardError): Resu
   return Array.from({ length: items }, () => ({ tag: 'err', val: error }));
 }
 
-/** Passes through the component and ends the instance. The `cause` is a `FatalGuardError`. */
-export class GuardBroken extends Error {
+/** Passes through the component and ends the instance. The `cause` is a `GuardBroken`. */
+export class GuardTrap extends Error {
   constructor(cause: unknown) {
     super('the guard is broken', { cause });
   }
 }
 
 /**
- * Returns the error for something that the guard threw. Throws nothing but `GuardBroken`, for a
- * `FatalGuardError`.
+ * Returns the error for something that the guard threw. Throws nothing but `GuardTrap`, for a
+ * `GuardBroken`.
  */
 export function guardError(thrown: unknown): component.GuardError {
   if (isFatal(thrown)) {
-    throw thrown instanceof GuardBroken ? thrown : new GuardBroken(thrown);
+    throw thrown instanceof GuardTrap ? thrown : new GuardTrap(thrown);
   }
   try {
     if (thrown instanceof GuardError) {
@@ -161,11 +162,14 @@ function unusable(reason: string): GuardError {
   return new GuardError('unavailable', `the guard's answer is unusable: ${reason}`);
 }
 
-function fields(answer: unknown): Record<string, unknown> {
+/** Returns the members that answers have, each read once. */
+function fields(answer: unknown): Record<'token' | 'handle' | 'expiresAt', unknown> {
   if (typeof answer !== 'object' || answer === null) {
     throw unusable('it must be an object');
   }
-  return answer as Record<string, unknown>;
+  const { token, handle, expiresAt } = answer as Record<string, unknown>;
+  [token, handle, expiresAt].forEach(ignorePromise);
+  return { token, handle, expiresAt };
 }
 
 function text(value: unknown, name: string): string {
@@ -188,7 +192,7 @@ function shortened(reason: string): string {
 
 function isFatal(thrown: unknown): boolean {
   try {
-    return thrown instanceof FatalGuardError || thrown instanceof GuardBroken;
+    return thrown instanceof GuardBroken || thrown instanceof GuardTrap;
   } catch {
     return false;
   }

@@ -30,7 +30,7 @@ export interface GuardPort {
 }
 
 /**
- * Returns the guard as a port that answers each call. Only a `FatalGuardError` passes through the
+ * Returns the guard as a port that answers each call. Only a `GuardBroken` passes through the
  * component; all else that the guard throws or returns becomes an answer.
  */
 export function guardPort(guard: Guard): GuardPort {

@@ -3,7 +3,7 @@
 import { sessionError } from './answers.js';
 import type * as component from './component.js';
 import { HostError, type HostErrorKind } from './errors.js';
-import { GuardBroken } from './guard-answers.js';
+import { GuardTrap } from './guard-answers.js';
 import type { Call } from './operations.js';
 
 /** An instance of the component, until it ends. */
@@ -46,7 +46,7 @@ export class Instance {
     if (payload !== undefined) {
       return sessionError(payload, cause);
     }
-    const trap = thrown instanceof GuardBroken ? thrown.cause : thrown;
+    const trap = thrown instanceof GuardTrap ? thrown.cause : thrown;
     const reason = trap instanceof Error ? `${trap.name}: ${trap.message}` : 'a trap';
     const message = `the instance has ended and its sessions are lost: ${reason}`;
     this.#finish('trap', message, trap);

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import {
   type CreateRequest,
-  FatalGuardError,
+  GuardBroken,
   GuardError,
   GuardRefusedError,
   HostError,
@@ -195,7 +195,7 @@ test('a guard that never returns to its caller by recursion is unavailable', asy
 test('a fatal error of the guard ends the instance', async () => {
   const { guard, sessions } = await start();
   const { token } = sessions.create(REQUEST);
-  const fatal = Object.assign(new FatalGuardError('the key is compromised'), {
+  const fatal = Object.assign(new GuardBroken('the key is compromised'), {
     payload: { tag: 'expired' },
   });
   guard.validate = () => {
@@ -336,4 +336,30 @@ test('only undefined and null confirm a revocation', async () => {
     assert.ok(!revoked(answer), String(answer));
   }
   assert.equal(sessions.stats().pendingRevocations, others.length);
+});
+
+test('a Promise within an answer cannot end the process', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): number => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  const rejection = (): Promise<never> => Promise.reject(new Error('nobody awaits it'));
+  const guard = new ReplaceableGuard();
+  const sessions = await createSessions({
+    guard: Object.assign(guard, {
+      validateTokens: () => [rejection(), rejection()] as never,
+    }),
+  });
+  const { token } = sessions.create(REQUEST);
+  guard.issue = guard.validate = () => ({
+    token: rejection(),
+    handle: rejection(),
+    expiresAt: rejection(),
+  });
+  for (const call of [() => sessions.create(REQUEST), () => sessions.validate(token)]) {
+    assert.equal(guardErrorOf(call).kind, 'unavailable');
+  }
+  assert.ok(sessions.validateMany([token])[0] instanceof GuardRefusedError);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
 });

@@ -141,6 +141,31 @@ test('a random source that throws or answers nonsense gives no bytes', async () 
   );
 });
 
+test('a clock or a random source that returns a Promise cannot end the process', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): number => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  let clock = (): unknown => START;
+  let entropy = (length: number): unknown => new Uint8Array(length).fill(7);
+  const sessions = await createSessions({
+    guard: hmacGuard(),
+    clock: () => clock() as number,
+    entropy: (length) => entropy(length) as Uint8Array,
+  });
+  const { token } = sessions.create(REQUEST);
+  clock = entropy = async () => {
+    throw new Error('a rejection that nobody awaits');
+  };
+  assert.equal(sessions.validate(token).agentId, AGENT);
+  assert.throws(() => sessions.create(REQUEST), SessionError);
+  await assert.rejects(createSessions({ guard: hmacGuard(), clock: clock as never }), TypeError);
+  const fresh = await createSessions({ guard: hmacGuard(), entropy: entropy as never });
+  assert.throws(() => fresh.create(REQUEST), EntropyUnavailableError);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
+});
+
 test('instances share nothing, and methods work alone', async () => {
   const [one, other] = await Promise.all([
     createSessions({ guard: hmacGuard() }),
