@@ -11,6 +11,8 @@ import { gzipSync } from 'node:zlib';
 import { transpile } from '@bytecodealliance/jco';
 import { build } from 'esbuild';
 
+import { kebabCase } from './src/names.js';
+
 /** The most bytes of all code in `dist/` after gzip, without the core modules. */
 const MAX_GZIPPED = 40 * 1024;
 
@@ -75,6 +77,12 @@ await build({
   ...shared,
   entryPoints: (await testFiles()).map((file) => `test/${file}`),
   outdir: 'build/test',
+});
+// Some tests use modules that the package does not export.
+await build({
+  ...shared,
+  entryPoints: ['src/*.ts', 'src/*.js'],
+  outdir: 'build/src',
 });
 await reportSize();
 
@@ -158,8 +166,4 @@ function run(...args) {
   if (status !== 0) {
     process.exit(1);
   }
-}
-
-function kebabCase(name) {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

@@ -2,8 +2,8 @@ import { ArgumentRangeError, ArgumentTypeError, InvalidArgumentError } from './e
 
 /** The largest number of a `u32`. */
 export const MAX_U32 = 2 ** 32 - 1;
-/** The longest text of an argument, in UTF-16 code units. The component's bounds are smaller. */
-const MAX_TEXT = 2 ** 20;
+/** The longest text that the component gets, in UTF-16 code units. Its own bounds are smaller. */
+export const MAX_TEXT = 2 ** 20;
 
 /** Returns the value if it is a text that UTF-8 can represent and that is not too long. */
 export function text(value: unknown, path: string): string {

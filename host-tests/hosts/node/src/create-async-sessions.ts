@@ -88,13 +88,7 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
   if (options.config !== undefined) {
     await operations.configure(options.config);
   }
-  return {
-    ...operations,
-    close: () => instance.close(),
-    get ended() {
-      return instance.ended;
-    },
-  };
+  return instance.withLifecycle(operations);
 }
 
 function checkTimeout(millis: unknown, path: string): void {

@@ -1,13 +1,12 @@
 /** Checks the answers of a guard and converts them for the component. */
 
+import { MAX_TEXT } from './checks.js';
 import type * as component from './component.js';
 import { HostError } from './errors.js';
 import type { IssueRequest } from './guard.js';
 import { GuardBroken, GuardError } from './guard-error.js';
 import { ignorePromise } from './promises.js';
 
-/** The longest text of an answer, in UTF-16 code units. The component's own bounds are smaller. */
-const MAX_TEXT = 2 ** 20;
 /** The longest reason of an error, in UTF-16 code units. */
 const MAX_REASON = 1_000;
 

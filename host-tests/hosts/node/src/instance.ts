@@ -5,6 +5,7 @@ import type * as component from './component.js';
 import { HostError, type HostErrorKind } from './errors.js';
 import { GuardTrap } from './guard-answers.js';
 import type { Call } from './operations.js';
+import type { Lifecycle } from './sessions.js';
 
 /** An instance of the component, until it ends. */
 export class Instance {
@@ -51,6 +52,18 @@ export class Instance {
     const message = `the instance has ended and its sessions are lost: ${reason}`;
     this.#finish('trap', message, trap);
     return new HostError('trap', message, { cause: trap });
+  }
+
+  /** Returns the operations together with the end of this instance. */
+  withLifecycle<O extends object>(operations: O): O & Lifecycle {
+    const instance = this;
+    return {
+      ...operations,
+      close: () => instance.close(),
+      get ended() {
+        return instance.ended;
+      },
+    };
   }
 
   #finish(kind: HostErrorKind, message: string, cause?: unknown): void {
