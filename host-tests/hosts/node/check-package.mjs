@@ -14,7 +14,7 @@ for (const [where, name] of [
 ]) {
   if (!names(path.join(folder, where)).includes(name)) {
     const file = path.posix.join(where, name);
-    throw new Error(`${file} is missing: build the package first, node build.mjs session-sync.wasm`);
+    throw new Error(`${file} is missing: build the package first (node build.mjs FILE)`);
   }
 }
 

@@ -27,8 +27,8 @@ export interface AsyncSessionsOptions extends CommonOptions {
    */
   guardDeadline?: number | undefined;
   /**
-   * How long a call waits for the calls before it, in milliseconds; 5,000 by default. Then it throws
-   * a `HostError` of the kind `busy`, and has not taken effect.
+   * How long a call waits for the calls before it, in milliseconds; 5,000 by default. Then it
+   * throws a `HostError` of the kind `busy`, and has not taken effect.
    */
   busyAfter?: number | undefined;
 }

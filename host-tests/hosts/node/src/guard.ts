@@ -52,8 +52,8 @@ export interface Guard {
   /** Validates a token, and returns the handle that it was issued with and its expiry. */
   validateToken(token: string): Claims;
   /**
-   * Revokes a token by its handle. Revoking it again is no error. To return is to confirm: any value
-   * but `undefined` counts as `unavailable`.
+   * Revokes a token by its handle. Revoking it again is no error. A return without a value confirms
+   * the revocation. Any value but `undefined` counts as `unavailable`.
    */
   revokeToken(handle: string): void;
   /**

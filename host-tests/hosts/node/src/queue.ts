@@ -19,7 +19,8 @@ export class Queue {
       let late = false;
       const expire = (): void => {
         late = true;
-        reject(new HostError('busy', `calls before this one took longer than ${this.#busyAfter} ms`));
+        const reason = `calls before this one took longer than ${this.#busyAfter} ms`;
+        reject(new HostError('busy', reason));
       };
       const timer = this.#length === 0 ? undefined : setTimeout(expire, this.#busyAfter);
       const turn = async (): Promise<void> => {

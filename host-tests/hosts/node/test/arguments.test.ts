@@ -115,9 +115,12 @@ test('a malformed token of a batch has an error, and the others have their sessi
   const { session, token } = isolated.create(REQUEST);
   const long = 'x'.repeat(2 ** 20 + 1);
   const results = isolated.validateMany([token, '\ud800', long, token, '']);
-  const fields = results.map((result) =>
-    result instanceof InvalidArgumentError ? result.field : 'id' in result ? result.id : result.kind,
-  );
+  const fields = results.map((result) => {
+    if (result instanceof InvalidArgumentError) {
+      return result.field;
+    }
+    return 'id' in result ? result.id : result.kind;
+  });
   assert.deepEqual(fields, [session.id, 'tokens[1]', 'tokens[2]', session.id, 'invalid-token']);
 });
 
