@@ -4,12 +4,14 @@
 // with functions that can suspend (JSPI). esbuild bundles that with `src/`.
 
 import { spawnSync } from 'node:child_process';
-import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 import { transpile } from '@bytecodealliance/jco';
 import { build } from 'esbuild';
+
+import { kebabCase } from './src/names.js';
 
 /** The most bytes of all code in `dist/` after gzip, without the core modules. */
 const MAX_GZIPPED = 40 * 1024;
@@ -68,12 +70,19 @@ await write(
   'dist',
   sync.filter(([name]) => name.endsWith('.wasm')),
 );
+await copyFile('../../../LICENSE', 'LICENSE');
 run('node_modules/typescript/bin/tsc', '--project', 'tsconfig.types.json');
 await dropInternalTypes('dist/types');
 await build({
   ...shared,
   entryPoints: (await testFiles()).map((file) => `test/${file}`),
   outdir: 'build/test',
+});
+// Some tests use modules that the package does not export.
+await build({
+  ...shared,
+  entryPoints: ['src/*.ts', 'src/*.js'],
+  outdir: 'build/src',
 });
 await reportSize();
 
@@ -157,8 +166,4 @@ function run(...args) {
   if (status !== 0) {
     process.exit(1);
   }
-}
-
-function kebabCase(name) {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

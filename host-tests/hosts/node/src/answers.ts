@@ -22,6 +22,7 @@ import {
   SessionRevokedError,
 } from './errors.js';
 import { GuardError } from './guard-error.js';
+import { camelCase } from './names.js';
 import type {
   Change,
   ChangePage,
@@ -219,8 +220,4 @@ export function sessionError(error: component.Error, cause: unknown): AnySession
     case 'clock-not-behind':
       return new ClockNotBehindError();
   }
-}
-
-function camelCase(name: string): string {
-  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

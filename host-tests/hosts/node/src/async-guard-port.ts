@@ -13,13 +13,13 @@ import {
   guardError,
   issueRequest,
   issuedToken,
-  nothing,
   revoked,
   unwrap,
   value,
 } from './guard-answers.js';
 import { GuardError } from './guard-error.js';
 import type { GuardPort } from './guard-port.js';
+import { guardController } from './guard-signal.js';
 
 /** How many items of a batch the guard is asked for at a time. */
 const ITEMS_AT_ONCE = 16;
@@ -95,7 +95,7 @@ export function asyncGuardPort(guard: AsyncGuard, deadline: number): AsyncGuardP
   const validateToken = (token: string): Promise<Result<component.Claims>> =>
     ask((signal) => guard.validateToken(token, signal), claims);
   const revokeToken = (handle: string): Promise<Result<void>> =>
-    ask((signal) => guard.revokeToken(handle, signal), nothing);
+    ask((signal) => guard.revokeToken(handle, signal), revoked);
 
   return {
     imports: {
@@ -131,7 +131,7 @@ async function withDeadline(
   deadline: number,
   call: (signal: AbortSignal) => unknown,
 ): Promise<unknown> {
-  const controller = new AbortController();
+  const controller = guardController();
   const { promise: late, reject } = withReject();
   const timer = setTimeout(() => {
     const reason = `the guard did not answer within ${deadline} ms`;

@@ -2,8 +2,8 @@ import { ArgumentRangeError, ArgumentTypeError, InvalidArgumentError } from './e
 
 /** The largest number of a `u32`. */
 export const MAX_U32 = 2 ** 32 - 1;
-/** The longest text of an argument, in UTF-16 code units. The component's bounds are smaller. */
-const MAX_TEXT = 2 ** 20;
+/** The longest text that the component gets, in UTF-16 code units. Its own bounds are smaller. */
+export const MAX_TEXT = 2 ** 20;
 
 /** Returns the value if it is a text that UTF-8 can represent and that is not too long. */
 export function text(value: unknown, path: string): string {
@@ -15,7 +15,7 @@ export function text(value: unknown, path: string): string {
     throw new InvalidArgumentError(path, reason);
   }
   if (!value.isWellFormed()) {
-    throw new ArgumentTypeError(path, 'must have no lone surrogate');
+    throw new InvalidArgumentError(path, 'must have no lone surrogate');
   }
   return value;
 }
@@ -90,6 +90,13 @@ export function bytes(value: unknown, path: string): Uint8Array {
     throw new InvalidArgumentError(path, reason);
   }
   return new Uint8Array(value);
+}
+
+/** Throws `ArgumentTypeError` if the value is no function. */
+export function checkFunction(value: unknown, path: string): void {
+  if (typeof value !== 'function') {
+    throw new ArgumentTypeError(path, `must be a function, not ${typeName(value)}`);
+  }
 }
 
 /** The fields of an object argument. */

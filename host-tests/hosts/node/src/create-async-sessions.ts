@@ -7,12 +7,15 @@ import { Instance, methods } from './instance.js';
 import { coreModule } from './load.js';
 import { type Call, calls } from './operations.js';
 import type { CommonOptions } from './options.js';
+import { Queue } from './queue.js';
 import type { AsyncOperations, AsyncSessions } from './sessions.js';
 
 /** How long a function of the guard may take by default, in milliseconds. */
 const DEFAULT_DEADLINE = 5_000;
+/** How long a call waits for those before it by default, in milliseconds. */
+const DEFAULT_BUSY_AFTER = 5_000;
 /** The longest time that `setTimeout` can wait. */
-const MAX_DEADLINE = 2 ** 31 - 1;
+const MAX_TIMEOUT = 2 ** 31 - 1;
 
 /** The options of `createAsyncSessions`. */
 export interface AsyncSessionsOptions extends CommonOptions {
@@ -23,6 +26,11 @@ export interface AsyncSessionsOptions extends CommonOptions {
    * `unavailable`. Without functions for batches, each token of a batch has this deadline.
    */
   guardDeadline?: number | undefined;
+  /**
+   * How long a call waits for the calls before it, in milliseconds; 5,000 by default. Then it
+   * throws a `HostError` of the kind `busy`, and has not taken effect.
+   */
+  busyAfter?: number | undefined;
 }
 
 /** Returns whether the runtime has JSPI (`WebAssembly.Suspending`). */
@@ -34,7 +42,7 @@ export function hasJspi(): boolean {
  * Starts an instance without sessions, whose guard may wait. The runtime must have JSPI.
  *
  * Calls run one after the other: while one waits for the guard, all others wait, revocations
- * included, for at most the `guardDeadline` of each function that is asked.
+ * included. A call that has waited for `busyAfter` throws a `HostError` of the kind `busy`.
  */
 export async function createAsyncSessions(options: AsyncSessionsOptions): Promise<AsyncSessions> {
   if (!hasJspi()) {
@@ -42,8 +50,9 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
     throw new HostError('unsupported', reason);
   }
   checkGuard(options.guard);
-  const { guardDeadline = DEFAULT_DEADLINE } = options;
-  checkDeadline(guardDeadline);
+  const { guardDeadline = DEFAULT_DEADLINE, busyAfter = DEFAULT_BUSY_AFTER } = options;
+  checkTimeout(guardDeadline, 'guardDeadline');
+  checkTimeout(busyAfter, 'busyAfter');
   const guard = asyncGuardPort(options.guard, guardDeadline);
   const ambient = ambientImports(options);
   // Only a runtime with JSPI can load this module.
@@ -52,7 +61,7 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
   const instance = new Instance(
     await instantiate(coreModule, { 'clawdb:session-sync/guard': guard.imports, ...ambient }),
   );
-  let last: Promise<unknown> = Promise.resolve();
+  const queue = new Queue(busyAfter);
 
   async function run<R>(makeCall: () => Call<R>): Promise<R> {
     const call = makeCall();
@@ -60,9 +69,7 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
       // The call would wait for the call that waits for the guard.
       throw new HostError('reentrant', 'the guard has called the sessions');
     }
-    const result = last.then(() => perform(call));
-    last = result.catch(() => {});
-    return result;
+    return queue.run(() => perform(call));
   }
 
   async function perform<R>(call: Call<R>): Promise<R> {
@@ -81,20 +88,14 @@ export async function createAsyncSessions(options: AsyncSessionsOptions): Promis
   if (options.config !== undefined) {
     await operations.configure(options.config);
   }
-  return {
-    ...operations,
-    close: () => instance.close(),
-    get ended() {
-      return instance.ended;
-    },
-  };
+  return instance.withLifecycle(operations);
 }
 
-function checkDeadline(deadline: unknown): void {
-  if (typeof deadline !== 'number') {
-    throw new ArgumentTypeError('guardDeadline', 'must be a number');
+function checkTimeout(millis: unknown, path: string): void {
+  if (typeof millis !== 'number') {
+    throw new ArgumentTypeError(path, 'must be a number');
   }
-  if (!(deadline >= 1 && deadline <= MAX_DEADLINE)) {
-    throw new ArgumentRangeError('guardDeadline', `must be from 1 to ${MAX_DEADLINE} ms`);
+  if (!(millis >= 1 && millis <= MAX_TIMEOUT)) {
+    throw new ArgumentRangeError(path, `must be from 1 to ${MAX_TIMEOUT} ms`);
   }
 }

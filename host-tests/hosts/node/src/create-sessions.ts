@@ -59,11 +59,5 @@ export async function createSessions(options: SessionsOptions): Promise<Sessions
   if (options.config !== undefined) {
     operations.configure(options.config);
   }
-  return {
-    ...operations,
-    close: () => instance.close(),
-    get ended() {
-      return instance.ended;
-    },
-  };
+  return instance.withLifecycle(operations);
 }

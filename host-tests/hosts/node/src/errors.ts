@@ -249,10 +249,11 @@ export type AnySessionError =
  *
  * - `trap`: the instance has ended with an error, and its sessions are lost.
  * - `reentrant`: a function of the guard, the clock or the random source called the instance.
+ * - `busy`: the calls before this one took longer than `busyAfter`.
  * - `closed`: `close` was called.
  * - `unsupported`: the runtime lacks what the instance needs.
  */
-export type HostErrorKind = 'trap' | 'reentrant' | 'closed' | 'unsupported';
+export type HostErrorKind = 'trap' | 'reentrant' | 'busy' | 'closed' | 'unsupported';
 
 /** The instance did not run a call, or ended in it. */
 export class HostError extends Error {

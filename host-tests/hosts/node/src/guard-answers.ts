@@ -1,12 +1,12 @@
 /** Checks the answers of a guard and converts them for the component. */
 
+import { MAX_TEXT } from './checks.js';
 import type * as component from './component.js';
 import { HostError } from './errors.js';
 import type { IssueRequest } from './guard.js';
-import { FatalGuardError, GuardError } from './guard-error.js';
+import { GuardBroken, GuardError } from './guard-error.js';
+import { ignorePromise } from './promises.js';
 
-/** The longest text of an answer, in UTF-16 code units. The component's own bounds are smaller. */
-const MAX_TEXT = 2 ** 20;
 /** The longest reason of an error, in UTF-16 code units. */
 const MAX_REASON = 1_000;
 
@@ -43,13 +43,13 @@ export function claims(answer: unknown): component.Claims {
   return { handle: text(handle, 'handle'), expiresAt: time(expiresAt, 'expiresAt') };
 }
 
-/** Reads the answer of `revokeToken`, which has no value. */
-export function nothing(_answer: unknown): void {}
-
-/** Reads the answer for a handle of `revokeTokens`. Throws a `GuardError` if it is unusable. */
+/**
+ * Reads the answer of `revokeToken`, or that for a handle of `revokeTokens`. Only `undefined` and
+ * `null` confirm a revocation; anything else throws a `GuardError`.
+ */
 export function revoked(answer: unknown): void {
   if (answer !== undefined && answer !== null) {
-    throw unusable('a result of revokeTokens must be undefined or a GuardError');
+    throw unusable('a confirmed revocation must be undefined');
   }
 }
 
@@ -65,6 +65,7 @@ export function batch<T>(
   }
   const length = answer.length;
   if (length !== items) {
+    answer.forEach(ignorePromise);
     throw unusable(`there are ${length} results for ${items} items`);
   }
   return Array.from({ length }, (_, index) => {
@@ -89,20 +90,20 @@ export function failedBatch<T>(items: number, error: component.GuardError): Resu
   return Array.from({ length: items }, () => ({ tag: 'err', val: error }));
 }
 
-/** Passes through the component and ends the instance. The `cause` is a `FatalGuardError`. */
-export class GuardBroken extends Error {
+/** Passes through the component and ends the instance. The `cause` is a `GuardBroken`. */
+export class GuardTrap extends Error {
   constructor(cause: unknown) {
     super('the guard is broken', { cause });
   }
 }
 
 /**
- * Returns the error for something that the guard threw. Throws nothing but `GuardBroken`, for a
- * `FatalGuardError`.
+ * Returns the error for something that the guard threw. Throws nothing but `GuardTrap`, for a
+ * `GuardBroken`.
  */
 export function guardError(thrown: unknown): component.GuardError {
   if (isFatal(thrown)) {
-    throw thrown instanceof GuardBroken ? thrown : new GuardBroken(thrown);
+    throw thrown instanceof GuardTrap ? thrown : new GuardTrap(thrown);
   }
   try {
     if (thrown instanceof GuardError) {
@@ -136,20 +137,10 @@ export function value(answer: unknown, promiseReason: string): unknown {
   if (answer instanceof GuardError) {
     throw answer;
   }
-  if (isThenable(answer)) {
-    // A rejection that nobody awaits would end the process.
-    Promise.resolve(answer).catch(() => {});
+  if (ignorePromise(answer)) {
     throw new GuardError('unavailable', promiseReason);
   }
   return answer;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    ((typeof value === 'object' && value !== null) || typeof value === 'function') &&
-    'then' in value &&
-    typeof value.then === 'function'
-  );
 }
 
 function withReason(kind: unknown, reason: unknown): component.GuardError {
@@ -170,11 +161,14 @@ function unusable(reason: string): GuardError {
   return new GuardError('unavailable', `the guard's answer is unusable: ${reason}`);
 }
 
-function fields(answer: unknown): Record<string, unknown> {
+/** Returns the members that answers have, each read once. */
+function fields(answer: unknown): Record<'token' | 'handle' | 'expiresAt', unknown> {
   if (typeof answer !== 'object' || answer === null) {
     throw unusable('it must be an object');
   }
-  return answer as Record<string, unknown>;
+  const { token, handle, expiresAt } = answer as Record<string, unknown>;
+  [token, handle, expiresAt].forEach(ignorePromise);
+  return { token, handle, expiresAt };
 }
 
 function text(value: unknown, name: string): string {
@@ -197,7 +191,7 @@ function shortened(reason: string): string {
 
 function isFatal(thrown: unknown): boolean {
   try {
-    return thrown instanceof FatalGuardError || thrown instanceof GuardBroken;
+    return thrown instanceof GuardBroken || thrown instanceof GuardTrap;
   } catch {
     return false;
   }

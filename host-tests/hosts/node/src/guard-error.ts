@@ -31,6 +31,6 @@ export class GuardError extends Error {
  * The guard is broken and must not be used any further. If a guard throws it, the instance ends and
  * its sessions are lost. Any other exception of a guard counts as `unavailable`.
  */
-export class FatalGuardError extends Error {
-  override readonly name = 'FatalGuardError';
+export class GuardBroken extends Error {
+  override readonly name = 'GuardBroken';
 }

@@ -11,7 +11,6 @@ import {
   guardError,
   issueRequest,
   issuedToken,
-  nothing,
   revoked,
   unwrap,
   value,
@@ -31,7 +30,7 @@ export interface GuardPort {
 }
 
 /**
- * Returns the guard as a port that answers each call. Only a `FatalGuardError` passes through the
+ * Returns the guard as a port that answers each call. Only a `GuardBroken` passes through the
  * component; all else that the guard throws or returns becomes an answer.
  */
 export function guardPort(guard: Guard): GuardPort {
@@ -80,7 +79,7 @@ export function guardPort(guard: Guard): GuardPort {
   const validateToken = (token: string): Result<component.Claims> =>
     ask(() => guard.validateToken(token), claims);
   const revokeToken = (handle: string): Result<void> =>
-    ask(() => guard.revokeToken(handle), nothing);
+    ask(() => guard.revokeToken(handle), revoked);
 
   return {
     imports: {

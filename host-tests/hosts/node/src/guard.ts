@@ -51,7 +51,10 @@ export interface Guard {
   issueSessionToken(request: IssueRequest): IssuedToken;
   /** Validates a token, and returns the handle that it was issued with and its expiry. */
   validateToken(token: string): Claims;
-  /** Revokes a token by its handle. Revoking it again is no error. */
+  /**
+   * Revokes a token by its handle. Revoking it again is no error. A return without a value confirms
+   * the revocation. Any value but `undefined` counts as `unavailable`.
+   */
   revokeToken(handle: string): void;
   /**
    * Validates 1-256 tokens. Returns one result for each, in their order. By default `validateToken`
@@ -66,6 +69,19 @@ export interface Guard {
   revokeTokens?(handles: string[]): readonly (GuardError | undefined)[];
 }
 
+/** The part of an `AbortSignal` that a program sees whose types have none. */
+interface Abortable {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: 'abort', listener: () => void): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/** The `AbortSignal` of the program's types, from the library `dom` or from `@types/node`. */
+export type Signal = typeof globalThis extends { AbortSignal: { prototype: infer Known } }
+  ? Known
+  : Abortable;
+
 type MaybePromise<T> = T | PromiseLike<T>;
 
 /**
@@ -75,17 +91,17 @@ type MaybePromise<T> = T | PromiseLike<T>;
  * then; pass it to whatever the function waits for.
  */
 export interface AsyncGuard {
-  issueSessionToken(request: IssueRequest, signal: AbortSignal): MaybePromise<IssuedToken>;
-  validateToken(token: string, signal: AbortSignal): MaybePromise<Claims>;
-  revokeToken(handle: string, signal: AbortSignal): MaybePromise<void>;
+  issueSessionToken(request: IssueRequest, signal: Signal): MaybePromise<IssuedToken>;
+  validateToken(token: string, signal: Signal): MaybePromise<Claims>;
+  revokeToken(handle: string, signal: Signal): MaybePromise<void>;
   /** By default `validateToken` is called for 16 tokens at a time. */
   validateTokens?(
     tokens: string[],
-    signal: AbortSignal,
+    signal: Signal,
   ): MaybePromise<readonly (Claims | GuardError)[]>;
   /** By default `revokeToken` is called for 16 handles at a time. */
   revokeTokens?(
     handles: string[],
-    signal: AbortSignal,
+    signal: Signal,
   ): MaybePromise<readonly (GuardError | undefined)[]>;
 }

@@ -2,9 +2,11 @@
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 
+import { bytes, object } from './checks.js';
+import { ArgumentRangeError } from './errors.js';
 import type { Claims, Guard, IssueRequest, IssuedToken } from './guard.js';
 import { GuardError } from './guard-error.js';
-import type { Clock } from './ports.js';
+import { type Clock, checkClock } from './ports.js';
 
 /** The fewest bytes of a secret. */
 const MIN_SECRET = 32;
@@ -27,13 +29,19 @@ export class HmacGuard implements Guard {
   readonly #revoked = new Map<string, number>();
   #sweepAt = MIN_SWEEP;
 
-  /** Returns a guard. Use the clock of the sessions, so that both agree on what has expired. */
+  /**
+   * Returns a guard with a copy of the secret. Use the clock of the sessions, so that both agree on
+   * what has expired.
+   */
   constructor(secret: Uint8Array, options: { clock?: Clock } = {}) {
-    if (secret.length < MIN_SECRET) {
-      throw new RangeError(`the secret has ${secret.length} bytes, and needs ${MIN_SECRET}`);
+    this.#secret = bytes(secret, 'secret');
+    if (this.#secret.length < MIN_SECRET) {
+      const reason = `has ${this.#secret.length} bytes, and needs ${MIN_SECRET}`;
+      throw new ArgumentRangeError('secret', reason);
     }
-    this.#secret = new Uint8Array(secret);
-    this.#clock = options.clock ?? Date.now;
+    object(options, 'options', ['clock']);
+    this.#clock = options.clock === undefined ? Date.now : options.clock;
+    checkClock(this.#clock);
   }
 
   issueSessionToken(request: IssueRequest): IssuedToken {

@@ -1,14 +1,15 @@
 /** Checks the options of an instance and makes its imports. */
 
+import { checkFunction } from './checks.js';
 import type * as component from './component.js';
 import { ArgumentTypeError } from './errors.js';
 import type { CommonOptions } from './options.js';
-import { randomBytes, systemEntropy, wallClock } from './ports.js';
+import { checkClock, randomBytes, systemEntropy, wallClock } from './ports.js';
 
 /** Returns the imports of the component except the guard. */
 export function ambientImports(options: CommonOptions): component.AmbientImports {
   const { clock = Date.now, entropy = systemEntropy } = options;
-  checkFunction(clock, 'clock');
+  checkClock(clock);
   checkFunction(entropy, 'entropy');
   return {
     'wasi:clocks/wall-clock': { now: wallClock(clock) },
@@ -16,7 +17,7 @@ export function ambientImports(options: CommonOptions): component.AmbientImports
   };
 }
 
-/** Throws `ArgumentTypeError` if the value has not the functions of a guard. */
+/** Throws `ArgumentTypeError` if the value lacks a function of a guard. */
 export function checkGuard(guard: unknown): void {
   if (typeof guard !== 'object' || guard === null) {
     throw new ArgumentTypeError('guard', 'must be an object with the functions of a guard');
@@ -29,11 +30,5 @@ export function checkGuard(guard: unknown): void {
     if (functions[name] !== undefined) {
       checkFunction(functions[name], `guard.${name}`);
     }
-  }
-}
-
-function checkFunction(value: unknown, path: string): void {
-  if (typeof value !== 'function') {
-    throw new ArgumentTypeError(path, 'must be a function');
   }
 }

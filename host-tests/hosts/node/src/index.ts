@@ -6,7 +6,7 @@ export { createSessions } from './create-sessions.js';
 export type { SessionsOptions } from './create-sessions.js';
 export * from './errors.js';
 export type * from './guard.js';
-export { FatalGuardError, GuardError } from './guard-error.js';
+export { GuardBroken, GuardError } from './guard-error.js';
 export type { GuardErrorKind, GuardErrorWithReason } from './guard-error.js';
 export { HmacGuard } from './hmac-guard.js';
 export type { CommonOptions } from './options.js';

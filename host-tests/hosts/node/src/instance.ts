@@ -3,8 +3,9 @@
 import { sessionError } from './answers.js';
 import type * as component from './component.js';
 import { HostError, type HostErrorKind } from './errors.js';
-import { GuardBroken } from './guard-answers.js';
+import { GuardTrap } from './guard-answers.js';
 import type { Call } from './operations.js';
+import type { Lifecycle } from './sessions.js';
 
 /** An instance of the component, until it ends. */
 export class Instance {
@@ -46,11 +47,23 @@ export class Instance {
     if (payload !== undefined) {
       return sessionError(payload, cause);
     }
-    const trap = thrown instanceof GuardBroken ? thrown.cause : thrown;
+    const trap = thrown instanceof GuardTrap ? thrown.cause : thrown;
     const reason = trap instanceof Error ? `${trap.name}: ${trap.message}` : 'a trap';
     const message = `the instance has ended and its sessions are lost: ${reason}`;
     this.#finish('trap', message, trap);
     return new HostError('trap', message, { cause: trap });
+  }
+
+  /** Returns the operations together with the end of this instance. */
+  withLifecycle<O extends object>(operations: O): O & Lifecycle {
+    const instance = this;
+    return {
+      ...operations,
+      close: () => instance.close(),
+      get ended() {
+        return instance.ended;
+      },
+    };
   }
 
   #finish(kind: HostErrorKind, message: string, cause?: unknown): void {

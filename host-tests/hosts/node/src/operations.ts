@@ -43,8 +43,14 @@ export const calls: Calls = {
     return call((it) => it.sessions.validate(checked), answers.session);
   },
   validateMany(tokens) {
-    const checked = parameters.tokens(tokens, 'tokens');
-    return call((it) => it.sessions.validateMany(checked), answers.validated);
+    const { texts, errors } = parameters.tokens(tokens);
+    return call(
+      (it) => it.sessions.validateMany(texts),
+      (results, cause) =>
+        answers
+          .validated(results, cause)
+          .map((result, index) => errors.get(index) ?? result),
+    );
   },
   authorize(token, scope) {
     const checked = text(token, 'token');

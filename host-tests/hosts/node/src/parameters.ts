@@ -2,7 +2,7 @@
 
 import type * as component from './component.js';
 import { bytes, list, object, oneOf, optional, text, u32, u64 } from './checks.js';
-import { ArgumentTypeError } from './errors.js';
+import { ArgumentTypeError, InvalidArgumentError } from './errors.js';
 
 /** The longest records of a `restore`, and the longest tokens of a `validateMany`. */
 const MAX_LARGE_LIST = 2 ** 24;
@@ -13,8 +13,32 @@ export function texts(value: unknown, path: string): string[] {
   return list(value, path, text, length);
 }
 
-export function tokens(value: unknown, path: string): string[] {
-  return list(value, path, text, length, MAX_LARGE_LIST);
+/** The tokens of a batch, and the errors of those that cannot be passed to the component. */
+export interface Tokens {
+  /** An empty text, which is no valid token, stands for a token that has an error. */
+  texts: string[];
+  /** The errors by the tokens' indexes. */
+  errors: Map<number, InvalidArgumentError>;
+}
+
+/** Checks the tokens of a batch. One that is too long or malformed costs the others nothing. */
+export function tokens(value: unknown): Tokens {
+  const errors = new Map<number, InvalidArgumentError>();
+  let index = 0;
+  const token = (value: unknown, path: string): string => {
+    try {
+      return text(value, path);
+    } catch (error) {
+      if (!(error instanceof InvalidArgumentError)) {
+        throw error;
+      }
+      errors.set(index, error);
+      return '';
+    } finally {
+      index += 1;
+    }
+  };
+  return { texts: list(value, 'tokens', token, length, MAX_LARGE_LIST), errors };
 }
 
 export function createRequest(value: unknown): component.CreateRequest {

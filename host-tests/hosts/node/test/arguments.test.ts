@@ -91,11 +91,11 @@ test('a number within the type and outside its bounds is the component to refuse
 });
 
 test('a text with a lone surrogate or of a megabyte is refused', () => {
-  refuses(ArgumentTypeError, 'token', () => sessions.validate('\ud800'));
-  refuses(ArgumentTypeError, 'role', () => createWith('role', 'a\udc00'));
   const long = 'x'.repeat(2 ** 20 + 1);
   const calls: [string, () => unknown][] = [
     ['token', () => sessions.validate(long)],
+    ['token', () => sessions.validate('\ud800')],
+    ['role', () => createWith('role', 'a\udc00')],
     ['metadata', () => createWith('metadata', long)],
     ['scopes', () => createWith('scopes', new Array(2 ** 18).fill(''))],
     ['tokens', () => sessions.validateMany(new Array(17).fill(long.slice(1)))],
@@ -108,6 +108,20 @@ test('a text with a lone surrogate or of a megabyte is refused', () => {
       return true;
     });
   }
+});
+
+test('a malformed token of a batch has an error, and the others have their sessions', async () => {
+  const isolated = await createSessions({ guard: hmacGuard() });
+  const { session, token } = isolated.create(REQUEST);
+  const long = 'x'.repeat(2 ** 20 + 1);
+  const results = isolated.validateMany([token, '\ud800', long, token, '']);
+  const fields = results.map((result) => {
+    if (result instanceof InvalidArgumentError) {
+      return result.field;
+    }
+    return 'id' in result ? result.id : result.kind;
+  });
+  assert.deepEqual(fields, [session.id, 'tokens[1]', 'tokens[2]', session.id, 'invalid-token']);
 });
 
 test('arguments are read once, before the component runs', async () => {

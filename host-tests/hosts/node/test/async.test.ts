@@ -10,7 +10,7 @@ import {
   type AsyncGuard,
   type AsyncSessions,
   type Claims,
-  FatalGuardError,
+  GuardBroken,
   GuardError,
   GuardRefusedError,
   HostError,
@@ -118,6 +118,42 @@ if (hasJspi()) {
     assert.ok(took >= DEADLINE - 1, `the revoke took ${took} ms`);
     assert.equal(aborted.length, 1);
     assert.ok(aborted[0] instanceof GuardError);
+  });
+
+  test('a listener of the signal that throws or rejects cannot end the process', async () => {
+    const { guard, sessions } = await start();
+    const { token } = await sessions.create(REQUEST);
+    const uncaught: unknown[] = [];
+    const note = (reason: unknown): number => uncaught.push(reason);
+    process.on('uncaughtException', note);
+    process.on('unhandledRejection', note);
+    const called: string[] = [];
+    const fail = (name: string) => (): never => {
+      called.push(name);
+      throw new Error('an exception that nobody catches');
+    };
+    const removed = fail('removed');
+    const { validate } = guard;
+    guard.validate = (_token, signal) => {
+      signal.addEventListener('abort', fail('function'));
+      signal.addEventListener('abort', { handleEvent: fail('object') });
+      signal.addEventListener('abort', async () => fail('async')());
+      signal.addEventListener('abort', fail('once'), { once: true });
+      signal.addEventListener('abort', removed);
+      signal.removeEventListener('abort', removed);
+      signal.onabort = removed;
+      signal.onabort = fail('onabort');
+      AbortSignal.any([signal]).addEventListener('abort', () => called.push('any'));
+      return sleep(10 * DEADLINE, undefined, { signal });
+    };
+    assert.equal((await guardErrorOf(sessions.validate(token))).kind, 'unavailable');
+    await sleep(20);
+    process.off('uncaughtException', note);
+    process.off('unhandledRejection', note);
+    assert.deepEqual(uncaught, []);
+    assert.deepEqual(called.sort(), ['any', 'async', 'function', 'object', 'onabort', 'once']);
+    guard.validate = validate;
+    assert.equal((await sessions.validate(token)).agentId, AGENT);
   });
 
   test('an answer after the deadline is ignored', async () => {
@@ -259,7 +295,7 @@ if (hasJspi()) {
     const { guard, sessions } = await start();
     const { token } = await sessions.create(REQUEST);
     guard.validate = async () => {
-      throw new FatalGuardError('the key is compromised');
+      throw new GuardBroken('the key is compromised');
     };
     const isTrap = (error: unknown): boolean =>
       error instanceof HostError && error.kind === 'trap';
@@ -284,13 +320,43 @@ if (hasJspi()) {
     );
   });
 
-  test('a deadline that setTimeout cannot wait for is refused', async () => {
-    const guard = hmacGuard();
-    for (const guardDeadline of [0, -1, NaN, 2 ** 31]) {
-      await assert.rejects(createAsyncSessions({ guard, guardDeadline }), ArgumentRangeError);
+  test('a call that has waited too long for others is busy and takes no effect', async () => {
+    const guard = new WaitingGuard();
+    const options = { guard, guardDeadline: 4 * DEADLINE, busyAfter: DEADLINE };
+    const sessions = await createAsyncSessions(options);
+    const { session, token } = await sessions.create(REQUEST);
+    let asked = 0;
+    const { validate } = guard;
+    guard.validate = () => {
+      asked += 1;
+      return new Promise(() => {});
+    };
+    const first = guardErrorOf(sessions.validate(token));
+    const waiting = Array.from({ length: 100 }, () => sessions.validate(token));
+    const began = performance.now();
+    const results = await Promise.allSettled([...waiting, sessions.revoke(session.id)]);
+    const took = performance.now() - began;
+    assert.ok(took < 4 * DEADLINE, `the calls waited for ${took} ms`);
+    for (const result of results) {
+      assert.ok(result.status === 'rejected' && result.reason instanceof HostError);
+      assert.equal(result.reason.kind, 'busy');
+      assert.equal(result.reason.message, `calls before this one took longer than ${DEADLINE} ms`);
     }
-    const guardDeadline = '5' as never;
-    await assert.rejects(createAsyncSessions({ guard, guardDeadline }), ArgumentTypeError);
+    assert.match((await first).reason ?? '', /did not answer within/);
+    guard.validate = validate;
+    assert.equal((await sessions.validate(token)).id, session.id);
+    assert.equal(asked, 1);
+  });
+
+  test('a timeout that setTimeout cannot wait for is refused', async () => {
+    const guard = hmacGuard();
+    for (const name of ['guardDeadline', 'busyAfter']) {
+      for (const millis of [0, -1, NaN, 2 ** 31]) {
+        const started = createAsyncSessions({ guard, [name]: millis });
+        await assert.rejects(started, ArgumentRangeError);
+      }
+      await assert.rejects(createAsyncSessions({ guard, [name]: '5' }), ArgumentTypeError);
+    }
   });
 } else {
   test('without JSPI there is a clear error', async () => {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import {
   type CreateRequest,
-  FatalGuardError,
+  GuardBroken,
   GuardError,
   GuardRefusedError,
   HostError,
@@ -195,7 +195,7 @@ test('a guard that never returns to its caller by recursion is unavailable', asy
 test('a fatal error of the guard ends the instance', async () => {
   const { guard, sessions } = await start();
   const { token } = sessions.create(REQUEST);
-  const fatal = Object.assign(new FatalGuardError('the key is compromised'), {
+  const fatal = Object.assign(new GuardBroken('the key is compromised'), {
     payload: { tag: 'expired' },
   });
   guard.validate = () => {
@@ -309,11 +309,57 @@ test('a byte order mark in a text reaches the component and the guard', async ()
   const mark = '\ufeff';
   const handles: string[] = [];
   guard.issue = ({ expiresAt }) => ({ token: `${mark}token`, handle: `${mark}handle`, expiresAt });
-  guard.revoke = (handle) => handles.push(handle);
+  guard.revoke = (handle) => {
+    handles.push(handle);
+  };
   const request: CreateRequest = { ...REQUEST, role: `${mark}worker` };
   const { session, token } = sessions.create(request);
   assert.equal(session.role, request.role);
   assert.equal(token, `${mark}token`);
   sessions.revoke(session.id);
   assert.deepEqual(handles, [`${mark}handle`]);
+});
+
+test('only undefined and null confirm a revocation', async () => {
+  const { guard, sessions } = await start();
+  const revoked = (answer: unknown): boolean => {
+    const { session } = sessions.create(REQUEST);
+    guard.revoke = () => answer;
+    const { guardConfirmed, guardError } = sessions.revoke(session.id);
+    assert.equal(guardError?.kind, guardConfirmed ? undefined : 'unavailable');
+    return guardConfirmed;
+  };
+  assert.ok(revoked(undefined));
+  assert.ok(revoked(null));
+  const others = [false, true, 0, '', { ok: false }, [], new Error('the database is down')];
+  for (const answer of others) {
+    assert.ok(!revoked(answer), String(answer));
+  }
+  assert.equal(sessions.stats().pendingRevocations, others.length);
+});
+
+test('a Promise within an answer cannot end the process', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): number => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  const rejection = (): Promise<never> => Promise.reject(new Error('nobody awaits it'));
+  const guard = new ReplaceableGuard();
+  const sessions = await createSessions({
+    guard: Object.assign(guard, {
+      validateTokens: () => [rejection(), rejection()] as never,
+    }),
+  });
+  const { token } = sessions.create(REQUEST);
+  guard.issue = guard.validate = () => ({
+    token: rejection(),
+    handle: rejection(),
+    expiresAt: rejection(),
+  });
+  for (const call of [() => sessions.create(REQUEST), () => sessions.validate(token)]) {
+    assert.equal(guardErrorOf(call).kind, 'unavailable');
+  }
+  assert.ok(sessions.validateMany([token])[0] instanceof GuardRefusedError);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
 });

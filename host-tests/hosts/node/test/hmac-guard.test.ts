@@ -1,9 +1,16 @@
 /** The reference guard. */
 
 import assert from 'node:assert/strict';
+import { createSecretKey } from 'node:crypto';
 import { test } from 'node:test';
 
-import { GuardError, HmacGuard, type IssueRequest } from 'clawdb-session';
+import {
+  ArgumentRangeError,
+  ArgumentTypeError,
+  GuardError,
+  HmacGuard,
+  type IssueRequest,
+} from 'clawdb-session';
 
 const START = Date.parse('2030-01-01T00:00:00Z');
 
@@ -84,6 +91,46 @@ test('revocations of expired tokens are dropped, and no others', () => {
   assert.equal(guard.validateToken(first.token).handle, first.handle);
 });
 
-test('a short secret is refused', () => {
-  assert.throws(() => new HmacGuard(new Uint8Array(31)), RangeError);
+test('a secret that is no Uint8Array of 32 bytes is refused', () => {
+  assert.throws(() => new HmacGuard(new Uint8Array(31)), ArgumentRangeError);
+  const text = 'x'.repeat(40);
+  const others = [
+    undefined,
+    null,
+    text,
+    40,
+    {},
+    { length: 40 },
+    new Array(40),
+    new Array(40).fill(1),
+    new ArrayBuffer(0),
+    new ArrayBuffer(40),
+    new DataView(new ArrayBuffer(40)),
+    new Uint16Array(40),
+    createSecretKey(text, 'utf8'),
+  ];
+  for (const secret of others) {
+    assert.throws(
+      () => new HmacGuard(secret as never),
+      (error) => error instanceof ArgumentTypeError && error.argument === 'secret',
+      String(secret),
+    );
+  }
+});
+
+test('the secret is copied', () => {
+  const secret = new Uint8Array(32).fill(1);
+  const guard = new HmacGuard(secret, { clock: () => START });
+  const { token, handle } = guard.issueSessionToken(REQUEST);
+  secret.fill(0);
+  assert.equal(guard.validateToken(token).handle, handle);
+});
+
+test('wrong options are refused', () => {
+  const secret = new Uint8Array(32).fill(1);
+  for (const clock of [7, {}, null]) {
+    assert.throws(() => new HmacGuard(secret, { clock: clock as never }), ArgumentTypeError);
+  }
+  assert.throws(() => new HmacGuard(secret, (() => START) as never), ArgumentTypeError);
+  assert.throws(() => new HmacGuard(secret, { clock: () => START / 1_000 }), ArgumentRangeError);
 });

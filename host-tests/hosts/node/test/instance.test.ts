@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  ArgumentRangeError,
+  ArgumentTypeError,
   ClockBehindError,
   CollisionError,
   EntropyUnavailableError,
@@ -71,6 +73,28 @@ test('a clock that throws or answers nonsense ends no session', async () => {
   assert.equal(sessions.ended, undefined);
 });
 
+test('a clock that gives no milliseconds at the start is refused', async () => {
+  const started = (clock: () => unknown): Promise<unknown> =>
+    createSessions({ guard: hmacGuard(), clock: clock as () => number });
+  const first = Date.parse('2020-01-01T00:00:00Z');
+  const last = Date.parse('9999-12-31T23:59:59.999Z');
+  const ranges = [START / 1_000, START * 1_000, 0, NaN, Infinity, first - 1, last + 1];
+  for (const reading of ranges) {
+    await assert.rejects(
+      started(() => reading),
+      (error) => error instanceof ArgumentRangeError && /clock .*milliseconds/.test(error.message),
+    );
+  }
+  for (const reading of [undefined, '2030-01-01', 1n, new Date(START), Promise.reject(1)]) {
+    await assert.rejects(started(() => reading), ArgumentTypeError);
+  }
+  await started(() => first);
+  await started(() => last);
+  await started(() => {
+    throw new Error('there is no clock');
+  });
+});
+
 test('a session ends at its time, and a clock that is set back grants none', async () => {
   let now = START;
   const clock = (): number => now;
@@ -115,6 +139,31 @@ test('a random source that throws or answers nonsense gives no bytes', async () 
     () => repeats.create(REQUEST),
     (error) => error instanceof CollisionError && error.duplicate === 'session-id',
   );
+});
+
+test('a clock or a random source that returns a Promise cannot end the process', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): number => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  let clock = (): unknown => START;
+  let entropy = (length: number): unknown => new Uint8Array(length).fill(7);
+  const sessions = await createSessions({
+    guard: hmacGuard(),
+    clock: () => clock() as number,
+    entropy: (length) => entropy(length) as Uint8Array,
+  });
+  const { token } = sessions.create(REQUEST);
+  clock = entropy = async () => {
+    throw new Error('a rejection that nobody awaits');
+  };
+  assert.equal(sessions.validate(token).agentId, AGENT);
+  assert.throws(() => sessions.create(REQUEST), SessionError);
+  await assert.rejects(createSessions({ guard: hmacGuard(), clock: clock as never }), TypeError);
+  const fresh = await createSessions({ guard: hmacGuard(), entropy: entropy as never });
+  assert.throws(() => fresh.create(REQUEST), EntropyUnavailableError);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off('unhandledRejection', note);
+  assert.deepEqual(unhandled, []);
 });
 
 test('instances share nothing, and methods work alone', async () => {

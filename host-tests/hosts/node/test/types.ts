@@ -20,6 +20,12 @@ const guard: Guard = {
 
 // @ts-expect-error: a guard of createSessions answers at once.
 export const waits: Guard = { ...guard, validateToken: async (): Promise<Claims> => claims };
+export const passesSignal: AsyncGuard = {
+  ...guard,
+  revokeToken: async (handle, signal) => {
+    await fetch(`https://guard.example/${handle}`, { method: 'DELETE', signal });
+  },
+};
 export const mayWait: AsyncGuard = { ...guard, validateToken: async () => claims };
 declare const claims: Claims;
 

@@ -1,6 +1,6 @@
 /** The guard of the vectors: it wraps another guard, has modes, and counts its calls. */
 
-import { FatalGuardError, GuardError } from 'clawdb-session';
+import { GuardBroken, GuardError } from 'clawdb-session';
 import type { Claims, Guard, IssueRequest, IssuedToken } from 'clawdb-session';
 
 const MODES = ['ok', 'deny', 'unavailable', 'revoked', 'wrong-handle', 'short', 'trap'] as const;
@@ -82,7 +82,7 @@ export class ControlledGuard implements Guard {
       case 'revoked':
         throw new GuardError('revoked');
       case 'trap':
-        throw new FatalGuardError('the guard was told to trap');
+        throw new GuardBroken('the guard was told to trap');
       default:
         return mode;
     }

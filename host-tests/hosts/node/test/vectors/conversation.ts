@@ -14,8 +14,9 @@ import type {
   Sessions,
 } from 'clawdb-session';
 
+import { camelCase } from '../../src/names.js';
 import { ControlledGuard } from './controlled-guard.js';
-import { type Json, camelCase, err, resultsJson, toJson } from './json.js';
+import { type Json, err, resultsJson, toJson } from './json.js';
 
 const START = Date.parse('2030-01-01T00:00:00Z');
 

@@ -2,6 +2,8 @@
 
 import { type AnySessionError, GuardError, HostError, SessionError } from 'clawdb-session';
 
+import { kebabCase } from '../../src/names.js';
+
 export type Json = null | boolean | number | bigint | string | Json[] | { [name: string]: Json };
 
 /** The members that are times. */
@@ -90,13 +92,4 @@ function members(value: object): Json {
 
 function rfc3339(millis: number): string {
   return new Date(millis).toISOString().replace('.000Z', 'Z');
-}
-
-function kebabCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-/** Returns the name of an operation or a field in camelCase. */
-export function camelCase(name: string): string {
-  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -38,9 +38,13 @@ function parse(line: string): unknown {
   });
 }
 
-/** Sends the lines of a vector. Throws an error at the first answer that was not expected. */
-export async function replay(vector: Vector, conversation: Conversation): Promise<void> {
+/**
+ * Sends the lines of a vector, and returns how many. Throws an error at the first answer that was
+ * not expected.
+ */
+export async function replay(vector: Vector, conversation: Conversation): Promise<number> {
   const names = new Map<string, Json>();
+  let answered = 0;
   for (const [index, { send, expect }] of vector.exchanges.entries()) {
     const line = filledIn(send, names);
     if (typeof line !== 'object' || line === null || Array.isArray(line)) {
@@ -53,7 +57,9 @@ export async function replay(vector: Vector, conversation: Conversation): Promis
       const place = `${vector.file}:${index + 2}`;
       throw new Error(`${place}\n  sent     ${sent}\n  answer   ${got}\n  expected ${expected}`);
     }
+    answered += 1;
   }
+  return answered;
 }
 
 function isName(text: string): boolean {
