@@ -18,19 +18,16 @@ from wasmtime import WasmtimeError
 from wasmtime.component import Linker, Record, Variant
 
 from . import _arguments
+from ._clock import SECOND, Clock
 from ._values import guard_error_variant, issue_request, record
 from .errors import InvalidArgument
 from .guard import Claims, Guard, GuardBroken, GuardError, IssuedToken
-
-Clock = Callable[[], int]
-"""Returns the nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` does."""
 
 Entropy = Callable[[int], bytes]
 """Returns this many random bytes that are fit for keys, as `os.urandom` does."""
 
 LOGGER: Final = logging.getLogger("clawdb_session")
 
-_SECOND: Final = 1_000_000_000
 _MAX_ENTROPY: Final = 4_096
 """The most random bytes in one answer. The component asks again for the others."""
 _MAX_REASON: Final = 1_024
@@ -111,7 +108,7 @@ class Imports:
         try:
             # A reading before 1970 has failed too.
             now = max(0, _exact_int(clock()))
-            seconds, nanoseconds = min(now // _SECOND, _arguments.U64_MAX), now % _SECOND
+            seconds, nanoseconds = min(now // SECOND, _arguments.U64_MAX), now % SECOND
         except BaseException as error:
             self._failed("the clock failed", error)
             # The component counts a reading before 2020 as failed (R6).
