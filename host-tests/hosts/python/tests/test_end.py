@@ -35,7 +35,7 @@ def test_a_closed_instance_answers_no_call(component: Component) -> None:
         with pytest.raises(Closed, match="^the instance is closed$") as closed:
             sessions.active_count()
         assert isinstance(closed.value, HostError)
-        assert closed.value.kind == "stopped"
+        assert closed.value.kind == "closed"
 
 
 def test_a_trap_is_reported_by_each_later_call(component: Component) -> None:
