@@ -18,6 +18,7 @@ from wasmtime import WasmtimeError
 from wasmtime.component import Linker, Record, Variant
 
 from . import _arguments
+from ._arguments import type_name
 from ._clock import SECOND, Clock
 from ._values import guard_error_variant, issue_request, record
 from .errors import InvalidArgument
@@ -120,7 +121,7 @@ class Imports:
         try:
             given = entropy(wanted)
             if not isinstance(given, bytes):
-                raise TypeError(f"the random source returned {_type(given)} instead of bytes")
+                raise TypeError(f"the random source returned {type_name(given)} instead of bytes")
             return bytes(given)[:wanted]
         except BaseException as error:
             self._failed("the random source failed", error)
@@ -209,7 +210,7 @@ class Imports:
             self._failed("the guard failed", error)
             # The text of another exception may contain a token, so it is only logged.
             wrong = isinstance(error, _WrongAnswer)
-            reason = str(error) if wrong else f"the guard raised {_type(error)}"
+            reason = str(error) if wrong else f"the guard raised {type_name(error)}"
         except BaseException as another:
             self._failed("the guard's error is not usable", another)
             reason = "the guard raised an error that is not usable"
@@ -239,7 +240,7 @@ def _wrong_answer(expected: str, answer: object) -> _WrongAnswer:
     if inspect.iscoroutine(answer):
         # It would warn that it was never awaited.
         answer.close()
-    return _WrongAnswer(f"the guard returned {_type(answer)} instead of {expected}")
+    return _WrongAnswer(f"the guard returned {type_name(answer)} instead of {expected}")
 
 
 def _claims(answer: object) -> Record:
@@ -276,9 +277,5 @@ def _reason(value: object) -> str:
 
 def _exact_int(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"the clock returned {_type(value)} instead of int")
+        raise TypeError(f"the clock returned {type_name(value)} instead of int")
     return int.__index__(value)
-
-
-def _type(value: object) -> str:
-    return type(value).__name__
