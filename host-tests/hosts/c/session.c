@@ -332,7 +332,7 @@ struct import {
     const char *interface;
     const char *name;
     size_t arguments; /* 0 or 1 */
-    wasmtime_component_valkind_t kind; /* of the argument */
+    wasmtime_component_valkind_t kind; /* of the argument; the items of a list are strings */
     value (*answer)(struct guard *guard, const value *argument);
 };
 
@@ -354,6 +354,19 @@ struct binding {
     struct guard *guard;
 };
 
+/* Returns whether an argument has the type that the function of an import reads. */
+static bool has_kind(const value *argument, wasmtime_component_valkind_t kind) {
+    if (argument->kind != kind) {
+        return false;
+    }
+    for (size_t i = 0; kind == WASMTIME_COMPONENT_LIST && i < argument->of.list.size; i++) {
+        if (argument->of.list.data[i].kind != WASMTIME_COMPONENT_STRING) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Calls the function of an import. wasmtime frees the arguments and the result. */
 static wasmtime_error_t *answer_import(void *data, wasmtime_context_t *context,
                                        const wasmtime_component_func_type_t *type, value *arguments,
@@ -363,7 +376,7 @@ static wasmtime_error_t *answer_import(void *data, wasmtime_context_t *context,
     const struct binding *binding = data;
     const struct import *import = binding->import;
     if (argument_count != import->arguments || result_count != 1 ||
-        (argument_count == 1 && arguments[0].kind != import->kind)) {
+        (argument_count == 1 && !has_kind(&arguments[0], import->kind))) {
         return wasmtime_error_new("the component imports a function of another type");
     }
     results[0] = import->answer(binding->guard, arguments);

@@ -9,8 +9,18 @@ from typing import Any, cast
 
 import pytest
 
-from clawdb_session import Change, Config, HmacGuard, InvalidArgument, Role, Root, Sessions
+from clawdb_session import (
+    Change,
+    Component,
+    Config,
+    HmacGuard,
+    InvalidArgument,
+    Role,
+    Root,
+    Sessions,
+)
 from conftest import AGENT, NO_SESSION
+from controls import ManualClock
 
 LONE_SURROGATE = "secret\ud800"
 U32 = 2**32
@@ -218,3 +228,19 @@ def test_options_of_a_wrong_type_are_refused_at_the_start() -> None:
     for wrong, options in cases:
         with pytest.raises(wrong):
             make(**options)
+
+
+@pytest.mark.parametrize("per_second", [1, 1_000, 1_000_000, 10**12])
+def test_a_clock_in_another_unit_is_refused(per_second: int) -> None:
+    with pytest.raises(ValueError, match="must return nanoseconds since 1970"):
+        Sessions(HmacGuard(bytes(32)), clock=lambda: int(time.time() * per_second))
+
+
+def test_a_clock_can_show_each_time_from_2020_to_9999(component: Component) -> None:
+    first, last = 1_577_836_800 * 10**9, 253_402_300_800 * 10**9 - 1
+    for now in (first, last):
+        with Sessions(HmacGuard(bytes(32)), component=component, clock=ManualClock(now)):
+            pass
+    for now in (first - 1, last + 1):
+        with pytest.raises(ValueError, match="2020 to 9999"):
+            Sessions(HmacGuard(bytes(32)), component=component, clock=ManualClock(now))

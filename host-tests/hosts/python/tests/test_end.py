@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import resource
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from clawdb_session import (
     StartError,
     Trapped,
 )
+from clawdb_session._instance import FUNCTIONS
 from conftest import AGENT
 from controls import ControlledGuard
 
@@ -35,7 +38,7 @@ def test_a_closed_instance_answers_no_call(component: Component) -> None:
         with pytest.raises(Closed, match="^the instance is closed$") as closed:
             sessions.active_count()
         assert isinstance(closed.value, HostError)
-        assert closed.value.kind == "stopped"
+        assert closed.value.kind == "closed"
 
 
 def test_a_trap_is_reported_by_each_later_call(component: Component) -> None:
@@ -85,10 +88,53 @@ def test_the_instance_and_the_guard_are_freed(component: Component) -> None:
         assert ref() is None
 
 
-def test_many_instances_do_not_add_up(component: Component) -> None:
-    # wasmtime reserves 4 GiB of addresses for each, so these do not fit at once.
+def addresses() -> int:
+    """Returns how many bytes of addresses this process has reserved."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()
+
+
+RESERVED = 4 << 30
+"""The addresses that wasmtime reserves for the memory of an instance."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/statm")
+def test_a_closed_instance_has_no_memory_even_if_it_is_referred_to(component: Component) -> None:
+    before = addresses()
+    sessions = Sessions(HmacGuard(KEY), component=component)
+    assert addresses() - before >= RESERVED
+    sessions.close()
+    assert addresses() - before < RESERVED / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/statm")
+def test_an_instance_that_trapped_has_no_memory(component: Component) -> None:
+    before = addresses()
     guard = ControlledGuard(HmacGuard(KEY))
-    for _ in range(40_000 // 50):
+    sessions = Sessions(guard, component=component)
+    guard.set_mode("trap")
+    with pytest.raises(Trapped):
+        sessions.create(AGENT, "worker")
+    assert addresses() - before < RESERVED / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/statm")
+def test_a_start_that_fails_leaves_no_memory(
+    component: Component, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FUNCTIONS, "settings", (*FUNCTIONS["settings"], "other"))
+    before = addresses()
+    with pytest.raises(StartError, match="has no other: it is of another world") as error:
+        Sessions(HmacGuard(KEY), component=component)
+    # The traceback refers to the instance.
+    assert error.value.__traceback__ is not None
+    assert addresses() - before < RESERVED / 2
+
+
+def test_many_instances_do_not_add_up(component: Component) -> None:
+    # wasmtime reserves 4 GiB of addresses for each.
+    guard = ControlledGuard(HmacGuard(KEY))
+    for _ in range(800):
         sessions = Sessions(guard, component=component)
         sessions.close()
     with Sessions(guard, component=component) as sessions:

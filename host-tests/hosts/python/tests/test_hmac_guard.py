@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from array import array
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -67,6 +70,41 @@ def test_another_key_validates_no_token(clock: ManualClock, issued: IssuedToken)
     HmacGuard(KEY, clock=clock).validate_token(issued.token)
     with pytest.raises(ValueError, match="has 31 bytes"):
         HmacGuard(bytes(31))
+
+
+class Lengthy:
+    """An object that has a length and is no key."""
+
+    def __len__(self) -> int:
+        return 32
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["k" * 40, [7] * 32, (7,) * 32, range(32), Lengthy(), {i: i for i in range(32)}, None, 32]
+    + [array("B", bytes(32)), memoryview(bytes(32))],
+)
+def test_a_key_must_be_bytes(key: Any) -> None:
+    with pytest.raises(TypeError, match="^the key must be bytes, not "):
+        HmacGuard(key)
+
+
+def test_a_key_is_copied(clock: ManualClock, issued: IssuedToken) -> None:
+    key = bytearray(KEY)
+    guard = HmacGuard(key, clock=clock)
+    key[0] ^= 1
+    guard.validate_token(issued.token)
+
+
+def test_a_clock_that_cannot_be_used_is_refused() -> None:
+    cases: list[tuple[object, type[Exception]]] = [
+        (7, TypeError),
+        (time.time, TypeError),
+        (lambda: START // SECOND, ValueError),
+    ]
+    for clock, wrong in cases:
+        with pytest.raises(wrong, match="^clock must "):
+            HmacGuard(KEY, clock=cast(Any, clock))
 
 
 def test_a_token_expires(guard: HmacGuard, clock: ManualClock, issued: IssuedToken) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
@@ -199,6 +200,53 @@ def test_a_handler_that_the_guard_sets_stays(component: Component) -> None:
             assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def is_interrupted(number: int) -> bool:
+    """Returns whether a signal interrupts a system call, which Python itself would repeat."""
+    reader, writer = os.pipe()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def send() -> None:
+        time.sleep(0.05)
+        signal.pthread_kill(main, number)
+        time.sleep(0.05)
+        os.write(writer, b"b")
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        received = ctypes.CDLL(None).read(reader, ctypes.create_string_buffer(1), 1)
+    finally:
+        thread.join()
+        os.close(reader)
+        os.close(writer)
+    assert received in (1, -1)
+    return bool(received == -1)
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_a_call_keeps_whether_a_signal_interrupts_system_calls(
+    component: Component, interrupts: bool
+) -> None:
+    seen: list[bool] = []
+
+    class Reading(Fast):
+        def validate_token(self, token: str, /) -> Claims:
+            seen.append(is_interrupted(signal.SIGUSR1))
+            return super().validate_token(token)
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    try:
+        signal.siginterrupt(signal.SIGUSR1, interrupts)
+        with Sessions(Reading(), component=component) as sessions:
+            sessions.create(AGENT, "worker")
+            sessions.validate("token")
+        assert seen == [interrupts]
+        assert is_interrupted(signal.SIGUSR1) == interrupts
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_each_signal_that_arrived_is_handled_even_if_one_handler_raises() -> None:

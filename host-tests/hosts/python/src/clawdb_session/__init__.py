@@ -4,7 +4,8 @@
 validates and revokes bearer tokens.
 """
 
-from ._imports import Clock, Entropy
+from ._clock import Clock
+from ._imports import Entropy
 from .component import Component, Source
 from .errors import (
     AlreadyConfigured,

@@ -27,7 +27,7 @@ def integer(value: object, field: str, largest: int) -> int:
     """Returns the value if it is a whole number from 0 to `largest`."""
     # `True` is an `int` for Python, but a mistake here.
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidArgument(field, f"must be an int, not {_type(value)}")
+        raise InvalidArgument(field, f"must be an int, not {type_name(value)}")
     number = int.__index__(value)
     if not 0 <= number <= largest:
         raise InvalidArgument(field, f"must be from 0 to {largest}")
@@ -57,7 +57,7 @@ def optional_u64(value: object, field: str) -> int | None:
 def _encoded(value: object, field: str) -> bytes:
     """Returns the UTF-8 of a text."""
     if not isinstance(value, str):
-        raise InvalidArgument(field, f"must be a str, not {_type(value)}")
+        raise InvalidArgument(field, f"must be a str, not {type_name(value)}")
     try:
         return str.encode(value)
     except UnicodeEncodeError:
@@ -82,7 +82,7 @@ def texts(values: object, field: str, most: int = MAX_BYTES) -> list[str]:
     """Returns the values of an iterable if they are Unicode texts of an acceptable size."""
     # A text is an iterable of texts, but a mistake here.
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise InvalidArgument(field, f"must be an iterable of str, not {_type(values)}")
+        raise InvalidArgument(field, f"must be an iterable of str, not {type_name(values)}")
     checked = []
     size = 0
     for value in values:
@@ -97,7 +97,7 @@ def texts(values: object, field: str, most: int = MAX_BYTES) -> list[str]:
 def keys(state_key: object, previous: object) -> tuple[bytes | None, list[bytes]]:
     """Returns the keys of records if they are bytes of an acceptable size."""
     if isinstance(previous, (str, bytes, bytearray)) or not isinstance(previous, Iterable):
-        reason = f"must be an iterable of bytes, not {_type(previous)}"
+        reason = f"must be an iterable of bytes, not {type_name(previous)}"
         raise InvalidArgument("previous-state-keys", reason)
     current = None if state_key is None else _bytes(state_key, "state-key")
     earlier = [_bytes(key, "previous-state-keys") for key in previous]
@@ -107,7 +107,7 @@ def keys(state_key: object, previous: object) -> tuple[bytes | None, list[bytes]
 
 def _bytes(value: object, field: str) -> bytes:
     if not isinstance(value, (bytes, bytearray)):
-        raise InvalidArgument(field, f"must be bytes, not {_type(value)}")
+        raise InvalidArgument(field, f"must be bytes, not {type_name(value)}")
     return bytes(value)
 
 
@@ -122,5 +122,6 @@ def _check_size(size: int, field: str, most: int) -> None:
         raise InvalidArgument(field, reason)
 
 
-def _type(value: object) -> str:
+def type_name(value: object) -> str:
+    """Returns the name of the type of a value."""
     return type(value).__name__

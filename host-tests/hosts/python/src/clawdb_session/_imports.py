@@ -18,19 +18,17 @@ from wasmtime import WasmtimeError
 from wasmtime.component import Linker, Record, Variant
 
 from . import _arguments
+from ._arguments import type_name
+from ._clock import SECOND, Clock
 from ._values import guard_error_variant, issue_request, record
 from .errors import InvalidArgument
 from .guard import Claims, Guard, GuardBroken, GuardError, IssuedToken
-
-Clock = Callable[[], int]
-"""Returns the nanoseconds since 1970-01-01T00:00:00Z, as `time.time_ns` does."""
 
 Entropy = Callable[[int], bytes]
 """Returns this many random bytes that are fit for keys, as `os.urandom` does."""
 
 LOGGER: Final = logging.getLogger("clawdb_session")
 
-_SECOND: Final = 1_000_000_000
 _MAX_ENTROPY: Final = 4_096
 """The most random bytes in one answer. The component asks again for the others."""
 _MAX_REASON: Final = 1_024
@@ -111,7 +109,7 @@ class Imports:
         try:
             # A reading before 1970 has failed too.
             now = max(0, _exact_int(clock()))
-            seconds, nanoseconds = min(now // _SECOND, _arguments.U64_MAX), now % _SECOND
+            seconds, nanoseconds = min(now // SECOND, _arguments.U64_MAX), now % SECOND
         except BaseException as error:
             self._failed("the clock failed", error)
             # The component counts a reading before 2020 as failed (R6).
@@ -123,7 +121,7 @@ class Imports:
         try:
             given = entropy(wanted)
             if not isinstance(given, bytes):
-                raise TypeError(f"the random source returned {_type(given)} instead of bytes")
+                raise TypeError(f"the random source returned {type_name(given)} instead of bytes")
             return bytes(given)[:wanted]
         except BaseException as error:
             self._failed("the random source failed", error)
@@ -212,7 +210,7 @@ class Imports:
             self._failed("the guard failed", error)
             # The text of another exception may contain a token, so it is only logged.
             wrong = isinstance(error, _WrongAnswer)
-            reason = str(error) if wrong else f"the guard raised {_type(error)}"
+            reason = str(error) if wrong else f"the guard raised {type_name(error)}"
         except BaseException as another:
             self._failed("the guard's error is not usable", another)
             reason = "the guard raised an error that is not usable"
@@ -242,7 +240,7 @@ def _wrong_answer(expected: str, answer: object) -> _WrongAnswer:
     if inspect.iscoroutine(answer):
         # It would warn that it was never awaited.
         answer.close()
-    return _WrongAnswer(f"the guard returned {_type(answer)} instead of {expected}")
+    return _WrongAnswer(f"the guard returned {type_name(answer)} instead of {expected}")
 
 
 def _claims(answer: object) -> Record:
@@ -279,9 +277,5 @@ def _reason(value: object) -> str:
 
 def _exact_int(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"the clock returned {_type(value)} instead of int")
+        raise TypeError(f"the clock returned {type_name(value)} instead of int")
     return int.__index__(value)
-
-
-def _type(value: object) -> str:
-    return type(value).__name__

@@ -58,14 +58,17 @@ class Instance:
             with Linker(component.engine) as linker:
                 imports.define(linker)
                 self._instance = linker.instantiate(self._store, component.compiled)
-        except WasmtimeError as error:
+            self.functions = {
+                name: self._function(component, interface, name)
+                for interface, names in FUNCTIONS.items()
+                for name in names
+            }
+        except BaseException as error:
+            # The traceback of an error refers to the store.
             self._store.close()
-            raise StartError(f"the component could not be started: {error}") from error
-        self.functions = {
-            name: self._function(component, interface, name)
-            for interface, names in FUNCTIONS.items()
-            for name in names
-        }
+            if isinstance(error, WasmtimeError):
+                raise StartError(f"the component could not be started: {error}") from error
+            raise
 
     def _function(self, component: Component, interface: str, name: str) -> Func:
         index: ExportIndex | None = None

@@ -7,17 +7,52 @@ would end the instance; in that of this package, a lock could stay locked.
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Any, Final
 
 Handler = Callable[[int, FrameType | None], object]
 
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2")
 """The signals whose handlers raise in practice. To look at all would take 40 us."""
 _SIGNALS: Final = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+_ACTION_BYTES: Final = 1_024
+"""More than a `struct sigaction` has on any system."""
+
+
+def _find_sigaction() -> Callable[[int, Any, Any], int] | None:
+    """Returns the function of the C library, or `None` on a system that has none."""
+    try:
+        sigaction = ctypes.PyDLL(None).sigaction
+    except (AttributeError, OSError, TypeError):
+        return None
+    sigaction.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+    return sigaction
+
+
+_sigaction: Final = _find_sigaction()
+
+
+def set_handler(number: int, handler: Handler) -> None:
+    """Replaces the handler of a signal, which is a function in Python, by another one.
+
+    `signal.signal` also undoes `signal.siginterrupt(number, False)`, which asyncio calls, and
+    Python cannot read this setting. So the action of the signal is kept as it is: for the system,
+    all handlers in Python are the same function.
+    """
+    if _sigaction is None:
+        signal.signal(number, handler)
+        return
+    action = ctypes.create_string_buffer(_ACTION_BYTES)
+    is_read = _sigaction(number, None, action) == 0
+    try:
+        signal.signal(number, handler)
+    finally:
+        if is_read:
+            _sigaction(number, action, None)
 
 
 class DeferredSignals:
@@ -54,7 +89,7 @@ class DeferredSignals:
                 for number, handler, replacement in self._replaced:
                     # The guard may have set another one.
                     if signal.getsignal(number) is replacement:
-                        signal.signal(number, handler)
+                        set_handler(number, handler)
             finally:
                 # A replacement that stays, because a restored handler has raised, runs its
                 # handler at once from now on.
@@ -79,7 +114,7 @@ class DeferredSignals:
             return handler(number, frame)
 
         try:
-            signal.signal(number, replacement)
+            set_handler(number, replacement)
         except ValueError:
             # Only the main interpreter has handlers.
             return

@@ -142,8 +142,6 @@ _REASONS: Final[dict[EventKind, type[EndReason] | type[Denial]]] = {
 def event(read_from: Record) -> Event:
     """Returns an event."""
     values = dict(vars(read_from))
-    # Always 0 in this world: a page has its own.
-    del values["missed"]
     kind = EventKind(values["kind"].tag)
     reason = values.pop("kind").payload
     return Event(

@@ -28,9 +28,8 @@ class Component:
         """Compiles the component; by default the file that this package contains.
 
         With `cache_dir`, the machine code is kept in that directory, and loading it takes a few
-        milliseconds. Only this user may be able to write to the directory and to those above it:
-        whoever can change the code in it runs code in this process. It is created if it does not
-        exist.
+        milliseconds. Only this user may be able to write to the directory and to those above it,
+        because this process runs the code in it. It is created if it does not exist.
 
         Raises `StartError`.
         """

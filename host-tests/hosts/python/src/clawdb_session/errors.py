@@ -41,7 +41,10 @@ class StartError(Exception):
 
 
 class CallError(Exception):
-    """The base of all errors of a call. `kind` is the contract's name of the error."""
+    """The base of all errors of a call.
+
+    `kind` is the contract's name of a `SessionError`, and this package's name of a `HostError`.
+    """
 
     kind: ClassVar[str]
 
@@ -216,7 +219,7 @@ class Trapped(HostError):
 class Closed(HostError):
     """The instance was closed. Each later call raises this."""
 
-    kind = "stopped"
+    kind = "closed"
 
     def __str__(self) -> str:
         return "the instance is closed"

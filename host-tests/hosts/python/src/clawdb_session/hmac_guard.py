@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 
-from ._imports import Clock
+from ._clock import Clock, check_clock
 from .guard import (
     Claims,
     GuardExpired,
@@ -36,13 +36,19 @@ class HmacGuard:
     Threads can share a guard.
     """
 
-    def __init__(self, key: bytes, *, clock: Clock = time.time_ns) -> None:
-        """Returns a guard with this key of at least 32 random bytes.
+    def __init__(self, key: bytes | bytearray, *, clock: Clock = time.time_ns) -> None:
+        """Returns a guard with a copy of this key, which has at least 32 random bytes.
 
         `clock` should be that of the component, so that both agree on which tokens have expired.
+
+        Raises `TypeError` or `ValueError` for a key or a clock that cannot be used.
         """
+        # `bytes` would make other values into a key, such as a list of numbers.
+        if not isinstance(key, (bytes, bytearray)):
+            raise TypeError(f"the key must be bytes, not {type(key).__name__}")
         if len(key) < _MIN_KEY:
             raise ValueError(f"the key has {len(key)} bytes and must have at least {_MIN_KEY}")
+        check_clock(clock)
         self._key = bytes(key)
         self._clock = clock
         self._lock = threading.Lock()

@@ -162,6 +162,8 @@ class Event:
     kind: EventKind
     reason: EndReason | Denial | None
     """Why, if `kind` is `ENDED` or `DENIED`."""
+    missed: int = 0
+    """Always 0 in this world, where the page has the number of the events that are lost."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from wasmtime.component import Record, Variant
 
 from . import _arguments, _values
 from ._arguments import optional_text, optional_u32, optional_u64, text, texts, u32, u64
-from ._imports import Clock, Entropy, Imports
+from ._clock import Clock, check_clock
+from ._imports import Entropy, Imports
 from ._instance import Instance
 from ._signals import DeferredSignals
 from ._values import record
@@ -81,9 +82,9 @@ class Sessions:
           compile; by default the file that this package contains.
         - `config`: the limits, as for `configure`.
         - `clock`: returns the nanoseconds since 1970, as `time.time_ns` does; the machine's clock
-          by default. If it raises, or returns something else than an int or a time outside the
-          years 2020 to 9999, the component ignores the reading (R6). A `validate` takes a third
-          longer with a clock in Python.
+          by default. It is read once here, and refused if it returns something else than an int
+          in the years 2020 to 9999. Later, the component ignores such a reading, and one that
+          raises (R6). A `validate` takes a third longer with a clock in Python.
         - `entropy`: returns as many random bytes as it is asked for, as `os.urandom` does; the
           machine's random source by default. If it fails, the operation raises
           `EntropyUnavailable`.
@@ -97,7 +98,7 @@ class Sessions:
         """
         _check_guard(guard)
         if clock is not None:
-            _check_clock(clock)
+            check_clock(clock)
         if entropy is not None and not callable(entropy):
             raise TypeError("entropy must be a function, such as os.urandom")
         if not 0 < busy_after <= threading.TIMEOUT_MAX:
@@ -490,19 +491,6 @@ def _check_guard(guard: object) -> None:
             raise TypeError(f"the guard has no function {name}")
         if inspect.iscoroutinefunction(function):
             raise TypeError(f"{name} of the guard is async: a guard of this world cannot wait")
-
-
-def _check_clock(clock: Clock) -> None:
-    """Refuses a clock of another unit, such as `time.time`, whose readings would be ignored."""
-    if not callable(clock):
-        raise TypeError("clock must be a function, such as time.time_ns")
-    try:
-        now: object = clock()
-    except Exception:
-        # A clock may fail for a while.
-        return
-    if not isinstance(now, int) or isinstance(now, bool):
-        raise TypeError(f"clock must return an int, as time.time_ns does, not {type(now).__name__}")
 
 
 def _request(
