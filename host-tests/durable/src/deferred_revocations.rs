@@ -13,7 +13,7 @@ use clawdb_session_host::{
     IssuedToken, LocalGuard, LocalInstance,
 };
 
-use crate::instance::{AttachedTerm, not_durable};
+use crate::attached_term::{AttachedTerm, not_durable};
 
 /// The guard's answer to a revocation.
 pub(super) type Answer = Result<(), GuardError>;

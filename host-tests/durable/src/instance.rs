@@ -6,15 +6,15 @@
 //! In the world `session` the guard waits until the end is durable. In the world `session-sync` it
 //! cannot wait; see [`DeferringGuard`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    AnySessions, Claims, Guard, GuardError, GuardFailure, GuardResult, HostOptions,
-    InstanceOptions, IssueRequest, IssuedToken, LocalOptions, LocalSessions, SessionHost,
-    StartError,
+    AnySessions, Claims, Guard, GuardError, GuardResult, HostOptions, InstanceOptions,
+    IssueRequest, IssuedToken, LocalOptions, LocalSessions, SessionHost, StartError,
 };
 
+use crate::attached_term::{AttachedTerm, not_durable};
 use crate::deferred_revocations::DeferringGuard;
 use crate::term_handle::TermHandle;
 
@@ -68,7 +68,7 @@ impl Instance {
     /// Attaches the term that makes the changes of this instance durable. With `None`, the guard
     /// revokes no token.
     pub fn attach_term(&self, handle: Option<TermHandle>) {
-        *self.term.lock() = handle;
+        self.term.set(handle);
     }
 }
 
@@ -77,24 +77,6 @@ impl Instance {
 pub(super) struct SyncInstance {
     pub sessions: LocalSessions,
     pub guard: Arc<DeferringGuard>,
-}
-
-/// The term that makes the changes of an instance durable, while the instance serves.
-#[derive(Default)]
-pub(super) struct AttachedTerm(Mutex<Option<TermHandle>>);
-
-impl AttachedTerm {
-    /// Returns whether an instance that serves has this term, and this host still has the tenant.
-    pub fn is_owner(&self) -> bool {
-        let handle = self.lock();
-        handle
-            .as_ref()
-            .is_some_and(|handle| handle.check_owner().is_ok())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<TermHandle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The guard of the options, which is asked to revoke only what is durable.
@@ -142,7 +124,7 @@ impl DurableGuard {
     /// [`GuardError::Unavailable`]. The component keeps the revocations as pending, as those that
     /// the guard itself has not confirmed.
     async fn check_durable(&self) -> GuardResult<()> {
-        let handle = self.term.lock().clone();
+        let handle = self.term.get();
         let durable = match handle {
             Some(handle) => match handle.wait_until_durable().await {
                 Ok(()) => handle.check_owner().is_ok(),
@@ -155,10 +137,4 @@ impl DurableGuard {
         }
         Err(not_durable())
     }
-}
-
-/// Returns the error for a revocation that is not durable yet.
-pub(super) fn not_durable() -> GuardFailure {
-    let reason = "the change that revokes the token is not durable yet";
-    GuardFailure::Error(GuardError::Unavailable(reason.into()))
 }

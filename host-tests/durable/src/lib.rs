@@ -93,7 +93,7 @@
 //! | `backend` | the trait of the host to which a [`DurableHost`] refers |
 //! | `tenant_host`, `supervisor` | admits calls; owns the journal's writer |
 //! | `term`, `recovery`, `upgrade` | a *term*, the time for which a host owns its tenant: `recovery` begins it, `upgrade` replaces the component during it |
-//! | `active_instance`, `term_handle`, `instance` | the instance that serves, and how its calls wait for durability |
+//! | `active_instance`, `term_handle`, `attached_term`, `instance` | the instance that serves, and how its calls wait for durability |
 //! | `deferred_revocations` | the revocations that wait for the journal, in the world `session-sync` |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while they are used: [`Tenants`] |
@@ -102,6 +102,7 @@
 //! | `metrics`, `error`, `reason` | counters and errors: [`HostMetrics`], [`DurableError`], [`Reason`] |
 
 mod active_instance;
+mod attached_term;
 mod backend;
 mod calls;
 mod check;

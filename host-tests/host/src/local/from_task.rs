@@ -22,6 +22,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::coop::consume_budget;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, timeout_at};
 
@@ -122,6 +123,8 @@ impl LocalSessions {
         call: impl FnOnce(&mut LocalInstance) -> R + Send + 'static,
     ) -> Result<R, HostError> {
         self.check_not_held()?;
+        // A task that calls without a pause lets the other tasks of its worker run now and then.
+        consume_budget().await;
         if self.tasks_waiting() > 0 {
             // A task that the last call on this worker has woken runs on this worker, and before
             // this one then.

@@ -130,13 +130,13 @@ impl LocalInstance {
     pub(super) fn feed(&mut self) {
         if !self.readers.is_empty() {
             let mut readers = std::mem::take(&mut self.readers);
-            readers.feed(self);
+            readers.feed(&mut |since, limit| self.events_after(since, limit));
             self.readers = readers;
         }
     }
 
     /// Returns a page of events, without feeding the subscriptions.
-    pub(super) fn events_after(&mut self, since: u64, limit: u32) -> Result<EventPage, CallError> {
+    fn events_after(&mut self, since: u64, limit: u32) -> Result<EventPage, CallError> {
         let page = self.run(|exports| &exports.poll_events, (since, limit))?;
         FromComponent::from_component(page)
     }

@@ -12,13 +12,16 @@ use futures::channel::mpsc;
 use crate::bindings::exports::clawdb::session::events::{Event, EventPage};
 use crate::bindings::exports::clawdb::session::sessions::Limit;
 use crate::error::{CallError, HostError, SessionError};
-use crate::local::instance::LocalInstance;
 use crate::subscription::{BUFFER, Subscription};
 
 /// The maximum number of subscriptions to an instance (R32).
 const MAX_READERS: usize = 64;
 /// The maximum number of events in a page.
 const PAGE: u32 = 64;
+
+/// Reads a page of the events after a sequence number from the instance, with at most this number
+/// of events.
+pub(super) type ReadEvents<'a> = dyn FnMut(u64, u32) -> Result<EventPage, CallError> + 'a;
 
 /// The subscriptions to the events of an instance.
 #[derive(Debug, Default)]
@@ -86,19 +89,19 @@ impl Readers {
 
     /// Passes new events to the subscriptions whose channels have space, and drops those whose
     /// readers are gone. If the instance has ended, the subscriptions end.
-    pub fn feed(&mut self, instance: &mut LocalInstance) {
-        if self.feed_new(instance).is_err() {
+    pub fn feed(&mut self, read: &mut ReadEvents<'_>) {
+        if self.feed_new(read).is_err() {
             self.readers.clear();
         }
         let newest = self.newest;
         self.readers
-            .retain_mut(|reader| reader.since >= newest || reader.catch_up(instance).is_ok());
+            .retain_mut(|reader| reader.since >= newest || reader.catch_up(read).is_ok());
     }
 
     /// Reads new events once, and passes them to the readers that have all earlier ones.
-    fn feed_new(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
+    fn feed_new(&mut self, read: &mut ReadEvents<'_>) -> Result<(), Closed> {
         loop {
-            let page = instance.events_after(self.newest, PAGE)?;
+            let page = read(self.newest, PAGE)?;
             if page.events.is_empty() {
                 return Ok(());
             }
@@ -116,9 +119,9 @@ impl Reader {
     ///
     /// # Errors
     /// [`Closed`] if the reader is gone or the instance has ended.
-    fn catch_up(&mut self, instance: &mut LocalInstance) -> Result<(), Closed> {
+    fn catch_up(&mut self, read: &mut ReadEvents<'_>) -> Result<(), Closed> {
         while self.has_space()? {
-            let page = instance.events_after(self.since, PAGE)?;
+            let page = read(self.since, PAGE)?;
             if page.events.is_empty() {
                 break;
             }
