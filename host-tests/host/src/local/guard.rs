@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
+use tokio::task::unconstrained;
 
 use crate::guard::{
     Claims, Guard, GuardError, GuardFailure, GuardResult, IssueRequest, IssuedToken,
@@ -214,9 +215,10 @@ impl<G: Guard + ?Sized> LocalGuard for AnswersAtOnce<G> {
     }
 }
 
-/// Returns the answer of a call that does not wait.
+/// Returns the answer of a call that does not wait. It runs without the budget of its task: when
+/// tokio's functions have used that up, they wait although they have an answer.
 fn at_once<R>(call: impl Future<Output = GuardResult<R>>) -> GuardResult<R> {
-    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+    match pin!(unconstrained(call)).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => Err(GuardFailure::Error(GuardError::Unavailable(
             "the guard did not answer at once".into(),
