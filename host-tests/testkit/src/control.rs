@@ -119,35 +119,34 @@ struct Control {
     calls: AtomicU64,
 }
 
-impl ControlledGuard {
-    /// Returns settings of instances with this guard and a clock. The guard has no deadline. In the
-    /// world `session-sync`, a call that has to wait for it is answered with `unavailable`.
-    #[must_use]
-    pub fn instances(
-        self: &Arc<Self>,
-        engine: AnyEngine,
-        clock: Arc<dyn Clock>,
-    ) -> InstanceOptions {
-        let guard = Arc::clone(self);
-        match engine {
-            AnyEngine::Session(engine) => {
-                let options = HostOptions {
-                    clock,
-                    guard_deadline: None,
-                    ..HostOptions::with_shared_guard(guard)
-                };
-                InstanceOptions::Session(engine, options)
-            }
-            AnyEngine::SessionSync(engine) => {
-                let options = LocalOptions {
-                    clock,
-                    ..LocalOptions::new(AnswersAtOnce::new(guard))
-                };
-                InstanceOptions::SessionSync(engine, options)
-            }
+/// Returns settings of instances with a guard and a clock. The guard has no deadline. In the world
+/// `session-sync`, a call that has to wait for it is answered with `unavailable`.
+#[must_use]
+pub fn controlled_instances(
+    engine: AnyEngine,
+    guard: Arc<dyn Guard>,
+    clock: Arc<dyn Clock>,
+) -> InstanceOptions {
+    match engine {
+        AnyEngine::Session(engine) => {
+            let options = HostOptions {
+                clock,
+                guard_deadline: None,
+                ..HostOptions::with_shared_guard(guard)
+            };
+            InstanceOptions::Session(engine, options)
+        }
+        AnyEngine::SessionSync(engine) => {
+            let options = LocalOptions {
+                clock,
+                ..LocalOptions::new(AnswersAtOnce::new(guard))
+            };
+            InstanceOptions::SessionSync(engine, options)
         }
     }
+}
 
+impl ControlledGuard {
     /// Returns a guard that wraps `inner`, with all functions in the mode `Ok`.
     pub fn new(inner: Arc<dyn Guard>) -> Self {
         let control = || Control {

@@ -27,7 +27,9 @@ pub mod nats_server;
 mod vectors;
 
 pub use clock::ManualClock;
-pub use control::{BatchCalls, ControlledGuard, GuardCalls, GuardFunction, GuardMode};
+pub use control::{
+    BatchCalls, ControlledGuard, GuardCalls, GuardFunction, GuardMode, controlled_instances,
+};
 pub use entropy::{ControlledEntropy, EntropyMode};
 pub use exec::{CONTROLLED_START, Conversation};
 pub use vectors::{Mismatch, Vector, VectorHeader};

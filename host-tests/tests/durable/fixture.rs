@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, TenantId};
 use clawdb_session_host::{AnyEngine, Config, Grant, InstanceOptions, SessionError};
 use clawdb_session_testkit::fixture::{AGENT, PlainGuard, request};
-use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
+use clawdb_session_testkit::{
+    CONTROLLED_START, ControlledGuard, ManualClock, controlled_instances,
+};
 
 use crate::WORLD;
 use crate::journal::TestJournal;
@@ -36,7 +38,7 @@ impl DurableFixture {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let tokens = Arc::new(PlainGuard::default());
         let guard = Arc::new(ControlledGuard::new(tokens.clone()));
-        let instances = guard.instances(engine(), clock.clone());
+        let instances = controlled_instances(engine(), guard.clone(), clock.clone());
         let options = DurableOptions {
             tick: Duration::from_millis(10),
             report: Some(Arc::new(|_, text| eprintln!("the host {text}"))),

@@ -8,7 +8,9 @@ use clawdb_session_durable::{DurableOptions, Journal, MemoryJournal, TenantLimit
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{AnyEngine, Config, Guard, InstanceOptions, World};
 use clawdb_session_http::{AdminKey, ServeOptions, serve};
-use clawdb_session_testkit::{CONTROLLED_START, ControlledGuard, ManualClock};
+use clawdb_session_testkit::{
+    CONTROLLED_START, ControlledGuard, ManualClock, controlled_instances,
+};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -88,7 +90,7 @@ impl TestService {
         let tokens = JwtGuard::new(&[7; 32]).unwrap().with_clock(clock.clone());
         let guard = Arc::new(ControlledGuard::new((setup.tokens)(tokens)));
         let engine = AnyEngine::new(setup.world).unwrap();
-        let mut instances = guard.instances(engine, clock.clone());
+        let mut instances = controlled_instances(engine, guard.clone(), clock.clone());
         if let InstanceOptions::Session(_, options) = &mut instances {
             options.guard_deadline = setup.guard_deadline;
         }

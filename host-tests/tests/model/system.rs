@@ -7,12 +7,11 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, AnySessions, CallError, Change, Claims, Clock, Config, CreateRequest,
-    Event, EventKind, Grant, Guard, GuardError, GuardResult, HostOptions, InstanceOptions, Instant,
-    IssueRequest, IssuedToken, LocalOptions, Overflow, Page, Revocation, RevokeFilter, Session,
-    Statistics, Subscription, Validated, World,
+    AnyEngine, AnySessions, CallError, Change, Claims, Clock, Config, CreateRequest, Event,
+    EventKind, Grant, Guard, GuardError, GuardResult, Instant, IssueRequest, IssuedToken, Overflow,
+    Page, Revocation, RevokeFilter, Session, Statistics, Subscription, Validated, World,
 };
-use clawdb_session_testkit::{CONTROLLED_START, ManualClock};
+use clawdb_session_testkit::{CONTROLLED_START, ManualClock, controlled_instances};
 use futures::poll;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -466,24 +465,8 @@ async fn start_instance(
     guard: &Arc<ScriptedGuard>,
     clock: &Arc<ManualClock>,
 ) -> AnySessions {
-    let (guard, clock) = (Arc::clone(guard), Arc::clone(clock));
-    let options = match AnyEngine::new(world).unwrap() {
-        AnyEngine::Session(engine) => {
-            let options = HostOptions {
-                clock,
-                guard_deadline: None,
-                ..HostOptions::with_shared_guard(guard)
-            };
-            InstanceOptions::Session(engine, options)
-        }
-        AnyEngine::SessionSync(engine) => {
-            let options = LocalOptions {
-                clock,
-                ..LocalOptions::new(AnswersAtOnce::new(guard))
-            };
-            InstanceOptions::SessionSync(engine, options)
-        }
-    };
+    let engine = AnyEngine::new(world).unwrap();
+    let options = controlled_instances(engine, guard.clone(), clock.clone());
     AnySessions::start(options).await.unwrap()
 }
 

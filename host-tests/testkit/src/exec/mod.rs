@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::io::{self, AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::clock::ManualClock;
-use crate::control::{ControlledGuard, GuardMode};
+use crate::control::{ControlledGuard, GuardMode, controlled_instances};
 use crate::entropy::ControlledEntropy;
 use operation::Operation;
 use request::{Control, Request};
@@ -123,7 +123,7 @@ impl Conversation {
         let clock = Arc::new(ManualClock::new(CONTROLLED_START));
         let guard = Arc::new(ControlledGuard::new(guard(clock.clone())));
         let entropy = Arc::new(ControlledEntropy::default());
-        let mut options = guard.instances(engine, clock.clone());
+        let mut options = controlled_instances(engine, guard.clone(), clock.clone());
         match &mut options {
             InstanceOptions::Session(_, options) => {
                 options.entropy = entropy.clone();
