@@ -58,6 +58,15 @@ pub enum DeriveError {
     },
 }
 
+/// Returns the text of a file of the first world without the markers and the lines of the second
+/// world. WIT tools take every comment before an item for its documentation, markers too.
+#[must_use]
+pub fn without_markers(text: &str) -> String {
+    let lines = text.lines();
+    let kept = lines.filter(|line| !line.trim_start().starts_with("//["));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// Returns the derived text of a file.
 ///
 /// # Errors
@@ -157,6 +166,13 @@ mod tests {
                 .unwrap()
                 .ends_with("\n\n  /// One call.\n")
         );
+    }
+
+    #[test]
+    fn the_first_world_keeps_its_own_lines_without_the_markers() {
+        let text =
+            "  //[session]\n  /// Calls overlap.\n  //[end]\n  //[session-sync] /// One call.\n";
+        assert_eq!(without_markers(text), "  /// Calls overlap.\n");
     }
 
     #[test]
