@@ -35,7 +35,11 @@ mod tests {
         let file = |name: &str| Artefact::new(name, &format!("the purpose of {name}"), "");
         let text = text(&[file("a"), file("b")], "abc", "x.tgz", "x.whl");
         assert!(text.contains("| `a` | the purpose of a |\n| `b` | the purpose of b |\n"));
-        for part in ["commit `abc`", "npm install ./x.tgz", "pip install ./x.whl"] {
+        for part in [
+            "commit\n`abc`",
+            "npm install ./x.tgz",
+            "pip install ./x.whl",
+        ] {
             assert!(text.contains(part), "{part}");
         }
         assert!(!text.contains(['{', '}']), "{text}");
