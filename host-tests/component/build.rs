@@ -1,11 +1,13 @@
 //! Compiles the guest to a core module for each world, and encodes these as components. With the
-//! feature `composed` it also compiles the JWT guard, and composes it with one of them.
+//! feature `composed` it also compiles the JWT guard, and composes it with one of them. Each
+//! component gets metadata: name, version, description, licence and source.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::{env, fs};
 
-use wasmparser::{Parser, Payload::CustomSection};
+use wasm_encoder::{ComponentNameSection, ComponentSection, CustomSection};
+use wasmparser::{Parser, Payload};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const INSTALL: &str = "rustup target add wasm32-unknown-unknown";
@@ -25,6 +27,35 @@ const COMPOSED: [&str; 2] = [
 /// The program that composes two components. It is a workspace of its own.
 const COMPOSE: &str = "host-tests/hosts/composed/compose/Cargo.toml";
 const NEXT: &str = "clawdb-session-async=NEXT clawdb-session-sync=SYNC_NEXT";
+/// Packages, with the names and descriptions of their components. The last component is composed of
+/// two others.
+const METADATA: [[&str; 3]; 5] = [
+    [
+        "clawdb-session-async",
+        "clawdb-session",
+        "Session management for AI agents, with a guard that may wait",
+    ],
+    [
+        "clawdb-session-sync",
+        "clawdb-session-sync",
+        "Session management for AI agents, with a guard that answers at once",
+    ],
+    [
+        "clawdb-session-jwt-guard",
+        "clawdb-jwt-guard",
+        "The guard of clawdb:session-sync that issues JSON Web Tokens",
+    ],
+    [
+        "clawdb-session-baseline",
+        "clawdb-session-baseline",
+        "A component whose functions do almost nothing",
+    ],
+    [
+        "clawdb-session-composed",
+        "clawdb-session-composed",
+        "Session management for AI agents, with a guard inside that issues JSON Web Tokens",
+    ],
+];
 /// Prefixes of variables of the host's build, which would change that of the guest.
 const REMOVED: &str = "CARGO_PROFILE_ CARGO_BUILD_ CARGO_TARGET_ CARGO_ENCODED_RUSTFLAGS \
                        CARGO_INCREMENTAL RUSTC_WORKSPACE_WRAPPER RUSTFLAGS";
@@ -123,7 +154,8 @@ fn compose(root: &Path, dir: &Path) -> Result {
     cargo.arg("--").args(out(files)?);
     let failed = "the components cannot be composed; the messages are above";
     (cargo.status()?.success().then_some(())).ok_or(failed)?;
-    set_variable("COMPOSED")
+    let [file] = out(["COMPOSED"])?;
+    write("clawdb-session-composed", "COMPOSED", fs::read(file)?)
 }
 
 /// Returns a command of cargo without the variables of the host's build.
@@ -138,25 +170,46 @@ fn cargo() -> Result<Command> {
     Ok(cargo)
 }
 
-/// Encodes a module without its names as a component, and sets a variable of the crate to its path.
+/// Encodes a module without its names as a component, and writes it.
 fn encode(dir: &Path, package: &str, name: &str) -> Result {
     let module = format!("{TARGET}/component/{}.wasm", package.replace('-', "_"));
     let mut encoder = wit_component::ComponentEncoder::default();
-    let component = encoder.module(&fs::read(dir.join(module))?)?.encode()?;
+    let mut component = encoder.module(&fs::read(dir.join(module))?)?.encode()?;
     let sections = Parser::new(0).parse_all(&component).flatten();
-    let kept =
-        sections.take_while(|s| !matches!(s, CustomSection(s) if s.name() == "component-name"));
+    let kept = sections
+        .take_while(|s| !matches!(s, Payload::CustomSection(s) if s.name() == "component-name"));
     let ends = kept.filter_map(|it| it.as_section()).map(|it| it.1.end);
     let end = usize::try_from(ends.last().unwrap_or_default())?;
-    let [file] = out([name])?;
-    fs::write(file, &component[..end])?;
-    set_variable(name)
+    component.truncate(end);
+    write(package, name, component)
 }
 
-/// Sets the variable with this name to the path of the component that has the same name.
-fn set_variable(name: &str) -> Result {
+/// Writes a component with its metadata, and sets the variable of the crate that has the path.
+fn write(package: &str, name: &str, mut component: Vec<u8>) -> Result {
+    add_metadata(package, &mut component)?;
     let [file] = out([name])?;
+    fs::write(&file, component)?;
     println!("cargo::rustc-env={name}={}", file.display());
+    Ok(())
+}
+
+/// Adds the sections that <https://github.com/WebAssembly/tool-conventions> describes. The crate
+/// `wasm-metadata` would add the same, with 25 more crates in each build.
+fn add_metadata(package: &str, component: &mut Vec<u8>) -> Result {
+    let entry = METADATA.iter().find(|it| it[0] == package);
+    let [_, name, description] = entry.ok_or_else(|| format!("{package} has no metadata"))?;
+    let mut names = ComponentNameSection::new();
+    names.component(name);
+    names.append_to_component(component);
+    for (name, text) in [
+        ("description", *description),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("source", env!("CARGO_PKG_REPOSITORY")),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ] {
+        let (name, data) = (name.into(), text.as_bytes().into());
+        CustomSection { name, data }.append_to_component(component);
+    }
     Ok(())
 }
 

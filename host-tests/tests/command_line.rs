@@ -131,6 +131,22 @@ fn component_writes_the_component_and_prints_its_size_imports_and_exports() {
 }
 
 #[test]
+fn package_outside_a_checkout_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = command(&["package", "--out", "dist"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        error.contains("is in no checkout of clawdb-session"),
+        "{error}"
+    );
+    assert!(!folder.path().join("dist").exists());
+}
+
+#[test]
 fn component_writes_the_component_of_the_named_world_and_prints_its_imports_and_exports() {
     let interfaces = |package: &str| {
         let names = ["sessions", "legacy", "events", "persistence", "settings"];

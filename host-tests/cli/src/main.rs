@@ -3,6 +3,7 @@
 
 mod command;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -113,6 +114,13 @@ enum Command {
             value_parser = |text: &str| command::storage::seconds(text, 0.001..=3_600.0)
         )]
         seconds: Duration,
+    },
+    /// Writes the components, packages and checksums of a release; run it in a checkout
+    #[command(disable_help_flag = true)]
+    Package {
+        /// The arguments; --help lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Serves sessions over HTTP until SIGTERM or SIGINT
     #[command(after_long_help = command::serve::HELP)]
@@ -281,6 +289,10 @@ async fn run(command: Option<Command>) -> Result<(), Box<dyn std::error::Error>>
             // Even after a failed write, the host releases the sessions for other hosts.
             conversation.end().await;
             Ok(ran?)
+        }
+        // `package` blocks: it waits for another process.
+        Some(Command::Package { arguments }) => {
+            tokio::task::block_in_place(|| command::package::run(&arguments))
         }
         Some(Command::Serve(args)) => Box::pin(command::serve::run(args)).await,
         Some(Command::Rekey(args)) => Box::pin(command::rekey::run(args)).await,

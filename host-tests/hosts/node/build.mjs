@@ -56,7 +56,7 @@ const shared = {
   target: 'node20',
   logLevel: 'warning',
 };
-await build({
+const { metafile } = await build({
   ...shared,
   entryPoints: ['src/index.ts'],
   outdir: 'dist',
@@ -65,7 +65,10 @@ await build({
   minify: true,
   sourcemap: false,
   inject: ['src/text-decoder.js'],
+  metafile: true,
 });
+// The bill of materials lists these packages.
+await writeFile('build/bundled.json', JSON.stringify(bundledPackages(metafile)));
 await write(
   'dist',
   sync.filter(([name]) => name.endsWith('.wasm')),
@@ -142,6 +145,15 @@ async function dropInternalTypes(folder) {
       await rm(path.join(folder, file));
     }
   }
+}
+
+/** Returns the names of the packages whose code is in `dist/`: jco, and those of its inputs. */
+function bundledPackages({ inputs }) {
+  const names = Object.keys(inputs).flatMap((file) => {
+    const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1];
+    return name === undefined ? [] : [name];
+  });
+  return [...new Set(['@bytecodealliance/jco', ...names])].sort();
 }
 
 async function testFiles() {

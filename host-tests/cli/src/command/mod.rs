@@ -1,6 +1,7 @@
 //! The commands and their arguments.
 
 pub mod guard;
+pub mod package;
 pub mod rekey;
 pub mod secrets;
 pub mod serve;
