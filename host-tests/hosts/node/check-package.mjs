@@ -8,8 +8,10 @@ const folder = path.dirname(fileURLToPath(import.meta.url));
 
 for (const [where, name] of [
   ['.', 'LICENSE'],
+  ['dist', 'browser.js'],
   ['dist', 'index.js'],
   ['dist', 'component.core.wasm'],
+  ['dist/types', 'browser.d.ts'],
   ['dist/types', 'index.d.ts'],
 ]) {
   if (!names(path.join(folder, where)).includes(name)) {

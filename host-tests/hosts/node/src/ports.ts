@@ -1,7 +1,5 @@
 /** The clock and the random source of the component. They never throw. */
 
-import { webcrypto } from 'node:crypto';
-
 import { checkFunction } from './checks.js';
 import { ArgumentRangeError, ArgumentTypeError } from './errors.js';
 import { ignorePromise } from './promises.js';
@@ -19,7 +17,7 @@ const LAST_TIME = Date.UTC(10_000, 0) - 1;
 const MAX_BYTES = 4_096;
 
 /** The system's random bytes. */
-export const systemEntropy: Entropy = (length) => webcrypto.getRandomValues(new Uint8Array(length));
+export const systemEntropy: Entropy = (length) => crypto.getRandomValues(new Uint8Array(length));
 
 /** A time as WASI 0.2 has it. */
 interface Datetime {

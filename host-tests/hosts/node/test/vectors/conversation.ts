@@ -1,14 +1,13 @@
 /** A conversation of a vector with an instance. */
 
-import { randomBytes } from 'node:crypto';
-
-import { HmacGuard, HostError, SessionError } from 'clawdb-session';
+import { HostError, SessionError } from 'clawdb-session';
 import type {
   AsyncSessions,
   Change,
   Config,
   CreateRequest,
   EventPage,
+  Guard,
   Page,
   RevokeFilter,
   Sessions,
@@ -27,28 +26,32 @@ interface Options {
   entropy: (length: number) => Uint8Array;
 }
 
-/** Starts an instance of either kind. */
-export type Start = (options: Options) => Promise<Sessions | AsyncSessions>;
+/** What a conversation tests, and the guard that it needs for that. */
+export interface Subject {
+  /** Starts an instance of either kind. */
+  start: (options: Options) => Promise<Sessions | AsyncSessions>;
+  /** Returns a guard that accepts its tokens until it has revoked them, or they have expired. */
+  guard: (clock: () => number) => Guard;
+}
 
 type Line = { [name: string]: Json };
 
 export class Conversation {
   #now = START;
   #repeats = false;
-  readonly #guard = new ControlledGuard(
-    new HmacGuard(new Uint8Array(32).fill(1), { clock: () => this.#now }),
-  );
+  readonly #guard: ControlledGuard;
   #sessions: Sessions | AsyncSessions | undefined;
-  readonly #start: Start;
+  readonly #start: Subject['start'];
   /** The sequence number of the last event that each subscription has read. */
   readonly #subscriptions = new Map<string, number>();
 
-  private constructor(start: Start) {
+  private constructor({ start, guard }: Subject) {
     this.#start = start;
+    this.#guard = new ControlledGuard(guard(() => this.#now));
   }
 
-  static async start(start: Start): Promise<Conversation> {
-    const conversation = new Conversation(start);
+  static async start(subject: Subject): Promise<Conversation> {
+    const conversation = new Conversation(subject);
     await conversation.#restart();
     return conversation;
   }
@@ -100,7 +103,7 @@ export class Conversation {
       entropy: (length) =>
         this.#repeats
           ? Uint8Array.from({ length }, (_, index) => (index % 255) + 1)
-          : randomBytes(length),
+          : crypto.getRandomValues(new Uint8Array(length)),
     });
   }
 
@@ -243,9 +246,14 @@ function config(fields: Line): Config {
   const keys = (previousStateKeys ?? []) as string[];
   return {
     ...(others as Config),
-    stateKey: typeof stateKey === 'string' ? Buffer.from(stateKey, 'hex') : undefined,
-    previousStateKeys: keys.map((key) => Buffer.from(key, 'hex')),
+    stateKey: typeof stateKey === 'string' ? fromHex(stateKey) : undefined,
+    previousStateKeys: keys.map(fromHex),
   };
+}
+
+function fromHex(text: string): Uint8Array {
+  const digits = text.match(/../g) ?? [];
+  return Uint8Array.from(digits, (pair) => Number.parseInt(pair, 16));
 }
 
 /** Returns the fields with their names in camelCase. */

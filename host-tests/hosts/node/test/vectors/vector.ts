@@ -1,8 +1,5 @@
 /** Conformance vectors. `host-tests/vectors/README.md` describes their format. */
 
-import { readFileSync, readdirSync } from 'node:fs';
-import { inspect, isDeepStrictEqual } from 'node:util';
-
 import type { Conversation } from './conversation.js';
 import type { Json } from './json.js';
 
@@ -18,15 +15,11 @@ export interface Vector {
   exchanges: Exchange[];
 }
 
-/** Returns the vectors in a folder, in order of their numbers. */
-export function readVectors(folder: URL): Vector[] {
-  const files = readdirSync(folder).filter((file) => file.endsWith('.jsonl'));
-  return files.sort().map((file) => {
-    const lines = readFileSync(new URL(file, folder), 'utf8').trimEnd().split('\n');
-    const [head, ...exchanges] = lines.map(parse);
-    const { title, world } = head as { title: string; world?: string };
-    return { file, title, world, exchanges: exchanges as Exchange[] };
-  });
+/** Returns the vector in the text of a file. */
+export function parseVector(file: string, text: string): Vector {
+  const [head, ...exchanges] = text.trimEnd().split('\n').map(parse);
+  const { title, world } = head as { title: string; world?: string };
+  return { file, title, world, exchanges: exchanges as Exchange[] };
 }
 
 /** Returns the value of a JSON text. A number with more than 15 digits becomes a bigint. */
@@ -52,7 +45,7 @@ export async function replay(vector: Vector, conversation: Conversation): Promis
     }
     const answer = await conversation.answer(line);
     if (!contains(answer, expect, names)) {
-      const texts = [line, answer, filledIn(expect, names)].map((json) => inspect(json));
+      const texts = [line, answer, filledIn(expect, names)].map(shown);
       const [sent, got, expected] = texts;
       const place = `${vector.file}:${index + 2}`;
       throw new Error(`${place}\n  sent     ${sent}\n  answer   ${got}\n  expected ${expected}`);
@@ -60,6 +53,13 @@ export async function replay(vector: Vector, conversation: Conversation): Promis
     answered += 1;
   }
   return answered;
+}
+
+/** Returns a value as text. Values of the same type and content have the same text. */
+function shown(value: Json | undefined): string | undefined {
+  return JSON.stringify(value, (_, item: unknown) =>
+    typeof item === 'bigint' ? { bigint: `${item}` } : item,
+  );
 }
 
 function isName(text: string): boolean {
@@ -97,7 +97,7 @@ export function contains(
     if (!names.has(expected)) {
       names.set(expected, answer);
     }
-    return isDeepStrictEqual(names.get(expected), answer);
+    return shown(names.get(expected)) === shown(answer);
   }
   if (Array.isArray(expected)) {
     return (

@@ -1,0 +1,97 @@
+// Serves the page on this machine only: `node serve.mjs [port]`. Port 0 takes any free port.
+
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const DIST = new URL('dist/', import.meta.url);
+
+const TYPES = {
+  '.css': 'text/css; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.wasm': 'application/wasm',
+};
+
+/** What every answer has. The README of the page lists the same headers. */
+const HEADERS = {
+  'Content-Security-Policy': [
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "style-src 'self'",
+    "img-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'",
+  ].join('; '),
+  // With these two, the page's timer has a resolution of microseconds.
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'Cache-Control': 'no-cache',
+};
+
+/**
+ * Starts a server for the files of the folders, and returns it. A file of an earlier folder takes
+ * precedence. Folders inside them are not served.
+ */
+export function serve(port, folders = [DIST]) {
+  const server = createServer(async (request, response) => {
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      send(response, 405, 'Only GET and HEAD are allowed', { Allow: 'GET, HEAD' });
+      return;
+    }
+    const name = fileName(request.url ?? '');
+    const type = name === undefined ? undefined : TYPES[path.extname(name)];
+    const content = type === undefined ? undefined : await firstFile(folders, name);
+    if (content === undefined) {
+      send(response, 404, 'There is no such file');
+      return;
+    }
+    const length = { 'Content-Type': type, 'Content-Length': content.length };
+    response.writeHead(200, { ...HEADERS, ...length });
+    response.end(request.method === 'HEAD' ? undefined : content);
+  });
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(server));
+  });
+}
+
+function send(response, status, text, headers = {}) {
+  const type = { 'Content-Type': 'text/plain; charset=utf-8' };
+  response.writeHead(status, { ...HEADERS, ...type, ...headers });
+  response.end(`${text}\n`);
+}
+
+/** Returns the name of the file that an address names, if it is a plain name. */
+function fileName(address) {
+  const [, name] = /^\/([\w.-]*)(?:\?.*)?$/.exec(address) ?? [];
+  return name === '' ? 'index.html' : name;
+}
+
+async function firstFile(folders, name) {
+  for (const folder of folders) {
+    try {
+      return await readFile(new URL(name, folder));
+    } catch (error) {
+      if (error.code !== 'ENOENT') {
+        throw error;
+      }
+    }
+  }
+  return undefined;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const port = Number(process.argv[2] ?? 8080);
+  const server = await serve(port);
+  console.log(`http://127.0.0.1:${server.address().port}/ serves the page; Ctrl+C stops it`);
+}

@@ -1,0 +1,63 @@
+import { type Scenario, answerOf, expectOk, newSession } from './scenario.js';
+
+/** Sub-agents get less than their parents have, and end with them. */
+export const delegation: Scenario = {
+  title: 'Delegation',
+  summary: 'Sub-agents get less, and end with their parent.',
+  steps(playground) {
+    let root = '';
+    let planner = '';
+    let token = '';
+    return [
+      {
+        text: 'The agent Boss gets a session with all tools and the memory.',
+        async run() {
+          const grant = await newSession(playground, 'Boss', 'coordinator', ['tool:*', 'memory:read']);
+          root = grant.session.id;
+          return 'It is the root of a tree.';
+        },
+      },
+      {
+        text: 'It delegates the tools to a planner.',
+        async run() {
+          const { id: agentId } = playground.addAgent('Planner');
+          const request = { agentId, role: 'planner', scopes: ['tool:*'] };
+          planner = expectOk(await playground.delegate(root, request)).session.id;
+          return 'The planner has a session below it, which ends no later.';
+        },
+      },
+      {
+        text: 'The planner delegates one tool to a worker.',
+        async run() {
+          const { id: agentId } = playground.addAgent('Worker');
+          const request = { agentId, role: 'worker', scopes: ['tool:search'] };
+          token = expectOk(await playground.delegate(planner, request)).token;
+          return 'The tree is three levels deep.';
+        },
+      },
+      {
+        text: 'The planner tries to delegate the memory, which it does not have.',
+        async run() {
+          const { agentId } = playground.state.sessions.get(planner)?.session ?? { agentId: '' };
+          const request = { agentId, role: 'worker', scopes: ['memory:read'] };
+          return answerOf(await playground.delegate(planner, request));
+        },
+      },
+      {
+        text: 'The worker uses its tool.',
+        run: async () => answerOf(await playground.authorize(token, 'tool:search')),
+      },
+      {
+        text: 'The session of Boss is revoked.',
+        async run() {
+          const { descendants } = expectOk(await playground.revoke(root));
+          return `${descendants} sessions below it ended in the same step.`;
+        },
+      },
+      {
+        text: 'The worker tries to use its tool again.',
+        run: async () => answerOf(await playground.authorize(token, 'tool:search')),
+      },
+    ];
+  },
+};

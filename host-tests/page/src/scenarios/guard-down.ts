@@ -1,0 +1,63 @@
+import type { Controls } from '../backend/backend.js';
+import { count } from '../model/format.js';
+import { type Scenario, answerOf, expectOk, newSession } from './scenario.js';
+
+/** Returns the scenario of a guard that does not answer. It needs control over the guard. */
+export function guardDown(controls: Controls): Scenario {
+  return {
+    title: 'Guard down',
+    summary: 'Revoke while the guard does not answer.',
+    steps(playground) {
+      let sessionId = '';
+      let token = '';
+      return [
+        {
+          text: 'The agent Carol gets a session.',
+          async run() {
+            playground.setGuard(controls, 'answers');
+            const grant = await newSession(playground, 'Carol', 'operator', ['deploy:staging']);
+            sessionId = grant.session.id;
+            token = grant.token;
+            return 'The guard has issued its token.';
+          },
+        },
+        {
+          text: 'The guard goes down.',
+          async run() {
+            playground.setGuard(controls, 'unavailable');
+            return 'It answers every call with unavailable.';
+          },
+        },
+        {
+          text: 'Carol presents her token.',
+          async run() {
+            const answer = answerOf(await playground.validate(token));
+            return `${answer} The component accepts no token that the guard has not confirmed.`;
+          },
+        },
+        {
+          text: 'The session is revoked all the same.',
+          async run() {
+            expectOk(await playground.revoke(sessionId));
+            const pending = playground.state.figures.pendingRevocations;
+            return `It has ended. ${count(pending, 'revocation')} pending with the guard.`;
+          },
+        },
+        {
+          text: 'The guard is up again, and knows nothing of the revocation.',
+          async run() {
+            playground.setGuard(controls, 'answers');
+            return answerOf(await playground.validate(token));
+          },
+        },
+        {
+          text: 'The host flushes the pending revocations, as it does regularly.',
+          async run() {
+            const { settled } = expectOk(await playground.flushRevocations(controls));
+            return `${count(settled, 'revocation')} settled. The guard refuses the token too now.`;
+          },
+        },
+      ];
+    },
+  };
+}

@@ -1,0 +1,200 @@
+import { useState } from 'preact/hooks';
+
+import { shortDuration } from '../model/format.js';
+import { type Entry, agentName, isLive } from '../model/state.js';
+import type { TreeNode } from '../model/tree.js';
+import { usePage } from './page.js';
+
+/** A visible row of the tree. */
+interface Row {
+  readonly id: string;
+  readonly parent: string | undefined;
+  readonly firstChild: string | undefined;
+}
+
+interface Shared {
+  readonly collapsed: ReadonlySet<string>;
+  /** The row that the tab key reaches. */
+  readonly reachable: string | undefined;
+  toggle(id: string): void;
+}
+
+/** The tree. The arrow keys move in it as the ARIA Authoring Practices describe, and select. */
+export function Tree({ nodes }: { nodes: readonly TreeNode[] }) {
+  const { playground, state } = usePage();
+  const [collapsed, setCollapsed] = useState<ReadonlySet<string>>(new Set());
+  const rows = visibleRows(nodes, collapsed, undefined);
+  const selected = rows.find(({ id }) => id === state.selected);
+  const toggle = (id: string): void => {
+    const next = new Set(collapsed);
+    if (!next.delete(id)) {
+      next.add(id);
+    }
+    setCollapsed(next);
+  };
+  const goTo = (id: string | undefined): void => {
+    if (id !== undefined) {
+      playground.select(id);
+      document.getElementById(itemId(id))?.focus();
+    }
+  };
+  const move = (event: KeyboardEvent): void => {
+    const index = rows.findIndex(({ id }) => itemId(id) === document.activeElement?.id);
+    const row = rows[index];
+    if (row === undefined) {
+      return;
+    }
+    switch (event.key) {
+      case 'ArrowDown':
+        goTo(rows[index + 1]?.id);
+        break;
+      case 'ArrowUp':
+        goTo(rows[index - 1]?.id);
+        break;
+      case 'Home':
+        goTo(rows[0]?.id);
+        break;
+      case 'End':
+        goTo(rows.at(-1)?.id);
+        break;
+      case 'ArrowRight':
+        if (collapsed.has(row.id)) {
+          toggle(row.id);
+        } else {
+          goTo(row.firstChild);
+        }
+        break;
+      case 'ArrowLeft':
+        if (row.firstChild !== undefined && !collapsed.has(row.id)) {
+          toggle(row.id);
+        } else {
+          goTo(row.parent);
+        }
+        break;
+      case 'Enter':
+      case ' ':
+        goTo(row.id);
+        break;
+      default:
+        return;
+    }
+    event.preventDefault();
+  };
+  const shared = { collapsed, toggle, reachable: (selected ?? rows[0])?.id };
+  return (
+    <ul class="tree" role="tree" aria-label="Delegations" onKeyDown={move}>
+      {nodes.map((node) => (
+        <Item key={node.entry.session.id} node={node} shared={shared} />
+      ))}
+    </ul>
+  );
+}
+
+function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
+  const { playground, state } = usePage();
+  const { entry, children } = node;
+  const { id } = entry.session;
+  const open = !shared.collapsed.has(id);
+  return (
+    <li
+      role="treeitem"
+      id={itemId(id)}
+      aria-labelledby={`${itemId(id)}-name`}
+      aria-selected={state.selected === id}
+      aria-expanded={children.length > 0 ? open : undefined}
+      tabIndex={shared.reachable === id ? 0 : -1}
+    >
+      <div class="row" onClick={() => playground.select(id)}>
+        {children.length > 0 ? (
+          <span
+            class={open ? 'twist open' : 'twist'}
+            onClick={(event) => {
+              event.stopPropagation();
+              shared.toggle(id);
+            }}
+          />
+        ) : (
+          <span class="twist-place" />
+        )}
+        <RowContent entry={entry} nameId={`${itemId(id)}-name`} />
+      </div>
+      {children.length > 0 && open && (
+        <ul role="group">
+          {children.map((child) => (
+            <Item key={child.entry.session.id} node={child} shared={shared} />
+          ))}
+        </ul>
+      )}
+    </li>
+  );
+}
+
+/** How many scopes a row shows. */
+const MAX_SCOPES = 3;
+
+function RowContent({ entry, nameId }: { entry: Entry; nameId: string }) {
+  const { state, now } = usePage();
+  const { session, end } = entry;
+  const live = isLive(entry, now);
+  const status = end !== undefined ? 'ended' : live ? 'live' : 'expired';
+  const hidden = session.scopes.length - MAX_SCOPES;
+  return (
+    <>
+      <span class={`dot ${status}`} />
+      <span class="row-name cut" id={nameId}>
+        <span class="role">{session.role}</span>{' '}
+        <span class="agent">{agentName(state, session.agentId)}</span>
+        <span class="hidden">
+          , {status} {end?.reason}
+        </span>
+      </span>
+      <span class="row-scopes cut">
+        {session.scopes.slice(0, MAX_SCOPES).map((scope) => (
+          <code class="chip" key={scope}>
+            {scope}
+          </code>
+        ))}
+        {hidden > 0 && <span class="hint">+{hidden}</span>}
+      </span>
+      <span class="row-uses">
+        {session.usesLeft !== undefined && live ? `${session.usesLeft}×` : ''}
+      </span>
+      <span class="row-time">
+        {live ? (
+          <>
+            <span class="bar">
+              <span style={{ '--left': timeLeft(entry, now) }} />
+            </span>
+            {shortDuration(session.expiresAt - now)}
+          </>
+        ) : (
+          <span class={end?.reason === 'theft' ? 'tag danger' : 'tag ended'}>
+            {end?.reason ?? 'expired'}
+          </span>
+        )}
+      </span>
+    </>
+  );
+}
+
+/** Returns the part of its time that a session has left. */
+function timeLeft({ session }: Entry, now: number): string {
+  const { createdAt, expiresAt } = session;
+  return Math.max(0, Math.min(1, (expiresAt - now) / (expiresAt - createdAt))).toFixed(3);
+}
+
+function itemId(sessionId: string): string {
+  return `session-${sessionId}`;
+}
+
+function visibleRows(
+  nodes: readonly TreeNode[],
+  collapsed: ReadonlySet<string>,
+  parent: string | undefined,
+): Row[] {
+  return nodes.flatMap(({ entry, children }) => {
+    const { id } = entry.session;
+    const row = { id, parent, firstChild: children[0]?.entry.session.id };
+    return [row, ...(collapsed.has(id) ? [] : visibleRows(children, collapsed, id))];
+  });
+}
