@@ -43,14 +43,17 @@ for (const module of modules) {
 // What the tests load beside the page, and the tests themselves.
 await build({ ...browser, entryPoints: { vectors: 'test/browser/vectors.ts' }, outdir: 'build/browser' });
 await cp('test/browser/vectors.html', 'build/browser/vectors.html');
+const tests = (await readdir('test')).filter((file) => file.endsWith('.test.ts'));
 await build({
   bundle: true,
   packages: 'external',
   platform: 'node',
   format: 'esm',
   target: 'node20',
-  entryPoints: (await readdir('test')).filter((file) => file.endsWith('.test.ts')).map((file) => `test/${file}`),
-  outdir: 'build/test',
+  entryPoints: [...tests, 'screenshots.ts'].map((file) => `test/${file}`),
+  outdir: 'build',
+  // It starts a server if it is the program.
+  external: ['../serve.mjs'],
   logLevel: 'warning',
 });
 
