@@ -33,8 +33,8 @@ const HASH_LENGTHS: [usize; 2] = [40, 64];
 
 /// Writes the components, the packages for Node.js and Python, a bill of materials and checksums
 ///
-/// Needs git, Node.js 20 or newer with npm, and Python 3.10 or newer with venv. PYTHON names another
-/// interpreter than python3. The same commit gives the same files.
+/// Needs git, Node.js 20 or newer with npm, and Python 3.10 or newer with venv. PYTHON names
+/// another interpreter than python3. The same commit gives the same files.
 #[derive(Parser)]
 #[command(name = "clawdb-session package")]
 struct Arguments {

@@ -130,7 +130,8 @@ impl Item {
     /// Adds a licence.
     ///
     /// # Errors
-    /// [`PackageError::Invalid`](crate::error::PackageError::Invalid), if the text is no expression of SPDX.
+    /// [`PackageError::Invalid`](crate::error::PackageError::Invalid), if the text is no expression
+    /// of SPDX.
     pub fn with_licence(mut self, expression: &str) -> Result<Self> {
         // Older packages separate alternatives by slashes.
         let expression = expression.replace('/', " OR ");
