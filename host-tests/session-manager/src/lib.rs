@@ -46,3 +46,7 @@ pub use context::SessionContext;
 pub use error::{ClawDBError, ClawDBResult};
 pub use manager::{NoOwnThread, SessionManager};
 pub use session::ClawDBSession;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../guides/from-clawdb.md")]
+struct Guide;
