@@ -10,6 +10,7 @@ use std::time::Duration;
 use clawdb_session_host::{
     AnswersAtOnce, Claims, GuardError, GuardResult, HostError, HostOptions, IssueRequest,
     IssuedToken, LocalEngine, LocalGuard, LocalOptions, LocalSessions, SessionHost, World,
+    full_text,
 };
 use clawdb_session_manager::{ClawDBError, NoOwnThread, SessionManager};
 use clawdb_session_testkit::fixture::{PlainGuard, engine};
@@ -187,6 +188,21 @@ fn a_host_that_a_runtime_drives_is_refused() {
             assert!(refused.to_string().contains("start_on_own_thread"));
         });
     }
+}
+
+#[test]
+fn a_start_on_an_own_thread_reports_an_option_outside_its_bounds() {
+    let options = HostOptions {
+        max_in_flight: 0,
+        ..HostOptions::new(PlainGuard::default())
+    };
+    let Err(error) = SessionHost::start_on_own_thread(engine(), options) else {
+        panic!("the option must be refused");
+    };
+    assert_eq!(
+        full_text(&error),
+        "the component could not be started: max_in_flight (0) must be at least 1"
+    );
 }
 
 /// What a function of a [`TestGuard`] does before it answers.
