@@ -19,6 +19,7 @@ use crate::error::{CallError, HostError, StartError};
 use crate::imports::State;
 use crate::instance::Instance;
 use crate::options::HostOptions;
+use crate::own_thread::OwnThread;
 use crate::poll_monitor::Reply;
 use crate::subscription::Subscription;
 
@@ -72,6 +73,8 @@ pub struct SessionHost {
     max_in_flight: usize,
     stopped: watch::Receiver<Option<HostError>>,
     memory: Arc<AtomicUsize>,
+    /// The thread that drives the instance, if it has one of its own.
+    own_thread: Option<OwnThread>,
 }
 
 impl SessionHost {
@@ -84,23 +87,48 @@ impl SessionHost {
     /// # Panics
     /// Panics outside a tokio runtime.
     pub async fn start(engine: &SessionEngine, options: HostOptions) -> Result<Self, StartError> {
+        let (host, driver) = Self::launch(engine, options).await?;
+        tokio::spawn(driver);
+        Ok(host)
+    }
+
+    /// Starts an instance, and returns the future that drives it.
+    pub(crate) async fn launch(
+        engine: &SessionEngine,
+        options: HostOptions,
+    ) -> Result<(Self, impl Future<Output = ()> + use<>), StartError> {
         let max_in_flight = options.max_in_flight.min(Semaphore::MAX_PERMITS);
         let instance = Instance::start(engine, options).await?;
         let memory = instance.shared_memory();
 
         let (commands, received) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(None);
-        tokio::spawn(async move {
+        let driver = async move {
             let end = drive(instance, received).await;
             stop.send_replace(Some(end));
-        });
-        Ok(Self {
+        };
+        let host = Self {
             commands,
             permits: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
             stopped,
             memory,
-        })
+            own_thread: None,
+        };
+        Ok((host, driver))
+    }
+
+    /// Returns the handle on an instance that this thread drives.
+    pub(crate) fn on_own_thread(self, thread: OwnThread) -> Self {
+        Self {
+            own_thread: Some(thread),
+            ..self
+        }
+    }
+
+    /// Returns the thread that drives the instance, if it has one of its own.
+    pub(crate) const fn own_thread(&self) -> Option<&OwnThread> {
+        self.own_thread.as_ref()
     }
 
     /// Returns how much memory the instance has taken, in bytes. The instance reuses its memory but
@@ -141,11 +169,15 @@ impl SessionHost {
     /// Waits until the instance has ended and returns the reason.
     pub async fn stopped(&self) -> HostError {
         let mut stopped = self.stopped.clone();
-        let reason = stopped.wait_for(Option::is_some).await;
-        reason
-            .ok()
-            .and_then(|reason| reason.clone())
-            .unwrap_or(HostError::Stopped)
+        // This fails if the driver has ended without a reason.
+        let _ = stopped.wait_for(Option::is_some).await;
+        self.end_reason()
+    }
+
+    /// Returns the reason why the instance has ended.
+    pub(crate) fn end_reason(&self) -> HostError {
+        let reason = self.stopped.borrow().clone();
+        reason.unwrap_or(HostError::Stopped)
     }
 
     /// Waits until each call that was made before has ended or waits for the guard.

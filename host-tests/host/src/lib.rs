@@ -27,8 +27,8 @@
 //! | implement for the guard | [`LocalGuard`], with plain functions | [`Guard`], with async functions |
 //! | compile the component, once | [`LocalEngine`] | [`SessionEngine`] |
 //! | set the guard, the clock and the bounds | [`LocalOptions`] | [`HostOptions`] |
-//! | start an instance | [`LocalSessions::start`] | [`SessionHost::start`], in a tokio runtime |
-//! | call it | from any thread | from any task |
+//! | start an instance | [`LocalSessions::start`] | [`SessionHost::start`], in a tokio runtime, or [`SessionHost::start_on_own_thread`] |
+//! | call it | from any thread | from any task; with a thread of its own, also from any thread: [`BlockingCalls`] |
 //! | time of a call | that of the component, and a lock | twice the time, and a message to the task that drives the instance |
 //!
 //! [`AnySessions`] is a handle on an instance of either world, with async methods.
@@ -46,6 +46,7 @@
 //! | `compiled`, `code_cache` | compiling a component, and keeping its code in a directory |
 //! | `options` | the settings of an instance: [`HostOptions`] |
 //! | `handle` | the reference to a running instance: [`SessionHost`] |
+//! | `own_thread` | instances with a thread of their own, for code that is not async: [`BlockingCalls`] |
 //! | `local` | the host of the world `session-sync`: [`LocalSessions`] |
 //! | `any` | instances of either world: [`AnySessions`], [`InstanceOptions`] |
 //! | `operations`, `calls` | the table of the operations, and the methods that are made from it |
@@ -98,6 +99,7 @@ mod local;
 pub mod names;
 mod operations;
 mod options;
+mod own_thread;
 mod poll_monitor;
 mod requests;
 mod stall_timer;
@@ -138,5 +140,6 @@ pub use local::{
 };
 pub use names::{Name, event_run};
 pub use options::HostOptions;
+pub use own_thread::BlockingCalls;
 pub use subscription::Subscription;
 pub use token::Token;
