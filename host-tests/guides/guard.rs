@@ -33,7 +33,7 @@ impl TableGuard {
     }
 
     /// Returns how many tokens are valid or have expired, and were not revoked.
-    pub fn len(&self) -> usize {
+    pub fn token_count(&self) -> usize {
         self.rows().len()
     }
 
@@ -93,7 +93,7 @@ fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-pub fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let guard = Arc::new(TableGuard::new(Arc::new(SystemClock)));
     let options = LocalOptions::with_shared_guard(guard.clone());
     let sessions = LocalSessions::start(&LocalEngine::new()?, options)?;
@@ -114,7 +114,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     writeln!(
         out,
         "{ended} session ended; the guard has {} tokens",
-        guard.len()
+        guard.token_count()
     )?;
     if let Err(refusal) = sessions.validate(grant.token) {
         writeln!(out, "the token now: {refusal}")?;

@@ -38,7 +38,7 @@ impl LocalGuard for BreakableGuard {
     }
 }
 
-pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let guard = Arc::new(BreakableGuard {
         guard: JwtGuard::new(&[1; 32])?,
         is_broken: AtomicBool::new(false),

@@ -18,13 +18,13 @@ async function happen(page: Page): Promise<void> {
   await press(token, 'Rotate');
   await press(panel(page, 'Stolen tokens'), /^Rotate the copy/);
   await press(panel(page, 'Agents'), 'End all sessions of Nano');
-  await panel(page, 'Guard').getByText('Unavailable').click();
+  await panel(page, 'Guard').getByRole('radio', { name: 'Unavailable' }).check();
   await press(panel(page, 'Agents'), 'End all sessions of Quill');
   await expectFigure(page, 'Pending revocations', 2);
   await tree.getByText('researcher', { exact: true }).click();
   await page.getByLabel('Scope to authorize').fill('deploy:production');
   await press(page, 'Authorize');
-  await panel(page, 'Guard').getByText('Answers').click();
+  await panel(page, 'Guard').getByRole('radio', { name: 'Answers' }).check();
   await press(page, 'Authorize');
   await expectAnswer(page, 'scope-denied');
 }

@@ -99,7 +99,6 @@ function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
     <li
       role="treeitem"
       id={itemId(id)}
-      aria-labelledby={`${itemId(id)}-name`}
       aria-selected={state.selected === id}
       aria-expanded={children.length > 0 ? open : undefined}
       tabIndex={shared.reachable === id ? 0 : -1}
@@ -116,7 +115,7 @@ function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
         ) : (
           <span class="twist-place" />
         )}
-        <RowContent entry={entry} nameId={`${itemId(id)}-name`} />
+        <RowContent entry={entry} />
       </div>
       {children.length > 0 && open && (
         <ul role="group">
@@ -132,7 +131,7 @@ function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
 /** How many scopes a row shows. */
 const MAX_SCOPES = 3;
 
-function RowContent({ entry, nameId }: { entry: Entry; nameId: string }) {
+function RowContent({ entry }: { entry: Entry }) {
   const { state, now } = usePage();
   const { session, end } = entry;
   const live = isLive(entry, now);
@@ -141,7 +140,7 @@ function RowContent({ entry, nameId }: { entry: Entry; nameId: string }) {
   return (
     <>
       <span class={`dot ${status}`} />
-      <span class="row-name cut" id={nameId}>
+      <span class="row-name cut">
         <span class="role">{session.role}</span>{' '}
         <span class="agent">{agentName(state, session.agentId)}</span>
         <span class="hidden">
