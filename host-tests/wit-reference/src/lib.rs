@@ -83,7 +83,8 @@ pub fn write(wit: &Path, folder: &Path) -> Result<()> {
 }
 
 fn render_world(folder: &Path, world: &str) -> Result<String> {
-    let (mut resolve, package) = resolve(folder)?;
+    let mut resolve = Resolve::default();
+    let package = push(&mut resolve, folder)?;
     let world = resolve.select_world(&[package], Some(world))?;
     let mut files = Files::default();
     let mut generator = wit_bindgen_markdown::Opts::default().build();
@@ -98,12 +99,12 @@ fn render_world(folder: &Path, world: &str) -> Result<String> {
     ))
 }
 
-/// Returns the package in a folder of WIT files, with those in its folder `deps`. The markers from
-/// which the second world is derived are not in its documentation.
+/// Adds the package in a folder of WIT files, with those in its folder `deps`, and returns it. The
+/// markers from which the second world is derived are not in its documentation.
 ///
 /// # Errors
 /// An error if a file cannot be read, or is not valid WIT.
-pub fn resolve(folder: &Path) -> Result<(Resolve, PackageId)> {
+pub fn push(resolve: &mut Resolve, folder: &Path) -> Result<PackageId> {
     let mut sources = SourceMap::default();
     for path in entries(folder)? {
         if path.extension().is_some_and(|it| it == "wit") {
@@ -116,14 +117,18 @@ pub fn resolve(folder: &Path) -> Result<(Resolve, PackageId)> {
         anyhow::Error::from(error).context(place)
     })?;
     let mut dependencies = Vec::new();
-    for path in entries(&folder.join("deps"))? {
+    let deps = folder.join("deps");
+    let deps = if deps.is_dir() {
+        entries(&deps)?
+    } else {
+        Vec::new()
+    };
+    for path in deps {
         if path.is_dir() {
             dependencies.push(UnresolvedPackageGroup::parse_dir(&path)?);
         }
     }
-    let mut resolve = Resolve::default();
-    let package = resolve.push_groups(package, dependencies)?;
-    Ok((resolve, package))
+    Ok(resolve.push_groups(package, dependencies)?)
 }
 
 /// Returns what is in a folder, in the order of the names.
