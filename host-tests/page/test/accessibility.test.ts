@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import type axe from 'axe-core';
 import type { Page } from 'playwright-core';
 
-import { answered, button, field, loadExample, selectSession } from './steps.js';
+import { answered, button, field, guardMode, loadExample, selectSession } from './steps.js';
 import { useSite } from './support.js';
 
 const it = useSite();
@@ -46,14 +46,14 @@ for (const scheme of ['light', 'dark'] as const) {
       await button(page, 'Rotate the copy of researcher of Iris').click();
       await answered(page, 'invalid-token');
       await selectSession(page, /^writer/);
-      await field(page, 'Unavailable').check();
+      await guardMode(page, 'Unavailable').check();
       await button(page, 'Revoke').click();
       await answered(page, 'the guard has not confirmed');
       await button(page, 'Move the clock forward, +1 h').click();
       await button(page, 'Move the clock back, −5 min').click();
       await page.getByText('clock-behind').waitFor();
       await check(page, 'with sessions');
-      await field(page, 'Refuses').check();
+      await guardMode(page, 'Refuses').check();
       await page.getByRole('button', { name: /^Kill switch/ }).click();
       await button(page, 'Next step').click();
       await page.getByRole('alert').filter({ hasText: 'The answer is' }).waitFor();

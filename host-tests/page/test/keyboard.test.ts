@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import type { Locator, Page } from 'playwright-core';
 
-import { answered, button, field, figure, loadExample } from './steps.js';
+import { answered, button, field, figure, guardMode, loadExample } from './steps.js';
 import { useSite } from './support.js';
 
 const it = useSite();
@@ -57,7 +57,7 @@ test('the arrow keys move in the tree', async () => {
   const page = await it.site.open();
   await loadExample(page);
   const focused = () =>
-    page.evaluate(() => document.activeElement?.getAttribute('aria-labelledby') ?? '');
+    page.evaluate(() => document.activeElement?.id);
   const item = (name: RegExp) => page.getByRole('treeitem', { name });
   const first = item(/^coordinator/);
   await first.focus();
@@ -75,7 +75,7 @@ test('the arrow keys move in the tree', async () => {
   ] as const;
   for (const [key, name] of moves) {
     await page.keyboard.press(key);
-    assert.equal(await focused(), await item(name).getAttribute('aria-labelledby'), key);
+    assert.equal(await focused(), await item(name).getAttribute('id'), key);
     assert.equal(await item(name).getAttribute('aria-selected'), 'true', key);
   }
   assert.equal(await item(/^researcher/).getAttribute('aria-expanded'), 'false');
@@ -87,9 +87,9 @@ test('the arrow keys move in the tree', async () => {
 
 test('the guard is switched off with the arrow keys', async () => {
   const page = await it.site.open();
-  await tabTo(page, field(page, 'Answers'));
+  await tabTo(page, guardMode(page, 'Answers'));
   await page.keyboard.press('ArrowRight');
-  assert.equal(await field(page, 'Unavailable').isChecked(), true);
+  assert.equal(await guardMode(page, 'Unavailable').isChecked(), true);
   await press(page, button(page, 'Load example'));
   await answered(page, 'guard unavailable');
   await figure(page, 'Active', 0);

@@ -10,6 +10,7 @@ import {
   field,
   figure,
   fillIn,
+  guardMode,
   loadExample,
   panel,
   selectSession,
@@ -74,13 +75,15 @@ test('sessions are delegated in a tree, and a revoked parent ends those below it
   await field(dialog, 'Scopes').fill('tool:search');
   await button(dialog, 'Delegate session').click();
   await answered(page, 'delegate', 'with 1 scope');
-  const root = page.getByRole('treeitem', { name: 'root Top , live' });
-  await root.getByRole('treeitem', { name: 'child Sub , live' }).waitFor();
+  const root = page.getByRole('treeitem', { name: /^root Top live/, expanded: true });
+  await root.waitFor();
+  const child = page.getByRole('treeitem', { name: /^child Sub live/, level: 2 });
+  await child.waitFor();
   await selectSession(page, /^root Top/);
   await button(page, 'Revoke').click();
   await answered(page, 'revoke', '1 below it');
   await root.waitFor({ state: 'detached' });
-  await page.getByRole('treeitem', { name: /^child Sub , ended cascade/ }).waitFor();
+  await page.getByRole('treeitem', { name: /^child Sub ended .*cascade$/ }).waitFor();
 });
 
 test('a stolen token ends the session when it is rotated', async () => {
@@ -167,13 +170,13 @@ test('a guard that is switched off holds up revocations with it, and no others',
   const page = await it.site.open();
   await create(page, { Agent: 'Ada', Role: 'guarded' });
   const guard = page.getByRole('region', { name: 'Guard' });
-  await field(guard, 'Unavailable').check();
+  await guardMode(page, 'Unavailable').check();
   await button(page, 'Validate').click();
   await answered(page, 'validate', 'guard unavailable', 'the guard is switched off');
-  await field(guard, 'Refuses').check();
+  await guardMode(page, 'Refuses').check();
   await button(page, 'Validate').click();
   await answered(page, 'validate', 'guard denied', 'the guard is set to refuse');
-  await field(guard, 'Unavailable').check();
+  await guardMode(page, 'Unavailable').check();
   await button(page, 'Revoke').click();
   await answered(page, 'revoke', 'the guard has not confirmed');
   await figure(page, 'Pending revocations', 1);
@@ -181,7 +184,7 @@ test('a guard that is switched off holds up revocations with it, and no others',
   await button(guard, 'Inspect the guard').click();
   await table.getByRole('row', { name: /guarded of Ada .* valid$/ }).waitFor();
   await button(page.getByRole('dialog'), 'Close').click();
-  await field(guard, 'Answers').check();
+  await guardMode(page, 'Answers').check();
   await button(page, 'Flush').click();
   await answered(page, 'flush-guard-revocations', '1 settled, 0 still pending');
   await figure(page, 'Pending revocations', 0);

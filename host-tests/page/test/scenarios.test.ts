@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import type { Locator, Page } from 'playwright-core';
 
-import { button, field, figure, panel } from './steps.js';
+import { button, figure, guardMode, panel } from './steps.js';
 import { useSite } from './support.js';
 
 const it = useSite();
@@ -72,14 +72,14 @@ test('the guard that is down', async () => {
     'The answer is invalid-token.',
     '1 revocation settled.',
   ]);
-  assert.equal(await field(page, 'Answers').isChecked(), true);
+  assert.equal(await guardMode(page, 'Answers').isChecked(), true);
 });
 
 test('a guide that cannot continue says why, and can be stopped', async () => {
   const page = await it.site.open();
   await page.getByRole('button', { name: /^Kill switch/ }).click();
   const guide = panel(page, 'Guide: Kill switch');
-  await field(page, 'Unavailable').check();
+  await guardMode(page, 'Unavailable').check();
   await button(guide, 'Next step').click();
   await guide.getByRole('alert').filter({ hasText: 'The answer is guard unavailable.' }).waitFor();
   await button(guide, 'Finish').click();

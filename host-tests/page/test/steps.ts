@@ -13,6 +13,10 @@ export const panel = (page: Page, name: string | RegExp): Locator =>
 export const field = (place: Page | Locator, name: string): Locator =>
   place.getByLabel(name, { exact: true });
 
+/** Sets how the guard answers. */
+export const guardMode = (page: Page, name: string): Locator =>
+  page.getByRole('region', { name: 'Guard', exact: true }).getByRole('radio', { name });
+
 /** Waits until the newest answer contains these texts. */
 export async function answered(page: Page, ...texts: (string | RegExp)[]): Promise<void> {
   let status = page.getByRole('status', { name: 'Newest answer' });
@@ -47,8 +51,9 @@ export async function create(page: Page, values: Values): Promise<void> {
 
 /** Waits until a figure has a value. */
 export async function figure(page: Page, name: string, value: number): Promise<void> {
+  const figures = panel(page, 'Figures');
   const term = page.getByRole('term').filter({ hasText: new RegExp(`^${name}$`) });
-  const place = page.locator('div', { has: term }).last();
+  const place = figures.locator('div', { has: term });
   await place
     .getByRole('definition')
     .filter({ hasText: new RegExp(`^${value}\\D*$`) })
