@@ -39,9 +39,9 @@ async function prepare(page: Page): Promise<void> {
 const site = await Site.start();
 mkdirSync(FOLDER_OF_SCREENSHOTS, { recursive: true });
 for (const [name, scheme, width, height] of [
-  ['light', 'light', 1_440, 1_000],
-  ['dark', 'dark', 1_440, 1_000],
-  ['narrow', 'light', 390, 1_100],
+  ['light', 'light', 1_300, 800],
+  ['dark', 'dark', 1_300, 800],
+  ['narrow', 'light', 390, 1_000],
 ] as const) {
   const page = await site.open({ scheme, width, height });
   await page.emulateMedia({ reducedMotion: 'reduce' });

@@ -195,7 +195,7 @@ function RowContent({ entry }: { entry: Entry }) {
             <span class="bar">
               <span style={{ '--left': timeLeft(entry, now) }} />
             </span>
-            {shortDuration(session.expiresAt - now)}
+            <span class="time-left">{shortDuration(session.expiresAt - now)}</span>
           </>
         ) : (
           <span class={end?.reason === 'theft' ? 'tag danger' : 'tag ended'}>
