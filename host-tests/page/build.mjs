@@ -34,14 +34,23 @@ await build({
   outdir: 'dist',
   minify: true,
 });
-await build({ entryPoints: { page: 'src/styles/page.css' }, outdir: 'dist', bundle: true, minify: true });
+await build({
+  entryPoints: { page: 'src/styles/page.css' },
+  outdir: 'dist',
+  bundle: true,
+  minify: true,
+});
 const modules = (await readdir(`${PACKAGE}/dist`)).filter((file) => file.endsWith('.wasm'));
 for (const module of modules) {
   await copyFile(`${PACKAGE}/dist/${module}`, `dist/${module}`);
 }
 
 // What the tests load beside the page, and the tests themselves.
-await build({ ...browser, entryPoints: { vectors: 'test/browser/vectors.ts' }, outdir: 'build/browser' });
+await build({
+  ...browser,
+  entryPoints: { vectors: 'test/browser/vectors.ts' },
+  outdir: 'build/browser',
+});
 await cp('test/browser/vectors.html', 'build/browser/vectors.html');
 const tests = (await readdir('test')).filter((file) => file.endsWith('.test.ts'));
 await build({
@@ -50,10 +59,8 @@ await build({
   platform: 'node',
   format: 'esm',
   target: 'node20',
-  entryPoints: [...tests, 'screenshots.ts'].map((file) => `test/${file}`),
-  outdir: 'build',
-  // It starts a server if it is the program.
-  external: ['../serve.mjs'],
+  entryPoints: ['test/*.ts'],
+  outdir: 'build/test',
   logLevel: 'warning',
 });
 

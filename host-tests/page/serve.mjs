@@ -1,11 +1,9 @@
-// Serves the page on this machine only: `node serve.mjs [port]`. Port 0 takes any free port.
+// Serves the page on this machine only: `node serve.mjs [port [folder...]]`. Port 0 takes any free
+// port. Files that `dist/` does not have come from the other folders.
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-const DIST = new URL('dist/', import.meta.url);
 
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
@@ -42,7 +40,7 @@ const HEADERS = {
  * Starts a server for the files of the folders, and returns it. A file of an earlier folder takes
  * precedence. Folders inside them are not served.
  */
-export function serve(port, folders = [DIST]) {
+function serve(port, folders) {
   const server = createServer(async (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       send(response, 405, 'Only GET and HEAD are allowed', { Allow: 'GET, HEAD' });
@@ -90,8 +88,7 @@ async function firstFile(folders, name) {
   return undefined;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const port = Number(process.argv[2] ?? 8080);
-  const server = await serve(port);
-  console.log(`http://127.0.0.1:${server.address().port}/ serves the page; Ctrl+C stops it`);
-}
+const [port = '8080', ...others] = process.argv.slice(2);
+const folders = ['dist', ...others].map((folder) => new URL(`${folder}/`, import.meta.url));
+const server = await serve(Number(port), folders);
+console.log(`http://127.0.0.1:${server.address().port}/ serves the page; Ctrl+C stops it`);

@@ -1,8 +1,8 @@
 // Builds `dist/` from the component: `node build.mjs session-sync.wasm`.
 //
 // jco translates the component to JavaScript and core modules, once with plain functions and once
-// with functions that can suspend (JSPI). esbuild bundles that with `src/`, once for Node.js and once
-// for browsers.
+// with functions that can suspend (JSPI). esbuild bundles that with `src/`, once for Node.js and
+// once for browsers.
 
 import { spawnSync } from 'node:child_process';
 import { copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';

@@ -1,357 +1,278 @@
-/** What a visitor does with the page, and what the page shows. */
+/** Each control of the page, used as a visitor does. */
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import type { Page } from 'playwright-core';
-
-import { Bench } from './browser.js';
 import {
-  createSession,
-  delegate,
-  expectAnswer,
-  expectFigure,
-  fill,
-  follow,
+  answered,
+  button,
+  create,
+  field,
+  figure,
+  fillIn,
+  guardMode,
   loadExample,
   panel,
-  press,
+  selectSession,
 } from './steps.js';
+import { useSite } from './support.js';
 
-let bench: Bench;
-before(async () => (bench = await Bench.start()));
-after(() => bench.end());
+const it = useSite();
 
-function onPage(name: string, steps: (page: Page) => Promise<void>): void {
-  test(name, () => bench.open('', steps));
-}
-
-const ALICE = { Agent: 'Alice', Role: 'analyst', Scopes: 'memory:* web:search' };
-
-const withToken = (page: Page) => page.getByRole('group', { name: 'With the token' });
-const byHost = (page: Page) => page.getByRole('group', { name: 'By the host' });
-
-/** Waits for an event at the top of the timeline. */
-async function expectEvent(page: Page, kind: string, reason = ''): Promise<void> {
+test('a session is created with all fields, used, renewed and ended', async () => {
+  const page = await it.site.open();
+  await create(page, {
+    Agent: 'Ada',
+    Role: 'researcher',
+    Scopes: 'memory:read tool:*',
+    Lifetime: '900',
+    Uses: '5',
+    'Task type': 'reading',
+    Metadata: '{"team":"x"}',
+  });
+  const detail = panel(page, 'researcher of Ada');
+  for (const text of ['memory:read', 'reading', '{"team":"x"}', 'generation 0', 'in 14 min']) {
+    await detail.getByText(text).first().waitFor();
+  }
+  await button(detail, 'Validate').click();
+  await answered(page, 'validate', 'researcher of Ada, 4 uses left');
+  await field(detail, 'Scope to authorize').fill('tool:search');
+  await button(detail, 'Authorize').click();
+  await answered(page, 'authorize', '3 uses left');
+  await field(detail, 'Scope to authorize').fill('memory:write');
+  await button(detail, 'Authorize').click();
+  await answered(page, 'scope-denied', 'memory:write', 'No scope of the session covers');
+  await button(detail, 'Rotate').click();
+  await answered(page, 'rotate', 'token of generation 1');
+  await button(detail, 'Refresh').click();
+  await answered(page, 'refresh', 'token of generation 2');
+  await button(detail, 'Delegate').click();
+  const dialog = await fillIn(page, { Agent: 'Bob' });
+  await button(dialog, 'Delegate session').click();
+  await answered(page, 'delegate', 'limit-reached', 'max-uses');
+  await button(dialog, 'Cancel').click();
+  await button(detail, 'Revoke').click();
+  await answered(page, 'revoke', 'session ended; the guard has confirmed');
+  await button(detail, 'Revoke').click();
+  await answered(page, 'session-not-found', 'No live session has this id.');
+  await figure(page, 'Active', 0);
+  await figure(page, 'Ended', 1);
   const events = page.getByRole('list', { name: 'Events, newest first' });
-  await events.getByText(kind, { exact: true }).first().waitFor();
-  const first = await events.getByRole('listitem').first().innerText();
-  assert.match(first, new RegExp(`^${kind}\\s*${reason}`));
-}
-
-onPage('a session can be created, validated, renewed and ended', async (page) => {
-  await createSession(page, ALICE);
-  await expectFigure(page, 'Active', 1);
-  await expectEvent(page, 'created');
-  await press(withToken(page), 'Validate');
-  await expectAnswer(page, 'validate', 'analyst of Alice');
-  await press(withToken(page), 'Rotate');
-  await expectAnswer(page, 'rotate', 'token of generation 1');
-  await expectEvent(page, 'rotated');
-  await press(byHost(page), 'Refresh');
-  await expectAnswer(page, 'refresh', 'token of generation 2');
-  await expectEvent(page, 'refreshed');
-  await press(withToken(page), 'Log out');
-  await expectAnswer(page, 'revoke-by-token', 'the guard has confirmed');
-  await expectEvent(page, 'ended', 'revoked');
-  await press(withToken(page), 'Validate');
-  await expectAnswer(page, 'invalid-token');
-  await press(byHost(page), 'Revoke');
-  await expectAnswer(page, 'session-not-found');
-  await expectFigure(page, 'Active', 0);
-  await expectFigure(page, 'Ended', 1);
+  for (const event of ['created', 'rotated', 'refreshed', 'denied', 'ended']) {
+    await events.getByText(event, { exact: true }).first().waitFor();
+  }
+  const answers = panel(page, 'Answers');
+  assert.match(await answers.textContent() ?? '', /revokerefused[\d.]+ [µm]ssession-not-found/);
 });
 
-onPage('each call is listed with its duration', async (page) => {
-  await createSession(page, ALICE);
-  await press(withToken(page), 'Validate');
-  const answers = page.getByRole('list', { name: 'Answers, newest first' });
-  const [newest, first] = await answers.getByRole('listitem').allInnerTexts();
-  assert.match(newest ?? '', /^validate\s+ok\s+[\d.,]+ (µs|ms)/);
-  assert.match(first ?? '', /^create\s+ok\s+[\d.,]+ (µs|ms)/);
+test('sessions are delegated in a tree, and a revoked parent ends those below it', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Top', Role: 'root', Scopes: 'tool:*' });
+  await button(page, 'Delegate').click();
+  const dialog = await fillIn(page, { Agent: 'Sub', Role: 'child', Scopes: 'memory:read' });
+  await button(dialog, 'Delegate session').click();
+  await answered(page, 'scope-denied', 'memory:read');
+  await field(dialog, 'Scopes').fill('tool:search');
+  await button(dialog, 'Delegate session').click();
+  await answered(page, 'delegate', 'with 1 scope');
+  const root = page.getByRole('treeitem', { name: /^root Top live/, expanded: true });
+  await root.waitFor();
+  const child = page.getByRole('treeitem', { name: /^child Sub live/, level: 2 });
+  await child.waitFor();
+  await selectSession(page, /^root Top/);
+  await button(page, 'Revoke').click();
+  await answered(page, 'revoke', '1 below it');
+  await root.waitFor({ state: 'detached' });
+  await page.getByRole('treeitem', { name: /^child Sub ended .*cascade$/ }).waitFor();
 });
 
-onPage('a scope is authorized, or refused by its name', async (page) => {
-  await createSession(page, ALICE);
-  const scope = page.getByLabel('Scope to authorize');
-  await scope.fill('memory:write');
-  await press(page, 'Authorize');
-  await expectAnswer(page, 'authorize', 'analyst of Alice');
-  await scope.fill('deploy:production');
-  await press(page, 'Authorize');
-  await expectAnswer(page, 'scope-denied', 'deploy:production');
-  await expectEvent(page, 'denied', 'scope');
-});
-
-onPage('a delegated session has no more than its parent, and ends with it', async (page) => {
-  await createSession(page, ALICE);
-  await press(byHost(page), 'Delegate');
-  await fill(page, { Agent: 'Bob', Role: 'helper', Scopes: 'deploy:production' });
-  const dialog = page.getByRole('dialog');
-  await press(dialog, 'Delegate session');
-  await dialog.getByRole('alert').getByText('scope-denied').waitFor();
-  await fill(page, { Scopes: 'memory:read' });
-  await press(dialog, 'Delegate session');
-  await dialog.waitFor({ state: 'detached' });
-  await delegate(page, { Agent: 'Carol', Role: 'worker', Scopes: 'memory:read' });
-  await expectFigure(page, 'Active', 3);
-  const tree = page.getByRole('tree', { name: 'Delegations' });
-  const carol = tree.getByRole('treeitem').getByRole('treeitem').getByRole('treeitem');
-  await carol.getByText('worker', { exact: true }).waitFor();
-  await tree.getByText('analyst', { exact: true }).click();
-  await press(byHost(page), 'Revoke');
-  await expectAnswer(page, '2 below it');
-  await expectFigure(page, 'Active', 0);
-  await tree.getByRole('treeitem', { name: /^worker Carol ?, ended cascade/ }).waitFor();
-});
-
-onPage('a stolen token ends its session when it is rotated', async (page) => {
-  await createSession(page, ALICE);
-  await press(withToken(page), 'Steal token');
-  await press(withToken(page), 'Rotate');
+test('a stolen token ends the session when it is rotated', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Eve', Role: 'victim' });
+  const detail = panel(page, 'victim of Eve');
+  await button(detail, 'Steal token').click();
+  await button(detail, 'Rotate').click();
+  await answered(page, 'token of generation 1');
   const stolen = panel(page, 'Stolen tokens');
-  await press(stolen, 'Validate the copy of analyst of Alice');
-  await expectAnswer(page, 'invalid-token');
-  await expectFigure(page, 'Active', 1);
-  await press(stolen, 'Rotate the copy of analyst of Alice');
-  await expectAnswer(page, 'invalid-token');
-  await expectEvent(page, 'ended', 'theft');
-  await expectFigure(page, 'Active', 0);
-  await press(stolen, 'Discard the copy of analyst of Alice');
+  await button(stolen, 'Validate the copy of victim of Eve').click();
+  await answered(page, 'validate', 'invalid-token');
+  await detail.getByText('live', { exact: true }).waitFor();
+  await button(stolen, 'Rotate the copy of victim of Eve').click();
+  await answered(page, 'rotate', 'invalid-token');
+  await detail.getByText('ended: theft').waitFor();
+  await button(stolen, 'Discard the copy of victim of Eve').click();
   await stolen.waitFor({ state: 'detached' });
 });
 
-onPage('the kill switches end an agent, a role, a root and everything', async (page) => {
+test('a bearer logs out, and the last use ends a session', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Ada', Role: 'leaver' });
+  await button(page, 'Log out').click();
+  await answered(page, 'revoke-by-token', 'session ended');
+  await create(page, { Agent: 'Ada', Role: 'once', Uses: '1' });
+  await button(page, 'Validate').click();
+  await answered(page, 'validate', '0 uses left');
+  await panel(page, 'once of Ada').getByText('ended: exhausted').waitFor();
+});
+
+test('the kill switches end an agent, a role, a root and everything', async () => {
+  const page = await it.site.open();
   await loadExample(page);
-  await press(panel(page, 'Agents'), 'End all sessions of Forge');
-  await expectAnswer(page, 'revoke-all-for-agent', '2 sessions ended');
+  await button(page, 'End all sessions of Forge').click();
+  await answered(page, 'revoke-all-for-agent', '2 sessions ended');
   const switches = panel(page, 'Kill switches');
-  await switches.getByRole('combobox', { name: 'Role' }).selectOption('crawler');
-  await press(switches, 'End role');
-  await expectAnswer(page, 'revoke-all', '2 sessions ended');
-  const root = await switches.getByRole('combobox', { name: 'Root' }).locator('option', { hasText: 'monitor' }).innerText();
-  await switches.getByRole('combobox', { name: 'Root' }).selectOption(root);
-  await press(switches, 'End root');
-  await expectAnswer(page, 'revoke-all', '2 sessions ended');
-  await expectFigure(page, 'Active', 4);
-  await press(switches, 'End everything');
-  await expectAnswer(page, 'revoke-all', '4 sessions ended');
-  await expectFigure(page, 'Active', 0);
-  await page.getByLabel('Hide ended').check();
-  await page.getByText('There are no sessions to show').waitFor();
+  await field(switches, 'Role').selectOption('crawler');
+  await button(switches, 'End role').click();
+  await answered(page, 'revoke-all', '2 sessions ended');
+  await field(switches, 'Root').selectOption({ index: 1 });
+  await button(switches, 'End root').click();
+  await answered(page, 'revoke-all', '2 sessions ended');
+  await figure(page, 'Active', 4);
+  await button(switches, 'End everything').click();
+  await answered(page, 'revoke-all', '4 sessions ended');
+  await figure(page, 'Active', 0);
+  await figure(page, 'Ended', 10);
+  assert.equal(await field(switches, 'Role').isDisabled(), true);
+  await field(page, 'Hide ended').check();
+  await page.getByText('There are no sessions to show.').waitFor();
+  await field(page, 'Hide ended').uncheck();
+  await button(page, 'Forget ended').click();
+  await page.getByText('There are no sessions to show.').waitFor();
 });
 
-onPage('the clock can be moved: sessions expire, and a lag grants no time', async (page) => {
-  await createSession(page, { ...ALICE, Lifetime: '600' });
-  const clock = panel(page, 'Clock');
-  await press(clock, 'Move the clock forward, +15 min');
-  await expectFigure(page, 'Expired, not pruned', 1);
-  await press(page, 'Prune');
-  await expectEvent(page, 'ended', 'expired');
-  await press(clock, 'Move the clock back');
+test('sessions expire by the clock of the page, and a clock that goes back is noticed', async () => {
+  const page = await it.site.open();
+  const clock = page.getByRole('region', { name: 'Clock' });
+  await create(page, { Agent: 'Ada', Role: 'short', Lifetime: '600' });
+  await button(clock, 'Move the clock forward, +15 min').click();
+  await clock.getByText('15 min ahead').waitFor();
+  await panel(page, 'short of Ada').getByText('expired', { exact: true }).waitFor();
+  await figure(page, 'Expired, not pruned', 1);
+  await button(page, 'Prune').click();
+  await answered(page, 'prune-expired', '1 session ended');
+  await panel(page, 'short of Ada').getByText('ended: expired').waitFor();
+  await create(page, { Agent: 'Ada', Role: 'long', Lifetime: '7200' });
+  await button(clock, 'Move the clock back, −5 min').click();
   await clock.getByText('clock-behind').waitFor();
-  await press(panel(page, 'Sessions'), 'New session');
-  await fill(page, ALICE);
-  const dialog = page.getByRole('dialog');
-  await press(dialog, 'Create session');
-  await dialog.getByRole('alert').getByText('clock-behind').waitFor();
-  await press(dialog, 'Cancel');
-  await press(clock, 'Accept clock');
-  await expectAnswer(page, 'accept-clock');
-  await createSession(page, ALICE);
-  await expectFigure(page, 'Active', 1);
+  await button(page, 'Refresh').click();
+  await answered(page, 'refresh', 'clock-behind', /lag (5 min|4 min 59 s)/);
+  await button(clock, 'Accept clock').click();
+  await answered(page, 'accept-clock', '1 session ended');
+  await button(clock, 'Real time').click();
+  await clock.getByText('real time', { exact: true }).waitFor();
+  for (const name of ['+1 min', '+1 h', '+1 d']) {
+    await button(clock, `Move the clock forward, ${name}`).click();
+  }
+  await clock.getByText('1 d 1 h ahead').waitFor();
 });
 
-onPage('a guard that is down refuses validations, and delays no revocation', async (page) => {
-  await createSession(page, ALICE);
-  const guard = panel(page, 'Guard');
-  await guard.getByRole('radio', { name: 'Unavailable' }).check();
-  await press(withToken(page), 'Validate');
-  await expectAnswer(page, 'guard unavailable');
-  await press(byHost(page), 'Revoke');
-  await expectAnswer(page, 'the guard has not confirmed');
-  await expectFigure(page, 'Pending revocations', 1);
-  await expectFigure(page, 'Active', 0);
-  await guard.getByRole('radio', { name: 'Answers' }).check();
-  await press(page, 'Flush');
-  await expectAnswer(page, 'flush-guard-revocations', '1 settled, 0 still pending');
-  await expectFigure(page, 'Pending revocations', 0);
-  await press(guard, 'Inspect the guard');
-  const dialog = page.getByRole('dialog', { name: 'What the guard holds' });
-  await dialog.getByRole('cell', { name: 'revoked' }).waitFor();
-  await press(dialog, 'Close');
-  await guard.getByRole('radio', { name: 'Refuses' }).check();
-  await press(panel(page, 'Sessions'), 'New session');
-  await fill(page, ALICE);
-  await press(page.getByRole('dialog'), 'Create session');
-  await page.getByRole('dialog').getByRole('alert').getByText('guard denied').waitFor();
+test('a guard that is switched off holds up revocations with it, and no others', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Ada', Role: 'guarded' });
+  const guard = page.getByRole('region', { name: 'Guard' });
+  await guardMode(page, 'Unavailable').check();
+  await button(page, 'Validate').click();
+  await answered(page, 'validate', 'guard unavailable', 'the guard is switched off');
+  await guardMode(page, 'Refuses').check();
+  await button(page, 'Validate').click();
+  await answered(page, 'validate', 'guard denied', 'the guard is set to refuse');
+  await guardMode(page, 'Unavailable').check();
+  await button(page, 'Revoke').click();
+  await answered(page, 'revoke', 'the guard has not confirmed');
+  await figure(page, 'Pending revocations', 1);
+  const table = page.getByRole('dialog').getByRole('table');
+  await button(guard, 'Inspect the guard').click();
+  await table.getByRole('row', { name: /guarded of Ada .* valid$/ }).waitFor();
+  await button(page.getByRole('dialog'), 'Close').click();
+  await guardMode(page, 'Answers').check();
+  await button(page, 'Flush').click();
+  await answered(page, 'flush-guard-revocations', '1 settled, 0 still pending');
+  await figure(page, 'Pending revocations', 0);
+  await button(guard, 'Inspect the guard').click();
+  await table.getByRole('row', { name: /guarded of Ada .* revoked$/ }).waitFor();
 });
 
-onPage('each guide performs its steps, and every answer is that of the contract', async (page) => {
-  const last = async (title: string): Promise<string> => (await follow(page, title)).at(-1) ?? '';
-  assert.match(await last('Kill switch'), /invalid-token|created|live/);
-  const stolen = await follow(page, 'Stolen token');
-  assert.match(stolen.join('\n'), /reason of the end is theft/);
-  assert.match(await last('Delegation'), /invalid-token/);
-  assert.match(await last('Guard down'), /1 revocation settled/);
-});
-
-onPage('a new instance has other limits, and the page names the limit', async (page) => {
-  await press(page, 'New instance');
-  const dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Largest depth').fill('17');
-  await press(dialog, 'Start');
-  await dialog.getByRole('alert').getByText('invalid-argument').waitFor();
-  await dialog.getByLabel('Largest depth').fill('0');
-  await dialog.getByLabel('Sessions of an agent').fill('1');
-  await press(dialog, 'Start');
+test('another instance has the limits that were set, and refuses wrong ones', async () => {
+  const page = await it.site.open();
+  await loadExample(page);
+  await button(page, 'New instance').click();
+  const dialog = await fillIn(page, { 'Rotation grace': '301', 'Largest depth': '0' });
+  await button(dialog, 'Start').click();
+  await answered(page, 'configure', 'invalid-argument', 'rotation-grace');
+  await figure(page, 'Active', 10);
+  await fillIn(page, { 'Rotation grace': '', 'Idle timeout': '30' });
+  await button(dialog, 'Start').click();
   await dialog.waitFor({ state: 'detached' });
-  await createSession(page, ALICE);
-  await press(panel(page, 'Sessions'), 'New session');
-  await fill(page, ALICE);
-  await press(dialog, 'Create session');
-  const alert = dialog.getByRole('alert');
-  await alert.getByText('limit-reached').waitFor();
-  await alert.getByText('max-sessions-per-agent').waitFor();
+  await figure(page, 'Events', 0);
+  await create(page, { Agent: 'Ada', Role: 'idler' });
+  await button(page, 'Delegate').click();
+  await button(page.getByRole('dialog'), 'Delegate session').click();
+  await answered(page, 'delegate', 'limit-reached', 'max-depth');
+  await button(page.getByRole('dialog'), 'Cancel').click();
+  await button(page, 'Move the clock forward, +1 min').click();
+  await button(page, 'Validate').click();
+  await answered(page, 'validate', 'session-expired');
+  await panel(page, 'idler of Ada').getByText('ended: idle').waitFor();
 });
 
-onPage('a wrong value is refused at its field, with the reason of the contract', async (page) => {
-  await press(panel(page, 'Sessions'), 'New session');
+test('a refused field is marked, and named as in the contract', async () => {
+  const page = await it.site.open();
+  await button(page, 'New session').click();
   const dialog = page.getByRole('dialog');
   const wrong = [
-    ['Role', 'role', '', 'worker'],
-    ['Scopes', 'scopes', 'a"b', 'memory:read'],
-    ['Lifetime', 'expires-in', '0', '60'],
-    ['Lifetime', 'expires-in', 'soon', '60'],
-    ['Uses', 'max-uses', '-1', '2'],
-    ['Metadata', 'metadata', '{', '{"a":1}'],
-    ['Role', 'role', 'x'.repeat(10_000), 'worker'],
+    ['Role', '', 'role', 'worker'],
+    ['Scopes', 'two"quotes', 'scopes', 'tool:*'],
+    ['Lifetime', '0.5', 'expires-in', ''],
+    ['Lifetime', 'soon', 'expires-in', ''],
+    ['Lifetime', '0', 'expires-in', ''],
+    ['Uses', '0', 'max-uses', ''],
+    ['Task type', 'x'.repeat(129), 'task-type', ''],
+    ['Metadata', '{', 'metadata', ''],
   ] as const;
-  await fill(page, { Agent: 'Alice' });
-  for (const [label, field, text, right] of wrong) {
-    await fill(page, { [label]: text });
-    await press(dialog, 'Create session');
-    await dialog.getByRole('alert').getByText('invalid-argument').waitFor();
-    await dialog.getByRole('alert').getByText(`field ${field}`).waitFor();
-    const described = dialog.getByLabel(label, { exact: true });
-    assert.equal(await described.getAttribute('aria-invalid'), 'true', `${label}: ${text}`);
-    await fill(page, { [label]: right });
+  for (const [label, value, name, right] of wrong) {
+    await field(dialog, label).fill(value);
+    await button(dialog, 'Create session').click();
+    await dialog.getByRole('alert').filter({ hasText: `invalid-argumentfield ${name}` }).waitFor();
+    assert.equal(await field(dialog, label).getAttribute('aria-invalid'), 'true', label);
+    await field(dialog, label).fill(right);
   }
-  // A text that is not Unicode, which the protocol of the browser cannot carry.
-  await dialog.getByLabel('Role', { exact: true }).evaluate((field: HTMLInputElement) => {
-    field.value = String.fromCharCode(0xd800);
-  });
-  await press(dialog, 'Create session');
-  await dialog.getByRole('alert').getByText('lone surrogate').waitFor();
-  await fill(page, { Role: 'worker' });
-  await press(dialog, 'Create session');
+  await button(dialog, 'Create session').click();
   await dialog.waitFor({ state: 'detached' });
-  await expectFigure(page, 'Active', 1);
-  await page.getByText('2×').waitFor();
+  await figure(page, 'Active', 1);
 });
 
-onPage('markup and odd texts are shown as text', async (page) => {
-  const markup = '<img src=x onerror=alert(1)>';
-  const texts = [markup, '"><script>alert(1)</script>', '\u202egnp.exe', 'x'.repeat(10_000)];
-  page.on('dialog', () => assert.fail('a script has run'));
-  for (const name of texts) {
-    await createSession(page, { Agent: name, Role: 'worker', Scopes: 'memory:read' });
+test('the colours follow the system until they are switched', async () => {
+  const page = await it.site.open({ scheme: 'dark' });
+  const canvas = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  assert.equal(await canvas(), 'rgb(11, 12, 15)');
+  await button(page, 'Switch to light colours').click();
+  assert.equal(await canvas(), 'rgb(246, 247, 249)');
+  await button(page, 'Switch to dark colours').click();
+  assert.equal(await canvas(), 'rgb(11, 12, 15)');
+  await page.emulateMedia({ colorScheme: 'light' });
+  assert.equal(await canvas(), 'rgb(11, 12, 15)');
+});
+
+test('fifty sessions are shown, and nothing is wider than a narrow screen', async () => {
+  const page = await it.site.open({ width: 380, height: 800 });
+  for (let example = 1; example <= 5; example += 1) {
+    await button(page, 'Load example').click();
+    await figure(page, 'Active', 10 * example);
   }
-  await createSession(page, { Agent: 'Mallory', Role: markup.slice(0, 64), Scopes: markup.slice(5, 8) });
-  await createSession(page, { ...ALICE, Metadata: JSON.stringify({ [markup]: markup }) });
-  await expectFigure(page, 'Active', 6);
-  assert.equal(await page.locator('main img, main script').count(), 0);
-  await panel(page, 'Agents').getByText(markup, { exact: true }).waitFor();
-  const excess = await page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth - clientWidth;
-  });
-  assert.ok(excess <= 0, `the page is ${excess} px too wide`);
+  assert.equal(await page.getByRole('treeitem').count(), 50);
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.equal(width, 380);
 });
 
-onPage('the keyboard alone creates, selects and ends sessions', async (page) => {
-  const { keyboard } = page;
-  /** Presses Tab until the element with a name has the focus. */
-  const tabTo = async (name: RegExp): Promise<void> => {
-    for (let presses = 0; presses < 80; presses += 1) {
-      const focused = page.locator(':focus');
-      if ((await focused.count()) === 1) {
-        const text = await focused.evaluate((element) => {
-          const labels = element instanceof HTMLInputElement ? [...(element.labels ?? [])] : [];
-          const text = [...labels.map((label) => label.innerText), element.textContent];
-          return element.getAttribute('aria-label') ?? text.join(' ').trim();
-        });
-        if (name.test(text)) {
-          return;
-        }
-      }
-      await keyboard.press('Tab');
-    }
-    assert.fail(`Tab does not reach ${name}`);
-  };
-  await tabTo(/^New session$/);
-  await keyboard.press('Enter');
-  await page.getByRole('dialog').waitFor();
-  await tabTo(/^Agent/);
-  await keyboard.type('Alice');
-  await keyboard.press('Enter');
-  await page.getByRole('dialog').waitFor({ state: 'detached' });
-  await expectFigure(page, 'Active', 1);
-  await tabTo(/^Load example$/);
-  await keyboard.press('Enter');
-  await expectFigure(page, 'Active', 11);
-
-  const tree = page.getByRole('tree', { name: 'Delegations' });
-  const selected = tree.getByRole('treeitem', { selected: true });
-  await page.getByLabel('Hide ended').focus();
-  await tabTo(/deployer Forge/);
-  await keyboard.press('Home');
-  const name = (): Promise<string> => selected.locator('.row-name').first().innerText();
-  assert.match(await name(), /worker Alice/);
-  await keyboard.press('ArrowDown');
-  assert.match(await name(), /coordinator Atlas/);
-  await keyboard.press('ArrowRight');
-  assert.match(await name(), /researcher Iris/);
-  await keyboard.press('ArrowLeft');
-  assert.equal(await selected.getAttribute('aria-expanded'), 'false');
-  await keyboard.press('ArrowDown');
-  assert.match(await name(), /writer Quill/);
-  await keyboard.press('ArrowUp');
-  await keyboard.press('ArrowUp');
-  await keyboard.press('End');
-  assert.match(await name(), /deployer Forge/);
-  await tabTo(/^Revoke$/);
-  await keyboard.press('Space');
-  await expectAnswer(page, 'revoke', 'session ended');
-  await expectFigure(page, 'Active', 10);
-});
-
-onPage('a dialog closes with Escape, and the focus returns', async (page) => {
-  const button = panel(page, 'Sessions').getByRole('button', { name: 'New session' });
-  await button.focus();
-  await page.keyboard.press('Enter');
-  await page.getByRole('dialog').waitFor();
-  await page.keyboard.press('Escape');
-  await page.getByRole('dialog').waitFor({ state: 'detached' });
-  await page.waitForFunction(() => document.activeElement?.textContent === 'New session');
-});
-
-onPage('nothing is stored, and the policy forbids foreign and inline code', async (page) => {
+test('the page stores nothing', async () => {
+  const page = await it.site.open();
   await loadExample(page);
-  const stored = await page.evaluate(async () => ({
-    local: localStorage.length,
-    session: sessionStorage.length,
-    cookies: document.cookie,
-    databases: (await indexedDB.databases()).length,
-  }));
-  assert.deepEqual(stored, { local: 0, session: 0, cookies: '', databases: 0 });
-  const answer = await page.request.get(`${bench.origin}/`);
-  const policy = answer.headers()['content-security-policy'] ?? '';
-  assert.match(policy, /^default-src 'none'; script-src 'self' 'wasm-unsafe-eval';/);
-  assert.doesNotMatch(policy, /unsafe-inline|'unsafe-eval'|https?:|\*/);
-  const meta = await page.locator('meta[http-equiv="Content-Security-Policy"]').getAttribute('content');
-  for (const part of (meta ?? '').split(';').map((part) => part.trim()).filter(Boolean)) {
-    assert.ok(policy.includes(part), part);
-  }
-  assert.ok((meta ?? '').includes("default-src 'none'"));
+  const stored = await page.evaluate(async () => [
+    localStorage.length,
+    sessionStorage.length,
+    document.cookie,
+    (await indexedDB.databases()).length,
+    (await caches.keys()).length,
+  ]);
+  assert.deepEqual(stored, [0, 0, '', 0, 0]);
 });

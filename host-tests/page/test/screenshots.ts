@@ -1,45 +1,60 @@
-/** Takes the screenshots of the README, with the example and what happens to it. */
+/** Takes the screenshots of the README: `node build/test/screenshots.js`. */
 
-import { fileURLToPath } from 'node:url';
+import assert from 'node:assert/strict';
+import { mkdirSync, statSync } from 'node:fs';
+import path from 'node:path';
 
 import type { Page } from 'playwright-core';
 
-import { Bench } from './browser.js';
-import { expectAnswer, expectFigure, loadExample, panel, press } from './steps.js';
+import { answered, button, field, figure, guardMode, loadExample, selectSession } from './steps.js';
+import { FOLDER, Site } from './support.js';
 
-const FOLDER = new URL('../screenshots/', import.meta.url);
+const FOLDER_OF_SCREENSHOTS = path.join(FOLDER, 'screenshots');
+const MAX_BYTES = 200_000;
 
-async function happen(page: Page): Promise<void> {
+/** Makes the calls that the screenshots show. */
+async function prepare(page: Page): Promise<void> {
   await loadExample(page);
-  const tree = page.getByRole('tree', { name: 'Delegations' });
-  const token = page.getByRole('group', { name: 'With the token' });
-  await tree.getByText('notifier', { exact: true }).click();
-  await press(token, 'Steal token');
-  await press(token, 'Rotate');
-  await press(panel(page, 'Stolen tokens'), /^Rotate the copy/);
-  await press(panel(page, 'Agents'), 'End all sessions of Nano');
-  await panel(page, 'Guard').getByRole('radio', { name: 'Unavailable' }).check();
-  await press(panel(page, 'Agents'), 'End all sessions of Quill');
-  await expectFigure(page, 'Pending revocations', 2);
-  await tree.getByText('researcher', { exact: true }).click();
-  await page.getByLabel('Scope to authorize').fill('deploy:production');
-  await press(page, 'Authorize');
-  await panel(page, 'Guard').getByRole('radio', { name: 'Answers' }).check();
-  await press(page, 'Authorize');
-  await expectAnswer(page, 'scope-denied');
+  await selectSession(page, /^notifier/);
+  await button(page, 'Steal token').click();
+  await button(page, 'Rotate').click();
+  await answered(page, 'token of generation 1');
+  await button(page, 'Rotate the copy of notifier of Echo').click();
+  await answered(page, 'rotate', 'invalid-token');
+  await selectSession(page, /^deployer/);
+  await button(page, 'Validate').click();
+  await answered(page, '2 uses left');
+  await guardMode(page, 'Unavailable').check();
+  await selectSession(page, /^builder/);
+  await button(page, 'Revoke').click();
+  await figure(page, 'Pending revocations', 1);
+  await guardMode(page, 'Answers').check();
+  await button(page, 'Move the clock forward, +1 min').click();
+  await selectSession(page, /^researcher/);
+  await field(page, 'Scope to authorize').fill('memory:write');
+  await button(page, 'Authorize').click();
+  await answered(page, 'scope-denied');
 }
 
-const bench = await Bench.start();
-for (const [name, colorScheme, width, height] of [
-  ['light', 'light', 1440, 1000],
-  ['dark', 'dark', 1440, 1000],
-  ['narrow', 'light', 390, 1200],
+const site = await Site.start();
+mkdirSync(FOLDER_OF_SCREENSHOTS, { recursive: true });
+for (const [name, scheme, width, height] of [
+  ['light', 'light', 1_300, 800],
+  ['dark', 'dark', 1_300, 800],
+  ['narrow', 'light', 390, 1_000],
 ] as const) {
-  const options = { colorScheme, viewport: { width, height }, reducedMotion: 'reduce' } as const;
-  const take = async (page: Page): Promise<void> => {
-    await happen(page);
-    await page.screenshot({ path: fileURLToPath(new URL(`${name}.png`, FOLDER)) });
-  };
-  await bench.open('', take, options);
+  const page = await site.open({ scheme, width, height });
+  await page.emulateMedia({ reducedMotion: 'reduce' });
+  await prepare(page);
+  await page.evaluate(() => {
+    (document.activeElement as HTMLElement | null)?.blur();
+    scrollTo(0, 0);
+  });
+  const file = path.join(FOLDER_OF_SCREENSHOTS, `${name}.png`);
+  await page.screenshot({ path: file });
+  const { size } = statSync(file);
+  console.log(`${name}.png: ${size} bytes`);
+  assert.ok(size < MAX_BYTES, `${name}.png has more than ${MAX_BYTES} bytes`);
 }
-await bench.end();
+await site.stop();
+assert.deepEqual(site.problems, []);

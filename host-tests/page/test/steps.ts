@@ -1,79 +1,74 @@
-/** What a visitor does, by the names that the page shows. */
+/** What a visitor does, by the roles and names that the page gives its parts. */
 
 import assert from 'node:assert/strict';
 
 import type { Locator, Page } from 'playwright-core';
 
-/** Returns the part of the page with this heading. */
-export function panel(page: Page, name: string | RegExp): Locator {
-  return page.getByRole('region', { name });
-}
+export const button = (place: Page | Locator, name: string | RegExp): Locator =>
+  place.getByRole('button', { name, exact: true });
 
-/** Presses a button of the page. */
-export async function press(within: Page | Locator, name: string | RegExp): Promise<void> {
-  await within.getByRole('button', { name }).click();
-}
+export const panel = (page: Page, name: string | RegExp): Locator =>
+  page.getByRole('region', { name, exact: true });
 
-/** Waits until the newest answer contains each of these texts. */
-export async function expectAnswer(page: Page, ...texts: string[]): Promise<void> {
-  const answer = page.getByRole('status', { name: 'Newest answer' });
+export const field = (place: Page | Locator, name: string): Locator =>
+  place.getByLabel(name, { exact: true });
+
+/** Sets how the guard answers. */
+export const guardMode = (page: Page, name: string): Locator =>
+  page.getByRole('region', { name: 'Guard', exact: true }).getByRole('radio', { name });
+
+/** Waits until the newest answer contains these texts. */
+export async function answered(page: Page, ...texts: (string | RegExp)[]): Promise<void> {
+  let status = page.getByRole('status', { name: 'Newest answer' });
   for (const text of texts) {
-    await answer.filter({ hasText: text }).waitFor();
+    status = status.filter({ hasText: text });
   }
+  await status.waitFor().catch(async (error: unknown) => {
+    const text = await page.getByRole('status', { name: 'Newest answer' }).textContent();
+    throw new Error(`the newest answer is not ${texts.join(', ')} but: ${text}`, { cause: error });
+  });
+}
+
+/** What a visitor enters for a session, by the labels of the fields. */
+export type Values = Record<string, string>;
+
+export async function fillIn(page: Page, values: Values): Promise<Locator> {
+  const dialog = page.getByRole('dialog');
+  for (const [name, value] of Object.entries(values)) {
+    await field(dialog, name).fill(value);
+  }
+  return dialog;
+}
+
+/** Creates a session, which is selected then. */
+export async function create(page: Page, values: Values): Promise<void> {
+  await button(page, 'New session').click();
+  await fillIn(page, values);
+  await button(page.getByRole('dialog'), 'Create session').click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await answered(page, 'create', 'session ');
 }
 
 /** Waits until a figure has a value. */
-export async function expectFigure(page: Page, name: string, value: number): Promise<void> {
-  const figure = page.locator('dl.figures > div', { has: page.getByText(name, { exact: true }) });
-  await figure.locator('.number', { hasText: new RegExp(`^${value}$`) }).waitFor();
+export async function figure(page: Page, name: string, value: number): Promise<void> {
+  const figures = panel(page, 'Figures');
+  const term = page.getByRole('term').filter({ hasText: new RegExp(`^${name}$`) });
+  const place = figures.locator('div', { has: term });
+  await place
+    .getByRole('definition')
+    .filter({ hasText: new RegExp(`^${value}\\D*$`) })
+    .waitFor();
 }
 
-/** What a visitor enters for a session. */
-export type Entries = Partial<
-  Record<'Agent' | 'Role' | 'Scopes' | 'Lifetime' | 'Uses' | 'Task type' | 'Metadata', string>
->;
-
-/** Fills in the dialog that is open. */
-export async function fill(page: Page, entries: Entries): Promise<void> {
-  for (const [label, text] of Object.entries(entries)) {
-    await page.getByRole('dialog').getByLabel(label, { exact: true }).fill(text);
-  }
-}
-
-/** Creates a session, and selects it as the page does. */
-export async function createSession(page: Page, entries: Entries): Promise<void> {
-  await press(panel(page, 'Sessions'), 'New session');
-  await fill(page, entries);
-  await press(page.getByRole('dialog'), 'Create session');
-  await page.getByRole('dialog').waitFor({ state: 'detached' });
-}
-
-/** Delegates from the selected session. */
-export async function delegate(page: Page, entries: Entries): Promise<void> {
-  await press(page.getByRole('group', { name: 'By the host' }), 'Delegate');
-  await fill(page, entries);
-  await press(page.getByRole('dialog'), 'Delegate session');
-  await page.getByRole('dialog').waitFor({ state: 'detached' });
-}
-
-/** Performs all steps of a guide, and returns what it said in each. */
-export async function follow(page: Page, title: string): Promise<string[]> {
-  await press(panel(page, 'Guides'), new RegExp(title));
-  const guide = panel(page, `Guide: ${title}`);
-  const steps = Number(/of (\d+)/.exec(await guide.locator('.count').innerText())?.[1]);
-  assert.ok(steps >= 4, `${steps} steps`);
-  for (let done = 1; done <= steps; done += 1) {
-    await press(guide, 'Next step');
-    await guide.getByText(`${done} of ${steps}`).waitFor();
-  }
-  const outcomes = await guide.locator('.outcome').allInnerTexts();
-  assert.equal(await guide.getByRole('alert').innerText(), '');
-  await press(guide, 'Finish');
-  return outcomes;
-}
-
-/** Loads the example and waits until all its sessions are live. */
+/** Loads the example of 10 sessions, and waits until all are there. */
 export async function loadExample(page: Page): Promise<void> {
-  await press(panel(page, 'Sessions'), 'Load example');
-  await expectFigure(page, 'Active', 10);
+  await button(page, 'Load example').click();
+  await figure(page, 'Active', 10);
+}
+
+export async function selectSession(page: Page, name: RegExp): Promise<void> {
+  const item = page.getByRole('treeitem', { name });
+  await item.focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await item.getAttribute('aria-selected'), 'true');
 }

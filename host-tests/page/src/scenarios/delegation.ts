@@ -12,7 +12,8 @@ export const delegation: Scenario = {
       {
         text: 'The agent Boss gets a session with all tools and the memory.',
         async run() {
-          const grant = await newSession(playground, 'Boss', 'coordinator', ['tool:*', 'memory:read']);
+          const scopes = ['tool:*', 'memory:read'];
+          const grant = await newSession(playground, 'Boss', 'coordinator', scopes);
           root = grant.session.id;
           return 'It is the root of a tree.';
         },

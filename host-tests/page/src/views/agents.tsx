@@ -1,6 +1,5 @@
 import { useState } from 'preact/hooks';
 
-import { count } from '../model/format.js';
 import { isLive } from '../model/state.js';
 import { Button, Field, Panel, fieldText, onSubmit } from './controls.js';
 import { usePage } from './page.js';
@@ -37,7 +36,7 @@ export function Agents() {
                     {name}
                   </span>
                   <span class="hint">
-                    <code>{id.slice(0, 8)}</code> · {count(sessions, 'live session')}
+                    <code>{id.slice(0, 8)}</code> · {sessions} live
                   </span>
                 </div>
                 <Button

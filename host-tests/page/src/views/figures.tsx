@@ -10,36 +10,38 @@ export function Figures() {
   const { controls } = playground;
   const { liveSessions, pendingRevocations, prunableSessions, ended, denied, lastEvent } = figures;
   return (
-    <dl class="figures panel">
-      <Figure name="Active" value={liveSessions} tone={liveSessions > 0 ? 'live' : undefined}>
-        <Sparkline values={state.history} />
-      </Figure>
-      <Figure
-        name="Pending revocations"
-        value={pendingRevocations}
-        tone={pendingRevocations > 0 ? 'warning' : undefined}
-      >
-        {controls !== undefined && pendingRevocations > 0 && (
-          <Button small onClick={() => playground.flushRevocations(controls)}>
-            Flush
-          </Button>
-        )}
-      </Figure>
-      <Figure
-        name="Expired, not pruned"
-        value={prunableSessions}
-        tone={prunableSessions > 0 ? 'warning' : undefined}
-      >
-        {controls !== undefined && prunableSessions > 0 && (
-          <Button small onClick={() => playground.pruneExpired(controls)}>
-            Prune
-          </Button>
-        )}
-      </Figure>
-      <Figure name="Ended" value={ended} />
-      <Figure name="Refused attempts" value={denied} />
-      <Figure name="Events" value={lastEvent} />
-    </dl>
+    <section class="panel" aria-label="Figures">
+      <dl class="figures">
+        <Figure name="Active" value={liveSessions} tone={liveSessions > 0 ? 'live' : undefined}>
+          <Sparkline values={state.history} />
+        </Figure>
+        <Figure
+          name="Pending revocations"
+          value={pendingRevocations}
+          tone={pendingRevocations > 0 ? 'warning' : undefined}
+        >
+          {controls !== undefined && pendingRevocations > 0 && (
+            <Button small onClick={() => playground.flushRevocations(controls)}>
+              Flush
+            </Button>
+          )}
+        </Figure>
+        <Figure
+          name="Expired, not pruned"
+          value={prunableSessions}
+          tone={prunableSessions > 0 ? 'warning' : undefined}
+        >
+          {controls !== undefined && prunableSessions > 0 && (
+            <Button small onClick={() => playground.pruneExpired(controls)}>
+              Prune
+            </Button>
+          )}
+        </Figure>
+        <Figure name="Ended" value={ended} />
+        <Figure name="Refused attempts" value={denied} />
+        <Figure name="Events" value={lastEvent} />
+      </dl>
+    </section>
   );
 }
 

@@ -1,4 +1,4 @@
-import { useState } from 'preact/hooks';
+import { useId, useState } from 'preact/hooks';
 
 import { type Entry, isLive, sessionName } from '../model/state.js';
 import { Button, Panel } from './controls.js';
@@ -40,13 +40,15 @@ interface SwitchProps {
 }
 
 function Switch({ label, choices, onEnd }: SwitchProps) {
+  const id = useId();
   const [chosen, setChosen] = useState<string>();
   const current = choices.some(([value]) => value === chosen) ? chosen : choices[0]?.[0];
   return (
     <div class="switch">
-      <label>
-        <span>{label}</span>
+      <div class="field">
+        <label for={id}>{label}</label>
         <select
+          id={id}
           value={current ?? ''}
           disabled={current === undefined}
           onChange={(event) => setChosen(event.currentTarget.value)}
@@ -58,7 +60,7 @@ function Switch({ label, choices, onEnd }: SwitchProps) {
             </option>
           ))}
         </select>
-      </label>
+      </div>
       <Button
         kind="danger"
         small

@@ -83,27 +83,53 @@ export function Tree({ nodes }: { nodes: readonly TreeNode[] }) {
   const shared = { collapsed, toggle, reachable: (selected ?? rows[0])?.id };
   return (
     <ul class="tree" role="tree" aria-label="Delegations" onKeyDown={move}>
-      {nodes.map((node) => (
-        <Item key={node.entry.session.id} node={node} shared={shared} />
+      {nodes.map((node, index) => (
+        <Item
+          key={node.entry.session.id}
+          node={node}
+          level={1}
+          position={index + 1}
+          siblings={nodes.length}
+          shared={shared}
+        />
       ))}
     </ul>
   );
 }
 
-function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
+interface ItemProps {
+  node: TreeNode;
+  /** The depth in the tree, from 1. */
+  level: number;
+  /** The place among the siblings, from 1. */
+  position: number;
+  siblings: number;
+  shared: Shared;
+}
+
+/**
+ * A row and those below it. The item is the row alone, so that its name has not the texts of all
+ * below it; its level says where it is.
+ */
+function Item({ node, level, position, siblings, shared }: ItemProps) {
   const { playground, state } = usePage();
   const { entry, children } = node;
   const { id } = entry.session;
   const open = !shared.collapsed.has(id);
   return (
-    <li
-      role="treeitem"
-      id={itemId(id)}
-      aria-selected={state.selected === id}
-      aria-expanded={children.length > 0 ? open : undefined}
-      tabIndex={shared.reachable === id ? 0 : -1}
-    >
-      <div class="row" onClick={() => playground.select(id)}>
+    <li role="none">
+      <div
+        class="row"
+        role="treeitem"
+        id={itemId(id)}
+        aria-level={level}
+        aria-posinset={position}
+        aria-setsize={siblings}
+        aria-selected={state.selected === id}
+        aria-expanded={children.length > 0 ? open : undefined}
+        tabIndex={shared.reachable === id ? 0 : -1}
+        onClick={() => playground.select(id)}
+      >
         {children.length > 0 ? (
           <span
             class={open ? 'twist open' : 'twist'}
@@ -118,9 +144,16 @@ function Item({ node, shared }: { node: TreeNode; shared: Shared }) {
         <RowContent entry={entry} />
       </div>
       {children.length > 0 && open && (
-        <ul role="group">
-          {children.map((child) => (
-            <Item key={child.entry.session.id} node={child} shared={shared} />
+        <ul role="none" class="below">
+          {children.map((child, index) => (
+            <Item
+              key={child.entry.session.id}
+              node={child}
+              level={level + 1}
+              position={index + 1}
+              siblings={children.length}
+              shared={shared}
+            />
           ))}
         </ul>
       )}
@@ -143,9 +176,7 @@ function RowContent({ entry }: { entry: Entry }) {
       <span class="row-name cut">
         <span class="role">{session.role}</span>{' '}
         <span class="agent">{agentName(state, session.agentId)}</span>
-        <span class="hidden">
-          , {status} {end?.reason}
-        </span>
+        <span class="hidden">{status}</span>
       </span>
       <span class="row-scopes cut">
         {session.scopes.slice(0, MAX_SCOPES).map((scope) => (
@@ -164,7 +195,7 @@ function RowContent({ entry }: { entry: Entry }) {
             <span class="bar">
               <span style={{ '--left': timeLeft(entry, now) }} />
             </span>
-            {shortDuration(session.expiresAt - now)}
+            <span class="time-left">{shortDuration(session.expiresAt - now)}</span>
           </>
         ) : (
           <span class={end?.reason === 'theft' ? 'tag danger' : 'tag ended'}>

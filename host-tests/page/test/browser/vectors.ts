@@ -2,7 +2,6 @@
 
 import { createSessions } from 'clawdb-session';
 
-// @ts-expect-error: it has no types.
 import { PlainGuard, measure } from '../../../hosts/node/measure.js';
 import { Conversation } from '../../../hosts/node/test/vectors/conversation.js';
 import { parseVector, replay } from '../../../hosts/node/test/vectors/vector.js';

@@ -1,0 +1,89 @@
+/** The guided scenarios, to their ends. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { Locator, Page } from 'playwright-core';
+
+import { button, figure, guardMode, panel } from './steps.js';
+import { useSite } from './support.js';
+
+const it = useSite();
+
+/** Follows a guide, and checks what it says after each step. */
+async function follow(page: Page, title: string, outcomes: string[]): Promise<Locator> {
+  await page.getByRole('button', { name: new RegExp(`^${title}`) }).click();
+  const guide = panel(page, `Guide: ${title}`);
+  for (const [index, outcome] of outcomes.entries()) {
+    await button(guide, 'Next step').click();
+    await guide.getByText(`${index + 1} of ${outcomes.length}`).waitFor();
+    await guide.getByRole('status').filter({ hasText: outcome }).waitFor();
+  }
+  await button(guide, 'Finish').waitFor();
+  return guide;
+}
+
+test('the kill switch', async () => {
+  const page = await it.site.open();
+  const guide = await follow(page, 'Kill switch', [
+    'The session is live',
+    'three live sessions',
+    'The call succeeds.',
+    '3 sessions ended.',
+    'The answer is invalid-token.',
+  ]);
+  await button(guide, 'Finish').click();
+  await guide.waitFor({ state: 'detached' });
+  await figure(page, 'Ended', 3);
+});
+
+test('the stolen token', async () => {
+  const page = await it.site.open();
+  await follow(page, 'Stolen token', [
+    'The session is live.',
+    'Now two parties hold it.',
+    'Alice has a new token.',
+    'The answer is invalid-token.',
+    'The reason of the end is theft.',
+    'The answer is invalid-token.',
+  ]);
+});
+
+test('delegation', async () => {
+  const page = await it.site.open();
+  await follow(page, 'Delegation', [
+    'It is the root of a tree.',
+    'The planner has a session below it',
+    'three levels deep',
+    'The answer is scope-denied.',
+    'The call succeeds.',
+    '2 sessions below it ended',
+    'The answer is invalid-token.',
+  ]);
+});
+
+test('the guard that is down', async () => {
+  const page = await it.site.open();
+  await follow(page, 'Guard down', [
+    'The guard has issued its token.',
+    'unavailable',
+    'The answer is guard unavailable.',
+    '1 revocation pending',
+    'The answer is invalid-token.',
+    '1 revocation settled.',
+  ]);
+  assert.equal(await guardMode(page, 'Answers').isChecked(), true);
+});
+
+test('a guide that cannot continue says why, and can be stopped', async () => {
+  const page = await it.site.open();
+  await page.getByRole('button', { name: /^Kill switch/ }).click();
+  const guide = panel(page, 'Guide: Kill switch');
+  await guardMode(page, 'Unavailable').check();
+  await button(guide, 'Next step').click();
+  await guide.getByRole('alert').filter({ hasText: 'The answer is guard unavailable.' }).waitFor();
+  await button(guide, 'Finish').click();
+  await page.getByRole('button', { name: /^Kill switch/ }).click();
+  await button(guide, 'Stop').click();
+  await guide.waitFor({ state: 'detached' });
+});
