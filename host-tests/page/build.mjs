@@ -52,7 +52,6 @@ await build({
   outdir: 'build/browser',
 });
 await cp('test/browser/vectors.html', 'build/browser/vectors.html');
-const tests = (await readdir('test')).filter((file) => file.endsWith('.test.ts'));
 await build({
   bundle: true,
   packages: 'external',
