@@ -80,7 +80,7 @@ impl SessionManager {
     /// Creates a session of an agent, and returns it with its token.
     ///
     /// The session lives for `default-ttl` of the component's configuration: 3,600 s by default, as
-    /// in the old manager. An empty task type counts as none, and then the guard is told `default`
+    /// in the old manager. An empty task type counts as none, and then the guard gets `default`
     /// (R4). Scopes that are repeated count once.
     ///
     /// # Errors

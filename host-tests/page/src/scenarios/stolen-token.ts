@@ -48,7 +48,7 @@ export const stolenToken: Scenario = {
         },
       },
       {
-        text: 'The newest token is refused too, whoever presents it.',
+        text: 'The newest token is refused too.',
         run: async () => answerOf(await playground.validate(current)),
       },
     ];
