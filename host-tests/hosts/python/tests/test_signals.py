@@ -22,9 +22,11 @@ from clawdb_session import (
     IssueRequest,
     Sessions,
 )
+from clawdb_session import _signals
 from clawdb_session._signals import DeferredSignals
 from conftest import AGENT
 
+NUMBERS = [signal.SIGUSR1, signal.SIGUSR2]
 WAIT = 30
 
 
@@ -249,23 +251,72 @@ def test_a_call_keeps_whether_a_signal_interrupts_system_calls(
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_each_signal_that_arrived_is_handled_even_if_one_handler_raises() -> None:
-    handled = []
+class Raising:
+    """A handler that raises, and keeps the numbers of the signals."""
 
-    def handler(number: int, frame: object) -> None:
-        handled.append(number)
+    def __init__(self) -> None:
+        self.handled: list[int] = []
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.handled.append(number)
         raise TimeoutError
 
-    numbers = [signal.SIGUSR1, signal.SIGUSR2]
-    before = [signal.signal(number, handler) for number in numbers]
-    try:
-        with pytest.raises(TimeoutError), DeferredSignals(lambda: False):
-            for number in numbers * 2:
-                signal.raise_signal(number)
-            assert handled == []
-        assert handled == numbers
-        with pytest.raises(TimeoutError):
-            signal.raise_signal(signal.SIGUSR1)
-    finally:
-        for number, one in zip(numbers, before):
-            signal.signal(number, one)
+
+@pytest.fixture
+def raising() -> Iterator[Raising]:
+    """Returns the handler of two signals."""
+    raising = Raising()
+    before = [signal.signal(number, raising) for number in NUMBERS]
+    yield raising
+    for number, handler in zip(NUMBERS, before):
+        signal.signal(number, handler)
+
+
+def test_each_signal_that_arrived_is_handled_even_if_one_handler_raises(raising: Raising) -> None:
+    with pytest.raises(TimeoutError), DeferredSignals(lambda: False):
+        for number in NUMBERS * 2:
+            signal.raise_signal(number)
+        assert raising.handled == []
+    assert raising.handled == NUMBERS
+    assert [signal.getsignal(number) for number in NUMBERS] == [raising, raising]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("after", range(6))
+def test_a_signal_that_arrives_between_two_replacements_leaves_all_handlers_in_place(
+    raising: Raising, monkeypatch: pytest.MonkeyPatch, number: int, after: int
+) -> None:
+    set_handler = _signals.set_handler
+    calls = iter(range(100))
+
+    def set_handler_and_arrive(replaced: int, handler: _signals.Handler) -> None:
+        set_handler(replaced, handler)
+        if next(calls) == after:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(_signals, "set_handler", set_handler_and_arrive)
+    with pytest.raises(TimeoutError), DeferredSignals(lambda: False):
+        pass
+    # The handlers of SIGINT and of the two signals were replaced, and restored.
+    assert next(calls) > after
+    assert raising.handled == [number]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert [signal.getsignal(one) for one in NUMBERS] == [raising, raising]
+
+
+def test_a_replacement_that_was_left_is_removed_by_the_next_call(
+    raising: Raising, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: DeferredSignals, replacements: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeferredSignals, "_restore", interrupted)
+        with pytest.raises(KeyboardInterrupt), DeferredSignals(lambda: False):
+            pass
+    with pytest.raises(TimeoutError):
+        signal.raise_signal(signal.SIGUSR1)
+    assert raising.handled == [signal.SIGUSR1]
+    with DeferredSignals(lambda: False):
+        pass
+    assert [signal.getsignal(number) for number in NUMBERS] == [raising, raising]

@@ -64,18 +64,20 @@ class DeferredSignals:
     def __init__(self, can_raise: Callable[[], bool]) -> None:
         self._can_raise = can_raise
         self._active = False
-        self._replaced: list[tuple[int, Handler, Handler]] = []
-        """Each signal, its handler, and the one that is in its place."""
+        self._replacements: list[_Replacement] = []
         self._pending: dict[int, tuple[Handler, FrameType | None]] = {}
 
     def __enter__(self) -> DeferredSignals:
         # Handlers run in this thread only.
         if threading.get_ident() == threading.main_thread().ident:
-            for number in _SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._replace(number, handler)
             self._active = True
+            try:
+                for number in _SIGNALS:
+                    self._replace(number)
+            except BaseException:
+                # The handler of a signal that was not replaced yet has raised.
+                self._end()
+                raise
         return self
 
     def __exit__(
@@ -85,16 +87,7 @@ class DeferredSignals:
         traceback: TracebackType | None,
     ) -> None:
         if self._active:
-            try:
-                for number, handler, replacement in self._replaced:
-                    # The guard may have set another one.
-                    if signal.getsignal(number) is replacement:
-                        set_handler(number, handler)
-            finally:
-                # A replacement that stays, because a restored handler has raised, runs its
-                # handler at once from now on.
-                self._active = False
-                self.deliver()
+            self._end()
 
     def deliver(self) -> None:
         """Runs the handlers of the signals that have arrived. They can raise."""
@@ -106,16 +99,58 @@ class DeferredSignals:
             finally:
                 self.deliver()
 
-    def _replace(self, number: int, handler: Handler) -> None:
-        def replacement(number: int, frame: FrameType | None) -> object:
-            if self._active and not self._can_raise():
-                self._pending.setdefault(number, (handler, frame))
-                return None
-            return handler(number, frame)
+    def handle(self, number: int, frame: FrameType | None, handler: Handler) -> object:
+        """Runs the handler of a signal that arrives, now or at the end."""
+        if self._active and not self._can_raise():
+            self._pending.setdefault(number, (handler, frame))
+            return None
+        return handler(number, frame)
 
+    def _replace(self, number: int) -> None:
+        handler = signal.getsignal(number)
+        # Left by a `with` statement whose end was interrupted.
+        while isinstance(handler, _Replacement) and not handler.owner._active:
+            handler = handler.handler
+        if not callable(handler):
+            return
+        replacement = _Replacement(self, number, handler)
+        self._replacements.append(replacement)
         try:
             set_handler(number, replacement)
         except ValueError:
             # Only the main interpreter has handlers.
-            return
-        self._replaced.append((number, handler, replacement))
+            pass
+
+    def _end(self) -> None:
+        try:
+            self._restore(self._replacements)
+        finally:
+            # A replacement that stays runs its handler at once from now on.
+            self._active = False
+            self.deliver()
+
+    def _restore(self, replacements: list[_Replacement]) -> None:
+        """Sets the replaced handlers again, the others even if a restored one raises."""
+        if replacements:
+            try:
+                replacements[0].restore()
+            finally:
+                self._restore(replacements[1:])
+
+
+class _Replacement:
+    """The handler of a signal during a `with` statement."""
+
+    def __init__(self, owner: DeferredSignals, number: int, handler: Handler) -> None:
+        self.owner = owner
+        self.number = number
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> object:
+        return self.owner.handle(number, frame, self.handler)
+
+    def restore(self) -> None:
+        """Sets the handler again, unless the guard has set another one."""
+        current: object = signal.getsignal(self.number)
+        if current is self:
+            set_handler(self.number, self.handler)
