@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
-use crate::{TargetProcess, command};
+use crate::{TargetProcess, UNAVAILABLE_AT_MOST, command};
 
 pub struct ExecClient {
     pub process: TargetProcess,
@@ -30,13 +32,34 @@ impl ExecClient {
 
     /// Waits until the process has restored its sessions and answers.
     pub fn wait_until_ready(&mut self) {
-        let answer = self.ask(&json!({ "op": "active-count" }));
-        let is_ready = answer.as_ref().is_some_and(|answer| answer["ok"].is_u64());
-        assert!(is_ready, "the process does not start: {answer:?}");
+        let answer = self.ask_running(&json!({ "op": "active-count" }));
+        assert!(
+            answer["ok"].is_u64(),
+            "the process does not start: {answer}"
+        );
     }
 
-    /// Sends a line, and returns the answer, or `None` if the process was killed before.
+    /// Sends a line, and returns the answer, or `None` if the process was killed before or has no
+    /// tenant.
     fn ask(&mut self, line: &Value) -> Option<Value> {
+        self.answer(line).filter(|answer| !is_unavailable(answer))
+    }
+
+    /// Sends a line to a process that is not killed, and returns the answer. Repeats the line while
+    /// the process has no tenant: on a busy machine, it can lose its short lease.
+    fn ask_running(&mut self, line: &Value) -> Value {
+        let begun = Instant::now();
+        loop {
+            let answer = self.answer(line).expect("the process answers");
+            if !is_unavailable(&answer) {
+                return answer;
+            }
+            assert!(begun.elapsed() < UNAVAILABLE_AT_MOST, "{answer}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn answer(&mut self, line: &Value) -> Option<Value> {
         writeln!(self.input, "{line}").ok()?;
         let answer = self.answers.next()?.ok()?;
         // A truncated line is not an answer.
@@ -127,7 +150,7 @@ fn log_out(
 
 /// Checks a session against its acknowledged state.
 pub fn check(client: &mut ExecClient, entry: &mut AcknowledgedSession) {
-    let mut ask = |line: Value| client.ask(&line).expect("the process answers");
+    let mut ask = |line: Value| client.ask_running(&line);
     let got = ask(json!({ "op": "get", "session-id": entry.id }));
     entry.observe(got.get("ok").is_some());
     if entry.state == State::Revoked {
@@ -148,6 +171,12 @@ pub fn check(client: &mut ExecClient, entry: &mut AcknowledgedSession) {
 fn granted(grant: &Value) -> (String, String) {
     let session = &grant["session"];
     (text(&grant["token"]), text(&session["expires-at"]))
+}
+
+/// Returns whether the process did not make the call or does not know its outcome.
+fn is_unavailable(answer: &Value) -> bool {
+    let kind = answer["err"]["kind"].as_str();
+    kind.is_some_and(|kind| ["retry", "not-owner"].contains(&kind))
 }
 
 fn ok(answer: &Value) -> &Value {

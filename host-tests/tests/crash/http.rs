@@ -2,14 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::acknowledged::{AcknowledgedSession, Random, State, WorkCounts};
-use crate::{ADMIN_KEY, TargetProcess, command};
+use crate::{ADMIN_KEY, TargetProcess, UNAVAILABLE_AT_MOST, command};
 
 /// The number of callers.
 pub const CALLERS: usize = 12;
@@ -53,13 +53,13 @@ impl Service {
     }
 
     pub async fn wait_until_ready(&self) {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         loop {
             if self.is_ready().await {
                 return;
             }
             assert!(
-                begun.elapsed() < Duration::from_mins(1),
+                begun.elapsed() < UNAVAILABLE_AT_MOST,
                 "the service is not ready within a minute"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -81,13 +81,21 @@ async fn answer(request: RequestBuilder) -> Option<(StatusCode, Value)> {
     (status != StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
 }
 
-/// Sends a request to a service that is ready and is not killed, and returns the answer.
-async fn answer_of_ready(request: RequestBuilder) -> (StatusCode, Value) {
-    let answer = request.send().await.expect("the service answers");
-    let status = answer.status();
-    let body = answer.json().await.expect("the answer is JSON");
-    assert_ne!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
-    (status, body)
+/// Sends a request without a body to a service that is not killed, and returns the answer. Repeats
+/// it while the service is unavailable: on a busy machine, it can lose its short lease.
+async fn answer_of_running(request: RequestBuilder) -> (StatusCode, Value) {
+    let begun = Instant::now();
+    loop {
+        let request = request.try_clone().expect("the request has no body");
+        let answer = request.send().await.expect("the service answers");
+        let status = answer.status();
+        let body = answer.json().await.expect("the answer is JSON");
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            return (status, body);
+        }
+        assert!(begun.elapsed() < UNAVAILABLE_AT_MOST, "{body}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Makes random calls until the service is killed.
@@ -207,7 +215,7 @@ pub async fn check(
 async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
     let url = format!("{}/v1/sessions/{}", service.url, entry.id);
     let request = service.client.get(url).header("X-Admin-Key", ADMIN_KEY);
-    let (status, got) = answer_of_ready(request).await;
+    let (status, got) = answer_of_running(request).await;
     entry.observe(status == StatusCode::OK);
     if entry.state == State::Revoked {
         assert_eq!(status, StatusCode::NOT_FOUND, "{got}");
@@ -218,7 +226,7 @@ async fn check_one(service: &Service, entry: &mut AcknowledgedSession) {
         let me = service
             .client
             .get(format!("{}/v1/sessions/me", service.url));
-        let (status, me) = answer_of_ready(me.bearer_auth(token)).await;
+        let (status, me) = answer_of_running(me.bearer_auth(token)).await;
         if is_valid {
             assert_eq!(
                 (status, &me["session_id"]),

@@ -29,6 +29,9 @@ use http::Service;
 
 const ADMIN_KEY: &str = "the-admin-key-of-the-crash-tests";
 
+/// After this time, a process that starts or has lost its lease must own its tenant.
+const UNAVAILABLE_AT_MOST: Duration = Duration::from_mins(1);
+
 /// Returns the number of kills of each test.
 fn kills_wanted() -> u32 {
     let wanted = std::env::var("SESSION_CRASH_KILLS").ok();
