@@ -9,7 +9,7 @@ import type axe from 'axe-core';
 import type { Page } from 'playwright-core';
 
 import { answered, button, field, guardMode, loadExample, selectSession } from './steps.js';
-import { useSite } from './support.js';
+import { Site, useSite } from './support.js';
 
 const it = useSite();
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -34,10 +34,34 @@ async function check(page: Page, state: string): Promise<void> {
   assert.ok(passes.length > 15, `${state}: only ${passes.length} rules applied`);
 }
 
+test('nothing is found while the component is loading, and when it does not start', async () => {
+  const site = await Site.start();
+  let answer = (_body: string): void => {};
+  const body = new Promise<string>((resolve) => {
+    answer = resolve;
+  });
+  const page = await site.open({
+    before: (page) =>
+      page.route('**/component.core.wasm', async (route) => {
+        await route.fulfill({ contentType: 'application/wasm', body: await body });
+      }),
+  });
+  await page.getByText('The component is loading.').waitFor();
+  await page.evaluate(AXE);
+  await check(page, 'loading');
+  answer('this is no component');
+  await page.getByRole('alert').getByText('The component could not be started').waitFor();
+  await check(page, 'with a component that does not start');
+  await site.stop();
+  assert.equal(site.problems.length, 1, site.problems.join());
+  assert.match(site.problems[0] ?? '', /^exception: .*WebAssembly/);
+});
+
 for (const scheme of ['light', 'dark'] as const) {
   for (const width of [1_440, 380]) {
     test(`nothing is found in ${scheme}, ${width} pixels wide`, async () => {
       const page = await it.site.open({ scheme, width });
+      await button(page, 'New session').waitFor();
       await page.evaluate(AXE);
       await check(page, 'empty');
       await loadExample(page);

@@ -30,6 +30,8 @@ interface Opening {
   scheme?: 'light' | 'dark';
   width?: number;
   height?: number;
+  /** Is called before the file is requested. */
+  before?: (page: Page) => Promise<unknown>;
 }
 
 /** A server and a browser, and everything that went wrong in the pages that were opened. */
@@ -57,7 +59,7 @@ export class Site {
 
   /** Opens a page, with a context of its own. */
   async open(opening: Opening = {}): Promise<Page> {
-    const { file = '', scheme = 'light', width = 1_440, height = 900 } = opening;
+    const { file = '', scheme = 'light', width = 1_440, height = 900, before } = opening;
     const viewport = { width, height };
     const page = await this.#browser.newPage({ viewport, colorScheme: scheme });
     page.setDefaultTimeout(20_000);
@@ -82,6 +84,7 @@ export class Site {
         console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
       });
     });
+    await before?.(page);
     await page.goto(`${this.address}${file}`);
     return page;
   }
