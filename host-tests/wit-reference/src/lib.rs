@@ -1,12 +1,10 @@
-//! Renders the WIT of both worlds for reading: as Markdown for the repository (`wit/reference`),
-//! and as HTML for a package.
+//! Renders the WIT of both worlds as Markdown for reading (`wit/reference`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clawdb_session_wit_sync::without_markers;
-use pulldown_cmark::{Parser, html};
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::{PackageId, Resolve, SourceMap, UnresolvedPackageGroup};
 
@@ -26,36 +24,12 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Returns the reference as an HTML page that loads nothing.
-    #[must_use]
-    pub fn html(&self) -> String {
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>World {}</title>\n<style>\n{STYLE}</style>\n<main>\n",
-            self.world
-        );
-        html::push_html(&mut page, Parser::new(&self.markdown));
-        page.push_str("</main>\n</html>\n");
-        page
-    }
-
     /// Returns the name of the file with the Markdown.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{}.md", self.world)
     }
 }
-
-/// The style of a page: text in one column, in the colours of the reader's system.
-const STYLE: &str = "\
-:root { color-scheme: light dark; }
-body { font: 16px/1.6 system-ui, sans-serif; margin: 0 1rem; }
-main { max-width: 46rem; margin: 2rem auto; }
-h2 { margin-top: 3rem; border-bottom: 1px solid; }
-h4 { margin-top: 2rem; }
-code { font: 0.9em/1.4 ui-monospace, monospace; }
-";
 
 /// Returns the references of both worlds, made from the WIT files in the folder `wit`.
 ///
@@ -202,15 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_has_no_marker_and_its_page_loads_nothing() {
-        for reference in render(&wit()).unwrap() {
-            let page = reference.html();
-            assert!(page.contains("<h1>") && page.contains("revoke-all-for-agent"));
-            for part in ["[session]", "[session-sync]", "[end]"] {
-                assert!(!page.contains(part), "{}: {part}", reference.world);
-            }
-            for part in ["<script", "<link", "src="] {
-                assert!(!page.contains(part), "{}: {part}", reference.world);
+    fn a_reference_has_no_marker() {
+        for Reference { world, markdown } in render(&wit()).unwrap() {
+            assert!(markdown.contains("revoke-all-for-agent"), "{world}");
+            for marker in ["[session]", "[session-sync]", "[end]"] {
+                assert!(!markdown.contains(marker), "{world}: {marker}");
             }
         }
     }
