@@ -46,7 +46,7 @@
 //! | `compiled`, `code_cache` | compiling a component, and keeping its code in a directory |
 //! | `options` | the settings of an instance: [`HostOptions`] |
 //! | `handle` | the reference to a running instance: [`SessionHost`] |
-//! | `own_thread` | instances with a thread of their own, for code that is not async: [`BlockingCalls`] |
+//! | `own_thread`, `blocking_calls` | instances with a thread of their own, for code that is not async: [`BlockingCalls`] |
 //! | `local` | the host of the world `session-sync`: [`LocalSessions`] |
 //! | `any` | instances of either world: [`AnySessions`], [`InstanceOptions`] |
 //! | `operations`, `calls` | the table of the operations, and the methods that are made from it |
@@ -78,6 +78,7 @@ mod any;
 mod argument;
 mod batch_deadline;
 mod bindings;
+mod blocking_calls;
 mod calls;
 mod clock;
 mod code_cache;
@@ -123,6 +124,7 @@ pub use bindings::exports::clawdb::session::sessions::{
     Error as ComponentError, Guest as SessionsInterface,
 };
 pub use bindings::exports::clawdb::session::settings::{Config, Overflow, Statistics};
+pub use blocking_calls::BlockingCalls;
 pub use clawdb_session_component::{COMPONENT, SYNC_COMPONENT};
 pub use clock::{Clock, Instant, SystemClock};
 pub use compiled::Allocation;
@@ -140,6 +142,5 @@ pub use local::{
 };
 pub use names::{Name, event_run};
 pub use options::HostOptions;
-pub use own_thread::BlockingCalls;
 pub use subscription::Subscription;
 pub use token::Token;

@@ -6,7 +6,7 @@ use chrono::Utc;
 use clawdb_session_host::Session;
 use uuid::Uuid;
 
-use crate::session::parse_id;
+use crate::convert::parse_id;
 
 /// A session as requests carry it: a copy, which does not change when the session ends.
 #[derive(Clone)]

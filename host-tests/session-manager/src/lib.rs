@@ -35,9 +35,11 @@
 //! | `manager` | the calls: [`SessionManager`] |
 //! | `session` | a session with its token: [`ClawDBSession`] |
 //! | `context` | a session as requests carry it: [`SessionContext`] |
+//! | `convert` | the component's ids and times as `Uuid` and `DateTime` |
 //! | `error` | the errors of the calls: [`ClawDBError`] |
 
 mod context;
+mod convert;
 mod error;
 mod manager;
 mod session;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::context::SessionContext;
+use crate::convert::{parse_id, time};
 
 /// A session with its token: a copy, which does not change when the session ends.
 #[derive(Clone, Serialize, Deserialize)]
@@ -113,20 +114,4 @@ impl fmt::Debug for ClawDBSession {
             .field("metadata", &self.metadata)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns an id that the component returned.
-///
-/// # Panics
-/// Panics if it is not a UUID, which no build of the component returns (R1).
-pub(crate) fn parse_id(id: &str) -> Uuid {
-    Uuid::parse_str(id).expect("the component returns UUIDs")
-}
-
-/// Returns the time that is this many milliseconds after 1970-01-01T00:00:00Z.
-fn time(millis: u64) -> DateTime<Utc> {
-    let time = i64::try_from(millis)
-        .ok()
-        .and_then(DateTime::from_timestamp_millis);
-    time.unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
