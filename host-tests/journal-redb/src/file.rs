@@ -9,7 +9,7 @@ use clawdb_session_host::Change;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table};
 use uuid::Uuid;
 
-use crate::opening::{catch_panics, open, open_existing};
+use crate::opening::{OpenDatabase, catch_panics, open, open_existing};
 use crate::operation::{Cursor, FencingToken, Operation, Response};
 use crate::tables::{DUE, OWNERS, RECORDS};
 
@@ -30,15 +30,17 @@ type Outcome = Result<Response, JournalError>;
 /// The file. It is reopened after it has failed.
 pub(super) struct JournalFile {
     path: PathBuf,
+    open_database: Box<OpenDatabase>,
     database: Option<Database>,
     leases: HashMap<TenantId, Lease>,
 }
 
 impl JournalFile {
-    pub fn open(path: PathBuf) -> Result<Self, JournalError> {
-        let database = catch_panics(&path, || open(&path))?;
+    pub fn open(path: PathBuf, open_database: Box<OpenDatabase>) -> Result<Self, JournalError> {
+        let database = catch_panics(&path, || open(&path, &open_database))?;
         Ok(Self {
             path,
+            open_database,
             database: Some(database),
             leases: HashMap::new(),
         })
@@ -75,7 +77,9 @@ impl JournalFile {
     fn reopen(&mut self) -> Result<(), JournalError> {
         let broken = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        match catch_panics(&self.path, || open_existing(&self.path)) {
+        match catch_panics(&self.path, || {
+            open_existing(&self.path, &self.open_database)
+        }) {
             Ok(database) => {
                 self.database = Some(database);
                 Ok(())

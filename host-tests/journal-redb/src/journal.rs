@@ -9,6 +9,8 @@ use std::thread;
 use async_trait::async_trait;
 use clawdb_session_durable::{Journal, JournalError, Lease, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 use tokio::sync::oneshot;
 
 use crate::file::JournalFile;
@@ -45,12 +47,28 @@ impl RedbJournal {
     ///   not exist.
     /// - [`JournalError::Unavailable`] if the file cannot be read or written.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::open_through(path, std::convert::identity).await
+    }
+
+    /// Opens the file as [`open`](Self::open) does, and reads and writes it through the backend
+    /// that `wrap` makes. A backend can record, encrypt or disturb what is written.
+    ///
+    /// `wrap` is called each time that the file is opened: also after it has failed. The backend
+    /// must pass the locks on to the one that it gets.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub async fn open_through<B: StorageBackend>(
+        path: impl AsRef<Path>,
+        wrap: impl Fn(FileBackend) -> B + Send + 'static,
+    ) -> Result<Self, JournalError> {
         let path = path.as_ref().to_owned();
+        let open_database = opening::open_through(wrap);
         let (requests, received) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let (opened, open) = oneshot::channel();
         let counter = Arc::clone(&commits);
-        thread::spawn(move || match JournalFile::open(path) {
+        thread::spawn(move || match JournalFile::open(path, open_database) {
             Ok(file) => {
                 let _ = opened.send(Ok(()));
                 run_thread(file, &received, &counter);

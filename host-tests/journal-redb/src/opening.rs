@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clawdb_session_durable::{JournalError, Reason};
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, TableDefinition};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, TableDefinition};
 
 use crate::tables::{DUE, OWNERS, RECORDS};
 
@@ -20,14 +20,20 @@ const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// The format that this version reads and writes.
 const FORMAT: u64 = 1;
 
+/// Opens a database in a file, or creates it if the file is empty.
+pub(super) type OpenDatabase = dyn Fn(fs::File) -> Result<Database, redb::Error> + Send;
+
 /// Opens the file, or creates it. A new file has another name until it is complete, so that an
 /// empty file is never treated as a journal without records.
-pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
+pub(super) fn open(
+    path: &Path,
+    open_database: &OpenDatabase,
+) -> Result<Result<Database, JournalError>, redb::Error> {
     if let Err(error) = check(path) {
         return Ok(Err(error));
     }
     if path.try_exists()? {
-        return open_existing(path);
+        return open_existing(path, open_database);
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
@@ -45,9 +51,9 @@ pub(super) fn open(path: &Path) -> Result<Result<Database, JournalError>, redb::
     // only this one can.
     if path.try_exists()? {
         drop(file);
-        return open_existing(path);
+        return open_existing(path, open_database);
     }
-    let database = create(file)?;
+    let database = create(file, open_database)?;
     fs::rename(&unfinished, path)?;
     fs::File::open(folder_of(path))?.sync_all()?;
     Ok(Ok(database))
@@ -110,10 +116,10 @@ fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-fn create(file: fs::File) -> Result<Database, redb::Error> {
+fn create(file: fs::File, open_database: &OpenDatabase) -> Result<Database, redb::Error> {
     // An earlier attempt to create the file may have been interrupted.
     file.set_len(0)?;
-    let database = builder().create_with_backend(FileBackend::new(file)?)?;
+    let database = open_database(file)?;
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
     transaction.open_table(METADATA)?.insert("format", FORMAT)?;
@@ -124,11 +130,15 @@ fn create(file: fs::File) -> Result<Database, redb::Error> {
     Ok(database)
 }
 
-pub(super) fn open_existing(path: &Path) -> Result<Result<Database, JournalError>, redb::Error> {
-    if fs::metadata(path)?.len() == 0 {
+pub(super) fn open_existing(
+    path: &Path,
+    open_database: &OpenDatabase,
+) -> Result<Result<Database, JournalError>, redb::Error> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    if file.metadata()?.len() == 0 {
         return Ok(Err(damaged(path, "it is empty")));
     }
-    let database = builder().open(path)?;
+    let database = open_database(file)?;
     let metadata = database.begin_read()?.open_table(METADATA)?;
     let format = metadata.get("format")?.map(|format| format.value());
     if format == Some(FORMAT) {
@@ -139,10 +149,16 @@ pub(super) fn open_existing(path: &Path) -> Result<Result<Database, JournalError
     Ok(Err(damaged(path, &reason)))
 }
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder.set_check_integrity_on_open(true);
-    builder
+/// Returns a function that opens databases through the backends that `wrap` makes.
+pub(super) fn open_through<B: StorageBackend>(
+    wrap: impl Fn(FileBackend) -> B + Send + 'static,
+) -> Box<OpenDatabase> {
+    Box::new(move |file| {
+        let backend = wrap(FileBackend::new(file)?);
+        let mut builder = Builder::new();
+        builder.set_check_integrity_on_open(true);
+        Ok(builder.create_with_backend(backend)?)
+    })
 }
 
 /// Runs an operation on the file and converts its failure into an error. redb panics if a file is

@@ -4,5 +4,6 @@ mod damage;
 mod disk;
 mod memory;
 mod nats;
+mod power;
 mod redb;
 mod suite;

@@ -40,9 +40,17 @@ pub async fn open(file: &Path) -> RedbJournal {
 }
 
 pub async fn try_open(file: &Path) -> Result<RedbJournal, JournalError> {
+    once_closed(|| RedbJournal::open(file)).await
+}
+
+/// Opens a file once the process or journal before has closed it.
+pub async fn once_closed<F>(open: impl Fn() -> F) -> Result<RedbJournal, JournalError>
+where
+    F: Future<Output = Result<RedbJournal, JournalError>>,
+{
     let begun = Instant::now();
     loop {
-        match RedbJournal::open(file).await {
+        match open().await {
             Err(JournalError::Fenced(_)) if begun.elapsed() < Duration::from_secs(10) => {
                 tokio::task::yield_now().await;
             }

@@ -1,0 +1,435 @@
+//! The embedded journal when the power fails: at any write, the disk has what was synced, and any
+//! part of what was written since.
+//!
+//! A long run is recorded: each write, each sync, and each acknowledgement. Then the disk is
+//! computed as it can be at each of these steps, and the journal is opened on it.
+//! `SESSION_POWER_ROUNDS` sets the number of rounds of the run.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::{fs, io};
+
+use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
+use clawdb_session_host::Change;
+use clawdb_session_journal_redb::RedbJournal;
+use futures::future::join_all;
+use proptest::prelude::RngExt;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+use crate::redb::{Folder, once_closed, open};
+use crate::suite::{expiring, record, take_over, tenant};
+
+/// The number of tenants, which append at the same time.
+const TENANTS: u128 = 3;
+/// The size of the parts of a write that a disk stores as a whole or not at all.
+const SECTOR: usize = 512;
+
+/// Returns the number of rounds of the run.
+fn rounds() -> u64 {
+    let rounds = std::env::var("SESSION_POWER_ROUNDS").ok();
+    rounds.map_or(10, |rounds| {
+        let rounds = rounds.parse();
+        rounds.expect("SESSION_POWER_ROUNDS is a number")
+    })
+}
+
+/// A step of the recorded run.
+#[derive(Clone)]
+enum Step {
+    Write {
+        offset: usize,
+        data: Vec<u8>,
+    },
+    SetLen(usize),
+    Sync,
+    /// Everything that was asked for before is acknowledged.
+    Acknowledged,
+}
+
+/// The steps of a run, which the backend and the test add.
+#[derive(Clone, Debug, Default)]
+struct Recording(Arc<Mutex<Vec<Step>>>);
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write { offset, data } => write!(f, "write {} bytes at {offset}", data.len()),
+            Self::SetLen(len) => write!(f, "set the length to {len}"),
+            Self::Sync => write!(f, "sync"),
+            Self::Acknowledged => write!(f, "acknowledged"),
+        }
+    }
+}
+
+impl Recording {
+    fn add(&self, step: Step) {
+        self.0.lock().unwrap().push(step);
+    }
+
+    fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Opens a journal whose writes are recorded.
+    async fn open(&self, file: &Path) -> Result<RedbJournal, JournalError> {
+        let recording = self.clone();
+        let wrap = move |file| Recorded {
+            file,
+            recording: recording.clone(),
+        };
+        let open = || RedbJournal::open_through(file, wrap.clone());
+        once_closed(open).await
+    }
+}
+
+/// A file whose writes are recorded.
+#[derive(Debug)]
+struct Recorded {
+    file: FileBackend,
+    recording: Recording,
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("the file is small")
+}
+
+impl StorageBackend for Recorded {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.recording.add(Step::SetLen(index(len)));
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        // Each write is recorded, so the file itself need not be synced.
+        self.recording.add(Step::Sync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let (offset, data_written) = (index(offset), data.to_vec());
+        self.recording.add(Step::Write {
+            offset,
+            data: data_written,
+        });
+        self.file.write(offset as u64, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}
+
+/// What a disk has, and what was written to it since the last sync.
+#[derive(Clone, Default)]
+struct Disk {
+    synced: Vec<u8>,
+    pending: Vec<Step>,
+    /// Whether the disk confirms syncs, but does not make them.
+    ignores_syncs: bool,
+}
+
+impl Disk {
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Sync if !self.ignores_syncs => {
+                for step in self.pending.drain(..) {
+                    apply(&mut self.synced, &step);
+                }
+            }
+            Step::Sync | Step::Acknowledged => {}
+            written => self.pending.push(written.clone()),
+        }
+    }
+
+    /// Returns contents that the disk can have if the power fails now: without what was not synced,
+    /// with all of it, with the last write torn, and with some of the writes.
+    fn contents(&self, rng: &mut TestRng) -> Vec<Vec<u8>> {
+        let with = |steps: &mut dyn Iterator<Item = Step>| {
+            let mut contents = self.synced.clone();
+            steps.for_each(|step| apply(&mut contents, &step));
+            contents
+        };
+        let mut all = vec![with(&mut std::iter::empty())];
+        if let Some((last, before)) = self.pending.split_last() {
+            all.push(with(&mut self.pending.iter().cloned()));
+            all.push(with(&mut before.iter().cloned().chain([torn(last, rng)])));
+            let some = self.pending.iter().filter(|_| rng.random_bool(0.5));
+            let some: Vec<Step> = some.cloned().collect();
+            all.push(with(&mut some.into_iter()));
+        }
+        all
+    }
+}
+
+fn apply(contents: &mut Vec<u8>, step: &Step) {
+    match step {
+        Step::Write { offset, data } => {
+            let end = offset + data.len();
+            // The write can reach the disk before the new length of the file.
+            if contents.len() < end {
+                contents.resize(end, 0);
+            }
+            contents[*offset..end].copy_from_slice(data);
+        }
+        Step::SetLen(len) => contents.resize(*len, 0),
+        Step::Sync | Step::Acknowledged => {}
+    }
+}
+
+/// Returns the beginning of a write, in whole sectors.
+fn torn(step: &Step, rng: &mut TestRng) -> Step {
+    match step {
+        Step::Write { offset, data } => {
+            let sectors = rng.random_range(0..=data.len() / SECTOR);
+            let data = data[..sectors * SECTOR].to_vec();
+            Step::Write {
+                offset: *offset,
+                data,
+            }
+        }
+        other => other.clone(),
+    }
+}
+
+/// The records of the tenants.
+type Records = BTreeMap<TenantId, BTreeMap<String, Change>>;
+
+/// Does what an append does: stores the changes, and drops the records that have expired.
+fn append(records: &mut BTreeMap<String, Change>, changes: &[Change], now: u64) {
+    for change in changes {
+        records.insert(change.key.clone(), change.clone());
+    }
+    records.retain(|_, change| change.forget_at.is_none_or(|at| at > now));
+}
+
+/// Returns the changes of one append: new records, changed ones, and some that expire.
+fn changes(round: u64, rng: &mut TestRng) -> Vec<Change> {
+    let count = rng.random_range(1..8);
+    let change = |at: u64| {
+        let key = format!("session/{:02}", rng.random_range(0..40));
+        let mut change = record(&key, round * 10 + at);
+        let bytes = match rng.random_range(0..20) {
+            0 => 20_000,
+            1..5 => 2_000,
+            _ => 100,
+        };
+        change.value = "x".repeat(rng.random_range(0..bytes)) + &change.value;
+        match rng.random_range(0..3) {
+            0 => expiring(change, round + rng.random_range(1..10)),
+            _ => change,
+        }
+    };
+    let mut changes: Vec<Change> = (0..count).map(change).collect();
+    changes.dedup_by(|one, other| one.key == other.key);
+    changes
+}
+
+/// Makes a recorded run. Returns its steps, and the records after each acknowledgement, the first of
+/// which is that of the new file.
+async fn run(rng: &mut TestRng) -> (Vec<Step>, Vec<Records>) {
+    let folder = Folder::new().await;
+    let (file, recording) = (&folder.file(), &Recording::default());
+    let mut states = vec![Records::new()];
+    let mut records = Records::new();
+    let mut journal = recording.open(file).await.expect("the journal opens");
+    recording.add(Step::Acknowledged);
+    let mut writers: Vec<Box<dyn Writer>> = Vec::new();
+    for round in 1..=rounds() {
+        if round % 10 == 1 {
+            // The file is closed and opened again.
+            writers.clear();
+            drop(journal);
+            journal = recording.open(file).await.expect("the journal opens");
+            for number in 0..TENANTS {
+                writers.push(take_over(&journal, tenant(number)).await);
+                states.push(records.clone());
+                recording.add(Step::Acknowledged);
+            }
+        }
+        let appends = writers.iter_mut().zip(0..).map(|(writer, number)| {
+            let changes = changes(round, rng);
+            append(records.entry(tenant(number)).or_default(), &changes, round);
+            async move { writer.append(&changes, round).await }
+        });
+        for appended in join_all(appends.collect::<Vec<_>>()).await {
+            appended.expect("the append is acknowledged");
+        }
+        states.push(records.clone());
+        recording.add(Step::Acknowledged);
+    }
+    drop((writers, journal));
+    // It is closed when another one can open the file.
+    drop(open(file).await);
+    (recording.take(), states)
+}
+
+/// Returns the records of a journal, after it was opened.
+async fn stored(journal: &RedbJournal) -> Records {
+    let mut records = Records::new();
+    for tenant in journal.tenants().await.expect("the tenants are read") {
+        let mut scan: Box<dyn Scan> = journal.scan(tenant).await.expect("a scan begins");
+        let of_tenant = records.entry(tenant).or_default();
+        loop {
+            let page = scan.next().await.expect("the records are read");
+            if page.is_empty() {
+                break;
+            }
+            of_tenant.extend(page.into_iter().map(|change| (change.key.clone(), change)));
+        }
+    }
+    records
+}
+
+/// A disk after a failure of the power, and the records that its journal may have.
+struct Cut<'a> {
+    contents: Vec<u8>,
+    /// Whether the file was complete. A new file has another name until it is.
+    is_created: bool,
+    acknowledged: &'a Records,
+    /// The records after the appends that were under way.
+    next: Option<&'a Records>,
+    at: String,
+}
+
+impl Cut<'_> {
+    /// Writes the file into a new folder.
+    async fn write(&self) -> Folder {
+        let folder = Folder::new().await;
+        let mut file = folder.file().into_os_string();
+        if !self.is_created {
+            file.push(".new");
+        }
+        fs::write(&file, &self.contents).unwrap();
+        folder
+    }
+
+    /// Returns whether each tenant has its acknowledged records, or those that it has after the
+    /// append that was under way.
+    fn fits(&self, stored: &Records) -> bool {
+        let none = BTreeMap::new();
+        (0..TENANTS).map(tenant).all(|tenant| {
+            let of = |records: &'_ Records| records.get(&tenant).unwrap_or(&none).clone();
+            let has = of(stored);
+            has == of(self.acknowledged) || self.next.is_some_and(|next| has == of(next))
+        })
+    }
+
+    /// Opens the journal on the disk, compares its records, and appends one. Returns what is wrong.
+    async fn open(&self) -> Result<(), String> {
+        let folder = self.write().await;
+        // It is not synced, which takes longer than all else.
+        let journal = Recording::default().open(&folder.file()).await;
+        let journal = journal.map_err(|error| format!("{}: {error}", self.at))?;
+        if !self.fits(&stored(&journal).await) {
+            return Err(format!("{}: the journal has other records", self.at));
+        }
+        let mut writer = take_over(&journal, tenant(0)).await;
+        let appended = writer.append(&[record("meta", 1)], 0).await;
+        appended.map_err(|error| format!("{}: {error}", self.at))
+    }
+
+    /// Opens the journal on the disk, and returns what is written to the disk meanwhile.
+    async fn recovery(&self) -> Vec<Step> {
+        let folder = self.write().await;
+        let recording = Recording::default();
+        drop(
+            recording
+                .open(&folder.file())
+                .await
+                .expect("the journal opens"),
+        );
+        // It is closed when another one can open the file.
+        drop(open(&folder.file()).await);
+        recording.take()
+    }
+}
+
+/// Returns the cuts of a run, in which the disk had `disk` before: one for each step, and each way
+/// in which the disk can be then. `is_created` is whether the file was complete before.
+fn cuts<'a>(
+    steps: &'a [Step],
+    mut disk: Disk,
+    is_created: bool,
+    states: &'a [Records],
+    mut rng: TestRng,
+) -> impl Iterator<Item = Cut<'a>> {
+    let mut acknowledged = usize::from(is_created);
+    steps.iter().enumerate().flat_map(move |(at, step)| {
+        disk.take(step);
+        acknowledged += usize::from(matches!(step, Step::Acknowledged));
+        let is_created = acknowledged > 0;
+        let done = acknowledged.saturating_sub(1);
+        let contents = disk.contents(&mut rng).into_iter().enumerate();
+        contents.map(move |(case, contents)| Cut {
+            contents,
+            is_created,
+            acknowledged: &states[done],
+            next: states.get(done + 1).filter(|_| is_created),
+            at: format!("the power failed after step {at} ({step:?}), case {case}"),
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_failure_at_any_write_loses_no_acknowledged_record() {
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let (steps, states) = run(&mut rng).await;
+    let (mut first, mut second) = (0, 0);
+    for cut in cuts(&steps, Disk::default(), false, &states, rng.clone()) {
+        cut.open().await.unwrap();
+        first += 1;
+        // The power fails again while the journal recovers.
+        if first % 50 == 0 && cut.is_created {
+            let recovery = cut.recovery().await;
+            let disk = Disk {
+                synced: cut.contents.clone(),
+                ..Disk::default()
+            };
+            let states = [cut.acknowledged, cut.next.unwrap_or(cut.acknowledged)].map(Clone::clone);
+            for again in cuts(&recovery, disk, true, &states, rng.clone()) {
+                again.open().await.unwrap();
+                second += 1;
+            }
+        }
+    }
+    let steps = steps.len();
+    println!("{steps} steps, {first} power failures, and {second} during a recovery");
+    assert!(first > 500 && second > 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_keep_what_it_confirms_is_noticed() {
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let (steps, states) = run(&mut rng).await;
+    let disk = Disk {
+        ignores_syncs: true,
+        ..Disk::default()
+    };
+    let last = cuts(&steps, disk, false, &states, rng).last();
+    let wrong = last.expect("there are steps").open().await;
+    assert!(wrong.is_err(), "the journal has records that the disk lost");
+}
