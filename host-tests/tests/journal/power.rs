@@ -248,8 +248,8 @@ fn changes(round: u64, rng: &mut TestRng) -> Vec<Change> {
     changes
 }
 
-/// Makes a recorded run. Returns its steps, and the records after each acknowledgement, the first of
-/// which is that of the new file.
+/// Makes a recorded run. Returns its steps, and the records after each acknowledgement. The first
+/// one is that of the new file.
 async fn run(rng: &mut TestRng) -> (Vec<Step>, Vec<Records>) {
     let folder = Folder::new().await;
     let (file, recording) = (&folder.file(), &Recording::default());
