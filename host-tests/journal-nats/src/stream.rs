@@ -10,9 +10,9 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
-    AccountErrorKind, CreateStreamErrorKind, GetStreamErrorKind, Publish, PublishErrorKind,
+    CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind, RequestErrorKind,
 };
-use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, LastRawMessageErrorKind, RawMessageErrorKind, RetentionPolicy,
@@ -21,6 +21,7 @@ use async_nats::jetstream::stream::{
 use clawdb_session_durable::{JournalError, Reason, TenantId};
 use futures::StreamExt;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -95,6 +96,9 @@ pub(super) struct TenantStream {
     pub(super) patience: Duration,
 }
 
+const NOT_ENABLED: &str = "JetStream is not enabled: set jetstream { store_dir: ... }, and enable it \
+                           for the account";
+
 /// Checks that `JetStream` is enabled. Repeats the check for `patience`, because a server that has
 /// just started needs some time.
 pub(super) async fn check_account(
@@ -103,26 +107,22 @@ pub(super) async fn check_account(
 ) -> Result<(), JournalError> {
     let deadline = Instant::now() + patience;
     loop {
-        let Err(error) = with_timeout(patience, context.query_account()).await? else {
-            return Ok(());
+        // The client's type for the account needs members that nats-server 2.9 does not send.
+        let reason = match with_timeout(patience, context.request("INFO", b"")).await? {
+            Ok(Response::Ok(IgnoredAny)) => return Ok(()),
+            Ok(Response::Err { error }) => match error.error_code() {
+                ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+                    Reason::with_source(NOT_ENABLED, error)
+                }
+                _ => return Err(unavailable(error)),
+            },
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                Reason::with_source(NOT_ENABLED, error)
+            }
+            Err(error) => return Err(unavailable(error)),
         };
-        let off = match error.kind() {
-            AccountErrorKind::JetStream(inner) => matches!(
-                inner.error_code(),
-                ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
-            ),
-            AccountErrorKind::JetStreamUnavailable => true,
-            AccountErrorKind::TimedOut | AccountErrorKind::Other => false,
-        };
-        if !off {
-            return Err(unavailable(error));
-        }
         if Instant::now() >= deadline {
-            let text = "JetStream is not enabled: set jetstream { store_dir: ... }, and enable it \
-                        for the account";
-            return Err(JournalError::Misconfigured(Reason::with_source(
-                text, error,
-            )));
+            return Err(JournalError::Misconfigured(reason));
         }
         sleep(patience / 20).await;
     }
@@ -364,7 +364,7 @@ impl TenantStream {
         body: Vec<u8>,
         last: u64,
     ) -> Result<PublishOutcome, JournalError> {
-        let message = Publish::build()
+        let message = PublishMessage::build()
             .payload(body.into())
             .headers(headers)
             .expected_stream(&self.names.stream)

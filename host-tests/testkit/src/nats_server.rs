@@ -13,11 +13,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::de::IgnoredAny;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -219,7 +221,7 @@ impl NatsServer {
                 );
             }
             if let Ok(client) = connect(&self.url()).await
-                && (!self.jetstream || jetstream::new(client).query_account().await.is_ok())
+                && (!self.jetstream || has_jetstream(client).await)
             {
                 return;
             }
@@ -398,6 +400,13 @@ impl NatsCluster {
             sleep(INTERVAL).await;
         }
     }
+}
+
+/// Returns whether `JetStream` answers.
+async fn has_jetstream(client: Client) -> bool {
+    // The client's type for the account needs members that nats-server 2.9 does not send.
+    let answer = jetstream::new(client).request("INFO", b"").await;
+    matches!(answer, Ok(Response::Ok(IgnoredAny)))
 }
 
 async fn connect(url: &str) -> Result<Client, async_nats::ConnectError> {
