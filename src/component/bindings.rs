@@ -3,7 +3,7 @@
 //! The package `clawdb-session-async` has the feature `async` and the world `session`, and the
 //! package `clawdb-session-sync` has the feature `sync` and the world `session-sync`.
 
-#![allow(clippy::pedantic, reason = "generated")]
+#![allow(clippy::pedantic, unsafe_code, reason = "generated")]
 
 // The paths are relative to the manifests in `host-tests/component`.
 #[cfg(feature = "async")]
@@ -19,6 +19,10 @@ wit_bindgen::generate!({
     path: "../../../wit/sync",
     generate_all,
 });
+
+use super::exports::Component;
+
+export!(Component with_types_in self);
 
 #[cfg(feature = "async")]
 pub use clawdb::session::guard;

@@ -11,10 +11,8 @@ use crate::{
     AgentId, Change, Error, RevokeFilter, Scope, SessionId, SessionManager, SystemEntropy, Token,
 };
 
-super::bindings::export!(Component with_types_in super::bindings);
-
 /// The type that implements the exported interfaces.
-struct Component;
+pub(super) struct Component;
 
 type Manager = SessionManager<HostGuard, HostClock, SystemEntropy>;
 

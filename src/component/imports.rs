@@ -67,6 +67,7 @@ impl Clock for HostClock {
 ///
 /// # Safety
 /// `dest` must be valid for writes of `len` bytes, as `getrandom` promises its backend.
+#[expect(unsafe_code, reason = "getrandom calls it with a pointer")]
 #[unsafe(no_mangle)]
 unsafe extern "Rust" fn __getrandom_v03_custom(
     dest: *mut u8,

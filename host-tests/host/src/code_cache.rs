@@ -33,6 +33,7 @@ impl CodeCache {
     }
 
     /// Returns the component, if its code is in the directory and this engine can use it.
+    #[expect(unsafe_code, reason = "machine code cannot be checked")]
     pub fn load(&self, engine: &Engine) -> Option<Component> {
         let mut file = File::open(&self.file).ok()?;
         let directory = fs::symlink_metadata(&self.directory).ok()?;

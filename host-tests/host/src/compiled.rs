@@ -70,6 +70,7 @@ impl Compiled {
     ///
     /// # Safety
     /// The bytes are exactly those that [`Compiled::code`] returned.
+    #[expect(unsafe_code, reason = "machine code cannot be checked")]
     pub unsafe fn from_code(
         config: Config,
         code: &[u8],

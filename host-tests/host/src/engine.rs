@@ -86,6 +86,7 @@ impl SessionEngine {
     /// # Errors
     /// [`StartError`] if another version of wasmtime, or one with another configuration, returned
     /// the bytes.
+    #[expect(unsafe_code, reason = "machine code cannot be checked")]
     pub unsafe fn from_precompiled(
         precompiled: &[u8],
         allocation: Allocation,

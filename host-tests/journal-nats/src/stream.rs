@@ -96,8 +96,8 @@ pub(super) struct TenantStream {
     pub(super) patience: Duration,
 }
 
-const NOT_ENABLED: &str = "JetStream is not enabled: set jetstream { store_dir: ... }, and enable it \
-                           for the account";
+const NOT_ENABLED: &str = "JetStream is not enabled: set jetstream { store_dir: ... }, and enable \
+                           it for the account";
 
 /// Checks that `JetStream` is enabled. Repeats the check for `patience`, because a server that has
 /// just started needs some time.

@@ -3,18 +3,19 @@
 // It is compiled for wasm32 only. Clippy checks it natively too.
 #![cfg(any(target_arch = "wasm32", clippy))]
 
-#[allow(clippy::pedantic, reason = "generated")]
+#[allow(clippy::pedantic, unsafe_code, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
         world: "baseline",
         path: "wit",
     });
+
+    use super::Baseline;
+    export!(Baseline with_types_in self);
 }
 
 use bindings::clawdb::baseline::guard;
 use bindings::exports::clawdb::baseline::calls::{Guest, Session};
-
-bindings::export!(Baseline with_types_in bindings);
 
 struct Baseline;
 

@@ -13,7 +13,7 @@
     clippy::unwrap_used
 )]
 
-#[allow(clippy::pedantic, reason = "generated")]
+#[allow(clippy::pedantic, unsafe_code, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({
         world: "clawdb:jwt-guard/jwt-guard",
@@ -21,6 +21,9 @@ mod bindings {
         path: ["../../../../wit/sync", "wit"],
         generate_all,
     });
+
+    use super::JwtGuard;
+    export!(JwtGuard with_types_in self);
 }
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,8 +37,6 @@ use bindings::exports::clawdb::session_sync::guard::{
 };
 use bindings::wasi::clocks::wall_clock;
 use bindings::wasi::random::random;
-
-bindings::export!(JwtGuard with_types_in bindings);
 
 /// The default allocator. Naming it saves one call for each allocation.
 #[cfg(target_arch = "wasm32")]
