@@ -291,7 +291,7 @@ impl Store {
     /// and the children become orphans until that record is restored.
     fn remove_older(&mut self, slot: SessionSlot) {
         for child in self.sessions.separate(slot) {
-            self.update_end(child);
+            self.update_ends(child);
         }
         let Some(entry) = self.remove(slot) else {
             debug_assert!(false, "a session that is replaced must exist");
@@ -309,8 +309,14 @@ impl Store {
     /// Links a session to its parent, after both are restored.
     fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
         self.sessions.attach(parent, child);
-        self.update_end(child);
-        for descendant in self.sessions.descendants_of(child) {
+        self.update_ends(child);
+    }
+
+    /// Updates the times at which a session and all its descendants expire. They depend on whether
+    /// its parent is restored.
+    fn update_ends(&mut self, slot: SessionSlot) {
+        self.update_end(slot);
+        for descendant in self.sessions.descendants_of(slot) {
             self.update_end(descendant);
         }
     }

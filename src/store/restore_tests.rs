@@ -291,3 +291,25 @@ fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
     }
     assert!(restored_sessions > 50, "{restored_sessions}");
 }
+
+#[test]
+fn r23_sessions_below_an_ended_one_do_not_count_if_only_its_own_end_is_restored() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    while fixture.live.len() < 3 {
+        fixture.create(fixture.live.last().copied());
+    }
+    fixture.read();
+    let (root, now) = (fixture.live[0], fixture.now);
+    fixture.store.revoke(root, EndReason::Revoked, now).unwrap();
+    let before: Vec<Change> = fixture.records.values().flatten().cloned().collect();
+    fixture.read();
+    let mut store = Store::new(limits());
+    store.restore(&before).unwrap();
+    assert_eq!(store.counts(10, now), (3, 0));
+    let end = fixture.records[&format!("session/{root}")].last().unwrap();
+    store.restore(std::slice::from_ref(end)).unwrap();
+    store.end_restoring();
+    assert_eq!(live(&store, now), []);
+    assert_eq!(store.counts(10, now), (0, 2));
+}
