@@ -8,6 +8,9 @@
 //!
 //! `S` identifies a session in the store, and `P` a pending revocation.
 
+#[cfg(any(test, feature = "checks"))]
+mod invariants;
+
 use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
 use crate::collections::slot::slot_type;
