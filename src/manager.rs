@@ -124,7 +124,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     #[cfg(any(test, feature = "checks"))]
     pub fn check_invariants(&self, calls_in_flight: bool) -> Result<(), String> {
         let store = self.store.borrow();
-        store.check_invariants(calls_in_flight, self.readers.get())?;
+        store.check_invariants(calls_in_flight)?;
         if self.started.get() {
             store.check_restore_ended()?;
         }

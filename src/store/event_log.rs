@@ -137,16 +137,13 @@ impl EventLog {
 
     /// Checks that the events have consecutive numbers up to the last one, and how many there are.
     #[cfg(any(test, feature = "checks"))]
-    pub fn check(&self, readers: usize) -> Checked {
+    pub fn check(&self) -> Checked {
         let first = self.last.saturating_sub(self.ring.len() as u64);
         let numbers = self.ring.iter().map(|event| event.sequence);
         let expected = (first..self.last).map(|before| before.saturating_add(1));
         ensure(numbers.eq(expected), || "event numbers have a gap".into())?;
         ensure(self.ring.len() <= self.capacity, || {
             "too many events".into()
-        })?;
-        ensure(self.waiting.len() <= readers, || {
-            "more readers wait than there are".into()
         })
     }
 

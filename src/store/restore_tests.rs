@@ -200,7 +200,7 @@ impl Fixture {
         }
         let (now, store) = (self.now, &mut self.store);
         self.live.retain(|id| store.find(*id, now).is_ok());
-        self.store.check_invariants(false, 0).unwrap();
+        self.store.check_invariants(false).unwrap();
     }
 
     /// Reads the feed to its end, and keeps every version of each record.
@@ -235,7 +235,7 @@ impl Fixture {
         let mut store = Store::new(limits());
         for page in changes.chunks(17) {
             store.restore(page).unwrap();
-            store.check_invariants(false, 0).unwrap();
+            store.check_invariants(false).unwrap();
         }
         store.end_restoring();
         store.check_restore_ended().unwrap();
@@ -295,6 +295,20 @@ fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
         empty(fixture.store, now);
     }
     assert!(restored_sessions > 50, "{restored_sessions}");
+}
+
+#[test]
+fn r12_the_record_of_a_session_is_needed_until_its_token_expires() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    fixture.read();
+    let record = &fixture.records[&format!("session/{}", fixture.live[0])][0];
+    // The guard has granted the token for longer than the session.
+    assert_eq!(record.forget_at, Some(fixture.now.after_seconds(400)));
+    let now = fixture.now.after_seconds(399);
+    let mut restored = fixture.restored();
+    assert_eq!(restored.prune(10, 10, now), 1);
+    assert_eq!(restored.pending(), 1);
 }
 
 #[test]
@@ -377,9 +391,9 @@ fn each_disagreement_between_the_parts_of_the_store_is_reported() {
         fixture.create(None);
         let id = *fixture.live.last().unwrap();
         let slot = fixture.store.sessions.slot_of(id).unwrap();
-        assert_eq!(fixture.store.check_invariants(false, 0), Ok(()));
+        assert_eq!(fixture.store.check_invariants(false), Ok(()));
         damage(&mut fixture.store, slot);
-        let reported = fixture.store.check_invariants(false, 0).unwrap_err();
+        let reported = fixture.store.check_invariants(false).unwrap_err();
         assert!(reported.contains(violation), "{reported}, not {violation}");
     }
 }
