@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::domain::config::{Config, Limits};
+use crate::domain::error::Error;
 use crate::domain::event::EndReason;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::scope::Scopes;
@@ -309,6 +310,36 @@ fn r12_the_record_of_a_session_is_needed_until_its_token_expires() {
     let mut restored = fixture.restored();
     assert_eq!(restored.prune(10, 10, now), 1);
     assert_eq!(restored.pending(), 1);
+}
+
+#[test]
+fn r23_nothing_is_restored_after_restored_records_were_written_again() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    fixture.create(None);
+    fixture.read();
+    let records: Vec<Change> = fixture.records.values().flatten().cloned().collect();
+    let config = Config {
+        state_key: Some(vec![8; 32]),
+        previous_state_keys: vec![vec![7; 32]],
+        ..Config::default()
+    };
+    for is_read in [false, true] {
+        let mut store = Store::new(Limits::new(&config).unwrap());
+        let (first, second) = records.split_at(1);
+        store.restore(first).unwrap();
+        if is_read {
+            // The record is written under the new key, with a sequence number of the others.
+            store.changes(0, 10, fixture.now, false).unwrap();
+        }
+        let restored = store.restore(second).map(drop);
+        let expected = if is_read {
+            Err(Error::AlreadyStarted)
+        } else {
+            Ok(())
+        };
+        assert_eq!(restored, expected);
+    }
 }
 
 #[test]
