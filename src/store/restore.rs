@@ -309,10 +309,12 @@ impl Store {
         }
     }
 
-    /// Links a session to its parent, after both are restored.
+    /// Links a session to its parent, after both are restored. If it cannot be linked, it stays due.
     fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
-        self.sessions.attach(parent, child);
-        self.update_ends(child);
+        if self.sessions.can_attach(parent, child) {
+            self.sessions.attach(parent, child);
+            self.update_ends(child);
+        }
     }
 
     /// Updates the times at which a session and all its descendants expire. They depend on whether

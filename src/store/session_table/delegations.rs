@@ -127,6 +127,19 @@ impl SessionTable {
         self.orphans = Slab::new();
     }
 
+    /// Returns whether an orphan can be linked to its parent: not if it is an ancestor of that, or
+    /// if the tree would be deeper than any configuration allows. Only records that no instance has
+    /// written say so.
+    #[must_use]
+    pub fn can_attach(&self, parent: SessionSlot, child: SessionSlot) -> bool {
+        let mut ancestry = self.ancestry(parent);
+        // The last descendant is one of the deepest.
+        let deepest = self.descendants_of(child).pop().unwrap_or(child);
+        let height = self.ancestry(deepest).count();
+        let depth = self.ancestry(parent).count().saturating_add(height);
+        depth <= (MAX_DEPTH as usize).saturating_add(1) && ancestry.all(|(it, _)| it != child)
+    }
+
     /// Links a session, with all its descendants, to its parent.
     pub fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
         let size = self.tree_size(child);
@@ -167,6 +180,22 @@ mod tests {
         assert_eq!(sessions.remove_from_parent(first), Some(root));
         assert_eq!(sessions.descendants_of(root), [second]);
         assert_eq!(sessions.root_of(below_first), Some(first));
+    }
+
+    #[test]
+    fn r26_an_orphan_is_not_linked_to_its_descendant_nor_below_the_greatest_depth() {
+        let mut sessions = SessionTable::default();
+        let orphan = add(&mut sessions, 1, None, 100);
+        let below = add(&mut sessions, 2, Some(1), 100);
+        assert!(!sessions.can_attach(below, orphan) && !sessions.can_attach(orphan, orphan));
+        let mut deepest = add(&mut sessions, 10, None, 100);
+        for number in 11..25 {
+            assert!(sessions.can_attach(deepest, orphan));
+            deepest = add(&mut sessions, number, Some(number - 1), 100);
+        }
+        assert!(sessions.can_attach(deepest, orphan));
+        let too_deep = add(&mut sessions, 25, Some(24), 100);
+        assert!(!sessions.can_attach(too_deep, orphan));
     }
 
     #[test]
