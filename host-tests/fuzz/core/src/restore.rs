@@ -53,11 +53,6 @@ pub fn run(input: &[u8]) {
         restored_config.state_key = Some(vec![6; 32]);
         restored_config.previous_state_keys = vec![STATE_KEY.to_vec()];
     }
-    if std::env::var_os("FUZZ_DBG").is_some() {
-        for c in &changes {
-            eprintln!("{} {} {}", c.sequence, c.key, c.value);
-        }
-    }
     let restored = start(&restored_config, &ports, &mut script);
     let mut agents = agents();
     agents.extend(changes.iter().filter_map(content::agent));
