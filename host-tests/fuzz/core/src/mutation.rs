@@ -160,10 +160,9 @@ fn change_member(record: &mut Value, script: &mut Script<'_>) {
         return;
     };
     let names: Vec<String> = object.keys().cloned().collect();
-    let added = || NAMES[usize::from(script_byte(&names)) % NAMES.len()].to_owned();
     let name = match script.byte() {
-        0..=223 => script.pick(&names).unwrap_or_else(added),
-        other => NAMES[usize::from(other - 224) % NAMES.len()].to_owned(),
+        0..=199 => script.pick(&names).unwrap_or_default(),
+        other => NAMES[usize::from(other - 200) % NAMES.len()].to_owned(),
     };
     match script.byte() % 8 {
         0..=2 => drop(object.insert(name, script.number().into())),
@@ -180,10 +179,6 @@ fn change_member(record: &mut Value, script: &mut Script<'_>) {
         }
         _ => drop(object.insert(name, json!({}))),
     }
-}
-
-fn script_byte(names: &[String]) -> u8 {
-    u8::try_from(names.len() % 256).unwrap_or_default()
 }
 
 /// Returns the record, its object, or an object in a list of that.

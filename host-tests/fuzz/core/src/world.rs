@@ -111,7 +111,7 @@ pub fn start(config: &Config, ports: &Ports, script: &mut Script<'_>) -> Manager
 pub fn config(script: &mut Script<'_>, is_keyed: bool) -> Config {
     let some = |script: &mut Script<'_>, max: u8| {
         let value = script.byte();
-        (value % 4 > 0).then_some(u64::from(value / 4 % max))
+        (!value.is_multiple_of(4)).then_some(u64::from(value / 4 % max))
     };
     let count = |script: &mut Script<'_>, max| {
         let count = some(script, max)?;
@@ -284,7 +284,7 @@ impl<'m> World<'m> {
         if self.calls.len() >= MAX_CALLS {
             return self.answer(script);
         }
-        match step % 40 {
+        match step % 42 {
             0..=4 => self.create(script),
             5..=7 => self.use_token(script),
             8 => self.use_many(script),
@@ -314,7 +314,7 @@ impl<'m> World<'m> {
             30..=34 => self.answer(script),
             35 => self.drop_call(script),
             36 => self.subscribe(script),
-            37 => self.read_records(script),
+            37 | 40..=41 => self.read_records(script),
             38 => self.close_run(),
             _ => self.poll_all(),
         }
@@ -378,7 +378,9 @@ impl<'m> World<'m> {
     }
 
     fn check_ended(&self, ids: &[SessionId]) {
-        ids.iter().for_each(|id| self.model.check_ended(*id));
+        for id in ids {
+            self.model.check_ended(*id);
+        }
     }
 
     /// Polls the calls that wait, oldest first.
