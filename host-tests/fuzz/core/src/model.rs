@@ -97,7 +97,7 @@ impl Model {
         let known = self.sessions.entry(event.session_id).or_default();
         if event.kind == EventKind::Created {
             assert!(
-                !is_known || known.has_ended,
+                !is_known || known.has_ended || self.missed,
                 "a live session was created again"
             );
             *known = Known {
