@@ -309,7 +309,8 @@ impl Store {
         }
     }
 
-    /// Links a session to its parent, after both are restored. If it cannot be linked, it stays due.
+    /// Links a session to its parent, after both are restored. If it cannot be linked, it stays
+    /// due.
     fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
         if self.sessions.attach(parent, child) {
             self.update_ends(child);

@@ -188,8 +188,8 @@ impl Model {
         self.granted.insert(token.to_owned(), granted);
     }
 
-    /// Checks the session that a use of a token returns (R12, R14, R29). `has_waited` is whether the
-    /// call has waited after the use.
+    /// Checks the session that a use of a token returns (R12, R14, R29). `has_waited` is whether
+    /// the call has waited after the use.
     pub fn check_use(&mut self, session: &Session, token: &str, has_waited: bool) {
         let known = self.sessions.entry(session.id).or_default();
         if !has_waited {
