@@ -23,7 +23,7 @@ pub fn ended(change: &Change) -> Option<SessionId> {
 }
 
 /// Returns whether the sequence number, the serial number, the tokens and the handles of each
-/// record are in no record with another key.
+/// record are in it once, and in no record with another key.
 pub fn are_distinct(changes: &[Change]) -> bool {
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     changes.iter().all(|change| {
@@ -31,8 +31,12 @@ pub fn are_distinct(changes: &[Change]) -> bool {
         if let Some(record) = record(change) {
             add_marks(&record, &mut marks);
         }
+        let count = marks.len();
+        marks.sort_unstable();
+        marks.dedup();
+        let is_repeated = marks.len() < count;
         let mut marks = marks.into_iter();
-        marks.all(|mark| *owners.entry(mark).or_insert(&change.key) == change.key)
+        !is_repeated && marks.all(|mark| *owners.entry(mark).or_insert(&change.key) == change.key)
     })
 }
 
