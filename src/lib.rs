@@ -14,6 +14,7 @@
 //! | `persistence` | the records of the state, which the host keeps: their feed, JSON and seals |
 //! | `collections` | typed slots, lists, hash tables and ordered sets that grow in small steps |
 //! | `component` | the WIT worlds `session` and `session-sync`; compiled for wasm32 only |
+//! | `checks` | helpers for checks of invariants; for tests only |
 //! | `native_tests` | cancelled calls and long runs; the tests of the rules are in `host-tests` |
 //!
 //! # Layers
@@ -123,6 +124,8 @@
     )
 )]
 
+#[cfg(any(test, feature = "checks"))]
+mod checks;
 mod collections;
 mod domain;
 mod manager;

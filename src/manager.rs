@@ -116,6 +116,21 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
+    /// Checks the invariants of the state: all indexes agree with the sessions, all counts are
+    /// exact, and nothing is kept that is not needed. `calls_in_flight` is whether a call waits.
+    ///
+    /// # Errors
+    /// The text of the first violation.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check_invariants(&self, calls_in_flight: bool) -> Result<(), String> {
+        let store = self.store.borrow();
+        store.check_invariants(calls_in_flight)?;
+        if self.started.get() {
+            store.check_restore_ended()?;
+        }
+        Ok(())
+    }
+
     #[cfg(test)]
     pub(crate) fn end_outcomes(&self) -> usize {
         self.store.borrow().end_outcomes()

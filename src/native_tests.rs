@@ -358,7 +358,7 @@ fn r21_after_a_long_mix_of_calls_the_counts_are_exact_and_nothing_is_kept() {
         (random >> 33) % bound
     };
     let mut live: Vec<(SessionId, Token)> = Vec::new();
-    for _ in 0..40_000 {
+    for step in 0..40_000 {
         let picked = (!live.is_empty()).then(|| usize::try_from(next(live.len() as u64)).unwrap());
         match (next(12), picked) {
             (0..=3, _) => {
@@ -391,6 +391,9 @@ fn r21_after_a_long_mix_of_calls_the_counts_are_exact_and_nothing_is_kept() {
             _ => drop_waiting(&guard, manager.create(request(next(40), 60))),
         }
         live.retain(|(id, _)| manager.get(*id).is_ok());
+        if step % 100 == 0 {
+            manager.check_invariants(false).unwrap();
+        }
         let stats = manager.stats();
         assert_eq!(stats.live_sessions, live.len());
         assert_eq!(stats.creates_in_flight, 0);

@@ -42,6 +42,8 @@ mod event_log;
 mod expiry;
 #[cfg(test)]
 mod fixtures;
+#[cfg(any(test, feature = "checks"))]
+mod invariants;
 mod lifetimes;
 pub(crate) mod plan;
 mod query;

@@ -1,6 +1,8 @@
 //! Intrusive linked lists: the links are fields of the values. Adding or removing a value takes
 //! constant time and allocates nothing (R20).
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::ensure;
 use crate::collections::slab::Slab;
 use crate::collections::slot::Slot;
 
@@ -80,6 +82,28 @@ impl<K: Slot> List<K> {
             Some(after) => links(after).before = removed.before,
             None => self.last = removed.before,
         }
+    }
+
+    /// Returns the slots of the values in their order.
+    ///
+    /// # Errors
+    /// The violation if the links in one direction do not match those in the other.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn slots<T>(self, slab: &Slab<K, T>, links: fn(&T) -> Links<K>) -> Result<Vec<K>, String> {
+        let index = |slot: Option<K>| slot.map(Slot::index);
+        let (mut slots, mut before, mut next) = (Vec::new(), None, self.first);
+        while let Some(slot) = next {
+            let value = slab.get(slot);
+            let links = value.map(links).ok_or("a value in a list does not exist")?;
+            let is_linked = index(links.before) == index(before) && slots.len() < slab.len();
+            ensure(is_linked, || "the links of a list do not match".into())?;
+            slots.push(slot);
+            (before, next) = (Some(slot), links.after);
+        }
+        ensure(index(self.last) == index(before), || {
+            "the last value of a list is not its last".into()
+        })?;
+        Ok(slots)
     }
 }
 

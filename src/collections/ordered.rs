@@ -8,6 +8,8 @@
 use std::marker::PhantomData;
 
 use super::slot::Slot;
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure, equal};
 
 /// A chunk with more entries than this is split. Moving 512 entries of 16 bytes takes well under a
 /// microsecond.
@@ -107,6 +109,26 @@ impl<T: Entry> Ordered<T> {
             }
         }
         count
+    }
+
+    /// Returns all entries in their order.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn iter(&self) -> impl Iterator<Item = T> {
+        self.chunks.list.iter().flatten().copied().map(T::from_raw)
+    }
+
+    /// Checks that the entries are in order and counted, and the sizes of the chunks.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        let chunks = &self.chunks.list;
+        let is_sized = |chunk: &Vec<RawEntry>| (1..=MAX_CHUNK).contains(&chunk.len());
+        ensure(chunks.iter().all(is_sized), || {
+            "a chunk is empty or too large".into()
+        })?;
+        let entries = || chunks.iter().flatten();
+        let is_sorted = entries().zip(entries().skip(1)).all(|(it, next)| it < next);
+        ensure(is_sorted, || "entries are out of order".into())?;
+        equal("number of entries", entries().count(), self.len())
     }
 }
 

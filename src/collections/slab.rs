@@ -2,6 +2,8 @@
 //! value (R20).
 
 use super::slot::Slot;
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure, equal};
 
 /// The number of slots in a chunk.
 const CHUNK: usize = 256;
@@ -118,6 +120,38 @@ impl<K: Slot, T> Slab<K, T> {
     pub fn slot_after(&self, last: Option<K>) -> Option<K> {
         let next = last.map_or(0, |slot| slot.index().saturating_add(1));
         (next < self.slots()).then(|| K::from_index(next))
+    }
+
+    /// Returns the values and their slots.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
+        let slots = (0..self.slots()).map(K::from_index);
+        slots.filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// Checks that the values are counted, and that each other slot is in the list of free slots.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        equal("number of values", self.iter().count(), self.len)?;
+        let mut free = 0_u32;
+        let mut next = self.free;
+        while let Some(slot) = next {
+            let index = slot.index() as usize;
+            let chunk = self.chunks.get(index / CHUNK);
+            let Some(Cell::Free { next: after }) = chunk.and_then(|it| it.get(index % CHUNK))
+            else {
+                return Err(format!(
+                    "slot {index} in the list of free slots is not free"
+                ));
+            };
+            next = *after;
+            free = free.saturating_add(1);
+            ensure(free <= self.slots(), || {
+                "the free slots form a cycle".into()
+            })?;
+        }
+        let all = self.len.saturating_add(free as usize);
+        equal("number of slots", all, self.slots() as usize)
     }
 
     /// Returns how many slots there are, free ones included.

@@ -5,6 +5,8 @@ use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::marker::PhantomData;
 
 use super::slot::Slot;
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure};
 
 /// The number of parts (shards) of a table. When a part doubles, only its entries move: about 4,000
 /// in a table with a million.
@@ -75,6 +77,19 @@ impl<S: Slot> Table<S> {
     pub fn remove(&mut self, key: u64) -> Option<S> {
         self.shards.remove(key).map(S::from_index)
     }
+
+    /// Returns all entries, in no order.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn iter(&self) -> impl Iterator<Item = (u64, S)> {
+        let entries = self.shards.iter();
+        entries.map(|(key, slot)| (key, S::from_index(slot)))
+    }
+
+    /// Checks that no part is empty (R21).
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        self.shards.check()
+    }
 }
 
 /// A set of keys like those of a [`Table`].
@@ -98,6 +113,18 @@ impl KeySet {
     /// Removes a key. Returns whether it was in the set.
     pub fn remove(&mut self, key: u64) -> bool {
         self.shards.remove(key).is_some()
+    }
+
+    /// Returns how many keys there are.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn len(&self) -> usize {
+        self.shards.iter().count()
+    }
+
+    /// Checks that no part is empty (R21).
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        self.shards.check()
     }
 }
 
@@ -151,6 +178,18 @@ impl Shards {
             *shard = None;
         }
         Some(value)
+    }
+
+    #[cfg(any(test, feature = "checks"))]
+    fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let entries = self.0.iter().flatten().flatten();
+        entries.map(|(key, value)| (u64::from_le_bytes(key.0), *value))
+    }
+
+    #[cfg(any(test, feature = "checks"))]
+    fn check(&self) -> Checked {
+        let is_empty = self.0.iter().flatten().any(Shard::is_empty);
+        ensure(!is_empty, || "a part of a table is empty".into())
     }
 }
 

@@ -28,7 +28,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for more than 1,000 records, [`Error::NoStateKey`] if no key is
-    /// configured, [`Error::AlreadyStarted`] after an operation on sessions,
+    /// configured, [`Error::AlreadyStarted`] after an operation on sessions, or after
+    /// [`changes`](Self::changes) has written restored records again,
     /// [`Error::RefusedRecord`] for the first record that cannot be restored,
     /// [`Error::LimitReached`] if the records need more than 3 GiB, [`Error::EntropyUnavailable`].
     pub fn restore(&self, changes: &[Change]) -> Result<(), Error> {

@@ -8,6 +8,9 @@
 //!
 //! `S` identifies a session in the store, and `P` a pending revocation.
 
+#[cfg(any(test, feature = "checks"))]
+mod invariants;
+
 use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
 use crate::collections::slot::slot_type;
@@ -59,6 +62,8 @@ pub struct Feed<S, P> {
     order: Ordered<(u64, FeedSlot)>,
     /// The sequence number of the newest change.
     last: u64,
+    /// The `last` after the last restore; 0 before the first one.
+    restored_to: u64,
     /// The tombstones by the ids of their sessions.
     tombstones: Table<FeedSlot>,
     /// The records that are kept after their subject has ended, ordered by the time until which
@@ -141,6 +146,7 @@ impl<S, P> Feed<S, P> {
             entries: Slab::new(),
             order: Ordered::default(),
             last: 0,
+            restored_to: 0,
             tombstones: Table::default(),
             by_needed_until: Ordered::default(),
             meta: None,
@@ -163,6 +169,18 @@ impl<S, P> Feed<S, P> {
     #[must_use]
     pub fn next(&self) -> u64 {
         self.last.saturating_add(1)
+    }
+
+    /// Returns whether no record has changed since the last restore. If one has, its new sequence
+    /// number can be that of a record that is not restored yet.
+    #[must_use]
+    pub fn can_restore(&self) -> bool {
+        self.last == self.restored_to
+    }
+
+    /// Sets what has been restored so far.
+    pub fn set_restored(&mut self) {
+        self.restored_to = self.last;
     }
 
     /// Returns how many records are kept after their subject has ended: tombstones, cut-offs and

@@ -52,7 +52,7 @@ pub fn decode(
     })?;
     let record = Object::parse(&opened.object).ok_or_else(|| refuse("it is not JSON"))?;
     let (format, header) = read_header(change, &record, workspace)?;
-    let body = read_body(&change.key, &record, opened.key, workspace);
+    let body = read_body(change, &record, opened.key, workspace);
     let body = body.map_err(|error| refuse(&reason_of(error)))?;
     Ok(DecodedRecord {
         header,
@@ -78,8 +78,9 @@ fn read_header(
         return Err(refuse(&why));
     }
     let key = record.text("key").unwrap_or_default();
-    let sequence = record.number("sequence").unwrap_or_default();
-    if key != change.key || sequence != change.sequence {
+    let sequence = record.count("sequence").unwrap_or_default();
+    // Sequence numbers begin with 1.
+    if key != change.key || sequence != change.sequence || sequence == 0 {
         return Err(refuse(&format!(
             "it is the record of key {key} and sequence {sequence}"
         )));
@@ -91,24 +92,25 @@ fn read_header(
     if !is_same.unwrap_or(format == 1) {
         return Err(refuse("it belongs to another workspace"));
     }
-    let at = record.number("at").map(Timestamp::from_millis);
+    let at = record.count("at").map(Timestamp::from_millis);
     let header = Header {
         sequence,
         at: at.ok_or_else(|| refuse("it has no time"))?,
-        clocks_accepted: record.number("clocks-accepted").unwrap_or_default(),
-        last_serial: record.number("last-serial").unwrap_or_default(),
-        last_epoch: Epoch::new(record.number("last-era").unwrap_or_default()),
+        clocks_accepted: record.count("clocks-accepted").unwrap_or_default(),
+        last_serial: record.count("last-serial").unwrap_or_default(),
+        last_epoch: Epoch::new(record.count("last-era").unwrap_or_default()),
     };
     Ok((format, header))
 }
 
 /// Returns the content of a record, or `None` if the record has no object that fits its key.
 fn read_body(
-    key: &str,
+    change: &Change,
     record: &Object<'_>,
     sealed_with: &StateKey,
     workspace: WorkspaceId,
 ) -> Result<Option<RecordBody>, Error> {
+    let key = change.key.as_str();
     let (kind, name) = key.split_once('/').unwrap_or((key, ""));
     if kind == "session" {
         let id = SessionId::parse("key", name)?;
@@ -125,16 +127,17 @@ fn read_body(
     let Some(object) = record.object(kind) else {
         return Ok(None);
     };
+    // The number of a revocation is that of its first change.
+    let number = name.parse().ok().filter(|it| *it <= change.sequence);
     Ok(match kind {
         "meta" => Some(RecordBody::Meta(read_meta(&object, sealed_with)?)),
         "cut-off" => {
             let cutoff = read_cutoff(&object)?;
             (cutoff.epoch.get().to_string() == name).then_some(RecordBody::Cutoff(cutoff))
         }
-        "revocation" if object.flag("done") => name.parse().ok().map(RecordBody::Revoked),
+        "revocation" if object.flag("done") => number.map(RecordBody::Revoked),
         "revocation" => {
             let revocation = read_revocation(&object)?;
-            let number = name.parse().ok();
             number.map(|number| RecordBody::Revocation(number, revocation))
         }
         _ => None,
@@ -149,7 +152,7 @@ fn read_meta(meta: &Object<'_>, sealed_with: &StateKey) -> Result<MetaRecord, Er
     Ok(MetaRecord {
         key: Rc::new(key),
         salt,
-        events: number(meta, "events")?,
+        events: count(meta, "events")?,
         closed_run: meta.number("closed-run").and_then(Run::new),
     })
 }
@@ -182,13 +185,13 @@ fn read_session(
             "must be another session, and its root must be given",
         ));
     }
-    let uses_left = record.number("uses-left").map(|uses| {
+    let uses_left = record.count("uses-left").map(|uses| {
         let uses = u32::try_from(uses).ok().filter(|uses| *uses > 0);
         uses.ok_or_else(|| missing("uses-left"))
     });
     let expires_at = time(record, "expires-at")?;
     let until = record
-        .number("until")
+        .count("until")
         .map_or(expires_at, Timestamp::from_millis);
     let used_at = time(record, "used-at")?;
     let session = Session {
@@ -200,14 +203,18 @@ fn read_session(
         expires_at,
         parent,
         root: root.unwrap_or(id),
-        generation: record.number("generation").unwrap_or_default(),
+        generation: record.count("generation").unwrap_or_default(),
         uses_left: uses_left.transpose()?,
     };
     Ok(SessionRecord {
         session,
-        serial: number(record, "serial")?,
-        created_epoch: Epoch::new(record.number("began").unwrap_or_default()),
-        lifetime: number(record, "lifetime")?,
+        // Serial numbers begin with 1.
+        serial: record
+            .count("serial")
+            .filter(|serial| *serial > 0)
+            .ok_or_else(|| missing("serial"))?,
+        created_epoch: Epoch::new(record.count("began").unwrap_or_default()),
+        lifetime: count(record, "lifetime")?,
         used_at,
         fingerprint: Fingerprint::from_bytes(bytes(record, "fingerprint")?),
         handle: read_handle(record)?,
@@ -224,7 +231,7 @@ fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
     for token in record.list("superseded") {
         tokens.push(SupersededToken {
             fingerprint: Fingerprint::from_bytes(bytes(&token, "fingerprint")?),
-            replaced_by: number(&token, "replaced-by")?,
+            replaced_by: count(&token, "replaced-by")?,
             by_host: token.flag("by-host"),
             in_flight: token.flag("unanswered"),
         });
@@ -236,7 +243,7 @@ fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
 }
 
 fn read_grace(record: &Object<'_>) -> Option<GraceWindow> {
-    let time = |name| record.number(name).map(Timestamp::from_millis);
+    let time = |name| record.count(name).map(Timestamp::from_millis);
     time("grace-until").map(|until| GraceWindow {
         until,
         until_by_host: time("grace-until-by-host").unwrap_or(until),
@@ -287,7 +294,7 @@ fn read_cutoff(record: &Object<'_>) -> Result<CutoffRecord, Error> {
     };
     Ok(CutoffRecord {
         filter,
-        epoch: Epoch::new(number(record, "era")?),
+        epoch: Epoch::new(count(record, "era")?),
         until: time(record, "until")?,
     })
 }
@@ -296,12 +303,12 @@ fn text<'a>(record: &'a Object<'_>, name: &'static str) -> Result<&'a str, Error
     record.text(name).ok_or_else(|| missing(name))
 }
 
-fn number(record: &Object<'_>, name: &'static str) -> Result<u64, Error> {
-    record.number(name).ok_or_else(|| missing(name))
+fn count(record: &Object<'_>, name: &'static str) -> Result<u64, Error> {
+    record.count(name).ok_or_else(|| missing(name))
 }
 
 fn time(record: &Object<'_>, name: &'static str) -> Result<Timestamp, Error> {
-    number(record, name).map(Timestamp::from_millis)
+    count(record, name).map(Timestamp::from_millis)
 }
 
 fn bytes<const N: usize>(record: &Object<'_>, name: &'static str) -> Result<[u8; N], Error> {
@@ -449,6 +456,57 @@ mod tests {
             assert_eq!(format!("{:?}", decoded.body), format!("{body:?}"));
             assert_eq!(self::change(&decoded.body), change);
         }
+    }
+
+    #[test]
+    fn r24_counts_that_no_instance_reaches_are_refused() {
+        let change = |body: &RecordBody, sequence: u64, number: &str, other: &str| {
+            let header = Header {
+                sequence,
+                at: Timestamp::from_millis(1_000),
+                clocks_accepted: 0,
+                last_serial: 11,
+                last_epoch: Epoch::new(4),
+            };
+            let key = body.key();
+            let record = encode(&keys(), WorkspaceId::NIL, &header, &key, body);
+            let object = crate::persistence::seal::unchecked(&record).unwrap();
+            let value = keys().seal(&object.replace(number, other));
+            let forget_at = None;
+            decode(
+                &Change {
+                    sequence,
+                    key,
+                    value,
+                    forget_at,
+                },
+                &keys(),
+                WorkspaceId::NIL,
+            )
+        };
+        let bodies: [RecordBody; 6] = bodies().try_into().unwrap();
+        let [session, meta, _, cutoff, _, revoked] = bodies;
+        let most = format!("{}", u64::MAX / 2);
+        let too_many = format!("{}", u64::MAX / 2 + 1);
+        for (body, name, number) in [
+            (&session, "serial", "11"),
+            (&session, "lifetime", "60"),
+            (&meta, "events", "1024"),
+            (&cutoff, "until", "30"),
+        ] {
+            let replaced = |other: &str| {
+                let [number, other] = [number, other].map(|it| format!("\"{name}\":{it}"));
+                change(body, 7, &number, &other).map(drop)
+            };
+            assert_eq!(replaced(&most), Ok(()), "{name}");
+            assert!(replaced(&too_many).is_err(), "{name}");
+        }
+        assert!(change(&session, 7, "\"serial\":11", "\"serial\":0").is_err());
+        for (sequence, is_refused) in [(0, true), (4, true), (5, false)] {
+            let result = change(&revoked, sequence, "", "");
+            assert_eq!(result.is_err(), is_refused, "{sequence}");
+        }
+        assert!(change(&meta, 0, "", "").is_err());
     }
 
     #[test]

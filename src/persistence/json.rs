@@ -131,6 +131,13 @@ impl<'a> Object<'a> {
         self.other(name)?.parse().ok()
     }
 
+    /// Returns the member with this name, if it is a number of at most 63 bits: an instance counts
+    /// on from it, and does not get to the end of its range.
+    #[must_use]
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.number(name).filter(|number| *number <= u64::MAX / 2)
+    }
+
     /// Returns whether the member with this name is true.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {

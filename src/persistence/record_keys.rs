@@ -4,8 +4,16 @@
 //! damaged record. The component itself does not use it.
 
 use crate::domain::error::Error;
+#[cfg(feature = "checks")]
+use crate::domain::id::WorkspaceId;
 use crate::domain::state_key::{StateKey, StateKeys};
+#[cfg(feature = "checks")]
+use crate::persistence::decode::decode;
+#[cfg(feature = "checks")]
+use crate::persistence::encode::encode;
 use crate::persistence::json::Object;
+#[cfg(feature = "checks")]
+use crate::persistence::record::Change;
 use crate::persistence::seal::unchecked;
 
 /// The keys of a host, for finding the one that a record is sealed with.
@@ -50,6 +58,35 @@ impl RecordKeys {
             None if is_whole(key, sequence, record) => SealedWith::Unknown,
             None => SealedWith::Nothing,
         }
+    }
+}
+
+#[cfg(feature = "checks")]
+impl RecordKeys {
+    /// Seals a JSON object as a record, with any content.
+    #[must_use]
+    pub fn seal(&self, object: &str) -> String {
+        self.0.seal(object)
+    }
+
+    /// Returns the JSON object of a record without its seal, which is not checked.
+    #[must_use]
+    pub fn object(record: &str) -> Option<String> {
+        unchecked(record)
+    }
+
+    /// Decodes a record and encodes it again, in the current format and under the current key.
+    ///
+    /// # Errors
+    /// [`Error::RefusedRecord`] with the fault of the record.
+    pub fn rewrite(&self, change: &Change, workspace: WorkspaceId) -> Result<Change, Error> {
+        let decoded = decode(change, &self.0, workspace)?;
+        let key = decoded.body.key();
+        Ok(Change {
+            value: encode(&self.0, workspace, &decoded.header, &key, &decoded.body),
+            key,
+            ..change.clone()
+        })
     }
 }
 

@@ -66,6 +66,12 @@ impl AgentSessions {
         self.list.range(from..).copied()
     }
 
+    /// Returns a time before which no session expires.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn earliest_end(&self) -> Timestamp {
+        self.earliest_end
+    }
+
     /// Adds a session. It is the newest one, except during a restore.
     pub fn add(&mut self, serial: u64, slot: SessionSlot) {
         let index = self.list.partition_point(|(other, _)| *other <= serial);

@@ -124,7 +124,10 @@ impl Store {
                     debug_assert!(false, "the session of a session record must exist");
                     return None;
                 };
-                let until = needed_until(entry.latest_end, &entry.unconfirmed);
+                // When the session ends, the revocation of its token is pending until the token
+                // expires.
+                let until = entry.latest_end.max(entry.token_expires_at);
+                let until = needed_until(until, &entry.unconfirmed);
                 let record = Box::new(self.session_record(entry));
                 (RecordBody::Session(record), Some(until))
             }

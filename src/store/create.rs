@@ -46,7 +46,7 @@ impl Store {
             .iter()
             .find(|wanted| !granted.cover(wanted));
         // The depth of the child: the ancestry of its parent includes the parent.
-        let depth = self.sessions.ancestry(expected.slot).count();
+        let depth = self.sessions.depth_of(expected.slot);
         let refusal = if let Some(scope) = missing {
             Error::ScopeDenied(scope.into())
         } else if session.uses_left.is_some() {

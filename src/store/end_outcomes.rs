@@ -1,6 +1,8 @@
 //! The errors for operations in flight whose session has ended. Each is kept until the last of them
 //! has returned (R21).
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure, equal};
 use crate::collections::slab::Slab;
 use crate::collections::table::{Table, number_key};
 use crate::domain::error::Error;
@@ -52,9 +54,23 @@ impl EndOutcomes {
     }
 
     /// Returns how many outcomes are kept.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "checks"))]
     pub fn count(&self) -> usize {
         self.outcomes.len()
+    }
+
+    /// Checks that each outcome is found by its serial number and is still needed.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        self.outcomes.check()?;
+        self.by_serial.check()?;
+        let found = self.by_serial.iter();
+        let found = found.filter(|(_, slot)| self.outcomes.get(*slot).is_some());
+        equal("outcomes by serial number", found.count(), self.count())?;
+        let mut outcomes = self.outcomes.iter();
+        ensure(outcomes.all(|(_, outcome)| outcome.watchers > 0), || {
+            "an outcome has no watchers".into()
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 //! A cut-off takes effect in one step, however many sessions it revokes: from then on, each of them
 //! is due. The sessions are ended afterwards in batches, so that other calls can run in between.
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::ensure;
 use crate::domain::epoch::Epoch;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
@@ -251,6 +253,32 @@ impl Epochs {
             Some(_) => NextRevoked::Session(slot),
             None => NextRevoked::NotThis,
         }
+    }
+
+    /// Returns the records of the cut-offs, after checking that the cut-offs are in order.
+    ///
+    /// # Errors
+    /// The text of the violation.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Result<Vec<(Epoch, Option<FeedSlot>)>, String> {
+        let epochs = || self.active.iter().map(|cutoff| cutoff.epoch);
+        let is_sorted = epochs().zip(epochs().skip(1)).all(|(it, next)| it < next);
+        let is_past = epochs().all(|epoch| epoch <= self.current);
+        ensure(
+            is_sorted && is_past && self.revoked_before <= self.current,
+            || "cut-offs are out of order or in the future".into(),
+        )?;
+        let records = self
+            .active
+            .iter()
+            .map(|cutoff| (cutoff.epoch, cutoff.record));
+        Ok(records.collect())
+    }
+
+    /// Returns how many cut-offs belong to calls that have not returned.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn in_flight(&self) -> usize {
+        self.active.iter().filter(|cutoff| !cutoff.left).count()
     }
 
     fn restored_revokes(&self, entry: &Entry) -> bool {

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure};
 use crate::domain::event::{Event, EventKind, EventPage, Run};
 use crate::domain::session::Session;
 use crate::domain::timestamp::Timestamp;
@@ -131,6 +133,18 @@ impl EventLog {
     #[must_use]
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Checks that the events have consecutive numbers up to the last one, and how many there are.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        let first = self.last.saturating_sub(self.ring.len() as u64);
+        let numbers = self.ring.iter().map(|event| event.sequence);
+        let expected = (first..self.last).map(|before| before.saturating_add(1));
+        ensure(numbers.eq(expected), || "event numbers have a gap".into())?;
+        ensure(self.ring.len() <= self.capacity, || {
+            "too many events".into()
+        })
     }
 
     /// Returns the events after `since`, at most `max`. A `since` above the newest event, which is

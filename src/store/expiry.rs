@@ -4,6 +4,8 @@
 //! timeout, each use makes a session expire later, but does not change the index (R28). Instead, a
 //! scan checks each session whose time in the index has passed, and moves those that were used.
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, ensure, equal};
 use crate::collections::ordered::Ordered;
 use crate::domain::timestamp::Timestamp;
 use crate::store::entry::Entry;
@@ -141,6 +143,30 @@ impl Expiry {
     /// Restarts the scan, because the time inside goes back.
     pub fn restart_scan(&mut self) {
         self.scanned_to = ScannedTo::default();
+    }
+
+    /// Checks that the index has each session, under a time at which it does not expire earlier,
+    /// and nothing else.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self, sessions: &SessionTable, lifetimes: &Lifetimes) -> Checked {
+        self.order.check()?;
+        equal(
+            "sessions in the expiry index",
+            self.order.len(),
+            sessions.len(),
+        )?;
+        for (at, slot) in self.order.iter() {
+            let entry = sessions.get(slot);
+            let entry = entry.ok_or("a session in the expiry index does not exist")?;
+            equal("indexed time of a session", entry.indexed_at, at)?;
+            ensure(at <= lifetimes.ends_at(sessions, slot), || {
+                "a session expires before its time in the index".into()
+            })?;
+            ensure(entry.latest_end <= self.latest_end, || {
+                "a session expires after the latest end".into()
+            })?;
+        }
+        Ok(())
     }
 }
 

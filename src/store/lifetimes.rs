@@ -35,6 +35,12 @@ impl Lifetimes {
         self.restored = true;
     }
 
+    /// Returns whether sessions were restored.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn is_restored(&self) -> bool {
+        self.restored
+    }
+
     /// Returns after how many seconds without use a session expires (R28).
     #[must_use]
     pub fn idle_timeout(&self) -> Option<u64> {

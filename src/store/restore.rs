@@ -32,7 +32,8 @@ impl Store {
     /// restored so far, and the key of the fingerprints if one of them had it.
     ///
     /// # Errors
-    /// [`Error::NoStateKey`] without a feed, [`Error::RefusedRecord`] for the first record that
+    /// [`Error::NoStateKey`] without a feed, [`Error::AlreadyStarted`] if restored records have
+    /// changed since they were restored, [`Error::RefusedRecord`] for the first record that
     /// cannot be restored, [`Error::LimitReached`] if the records are too large.
     pub fn restore(
         &mut self,
@@ -40,6 +41,7 @@ impl Store {
     ) -> Result<(Timestamp, Option<Rc<FingerprintKey>>), Error> {
         let records = changes.iter().map(|change| self.read(change));
         let records: Vec<DecodedRecord> = match self.feed {
+            Some(ref feed) if !feed.can_restore() => return Err(Error::AlreadyStarted),
             Some(_) => records.collect::<Result<_, Error>>()?,
             None => return Err(Error::NoStateKey),
         };
@@ -53,6 +55,7 @@ impl Store {
         }
         let time = self.clock_history.restored_time();
         if let Some(feed) = &mut self.feed {
+            feed.set_restored();
             feed.set_recorded_at(time);
             if let Some(acceptance) = self.clock_history.restored_acceptance() {
                 feed.restore_acceptance(acceptance.sequence, acceptance.before);
@@ -291,7 +294,7 @@ impl Store {
     /// and the children become orphans until that record is restored.
     fn remove_older(&mut self, slot: SessionSlot) {
         for child in self.sessions.separate(slot) {
-            self.update_end(child);
+            self.update_ends(child);
         }
         let Some(entry) = self.remove(slot) else {
             debug_assert!(false, "a session that is replaced must exist");
@@ -306,11 +309,19 @@ impl Store {
         }
     }
 
-    /// Links a session to its parent, after both are restored.
+    /// Links a session to its parent, after both are restored. If it cannot be linked, it stays
+    /// due.
     fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
-        self.sessions.attach(parent, child);
-        self.update_end(child);
-        for descendant in self.sessions.descendants_of(child) {
+        if self.sessions.attach(parent, child) {
+            self.update_ends(child);
+        }
+    }
+
+    /// Updates the times at which a session and all its descendants expire. They depend on whether
+    /// its parent is restored.
+    fn update_ends(&mut self, slot: SessionSlot) {
+        self.update_end(slot);
+        for descendant in self.sessions.descendants_of(slot) {
             self.update_end(descendant);
         }
     }

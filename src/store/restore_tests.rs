@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::domain::config::{Config, Limits};
+use crate::domain::error::Error;
 use crate::domain::event::EndReason;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::scope::Scopes;
 use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session};
 use crate::domain::superseded::Renewal;
 use crate::domain::timestamp::Timestamp;
-use crate::domain::token::{FingerprintKey, Token};
+use crate::domain::token::{Fingerprint, FingerprintKey, Token};
 use crate::persistence::record::Change;
 use crate::store::plan::{NewSession, NewToken, SessionVersion};
+use crate::store::revocations::Owner;
+use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
 const AGENTS: u64 = 5;
@@ -198,6 +201,7 @@ impl Fixture {
         }
         let (now, store) = (self.now, &mut self.store);
         self.live.retain(|id| store.find(*id, now).is_ok());
+        self.store.check_invariants(false).unwrap();
     }
 
     /// Reads the feed to its end, and keeps every version of each record.
@@ -232,8 +236,10 @@ impl Fixture {
         let mut store = Store::new(limits());
         for page in changes.chunks(17) {
             store.restore(page).unwrap();
+            store.check_invariants(false).unwrap();
         }
         store.end_restoring();
+        store.check_restore_ended().unwrap();
         store
     }
 }
@@ -290,4 +296,135 @@ fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
         empty(fixture.store, now);
     }
     assert!(restored_sessions > 50, "{restored_sessions}");
+}
+
+#[test]
+fn r12_the_record_of_a_session_is_needed_until_its_token_expires() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    fixture.read();
+    let record = &fixture.records[&format!("session/{}", fixture.live[0])][0];
+    // The guard has granted the token for longer than the session.
+    assert_eq!(record.forget_at, Some(fixture.now.after_seconds(400)));
+    let now = fixture.now.after_seconds(399);
+    let mut restored = fixture.restored();
+    assert_eq!(restored.prune(10, 10, now), 1);
+    assert_eq!(restored.pending(), 1);
+}
+
+#[test]
+fn r23_nothing_is_restored_after_restored_records_were_written_again() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    fixture.create(None);
+    fixture.read();
+    let records: Vec<Change> = fixture.records.values().flatten().cloned().collect();
+    let config = Config {
+        state_key: Some(vec![8; 32]),
+        previous_state_keys: vec![vec![7; 32]],
+        ..Config::default()
+    };
+    for is_read in [false, true] {
+        let mut store = Store::new(Limits::new(&config).unwrap());
+        let (first, second) = records.split_at(1);
+        store.restore(first).unwrap();
+        if is_read {
+            // The record is written under the new key, with a sequence number of the others.
+            store.changes(0, 10, fixture.now, false).unwrap();
+        }
+        let restored = store.restore(second).map(drop);
+        let expected = if is_read {
+            Err(Error::AlreadyStarted)
+        } else {
+            Ok(())
+        };
+        assert_eq!(restored, expected);
+    }
+}
+
+#[test]
+fn r23_sessions_below_an_ended_one_do_not_count_if_only_its_own_end_is_restored() {
+    let mut fixture = Fixture::new(0);
+    fixture.create(None);
+    while fixture.live.len() < 3 {
+        fixture.create(fixture.live.last().copied());
+    }
+    fixture.read();
+    let (root, now) = (fixture.live[0], fixture.now);
+    fixture.store.revoke(root, EndReason::Revoked, now).unwrap();
+    let before: Vec<Change> = fixture.records.values().flatten().cloned().collect();
+    fixture.read();
+    let mut store = Store::new(limits());
+    store.restore(&before).unwrap();
+    assert_eq!(store.counts(10, now), (3, 0));
+    let end = fixture.records[&format!("session/{root}")].last().unwrap();
+    store.restore(std::slice::from_ref(end)).unwrap();
+    store.end_restoring();
+    assert_eq!(live(&store, now), []);
+    assert_eq!(store.counts(10, now), (0, 2));
+}
+
+/// Changes one part of the store, whose other parts do not agree with it afterwards.
+type Damage = fn(&mut Store, SessionSlot);
+
+/// Each damage, and a part of the violation that it must be reported as.
+const DAMAGES: [(&str, Damage); 12] = [
+    ("slot of a session by id", |store, slot| {
+        let mut other = store.sessions.get(slot).unwrap().session.clone();
+        other.id = SessionId::from_random([1; 16]);
+        store.sessions.get_mut(slot).unwrap().session = other;
+    }),
+    ("slot of a session by token", |store, slot| {
+        let fingerprint = store.sessions.get(slot).unwrap().fingerprint.clone();
+        store.sessions.remove_fingerprint(&fingerprint, slot);
+    }),
+    ("index by token", |store, slot| {
+        let other = Fingerprint::from_bytes([3; 32]);
+        store.sessions.add_fingerprint(&other, slot);
+    }),
+    ("is not taken", |store, slot| {
+        let handle = store.sessions.get(slot).unwrap().handle.clone();
+        store.sessions.remove_handle(&handle);
+    }),
+    ("number of handles", |store, _| {
+        store.sessions.add_handle("other");
+    }),
+    ("creates of agents", |store, slot| {
+        let session = store.sessions.get(slot).unwrap().session.clone();
+        let role = &session.attributes.role;
+        store.sessions.reserve_buckets(&session.agent_id, role);
+    }),
+    ("roots count descendants", |store, slot| {
+        store.sessions.get_mut(slot).unwrap().descendants += 1;
+    }),
+    ("indexed time of a session", |store, slot| {
+        store.sessions.get_mut(slot).unwrap().indexed_at = Timestamp::MAX;
+    }),
+    ("expires before its time in the index", |store, slot| {
+        store.sessions.get_mut(slot).unwrap().session.expires_at = Timestamp::default();
+    }),
+    ("the budget counts 1 bytes", |store, _| store.budget.add(1)),
+    ("record of a session", |store, slot| {
+        let feed = store.feed.as_mut().unwrap();
+        store.sessions.get_mut(slot).unwrap().record = feed.first_after(u64::MAX);
+    }),
+    ("recorded revocations", |store, _| {
+        store.sessions.add_handle("other");
+        store.add_pending(Owner::Discarded(None), "other".into(), Timestamp::MAX);
+    }),
+];
+
+#[test]
+fn each_disagreement_between_the_parts_of_the_store_is_reported() {
+    for (violation, damage) in DAMAGES {
+        let mut fixture = Fixture::new(0);
+        fixture.create(None);
+        fixture.create(None);
+        let id = *fixture.live.last().unwrap();
+        let slot = fixture.store.sessions.slot_of(id).unwrap();
+        assert_eq!(fixture.store.check_invariants(false), Ok(()));
+        damage(&mut fixture.store, slot);
+        let reported = fixture.store.check_invariants(false).unwrap_err();
+        assert!(reported.contains(violation), "{reported}, not {violation}");
+    }
 }

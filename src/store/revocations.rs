@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{Checked, equal};
 use crate::collections::ordered::Ordered;
 use crate::collections::slab::Slab;
 use crate::domain::id::SessionId;
@@ -184,6 +186,25 @@ impl PendingRevocations {
     /// Sets the revocation after which the next flush begins.
     pub fn set_last_flushed(&mut self, key: PendingKey) {
         self.last_flushed = Some(key.due);
+    }
+
+    /// Returns the pending revocations: their keys, the owners of their tokens, and their handles.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn iter(&self) -> impl Iterator<Item = (PendingKey, Owner, &str)> {
+        self.order.iter().filter_map(|due| {
+            let pending = self.revocations.get(due.1)?;
+            let number = pending.number;
+            Some((PendingKey { due, number }, pending.owner, &*pending.handle))
+        })
+    }
+
+    /// Checks that the order has each revocation and nothing else.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Checked {
+        self.revocations.check()?;
+        self.order.check()?;
+        equal("revocations in the order", self.order.len(), self.len())?;
+        equal("ordered revocations", self.iter().count(), self.len())
     }
 
     fn remove(&mut self, due: Due) -> Option<Settled> {

@@ -1,6 +1,8 @@
 //! The index of sessions by agent, and that by role. A bucket also has the newest cut-off of its
 //! agent or role, which revokes creates in flight (R13, R31).
 
+#[cfg(any(test, feature = "checks"))]
+use crate::checks::{ensure, equal};
 use crate::collections::slab::Slab;
 use crate::collections::slot::Slot;
 use crate::collections::table::{Seed, Table};
@@ -146,6 +148,34 @@ impl<S: Slot, K: Clone + Eq + AsRef<[u8]>, M: SessionSet> SessionIndex<S, K, M> 
         {
             self.by_key.remove(self.seed.key_of(bucket.key.as_ref()));
         }
+    }
+
+    /// Returns the buckets and their slots.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn iter(&self) -> impl Iterator<Item = (S, &Bucket<K, M>)> {
+        self.buckets.iter()
+    }
+
+    /// Checks that each bucket is used and is found by its key, and that nothing else is. Returns
+    /// how many creates in flight the buckets count.
+    ///
+    /// # Errors
+    /// The text of the violation.
+    #[cfg(any(test, feature = "checks"))]
+    pub fn check(&self) -> Result<usize, String> {
+        self.buckets.check()?;
+        self.by_key.check()?;
+        equal("number of keys", self.by_key.iter().count(), self.len())?;
+        let mut reserved: usize = 0;
+        for (slot, bucket) in self.iter() {
+            let found = self.find(&bucket.key).map(Slot::index);
+            equal("bucket of a key", found, Some(slot.index()))?;
+            ensure(bucket.reserved > 0 || !bucket.sessions.is_empty(), || {
+                "a bucket is not used".into()
+            })?;
+            reserved = reserved.saturating_add(bucket.reserved);
+        }
+        Ok(reserved)
     }
 
     /// Makes a key collide: its hash leads to the bucket of another key.

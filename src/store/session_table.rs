@@ -1,6 +1,8 @@
 //! The sessions and the indexes over them: by id, by token, by agent and by role.
 
 mod delegations;
+#[cfg(any(test, feature = "checks"))]
+mod invariants;
 
 use crate::collections::slab::Slab;
 use crate::collections::table::{KeySet, Seed, Table};

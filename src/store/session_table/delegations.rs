@@ -18,6 +18,12 @@ impl SessionTable {
         std::iter::successors(entry(slot), parent).take((MAX_DEPTH as usize).saturating_add(1))
     }
 
+    /// Returns how many sessions the ancestry has, the session included.
+    #[must_use]
+    pub fn depth_of(&self, slot: SessionSlot) -> usize {
+        self.ancestry(slot).count()
+    }
+
     /// Returns the root of the session's tree: the session itself if it has no parent.
     #[must_use]
     pub fn root_of(&self, slot: SessionSlot) -> Option<SessionSlot> {
@@ -127,19 +133,29 @@ impl SessionTable {
         self.orphans = Slab::new();
     }
 
-    /// Links a session, with all its descendants, to its parent.
-    pub fn attach(&mut self, parent: SessionSlot, child: SessionSlot) {
-        let size = self.tree_size(child);
+    /// Links an orphan, with all its descendants, to its parent. Returns false if the parent is one
+    /// of the descendants, or if the tree would be deeper than any configuration allows. Only
+    /// records that no instance has written say so.
+    pub fn attach(&mut self, parent: SessionSlot, child: SessionSlot) -> bool {
+        let descendants = self.descendants_of(child);
+        // The last one is one of the deepest.
+        let deepest = descendants.last().copied().unwrap_or(child);
+        let depth = self.depth_of(parent).saturating_add(self.depth_of(deepest));
+        let root = self.root_of(parent);
+        if root == Some(child) || depth > (MAX_DEPTH as usize).saturating_add(1) {
+            return false;
+        }
         if let Some(entry) = self.entries.get_mut(child) {
             entry.parent = Some(parent);
             entry.siblings = Links::NONE;
             entry.descendants = 0;
         }
         self.add_child(parent, child);
-        let root = self.root_of(parent);
         if let Some(root) = root.and_then(|root| self.entries.get_mut(root)) {
-            root.descendants = root.descendants.saturating_add(size);
+            let size = u32::try_from(descendants.len()).unwrap_or(u32::MAX);
+            root.descendants = root.descendants.saturating_add(size).saturating_add(1);
         }
+        true
     }
 
     /// Returns how many sessions the tree below this one has, this one included.
@@ -170,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn r26_an_orphan_is_not_linked_to_its_descendant_nor_below_the_greatest_depth() {
+        let mut sessions = SessionTable::default();
+        let orphan = add(&mut sessions, 1, None, 100);
+        let below = add(&mut sessions, 2, Some(1), 100);
+        assert!(!sessions.attach(below, orphan) && !sessions.attach(orphan, orphan));
+        let mut deepest = add(&mut sessions, 10, None, 100);
+        for number in 11..=25 {
+            deepest = add(&mut sessions, number, Some(number - 1), 100);
+        }
+        // With its descendant, it would be the 17th session below each other.
+        assert!(!sessions.attach(deepest, orphan));
+        let above = sessions.get(deepest).unwrap().parent.unwrap();
+        assert!(sessions.attach(above, orphan));
+        assert_eq!(sessions.ancestry(below).count(), 17);
+    }
+
+    #[test]
     fn r23_the_children_of_a_replaced_session_are_orphans_until_its_newer_record_is_restored() {
         let mut sessions = SessionTable::default();
         let root = add(&mut sessions, 1, None, 100);
@@ -182,9 +215,9 @@ mod tests {
         assert!(sessions.is_orphan_of(grandchild, session_id(2)));
 
         let child = add(&mut sessions, 2, None, 100);
-        sessions.attach(root, child);
+        assert!(sessions.attach(root, child));
         assert_eq!(sessions.take_orphans(session_id(2)), [grandchild]);
-        sessions.attach(child, grandchild);
+        assert!(sessions.attach(child, grandchild));
         assert!(!sessions.is_orphan_of(grandchild, session_id(2)));
         assert_eq!(sessions.descendants_of(root), [child, grandchild]);
         assert_eq!(sessions.get(root).unwrap().descendants, 2);
