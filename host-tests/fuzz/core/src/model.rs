@@ -188,9 +188,9 @@ impl Model {
         self.granted.insert(token.to_owned(), granted);
     }
 
-    /// Checks the session that a use of a token returns (R12, R14, R29). `has_waited` is whether
-    /// the call has waited after the use.
-    pub fn check_use(&mut self, session: &Session, token: &str, has_waited: bool) {
+    /// Checks the session that a use returns (R12, R14, R29). `has_waited` is whether the call has
+    /// waited after the use.
+    pub fn check_use(&mut self, session: &Session, has_waited: bool) {
         let known = self.sessions.entry(session.id).or_default();
         if !has_waited {
             assert!(!known.has_ended, "a use of a session that has ended (R12)");
@@ -200,14 +200,28 @@ impl Model {
                 session.generation, known.generation,
                 "a use of another token (R14)"
             );
-            if let Some((id, earlier, generation)) = self.granted.get(token) {
-                let expected = (*id, *earlier, *generation);
-                let found = (session.id, known.earlier, session.generation);
-                assert_eq!(found, expected, "the session of another token");
-            }
         }
         if let Some(uses_left) = session.uses_left {
             assert!(known.uses.insert(uses_left), "a use was given twice (R29)");
+        }
+    }
+
+    /// Checks that a token that a caller has got is that of the session that its use returns.
+    pub fn check_token(&self, session: &Session, token: &str) {
+        if let Some((id, earlier, generation)) = self.granted.get(token)
+            && !self.missed
+        {
+            let known = self.sessions.get(&session.id);
+            let found = (
+                session.id,
+                known.map_or(0, |known| known.earlier),
+                session.generation,
+            );
+            assert_eq!(
+                found,
+                (*id, *earlier, *generation),
+                "the session of another token"
+            );
         }
     }
 }

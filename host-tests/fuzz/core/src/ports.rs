@@ -122,6 +122,12 @@ impl Ports {
         issued.iter().map(|issued| issued.token.clone()).collect()
     }
 
+    /// Returns whether the guard has issued this token more than once.
+    pub fn is_repeated(&self, token: &str) -> bool {
+        let issued = self.0.issued.borrow();
+        issued.iter().filter(|issued| issued.token == token).count() > 1
+    }
+
     /// Returns whether the guard has confirmed that it revoked the token with this handle.
     pub fn is_revoked(&self, handle: &str) -> bool {
         self.0.revoked.borrow().iter().any(|it| **it == *handle)

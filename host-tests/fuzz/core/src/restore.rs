@@ -179,10 +179,9 @@ fn check_same(
         stopped.live.len(),
         "a session was not restored (R23)"
     );
-    let tokens = ports.tokens();
     for issued in ports.issued().iter().filter(|issued| issued.is_usable) {
         // The guard knows a token that it has issued twice by its last handle.
-        if tokens.iter().filter(|it| **it == issued.token).count() > 1 {
+        if ports.is_repeated(&issued.token) {
             continue;
         }
         let Some((id, generation)) = stopped.model.granted(&issued.token) else {

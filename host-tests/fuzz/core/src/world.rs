@@ -409,7 +409,10 @@ impl<'m> World<'m> {
                 let has_waited = results.iter().any(is_last);
                 for (result, token) in results.iter().zip(&tokens) {
                     if let Ok(session) = result {
-                        self.model.check_use(session, token, has_waited);
+                        self.model.check_use(session, has_waited);
+                        if !has_waited && !self.ports.is_repeated(token) {
+                            self.model.check_token(session, token);
+                        }
                     }
                 }
             }
