@@ -58,8 +58,9 @@ pub fn run(input: &[u8]) {
     agents.extend(changes.iter().filter_map(content::agent));
     agents.sort_unstable();
     agents.dedup();
-    // Records that no instance has written can give two sessions the same token.
-    let is_distinct = !is_changed || content::are_distinct(&changes);
+    // A guard that repeats a handle, and records that no instance has written, can give two sessions
+    // the same handle or token.
+    let is_distinct = content::are_distinct(&changes);
     let live = |manager: &Manager| live(manager, &agents, 100);
     let Some(ended) = restore(&restored, &changes, is_changed, is_distinct, &mut script) else {
         return;
