@@ -58,8 +58,8 @@ pub fn run(input: &[u8]) {
     agents.extend(changes.iter().filter_map(content::agent));
     agents.sort_unstable();
     agents.dedup();
-    // A guard that repeats a handle, and records that no instance has written, can give two sessions
-    // the same handle or token.
+    // A guard that repeats a handle, and records that no instance has written, can give two
+    // sessions the same handle or token.
     let is_distinct = content::are_distinct(&changes);
     let live = |manager: &Manager| live(manager, &agents, 100);
     let Some(ended) = restore(&restored, &changes, is_changed, is_distinct, &mut script) else {
