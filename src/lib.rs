@@ -21,7 +21,8 @@
 //!
 //! An arrow between modules is an import. A module imports only modules to which arrows lead from
 //! it, directly or through others: `manager`, for example, also imports `domain`. `domain` and
-//! `collections` import no other module.
+//! `collections` import no other module. In tests, every module can import `checks`, which imports
+//! none.
 //!
 //! ```text
 //!     WIT exports                                WIT imports

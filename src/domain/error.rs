@@ -30,7 +30,8 @@ pub enum Error {
     /// `configure` was called before with success, or there has been a session, or a create is in
     /// flight.
     AlreadyConfigured,
-    /// `restore` was called after the first operation on sessions.
+    /// `restore` was called after the first operation on sessions, or after `changes` had returned
+    /// restored records as new changes.
     AlreadyStarted,
     /// An operation on records was called without a `state-key`.
     NoStateKey,

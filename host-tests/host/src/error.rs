@@ -37,7 +37,8 @@ pub enum SessionError {
     Guard(GuardError),
     /// `configure` has succeeded before, or there has been a session, or a create is in flight.
     AlreadyConfigured,
-    /// `restore` was called after the first operation on sessions.
+    /// `restore` was called after the first operation on sessions, or after `changes` had returned
+    /// restored records as new changes.
     AlreadyStarted,
     /// `changes`, `restore`, `close-event-run` or `flush-stored-revocations` was called, and
     /// `configure` has set no `state-key`.

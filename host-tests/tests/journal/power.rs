@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
@@ -50,12 +50,8 @@ enum Step {
     Acknowledged,
 }
 
-/// The steps of a run, which the backend and the test add.
-#[derive(Clone, Debug, Default)]
-struct Recording(Arc<Mutex<Vec<Step>>>);
-
-impl std::fmt::Debug for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write { offset, data } => write!(f, "write {} bytes at {offset}", data.len()),
             Self::SetLen(len) => write!(f, "set the length to {len}"),
@@ -64,6 +60,10 @@ impl std::fmt::Debug for Step {
         }
     }
 }
+
+/// The steps of a run, which the backend and the test add.
+#[derive(Clone, Debug, Default)]
+struct Recording(Arc<Mutex<Vec<Step>>>);
 
 impl Recording {
     fn add(&self, step: Step) {
@@ -118,12 +118,11 @@ impl StorageBackend for Recorded {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let (offset, data_written) = (index(offset), data.to_vec());
         self.recording.add(Step::Write {
-            offset,
-            data: data_written,
+            offset: index(offset),
+            data: data.to_vec(),
         });
-        self.file.write(offset as u64, data)
+        self.file.write(offset, data)
     }
 
     fn close(&self) -> Result<(), io::Error> {

@@ -147,7 +147,10 @@ export class AlreadyConfiguredError extends SessionError {
   }
 }
 
-/** `restore` was called after the first operation on sessions. */
+/**
+ * `restore` was called after the first operation on sessions, or after `changes` had returned
+ * restored records as new changes.
+ */
 export class AlreadyStartedError extends SessionError {
   override readonly name = 'AlreadyStartedError';
   readonly kind = 'already-started';

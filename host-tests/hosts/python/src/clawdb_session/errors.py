@@ -145,7 +145,8 @@ class AlreadyConfigured(SessionError):
 
 
 class AlreadyStarted(SessionError):
-    """`restore` was called after the first operation on sessions."""
+    """`restore` was called after the first operation on sessions, or after `changes` had returned
+    restored records as new changes."""
 
     kind = "already-started"
 
