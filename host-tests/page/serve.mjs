@@ -88,7 +88,19 @@ async function firstFile(folders, name) {
   return undefined;
 }
 
+function fail(reason) {
+  console.error(`error: ${reason}`);
+  process.exit(1);
+}
+
 const [port = '8080', ...others] = process.argv.slice(2);
+if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
+  fail(`${JSON.stringify(port)} is not a port: give a number from 0 to 65535`);
+}
 const folders = ['dist', ...others].map((folder) => new URL(`${folder}/`, import.meta.url));
-const server = await serve(Number(port), folders);
-console.log(`http://127.0.0.1:${server.address().port}/ serves the page; Ctrl+C stops it`);
+try {
+  const server = await serve(Number(port), folders);
+  console.log(`http://127.0.0.1:${server.address().port}/ serves the page; Ctrl+C stops it`);
+} catch (error) {
+  fail(`port ${port} cannot be used: ${error.code}`);
+}

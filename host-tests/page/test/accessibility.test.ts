@@ -68,7 +68,7 @@ for (const scheme of ['light', 'dark'] as const) {
       await selectSession(page, /^researcher/);
       await button(page, 'Steal token').click();
       await button(page, 'Rotate').click();
-      await button(page, 'Rotate the copy of researcher of Iris').click();
+      await button(page, 'Rotate the stolen token of researcher of Iris').click();
       await answered(page, 'invalid-token');
       await selectSession(page, /^writer/);
       await guardMode(page, 'Unavailable').check();

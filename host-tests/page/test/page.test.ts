@@ -14,6 +14,7 @@ import {
   loadExample,
   panel,
   selectSession,
+  startInstance,
 } from './steps.js';
 import { useSite } from './support.js';
 
@@ -94,14 +95,114 @@ test('a stolen token ends the session when it is rotated', async () => {
   await button(detail, 'Rotate').click();
   await answered(page, 'token of generation 1');
   const stolen = panel(page, 'Stolen tokens');
-  await button(stolen, 'Validate the copy of victim of Eve').click();
+  await button(stolen, 'Validate the stolen token of victim of Eve').click();
   await answered(page, 'validate', 'invalid-token');
   await detail.getByText('live', { exact: true }).waitFor();
-  await button(stolen, 'Rotate the copy of victim of Eve').click();
+  await button(stolen, 'Rotate the stolen token of victim of Eve').click();
   await answered(page, 'rotate', 'invalid-token');
   await detail.getByText('ended: theft').waitFor();
-  await button(stolen, 'Discard the copy of victim of Eve').click();
-  await stolen.waitFor({ state: 'detached' });
+  await button(stolen, 'Discard the stolen token of victim of Eve').click();
+  await stolen.getByText('No token has been stolen.').waitFor();
+});
+
+test('a thief that rotates first keeps the new token, and the owner ends the session', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Eve', Role: 'victim' });
+  const detail = panel(page, 'victim of Eve');
+  const stolen = panel(page, 'Stolen tokens');
+  await button(detail, 'Steal token').click();
+  await button(stolen, 'Rotate the stolen token of victim of Eve').click();
+  await answered(page, 'token of generation 1');
+  await stolen.getByText('generation 1').waitFor();
+  await detail.getByText('generation 0, superseded by generation 1').waitFor();
+  await button(stolen, 'Validate the stolen token of victim of Eve').click();
+  await answered(page, 'validate', 'victim of Eve');
+  await button(detail, 'Validate').click();
+  await answered(page, 'validate', 'invalid-token');
+  await button(detail, 'Rotate').click();
+  await answered(page, 'rotate', 'invalid-token');
+  await detail.getByText('ended: theft').waitFor();
+  await button(stolen, 'Validate the stolen token of victim of Eve').click();
+  await answered(page, 'validate', 'invalid-token');
+});
+
+test('within the rotation grace, owner and thief get tokens of their own', async () => {
+  const page = await it.site.open();
+  await startInstance(page, { 'Rotation grace': '60' });
+  await create(page, { Agent: 'Eve', Role: 'victim' });
+  const detail = panel(page, 'victim of Eve');
+  const stolen = panel(page, 'Stolen tokens');
+  await button(detail, 'Steal token').click();
+  await button(detail, 'Rotate').click();
+  await answered(page, 'token of generation 1');
+  await button(stolen, 'Rotate the stolen token of victim of Eve').click();
+  await answered(page, 'token of generation 2');
+  await stolen.getByText('generation 2').waitFor();
+  await detail.getByText('generation 1, superseded by generation 2').waitFor();
+});
+
+test('each agent has its own name, and a refused session adds no agent', async () => {
+  const page = await it.site.open();
+  const agents = panel(page, 'Agents');
+  for (const name of ['Ada', 'Ada 2', 'Ada 3']) {
+    await field(agents, 'Name of a new agent').fill('Ada');
+    await button(agents, 'Add agent').click();
+    await button(agents, `New session of ${name}`).waitFor();
+  }
+  await button(agents, 'New session of Ada 2').click();
+  await button(page.getByRole('dialog'), 'Create session').click();
+  await answered(page, 'create', 'session ');
+  await agents.getByRole('listitem').filter({ hasText: /^Ada 2.* 1 live/ }).waitFor();
+  await button(page, 'New session').click();
+  const dialog = await fillIn(page, { Agent: 'Bob', Lifetime: '0' });
+  await button(dialog, 'Create session').click();
+  await answered(page, 'create', 'invalid-argument');
+  assert.equal(await agents.getByRole('listitem').count(), 3);
+  await field(dialog, 'Lifetime').fill('');
+  await button(dialog, 'Create session').click();
+  await answered(page, 'create', 'session ');
+  await button(agents, 'New session of Bob').waitFor();
+});
+
+test('the example has the same agents each time', async () => {
+  const page = await it.site.open();
+  await loadExample(page);
+  const agents = panel(page, 'Agents').getByRole('listitem');
+  const before = await agents.count();
+  await button(page, 'Load example').click();
+  await figure(page, 'Active', 20);
+  assert.equal(await agents.count(), before);
+});
+
+test('an event of a session that the page has forgotten selects nothing', async () => {
+  const page = await it.site.open();
+  await create(page, { Agent: 'Ada', Role: 'leaver' });
+  const created = page.getByRole('list', { name: 'Events, newest first' }).getByRole('listitem');
+  const link = created.filter({ hasText: 'created' }).getByRole('button');
+  await link.waitFor();
+  await button(page, 'Revoke').click();
+  await answered(page, 'revoke', 'session ended');
+  await button(page, 'Forget ended').click();
+  await link.waitFor({ state: 'detached' });
+});
+
+test('after each call the page is drawn once, however many sessions it has ended', async () => {
+  const page = await it.site.open();
+  for (let example = 1; example <= 5; example += 1) {
+    await button(page, 'Load example').click();
+    await figure(page, 'Active', 10 * example);
+  }
+  const events = page.getByRole('list', { name: 'Events, newest first' });
+  await events.evaluate((list) => {
+    list.dataset['drawings'] = '0';
+    const count = (): void => {
+      list.dataset['drawings'] = String(Number(list.dataset['drawings']) + 1);
+    };
+    new MutationObserver(count).observe(list, { childList: true });
+  });
+  await button(page, 'End everything').click();
+  await figure(page, 'Ended', 50);
+  assert.equal(await events.getAttribute('data-drawings'), '1');
 });
 
 test('a bearer logs out, and the last use ends a session', async () => {
@@ -156,7 +257,7 @@ test('sessions expire by the clock of the page, and a clock that goes back is no
   await clock.getByText('clock-behind').waitFor();
   await button(page, 'Refresh').click();
   await answered(page, 'refresh', 'clock-behind', /lag (5 min|4 min 59 s)/);
-  await button(clock, 'Accept clock').click();
+  await button(clock, 'End all and accept clock').click();
   await answered(page, 'accept-clock', '1 session ended');
   await button(clock, 'Real time').click();
   await clock.getByText('real time', { exact: true }).waitFor();

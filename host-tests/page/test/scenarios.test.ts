@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import type { Locator, Page } from 'playwright-core';
 
-import { button, figure, guardMode, panel } from './steps.js';
+import { button, figure, guardMode, panel, startInstance } from './steps.js';
 import { useSite } from './support.js';
 
 const it = useSite();
@@ -17,7 +17,7 @@ async function follow(page: Page, title: string, outcomes: string[]): Promise<Lo
   for (const [index, outcome] of outcomes.entries()) {
     await button(guide, 'Next step').click();
     await guide.getByText(`${index + 1} of ${outcomes.length}`).waitFor();
-    await guide.getByRole('status').filter({ hasText: outcome }).waitFor();
+    await guide.getByRole('listitem').nth(index).filter({ hasText: outcome }).waitFor();
   }
   await button(guide, 'Finish').waitFor();
   return guide;
@@ -27,7 +27,7 @@ test('the kill switch', async () => {
   const page = await it.site.open();
   const guide = await follow(page, 'Kill switch', [
     'The session is live',
-    'three live sessions',
+    'The agent has 3 live sessions.',
     'The call succeeds.',
     '3 sessions ended.',
     'The answer is invalid-token.',
@@ -44,7 +44,7 @@ test('the stolen token', async () => {
     'Now two parties hold it.',
     'Alice has a new token.',
     'The answer is invalid-token.',
-    'The reason of the end is theft.',
+    'The reason is theft.',
     'The answer is invalid-token.',
   ]);
 });
@@ -70,9 +70,47 @@ test('the guard that is down', async () => {
     'The answer is guard unavailable.',
     '1 revocation pending',
     'The answer is invalid-token.',
-    '1 revocation settled.',
+    '1 revocation settled. To the guard, the token is revoked.',
   ]);
   assert.equal(await guardMode(page, 'Answers').isChecked(), true);
+});
+
+test('a copy that is accepted within the rotation grace stops the guide', async () => {
+  const page = await it.site.open();
+  await startInstance(page, { 'Rotation grace': '60' });
+  await page.getByRole('button', { name: /^Stolen token/ }).click();
+  const guide = panel(page, 'Guide: Stolen token');
+  for (let step = 1; step <= 4; step += 1) {
+    await button(guide, 'Next step').click();
+  }
+  await guide.getByRole('alert').filter({ hasText: 'has a rotation grace' }).waitFor();
+  await panel(page, 'analyst of Alice').getByText('live', { exact: true }).waitFor();
+});
+
+test('a guide ends with its instance, and leaves a guard that answers', async () => {
+  const page = await it.site.open();
+  await page.getByRole('button', { name: /^Guard down/ }).click();
+  const guide = panel(page, 'Guide: Guard down');
+  await button(guide, 'Next step').click();
+  await button(guide, 'Next step').click();
+  await button(guide, 'Stop').click();
+  assert.equal(await guardMode(page, 'Answers').isChecked(), true);
+  await page.getByRole('button', { name: /^Kill switch/ }).click();
+  await button(page, 'Next step').click();
+  await startInstance(page, {});
+  await panel(page, 'Guides').waitFor();
+});
+
+test('a guide that is followed again has agents of its own', async () => {
+  const page = await it.site.open();
+  for (const name of ['Mallory', 'Mallory 2']) {
+    await page.getByRole('button', { name: /^Kill switch/ }).click();
+    await button(page, 'Next step').click();
+    await button(page, 'Next step').click();
+    await page.getByText('The agent has 3 live sessions.').waitFor();
+    await button(page, `New session of ${name}`).waitFor();
+    await button(page, 'Stop').click();
+  }
 });
 
 test('a guide that cannot continue says why, and can be stopped', async () => {

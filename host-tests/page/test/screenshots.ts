@@ -19,7 +19,7 @@ async function prepare(page: Page): Promise<void> {
   await button(page, 'Steal token').click();
   await button(page, 'Rotate').click();
   await answered(page, 'token of generation 1');
-  await button(page, 'Rotate the copy of notifier of Echo').click();
+  await button(page, 'Rotate the stolen token of notifier of Echo').click();
   await answered(page, 'rotate', 'invalid-token');
   await selectSession(page, /^deployer/);
   await button(page, 'Validate').click();

@@ -1,6 +1,7 @@
 /** The static server, and the headers that the README lists. */
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -43,6 +44,21 @@ test('the policy in the page is that of the header without frame-ancestors', asy
     sent.filter((directive) => !directive.startsWith('frame-ancestors')),
   );
   assert.ok(sent.includes("frame-ancestors 'none'"));
+});
+
+test('a port that is taken or none is refused in one line', () => {
+  const taken = new URL(it.site.address).port;
+  const reasons = [
+    [taken, `error: port ${taken} cannot be used: EADDRINUSE\n`],
+    ['abc', 'error: "abc" is not a port: give a number from 0 to 65535\n'],
+    ['65536', 'error: "65536" is not a port: give a number from 0 to 65535\n'],
+    ['', 'error: "" is not a port: give a number from 0 to 65535\n'],
+  ] as const;
+  for (const [port, reason] of reasons) {
+    const options = { cwd: FOLDER, encoding: 'utf8' } as const;
+    const { status, stderr } = spawnSync(process.execPath, ['serve.mjs', port], options);
+    assert.deepEqual([status, stderr], [1, reason]);
+  }
 });
 
 test('nothing else is served', async () => {

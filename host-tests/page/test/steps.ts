@@ -40,6 +40,13 @@ export async function fillIn(page: Page, values: Values): Promise<Locator> {
   return dialog;
 }
 
+/** Starts another instance with these limits. */
+export async function startInstance(page: Page, values: Values): Promise<void> {
+  await button(page, 'New instance').click();
+  await button(await fillIn(page, values), 'Start').click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+}
+
 /** Creates a session, which is selected then. */
 export async function create(page: Page, values: Values): Promise<void> {
   await button(page, 'New session').click();

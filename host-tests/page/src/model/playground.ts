@@ -15,13 +15,26 @@ import {
   type Settings,
 } from '../backend/backend.js';
 import { count } from './format.js';
-import { type Agent, type Entry, type Outcome, type State, sessionName } from './state.js';
+import {
+  type Agent,
+  type Entry,
+  type HeldToken,
+  type Outcome,
+  type State,
+  type StolenToken,
+  heldToken,
+  newAgent,
+  sessionName,
+} from './state.js';
 
 /** How many calls, events and readings the page keeps. */
 const MAX_CALLS = 60;
 const MAX_EVENTS = 1_000;
 const MAX_HISTORY = 60;
 const EVENTS_PER_PAGE = 500;
+
+/** A request without its agent. */
+export type RequestOfAgent = Omit<CreateRequest, 'agentId'>;
 
 export class Playground {
   readonly #backend: Backend;
@@ -39,7 +52,7 @@ export class Playground {
   }
 
   static async start(backend: Backend): Promise<Playground> {
-    const playground = new Playground(backend, await emptyState(backend));
+    const playground = new Playground(backend, await emptyState(backend, 0));
     await playground.read();
     return playground;
   }
@@ -62,40 +75,61 @@ export class Playground {
     return () => this.#listeners.delete(listener);
   }
 
-  addAgent(name: string): Agent {
-    const agent = { id: crypto.randomUUID(), name };
-    this.#set({ agents: [...this.#state.agents, agent] });
-    return agent;
+  /** Adds an agent. If the name is taken, it gets a number. */
+  addAgent(agent: Agent): void {
+    this.#set(this.#withAgent(agent));
+  }
+
+  /** Returns the agent of this name, or a new one that is not part of the page yet. */
+  agentNamed(name: string): Agent {
+    return this.#state.agents.find((agent) => agent.name === name) ?? newAgent(name);
   }
 
   select(sessionId: string | undefined): void {
     this.#set({ selected: sessionId });
   }
 
-  async create(request: CreateRequest): Promise<Outcome<Grant>> {
-    const outcome = await this.#call('create', () => this.#backend.create(request), granted);
-    return this.#selected(outcome);
+  /** Creates a session, and adds its agent if that is new. */
+  create(agent: Agent, request: RequestOfAgent): Promise<Outcome<Grant>> {
+    const call = () => this.#backend.create({ ...request, agentId: agent.id });
+    return this.#call('create', call, granted, this.#withSessionOf(agent));
   }
 
-  async delegate(parentId: string, request: CreateRequest): Promise<Outcome<Grant>> {
-    const call = () => this.#backend.delegate(parentId, request);
-    return this.#selected(await this.#call('delegate', call, granted));
+  /** Creates a session below another, and adds its agent if that is new. */
+  delegate(parentId: string, agent: Agent, request: RequestOfAgent): Promise<Outcome<Grant>> {
+    const call = () => this.#backend.delegate(parentId, { ...request, agentId: agent.id });
+    return this.#call('delegate', call, granted, this.#withSessionOf(agent));
   }
 
   validate(token: string): Promise<Outcome<Session>> {
-    return this.#call('validate', () => this.#backend.validate(token), this.#used);
+    const call = () => this.#backend.validate(token);
+    return this.#call('validate', call, this.#used, this.#withSession);
   }
 
   authorize(token: string, scope: string): Promise<Outcome<Session>> {
-    return this.#call('authorize', () => this.#backend.authorize(token, scope), this.#used);
+    const call = () => this.#backend.authorize(token, scope);
+    return this.#call('authorize', call, this.#used, this.#withSession);
   }
 
+  /** Rotates a token. Its agent gets the new one. */
   rotate(token: string): Promise<Outcome<Grant>> {
-    return this.#call('rotate', () => this.#backend.rotate(token), renewed);
+    return this.#call('rotate', () => this.#backend.rotate(token), renewed, this.#withGrant);
+  }
+
+  /** Rotates a token that an attacker holds. The attacker gets the new one, not the agent. */
+  rotateStolen({ id, token }: StolenToken): Promise<Outcome<Grant>> {
+    const call = () => this.#backend.rotate(token.text);
+    return this.#call('rotate', call, renewed, (grant) => ({
+      ...this.#withSession(grant.session),
+      stolen: this.#state.stolen.map((stolen) =>
+        stolen.id === id ? { ...stolen, token: heldToken(grant) } : stolen,
+      ),
+    }));
   }
 
   refresh(sessionId: string): Promise<Outcome<Grant>> {
-    return this.#call('refresh', () => this.#backend.refresh(sessionId), renewed);
+    const call = () => this.#backend.refresh(sessionId);
+    return this.#call('refresh', call, renewed, this.#withGrant);
   }
 
   revoke(sessionId: string): Promise<Outcome<Revocation>> {
@@ -134,9 +168,9 @@ export class Playground {
   restart(controls: Controls, settings: Settings): Promise<Outcome<void>> {
     const call = async (): Promise<void> => {
       await controls.restart(settings);
-      const { calls } = this.#state;
+      const { calls, instance } = this.#state;
       this.#since = 0;
-      this.#set({ ...(await emptyState(this.#backend)), calls });
+      this.#state = { ...(await emptyState(this.#backend, instance + 1)), calls };
     };
     return this.#call('configure', call, () => 'another instance has started');
   }
@@ -156,15 +190,11 @@ export class Playground {
     this.#set({});
   }
 
-  /** Keeps a copy of the current token of a session, as an attacker would. */
-  steal(sessionId: string): void {
-    const entry = this.#state.sessions.get(sessionId);
-    if (entry?.token === undefined) {
-      return;
-    }
-    const { generation } = entry.session;
-    const copy = { id: this.#nextId(), sessionId, generation, token: entry.token };
+  /** Copies the token of a session, as an attacker would. */
+  steal(sessionId: string, token: HeldToken): StolenToken {
+    const copy = { id: this.#nextId(), sessionId, token };
     this.#set({ stolen: [...this.#state.stolen, copy] });
+    return copy;
   }
 
   discard(stolenId: number): void {
@@ -182,28 +212,35 @@ export class Playground {
   }
 
   /** Reads the new events and the figures. */
-  read(): Promise<void> {
-    this.#reading = this.#reading.then(() => this.#read());
+  async read(): Promise<void> {
+    await this.#read();
+    this.#notify();
+  }
+
+  #read(): Promise<void> {
+    this.#reading = this.#reading.then(() => this.#readNext());
     return this.#reading;
   }
 
-  async #read(): Promise<void> {
+  async #readNext(): Promise<void> {
     try {
       for (;;) {
         const page = await this.#backend.events(this.#since, EVENTS_PER_PAGE);
         this.#since = page.next;
-        for (const event of page.events) {
-          await this.#apply(event);
-        }
-        const events = [...this.#state.events, ...page.events].slice(-MAX_EVENTS);
-        this.#set({ events, missed: this.#state.missed + page.missed });
+        const fetched = await this.#renewedByOthers(page.events);
+        const { events, missed } = this.#state;
+        this.#change({
+          sessions: upToDate(this.#state.sessions, fetched, page.events),
+          events: [...events, ...page.events].slice(-MAX_EVENTS),
+          missed: missed + page.missed,
+        });
         if (page.events.length < EVENTS_PER_PAGE) {
           break;
         }
       }
       const figures = await this.#backend.figures();
       const history = [...this.#state.history, figures.liveSessions].slice(-MAX_HISTORY);
-      this.#set({ figures, history });
+      this.#change({ figures, history });
     } catch (error) {
       // The next call shows the reason.
       if (!(error instanceof BackendError)) {
@@ -212,27 +249,31 @@ export class Playground {
     }
   }
 
-  /** Brings a session up to date with an event. */
-  async #apply(event: Event): Promise<void> {
-    const entry = this.#state.sessions.get(event.sessionId);
-    if (event.kind === 'ended') {
-      if (entry !== undefined) {
-        this.#setSession({ ...entry, end: { reason: event.reason, time: event.time } });
-      }
-    } else if (entry === undefined || entry.session.generation < event.generation) {
-      // Somebody else has created or renewed it.
-      const session = await this.#backend.get(event.sessionId).catch(ignoreRefusal);
-      if (session !== undefined) {
-        this.#setSession({ session, token: undefined, end: undefined });
-      }
+  /** Fetches the sessions that somebody else has created or renewed, by these events. */
+  async #renewedByOthers(events: readonly Event[]): Promise<Session[]> {
+    const ids = events
+      .filter((event) => {
+        const entry = this.#state.sessions.get(event.sessionId);
+        const isNewer = entry === undefined || entry.session.generation < event.generation;
+        return event.kind !== 'ended' && isNewer;
+      })
+      .map(({ sessionId }) => sessionId);
+    const sessions = [];
+    for (const id of new Set(ids)) {
+      sessions.push(await this.#backend.get(id).catch(ignoreRefusal));
     }
+    return sessions.filter((session) => session !== undefined);
   }
 
-  /** Makes a call, records it, and reads what it has changed. */
+  /**
+   * Makes a call, records it, and reads what it has changed. `change` returns what the value of the
+   * call changes in the state. The page shows all of it at once.
+   */
   async #call<T>(
     operation: string,
     call: () => Promise<T>,
     text: (value: T) => string,
+    change: (value: T) => Partial<State> = () => ({}),
   ): Promise<Outcome<T>> {
     const time = this.now();
     const start = performance.now();
@@ -247,36 +288,49 @@ export class Playground {
     }
     const micros = (performance.now() - start) * 1_000;
     if (outcome.ok) {
-      this.#keep(outcome.value);
+      this.#change(change(outcome.value));
     }
-    await this.read();
+    await this.#read();
     const answer = outcome.ok ? { ok: true as const, text: text(outcome.value) } : outcome;
     const recorded = { id: this.#nextId(), operation, time, micros, answer };
     this.#set({ calls: [recorded, ...this.#state.calls].slice(0, MAX_CALLS) });
     return outcome;
   }
 
-  /** Keeps the session and the token that a call returned. */
-  #keep(value: unknown): void {
-    if (typeof value !== 'object' || value === null) {
-      return;
-    }
-    // An event that was read in the meantime may have ended the session already.
-    if ('token' in value) {
-      const { session, token } = value as Grant;
-      this.#setSession({ session, token, end: this.#state.sessions.get(session.id)?.end });
-    } else if ('createdAt' in value) {
-      const session = value as Session;
-      const known = this.#state.sessions.get(session.id);
-      this.#setSession({ session, token: known?.token, end: known?.end });
-    }
+  /** Returns the change that a session of an agent has been created. It is selected. */
+  #withSessionOf(agent: Agent): (grant: Grant) => Partial<State> {
+    return (grant) => ({
+      ...this.#withAgent(agent),
+      ...this.#withGrant(grant),
+      selected: grant.session.id,
+    });
   }
 
-  #selected(outcome: Outcome<Grant>): Outcome<Grant> {
-    if (outcome.ok) {
-      this.select(outcome.value.session.id);
+  /** Returns the change that an agent is known, under a name that no other agent has. */
+  #withAgent({ id, name }: Agent): Partial<State> {
+    const { agents } = this.#state;
+    if (agents.some((agent) => agent.id === id)) {
+      return {};
     }
-    return outcome;
+    const names = new Set(agents.map((agent) => agent.name));
+    let free = name;
+    for (let number = 2; names.has(free); number += 1) {
+      free = `${name} ${number}`;
+    }
+    return { agents: [...agents, { id, name: free }] };
+  }
+
+  /** Returns the change that the agent of a session has received its token. */
+  #withGrant = (grant: Grant): Partial<State> => this.#withEntry(grant.session, heldToken(grant));
+
+  #withSession = (session: Session): Partial<State> => {
+    return this.#withEntry(session, this.#state.sessions.get(session.id)?.token);
+  };
+
+  #withEntry(session: Session, token: HeldToken | undefined): Partial<State> {
+    // An event that was read in the meantime may have ended the session already.
+    const end = this.#state.sessions.get(session.id)?.end;
+    return { sessions: new Map(this.#state.sessions).set(session.id, { session, token, end }) };
   }
 
   #used = (session: Session): string => {
@@ -285,12 +339,17 @@ export class Playground {
     return `${sessionName(this.#state, session.id)}${left}`;
   };
 
-  #setSession(entry: Entry): void {
-    this.#set({ sessions: new Map(this.#state.sessions).set(entry.session.id, entry) });
+  /** Changes the state, and lets the page show it. */
+  #set(change: Partial<State>): void {
+    this.#change(change);
+    this.#notify();
   }
 
-  #set(change: Partial<State>): void {
+  #change(change: Partial<State>): void {
     this.#state = { ...this.#state, ...change };
+  }
+
+  #notify(): void {
     this.#listeners.forEach((listener) => listener());
   }
 
@@ -300,7 +359,7 @@ export class Playground {
   }
 }
 
-async function emptyState(backend: Backend): Promise<State> {
+async function emptyState(backend: Backend, instance: number): Promise<State> {
   return {
     agents: [],
     sessions: new Map(),
@@ -311,7 +370,28 @@ async function emptyState(backend: Backend): Promise<State> {
     figures: await backend.figures(),
     history: [],
     selected: undefined,
+    instance,
   };
+}
+
+/** Returns the sessions after these events, with those that were fetched because of them. */
+function upToDate(
+  sessions: State['sessions'],
+  fetched: readonly Session[],
+  events: readonly Event[],
+): State['sessions'] {
+  const next = new Map<string, Entry>(sessions);
+  for (const session of fetched) {
+    const token = next.get(session.id)?.token;
+    next.set(session.id, { session, token, end: undefined });
+  }
+  for (const event of events) {
+    const entry = next.get(event.sessionId);
+    if (event.kind === 'ended' && entry !== undefined) {
+      next.set(event.sessionId, { ...entry, end: { reason: event.reason, time: event.time } });
+    }
+  }
+  return next;
 }
 
 function ignoreRefusal(error: unknown): undefined {

@@ -1,6 +1,6 @@
 /** What the page shows. Each change makes a new state. */
 
-import type { Event, Failure, Figures, Session } from '../backend/backend.js';
+import type { Event, Failure, Figures, Grant, Session } from '../backend/backend.js';
 
 export interface State {
   readonly agents: readonly Agent[];
@@ -18,29 +18,37 @@ export interface State {
   readonly history: readonly number[];
   /** The id of the selected session. */
   readonly selected: string | undefined;
+  /** How many instances the page has started before this one. */
+  readonly instance: number;
 }
 
 /** An agent. The contract knows its id only. */
 export interface Agent {
   readonly id: string;
+  /** No two agents of the state have the same name. */
   readonly name: string;
 }
 
 /** A session, and what the page knows of it besides. */
 export interface Entry {
   readonly session: Session;
-  /** The current token, if the page has received it. */
-  readonly token: string | undefined;
+  /** The last token that its agent has received, if the page knows it. */
+  readonly token: HeldToken | undefined;
   /** How and when it ended, if it has. */
   readonly end: { readonly reason: string; readonly time: number } | undefined;
 }
 
-/** A copy of a token that an attacker has. */
+/** A token that somebody holds. It is superseded if its session has a later generation. */
+export interface HeldToken {
+  readonly text: string;
+  readonly generation: number;
+}
+
+/** A token that an attacker holds: a copy of the agent's, or what the attacker got for one. */
 export interface StolenToken {
   readonly id: number;
   readonly sessionId: string;
-  readonly generation: number;
-  readonly token: string;
+  readonly token: HeldToken;
 }
 
 /** A call of the backend, and its answer. */
@@ -64,6 +72,16 @@ export type Answer =
 export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly failure: Failure };
+
+/** Returns the token of a grant, as its receiver holds it. */
+export function heldToken({ token, session }: Grant): HeldToken {
+  return { text: token, generation: session.generation };
+}
+
+/** Returns an agent with a random id. */
+export function newAgent(name: string): Agent {
+  return { id: crypto.randomUUID(), name };
+}
 
 /** Returns whether a session can be used: it has not ended, and its time has not passed. */
 export function isLive(entry: Entry, now: number): boolean {

@@ -1,3 +1,5 @@
+import { count } from '../model/format.js';
+import { newAgent } from '../model/state.js';
 import { type Scenario, answerOf, expectOk, newSession } from './scenario.js';
 
 /** Sub-agents get less than their parents have, and end with them. */
@@ -7,13 +9,14 @@ export const delegation: Scenario = {
   steps(playground) {
     let root = '';
     let planner = '';
+    const worker = newAgent('Worker');
     let token = '';
     return [
       {
         text: 'The agent Boss gets a session with all tools and the memory.',
         async run() {
           const scopes = ['tool:*', 'memory:read'];
-          const grant = await newSession(playground, 'Boss', 'coordinator', scopes);
+          const grant = await newSession(playground, newAgent('Boss'), 'coordinator', scopes);
           root = grant.session.id;
           return 'It is the root of a tree.';
         },
@@ -21,27 +24,25 @@ export const delegation: Scenario = {
       {
         text: 'It delegates the tools to a planner.',
         async run() {
-          const { id: agentId } = playground.addAgent('Planner');
-          const request = { agentId, role: 'planner', scopes: ['tool:*'] };
-          planner = expectOk(await playground.delegate(root, request)).session.id;
+          const request = { role: 'planner', scopes: ['tool:*'] };
+          const outcome = await playground.delegate(root, newAgent('Planner'), request);
+          planner = expectOk(outcome).session.id;
           return 'The planner has a session below it, which ends no later.';
         },
       },
       {
         text: 'The planner delegates one tool to a worker.',
         async run() {
-          const { id: agentId } = playground.addAgent('Worker');
-          const request = { agentId, role: 'worker', scopes: ['tool:search'] };
-          token = expectOk(await playground.delegate(planner, request)).token;
+          const request = { role: 'worker', scopes: ['tool:search'] };
+          token = expectOk(await playground.delegate(planner, worker, request)).token;
           return 'The tree is three levels deep.';
         },
       },
       {
         text: 'The planner tries to delegate the memory, which it does not have.',
         async run() {
-          const { agentId } = playground.state.sessions.get(planner)?.session ?? { agentId: '' };
-          const request = { agentId, role: 'worker', scopes: ['memory:read'] };
-          return answerOf(await playground.delegate(planner, request));
+          const request = { role: 'worker', scopes: ['memory:read'] };
+          return answerOf(await playground.delegate(planner, worker, request));
         },
       },
       {
@@ -52,7 +53,7 @@ export const delegation: Scenario = {
         text: 'The session of Boss is revoked.',
         async run() {
           const { descendants } = expectOk(await playground.revoke(root));
-          return `${descendants} sessions below it ended in the same step.`;
+          return `${count(descendants, 'session')} below it ended in the same step.`;
         },
       },
       {

@@ -1,7 +1,6 @@
 /** An example with several agents, for a visitor who wants to see sessions at once. */
 
-import type { CreateRequest } from '../backend/backend.js';
-import type { Playground } from '../model/playground.js';
+import type { Playground, RequestOfAgent } from '../model/playground.js';
 import { StepError, expectOk } from './scenario.js';
 
 /** A session to create, with those below it. */
@@ -55,15 +54,15 @@ const EXAMPLES: Example[] = [
   { agent: 'Forge', role: 'deployer', scopes: ['deploy:staging'], minutes: 5, uses: 3 },
 ];
 
-/** Creates the example. Stops at the first error, which the page shows as every answer. */
+/**
+ * Creates the sessions of the example, of the same agents each time. Stops at the first error,
+ * which the page shows as every answer.
+ */
 export async function createExample(playground: Playground): Promise<void> {
-  const agents = new Map<string, string>();
   const create = async (example: Example, parent: string | undefined): Promise<void> => {
-    const { agent, role, scopes, minutes, task, uses, below = [] } = example;
-    const agentId = agents.get(agent) ?? playground.addAgent(agent).id;
-    agents.set(agent, agentId);
-    const request: CreateRequest = {
-      agentId,
+    const { role, scopes, minutes, task, uses, below = [] } = example;
+    const agent = playground.agentNamed(example.agent);
+    const request: RequestOfAgent = {
       role,
       scopes,
       expiresIn: minutes * 60,
@@ -72,8 +71,8 @@ export async function createExample(playground: Playground): Promise<void> {
     };
     const outcome =
       parent === undefined
-        ? await playground.create(request)
-        : await playground.delegate(parent, request);
+        ? await playground.create(agent, request)
+        : await playground.delegate(parent, agent, request);
     const { id } = expectOk(outcome).session;
     for (const child of below) {
       await create(child, id);

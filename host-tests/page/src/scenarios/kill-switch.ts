@@ -1,4 +1,5 @@
 import { count } from '../model/format.js';
+import { isLive, newAgent } from '../model/state.js';
 import { type Scenario, answerOf, expectOk, newSession } from './scenario.js';
 
 /** All sessions of an agent end in one call. */
@@ -6,15 +7,13 @@ export const killSwitch: Scenario = {
   title: 'Kill switch',
   summary: 'End all sessions of an agent in one call.',
   steps(playground) {
-    let agentId = '';
+    const agent = newAgent('Mallory');
     let token = '';
     return [
       {
         text: 'The agent Mallory gets a session.',
         async run() {
-          const grant = await newSession(playground, 'Mallory', 'crawler', ['web:*']);
-          agentId = grant.session.agentId;
-          token = grant.token;
+          token = (await newSession(playground, agent, 'crawler', ['web:*'])).token;
           return 'The session is live, and the agent holds its token.';
         },
       },
@@ -22,10 +21,13 @@ export const killSwitch: Scenario = {
         text: 'It gets two more, for other tasks.',
         async run() {
           for (const taskType of ['indexing', 'summaries']) {
-            const request = { agentId, role: 'crawler', scopes: ['web:search'], taskType };
-            expectOk(await playground.create(request));
+            const request = { role: 'crawler', scopes: ['web:search'], taskType };
+            expectOk(await playground.create(agent, request));
           }
-          return 'The agent has three live sessions.';
+          const live = [...playground.state.sessions.values()].filter(
+            (entry) => entry.session.agentId === agent.id && isLive(entry, playground.now()),
+          );
+          return `The agent has ${count(live.length, 'live session')}.`;
         },
       },
       {
@@ -33,9 +35,9 @@ export const killSwitch: Scenario = {
         run: async () => answerOf(await playground.validate(token)),
       },
       {
-        text: 'The agent misbehaves. One call ends all its sessions, before the guard is asked.',
+        text: 'The agent misbehaves. All its sessions are revoked in one call.',
         async run() {
-          const ended = expectOk(await playground.revokeAllForAgent(agentId));
+          const ended = expectOk(await playground.revokeAllForAgent(agent.id));
           return `${count(ended, 'session')} ended.`;
         },
       },

@@ -3,17 +3,19 @@
 import type { Grant } from '../backend/backend.js';
 import { failureMeaning, failureName } from '../model/meanings.js';
 import type { Playground } from '../model/playground.js';
-import type { Outcome } from '../model/state.js';
+import type { Agent, Outcome } from '../model/state.js';
 
 export interface Scenario {
   readonly title: string;
   readonly summary: string;
   /** Returns the steps of a new run. */
   steps(playground: Playground): Step[];
+  /** Undoes what a run has changed in the surroundings. Called when the visitor closes it. */
+  close?(playground: Playground): void;
 }
 
 export interface Step {
-  /** What the step does, and why. */
+  /** What the step does. What follows from it is in its outcome. */
   readonly text: string;
   /** Does it, and returns what happened. Throws a `StepError` if the scenario cannot continue. */
   run(): Promise<string>;
@@ -36,13 +38,13 @@ export function answerOf(outcome: Outcome<unknown>): string {
   return outcome.ok ? 'The call succeeds.' : `The answer is ${failureName(outcome.failure)}.`;
 }
 
-/** Creates a session of a new agent. */
+/** Creates a session that lasts an hour. */
 export async function newSession(
   playground: Playground,
-  agent: string,
+  agent: Agent,
   role: string,
   scopes: string[],
 ): Promise<Grant> {
-  const { id } = playground.addAgent(agent);
-  return expectOk(await playground.create({ agentId: id, role, scopes, expiresIn: 3_600 }));
+  const request = { role, scopes, expiresIn: 3_600 };
+  return expectOk(await playground.create(agent, request));
 }

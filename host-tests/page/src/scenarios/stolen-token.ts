@@ -1,3 +1,5 @@
+import type { Grant } from '../backend/backend.js';
+import { type StolenToken, heldToken, newAgent } from '../model/state.js';
 import { type Scenario, StepError, answerOf, expectOk, newSession } from './scenario.js';
 
 /** A thief presents a token that its owner has replaced. */
@@ -5,51 +7,53 @@ export const stolenToken: Scenario = {
   title: 'Stolen token',
   summary: 'A copied token ends the session when it is used.',
   steps(playground) {
-    let sessionId = '';
-    let current = '';
-    let stolen = '';
+    let grant: Grant;
+    let copy: StolenToken;
     return [
       {
         text: 'The agent Alice gets a session.',
         async run() {
-          const grant = await newSession(playground, 'Alice', 'analyst', ['memory:*']);
-          sessionId = grant.session.id;
-          current = grant.token;
+          grant = await newSession(playground, newAgent('Alice'), 'analyst', ['memory:*']);
           return 'The session is live.';
         },
       },
       {
         text: 'A thief copies the token.',
         async run() {
-          stolen = current;
-          playground.steal(sessionId);
+          copy = playground.steal(grant.session.id, heldToken(grant));
           return 'Now two parties hold it. Nobody can know that yet.';
         },
       },
       {
         text: 'Alice rotates her token, as agents do regularly.',
         async run() {
-          current = expectOk(await playground.rotate(current)).token;
+          grant = expectOk(await playground.rotate(grant.token));
           return 'Alice has a new token. The copy is superseded.';
         },
       },
       {
         text: 'The thief rotates the copy, to stay in.',
-        run: async () => answerOf(await playground.rotate(stolen)),
-      },
-      {
-        text: 'The component has seen a replaced token again, so the session has ended.',
         async run() {
-          const reason = playground.state.sessions.get(sessionId)?.end?.reason;
-          if (reason === undefined) {
-            throw new StepError('The session has not ended.');
+          const outcome = await playground.rotateStolen(copy);
+          if (outcome.ok) {
+            throw new StepError('The call succeeds: this instance has a rotation grace.');
           }
-          return `The reason of the end is ${reason}. Alice has to sign in again.`;
+          return answerOf(outcome);
         },
       },
       {
-        text: 'The newest token is refused too.',
-        run: async () => answerOf(await playground.validate(current)),
+        text: 'The page looks for the end of the session among the events.',
+        async run() {
+          const reason = playground.state.sessions.get(grant.session.id)?.end?.reason;
+          if (reason === undefined) {
+            throw new StepError('The session has not ended.');
+          }
+          return `The session has ended. The reason is ${reason}. Alice has to sign in again.`;
+        },
+      },
+      {
+        text: 'Alice presents her newest token.',
+        run: async () => answerOf(await playground.validate(grant.token)),
       },
     ];
   },

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 
-import { isLive } from '../model/state.js';
+import { isLive, newAgent } from '../model/state.js';
 import { Button, Field, Panel, fieldText, onSubmit } from './controls.js';
 import { usePage } from './page.js';
 import { SessionDialog } from './session-dialog.js';
@@ -19,7 +19,7 @@ export function Agents() {
   const add = (form: HTMLFormElement): void => {
     const name = fieldText(form, 'agent-name').trim();
     if (name !== '') {
-      playground.addAgent(name);
+      playground.addAgent(newAgent(name));
       form.reset();
     }
   };

@@ -63,7 +63,7 @@ function ClockPart({ controls }: { controls: Controls | undefined }) {
         <p class="behind">
           <code>clock-behind</code> by {duration(clockLag)}
           <Button small kind="danger" onClick={() => playground.acceptClock()}>
-            Accept clock
+            End all and accept clock
           </Button>
         </p>
       )}

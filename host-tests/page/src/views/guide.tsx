@@ -20,12 +20,22 @@ interface Run {
   readonly failed: string | undefined;
 }
 
-/** The guided scenarios: a list to choose from, or the one that runs. */
+/** The guided scenarios. A run of one ends with the instance in which it began. */
 export function Guide() {
+  const { state } = usePage();
+  return <GuideOfInstance key={state.instance} />;
+}
+
+/** A list of scenarios to choose from, or the one that runs. */
+function GuideOfInstance() {
   const { playground } = usePage();
   const [run, setRun] = useState<Run>();
   if (run !== undefined) {
-    return <RunningGuide run={run} onChange={setRun} onClose={() => setRun(undefined)} />;
+    const close = (): void => {
+      run.scenario.close?.(playground);
+      setRun(undefined);
+    };
+    return <RunningGuide run={run} onChange={setRun} onClose={close} />;
   }
   const start = (scenario: Scenario): void => {
     setRun({ scenario, steps: scenario.steps(playground), outcomes: [], failed: undefined });
@@ -91,7 +101,7 @@ function RunningGuide({ run, onChange, onClose }: Props) {
         </span>
       }
     >
-      <ol class="steps">
+      <ol class="steps" aria-live="polite">
         {steps.slice(0, outcomes.length + 1).map(({ text }, index) => {
           const outcome = outcomes[index];
           return (
@@ -102,9 +112,6 @@ function RunningGuide({ run, onChange, onClose }: Props) {
           );
         })}
       </ol>
-      <p class="hidden" role="status">
-        {outcomes.at(-1)}
-      </p>
       <p class="guide-failed" role="alert">
         {failed}
       </p>

@@ -54,22 +54,24 @@ function Actions({ entry }: { entry: Entry }) {
       {token !== undefined && (
         <>
           <div class="group" role="group" aria-label="With the token">
-            <Button icon="check" onClick={() => playground.validate(token)}>
+            <Button icon="check" onClick={() => playground.validate(token.text)}>
               Validate
             </Button>
-            <Button icon="rotate" onClick={() => playground.rotate(token)}>
+            <Button icon="rotate" onClick={() => playground.rotate(token.text)}>
               Rotate
             </Button>
-            <Button icon="copy" onClick={() => playground.steal(id)}>
+            <Button icon="copy" onClick={() => playground.steal(id, token)}>
               Steal token
             </Button>
-            <Button icon="exit" onClick={() => playground.revokeByToken(token)}>
+            <Button icon="exit" onClick={() => playground.revokeByToken(token.text)}>
               Log out
             </Button>
           </div>
           <form
             class="inline-form"
-            onSubmit={onSubmit((form) => playground.authorize(token, fieldText(form, 'scope')))}
+            onSubmit={onSubmit((form) =>
+              playground.authorize(token.text, fieldText(form, 'scope')),
+            )}
           >
             <Field
               label="Scope to authorize"
@@ -123,8 +125,15 @@ function Facts({ entry }: { entry: Entry }) {
             ))}
       </Fact>
       <Fact name="Token">
-        {token === undefined ? 'not known to the page' : <code>…{token.slice(-8)}</code>}, generation{' '}
-        {session.generation}
+        {token === undefined ? (
+          `not known to the page, generation ${session.generation}`
+        ) : (
+          <>
+            <code>…{token.text.slice(-8)}</code>, generation {token.generation}
+            {token.generation < session.generation &&
+              `, superseded by generation ${session.generation}`}
+          </>
+        )}
       </Fact>
       <Fact name={end === undefined ? 'Expires' : 'Ended'}>
         {timeOfDay(end?.time ?? session.expiresAt)}

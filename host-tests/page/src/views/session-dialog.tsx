@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks';
 
-import type { CreateRequest, Failure } from '../backend/backend.js';
+import type { Failure } from '../backend/backend.js';
+import type { RequestOfAgent } from '../model/playground.js';
 import { type Entry, sessionName } from '../model/state.js';
 import { Button, Dialog, Field, fieldNumber, fieldText, onSubmit } from './controls.js';
 import { FailureNote } from './failure.js';
@@ -20,13 +21,12 @@ export function SessionDialog({ agent, parent, onClose }: Props) {
   const { playground, state } = usePage();
   const [failure, setFailure] = useState<Failure>();
   const send = async (form: HTMLFormElement, close: () => void): Promise<void> => {
-    const name = fieldText(form, 'agent-id').trim() || 'Unnamed';
-    const known = state.agents.find((agent) => agent.name === name);
-    const request = requestOf(form, (known ?? playground.addAgent(name)).id);
+    const agent = playground.agentNamed(fieldText(form, 'agent-id').trim() || 'Unnamed');
+    const request = requestOf(form);
     const outcome =
       parent === undefined
-        ? await playground.create(request)
-        : await playground.delegate(parent.session.id, request);
+        ? await playground.create(agent, request)
+        : await playground.delegate(parent.session.id, agent, request);
     if (outcome.ok) {
       close();
     } else {
@@ -34,7 +34,7 @@ export function SessionDialog({ agent, parent, onClose }: Props) {
     }
   };
   const error = (name: string) => fieldError(failure, name);
-  const names = [...new Set(state.agents.map(({ name }) => name))];
+  const names = state.agents.map(({ name }) => name);
   const title =
     parent === undefined ? 'New session' : `Delegate from ${sessionName(state, parent.session.id)}`;
   return (
@@ -101,9 +101,8 @@ export function SessionDialog({ agent, parent, onClose }: Props) {
 }
 
 /** Returns the request of a form. What is left empty is left out. */
-function requestOf(form: HTMLFormElement, agentId: string): CreateRequest {
+function requestOf(form: HTMLFormElement): RequestOfAgent {
   return {
-    agentId,
     role: fieldText(form, 'role'),
     scopes: fieldText(form, 'scopes').split(/\s+/).filter((scope) => scope !== ''),
     expiresIn: fieldNumber(form, 'expires-in'),

@@ -10,7 +10,7 @@ const MAX_SHOWN = 200;
 
 /** The events, newest first. */
 export function Timeline() {
-  const { playground, state } = usePage();
+  const { state } = usePage();
   const shown = state.events.slice(-MAX_SHOWN).reverse();
   return (
     <Panel title="Events" class="scrolls" tools={<span class="count">{state.events.length}</span>}>
@@ -25,13 +25,7 @@ export function Timeline() {
                 <time>{timeOfDay(event.time)}</time>
               </p>
               <p class="event-body">
-                <button
-                  type="button"
-                  class="link cut"
-                  onClick={() => playground.select(event.sessionId)}
-                >
-                  {sessionName(state, event.sessionId)}
-                </button>
+                <SessionLink id={event.sessionId} />
                 <span class="hint">{eventMeaning(event)}</span>
               </p>
             </li>
@@ -42,6 +36,20 @@ export function Timeline() {
         <p class="panel-foot hint">{count(state.missed, 'older event')} were not read.</p>
       )}
     </Panel>
+  );
+}
+
+/** A button that selects a session, or its name if the page has forgotten it. */
+function SessionLink({ id }: { id: string }) {
+  const { playground, state } = usePage();
+  const name = sessionName(state, id);
+  if (!state.sessions.has(id)) {
+    return <span class="cut">{name}</span>;
+  }
+  return (
+    <button type="button" class="link cut" onClick={() => playground.select(id)}>
+      {name}
+    </button>
   );
 }
 
