@@ -1,8 +1,10 @@
 //! Instances that a thread of their own drives, and calls of them from code that is not async.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::mpsc;
 use std::thread;
 
+use futures::FutureExt;
 use tokio::runtime::Builder;
 
 use crate::compiled::failed;
@@ -44,11 +46,14 @@ impl SessionHost {
         engine: &SessionEngine,
         options: HostOptions,
     ) -> Result<Self, StartError> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(failed("started"))?;
         let engine = engine.clone();
         let (report, started) = mpsc::channel();
         let drive = move || {
+            // A runtime must not be dropped in a task of another one, so it is built here.
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(report.send(Err(failed("started")(error)))),
+            };
             runtime.block_on(async move {
                 match Self::launch(&engine, options).await {
                     Ok((host, driver)) => {
@@ -99,6 +104,9 @@ impl BlockingCalls {
     /// call has not been made. An async function of the guard can await calls of the host instead.
     ///
     /// [`HostError::Trapped`] or [`HostError::Stopped`] if the instance has ended.
+    ///
+    /// # Panics
+    /// Panics if the future panics. The instance and its other calls go on.
     pub fn wait_for<R, F>(&self, call: impl FnOnce(SessionHost) -> F) -> Result<R, HostError>
     where
         R: Send + 'static,
@@ -110,11 +118,14 @@ impl BlockingCalls {
         let (reply, answer) = mpsc::channel();
         let running = call(self.host.clone());
         self.own_thread.runtime.spawn(async move {
-            let answer = running.await;
+            let answer = AssertUnwindSafe(running).catch_unwind().await;
             // The caller waits for it.
             let _ = reply.send(answer);
         });
-        // If the thread has ended, the task was dropped.
-        answer.recv().map_err(|_| self.host.end_reason())
+        match answer.recv() {
+            Ok(answer) => Ok(answer.unwrap_or_else(|panic| resume_unwind(panic))),
+            // The thread has ended, and has dropped the task.
+            Err(_) => Err(self.host.end_reason()),
+        }
     }
 }

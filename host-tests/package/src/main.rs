@@ -6,6 +6,7 @@ mod checkout;
 mod component;
 mod error;
 mod node;
+mod notices;
 mod output;
 mod program;
 mod python;

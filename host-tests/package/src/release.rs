@@ -9,7 +9,7 @@ use crate::error::{PackageError, Result};
 use crate::output::Artefact;
 use crate::sbom::{self, Delivered, Materials};
 use crate::wit::{self, WitPackage};
-use crate::{node, python, readme, sums};
+use crate::{node, notices, python, readme, sums};
 
 /// The version of all that is released.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,11 +43,15 @@ pub fn build(checkout: &Checkout, report: impl Fn(&str, Duration)) -> Result<Vec
     let wheel = Artefact::new(&python.file, "the package for Python", python.bytes);
     report("wheel", started.elapsed());
 
+    let crates = sbom::compiled_crates(&checkout.root)?;
+    let notices = notices::text(&checkout.root, &crates)?;
+    let purpose = "the licences of the crates in the components";
+    let notices = Artefact::new(notices::FILE, purpose, notices);
     let names = COMPONENTS.iter().map(|it| it.name);
     let bill = sbom::bill(Materials {
         revision: &checkout.revision,
         date: checkout.date,
-        crates: sbom::compiled_crates(&checkout.root)?,
+        crates,
         components: names
             .zip(&components)
             .map(|(name, file)| Delivered { name, file })
@@ -73,7 +77,7 @@ pub fn build(checkout: &Checkout, report: impl Fn(&str, Duration)) -> Result<Vec
     let licence = fs::read(&path).map_err(PackageError::file(&path))?;
     let licence = Artefact::new("LICENSE", "the licence", licence);
 
-    let last = [npm, wheel, bill, licence];
+    let last = [npm, wheel, bill, licence, notices];
     let mut files: Vec<_> = components.into_iter().chain(wit).chain(last).collect();
     let readme = readme::text(&files, &checkout.revision, &node.file, &python.file);
     files.push(Artefact::new("README.md", "what each file is", readme));

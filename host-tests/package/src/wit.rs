@@ -110,8 +110,10 @@ mod tests {
             );
             let text = print(&resolve, id).unwrap();
             assert!(text.contains("  /// "));
-            // The markers of the two worlds are no documentation.
-            assert!(!text.contains("[session"), "{text}");
+            // How the second world is derived is no documentation.
+            for remark in ["[session", "Derived from"] {
+                assert!(!text.contains(remark), "{remark}: {text}");
+            }
         }
     }
 }

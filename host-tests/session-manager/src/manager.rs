@@ -26,7 +26,9 @@ use crate::session::ClawDBSession;
 /// They work on any thread, outside a runtime and in tasks of a tokio runtime of any flavour,
 /// because the thread of the caller never drives the instance. They do not work in a function of
 /// the guard, for which the instance waits: `get_session` returns [`HostError::Reentrant`] there,
-/// and the others panic. The host contains the panic, and the guard counts as unavailable.
+/// and the others panic. The host contains the panic, and the guard counts as unavailable. In the
+/// world `session-sync`, a function of the guard must not wait for another thread that makes these
+/// calls either: that thread waits for the function.
 ///
 /// # What the component adds
 ///

@@ -70,9 +70,9 @@ impl ClawDBSession {
     /// Returns a session with what a context contains.
     ///
     /// A context contains neither the workspace nor the time of the creation: `workspace_id` is
-    /// nil, and `created_at` is 1970-01-01 (the old manager set it to the current time). An expiry
-    /// that `DateTime` cannot represent, as that of [`SessionContext::system`], becomes the latest
-    /// time that it can represent.
+    /// nil, and `created_at` is the current time of the machine's clock, as in the old manager. An
+    /// expiry that `DateTime` cannot represent, as that of [`SessionContext::system`], becomes the
+    /// latest time that it can represent (in the old manager, an hour from now).
     #[must_use]
     pub fn from_context(context: SessionContext) -> Self {
         let expires_at = DateTime::from_timestamp(context.expires_at, 0);
@@ -84,7 +84,7 @@ impl ClawDBSession {
             scopes: context.scopes,
             task_type: Some(context.task_type).filter(|task_type| !task_type.is_empty()),
             guard_token: context.token,
-            created_at: DateTime::UNIX_EPOCH,
+            created_at: Utc::now(),
             expires_at: expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC),
             metadata: Value::Null,
         }

@@ -1,9 +1,11 @@
 //! Calls that overlap: the guard is held, in the world `session`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 
-use clawdb_session_host::{GuardError, SessionError, World};
+use clawdb_session_host::{GuardError, HostOptions, SessionError, SessionHost, World};
 use clawdb_session_manager::ClawDBError;
+use clawdb_session_testkit::fixture::{PlainGuard, engine};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 use futures::poll;
 
@@ -98,4 +100,17 @@ async fn plain_calls_do_not_wait_for_a_guard_that_another_call_waits_for() {
     assert_eq!(manager.prune_expired(), 0);
     fixture.guard.set_all(GuardMode::Ok);
     validate.await.unwrap();
+}
+
+#[test]
+fn a_panic_in_a_blocking_call_reaches_its_caller_and_the_instance_goes_on() {
+    let options = HostOptions::new(PlainGuard::default());
+    let host = SessionHost::start_on_own_thread(engine(), options).unwrap();
+    let calls = host.blocking_calls().unwrap();
+    let fault: fn() = || panic!("a fault of the caller");
+    let call = || calls.wait_for(|_| async move { fault() });
+    let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+    assert_eq!(panic.downcast_ref(), Some(&"a fault of the caller"));
+    let live = calls.wait_for(|host| async move { host.active_count().await });
+    assert_eq!(live.unwrap().unwrap(), 0);
 }

@@ -1,5 +1,6 @@
 //! Renders the WIT of both worlds as Markdown for reading (`wit/reference`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,8 +74,8 @@ fn render_world(folder: &Path, world: &str) -> Result<String> {
     ))
 }
 
-/// Adds the package in a folder of WIT files, with those in its folder `deps`, and returns it. The
-/// markers from which the second world is derived are not in its documentation.
+/// Adds the package in a folder of WIT files, with those in its folder `deps`, and returns it. How
+/// the second world is derived is not in its documentation.
 ///
 /// # Errors
 /// An error if a file cannot be read, or is not valid WIT.
@@ -115,12 +116,17 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns the generator's Markdown with two corrections: the names of interfaces in the list of
-/// contents are links, and blank lines replace the `<p>` tags, because Markdown is not read inside
-/// a paragraph that begins with a tag.
+/// Returns the generator's Markdown with three corrections:
+///
+/// - The names of interfaces in the list of contents are links.
+/// - Blank lines replace the `<p>` tags, because Markdown is not read inside a paragraph that
+///   begins with a tag.
+/// - Each anchor is at one place only ([`with_own_anchor`]).
 fn correct(markdown: &str) -> String {
     let mut text = String::with_capacity(markdown.len());
+    let mut anchors = BTreeSet::new();
     for line in markdown.lines() {
+        let line = with_own_anchor(line, &mut anchors);
         let content = line.trim_start();
         let indent = &line[..line.len() - content.len()];
         let interface = content.strip_prefix("- interface `");
@@ -137,10 +143,28 @@ fn correct(markdown: &str) -> String {
     text
 }
 
+/// Returns a line with an anchor that no line before it has. The world's anchor gets a prefix,
+/// because a type can have the same name. An alias of a type loses its anchor: the type is defined
+/// before it, and links lead there.
+fn with_own_anchor(line: &str, anchors: &mut BTreeSet<String>) -> String {
+    let Some((before, rest)) = line.split_once("<a id=\"") else {
+        return line.into();
+    };
+    let Some((id, after)) = rest.split_once("\"></a>") else {
+        return line.into();
+    };
+    let prefix = if before == "# " { "world_" } else { "" };
+    let id = format!("{prefix}{id}");
+    if anchors.contains(&id) {
+        return format!("{before}{after}");
+    }
+    let line = format!("{before}<a id=\"{id}\"></a>{after}");
+    anchors.insert(id);
+    line
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn wit() -> PathBuf {
@@ -163,23 +187,53 @@ mod tests {
     #[test]
     fn every_link_within_a_reference_leads_to_an_item() {
         for Reference { world, markdown } in render(&wit()).unwrap() {
-            let parts = |before: &str, after: char| -> BTreeSet<String> {
-                let parts = markdown.split(before).skip(1);
-                parts
-                    .filter_map(|it| Some(it.split_once(after)?.0.to_owned()))
-                    .collect()
-            };
-            let (links, items) = (parts("](#", ')'), parts("<a id=\"", '"'));
+            let (links, items) = (parts(&markdown, "](#", ')'), anchors(&markdown));
+            let links = BTreeSet::from_iter(links);
             assert!(links.len() > 30, "{world}: {} links", links.len());
-            assert_eq!(links.difference(&items).next(), None, "{world}");
+            for link in links {
+                let places = items.iter().filter(|item| **item == link).count();
+                assert_eq!(places, 1, "{world}: {link}");
+            }
         }
     }
 
     #[test]
-    fn a_reference_has_no_marker() {
+    fn a_link_to_a_type_with_the_name_of_the_world_leads_to_the_type() {
+        for Reference { world, markdown } in render(&wit()).unwrap() {
+            let record = "#### <a id=\"session\"></a>`record session`";
+            assert!(markdown.contains(record), "{world}");
+            let anchor = format!("# <a id=\"world_{}\"></a>World", world.replace('-', "_"));
+            assert!(markdown.contains(&anchor), "{world}");
+        }
+    }
+
+    #[test]
+    fn no_two_items_of_a_reference_have_the_same_anchor() {
+        for Reference { world, markdown } in render(&wit()).unwrap() {
+            let items = anchors(&markdown);
+            let different: BTreeSet<_> = items.iter().collect();
+            assert_eq!(different.len(), items.len(), "{world}");
+        }
+    }
+
+    /// Returns the anchors of a reference, in their order.
+    fn anchors(markdown: &str) -> Vec<&str> {
+        parts(markdown, "<a id=\"", '"')
+    }
+
+    /// Returns the texts that stand between `before` and `after`.
+    fn parts<'a>(markdown: &'a str, before: &str, after: char) -> Vec<&'a str> {
+        let parts = markdown.split(before).skip(1);
+        parts
+            .filter_map(|it| Some(it.split_once(after)?.0))
+            .collect()
+    }
+
+    #[test]
+    fn a_reference_has_no_marker_and_no_remark_about_its_derivation() {
         for Reference { world, markdown } in render(&wit()).unwrap() {
             assert!(markdown.contains("revoke-all-for-agent"), "{world}");
-            for marker in ["[session]", "[session-sync]", "[end]"] {
+            for marker in ["[session]", "[session-sync]", "[end]", "Derived from"] {
                 assert!(!markdown.contains(marker), "{world}: {marker}");
             }
         }

@@ -12,8 +12,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What each file begins with.
-const HEADER: &str = "// Derived from wit/FILE by host-tests/wit-sync. Do not edit.\n\n";
+/// How the first line of each derived file begins.
+const DERIVED_FROM: &str = "// Derived from wit/";
 
 /// Names of the first world, and those of the second one. Each is replaced where a line has exactly
 /// this text, without its indentation.
@@ -58,12 +58,14 @@ pub enum DeriveError {
     },
 }
 
-/// Returns the text of a file of the first world without the markers and the lines of the second
-/// world. WIT tools take every comment before an item for its documentation, markers too.
+/// Returns the text of a file of either world as it is published: without the markers, the lines of
+/// the other world, and the line about the derivation. WIT tools take every comment before an item
+/// for its documentation.
 #[must_use]
 pub fn without_markers(text: &str) -> String {
+    let is_marker = |line: &str| line.trim_start().starts_with("//[");
     let lines = text.lines();
-    let kept = lines.filter(|line| !line.trim_start().starts_with("//["));
+    let kept = lines.filter(|line| !is_marker(line) && !line.starts_with(DERIVED_FROM));
     kept.flat_map(|line| [line, "\n"]).collect()
 }
 
@@ -72,7 +74,7 @@ pub fn without_markers(text: &str) -> String {
 /// # Errors
 /// [`DeriveError::Marker`].
 pub fn derive(file: &str, text: &str) -> Result<String, DeriveError> {
-    let mut derived = HEADER.replace("FILE", file);
+    let mut derived = format!("{DERIVED_FROM}{file} by host-tests/wit-sync. Do not edit.\n\n");
     // The line of the `//[session]` that is open.
     let mut opened = None;
     let marker_error = |line, marker| DeriveError::Marker {
@@ -173,6 +175,12 @@ mod tests {
         let text =
             "  //[session]\n  /// Calls overlap.\n  //[end]\n  //[session-sync] /// One call.\n";
         assert_eq!(without_markers(text), "  /// Calls overlap.\n");
+    }
+
+    #[test]
+    fn the_second_world_is_published_without_the_line_about_its_derivation() {
+        let derived = derive("a.wit", "/// Documentation.\n").unwrap();
+        assert_eq!(without_markers(&derived), "\n/// Documentation.\n");
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl Crates {
         references.chain([self.std.clone()]).collect()
     }
 
+    /// Returns whether a crate from a registry is among them.
+    pub fn contains_published(&self, name: &str, version: &str) -> bool {
+        let (name, version) = (name.into(), version.into());
+        let item = self.items.get(&Id { name, version });
+        item.is_some_and(|it| it.bom_ref.starts_with("pkg:cargo/"))
+    }
+
     /// Returns the crates with the references of what they depend on. The packages that the
     /// components are built from are left out.
     pub fn into_items(self) -> impl Iterator<Item = (Item, Vec<String>)> {
