@@ -304,6 +304,39 @@ fn the_guide_names_only_items_of_the_wit() {
 }
 
 #[test]
+fn the_security_case_names_tests_that_exist_and_have_the_rules_number() {
+    let mut tests = BTreeSet::new();
+    for path in files("host-tests", "rs") {
+        let text = read(&path);
+        for after in text.split("fn ").skip(1) {
+            tests.extend(after.split_once('(').map(|(name, _)| name.to_owned()));
+        }
+    }
+    let mut errors = Vec::new();
+    let mut named = 0;
+    let case = read(&root().join("SECURITY.md"));
+    for row in case.lines().filter(|it| it.starts_with('|')) {
+        let rules = cited(row);
+        // Every second part is code between backticks.
+        let code = row.split('`').skip(1).step_by(2);
+        for name in code.filter(|it| it.contains('_')) {
+            named += 1;
+            if !tests.contains(name) {
+                errors.push(format!("SECURITY.md: there is no test `{name}`"));
+            }
+            let number = name.strip_prefix('r').and_then(leading_number);
+            if let Some((number, _)) = number
+                && !rules.contains(&number)
+            {
+                errors.push(format!("SECURITY.md: R{number} is not beside `{name}`"));
+            }
+        }
+    }
+    assert!(named > 25, "only {named} tests were found");
+    assert_no_errors(&errors);
+}
+
+#[test]
 fn each_rule_that_code_cites_is_listed() {
     let rules: BTreeSet<u32> = rules().into_iter().map(|(number, _)| number).collect();
     let mut errors = Vec::new();
