@@ -1,0 +1,86 @@
+//! Random calls of the component over a guard, a clock and a random source that misbehave, in both
+//! worlds.
+//!
+//! The guard gives wrong, repeated, empty, huge and odd answers, expiries of all times, batches of
+//! wrong lengths and orders; it accepts every token, panics, does not answer, and calls the
+//! instance. The clock goes back, stands still, jumps by years, and shows times that do not exist.
+//! The random source repeats itself, gives few bytes or none.
+//!
+//! Throughout, the instance must not end, a session that has ended must stay ended, and a token
+//! must stand for the session that it was granted for, or for none. When all three behave again,
+//! everything can be ended, the instance keeps nothing, and new sessions can be created.
+//!
+//! # Commands
+//!
+//! ```text
+//! cargo test --test hostile
+//! SESSION_HOSTILE_CALLS=100000 cargo test --test hostile   # makes more calls
+//! SESSION_HOSTILE_SEED=<seed> cargo test --test hostile    # repeats a run, which prints its seed
+//! ```
+//!
+//! A seed repeats the calls and the answers. It does not repeat random bytes.
+
+mod caller;
+mod ports;
+mod random;
+
+use std::env;
+
+use clawdb_session_host::World;
+
+use caller::Caller;
+use ports::Hostility;
+
+/// The number of calls in each world, unless `SESSION_HOSTILE_CALLS` is set.
+const CALLS: u64 = 4_000;
+
+async fn run(hostility: Hostility) {
+    let number = |name: &str| env::var(name).ok().map(|it| it.parse().expect("a number"));
+    let seed = number("SESSION_HOSTILE_SEED").unwrap_or_else(random::seed);
+    println!("SESSION_HOSTILE_SEED={seed}");
+    let calls = number("SESSION_HOSTILE_CALLS").unwrap_or(CALLS);
+    for world in [World::Session, World::SessionSync] {
+        let mut caller = Caller::start(world, hostility, seed).await;
+        caller.make_calls(calls).await;
+        caller.end_everything().await;
+    }
+}
+
+// Time is paused: the guard's deadline passes at once when all tasks wait.
+
+#[tokio::test(start_paused = true)]
+async fn r12_a_hostile_guard_brings_back_no_session() {
+    run(Hostility {
+        guard: true,
+        ..Hostility::default()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r06_a_hostile_clock_brings_back_no_session() {
+    run(Hostility {
+        clock: true,
+        ..Hostility::default()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r16_a_hostile_random_source_overwrites_no_session() {
+    run(Hostility {
+        entropy: true,
+        ..Hostility::default()
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn r03_all_ports_can_be_hostile_at_once() {
+    run(Hostility {
+        guard: true,
+        clock: true,
+        entropy: true,
+    })
+    .await;
+}

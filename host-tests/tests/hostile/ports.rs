@@ -1,0 +1,318 @@
+//! A guard, a clock and a random source that misbehave until they are told to stop.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdb_session_host::{
+    AnySessions, Claims, Clock, Entropy, Guard, GuardError, GuardResult, Instant, IssueRequest,
+    IssuedToken,
+};
+use clawdb_session_testkit::{CONTROLLED_START, ControlledEntropy, EntropyMode, ManualClock};
+
+use crate::random::Random;
+
+/// Which ports misbehave.
+#[derive(Clone, Copy, Default)]
+pub struct Hostility {
+    pub guard: bool,
+    pub clock: bool,
+    pub entropy: bool,
+}
+
+/// Texts that a guard can give as a token, a handle or a reason.
+const ODD_TEXTS: [&str; 8] = [
+    "",
+    "\0",
+    "a b",
+    "\"\\",
+    "\u{202e}x",
+    "\u{1f600}",
+    "{}",
+    "\r\n",
+];
+/// Lengths at and beyond the bounds of handles and tokens.
+const LENGTHS: [usize; 6] = [1, 512, 513, 8_192, 8_193, 1 << 20];
+
+/// A guard that keeps its tokens, and gives other answers than it should.
+pub struct HostileGuard {
+    random: Random,
+    is_hostile: AtomicBool,
+    clock: Arc<HostileClock>,
+    state: Mutex<State>,
+    /// The instance, which the guard calls back.
+    pub instance: OnceLock<AnySessions>,
+}
+
+#[derive(Default)]
+struct State {
+    issued: Vec<IssuedToken>,
+    handles: HashMap<String, String>,
+}
+
+impl HostileGuard {
+    pub fn new(seed: u64, is_hostile: bool, clock: Arc<HostileClock>) -> Self {
+        Self {
+            random: Random::new(seed),
+            is_hostile: AtomicBool::new(is_hostile),
+            clock,
+            state: Mutex::default(),
+            instance: OnceLock::new(),
+        }
+    }
+
+    pub fn behave(&self) {
+        self.is_hostile.store(false, Ordering::Relaxed);
+    }
+
+    fn misbehaves(&self) -> bool {
+        self.is_hostile.load(Ordering::Relaxed) && self.random.once_in(2)
+    }
+
+    /// Fails in a way that any function can.
+    async fn fail<T>(&self) -> GuardResult<T> {
+        match self.random.below(12) {
+            0..=3 => Err(GuardError::Unavailable(self.text()).into()),
+            4 => Err(GuardError::InvalidToken.into()),
+            5 => Err(GuardError::Expired.into()),
+            6 => Err(GuardError::Revoked.into()),
+            7..=9 => Err(GuardError::Denied(self.text()).into()),
+            10 => panic!("a guard that panics"),
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Calls the instance, as a function of a guard can.
+    async fn call_back(&self) {
+        let Some(instance) = self.instance.get().filter(|_| self.random.once_in(8)) else {
+            return;
+        };
+        let token = self.earlier().map(|it| it.token).unwrap_or_default();
+        // In the world `session-sync` both are refused.
+        drop(instance.active_count().await);
+        drop(instance.validate(token).await);
+    }
+
+    fn text(&self) -> String {
+        match self.random.below(4) {
+            0 => "x".repeat(*self.random.pick(&LENGTHS).unwrap()),
+            _ => (*self.random.pick(&ODD_TEXTS).unwrap()).into(),
+        }
+    }
+
+    fn earlier(&self) -> Option<IssuedToken> {
+        let issued = &self.state.lock().unwrap().issued;
+        self.random.pick(issued).cloned()
+    }
+
+    fn expiry(&self, requested: u64) -> u64 {
+        let now = self.clock.now_millis();
+        let expiries = [
+            0,
+            1,
+            now.saturating_sub(1),
+            now,
+            now + 1,
+            requested + 1,
+            u64::MAX,
+        ];
+        *self.random.pick(&expiries).unwrap()
+    }
+
+    /// Changes the length or the order of a batch.
+    fn disturb<T: Clone>(&self, results: &mut Vec<T>) {
+        match self.random.below(8) {
+            0 => drop(results.pop()),
+            1 => results.extend(results.first().cloned()),
+            2 => results.clear(),
+            3 => results.reverse(),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl Guard for HostileGuard {
+    async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        self.call_back().await;
+        let id = uuid::Uuid::new_v4();
+        let mut issued = IssuedToken {
+            token: format!("token-{id}"),
+            handle: format!("handle-{id}"),
+            expires_at: request.expires_at,
+        };
+        if self.misbehaves() {
+            match self.random.below(6) {
+                0 => issued.expires_at = self.expiry(request.expires_at),
+                1 => issued.token = self.text(),
+                2 => issued.handle = self.text(),
+                3 => issued = self.earlier().unwrap_or(issued),
+                4 => issued.handle = self.earlier().unwrap_or(issued.clone()).handle,
+                _ => return self.fail().await,
+            }
+        }
+        let mut state = self.state.lock().unwrap();
+        state
+            .handles
+            .insert(issued.token.clone(), issued.handle.clone());
+        state.issued.push(issued.clone());
+        Ok(issued)
+    }
+
+    async fn validate_token(&self, token: String) -> GuardResult<Claims> {
+        self.call_back().await;
+        let handle = self.state.lock().unwrap().handles.get(&token).cloned();
+        let mut claims = Claims {
+            handle: handle.unwrap_or_default(),
+            expires_at: u64::MAX,
+        };
+        if self.misbehaves() {
+            match self.random.below(4) {
+                0 => claims.handle = self.text(),
+                1 => claims.handle = self.earlier().map(|it| it.handle).unwrap_or_default(),
+                2 => claims.expires_at = self.expiry(0),
+                _ => return self.fail().await,
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn revoke_token(&self, _handle: String) -> GuardResult<()> {
+        self.call_back().await;
+        if self.misbehaves() {
+            return self.fail().await;
+        }
+        Ok(())
+    }
+
+    async fn validate_tokens(
+        &self,
+        tokens: Vec<String>,
+    ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        let handles = &self.state.lock().unwrap().handles;
+        let claims = tokens.iter().map(|token| match handles.get(token) {
+            Some(handle) => Ok(Claims {
+                handle: handle.clone(),
+                expires_at: u64::MAX,
+            }),
+            None => Err(GuardError::InvalidToken),
+        });
+        let mut results = claims.collect();
+        if self.misbehaves() {
+            self.disturb(&mut results);
+        }
+        Ok(results)
+    }
+
+    async fn revoke_tokens(
+        &self,
+        handles: Vec<String>,
+    ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        let mut results = vec![Ok(()); handles.len()];
+        if self.misbehaves() {
+            for result in &mut results {
+                if self.random.once_in(3) {
+                    *result = Err(GuardError::Unavailable(self.text()));
+                }
+            }
+            self.disturb(&mut results);
+        }
+        Ok(results)
+    }
+}
+
+/// A clock that shows other times than it should.
+pub struct HostileClock {
+    random: Random,
+    is_hostile: AtomicBool,
+    right: ManualClock,
+}
+
+impl HostileClock {
+    pub fn new(seed: u64, is_hostile: bool) -> Self {
+        Self {
+            random: Random::new(seed),
+            is_hostile: AtomicBool::new(is_hostile),
+            right: ManualClock::new(CONTROLLED_START),
+        }
+    }
+
+    pub fn behave(&self) {
+        self.is_hostile.store(false, Ordering::Relaxed);
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.right.advance(by);
+    }
+}
+
+impl Clock for HostileClock {
+    fn now(&self) -> Instant {
+        let right = self.right.now();
+        if !self.is_hostile.load(Ordering::Relaxed) || !self.random.once_in(6) {
+            return right;
+        }
+        let seconds = [0, 1, -1, i64::MIN, right.seconds - 1, right.seconds + 1];
+        let years = i64::from(u32::try_from(self.random.below(40)).unwrap()) * 31_556_952;
+        let (mut seconds, mut nanoseconds) = match self.random.below(4) {
+            0 => (*self.random.pick(&seconds).unwrap(), 0),
+            1 => (right.seconds - years, u32::MAX),
+            2 => (right.seconds, 1_000_000_000),
+            _ => (right.seconds - 600, right.nanoseconds),
+        };
+        // A jump ahead is rare, because it ends all sessions.
+        if self.random.once_in(2_000) {
+            (seconds, nanoseconds) = match self.random.below(3) {
+                0 => (i64::MAX, u32::MAX),
+                1 => (i64::MAX, 999_999_999),
+                _ => (right.seconds + years, 0),
+            };
+        }
+        Instant {
+            seconds,
+            nanoseconds,
+        }
+    }
+}
+
+/// A random source whose mode changes.
+pub struct HostileEntropy {
+    random: Random,
+    is_hostile: AtomicBool,
+    source: ControlledEntropy,
+}
+
+impl HostileEntropy {
+    pub fn new(seed: u64, is_hostile: bool) -> Self {
+        Self {
+            random: Random::new(seed),
+            is_hostile: AtomicBool::new(is_hostile),
+            source: ControlledEntropy::default(),
+        }
+    }
+
+    pub fn behave(&self) {
+        self.is_hostile.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Entropy for HostileEntropy {
+    fn bytes(&self, max: u64) -> Vec<u8> {
+        let modes = [
+            EntropyMode::Random,
+            EntropyMode::Repeat,
+            EntropyMode::Short(1),
+            EntropyMode::Empty,
+        ];
+        let is_hostile = self.is_hostile.load(Ordering::Relaxed);
+        let mode = if is_hostile {
+            *self.random.pick(&modes).unwrap()
+        } else {
+            EntropyMode::Random
+        };
+        self.source.set(mode);
+        self.source.bytes(max)
+    }
+}
