@@ -34,11 +34,11 @@ pub struct Caller {
     empty_bytes: u64,
     sessions: Vec<String>,
     tokens: Vec<String>,
-    /// The sessions that each token was granted for: several, if the guard has repeated it after its
-    /// session had ended.
+    /// The sessions that each token was granted for: several, if the guard has repeated it after
+    /// its session had ended.
     granted: HashMap<String, HashSet<String>>,
-    /// The sessions that have ended, and during which batch of calls. An id is removed if the random
-    /// source has repeated it.
+    /// The sessions that have ended, and during which batch of calls. An id is removed if the
+    /// random source has repeated it.
     ended: HashMap<String, u64>,
     successes: u64,
 }
@@ -236,8 +236,8 @@ impl Caller {
         }
     }
 
-    /// Returns the ids of the new sessions, if the random source can have repeated them. They may be
-    /// those of sessions that have ended.
+    /// Returns the ids of the new sessions, if the random source can have repeated them. They may
+    /// be those of sessions that have ended.
     fn repeated_ids(&self, answers: &[Answer]) -> HashSet<String> {
         let new = answers.iter().filter_map(|answer| match answer {
             Answer::Granted(Grant { session, .. }) => Some(session),

@@ -1,0 +1,153 @@
+//! A caller with sessions of its own, of which it knows what each call must answer.
+
+use std::time::{Duration, Instant};
+
+use clawdb_session_host::{AnySessions, CallError, Grant, SessionError};
+use tokio::task::JoinSet;
+
+use crate::{agent, request};
+
+/// How often a caller presses the kill switch of its agent: once in this many calls.
+const KILL_SWITCH: u64 = 2_000;
+
+/// A caller. Its agent is no other caller's.
+pub struct Caller {
+    number: u64,
+    instance: AnySessions,
+    /// The live sessions.
+    grants: Vec<Grant>,
+    /// A token of a session that has ended.
+    refused: Option<String>,
+    sessions: u64,
+    choice: u64,
+    /// How long the longest call took, except the kill switch.
+    pub longest: Duration,
+}
+
+/// Lets all callers do something at the same time.
+pub async fn all<F>(callers: Vec<Caller>, act: impl Fn(Caller) -> F) -> Vec<Caller>
+where
+    F: Future<Output = Caller> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    for caller in callers {
+        running.spawn(act(caller));
+    }
+    running.join_all().await
+}
+
+impl Caller {
+    pub fn new(number: u64, sessions: u64, instance: AnySessions) -> Self {
+        Self {
+            number,
+            instance,
+            grants: Vec::new(),
+            refused: None,
+            sessions,
+            choice: number,
+            longest: Duration::ZERO,
+        }
+    }
+
+    /// Returns how many sessions are live.
+    pub fn live(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Creates the caller's sessions.
+    pub async fn fill(mut self) -> Self {
+        while (self.grants.len() as u64) < self.sessions {
+            self.create().await;
+        }
+        self
+    }
+
+    /// Makes calls, and checks each answer.
+    pub async fn make_calls(mut self, calls: u64) -> Self {
+        for call in 1..=calls {
+            // The steps of a linear congruential generator.
+            self.choice = self
+                .choice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let random = self.choice >> 33;
+            if call % KILL_SWITCH == 0 {
+                self.end_all().await;
+                continue;
+            }
+            let Some(place) = random.checked_rem(self.grants.len() as u64) else {
+                self.create().await;
+                continue;
+            };
+            let place = usize::try_from(place).expect("it is an index");
+            let started = Instant::now();
+            self.call(random % 100, place).await;
+            self.longest = self.longest.max(started.elapsed());
+        }
+        self
+    }
+
+    async fn call(&mut self, choice: u64, place: usize) {
+        let instance = &self.instance;
+        let Grant { session, token } = &self.grants[place];
+        match choice {
+            0..=79 => {
+                let validated = instance.validate(&**token).await.unwrap();
+                assert_eq!(validated.id, session.id);
+            }
+            80..=84 => {
+                let superseded = token.to_string();
+                self.grants[place] = instance.rotate(&*superseded).await.unwrap();
+                self.refused = Some(superseded);
+            }
+            85..=89 => {
+                let superseded = token.to_string();
+                self.grants[place] = instance.refresh(&*session.id).await.unwrap();
+                self.refused = Some(superseded);
+            }
+            90..=94 => {
+                instance.revoke(&*session.id).await.unwrap();
+                self.refused = Some(self.grants.swap_remove(place).token.to_string());
+                self.create().await;
+            }
+            _ => {
+                if let Some(token) = &self.refused {
+                    assert_refused(instance, token).await;
+                }
+            }
+        }
+    }
+
+    async fn create(&mut self) {
+        let grant = self.instance.create(request(self.number)).await.unwrap();
+        self.grants.push(grant);
+    }
+
+    /// Ends all sessions of the agent, and creates others.
+    async fn end_all(&mut self) {
+        let ended = self
+            .instance
+            .revoke_all_for_agent(agent(self.number))
+            .await
+            .unwrap();
+        assert_eq!(ended as usize, self.grants.len());
+        for grant in self.grants.drain(..).take(16) {
+            assert_refused(&self.instance, &grant.token).await;
+        }
+        while (self.grants.len() as u64) < self.sessions {
+            self.create().await;
+        }
+    }
+
+    /// Checks that the tokens of all sessions are refused.
+    pub async fn check_all_refused(&self) {
+        for grant in &self.grants {
+            assert_refused(&self.instance, &grant.token).await;
+        }
+    }
+}
+
+async fn assert_refused(instance: &AnySessions, token: &str) {
+    let error = instance.validate(token).await.unwrap_err();
+    assert_eq!(error, CallError::Session(SessionError::InvalidToken));
+}
