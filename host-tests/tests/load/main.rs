@@ -39,7 +39,7 @@ fn number(name: &str, short: u64) -> u64 {
 }
 
 fn sessions() -> u64 {
-    number("SESSION_LOAD_SESSIONS", 5_000)
+    number("SESSION_LOAD_SESSIONS", 2_000)
 }
 
 async fn start(world: World, config: Config) -> (AnySessions, Arc<ManualClock>) {
@@ -72,7 +72,7 @@ fn request(agent_number: u64) -> CreateRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
-    let (sessions, calls) = (sessions(), number("SESSION_LOAD_CALLS", 20_000));
+    let (sessions, calls) = (sessions(), number("SESSION_LOAD_CALLS", 10_000));
     for world in WORLDS {
         let (instance, _clock) = start(world, limits(sessions)).await;
         let started = Instant::now();
