@@ -1,6 +1,6 @@
 """Checks that the installed wheel has the component of a release and the npm package its core
-modules, and that the bill of materials states the licences of what the wheel requires. The argument
-is the folder of the release."""
+modules, that both have the licences of the crates, and that the bill of materials states the
+licences of what the wheel requires. The argument is the folder of the release."""
 
 import json
 import sys
@@ -11,14 +11,19 @@ from pathlib import Path
 
 (folder,) = map(Path, sys.argv[1:])
 (component,) = folder.glob("clawdb-session-sync-*[0-9].wasm")
-installed = resources.files("clawdb_session").joinpath("session-sync.wasm").read_bytes()
+wheel = resources.files("clawdb_session")
+installed = wheel.joinpath("session-sync.wasm").read_bytes()
 assert installed == component.read_bytes(), f"the wheel has another component than {component}"
+notices = folder.joinpath("THIRD-PARTY-LICENSES").read_bytes()
+assert wheel.joinpath("THIRD-PARTY-LICENSES").read_bytes() == notices
 
 (package,) = folder.glob("*.tgz")
 with tarfile.open(package) as archive:
     names = [name for name in archive.getnames() if name.endswith(".core.wasm")]
     main = archive.extractfile(names[0])
     assert main is not None and main.read() in component.read_bytes(), f"{names[0]} is another"
+    packed = archive.extractfile("package/dist/THIRD-PARTY-LICENSES")
+    assert packed is not None and packed.read() == notices
 
 (bill,) = folder.glob("*.cdx.json")
 items = json.loads(bill.read_text(encoding="utf-8"))["components"]

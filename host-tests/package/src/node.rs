@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::checkout::Checkout;
 use crate::error::{Context, PackageError, Result};
+use crate::notices;
 use crate::program::run;
 
 /// The folder of the package, and what its build copies from the root.
@@ -24,11 +25,17 @@ pub struct NodePackage {
     pub lock: String,
 }
 
-/// Builds the package from a copy of its sources in a folder, with this component.
+/// Builds the package from a copy of its sources in a folder, with this component and the licences
+/// of the crates in it.
 ///
 /// # Errors
 /// [`PackageError`].
-pub fn build(checkout: &Checkout, component: &Path, work: &Path) -> Result<NodePackage> {
+pub fn build(
+    checkout: &Checkout,
+    component: &Path,
+    notices: &str,
+    work: &Path,
+) -> Result<NodePackage> {
     checkout.copy(&PATHS, work)?;
     let folder = work.join(FOLDER);
     let npm = |arguments: &[&str]| run(Command::new("npm").current_dir(&folder).args(arguments));
@@ -37,6 +44,8 @@ pub fn build(checkout: &Checkout, component: &Path, work: &Path) -> Result<NodeP
         .current_dir(&folder)
         .arg("build.mjs")
         .arg(component))?;
+    let inside = folder.join("dist").join(notices::FILE);
+    fs::write(&inside, notices).map_err(PackageError::file(&inside))?;
     // It prints the name of the file last.
     let printed = npm(&["pack", "--loglevel=error"])?;
     let file = printed.lines().last().unwrap_or_default().trim().to_owned();

@@ -42,10 +42,9 @@ impl Package {
     /// Returns whether the crate can be used under the licence of this project.
     fn offers_our_licence(&self) -> bool {
         let licence = self.license.as_deref().unwrap_or_default();
-        licence
-            .replace('/', " OR ")
-            .split(" OR ")
-            .any(|it| it == OURS)
+        let alternatives = licence.replace('/', " OR ");
+        // With both operators, an alternative can be part of a requirement.
+        !licence.contains(" AND ") && alternatives.split(" OR ").any(|it| it == OURS)
     }
 
     /// Returns the texts of the licence in the folder of the crate.
@@ -153,6 +152,7 @@ mod tests {
         for licence in [
             "MIT",
             "MIT AND Apache-2.0",
+            "MIT AND (Zlib OR Apache-2.0 OR ISC)",
             "Apache-2.0 WITH LLVM-exception",
         ] {
             assert!(!package(licence).offers_our_licence(), "{licence}");

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::checkout::Checkout;
 use crate::error::{Context, PackageError, Result};
+use crate::notices;
 use crate::program::run;
 
 /// The folder of the package, and what its build copies from the root.
@@ -34,16 +35,22 @@ pub struct Wheel {
     pub requirements: Vec<String>,
 }
 
-/// Builds the wheel from a copy of its sources in a folder, with this component. `PYTHON` names
-/// another interpreter than `python3`.
+/// Builds the wheel from a copy of its sources in a folder, with this component and the licences of
+/// the crates in it. `PYTHON` names another interpreter than `python3`.
 ///
 /// # Errors
 /// [`PackageError`].
-pub fn build(checkout: &Checkout, component: &[u8], work: &Path) -> Result<Wheel> {
+pub fn build(checkout: &Checkout, component: &[u8], notices: &str, work: &Path) -> Result<Wheel> {
     checkout.copy(&PATHS, work)?;
     let folder = work.join(FOLDER);
-    let inside = folder.join("src/clawdb_session/session-sync.wasm");
-    fs::write(&inside, component).map_err(PackageError::file(&inside))?;
+    let inside = folder.join("src/clawdb_session");
+    for (name, bytes) in [
+        ("session-sync.wasm", component),
+        (notices::FILE, notices.as_bytes()),
+    ] {
+        let path = inside.join(name);
+        fs::write(&path, bytes).map_err(PackageError::file(&path))?;
+    }
 
     let environment = work.join("venv");
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());

@@ -34,17 +34,17 @@ pub fn build(checkout: &Checkout, report: impl Fn(&str, Duration)) -> Result<Vec
     let sync = &components[0].bytes;
     let component = work.path().join("session-sync.wasm");
     fs::write(&component, sync).map_err(PackageError::file(&component))?;
-    let node = node::build(checkout, &component, &work.path().join("node"))?;
+    let crates = sbom::compiled_crates(&checkout.root)?;
+    let notices = notices::text(&checkout.root, &crates)?;
+    let node = node::build(checkout, &component, &notices, &work.path().join("node"))?;
     let npm = Artefact::new(&node.file, "the package for Node.js", node.bytes);
     report("npm package", started.elapsed());
 
     let started = Instant::now();
-    let python = python::build(checkout, sync, &work.path().join("python"))?;
+    let python = python::build(checkout, sync, &notices, &work.path().join("python"))?;
     let wheel = Artefact::new(&python.file, "the package for Python", python.bytes);
     report("wheel", started.elapsed());
 
-    let crates = sbom::compiled_crates(&checkout.root)?;
-    let notices = notices::text(&checkout.root, &crates)?;
     let purpose = "the licences of the crates in the components";
     let notices = Artefact::new(notices::FILE, purpose, notices);
     let names = COMPONENTS.iter().map(|it| it.name);

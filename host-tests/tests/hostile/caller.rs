@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, AnySessions, CallError, Config, CreateRequest, Grant, HostError,
-    HostOptions, InstanceOptions, LocalOptions, RevokeFilter, Session, SessionError, World,
+    AnswersAtOnce, AnyEngine, AnySessions, CallError, Clock, Config, CreateRequest, EventKind,
+    Grant, HostError, HostOptions, InstanceOptions, LocalOptions, RevokeFilter, Session,
+    SessionError, World,
 };
 use futures::future::join_all;
 
@@ -19,6 +20,10 @@ const AT_ONCE: u64 = 8;
 const MAX_KNOWN: usize = 64;
 /// The lifetime of a session in seconds.
 const LIFETIME: u64 = 600;
+/// The default `clock-tolerance` in seconds.
+const TOLERANCE: u64 = 60;
+/// How many events are read at a time.
+const EVENTS: u32 = 1_000;
 const AGENTS: usize = 4;
 const ROLES: [&str; 2] = ["reader", "writer"];
 
@@ -41,6 +46,9 @@ pub struct Caller {
     /// random source has repeated it.
     ended: HashMap<String, u64>,
     successes: u64,
+    /// The sessions that are live by the events, and the last event that was read.
+    live: HashSet<String>,
+    since: u64,
 }
 
 /// What a call has returned.
@@ -104,6 +112,8 @@ impl Caller {
             granted: HashMap::new(),
             ended: HashMap::new(),
             successes: 0,
+            live: HashSet::new(),
+            since: 0,
         }
     }
 
@@ -119,6 +129,7 @@ impl Caller {
             for answer in answers {
                 self.check(answer, batch, &repeated);
             }
+            self.check_events().await;
             self.check_ended(batch).await;
             if self.random.once_in(4) {
                 let seconds = self.random.below(60);
@@ -139,6 +150,12 @@ impl Caller {
         self.clock.behave();
         self.entropy.behave();
         let instance = self.instance;
+        let latest = self.clock.now_millis() + (LIFETIME + TOLERANCE) * 1_000;
+        for token in &self.tokens {
+            if let Ok(session) = instance.validate(&**token).await {
+                assert!(session.expires_at <= latest, "R6: {}", session.expires_at);
+            }
+        }
         instance.revoke_all(RevokeFilter::Everything).await.unwrap();
         while instance.prune_expired(None).await.unwrap() > 0 {}
         for _ in 0..100 {
@@ -276,6 +293,32 @@ impl Caller {
             Answer::Refused(CallError::Host(error)) => {
                 // A function of the guard runs too long, in the world `session-sync`.
                 assert!(matches!(error, HostError::Busy { .. }), "R3: {error}");
+            }
+        }
+    }
+
+    /// Checks that no live session was created again, and that no session changed after its end.
+    async fn check_events(&mut self) {
+        loop {
+            let page = self.instance.poll_events(self.since, EVENTS).await.unwrap();
+            assert_eq!(page.missed, 0);
+            self.since = page.next;
+            let is_last = page.events.is_empty();
+            for event in page.events {
+                let id = event.session_id;
+                match event.kind {
+                    EventKind::Created => {
+                        assert!(
+                            self.live.insert(id),
+                            "R16: a live session was created again"
+                        );
+                    }
+                    EventKind::Ended(_) => assert!(self.live.remove(&id), "R17: {id}"),
+                    _ => assert!(self.live.contains(&id), "R12: {id} has ended"),
+                }
+            }
+            if is_last {
+                return;
             }
         }
     }

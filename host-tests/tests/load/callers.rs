@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 
 use crate::{agent, request};
 
-/// How often a caller presses the kill switch of its agent: once in this many calls.
+/// How often a caller presses the kill switch of its agent: at first, and then once in this many
+/// calls.
 const KILL_SWITCH: u64 = 2_000;
 
 /// A caller. Its agent is no other caller's.
@@ -20,7 +21,7 @@ pub struct Caller {
     refused: Option<String>,
     sessions: u64,
     choice: u64,
-    /// How long the longest call took, except the kill switch.
+    /// How long the longest call took.
     pub longest: Duration,
 }
 
@@ -71,7 +72,7 @@ impl Caller {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             let random = self.choice >> 33;
-            if call % KILL_SWITCH == 0 {
+            if call % KILL_SWITCH == 1 {
                 self.end_all().await;
                 continue;
             }
@@ -125,11 +126,10 @@ impl Caller {
 
     /// Ends all sessions of the agent, and creates others.
     async fn end_all(&mut self) {
-        let ended = self
-            .instance
-            .revoke_all_for_agent(agent(self.number))
-            .await
-            .unwrap();
+        let started = Instant::now();
+        let ended = self.instance.revoke_all_for_agent(agent(self.number)).await;
+        self.longest = self.longest.max(started.elapsed());
+        let ended = ended.unwrap();
         assert_eq!(ended as usize, self.grants.len());
         for grant in self.grants.drain(..).take(16) {
             assert_refused(&self.instance, &grant.token).await;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{
-    AnyEngine, AnySessions, CallError, Config, CreateRequest, InstanceOptions, RevokeFilter,
+    AnyEngine, AnySessions, CallError, Config, CreateRequest, InstanceOptions, Limit, RevokeFilter,
     SessionError, World,
 };
 use clawdb_session_testkit::{CONTROLLED_START, ManualClock, controlled_instances};
@@ -27,6 +27,8 @@ use callers::Caller;
 const WORLDS: [World; 2] = [World::Session, World::SessionSync];
 /// The number of callers.
 const CALLERS: u64 = 256;
+/// The bytes that a session with its superseded tokens and pending revocations can take.
+const BYTES_OF_A_SESSION: u64 = 2_048;
 /// The longest time that a call may take on a busy machine.
 const LONGEST: Duration = Duration::from_secs(20);
 /// The most sessions that a call ends (R20).
@@ -73,8 +75,14 @@ fn request(agent_number: u64) -> CreateRequest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
     let (sessions, calls) = (sessions(), number("SESSION_LOAD_CALLS", 10_000));
+    // As many as the callers can share.
+    let sessions = sessions / CALLERS * CALLERS;
     for world in WORLDS {
-        let (instance, _clock) = start(world, limits(sessions)).await;
+        let config = Config {
+            max_state_bytes: Some(sessions * BYTES_OF_A_SESSION),
+            ..limits(sessions)
+        };
+        let (instance, _clock) = start(world, config).await;
         let started = Instant::now();
         let mut callers: Vec<_> = (0..CALLERS)
             .map(|number| Caller::new(number, sessions / CALLERS, instance.clone()))
@@ -84,6 +92,10 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
             "{world:?}: {sessions} sessions in {:.1} s",
             started.elapsed().as_secs_f64()
         );
+
+        let error = instance.create(request(CALLERS)).await.unwrap_err();
+        let limit = SessionError::LimitReached(Limit::MaxSessions);
+        assert_eq!(error, CallError::Session(limit));
 
         let mut memory = Vec::new();
         let started = Instant::now();
@@ -105,6 +117,8 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
         // A session remembers its last 8 superseded tokens, so it grows with its first renewals.
         assert!(memory[1] <= memory[0] + memory[0] / 10, "{memory:?}");
 
+        let bytes = instance.stats().await.unwrap().state_bytes;
+        assert!(bytes <= sessions * BYTES_OF_A_SESSION, "{bytes}");
         let live: usize = callers.iter().map(Caller::live).sum();
         assert_eq!(instance.active_count().await.unwrap() as usize, live);
         let ended = instance.revoke_all(RevokeFilter::Everything).await.unwrap();
