@@ -18,7 +18,7 @@ pub enum State {
     Family,
     /// A can be used twice.
     Limited,
-    /// An agent has at most one session; a second one is refused.
+    /// An agent has at most two sessions; a third one is refused.
     Full,
     /// An agent has at most one session; its oldest one is evicted.
     Evicting,
@@ -58,12 +58,9 @@ impl State {
             default_ttl: Some(600),
             ..Config::default()
         };
+        config.max_sessions_per_agent = self.max_sessions_per_agent();
         match self {
-            Self::Full => config.max_sessions_per_agent = Some(1),
-            Self::Evicting => {
-                config.max_sessions_per_agent = Some(1);
-                config.agent_overflow = Some(Overflow::EvictOldest);
-            }
+            Self::Evicting => config.agent_overflow = Some(Overflow::EvictOldest),
             Self::Grace => config.rotation_grace = Some(60),
             Self::Cached => config.guard_recheck_interval = Some(60),
             Self::Idle => config.idle_timeout = Some(60),
@@ -77,9 +74,13 @@ impl State {
         matches!(self, Self::Two | Self::Family)
     }
 
-    /// Returns whether an agent can have one session only.
-    pub(crate) fn limits_sessions(self) -> bool {
-        matches!(self, Self::Full | Self::Evicting)
+    /// Returns how many sessions an agent can have, if that is limited.
+    pub(crate) fn max_sessions_per_agent(self) -> Option<u32> {
+        match self {
+            Self::Full => Some(2),
+            Self::Evicting => Some(1),
+            _ => None,
+        }
     }
 
     /// Returns whether A has a superseded token.
@@ -171,6 +172,11 @@ impl Call {
                 self,
                 Self::Delegate | Self::Rotate | Self::RotateSuperseded | Self::Refresh(Target::A)
             )
+    }
+
+    /// Returns whether the call is refused while the clock is behind (R6).
+    pub(crate) fn grants_time(self) -> bool {
+        matches!(self, Self::Create | Self::Delegate | Self::Refresh(_))
     }
 
     /// Returns whether the call takes uses of A.

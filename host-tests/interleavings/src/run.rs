@@ -102,10 +102,12 @@ pub struct Run<'m> {
     slots: Vec<Slot<'m>>,
     wakers: Vec<Arc<Flag>>,
     had_fault: bool,
+    /// How many answers of the guard each call has got.
+    answers: Vec<u32>,
     /// The sessions that have ended.
     ended: Vec<SessionId>,
-    /// Calls that must not succeed, because what they are about has ended while they were in
-    /// flight. They are given as bits.
+    /// Calls that must not succeed, because what they are about has ended, or the clock has fallen
+    /// behind, while they were in flight. They are given as bits.
     doomed: u8,
 }
 
@@ -153,6 +155,7 @@ impl<'m> Run<'m> {
             slots: (0..case.calls.len()).map(slot).collect(),
             wakers: case.calls.iter().map(|_| Arc::default()).collect(),
             had_fault: false,
+            answers: vec![0; case.calls.len()],
             ended: Vec::new(),
             doomed: 0,
         }
@@ -226,6 +229,7 @@ impl<'m> Run<'m> {
                 self.poll(call);
             }
             Step::Answer(call) => {
+                self.answers[call] += 1;
                 self.ports.answer(call);
                 self.poll(call);
             }
@@ -378,7 +382,13 @@ impl<'m> Run<'m> {
             // A call that takes the last use ends the session itself, and succeeds.
             let needs_first =
                 call.needs_first() && !(self.case.state == State::Limited && call.uses_first());
-            if (needs_first && first_ended) || (*call == Call::Create && ends_created) {
+            // The first answer is the token: before it, no time has been granted.
+            let lags = step == Step::Clock
+                && self.case.fault == Fault::ClockBack
+                && call.grants_time()
+                && self.answers[number] == 0;
+            let is_cut_off = *call == Call::Create && ends_created;
+            if (needs_first && first_ended) || is_cut_off || lags {
                 self.doomed |= 1 << number;
             }
         }
@@ -392,9 +402,7 @@ impl<'m> Run<'m> {
         for ((number, call), answer) in self.case.calls.iter().enumerate().zip(answers) {
             let successes = answer.successes();
             if self.doomed & (1 << number) != 0 && successes > 0 {
-                return Err(format!(
-                    "R12, R13, R26, R31: {call:?} succeeded after the end"
-                ));
+                return Err(format!("R6, R12, R13, R26, R31: {call:?} succeeded"));
             }
             if call.uses_first() {
                 uses += successes;
@@ -488,11 +496,11 @@ impl<'m> Run<'m> {
                 return Err(format!("R12: {name} is live after its end"));
             }
         }
-        let limit = usize::from(self.case.state.limits_sessions());
         let of_first = sessions.iter().filter(|(name, state)| {
             state.live.is_some() && (*name == "session-A" || name.starts_with("created"))
         });
-        if limit > 0 && of_first.count() > limit {
+        let (live, limit) = (of_first.count(), self.case.state.max_sessions_per_agent());
+        if limit.is_some_and(|limit| live > limit as usize) {
             return Err("R19: the agent has more sessions than its limit".into());
         }
         if self.case.state == State::Repeating {
