@@ -2,7 +2,8 @@
 
 use crate::case::Case;
 use crate::outcome::Outcome;
-use crate::run::{Run, Step, Violation, run};
+use crate::run::{Run, Turn, Violation, run};
+use crate::step::Step;
 
 /// Which schedules are enumerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,9 @@ struct Node {
 
 /// Runs all schedules of a case, and gives each one with its outcome to `visit`.
 ///
-/// Two steps are independent if neither can read or change a session that the other can read or
-/// change. After a step was taken from a point, it sleeps in the branches of the later steps from
-/// that point, until a step is taken that depends on it (sleep sets, Godefroid 1996).
+/// Two steps are independent if neither can change what the other reads or changes. After a step
+/// was taken from a point, it sleeps in the branches of the later steps from that point, until a
+/// step is taken that depends on it (sleep sets, Godefroid 1996).
 pub fn enumerate(
     case: &Case,
     scope: Scope,
@@ -54,6 +55,8 @@ pub fn enumerate(
     let needs_fault = made == case.all_calls() || case.fault.is_of_clock();
     let mut count = Count::default();
     let mut nodes: Vec<Node> = Vec::new();
+    // The points up to which the previous schedule was the same.
+    let mut checked = 0;
     loop {
         let mut depth = 0;
         let mut steps = Vec::new();
@@ -83,7 +86,8 @@ pub fn enumerate(
             depth += 1;
             let step = node.steps[node.taken];
             steps.push(step);
-            Some(step)
+            let is_checked = depth <= checked;
+            Some(Turn { step, is_checked })
         });
         // Without its fault, a schedule is one of another case.
         if is_redundant {
@@ -102,6 +106,7 @@ pub fn enumerate(
             }
             nodes.pop();
         }
+        checked = nodes.len() - 1;
     }
 }
 
@@ -152,7 +157,11 @@ fn are_independent(case: &Case, a: Step, b: Step) -> bool {
     let (Some(first), Some(second)) = (a.call(), b.call()) else {
         return false;
     };
-    let footprint = |call: usize| case.calls[call].footprint(case.state);
-    // Only one fault happens in a schedule.
-    !(a.is_fault() && b.is_fault()) && footprint(first) & footprint(second) == 0
+    // A call depends on itself, and only one fault happens in a schedule.
+    if first == second || (a.is_fault() && b.is_fault()) {
+        return false;
+    }
+    let is_done =
+        |step: Step, call| matches!(step, Step::Confirm(_)) && case.is_done_at_confirmation(call);
+    case.are_independent(first, second) || is_done(a, first) || is_done(b, second)
 }
