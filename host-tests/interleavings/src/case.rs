@@ -467,7 +467,9 @@ impl Case {
     pub(crate) fn is_done_at_confirmation(&self, call: usize) -> bool {
         let reads_pending =
             |call: &Call| matches!(call, Call::Flush | Call::FlushStored | Call::AcceptClock);
+        // A revocation that is confirmed makes its handle free for another token.
         self.timing == Timing::AtRequest
+            && self.state != State::Repeating
             && self.calls[call].is_done_at_confirmation(self.state)
             && !self.calls.iter().any(reads_pending)
     }

@@ -171,7 +171,9 @@ impl Checks {
             ensure(wait != Some(Wait::Token), || {
                 "R35: the guard is asked about the token".into()
             })?;
-            let expired = |(_, reason): &(SessionId, EndReason)| *reason == EndReason::Expired;
+            let expired = |(_, reason): &(SessionId, EndReason)| {
+                matches!(reason, EndReason::Expired | EndReason::Idle)
+            };
             ensure(
                 is_current || self.ended[known..].iter().all(expired),
                 || "R35: a superseded token ended a session".into(),
