@@ -24,6 +24,11 @@ pub struct Checks {
     /// Calls that must not succeed, because what they are about has ended, or the clock has fallen
     /// behind, while they were in flight. They are given as bits.
     doomed: u8,
+    /// Pairs of renewals of one session that were in flight at the same time, before either had
+    /// taken effect.
+    overlapping: Vec<(usize, usize)>,
+    /// The renewals that have taken effect, as bits.
+    effective: u8,
 }
 
 /// Returns an error unless a rule holds.
@@ -40,8 +45,10 @@ impl Checks {
             generation: run.prepared.generation(),
             answers: vec![0; run.slots.len()],
             doomed: 0,
+            overlapping: Vec::new(),
+            effective: 0,
         };
-        checks.read_events(run)?;
+        checks.read_events(run, None)?;
         Ok(checks)
     }
 
@@ -55,7 +62,7 @@ impl Checks {
         if let Step::Answer(call) = step {
             self.answers[call] += 1;
         }
-        self.read_events(run)?;
+        self.read_events(run, step.call())?;
         if !is_checked {
             run.manager.check_invariants(run.has_call_in_flight())?;
             self.check_live(run, step)?;
@@ -65,10 +72,12 @@ impl Checks {
             self.check_theft(run, step, known)?;
         }
         self.doom(run, step);
+        self.note_overlaps(run);
         Ok(())
     }
 
-    fn read_events(&mut self, run: &Run<'_>) -> Checked {
+    /// Reads the events of a step of this call.
+    fn read_events(&mut self, run: &Run<'_>, call: Option<usize>) -> Checked {
         let page = run.manager.poll_events(self.since, EVENTS);
         let page = page.map_err(|error| format!("{error:?}"))?;
         self.since = page.next;
@@ -76,8 +85,12 @@ impl Checks {
             if event.session_id == run.prepared.id(Target::A) {
                 self.generation = event.generation;
             }
-            if let EventKind::Ended(reason) = event.kind {
-                self.ended.push((event.session_id, reason));
+            match (event.kind, call) {
+                (EventKind::Ended(reason), _) => self.ended.push((event.session_id, reason)),
+                (EventKind::Refreshed | EventKind::Rotated, Some(call)) => {
+                    self.effective |= 1 << call;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -251,6 +264,25 @@ impl Checks {
             }
         }
     }
+
+    /// Notes the renewals of one session that are in flight now and have not taken effect.
+    fn note_overlaps(&mut self, run: &Run<'_>) {
+        let renewed = |call: usize| match run.slots[call] {
+            Slot::Waits(_) if self.effective & (1 << call) == 0 => run.case.calls[call].renews(),
+            _ => None,
+        };
+        for second in 1..run.slots.len() {
+            for first in 0..second {
+                let pair = (first, second);
+                if renewed(first).is_some()
+                    && renewed(first) == renewed(second)
+                    && !self.overlapping.contains(&pair)
+                {
+                    self.overlapping.push(pair);
+                }
+            }
+        }
+    }
 }
 
 /// Returns the live sessions of an agent. Other than `get`, this ends no expired session.
@@ -266,7 +298,6 @@ fn live(manager: &Manager, agent_number: u8) -> Result<Vec<Session>, String> {
 /// The rule that is violated.
 pub fn check_answers(case: &Case, checks: &Checks, answers: &[Answer]) -> Checked {
     let mut uses = 0;
-    let mut renewed = Vec::new();
     for ((number, call), answer) in case.calls.iter().enumerate().zip(answers) {
         let successes = answer.successes();
         ensure(checks.doomed & (1 << number) == 0 || successes == 0, || {
@@ -275,12 +306,12 @@ pub fn check_answers(case: &Case, checks: &Checks, answers: &[Answer]) -> Checke
         if call.uses_first() {
             uses += successes;
         }
-        if call.renews().is_some() && successes > 0 {
-            ensure(!renewed.contains(&answer), || {
-                format!("R14: {call:?} returned a generation that another call got")
-            })?;
-            renewed.push(answer);
-        }
+    }
+    for &(first, second) in &checks.overlapping {
+        let [first, second] = [first, second].map(|call| answers[call].successes());
+        ensure(first + second <= 1, || {
+            "R14: two renewals that overlapped have both succeeded".into()
+        })?;
     }
     let max_uses = case.state.max_uses();
     ensure(max_uses.is_none_or(|max| uses <= max as usize), || {
