@@ -314,25 +314,14 @@ impl Call {
         }
     }
 
-    /// Returns whether the call changes no session in this case.
-    fn only_reads(self, case: &Case) -> bool {
-        // A use can be the last one, a validation can be cached, and a call that finds an expired
-        // session ends it.
-        let is_read_only =
-            case.state.max_uses().is_none() && case.state != State::Cached && !case.can_expire();
-        let reads = matches!(
-            self,
-            Self::Validate(_) | Self::Authorize | Self::ValidateMany | Self::Touch
-        );
-        reads && is_read_only
-    }
-
-    /// Returns whether nothing depends on the call's wait for the confirmation of a revocation: it
-    /// is the last wait, and what the call ends has ended before.
-    fn is_done_at_confirmation(self, state: State) -> bool {
+    /// Returns whether the call changes nothing until the guard has answered this often.
+    pub(crate) fn only_plans(self, answers: u32) -> bool {
         match self {
-            Self::RotateSuperseded => state == State::Rotated,
-            _ => self.uses_first() || self.ends().is_some(),
+            Self::Create | Self::Delegate(_) | Self::Refresh(_) => answers == 0,
+            // The first answer is the validation of the token.
+            Self::Rotate => answers <= 1,
+            Self::Validate(_) | Self::Authorize | Self::ValidateMany | Self::Touch => true,
+            _ => false,
         }
     }
 
@@ -455,22 +444,28 @@ impl Case {
         self.fault == Fault::ClockForward
     }
 
-    /// Returns whether two calls are independent: neither can change what the other reads.
-    pub(crate) fn are_independent(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (self.calls[a], self.calls[b]);
-        a.footprint(self.state) & b.footprint(self.state) == 0
-            || (a.only_reads(self) && b.only_reads(self))
+    /// Returns whether two calls share nothing.
+    pub(crate) fn are_apart(&self, a: usize, b: usize) -> bool {
+        let footprint = |call: usize| self.calls[call].footprint(self.state);
+        footprint(a) & footprint(b) == 0
     }
 
-    /// Returns whether nothing depends on a confirmation of the guard that this call waits for,
-    /// neither in the component nor in the guard.
-    pub(crate) fn is_done_at_confirmation(&self, call: usize) -> bool {
+    /// Returns whether a call that plans or uses a session changes nothing that others read: it
+    /// takes no place, no use and no cached validation, and finds no expired session.
+    pub(crate) fn plans_change_nothing(&self) -> bool {
+        !self.state.connects_all()
+            && self.state != State::FullRoot
+            && self.state.max_uses().is_none()
+            && !self.can_expire()
+    }
+
+    /// Returns whether a confirmed revocation changes nothing that others read, neither in the
+    /// component nor in the guard. It makes the handle free for another token.
+    pub(crate) fn confirmations_change_nothing(&self) -> bool {
         let reads_pending =
             |call: &Call| matches!(call, Call::Flush | Call::FlushStored | Call::AcceptClock);
-        // A revocation that is confirmed makes its handle free for another token.
         self.timing == Timing::AtRequest
             && self.state != State::Repeating
-            && self.calls[call].is_done_at_confirmation(self.state)
             && !self.calls.iter().any(reads_pending)
     }
 }

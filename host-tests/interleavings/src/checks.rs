@@ -13,22 +13,16 @@ type Checked = Result<(), String>;
 
 /// What the steps of a run have shown so far.
 pub struct Checks {
-    /// The number of the last event.
-    since: u64,
     /// The sessions that have ended.
     ended: Vec<(SessionId, EndReason)>,
     /// The generation of A's token.
     generation: u64,
-    /// How many answers of the guard each call has got.
-    answers: Vec<u32>,
     /// Calls that must not succeed, because what they are about has ended, or the clock has fallen
     /// behind, while they were in flight. They are given as bits.
     doomed: u8,
     /// Pairs of renewals of one session that were in flight at the same time, before either had
     /// taken effect.
     overlapping: Vec<(usize, usize)>,
-    /// The renewals that have taken effect, as bits.
-    effective: u8,
 }
 
 /// Returns an error unless a rule holds.
@@ -38,18 +32,15 @@ fn ensure(holds: bool, text: impl FnOnce() -> String) -> Checked {
 
 impl Checks {
     /// Returns the checks of a run that has taken no step.
-    pub fn new(run: &Run<'_>) -> Result<Self, String> {
+    pub fn new(run: &Run<'_>) -> Self {
         let mut checks = Self {
-            since: 0,
             ended: Vec::new(),
             generation: run.prepared.generation(),
-            answers: vec![0; run.slots.len()],
             doomed: 0,
             overlapping: Vec::new(),
-            effective: 0,
         };
-        checks.read_events(run, None)?;
-        Ok(checks)
+        checks.note_events(run);
+        checks
     }
 
     /// Checks the state after a step. With `is_checked`, it only updates what later checks need.
@@ -59,10 +50,7 @@ impl Checks {
     pub fn after(&mut self, run: &Run<'_>, step: Step, is_checked: bool) -> Checked {
         let generation = self.generation;
         let known = self.ended.len();
-        if let Step::Answer(call) = step {
-            self.answers[call] += 1;
-        }
-        self.read_events(run, step.call())?;
+        self.note_events(run);
         if !is_checked {
             run.manager.check_invariants(run.has_call_in_flight())?;
             self.check_live(run, step)?;
@@ -76,24 +64,15 @@ impl Checks {
         Ok(())
     }
 
-    /// Reads the events of a step of this call.
-    fn read_events(&mut self, run: &Run<'_>, call: Option<usize>) -> Checked {
-        let page = run.manager.poll_events(self.since, EVENTS);
-        let page = page.map_err(|error| format!("{error:?}"))?;
-        self.since = page.next;
-        for event in page.events {
+    fn note_events(&mut self, run: &Run<'_>) {
+        for event in &run.events {
             if event.session_id == run.prepared.id(Target::A) {
                 self.generation = event.generation;
             }
-            match (event.kind, call) {
-                (EventKind::Ended(reason), _) => self.ended.push((event.session_id, reason)),
-                (EventKind::Refreshed | EventKind::Rotated, Some(call)) => {
-                    self.effective |= 1 << call;
-                }
-                _ => {}
+            if let EventKind::Ended(reason) = event.kind {
+                self.ended.push((event.session_id, reason));
             }
         }
-        Ok(())
     }
 
     fn has_ended(&self, run: &Run<'_>, target: Target) -> bool {
@@ -258,7 +237,7 @@ impl Checks {
             let lags = step == Step::Clock
                 && run.case.fault == Fault::ClockBack
                 && call.grants_time()
-                && self.answers[number] == 0;
+                && run.answers[number] == 0;
             if has_ended || is_cut_off || lags {
                 self.doomed |= 1 << number;
             }
@@ -268,7 +247,7 @@ impl Checks {
     /// Notes the renewals of one session that are in flight now and have not taken effect.
     fn note_overlaps(&mut self, run: &Run<'_>) {
         let renewed = |call: usize| match run.slots[call] {
-            Slot::Waits(_) if self.effective & (1 << call) == 0 => run.case.calls[call].renews(),
+            Slot::Waits(_) if run.effective & (1 << call) == 0 => run.case.calls[call].renews(),
             _ => None,
         };
         for second in 1..run.slots.len() {

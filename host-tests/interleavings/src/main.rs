@@ -34,7 +34,8 @@ enum Part {
     Clock,
     /// Three of the calls that differ, and the guard fails one request
     Guard,
-    /// The pairs with and without reduction, to compare the outcomes
+    /// The pairs, and three of the calls that differ, with and without reduction, to compare the
+    /// outcomes
     Reduction,
 }
 
@@ -44,7 +45,8 @@ impl Part {
         let first = &timings[..1];
         let core = |count, faults: &[Fault]| cases(count, &Call::CORE, faults, first);
         match self {
-            Self::Pairs | Self::Reduction => cases(2, &Call::ALL, &Fault::ALL, &timings),
+            Self::Pairs => cases(2, &Call::ALL, &Fault::ALL, &timings),
+            Self::Reduction => [Self::Pairs.cases(), core(3, &[Fault::None, Fault::Drop])].concat(),
             Self::Threes => cases(3, &Call::ALL, &[Fault::None], first),
             Self::Fours => core(4, &[Fault::None]),
             Self::Drops => core(3, &[Fault::Drop]),

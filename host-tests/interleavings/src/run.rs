@@ -5,14 +5,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use clawdb_session::{Error, EventKind, GuardError, SessionId, SessionManager, Token};
+use clawdb_session::{Error, Event, EventKind, GuardError, SessionId, SessionManager, Token};
 
 use crate::calls::{InFlight, Manager, Prepared, begin, now, prepare};
-use crate::case::{Case, Fault, State};
+use crate::case::{Call, Case, Fault, State};
 use crate::checks::{Checks, check_answers};
 use crate::outcome::{Answer, Outcome, SessionState};
 use crate::ports::{Issued, Ports, Wait, unavailable};
-use crate::step::Step;
+use crate::step::{Effect, Step};
 
 /// More events than a run has.
 pub const EVENTS: u32 = 1_000;
@@ -50,6 +50,14 @@ pub struct Run<'m> {
     pub prepared: &'m Prepared,
     pub slots: Vec<Slot<'m>>,
     had_fault: bool,
+    /// The events of the last step; before the first one, those of the preparation.
+    pub events: Vec<Event>,
+    /// The number of the last event.
+    since: u64,
+    /// How many answers of the guard each call has got, without confirmations of revocations.
+    pub answers: Vec<u32>,
+    /// The calls that have created or renewed a session, as bits.
+    pub effective: u8,
 }
 
 /// Runs some calls of a case, given as bits, with a function that chooses the steps, and returns
@@ -70,9 +78,12 @@ pub fn run(
     let prepared =
         prepare(&manager, &ports, case.state).map_err(|error| violation("prepare", &error))?;
     let mut run = Run::new(case, made, &manager, ports, &prepared);
-    let mut checks = Checks::new(&run).map_err(Violation)?;
+    run.read_events()
+        .map_err(|error| violation("events", &error))?;
+    let mut checks = Checks::new(&run);
     while let Some(Turn { step, is_checked }) = choose(&run) {
-        run.take(step);
+        run.take(step)
+            .map_err(|error| violation("events", &error))?;
         let checked = checks.after(&run, step, is_checked);
         checked.map_err(|text| Violation(format!("after {step}: {text}")))?;
     }
@@ -102,6 +113,10 @@ impl<'m> Run<'m> {
             prepared,
             slots: (0..case.calls.len()).map(slot).collect(),
             had_fault: false,
+            events: Vec::new(),
+            since: 0,
+            answers: vec![0; case.calls.len()],
+            effective: 0,
         }
     }
 
@@ -153,7 +168,7 @@ impl<'m> Run<'m> {
         })
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: Step) -> Result<(), Error> {
         self.had_fault |= step.is_fault();
         match step {
             Step::Begin(call) => {
@@ -162,6 +177,7 @@ impl<'m> Run<'m> {
                 self.poll(call);
             }
             Step::Answer(call) | Step::Confirm(call) => {
+                self.answers[call] += u32::from(step == Step::Answer(call));
                 self.ports.answer(call);
                 self.poll(call);
             }
@@ -179,6 +195,47 @@ impl<'m> Run<'m> {
                 Fault::ClockBack => -300,
                 _ => 660,
             }),
+        }
+        self.read_events()?;
+        let takes_effect = |event: &Event| {
+            matches!(
+                event.kind,
+                EventKind::Created | EventKind::Refreshed | EventKind::Rotated
+            )
+        };
+        if let Some(call) = step.call()
+            && self.events.iter().any(takes_effect)
+        {
+            self.effective |= 1 << call;
+        }
+        Ok(())
+    }
+
+    fn read_events(&mut self) -> Result<(), Error> {
+        let page = self.manager.poll_events(self.since, EVENTS)?;
+        self.since = page.next;
+        self.events = page.events;
+        Ok(())
+    }
+
+    /// Returns what a step can do to what other calls read.
+    pub fn effect(&self, step: Step) -> Effect {
+        let case = self.case;
+        // A token that another call has superseded ends the session when it is rotated.
+        let is_theft = |call: usize| case.calls[call] == Call::Rotate && self.effective != 0;
+        let only_plans = |call: usize, answers| {
+            case.plans_change_nothing() && case.calls[call].only_plans(answers) && !is_theft(call)
+        };
+        match step {
+            Step::Begin(call) if only_plans(call, 0) => Effect::Reads,
+            Step::Answer(call) if only_plans(call, self.answers[call] + 1) => Effect::Reads,
+            // A call that has created or renewed a session reads it again before it returns.
+            Step::Confirm(call)
+                if self.effective & (1 << call) == 0 && case.confirmations_change_nothing() =>
+            {
+                Effect::None
+            }
+            _ => Effect::Changes,
         }
     }
 

@@ -3,13 +3,15 @@
 use crate::case::Case;
 use crate::outcome::Outcome;
 use crate::run::{Run, Turn, Violation, run};
-use crate::step::Step;
+use crate::step::{Effect, Step};
 
 /// Which schedules are enumerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
     All,
+    /// One of those that differ by the names of equal calls.
+    UpToNames,
     /// One of those that differ only in the order of independent steps, or by the names of equal
     /// calls.
     Reduced,
@@ -27,14 +29,18 @@ pub struct Count {
     pub reduced: u64,
 }
 
+/// A step that is possible, and its effect there. A step that it is independent of does not change
+/// the effect.
+type Possible = (Step, Effect);
+
 /// A point of a schedule.
 struct Node {
     /// The steps to take from here, one after the other.
-    steps: Vec<Step>,
+    steps: Vec<Possible>,
     /// Which one is taken now.
     taken: usize,
     /// Steps that need not be taken from here: what they lead to was explored before.
-    asleep: Vec<Step>,
+    asleep: Vec<Possible>,
 }
 
 /// Runs all schedules of a case, and gives each one with its outcome to `visit`.
@@ -84,7 +90,7 @@ pub fn enumerate(
             }
             let node = &nodes[depth];
             depth += 1;
-            let step = node.steps[node.taken];
+            let (step, _) = node.steps[node.taken];
             steps.push(step);
             let is_checked = depth <= checked;
             Some(Turn { step, is_checked })
@@ -124,22 +130,23 @@ impl Case {
 }
 
 /// Returns the steps that a schedule of this scope can take.
-fn possible(run: &Run<'_>, scope: Scope) -> Vec<Step> {
+fn possible(run: &Run<'_>, scope: Scope) -> Vec<Possible> {
     let mut steps = run.steps();
     let can_begin = |call| match scope {
         Scope::All => true,
-        Scope::Reduced => !run.is_later_twin(call),
+        Scope::UpToNames | Scope::Reduced => !run.is_later_twin(call),
         Scope::Sequential { .. } => !run.has_call_in_flight(),
     };
     steps.retain(|step| match step {
         Step::Begin(call) => can_begin(*call),
         _ => true,
     });
-    steps
+    let with_effect = |step| (step, run.effect(step));
+    steps.into_iter().map(with_effect).collect()
 }
 
 /// Returns the steps that sleep after the step that a point takes.
-fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Step> {
+fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Possible> {
     let Some(before) = before.filter(|_| scope == Scope::Reduced) else {
         return Vec::new();
     };
@@ -153,7 +160,8 @@ fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Step> {
 }
 
 /// Returns whether the order of two steps makes no difference.
-fn are_independent(case: &Case, a: Step, b: Step) -> bool {
+fn are_independent(case: &Case, a: Possible, b: Possible) -> bool {
+    let ((a, effect_of_a), (b, effect_of_b)) = (a, b);
     let (Some(first), Some(second)) = (a.call(), b.call()) else {
         return false;
     };
@@ -161,7 +169,8 @@ fn are_independent(case: &Case, a: Step, b: Step) -> bool {
     if first == second || (a.is_fault() && b.is_fault()) {
         return false;
     }
-    let is_done =
-        |step: Step, call| matches!(step, Step::Confirm(_)) && case.is_done_at_confirmation(call);
-    case.are_independent(first, second) || is_done(a, first) || is_done(b, second)
+    match (effect_of_a, effect_of_b) {
+        (Effect::None, _) | (_, Effect::None) | (Effect::Reads, Effect::Reads) => true,
+        _ => case.are_apart(first, second),
+    }
 }

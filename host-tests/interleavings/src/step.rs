@@ -22,6 +22,17 @@ pub enum Step {
     Clock,
 }
 
+/// What a step can do to what other calls read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It reads nothing that others change, and changes nothing that others read.
+    None,
+    /// It only reads.
+    Reads,
+    /// It may change something.
+    Changes,
+}
+
 impl Step {
     /// Returns the call of the step, if it is one of a call.
     pub fn call(self) -> Option<usize> {
