@@ -16,10 +16,16 @@ pub enum State {
     Two,
     /// The second agent has B, which was delegated from A.
     Family,
+    /// A can be used once.
+    LastUse,
     /// A can be used twice.
     Limited,
     /// An agent has at most two sessions; a third one is refused.
     Full,
+    /// A root has at most one session below it.
+    FullRoot,
+    /// There are at most two sessions.
+    FullInstance,
     /// An agent has at most one session; its oldest one is evicted.
     Evicting,
     /// A was rotated once.
@@ -34,15 +40,20 @@ pub enum State {
     Idle,
     /// The guard gives all later tokens the handle of A's.
     Repeating,
+    /// The state is recorded, so that it can be restored.
+    Recorded,
 }
 
 impl State {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::One,
         Self::Two,
         Self::Family,
+        Self::LastUse,
         Self::Limited,
         Self::Full,
+        Self::FullRoot,
+        Self::FullInstance,
         Self::Evicting,
         Self::Rotated,
         Self::Grace,
@@ -50,12 +61,16 @@ impl State {
         Self::Pending,
         Self::Idle,
         Self::Repeating,
+        Self::Recorded,
     ];
 
     /// Returns the configuration of the manager.
     pub(crate) fn config(self) -> Config {
         let mut config = Config {
             default_ttl: Some(600),
+            max_sessions: self.max_sessions(),
+            max_sessions_per_agent: self.max_sessions_per_agent(),
+            max_sessions_per_root: self.max_sessions_per_root(),
             ..Config::default()
         };
         config.max_sessions_per_agent = self.max_sessions_per_agent();
@@ -64,6 +79,7 @@ impl State {
             Self::Grace => config.rotation_grace = Some(60),
             Self::Cached => config.guard_recheck_interval = Some(60),
             Self::Idle => config.idle_timeout = Some(60),
+            Self::Recorded => config.state_key = Some(vec![7; 32]),
             _ => {}
         }
         config
@@ -72,6 +88,11 @@ impl State {
     /// Returns whether there is a session B.
     pub(crate) fn has_second(self) -> bool {
         matches!(self, Self::Two | Self::Family)
+    }
+
+    /// Returns how many sessions there can be, if that is limited.
+    pub(crate) fn max_sessions(self) -> Option<u32> {
+        (self == Self::FullInstance).then_some(2)
     }
 
     /// Returns how many sessions an agent can have, if that is limited.
@@ -83,9 +104,32 @@ impl State {
         }
     }
 
+    /// Returns how many sessions there can be below a root, if that is limited.
+    pub(crate) fn max_sessions_per_root(self) -> Option<u32> {
+        (self == Self::FullRoot).then_some(1)
+    }
+
+    /// Returns how often A can be used, if that is limited.
+    pub(crate) fn max_uses(self) -> Option<u32> {
+        match self {
+            Self::LastUse => Some(1),
+            Self::Limited => Some(2),
+            _ => None,
+        }
+    }
+
     /// Returns whether A has a superseded token.
     pub(crate) fn is_rotated(self) -> bool {
         matches!(self, Self::Rotated | Self::Grace)
+    }
+
+    /// Returns whether all sessions depend on each other: by a limit, by the cached validations,
+    /// which each revocation drops, or by the handles.
+    fn connects_all(self) -> bool {
+        matches!(
+            self,
+            Self::Full | Self::FullInstance | Self::Evicting | Self::Cached | Self::Repeating
+        )
     }
 }
 
@@ -96,13 +140,23 @@ pub enum Target {
     B,
 }
 
+impl Target {
+    /// Returns the name of the session.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::A => "session-A",
+            Self::B => "session-B",
+        }
+    }
+}
+
 /// A call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
     /// Creates a session of the first agent.
     Create,
-    /// Delegates from A to the second agent.
-    Delegate,
+    /// Delegates to the second agent.
+    Delegate(Target),
     Validate(Target),
     Authorize,
     /// Validates A's token twice in one call.
@@ -115,20 +169,25 @@ pub enum Call {
     Revoke(Target),
     Invalidate,
     RevokeByToken,
+    /// The kill switch of the first agent.
     RevokeAgent,
+    /// The kill switch of A's role, which no other session has.
     RevokeRole,
     RevokeRoot,
     RevokeEverything,
     Prune,
     Flush,
+    /// Flushes the revocations that are recorded when the call begins.
+    FlushStored,
+    CloseRun,
     AcceptClock,
 }
 
 impl Call {
-    /// Those about A, or about all sessions.
-    pub const ALL: [Self; 18] = [
+    /// All calls.
+    pub const ALL: [Self; 25] = [
         Self::Create,
-        Self::Delegate,
+        Self::Delegate(Target::A),
         Self::Validate(Target::A),
         Self::Authorize,
         Self::ValidateMany,
@@ -145,33 +204,98 @@ impl Call {
         Self::RevokeEverything,
         Self::Prune,
         Self::Flush,
-    ];
-
-    /// Those about B.
-    pub const SECOND: [Self; 3] = [
+        Self::FlushStored,
+        Self::CloseRun,
+        Self::AcceptClock,
+        Self::Delegate(Target::B),
         Self::Validate(Target::B),
         Self::Refresh(Target::B),
         Self::Revoke(Target::B),
     ];
 
-    /// Those that change sessions in different ways.
-    pub const CORE: [Self; 7] = [
+    /// Those that wait for the guard and differ in what they read and change. Each other call that
+    /// waits is like one of them: `Authorize` and `ValidateMany` like `Validate`, `RevokeByToken`
+    /// like `Revoke`, and the other kill switches like that of an agent.
+    pub const CORE: [Self; 11] = [
         Self::Create,
-        Self::Delegate,
+        Self::Delegate(Target::A),
         Self::Validate(Target::A),
         Self::Rotate,
+        Self::RotateSuperseded,
         Self::Refresh(Target::A),
         Self::Revoke(Target::A),
         Self::RevokeAgent,
+        Self::Validate(Target::B),
+        Self::Refresh(Target::B),
+        Self::Revoke(Target::B),
     ];
 
-    /// Returns whether the call needs A to be live until it returns.
-    pub(crate) fn needs_first(self) -> bool {
-        self.uses_first()
-            || matches!(
-                self,
-                Self::Delegate | Self::Rotate | Self::RotateSuperseded | Self::Refresh(Target::A)
-            )
+    /// Returns whether the call can be made in a state. `AcceptClock` is refused at once unless the
+    /// clock goes back.
+    fn applies_to(self, state: State, fault: Fault) -> bool {
+        match self {
+            Self::Delegate(Target::B)
+            | Self::Validate(Target::B)
+            | Self::Refresh(Target::B)
+            | Self::Revoke(Target::B) => state.has_second(),
+            Self::RotateSuperseded => state.is_rotated(),
+            Self::FlushStored | Self::CloseRun => state == State::Recorded,
+            Self::AcceptClock => fault == Fault::ClockBack,
+            _ => true,
+        }
+    }
+
+    /// Returns the session that has to be live until the call returns, if it succeeds.
+    pub(crate) fn needs(self) -> Option<Target> {
+        match self {
+            Self::Delegate(target) | Self::Validate(target) | Self::Refresh(target) => Some(target),
+            Self::Authorize | Self::ValidateMany | Self::Rotate | Self::RotateSuperseded => {
+                Some(Target::A)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the session to which the call gives a new token.
+    pub(crate) fn renews(self) -> Option<Target> {
+        match self {
+            Self::Rotate | Self::RotateSuperseded => Some(Target::A),
+            Self::Refresh(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Returns the session that the call ends, with all below it.
+    pub(crate) fn ends(self) -> Option<Target> {
+        match self {
+            Self::Revoke(target) => Some(target),
+            Self::Invalidate
+            | Self::RevokeByToken
+            | Self::RevokeAgent
+            | Self::RevokeRole
+            | Self::RevokeRoot
+            | Self::RevokeEverything => Some(Target::A),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the call creates a session.
+    pub(crate) fn creates(self) -> bool {
+        matches!(self, Self::Create | Self::Delegate(_))
+    }
+
+    /// Returns the name of the session that the call makes, if it makes one. Calls have numbers.
+    pub(crate) fn made_name(self, number: usize) -> Option<String> {
+        match self {
+            Self::Create => Some(format!("created-{number}")),
+            Self::Delegate(_) => Some(format!("delegated-{number}")),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the call is refused while the clock is behind (R6).
+    pub(crate) fn grants_time(self) -> bool {
+        self.creates() || matches!(self, Self::Refresh(_))
     }
 
     /// Returns whether the call is refused while the clock is behind (R6).
@@ -187,33 +311,54 @@ impl Call {
         )
     }
 
-    /// Returns whether the call is a kill switch that names the sessions that `Create` makes.
-    pub(crate) fn ends_created(self) -> bool {
-        matches!(self, Self::RevokeAgent | Self::RevokeEverything)
+    /// Returns whether the call is a kill switch that names the sessions that `creating` makes.
+    pub(crate) fn cuts_off(self, creating: Self) -> bool {
+        match self {
+            Self::RevokeAgent => creating == Self::Create,
+            Self::RevokeEverything => creating.creates(),
+            _ => false,
+        }
     }
 
-    /// Returns the agents whose sessions the call can read or change, as bits.
-    pub(crate) fn footprint(self, state: State) -> u8 {
-        const FIRST: u8 = 1;
-        const SECOND: u8 = 2;
-        let whole_a = if state == State::Family {
-            FIRST | SECOND
-        } else {
-            FIRST
-        };
+    /// Returns whether the call changes nothing until the guard has answered this often.
+    pub(crate) fn only_plans(self, answers: u32) -> bool {
         match self {
-            Self::Validate(Target::B) | Self::Refresh(Target::B) | Self::Revoke(Target::B)
+            Self::Create | Self::Delegate(_) | Self::Refresh(_) => answers == 0,
+            // The first answer is the validation of the token.
+            Self::Rotate => answers <= 1,
+            Self::Validate(_) | Self::Authorize | Self::ValidateMany | Self::Touch => true,
+            _ => false,
+        }
+    }
+
+    /// Returns what the call can read or change, as bits: A and all below it, B, and sessions that
+    /// `Create` makes.
+    fn footprint(self, state: State) -> u8 {
+        const A: u8 = 1;
+        const B: u8 = 2;
+        const CREATED: u8 = 4;
+        let tree = if state == State::Family { A | B } else { A };
+        if state.connects_all() {
+            return A | B | CREATED;
+        }
+        match self {
+            Self::Create => CREATED,
+            Self::Validate(Target::B)
+            | Self::Refresh(Target::B)
+            | Self::Revoke(Target::B)
+            | Self::Delegate(Target::B)
                 if state == State::Two =>
             {
-                SECOND
+                B
             }
-            Self::RevokeRole
-            | Self::RevokeEverything
+            Self::RevokeAgent => tree | CREATED,
+            Self::RevokeEverything
             | Self::Prune
             | Self::Flush
-            | Self::AcceptClock
-            | Self::Delegate => FIRST | SECOND,
-            _ => whole_a,
+            | Self::FlushStored
+            | Self::CloseRun
+            | Self::AcceptClock => A | B | CREATED,
+            _ => tree,
         }
     }
 }
@@ -227,6 +372,8 @@ pub enum Fault {
     Drop,
     /// The guard is unavailable for one request.
     Unavailable,
+    /// The guard answers one request with `revoked`.
+    Revoked,
     /// The clock goes back 5 minutes, which is more than its tolerance.
     ClockBack,
     /// The clock goes forward 11 minutes, after which all sessions have expired.
@@ -234,10 +381,11 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::None,
         Self::Drop,
         Self::Unavailable,
+        Self::Revoked,
         Self::ClockBack,
         Self::ClockForward,
     ];
@@ -246,6 +394,39 @@ impl Fault {
     pub(crate) fn is_of_clock(self) -> bool {
         matches!(self, Self::ClockBack | Self::ClockForward)
     }
+
+    /// Returns whether it is an answer of the guard.
+    pub(crate) fn is_of_guard(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Revoked)
+    }
+}
+
+/// A fault that is planted between the calls and the manager, to show that it is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Planted {
+    /// `validate` succeeds if the session was live when it began.
+    ValidateBeforeTheWait,
+    /// A renewal that returned `conflict` is repeated.
+    RenewalAfterConflict,
+    /// A create that returned `session-revoked` is repeated.
+    CreateAfterKillSwitch,
+    /// The kill switch of an agent revokes the sessions that it lists, one after the other.
+    KillSwitchByListing,
+    /// `revoke` ends the session only after the guard has answered.
+    RevokeAfterTheGuard,
+    /// `rotate` ignores that the session was revoked before it is answered.
+    RotateIgnoresEnd,
+}
+
+impl Planted {
+    pub const ALL: [Self; 6] = [
+        Self::ValidateBeforeTheWait,
+        Self::RenewalAfterConflict,
+        Self::CreateAfterKillSwitch,
+        Self::KillSwitchByListing,
+        Self::RevokeAfterTheGuard,
+        Self::RotateIgnoresEnd,
+    ];
 }
 
 /// A state and the calls that are made on it.
@@ -255,12 +436,43 @@ pub struct Case {
     pub calls: Vec<Call>,
     pub fault: Fault,
     pub timing: Timing,
+    pub planted: Option<Planted>,
 }
 
 impl Case {
     /// Returns all calls as bits.
     pub(crate) fn all_calls(&self) -> u8 {
         (0..self.calls.len()).fold(0, |bits, call| bits | 1 << call)
+    }
+
+    /// Returns whether a session can expire during the calls.
+    pub(crate) fn can_expire(&self) -> bool {
+        self.fault == Fault::ClockForward
+    }
+
+    /// Returns whether two calls share nothing.
+    pub(crate) fn are_apart(&self, a: usize, b: usize) -> bool {
+        let footprint = |call: usize| self.calls[call].footprint(self.state);
+        footprint(a) & footprint(b) == 0
+    }
+
+    /// Returns whether a call that plans or uses a session changes nothing that others read: it
+    /// takes no place, no use and no cached validation, and finds no expired session.
+    pub(crate) fn plans_change_nothing(&self) -> bool {
+        !self.state.connects_all()
+            && self.state != State::FullRoot
+            && self.state.max_uses().is_none()
+            && !self.can_expire()
+    }
+
+    /// Returns whether a confirmed revocation changes nothing that others read, neither in the
+    /// component nor in the guard. It makes the handle free for another token.
+    pub(crate) fn confirmations_change_nothing(&self) -> bool {
+        let reads_pending =
+            |call: &Call| matches!(call, Call::Flush | Call::FlushStored | Call::AcceptClock);
+        self.timing == Timing::AtRequest
+            && self.state != State::Repeating
+            && !self.calls.iter().any(reads_pending)
     }
 }
 
@@ -271,11 +483,16 @@ impl fmt::Display for Case {
             calls,
             fault,
             timing,
+            planted,
         } = self;
         write!(
             f,
             "state {state:?}, calls {calls:?}, fault {fault:?}, guard acts {timing:?}"
-        )
+        )?;
+        match planted {
+            Some(planted) => write!(f, ", planted {planted:?}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -284,21 +501,20 @@ impl fmt::Display for Case {
 pub fn cases(count: usize, calls: &[Call], faults: &[Fault], timings: &[Timing]) -> Vec<Case> {
     let mut cases = Vec::new();
     for state in State::ALL {
-        let applicable: Vec<_> = calls
-            .iter()
-            .copied()
-            .chain(Call::SECOND.into_iter().filter(|_| state.has_second()))
-            .filter(|call| *call != Call::RotateSuperseded || state.is_rotated())
-            .collect();
-        for calls in choose(count, &applicable) {
-            for &fault in faults {
+        for &fault in faults {
+            let applicable: Vec<_> = calls
+                .iter()
+                .copied()
+                .filter(|call| call.applies_to(state, fault))
+                .collect();
+            for calls in choose(count, &applicable) {
                 for &timing in timings {
-                    let calls = calls.clone();
                     cases.push(Case {
                         state,
-                        calls,
+                        calls: calls.clone(),
                         fault,
                         timing,
+                        planted: None,
                     });
                 }
             }

@@ -1,10 +1,12 @@
-//! Runs all schedules of a part of the cases, and prints the numbers.
+//! Runs all schedules of parts of the cases, and prints the numbers.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use clawdb_session_interleavings::{Call, Case, Fault, Scope, Timing, cases, check};
+use clawdb_session_interleavings::{
+    Call, Case, Fault, Report, Scope, Timing, cases, check, compare_reduction,
+};
 
 /// The most findings that are shown.
 const SHOWN: usize = 5;
@@ -20,25 +22,43 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Part {
-    /// Two calls, with each fault
+    /// Two of all calls, with each fault
     Pairs,
-    /// Three calls that change sessions in different ways, with each fault
-    CoreThrees,
-    /// Three calls of all kinds, without a fault
+    /// Three of all calls, without a fault
     Threes,
-    /// Four calls that change sessions in different ways, without a fault
-    CoreFours,
+    /// Four of the calls that differ, without a fault
+    Fours,
+    /// Three of the calls that differ, one of which is dropped while it waits
+    Drops,
+    /// Three of the calls that differ, and the clock moves
+    Clock,
+    /// Three of the calls that differ, and the guard fails one request
+    Guard,
+    /// The pairs, and three of the calls that differ, with and without reduction, to compare the
+    /// outcomes
+    Reduction,
 }
 
 impl Part {
     fn cases(self) -> Vec<Case> {
         let timings = [Timing::AtRequest, Timing::AtAnswer];
-        let (late, none) = (&timings[..1], [Fault::None]);
+        let first = &timings[..1];
+        let core = |count, faults: &[Fault]| cases(count, &Call::CORE, faults, first);
         match self {
             Self::Pairs => cases(2, &Call::ALL, &Fault::ALL, &timings),
-            Self::CoreThrees => cases(3, &Call::CORE, &Fault::ALL, late),
-            Self::Threes => cases(3, &Call::ALL, &none, late),
-            Self::CoreFours => cases(4, &Call::CORE, &none, late),
+            Self::Reduction => [Self::Pairs.cases(), core(3, &[Fault::None, Fault::Drop])].concat(),
+            Self::Threes => cases(3, &Call::ALL, &[Fault::None], first),
+            Self::Fours => core(4, &[Fault::None]),
+            Self::Drops => core(3, &[Fault::Drop]),
+            Self::Clock => core(3, &[Fault::ClockBack, Fault::ClockForward]),
+            Self::Guard => core(3, &[Fault::Unavailable, Fault::Revoked]),
+        }
+    }
+
+    fn run(self) -> Report {
+        match self {
+            Self::Reduction => compare_reduction(&self.cases()),
+            _ => check(&self.cases(), Scope::Reduced),
         }
     }
 }
@@ -47,7 +67,7 @@ fn main() -> ExitCode {
     let mut is_right = true;
     for part in Arguments::parse().parts {
         let started = Instant::now();
-        let report = check(&part.cases(), Scope::Reduced);
+        let report = part.run();
         let (cases, count) = (report.cases, report.schedules);
         println!(
             "{part:?}: {cases} cases, {} schedules explored, {} left by reduction, {:.1} s",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use clawdb_session::{Error, Limit};
+use clawdb_session::{EndReason, Error, EventKind, Limit};
 
-use crate::case::Case;
+use crate::case::{Call, Case, Fault};
 use crate::outcome::{Answer, Outcome};
 use crate::run::Violation;
 use crate::schedule::{Scope, enumerate};
@@ -14,57 +14,154 @@ use crate::schedule::{Scope, enumerate};
 pub enum Reason {
     /// Some sequential order of the calls has it.
     Sequential,
-    /// A renewal that overlapped another one was refused, without an effect: "If refreshes and
-    /// rotations of a session overlap, at most one succeeds. The others return `conflict`" (R14).
+    /// A renewal that overlapped another one was refused, without an effect (R14).
     Conflict,
     /// A renewal took effect, and a later one did too before the former was answered. Only the
-    /// token of the later one is current: "Another refresh or rotation of the session succeeded"
-    /// (R14).
+    /// token of the later one is current (R14).
     SupersededBeforeAnswer,
-    /// A call in flight was refused, because its session ended meanwhile: "The session, or one
-    /// above it, was revoked while the operation was in flight" (R12, R13, R26).
-    EndedInFlight,
-    /// A call was refused, because the clock fell behind while it was in flight: no call grants
-    /// time then, "even if the lag appears while they wait for the guard" (R6).
+    /// A call in flight was refused, because its session was revoked meanwhile (R12, R13, R26).
+    RevokedInFlight,
+    /// A call in flight was refused, because its session had no time or no uses left (R5, R29).
+    ExpiredInFlight,
+    /// A call was refused, because the clock fell behind while it was in flight (R6).
     ClockBehind,
     /// A call was dropped at a wait that it has in no sequential order. It had no effect, or all of
     /// its effect.
     Dropped,
     /// A flush asked for a revocation that another call was asking for. This changes no session.
     Flushed,
-    /// A create was refused, because another one that was in flight held the place: the limits
-    /// "also hold for calls that overlap" (R19).
+    /// A create was refused, because another one that was in flight held the place (R19).
     Reserved,
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Sequential,
         Self::Conflict,
         Self::SupersededBeforeAnswer,
-        Self::EndedInFlight,
+        Self::RevokedInFlight,
+        Self::ExpiredInFlight,
         Self::ClockBehind,
         Self::Dropped,
         Self::Flushed,
         Self::Reserved,
     ];
-}
 
-/// Returns why a call can have this answer only because another one overlaps it.
-fn reason(answer: &Answer) -> Option<Reason> {
-    let error = match answer {
-        Answer::Refused(error) => error,
-        Answer::Dropped => return Some(Reason::Dropped),
-        Answer::Flushed => return Some(Reason::Flushed),
-        Answer::Many(answers) => return answers.iter().find_map(reason),
-        Answer::Ok(_) | Answer::Any => return None,
-    };
-    match error {
-        Error::Conflict => Some(Reason::Conflict),
-        Error::SessionRevoked | Error::SessionExpired => Some(Reason::EndedInFlight),
-        Error::ClockBehind(_) => Some(Reason::ClockBehind),
-        Error::LimitReached(Limit::SessionsPerAgent) => Some(Reason::Reserved),
-        _ => None,
+    /// Returns the file and the sentence that allow an outcome that no sequential order has.
+    #[must_use]
+    pub fn sentence(self) -> Option<(&'static str, &'static str)> {
+        const SESSIONS: &str = "wit/sessions.wit";
+        Some(match self {
+            Self::Sequential => return None,
+            Self::Conflict => (
+                SESSIONS,
+                "If rotations and refreshes of a session overlap, at most one succeeds, and the \
+                 others return `conflict` (R14).",
+            ),
+            Self::SupersededBeforeAnswer => (
+                SESSIONS,
+                "Another refresh or rotation of the session succeeded (R14). The token that it \
+                 returned is the current one.",
+            ),
+            Self::RevokedInFlight => (
+                SESSIONS,
+                "The session, or one above it, was revoked while the operation was in flight \
+                 (R12, R13, R26).",
+            ),
+            Self::ExpiredInFlight => (
+                SESSIONS,
+                "The session, or one above it, has expired, or ran out of time or uses while the \
+                 operation was in flight. It has ended, if it existed.",
+            ),
+            Self::ClockBehind => (
+                SESSIONS,
+                "`create`, `delegate` and `refresh` return `clock-behind`, even if the lag \
+                 appears while they wait for the guard.",
+            ),
+            Self::Dropped => (
+                "src/manager.rs",
+                "A cancelled create releases its reservation, a cancelled kill switch ends its \
+                 remaining sessions at once, and revocations that are not confirmed stay pending.",
+            ),
+            Self::Flushed => (SESSIONS, "Flushes may overlap."),
+            Self::Reserved => (
+                "wit/RULES.md",
+                "`max-sessions`, `max-sessions-per-agent`, `max-sessions-per-root` and \
+                 `max-state-bytes` also hold for calls that overlap.",
+            ),
+        })
+    }
+
+    /// Returns why a call can have this answer only because another one overlaps it.
+    fn of(answer: &Answer) -> Option<Self> {
+        let error = match answer {
+            Answer::Refused(error) => error,
+            Answer::Dropped => return Some(Self::Dropped),
+            Answer::Flushed => return Some(Self::Flushed),
+            Answer::Many(answers) => return answers.iter().find_map(Self::of),
+            Answer::Ok(_) | Answer::Any => return None,
+        };
+        match error {
+            Error::Conflict => Some(Self::Conflict),
+            Error::SessionRevoked => Some(Self::RevokedInFlight),
+            Error::SessionExpired => Some(Self::ExpiredInFlight),
+            Error::ClockBehind(_) => Some(Self::ClockBehind),
+            Error::LimitReached(
+                Limit::SessionsPerAgent | Limit::Sessions | Limit::SessionsPerRoot,
+            ) => Some(Self::Reserved),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the rest of the outcome shows that this is the reason for the refusal of a
+    /// call.
+    fn is_shown(self, case: &Case, call: usize, outcome: &Outcome) -> bool {
+        let kind = case.calls[call];
+        let mut others = case.calls.iter().enumerate();
+        match self {
+            Self::Sequential | Self::Flushed => true,
+            Self::Dropped => case.fault == Fault::Drop,
+            Self::ClockBehind => {
+                case.fault == Fault::ClockBack && (kind.grants_time() || kind.renews().is_some())
+            }
+            // Another renewal took effect.
+            Self::Conflict | Self::SupersededBeforeAnswer => kind.renews().is_some_and(|target| {
+                let renewed =
+                    |it: &EventKind| matches!(it, EventKind::Refreshed | EventKind::Rotated);
+                outcome.events(target.name()).iter().any(renewed)
+            }),
+            Self::RevokedInFlight => {
+                let cuts_off = |other: &Call| other.cuts_off(kind) || *other == Call::AcceptClock;
+                let was_ended = |name: &str| match outcome.events(name).last() {
+                    Some(EventKind::Ended(reason)) => {
+                        !matches!(reason, EndReason::Expired | EndReason::Exhausted)
+                    }
+                    _ => false,
+                };
+                // A create can be evicted, and a delegation ended, before they are answered.
+                let made = kind.made_name(call);
+                kind.needs().is_some_and(|target| was_ended(target.name()))
+                    || made.is_some_and(|name| was_ended(&name))
+                    || case.calls.iter().any(cuts_off)
+            }
+            Self::ExpiredInFlight => case.can_expire() || case.state.max_uses().is_some(),
+            Self::Reserved => {
+                kind.creates() && others.any(|(other, it)| other != call && it.creates())
+            }
+        }
+    }
+
+    /// Returns the reason if the call had all of its effect, and only its answer says otherwise.
+    fn with_effect(self, kind: Call) -> Option<Self> {
+        match self {
+            Self::Conflict => Some(Self::SupersededBeforeAnswer),
+            Self::Dropped => Some(self),
+            // The call had renewed or created the session before it ended.
+            Self::RevokedInFlight | Self::ExpiredInFlight => {
+                (kind.renews().is_some() || kind.creates()).then_some(self)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -73,6 +170,13 @@ pub struct Oracle {
     case: Case,
     /// By the calls that are made, as bits.
     outcomes: BTreeMap<u8, Vec<Outcome>>,
+}
+
+/// A call that is refused, and the reason if it had no effect or all of its effect.
+struct Refused {
+    call: usize,
+    without_effect: Reason,
+    with_effect: Option<Reason>,
 }
 
 impl Oracle {
@@ -84,52 +188,72 @@ impl Oracle {
         }
     }
 
-    /// Returns why an outcome is allowed, or `None` if it is not.
+    /// Returns why an outcome is allowed, or nothing if it is not.
     ///
     /// # Errors
     /// The violation of a rule in a sequential order.
-    pub fn explain(&mut self, outcome: &Outcome) -> Result<Option<Reason>, Violation> {
+    pub fn explain(&mut self, outcome: &Outcome) -> Result<Vec<Reason>, Violation> {
         let all = self.case.all_calls();
         if self.of(all)?.contains(outcome) {
-            return Ok(Some(Reason::Sequential));
+            return Ok(vec![Reason::Sequential]);
         }
         // The calls whose refusal only overlapping calls can have.
-        let refused: Vec<_> = outcome
-            .results
-            .iter()
-            .enumerate()
-            .filter_map(|(call, answer)| Some((call, reason(answer)?)))
+        let answers = outcome.results.iter().enumerate();
+        let refused: Vec<_> = answers
+            .filter_map(|(call, answer)| {
+                let reason = Reason::of(answer)?;
+                reason.is_shown(&self.case, call, outcome).then(|| Refused {
+                    call,
+                    without_effect: reason,
+                    with_effect: reason.with_effect(self.case.calls[call]),
+                })
+            })
             .collect();
-        // Each of them had no effect, or took effect and was ended before it was answered.
-        for choice in 1..3_u32.pow(u32::try_from(refused.len()).unwrap_or(0)) {
-            let mut made = all;
-            let mut masked = 0_u8;
-            let mut reasons = Vec::new();
-            let mut rest = choice;
-            for &(call, reason) in &refused {
-                match rest % 3 {
-                    1 => {
-                        made &= !(1 << call);
-                        reasons.push(reason);
-                    }
-                    2 => {
-                        masked |= 1 << call;
-                        reasons.push(match reason {
-                            Reason::Conflict => Reason::SupersededBeforeAnswer,
-                            reason => reason,
-                        });
-                    }
-                    _ => {}
-                }
-                rest /= 3;
-            }
-            let view = |it: &Outcome| it.with_answers_of(made & !masked, masked != 0);
-            let wanted = view(outcome);
-            if self.of(made)?.iter().any(|it| view(it) == wanted) {
-                return Ok(reasons.into_iter().max());
+        let choices = 3_u32.pow(u32::try_from(refused.len()).unwrap_or(0));
+        for choice in 1..choices {
+            if let Some(reasons) = self.try_choice(outcome, &refused, choice)? {
+                return Ok(reasons);
             }
         }
-        Ok(None)
+        Ok(Vec::new())
+    }
+
+    /// Returns the reasons if a sequential order has the outcome when each refused call is refused
+    /// as there (digit 0 of the choice), has no effect (1), or has its effect and is ended or
+    /// superseded before it is answered (2).
+    fn try_choice(
+        &mut self,
+        outcome: &Outcome,
+        refused: &[Refused],
+        choice: u32,
+    ) -> Result<Option<Vec<Reason>>, Violation> {
+        let mut made = self.case.all_calls();
+        let mut masked = 0_u8;
+        let mut reasons = Vec::new();
+        let mut rest = choice;
+        for it in refused {
+            match rest % 3 {
+                0 => {}
+                1 => {
+                    made &= !(1 << it.call);
+                    reasons.push(it.without_effect);
+                }
+                _ => {
+                    let Some(reason) = it.with_effect else {
+                        return Ok(None);
+                    };
+                    masked |= 1 << it.call;
+                    reasons.push(reason);
+                }
+            }
+            rest /= 3;
+        }
+        // A call in flight may have found that a session has expired, and have ended it.
+        let found_expired = reasons.contains(&Reason::ExpiredInFlight);
+        let view = |it: &Outcome| it.with_answers_of(made & !masked, found_expired);
+        let wanted = view(outcome);
+        let is_allowed = self.of(made)?.iter().any(|it| view(it) == wanted);
+        Ok(is_allowed.then_some(reasons))
     }
 
     /// Returns the outcomes of all sequential orders of some of the calls.
@@ -152,5 +276,12 @@ impl Oracle {
             self.outcomes.insert(made, outcomes);
         }
         Ok(&self.outcomes[&made])
+    }
+}
+
+impl Outcome {
+    /// Returns the events of a session.
+    fn events(&self, name: &str) -> &[EventKind] {
+        self.sessions.get(name).map_or(&[], |state| &state.events)
     }
 }

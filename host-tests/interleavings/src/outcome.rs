@@ -1,8 +1,10 @@
 //! What can be observed of a schedule when it has ended.
 
-use clawdb_session::Error;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
+
+use clawdb_session::{Error, EventKind};
 
 /// The outcome of a schedule. Ids, tokens and times are replaced by names that do not depend on the
 /// order of the calls.
@@ -11,7 +13,7 @@ pub struct Outcome {
     /// What each call returned.
     pub results: Vec<Answer>,
     /// Each session by its name, as it is at the end.
-    pub sessions: BTreeMap<String, SessionState>,
+    pub sessions: BTreeMap<Rc<str>, SessionState>,
 }
 
 /// What a call returned.
@@ -38,7 +40,7 @@ pub struct SessionState {
     /// Its generation, uses left and expiry, if it is live.
     pub live: Option<(u64, Option<u32>, u64)>,
     /// The kinds of its events, without refused attempts.
-    pub events: Vec<String>,
+    pub events: Vec<EventKind>,
     /// The generations of its tokens that validate.
     pub valid: Vec<u64>,
 }
@@ -72,20 +74,30 @@ impl Answer {
             _ => 0,
         }
     }
+
+    /// Returns the answer of a call that finds an expired session, if another call has found and
+    /// ended it before.
+    fn as_if_expired(&self) -> Self {
+        match self {
+            Self::Refused(Error::SessionNotFound | Error::InvalidToken) => {
+                Self::Refused(Error::SessionExpired)
+            }
+            Self::Many(answers) => Self::Many(answers.iter().map(Self::as_if_expired).collect()),
+            answer => answer.clone(),
+        }
+    }
 }
 
 impl Outcome {
     /// Returns the outcome with the answers of these calls only; they are given as bits. If
-    /// `found_in_flight`, a call in flight has found that a session has expired, and has ended it.
+    /// `found_expired`, a call in flight has found that a session has expired, and has ended it.
     /// Then a later call does not find the session, as it otherwise would ("It has ended, if it
     /// existed").
-    pub(crate) fn with_answers_of(&self, calls: u8, found_in_flight: bool) -> Self {
+    pub(crate) fn with_answers_of(&self, calls: u8, found_expired: bool) -> Self {
         let answers = self.results.iter().enumerate();
         let results = answers.map(|(call, answer)| match answer {
             _ if calls & (1 << call) == 0 => Answer::Any,
-            Answer::Refused(Error::SessionNotFound) if found_in_flight => {
-                Answer::Refused(Error::SessionExpired)
-            }
+            answer if found_expired => answer.as_if_expired(),
             answer => answer.clone(),
         });
         Self {
@@ -98,6 +110,6 @@ impl Outcome {
 impl SessionState {
     /// Returns whether the session has ended, by its events.
     pub(crate) fn has_ended(&self) -> bool {
-        self.events.last().is_some_and(|it| it.starts_with("Ended"))
+        matches!(self.events.last(), Some(EventKind::Ended(_)))
     }
 }

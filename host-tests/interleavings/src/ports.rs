@@ -44,13 +44,22 @@ struct State {
     repeats_handle: Cell<bool>,
 }
 
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A token that is to be issued or validated.
+    Token,
+    /// The confirmation of a revocation.
+    Revocation,
+}
+
 /// A request of a call.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Request {
-    Waits,
+    Waits(Wait),
     Answered,
-    /// The answer is that the guard is unavailable, whatever it has done.
-    Failed,
+    /// The answer is this error, whatever the guard has done.
+    Failed(GuardError),
 }
 
 /// A token that the guard has issued.
@@ -59,7 +68,7 @@ pub struct Issued {
     /// The session that it was issued for.
     pub session: SessionId,
     /// The role of the session, which is its name here.
-    pub name: String,
+    pub name: Rc<str>,
     /// The token.
     pub token: String,
     /// The handle.
@@ -105,9 +114,12 @@ impl Ports {
         self.0.caller.set(call);
     }
 
-    /// Returns whether a call waits for an answer.
-    pub fn waits(&self, call: usize) -> bool {
-        self.0.requests.borrow()[call] == Some(Request::Waits)
+    /// Returns what a call waits for, if it waits for the guard.
+    pub fn wait(&self, call: usize) -> Option<Wait> {
+        match self.0.requests.borrow()[call] {
+            Some(Request::Waits(wait)) => Some(wait),
+            _ => None,
+        }
     }
 
     /// Lets the answer to a call arrive.
@@ -115,14 +127,21 @@ impl Ports {
         self.0.requests.borrow_mut()[call] = Some(Request::Answered);
     }
 
-    /// Lets an answer arrive that the guard is unavailable.
-    pub fn fail(&self, call: usize) {
-        self.0.requests.borrow_mut()[call] = Some(Request::Failed);
+    /// Lets an error arrive as the answer to a call.
+    pub fn fail(&self, call: usize, error: GuardError) {
+        self.0.requests.borrow_mut()[call] = Some(Request::Failed(error));
     }
 
     /// Returns the tokens that the guard has issued.
     pub fn issued(&self) -> Vec<Issued> {
         self.0.issued.borrow().clone()
+    }
+
+    /// Returns the name of a session, if a token was issued for it.
+    pub fn name(&self, session: SessionId) -> Option<Rc<str>> {
+        let issued = self.0.issued.borrow();
+        let issued = issued.iter().find(|issued| issued.session == session)?;
+        Some(Rc::clone(&issued.name))
     }
 
     /// Returns whether the guard has revoked the token with this handle.
@@ -131,7 +150,7 @@ impl Ports {
     }
 
     /// Does what the guard is asked for, and returns the result when its answer arrives.
-    async fn ask<T>(&self, act: impl FnOnce() -> T) -> Result<T, GuardError> {
+    async fn ask<T>(&self, wait: Wait, act: impl FnOnce() -> T) -> Result<T, GuardError> {
         if self.0.is_down.get() {
             return Err(unavailable());
         }
@@ -143,17 +162,18 @@ impl Ports {
         if self.0.timing == Timing::AtRequest {
             early = act.take().map(|act| act());
         }
-        self.0.requests.borrow_mut()[call] = Some(Request::Waits);
+        self.0.requests.borrow_mut()[call] = Some(Request::Waits(wait));
         let withdraw = Withdraw { ports: self, call };
-        let answer = poll_fn(|_| match self.0.requests.borrow()[call] {
-            Some(Request::Waits) => Poll::Pending,
-            answer => Poll::Ready(answer),
+        let answer = poll_fn(|_| match &self.0.requests.borrow()[call] {
+            Some(Request::Waits(_)) => Poll::Pending,
+            answer => Poll::Ready(answer.clone()),
         })
         .await;
         drop(withdraw);
         let result = early.or_else(|| act.take().map(|act| act()));
         match (answer, result) {
             (Some(Request::Answered), Some(result)) => Ok(result),
+            (Some(Request::Failed(error)), _) => Err(error),
             _ => Err(unavailable()),
         }
     }
@@ -172,7 +192,8 @@ impl Ports {
     }
 }
 
-fn unavailable() -> GuardError {
+/// Returns the error of a guard that is unavailable.
+pub fn unavailable() -> GuardError {
     GuardError::Unavailable("unavailable".into())
 }
 
@@ -207,7 +228,7 @@ impl Guard for Ports {
             });
             number
         };
-        let number = self.ask(issue).await?;
+        let number = self.ask(Wait::Token, issue).await?;
         let issued = &mut self.0.issued.borrow_mut()[number];
         issued.is_delivered = true;
         Ok(IssuedToken {
@@ -218,7 +239,8 @@ impl Guard for Ports {
     }
 
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
-        self.ask(|| self.claims(token.expose())).await?
+        self.ask(Wait::Token, || self.claims(token.expose()))
+            .await?
     }
 
     async fn validate_tokens(&self, tokens: Vec<Token>) -> Vec<Result<Claims, GuardError>> {
@@ -228,7 +250,7 @@ impl Guard for Ports {
                 .map(|token| self.claims(token.expose()))
                 .collect()
         };
-        let answer = self.ask(claims).await;
+        let answer = self.ask(Wait::Token, claims).await;
         answer.unwrap_or_else(|error| vec![Err(error); tokens.len()])
     }
 
@@ -237,7 +259,7 @@ impl Guard for Ports {
             let mut revoked = self.0.revoked.borrow_mut();
             revoked.extend(handles.iter().map(ToString::to_string));
         };
-        let answer = self.ask(revoke).await;
+        let answer = self.ask(Wait::Revocation, revoke).await;
         vec![answer; handles.len()]
     }
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use crate::case::Case;
 use crate::oracle::{Oracle, Reason};
 use crate::outcome::Outcome;
-use crate::run::{Step, Violation};
+use crate::run::Violation;
 use crate::schedule::{Count, Scope, enumerate};
+use crate::step::Step;
 
 /// What was run.
 #[derive(Debug, Default)]
@@ -33,7 +34,9 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.case)?;
-        writeln!(f, "  schedule {:?}", self.steps)?;
+        for (step, number) in self.steps.iter().zip(1..) {
+            writeln!(f, "  {number}. {step}")?;
+        }
         write!(f, "  {}", self.text)
     }
 }
@@ -48,23 +51,26 @@ pub fn check(cases: &[Case], scope: Scope) -> Report {
         let mut known: Vec<Outcome> = Vec::new();
         let mut finding = None;
         let count = enumerate(case, scope, |steps, result| {
-            let explained = match result {
+            let text = match result {
                 Ok(outcome) if known.contains(&outcome) => return,
                 Ok(outcome) => {
                     let explained = oracle.explain(&outcome);
                     known.push(outcome.clone());
-                    explained
-                        .map(|reason| reason.ok_or(outcome))
-                        .map_err(|Violation(text)| Violation(format!("sequentially, {text}")))
+                    match explained {
+                        Ok(reasons) if reasons.is_empty() => {
+                            format!("no sequential order has this outcome:\n{outcome}")
+                        }
+                        Ok(mut reasons) => {
+                            reasons.sort_unstable();
+                            reasons.dedup();
+                            for reason in reasons {
+                                *report.reasons.entry(reason).or_default() += 1;
+                            }
+                            return;
+                        }
+                        Err(Violation(text)) => format!("sequentially, {text}"),
+                    }
                 }
-                Err(violation) => Err(violation),
-            };
-            let text = match explained {
-                Ok(Ok(reason)) => {
-                    *report.reasons.entry(reason).or_default() += 1;
-                    return;
-                }
-                Ok(Err(outcome)) => format!("no sequential order has this outcome:\n{outcome}"),
                 Err(violation) => violation.to_string(),
             };
             finding.get_or_insert(Finding {
@@ -76,6 +82,41 @@ pub fn check(cases: &[Case], scope: Scope) -> Report {
         report.schedules.explored += count.explored;
         report.schedules.reduced += count.reduced;
         report.findings.extend(finding);
+    }
+    report
+}
+
+/// Runs all schedules of cases with and without reduction, and reports the cases in which the
+/// reduction loses an outcome. Of schedules that differ by the names of equal calls, one is run.
+#[must_use]
+pub fn compare_reduction(cases: &[Case]) -> Report {
+    let mut report = Report::default();
+    for case in cases {
+        let has_equal_calls = case.calls.windows(2).any(|calls| calls[0] == calls[1]);
+        let full = match has_equal_calls {
+            true => Scope::UpToNames,
+            false => Scope::All,
+        };
+        report.cases += 1;
+        let [(all, explored), (some, rest)] = [full, Scope::Reduced].map(|scope| {
+            let mut outcomes = BTreeMap::new();
+            let count = enumerate(case, scope, |steps, result| {
+                let text = match result {
+                    Ok(outcome) => outcome.to_string(),
+                    Err(violation) => violation.to_string(),
+                };
+                outcomes.entry(text).or_insert_with(|| steps.to_vec());
+            });
+            (outcomes, count)
+        });
+        report.schedules.explored += explored.explored;
+        report.schedules.reduced += explored.explored - rest.explored;
+        let lost = all.into_iter().find(|(text, _)| !some.contains_key(text));
+        report.findings.extend(lost.map(|(text, steps)| Finding {
+            case: case.clone(),
+            steps,
+            text: format!("the reduction loses this outcome:\n{text}"),
+        }));
     }
     report
 }

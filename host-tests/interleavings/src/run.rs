@@ -2,61 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
-use clawdb_session::{
-    AgentId, Attributes, CreateRequest, Error, EventKind, Grant, MaxUses, Metadata, Revocation,
-    RevokeFilter, Role, Scope, Scopes, Session, SessionId, SessionManager, Token,
-};
+use clawdb_session::{Error, Event, EventKind, GuardError, SessionId, SessionManager, Token};
 
-use crate::case::{Call, Case, Fault, State, Target};
+use crate::calls::{InFlight, Manager, Prepared, begin, now, prepare};
+use crate::case::{Call, Case, Fault, State};
+use crate::checks::{Checks, check_answers};
 use crate::outcome::{Answer, Outcome, SessionState};
-use crate::ports::{Issued, Ports};
-
-type Manager = SessionManager<Ports, Ports, Ports>;
+use crate::ports::{Issued, Ports, Wait, unavailable};
+use crate::step::{Effect, Step};
 
 /// More events than a run has.
-const EVENTS: u32 = 1_000;
-
-/// A step of a schedule. The numbers are those of calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The call begins, and runs until it waits.
-    Begin(usize),
-    /// The guard's answer to the call arrives, and the call runs until it waits again.
-    Answer(usize),
-    /// The call continues after it has let other calls run.
-    Continue(usize),
-    /// The call is dropped while it waits.
-    Drop(usize),
-    /// The guard is unavailable for the call's request, and the call runs until it waits again.
-    Fail(usize),
-    /// The clock moves.
-    Clock,
-}
-
-impl Step {
-    /// Returns the call of the step, if it is one of a call.
-    pub fn call(self) -> Option<usize> {
-        match self {
-            Self::Begin(call)
-            | Self::Answer(call)
-            | Self::Continue(call)
-            | Self::Drop(call)
-            | Self::Fail(call) => Some(call),
-            Self::Clock => None,
-        }
-    }
-
-    /// Returns whether the step is the fault of a schedule.
-    pub fn is_fault(self) -> bool {
-        matches!(self, Self::Drop(_) | Self::Fail(_) | Self::Clock)
-    }
-}
+pub const EVENTS: u32 = 1_000;
 
 /// A violation of a rule.
 #[derive(Clone, Debug)]
@@ -68,47 +27,37 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What exists before the calls.
-struct Prepared {
-    first: Grant,
-    second: Option<Grant>,
-    /// A's superseded token.
-    superseded: Option<Token>,
-}
-
 /// A call of the case.
-enum Slot<'m> {
+pub enum Slot<'m> {
     NotBegun,
-    Waits(Pin<Box<dyn Future<Output = Answer> + 'm>>),
+    Waits(InFlight<'m>),
     Ended(Answer),
 }
 
-/// The waker of a call.
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// A step that is to be taken.
+pub struct Turn {
+    pub step: Step,
+    /// Whether the state after the step was checked before, because another schedule begins with
+    /// the same steps.
+    pub is_checked: bool,
 }
 
 /// A run of a case.
 pub struct Run<'m> {
-    case: &'m Case,
-    manager: &'m Manager,
-    ports: Ports,
-    prepared: &'m Prepared,
-    slots: Vec<Slot<'m>>,
-    wakers: Vec<Arc<Flag>>,
+    pub case: &'m Case,
+    pub manager: &'m Manager,
+    pub ports: Ports,
+    pub prepared: &'m Prepared,
+    pub slots: Vec<Slot<'m>>,
     had_fault: bool,
-    /// How many answers of the guard each call has got.
-    answers: Vec<u32>,
-    /// The sessions that have ended.
-    ended: Vec<SessionId>,
-    /// Calls that must not succeed, because what they are about has ended, or the clock has fallen
-    /// behind, while they were in flight. They are given as bits.
-    doomed: u8,
+    /// The events of the last step; before the first one, those of the preparation.
+    pub events: Vec<Event>,
+    /// The number of the last event.
+    since: u64,
+    /// How many answers of the guard each call has got, without confirmations of revocations.
+    pub answers: Vec<u32>,
+    /// The calls that have created or renewed a session, as bits.
+    pub effective: u8,
 }
 
 /// Runs some calls of a case, given as bits, with a function that chooses the steps, and returns
@@ -119,7 +68,7 @@ pub struct Run<'m> {
 pub fn run(
     case: &Case,
     made: u8,
-    choose: impl FnMut(&Run<'_>) -> Option<Step>,
+    mut choose: impl FnMut(&Run<'_>) -> Option<Turn>,
 ) -> Result<Outcome, Violation> {
     let ports = Ports::new(case.calls.len(), case.timing);
     let manager = SessionManager::new(ports.clone(), ports.clone(), ports.clone());
@@ -128,7 +77,17 @@ pub fn run(
         .map_err(|error| violation("configure", &error))?;
     let prepared =
         prepare(&manager, &ports, case.state).map_err(|error| violation("prepare", &error))?;
-    Run::new(case, made, &manager, ports, &prepared).drive(choose)
+    let mut run = Run::new(case, made, &manager, ports, &prepared);
+    run.read_events()
+        .map_err(|error| violation("events", &error))?;
+    let mut checks = Checks::new(&run);
+    while let Some(Turn { step, is_checked }) = choose(&run) {
+        run.take(step)
+            .map_err(|error| violation("events", &error))?;
+        let checked = checks.after(&run, step, is_checked);
+        checked.map_err(|text| Violation(format!("after {step}: {text}")))?;
+    }
+    run.finish(&checks).map_err(Violation)
 }
 
 fn violation(what: &str, error: &Error) -> Violation {
@@ -153,24 +112,12 @@ impl<'m> Run<'m> {
             ports,
             prepared,
             slots: (0..case.calls.len()).map(slot).collect(),
-            wakers: case.calls.iter().map(|_| Arc::default()).collect(),
             had_fault: false,
+            events: Vec::new(),
+            since: 0,
             answers: vec![0; case.calls.len()],
-            ended: Vec::new(),
-            doomed: 0,
+            effective: 0,
         }
-    }
-
-    fn drive(
-        mut self,
-        mut choose: impl FnMut(&Run<'_>) -> Option<Step>,
-    ) -> Result<Outcome, Violation> {
-        while let Some(step) = choose(&self) {
-            self.step(step);
-            self.check_step(step)
-                .map_err(|text| Violation(format!("after {step:?}: {text}")))?;
-        }
-        self.finish()
     }
 
     /// Returns the steps that are possible now.
@@ -181,17 +128,17 @@ impl<'m> Run<'m> {
                 Slot::NotBegun => steps.push(Step::Begin(call)),
                 Slot::Ended(_) => {}
                 Slot::Waits(_) => {
-                    if self.ports.waits(call) {
-                        steps.push(Step::Answer(call));
-                    } else {
-                        steps.push(Step::Continue(call));
+                    let wait = self.ports.wait(call);
+                    steps.push(match wait {
+                        Some(Wait::Token) => Step::Answer(call),
+                        Some(Wait::Revocation) => Step::Confirm(call),
+                        None => Step::Continue(call),
+                    });
+                    if self.case.fault == Fault::Drop && !self.had_fault {
+                        steps.push(Step::Drop(call));
                     }
-                    match self.case.fault {
-                        Fault::Drop if !self.had_fault => steps.push(Step::Drop(call)),
-                        Fault::Unavailable if !self.had_fault && self.ports.waits(call) => {
-                            steps.push(Step::Fail(call));
-                        }
-                        _ => {}
+                    if self.case.fault.is_of_guard() && !self.had_fault && wait.is_some() {
+                        steps.push(Step::Fail(call));
                     }
                 }
             }
@@ -221,20 +168,25 @@ impl<'m> Run<'m> {
         })
     }
 
-    fn step(&mut self, step: Step) {
+    fn take(&mut self, step: Step) -> Result<(), Error> {
         self.had_fault |= step.is_fault();
         match step {
             Step::Begin(call) => {
-                self.slots[call] = Slot::Waits(self.begin(call));
+                let in_flight = begin(self.case, call, self.manager, self.prepared);
+                self.slots[call] = Slot::Waits(in_flight);
                 self.poll(call);
             }
-            Step::Answer(call) => {
-                self.answers[call] += 1;
+            Step::Answer(call) | Step::Confirm(call) => {
+                self.answers[call] += u32::from(step == Step::Answer(call));
                 self.ports.answer(call);
                 self.poll(call);
             }
             Step::Fail(call) => {
-                self.ports.fail(call);
+                let error = match self.case.fault {
+                    Fault::Revoked => GuardError::Revoked,
+                    _ => unavailable(),
+                };
+                self.ports.fail(call, error);
                 self.poll(call);
             }
             Step::Continue(call) => self.poll(call),
@@ -244,207 +196,87 @@ impl<'m> Run<'m> {
                 _ => 660,
             }),
         }
+        self.read_events()?;
+        let takes_effect = |event: &Event| {
+            matches!(
+                event.kind,
+                EventKind::Created | EventKind::Refreshed | EventKind::Rotated
+            )
+        };
+        if let Some(call) = step.call()
+            && self.events.iter().any(takes_effect)
+        {
+            self.effective |= 1 << call;
+        }
+        Ok(())
+    }
+
+    fn read_events(&mut self) -> Result<(), Error> {
+        let page = self.manager.poll_events(self.since, EVENTS)?;
+        self.since = page.next;
+        self.events = page.events;
+        Ok(())
+    }
+
+    /// Returns what a step can do to what other calls read.
+    pub fn effect(&self, step: Step) -> Effect {
+        let case = self.case;
+        // A token that another call has superseded ends the session when it is rotated.
+        let is_theft = |call: usize| case.calls[call] == Call::Rotate && self.effective != 0;
+        let only_plans = |call: usize, answers| {
+            case.plans_change_nothing() && case.calls[call].only_plans(answers) && !is_theft(call)
+        };
+        match step {
+            Step::Begin(call) if only_plans(call, 0) => Effect::Reads,
+            Step::Answer(call) if only_plans(call, self.answers[call] + 1) => Effect::Reads,
+            // A call that has created or renewed a session reads it again before it returns.
+            Step::Confirm(call)
+                if self.effective & (1 << call) == 0 && case.confirmations_change_nothing() =>
+            {
+                Effect::None
+            }
+            _ => Effect::Changes,
+        }
     }
 
     fn poll(&mut self, call: usize) {
-        let Slot::Waits(future) = &mut self.slots[call] else {
+        let Slot::Waits(in_flight) = &mut self.slots[call] else {
             return;
         };
-        self.wakers[call].0.store(false, Ordering::Relaxed);
-        let waker = Waker::from(Arc::clone(&self.wakers[call]));
         self.ports.set_caller(Some(call));
-        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let poll = in_flight
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
         self.ports.set_caller(None);
         if let Poll::Ready(answer) = poll {
             self.slots[call] = Slot::Ended(answer);
         }
     }
 
-    fn begin(&self, number: usize) -> Pin<Box<dyn Future<Output = Answer> + 'm>> {
-        let (manager, prepared, state) = (self.manager, self.prepared, self.case.state);
-        match self.case.calls[number] {
-            Call::Create => {
-                let request = request(1, &format!("created-{number}"), state);
-                Box::pin(async move { granted(manager.create(request).await) })
-            }
-            Call::Delegate => {
-                let request = request(2, &format!("delegated-{number}"), state);
-                let parent = prepared.id(Target::A);
-                Box::pin(async move { granted(manager.delegate(parent, request).await) })
-            }
-            Call::Validate(target) => {
-                let token = prepared.token(target);
-                Box::pin(async move { used(manager.validate(token).await) })
-            }
-            Call::Authorize => {
-                let token = prepared.token(Target::A);
-                let scope = Scope::parse("memory:read".into()).expect("the scope is valid");
-                Box::pin(async move { used(manager.authorize(token, &scope).await) })
-            }
-            Call::ValidateMany => {
-                let token = prepared.token(Target::A);
-                Box::pin(async move {
-                    let results = manager
-                        .validate_many(vec![Ok(token.clone()), Ok(token)])
-                        .await;
-                    match results {
-                        Ok(results) => Answer::Many(results.into_iter().map(used).collect()),
-                        Err(error) => Answer::Refused(error),
-                    }
-                })
-            }
-            Call::Touch => {
-                let id = prepared.id(Target::A);
-                Box::pin(async move { answer(manager.touch(id).map(|()| String::new())) })
-            }
-            Call::Rotate => {
-                let token = prepared.token(Target::A);
-                Box::pin(async move { granted(manager.rotate(token).await) })
-            }
-            Call::RotateSuperseded => {
-                let token = prepared.superseded.clone();
-                let token = token.expect("A was rotated in the states with this call");
-                Box::pin(async move { granted(manager.rotate(token).await) })
-            }
-            Call::Refresh(target) => {
-                let id = prepared.id(target);
-                Box::pin(async move { granted(manager.refresh(id).await) })
-            }
-            Call::Revoke(target) => {
-                let id = prepared.id(target);
-                Box::pin(async move { revoked(manager.revoke(id).await) })
-            }
-            Call::Invalidate => {
-                let id = prepared.id(Target::A);
-                Box::pin(async move { answer(manager.invalidate(id).map(|()| String::new())) })
-            }
-            Call::RevokeByToken => {
-                let token = prepared.token(Target::A);
-                Box::pin(async move { revoked(manager.revoke_by_token(token).await) })
-            }
-            Call::RevokeAgent => self.revoke_all(RevokeFilter::Agent(agent(1))),
-            Call::RevokeRole => self.revoke_all(RevokeFilter::Role(role("session-A"))),
-            Call::RevokeRoot => self.revoke_all(RevokeFilter::Root(prepared.id(Target::A))),
-            Call::RevokeEverything => self.revoke_all(RevokeFilter::Everything),
-            Call::Prune => {
-                Box::pin(
-                    async move { Answer::Ok(format!("{} pruned", manager.prune_expired(None))) },
-                )
-            }
-            Call::Flush => Box::pin(async move {
-                manager.flush_guard_revocations().await;
-                Answer::Flushed
-            }),
-            Call::AcceptClock => Box::pin(async move {
-                answer(
-                    manager
-                        .accept_clock()
-                        .await
-                        .map(|ended| format!("{ended} ended")),
-                )
-            }),
-        }
-    }
-
-    fn revoke_all(&self, filter: RevokeFilter) -> Pin<Box<dyn Future<Output = Answer> + 'm>> {
-        let manager = self.manager;
-        Box::pin(async move { Answer::Ok(format!("{} ended", manager.revoke_all(filter).await)) })
-    }
-
-    /// Checks the state after a step.
-    fn check_step(&mut self, step: Step) -> Result<(), String> {
-        self.manager.check_invariants(self.has_call_in_flight())?;
-        for id in &self.ended {
-            if self.manager.get(*id).is_ok() {
-                return Err(format!("R12: {} is live again", self.name(*id)));
-            }
-        }
-        let page = self.manager.poll_events(0, EVENTS);
-        let events = page.map_err(|error| format!("{error:?}"))?.events;
-        let ended = events
-            .iter()
-            .filter(|it| matches!(it.kind, EventKind::Ended(_)));
-        self.ended = ended.map(|event| event.session_id).collect();
-
-        let has_ended = |target| self.ended.contains(&self.prepared.id(target));
-        let first_ended = has_ended(Target::A);
-        if self.case.state == State::Family && first_ended && !has_ended(Target::B) {
-            return Err("R26: B is live, and A has ended".into());
-        }
-        let ends_created = match step {
-            Step::Begin(call) => self.case.calls[call].ends_created(),
-            _ => false,
+    fn finish(self, checks: &Checks) -> Result<Outcome, String> {
+        let answer = |slot: &Slot<'_>| match slot {
+            Slot::Ended(answer) => Ok(answer.clone()),
+            _ => Err("a call has not ended".to_owned()),
         };
-        for (number, call) in self.case.calls.iter().enumerate() {
-            if !matches!(self.slots[number], Slot::Waits(_)) {
-                continue;
-            }
-            // A call that takes the last use ends the session itself, and succeeds.
-            let needs_first =
-                call.needs_first() && !(self.case.state == State::Limited && call.uses_first());
-            // The first answer is the token: before it, no time has been granted.
-            let lags = step == Step::Clock
-                && self.case.fault == Fault::ClockBack
-                && call.grants_time()
-                && self.answers[number] == 0;
-            let is_cut_off = *call == Call::Create && ends_created;
-            if (needs_first && first_ended) || is_cut_off || lags {
-                self.doomed |= 1 << number;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks what the calls have returned.
-    fn check_answers(&self, answers: &[Answer]) -> Result<(), String> {
-        let mut uses = 0;
-        let mut granted = Vec::new();
-        for ((number, call), answer) in self.case.calls.iter().enumerate().zip(answers) {
-            let successes = answer.successes();
-            if self.doomed & (1 << number) != 0 && successes > 0 {
-                return Err(format!("R6, R12, R13, R26, R31: {call:?} succeeded"));
-            }
-            if call.uses_first() {
-                uses += successes;
-            } else if successes > 0 && call.needs_first() && granted.contains(&answer) {
-                return Err(format!(
-                    "R14: {call:?} returned a generation that another call got"
-                ));
-            }
-            granted.push(answer);
-        }
-        if self.case.state == State::Limited && uses > 2 {
-            return Err(format!("R29: {uses} uses of 2 were taken"));
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Outcome, Violation> {
+        let results: Vec<_> = self.slots.iter().map(answer).collect::<Result<_, _>>()?;
         if self.case.fault == Fault::ClockBack {
             self.ports.move_clock(300);
         }
-        self.manager.check_invariants(false).map_err(Violation)?;
-        let sessions = self.sessions().map_err(Violation)?;
-        let mut results = Vec::new();
-        for slot in &self.slots {
-            match slot {
-                Slot::Ended(answer) => results.push(answer.clone()),
-                _ => return Err(Violation("a call has not ended".into())),
-            }
-        }
-        self.check_answers(&results).map_err(Violation)?;
+        self.manager.check_invariants(false)?;
+        let sessions = self.sessions()?;
+        check_answers(self.case, checks, &results)?;
         Ok(Outcome { results, sessions })
     }
 
     /// Returns the sessions at the end, and checks their events and tokens.
-    fn sessions(&self) -> Result<BTreeMap<String, SessionState>, String> {
+    fn sessions(&self) -> Result<BTreeMap<Rc<str>, SessionState>, String> {
         let manager = self.manager;
         let issued = self.ports.issued();
-        let mut sessions: BTreeMap<String, SessionState> = BTreeMap::new();
+        let mut sessions: BTreeMap<Rc<str>, SessionState> = BTreeMap::new();
         for Issued { session, name, .. } in &issued {
             let live = manager.get(*session).ok();
             let live = live.map(|it| (it.generation, it.uses_left, it.expires_at.as_millis()));
-            sessions.entry(name.clone()).or_default().live = live;
+            sessions.entry(Rc::clone(name)).or_default().live = live;
         }
         let page = manager
             .poll_events(0, EVENTS)
@@ -454,14 +286,17 @@ impl<'m> Run<'m> {
                 continue;
             }
             let name = self.name(event.session_id);
-            let state = sessions.entry(name.clone()).or_default();
+            let state = sessions.entry(Rc::clone(&name)).or_default();
             if state.has_ended() {
                 return Err(format!("R17: {name} has an event after its end"));
             }
-            state.events.push(format!("{:?}", event.kind));
+            state.events.push(event.kind);
         }
         // The guard is available again, so the revocations that are pending succeed.
         now(manager.flush_guard_revocations());
+        if manager.stats().pending_revocations > 0 {
+            return Err("R12: a revocation is pending after a flush".into());
+        }
         for Issued {
             name,
             token,
@@ -471,7 +306,7 @@ impl<'m> Run<'m> {
         } in issued
         {
             let token = Token::parse(token).map_err(|error| format!("{error:?}"))?;
-            let state = sessions.entry(name.clone()).or_default();
+            let state = sessions.entry(Rc::clone(&name)).or_default();
             if let Ok(session) = now(manager.validate(token)) {
                 state.valid.push(session.generation);
             } else if is_delivered
@@ -496,13 +331,6 @@ impl<'m> Run<'m> {
                 return Err(format!("R12: {name} is live after its end"));
             }
         }
-        let of_first = sessions.iter().filter(|(name, state)| {
-            state.live.is_some() && (*name == "session-A" || name.starts_with("created"))
-        });
-        let (live, limit) = (of_first.count(), self.case.state.max_sessions_per_agent());
-        if limit.is_some_and(|limit| live > limit as usize) {
-            return Err("R19: the agent has more sessions than its limit".into());
-        }
         if self.case.state == State::Repeating {
             // Whether the guard accepts them depends on what else had their handle.
             for state in sessions.values_mut() {
@@ -515,121 +343,8 @@ impl<'m> Run<'m> {
     }
 
     /// Returns the name of a session: its role.
-    fn name(&self, id: SessionId) -> String {
-        let issued = self.ports.issued();
-        let issued = issued.into_iter().find(|issued| issued.session == id);
-        issued.map_or("a session without a token".into(), |issued| issued.name)
-    }
-}
-
-impl Prepared {
-    fn grant(&self, target: Target) -> &Grant {
-        match (target, &self.second) {
-            (Target::B, Some(second)) => second,
-            _ => &self.first,
-        }
-    }
-
-    fn id(&self, target: Target) -> SessionId {
-        self.grant(target).session.id
-    }
-
-    fn token(&self, target: Target) -> Token {
-        self.grant(target).token.clone()
-    }
-}
-
-/// Makes the sessions that exist before the calls.
-fn prepare(manager: &Manager, ports: &Ports, state: State) -> Result<Prepared, Error> {
-    if state == State::Pending {
-        let earlier = now(manager.create(request(1, "earlier", state)))?;
-        ports.set_down(true);
-        now(manager.revoke(earlier.session.id))?;
-        ports.set_down(false);
-    }
-    let mut first = now(manager.create(request(1, "session-A", state)))?;
-    let second = match state {
-        State::Two => Some(now(manager.create(request(2, "session-B", state)))?),
-        State::Family => {
-            let request = request(2, "session-B", state);
-            Some(now(manager.delegate(first.session.id, request))?)
-        }
-        _ => None,
-    };
-    let mut superseded = None;
-    if state.is_rotated() {
-        superseded = Some(first.token.clone());
-        first = now(manager.rotate(first.token))?;
-    }
-    if state == State::Cached {
-        now(manager.validate(first.token.clone()))?;
-    }
-    if state == State::Repeating {
-        ports.repeat_handle();
-    }
-    Ok(Prepared {
-        first,
-        second,
-        superseded,
-    })
-}
-
-fn agent(number: u8) -> AgentId {
-    let id = format!("0a9e0000-0000-4000-8000-{number:012x}");
-    AgentId::parse("agent-id", &id).expect("the id is a UUID")
-}
-
-fn role(name: &str) -> Role {
-    Role::parse(name.into()).expect("the name is a role")
-}
-
-fn request(agent_number: u8, name: &str, state: State) -> CreateRequest {
-    let scopes = Scopes::parse(&["memory:read".into()]);
-    CreateRequest {
-        agent_id: agent(agent_number),
-        attributes: Attributes {
-            role: role(name),
-            scopes: scopes.expect("the scope is valid"),
-            task_type: None,
-            metadata: Metadata::default(),
-        },
-        max_uses: (state == State::Limited && name == "session-A")
-            .then(|| MaxUses::new(2).expect("2 is not 0")),
-        expires_in: None,
-    }
-}
-
-/// Returns the result of a call that does not wait.
-fn now<T>(call: impl Future<Output = T>) -> T {
-    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(result) => result,
-        Poll::Pending => panic!("the guard answers at once"),
-    }
-}
-
-fn granted(result: Result<Grant, Error>) -> Answer {
-    used(result.map(|grant| grant.session))
-}
-
-fn used(result: Result<Session, Error>) -> Answer {
-    let text = |it: Session| {
-        let role = it.attributes.role.as_str();
-        let expiry = it.expires_at.as_millis();
-        format!(
-            "{role}, generation {}, uses {:?}, until {expiry}",
-            it.generation, it.uses_left
-        )
-    };
-    answer(result.map(text))
-}
-
-fn revoked(result: Result<Revocation, Error>) -> Answer {
-    answer(result.map(|it| format!("{} below it, guard {:?}", it.descendants, it.guard)))
-}
-
-fn answer(result: Result<String, Error>) -> Answer {
-    match result {
-        Ok(text) => Answer::Ok(text),
-        Err(error) => Answer::Refused(error),
+    pub fn name(&self, id: SessionId) -> Rc<str> {
+        let name = self.ports.name(id);
+        name.unwrap_or_else(|| "a session without a token".into())
     }
 }

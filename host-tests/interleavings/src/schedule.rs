@@ -2,13 +2,16 @@
 
 use crate::case::Case;
 use crate::outcome::Outcome;
-use crate::run::{Run, Step, Violation, run};
+use crate::run::{Run, Turn, Violation, run};
+use crate::step::{Effect, Step};
 
 /// Which schedules are enumerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of them.
     All,
+    /// One of those that differ by the names of equal calls.
+    UpToNames,
     /// One of those that differ only in the order of independent steps, or by the names of equal
     /// calls.
     Reduced,
@@ -26,21 +29,25 @@ pub struct Count {
     pub reduced: u64,
 }
 
+/// A step that is possible, and its effect there. A step that it is independent of does not change
+/// the effect.
+type Possible = (Step, Effect);
+
 /// A point of a schedule.
 struct Node {
     /// The steps to take from here, one after the other.
-    steps: Vec<Step>,
+    steps: Vec<Possible>,
     /// Which one is taken now.
     taken: usize,
     /// Steps that need not be taken from here: what they lead to was explored before.
-    asleep: Vec<Step>,
+    asleep: Vec<Possible>,
 }
 
 /// Runs all schedules of a case, and gives each one with its outcome to `visit`.
 ///
-/// Two steps are independent if neither can read or change a session that the other can read or
-/// change. After a step was taken from a point, it sleeps in the branches of the later steps from
-/// that point, until a step is taken that depends on it (sleep sets, Godefroid 1996).
+/// Two steps are independent if neither can change what the other reads or changes. After a step
+/// was taken from a point, it sleeps in the branches of the later steps from that point, until a
+/// step is taken that depends on it (sleep sets, Godefroid 1996).
 pub fn enumerate(
     case: &Case,
     scope: Scope,
@@ -54,6 +61,8 @@ pub fn enumerate(
     let needs_fault = made == case.all_calls() || case.fault.is_of_clock();
     let mut count = Count::default();
     let mut nodes: Vec<Node> = Vec::new();
+    // The points up to which the previous schedule was the same.
+    let mut checked = 0;
     loop {
         let mut depth = 0;
         let mut steps = Vec::new();
@@ -81,9 +90,10 @@ pub fn enumerate(
             }
             let node = &nodes[depth];
             depth += 1;
-            let step = node.steps[node.taken];
+            let (step, _) = node.steps[node.taken];
             steps.push(step);
-            Some(step)
+            let is_checked = depth <= checked;
+            Some(Turn { step, is_checked })
         });
         // Without its fault, a schedule is one of another case.
         if is_redundant {
@@ -102,6 +112,7 @@ pub fn enumerate(
             }
             nodes.pop();
         }
+        checked = nodes.len() - 1;
     }
 }
 
@@ -119,22 +130,23 @@ impl Case {
 }
 
 /// Returns the steps that a schedule of this scope can take.
-fn possible(run: &Run<'_>, scope: Scope) -> Vec<Step> {
+fn possible(run: &Run<'_>, scope: Scope) -> Vec<Possible> {
     let mut steps = run.steps();
     let can_begin = |call| match scope {
         Scope::All => true,
-        Scope::Reduced => !run.is_later_twin(call),
+        Scope::UpToNames | Scope::Reduced => !run.is_later_twin(call),
         Scope::Sequential { .. } => !run.has_call_in_flight(),
     };
     steps.retain(|step| match step {
         Step::Begin(call) => can_begin(*call),
         _ => true,
     });
-    steps
+    let with_effect = |step| (step, run.effect(step));
+    steps.into_iter().map(with_effect).collect()
 }
 
 /// Returns the steps that sleep after the step that a point takes.
-fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Step> {
+fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Possible> {
     let Some(before) = before.filter(|_| scope == Scope::Reduced) else {
         return Vec::new();
     };
@@ -148,11 +160,17 @@ fn asleep(case: &Case, scope: Scope, before: Option<&Node>) -> Vec<Step> {
 }
 
 /// Returns whether the order of two steps makes no difference.
-fn are_independent(case: &Case, a: Step, b: Step) -> bool {
+fn are_independent(case: &Case, a: Possible, b: Possible) -> bool {
+    let ((a, effect_of_a), (b, effect_of_b)) = (a, b);
     let (Some(first), Some(second)) = (a.call(), b.call()) else {
         return false;
     };
-    let footprint = |call: usize| case.calls[call].footprint(case.state);
-    // Only one fault happens in a schedule.
-    !(a.is_fault() && b.is_fault()) && footprint(first) & footprint(second) == 0
+    // A call depends on itself, and only one fault happens in a schedule.
+    if first == second || (a.is_fault() && b.is_fault()) {
+        return false;
+    }
+    match (effect_of_a, effect_of_b) {
+        (Effect::None, _) | (_, Effect::None) | (Effect::Reads, Effect::Reads) => true,
+        _ => case.are_apart(first, second),
+    }
 }
