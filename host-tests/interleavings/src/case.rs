@@ -73,7 +73,6 @@ impl State {
             max_sessions_per_root: self.max_sessions_per_root(),
             ..Config::default()
         };
-        config.max_sessions_per_agent = self.max_sessions_per_agent();
         match self {
             Self::Evicting => config.agent_overflow = Some(Overflow::EvictOldest),
             Self::Grace => config.rotation_grace = Some(60),
@@ -296,11 +295,6 @@ impl Call {
     /// Returns whether the call is refused while the clock is behind (R6).
     pub(crate) fn grants_time(self) -> bool {
         self.creates() || matches!(self, Self::Refresh(_))
-    }
-
-    /// Returns whether the call is refused while the clock is behind (R6).
-    pub(crate) fn grants_time(self) -> bool {
-        matches!(self, Self::Create | Self::Delegate | Self::Refresh(_))
     }
 
     /// Returns whether the call takes uses of A.

@@ -19,7 +19,7 @@ const START: u64 = 1_893_456_000_000;
 pub enum Timing {
     /// Before its answer waits, so that the answer can be out of date.
     AtRequest,
-    /// Just before its answer arrives.
+    /// Just before its answer arrives. If it is unavailable, it does nothing.
     AtAnswer,
 }
 
@@ -170,7 +170,9 @@ impl Ports {
         })
         .await;
         drop(withdraw);
-        let result = early.or_else(|| act.take().map(|act| act()));
+        let is_down = matches!(answer, Some(Request::Failed(GuardError::Unavailable(_))));
+        let act = act.filter(|_| !is_down);
+        let result = early.or_else(|| act.map(|act| act()));
         match (answer, result) {
             (Some(Request::Answered), Some(result)) => Ok(result),
             (Some(Request::Failed(error)), _) => Err(error),
