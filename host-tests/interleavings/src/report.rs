@@ -93,9 +93,10 @@ pub fn compare_reduction(cases: &[Case]) -> Report {
     let mut report = Report::default();
     for case in cases {
         let has_equal_calls = case.calls.windows(2).any(|calls| calls[0] == calls[1]);
-        let full = match has_equal_calls {
-            true => Scope::UpToNames,
-            false => Scope::All,
+        let full = if has_equal_calls {
+            Scope::UpToNames
+        } else {
+            Scope::All
         };
         report.cases += 1;
         let [(all, explored), (some, rest)] = [full, Scope::Reduced].map(|scope| {

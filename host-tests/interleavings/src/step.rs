@@ -35,7 +35,7 @@ pub enum Effect {
 
 impl Step {
     /// Returns the call of the step, if it is one of a call.
-    pub fn call(self) -> Option<usize> {
+    pub(crate) fn call(self) -> Option<usize> {
         match self {
             Self::Begin(call)
             | Self::Answer(call)
@@ -48,7 +48,7 @@ impl Step {
     }
 
     /// Returns whether the step is the fault of a schedule.
-    pub fn is_fault(self) -> bool {
+    pub(crate) fn is_fault(self) -> bool {
         matches!(self, Self::Drop(_) | Self::Fail(_) | Self::Clock)
     }
 }
