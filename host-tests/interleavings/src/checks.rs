@@ -183,7 +183,8 @@ impl Checks {
             };
             let left = first.iter().chain(&second).find(|it| is_left(it));
             ensure(left.is_none(), || {
-                format!("R12, R13, R26, R31, R35: after {kind:?} has begun, live is {left:?}")
+                let name = left.map_or("nothing".into(), |session| run.name(session.id));
+                format!("R12, R13, R26, R31, R35: {name} is live after {kind:?} has begun")
             })?;
         }
         Ok(())

@@ -35,8 +35,7 @@ pub enum Effect {
 
 impl Step {
     /// Returns the call of the step, if it is one of a call.
-    #[must_use]
-    pub fn call(self) -> Option<usize> {
+    pub(crate) fn call(self) -> Option<usize> {
         match self {
             Self::Begin(call)
             | Self::Answer(call)
@@ -49,8 +48,7 @@ impl Step {
     }
 
     /// Returns whether the step is the fault of a schedule.
-    #[must_use]
-    pub fn is_fault(self) -> bool {
+    pub(crate) fn is_fault(self) -> bool {
         matches!(self, Self::Drop(_) | Self::Fail(_) | Self::Clock)
     }
 }

@@ -35,7 +35,6 @@ fn each_outcome_of_two_calls_is_allowed_and_each_reason_is_needed() {
 fn each_outcome_of_three_calls_is_allowed() {
     let calls = [
         Call::Create,
-        Call::Delegate(Target::A),
         Call::Validate(Target::A),
         Call::Rotate,
         Call::RevokeAgent,
@@ -102,14 +101,16 @@ fn planted_faults_are_noticed() {
 
 #[test]
 fn a_finding_has_the_case_the_steps_and_the_rule() {
-    let calls = [Call::Create, Call::RevokeAgent];
-    let found = findings(calls, Some(Planted::KillSwitchByListing));
-    let wanted = "state One, calls [Create, RevokeAgent], fault None, guard acts AtRequest, \
-                  planted KillSwitchByListing\n  1. call 0 begins\n  2. call 1 begins\n";
-    assert!(found[0].starts_with(wanted), "{}", found[0]);
-    assert!(
-        found[0].ends_with("R6, R12, R13, R26, R31: Create succeeded"),
-        "{}",
-        found[0]
-    );
+    let calls = [Call::Rotate, Call::Revoke(Target::A)];
+    let found = findings(calls, Some(Planted::RotateIgnoresEnd));
+    let wanted = "state One, calls [Rotate, Revoke(A)], fault None, guard acts AtRequest, \
+                  planted RotateIgnoresEnd
+  1. call 0 begins
+  2. the guard answers call 0
+  3. the guard answers call 0
+  4. call 1 begins
+  5. the guard confirms a revocation to call 0
+  6. the guard confirms a revocation to call 1
+  R6, R12, R13, R26, R31: Rotate succeeded";
+    assert_eq!(found, [wanted]);
 }
