@@ -108,6 +108,13 @@ impl State {
         (self == Self::FullRoot).then_some(1)
     }
 
+    /// Returns whether the number of sessions is limited.
+    fn limits_sessions(self) -> bool {
+        self.max_sessions().is_some()
+            || self.max_sessions_per_agent().is_some()
+            || self.max_sessions_per_root().is_some()
+    }
+
     /// Returns how often A can be used, if that is limited.
     pub(crate) fn max_uses(self) -> Option<u32> {
         match self {
@@ -450,11 +457,12 @@ impl Case {
         footprint(a) & footprint(b) == 0
     }
 
-    /// Returns whether a call that plans or uses a session changes nothing that others read: it
-    /// takes no place, no use and no cached validation, and finds no expired session.
-    pub(crate) fn plans_change_nothing(&self) -> bool {
-        !self.state.connects_all()
-            && self.state != State::FullRoot
+    /// Returns whether a call that only plans changes nothing that others read: it takes no place,
+    /// no use and no cached validation, and finds no expired session.
+    pub(crate) fn plans_change_nothing(&self, call: usize) -> bool {
+        let takes_place = self.calls[call].creates() && self.state.limits_sessions();
+        !takes_place
+            && self.state != State::Cached
             && self.state.max_uses().is_none()
             && !self.can_expire()
     }

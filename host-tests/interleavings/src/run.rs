@@ -224,7 +224,9 @@ impl<'m> Run<'m> {
         // A token that another call has superseded ends the session when it is rotated.
         let is_theft = |call: usize| case.calls[call] == Call::Rotate && self.effective != 0;
         let only_plans = |call: usize, answers| {
-            case.plans_change_nothing() && case.calls[call].only_plans(answers) && !is_theft(call)
+            case.plans_change_nothing(call)
+                && case.calls[call].only_plans(answers)
+                && !is_theft(call)
         };
         match step {
             Step::Begin(call) if only_plans(call, 0) => Effect::Reads,
