@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::error::{Context, PackageError, Result};
 use crate::program::run;
-use crate::sbom::Crates;
+use crate::sbom::{Crates, TARGET};
 
 /// The name of the file.
 pub const FILE: &str = "THIRD-PARTY-LICENSES";
@@ -80,9 +80,14 @@ impl Package {
 /// [`PackageError`].
 pub fn text(root: &Path, crates: &Crates) -> Result<String> {
     let mut cargo = Command::new("cargo");
-    cargo
-        .current_dir(root)
-        .args(["metadata", "--locked", "--format-version", "1"]);
+    cargo.current_dir(root).args([
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        TARGET,
+    ]);
     let metadata: Metadata = serde_json::from_str(&run(&mut cargo)?).about("`cargo metadata`")?;
     let mut packages: Vec<_> = metadata
         .packages

@@ -7,7 +7,7 @@ mod wheel;
 
 use std::collections::BTreeMap;
 
-pub use crates::{Crates, compiled_crates};
+pub use crates::{Crates, TARGET, compiled_crates};
 pub use npm::bundled;
 pub use wheel::required;
 

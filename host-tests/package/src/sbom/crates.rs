@@ -11,7 +11,7 @@ use crate::error::{Context, PackageError, Result};
 use crate::program::run;
 
 /// The target of the components.
-const TARGET: &str = "wasm32-unknown-unknown";
+pub const TARGET: &str = "wasm32-unknown-unknown";
 /// What the lines of `cargo tree` consist of after the depth: package, licence, repository.
 const FORMAT: &str = "\t{p}\t{l}\t{r}";
 
