@@ -5,6 +5,8 @@
 //! | `control` | a guard that can wait, refuse and lie: [`ControlledGuard`] |
 //! | `clock` | a clock that tests set: [`ManualClock`] |
 //! | `entropy` | a source of random bytes that can fail: [`ControlledEntropy`] |
+//! | `environment` | numbers that the caller of a test sets: [`number_in_environment`] |
+//! | `random` | random choices that a seed repeats: [`Random`] |
 //! | `exec` | conversations in JSON lines, as `exec` of the command line: [`Conversation`] |
 //! | `vectors` | conversations with the answers that the component must give: [`Vector`] |
 //! | [`fixture`] | an instance whose guard, clock and random source tests control |
@@ -13,6 +15,7 @@
 mod clock;
 mod control;
 mod entropy;
+mod environment;
 mod exec;
 #[expect(
     clippy::missing_errors_doc,
@@ -24,6 +27,7 @@ pub mod fixture;
 #[cfg(feature = "servers")]
 #[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 pub mod nats_server;
+mod random;
 mod vectors;
 
 pub use clock::ManualClock;
@@ -31,5 +35,7 @@ pub use control::{
     BatchCalls, ControlledGuard, GuardCalls, GuardFunction, GuardMode, controlled_instances,
 };
 pub use entropy::{ControlledEntropy, EntropyMode};
+pub use environment::number_in_environment;
 pub use exec::{CONTROLLED_START, Conversation};
+pub use random::Random;
 pub use vectors::{Mismatch, Vector, VectorHeader};

@@ -1,5 +1,6 @@
 //! The acknowledged state of sessions, and random choices.
 
+use clawdb_session_testkit::number_in_environment;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -116,10 +117,8 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Self {
-        let seed = std::env::var("SESSION_CRASH_SEED").map_or_else(
-            |_| getrandom::u64().expect("the system has random bytes"),
-            |seed| seed.parse().expect("SESSION_CRASH_SEED is a number"),
-        );
+        let seed = number_in_environment("SESSION_CRASH_SEED");
+        let seed = seed.unwrap_or_else(|| getrandom::u64().expect("the system has random bytes"));
         println!("SESSION_CRASH_SEED={seed}");
         Self(seed)
     }

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clawdb_session_testkit::nats_server::NatsServer;
+use clawdb_session_testkit::number_in_environment;
 use futures::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,10 +35,7 @@ const UNAVAILABLE_AT_MOST: Duration = Duration::from_mins(1);
 
 /// Returns the number of kills of each test.
 fn kills_wanted() -> u32 {
-    let wanted = std::env::var("SESSION_CRASH_KILLS").ok();
-    wanted.map_or(100, |kills| {
-        kills.parse().expect("SESSION_CRASH_KILLS is a number")
-    })
+    number_in_environment("SESSION_CRASH_KILLS").unwrap_or(100)
 }
 
 /// Returns a command of the program with fixed keys. All processes share one cache of the

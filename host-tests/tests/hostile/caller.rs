@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::{
-    AnswersAtOnce, AnyEngine, AnySessions, CallError, Clock, Config, CreateRequest, EventKind,
-    Grant, HostError, HostOptions, InstanceOptions, LocalOptions, RevokeFilter, Session,
-    SessionError, World,
+    AnyEngine, AnySessions, CallError, Clock, Config, CreateRequest, EventKind, Grant, HostError,
+    InstanceOptions, RevokeFilter, Session, SessionError, World,
 };
+use clawdb_session_testkit::{Random, controlled_instances};
 use futures::future::join_all;
 
 use crate::ports::{HostileClock, HostileEntropy, HostileGuard, Hostility};
-use crate::random::Random;
 
 /// How many calls run at the same time.
 const AT_ONCE: u64 = 8;
@@ -70,24 +69,16 @@ impl Caller {
         let guard = HostileGuard::new(seed ^ 2, hostility.guard, Arc::clone(&clock));
         let guard = Arc::new(guard);
         let entropy = Arc::new(HostileEntropy::new(seed ^ 3, hostility.entropy));
-        let options = match AnyEngine::new(world).unwrap() {
-            AnyEngine::Session(engine) => {
-                let options = HostOptions {
-                    clock: clock.clone(),
-                    entropy: entropy.clone(),
-                    ..HostOptions::with_shared_guard(guard.clone())
-                };
-                InstanceOptions::Session(engine, options)
+        let engine = AnyEngine::new(world).unwrap();
+        let mut options = controlled_instances(engine, guard.clone(), clock.clone());
+        match &mut options {
+            InstanceOptions::Session(_, options) => {
+                options.entropy = entropy.clone();
+                // The guard does not answer each call.
+                options.guard_deadline = Some(Duration::from_secs(1));
             }
-            AnyEngine::SessionSync(engine) => {
-                let options = LocalOptions {
-                    clock: clock.clone(),
-                    entropy: entropy.clone(),
-                    ..LocalOptions::new(AnswersAtOnce::new(guard.clone()))
-                };
-                InstanceOptions::SessionSync(engine, options)
-            }
-        };
+            InstanceOptions::SessionSync(_, options) => options.entropy = entropy.clone(),
+        }
         let instance = AnySessions::start(options).await.unwrap();
         let config = Config {
             default_ttl: Some(LIFETIME),

@@ -22,11 +22,9 @@
 
 mod caller;
 mod ports;
-mod random;
-
-use std::env;
 
 use clawdb_session_host::World;
+use clawdb_session_testkit::number_in_environment;
 
 use caller::Caller;
 use ports::Hostility;
@@ -35,10 +33,10 @@ use ports::Hostility;
 const CALLS: u64 = 4_000;
 
 async fn run(hostility: Hostility) {
-    let number = |name: &str| env::var(name).ok().map(|it| it.parse().expect("a number"));
-    let seed = number("SESSION_HOSTILE_SEED").unwrap_or_else(random::seed);
+    let seed = number_in_environment("SESSION_HOSTILE_SEED");
+    let seed = seed.unwrap_or_else(|| getrandom::u64().expect("the system has random bytes"));
     println!("SESSION_HOSTILE_SEED={seed}");
-    let calls = number("SESSION_HOSTILE_CALLS").unwrap_or(CALLS);
+    let calls = number_in_environment("SESSION_HOSTILE_CALLS").unwrap_or(CALLS);
     for world in [World::Session, World::SessionSync] {
         let mut caller = Caller::start(world, hostility, seed).await;
         caller.make_calls(calls).await;

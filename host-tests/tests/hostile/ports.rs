@@ -10,9 +10,9 @@ use clawdb_session_host::{
     AnySessions, Claims, Clock, Entropy, Guard, GuardError, GuardResult, Instant, IssueRequest,
     IssuedToken,
 };
-use clawdb_session_testkit::{CONTROLLED_START, ControlledEntropy, EntropyMode, ManualClock};
-
-use crate::random::Random;
+use clawdb_session_testkit::{
+    CONTROLLED_START, ControlledEntropy, EntropyMode, ManualClock, Random,
+};
 
 /// Which ports misbehave.
 #[derive(Clone, Copy, Default)]
@@ -36,10 +36,33 @@ const ODD_TEXTS: [&str; 8] = [
 /// Lengths at and beyond the bounds of handles and tokens.
 const LENGTHS: [usize; 6] = [1, 512, 513, 8_192, 8_193, 1 << 20];
 
+/// When a port misbehaves: at random, until it is told to stop.
+struct Misbehaviour {
+    random: Random,
+    is_on: AtomicBool,
+}
+
+impl Misbehaviour {
+    fn new(seed: u64, is_on: bool) -> Self {
+        Self {
+            random: Random::new(seed),
+            is_on: AtomicBool::new(is_on),
+        }
+    }
+
+    fn stop(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns whether the port misbehaves now: once in this many times.
+    fn once_in(&self, times: usize) -> bool {
+        self.is_on.load(Ordering::Relaxed) && self.random.once_in(times)
+    }
+}
+
 /// A guard that keeps its tokens, and gives other answers than it should.
 pub struct HostileGuard {
-    random: Random,
-    is_hostile: AtomicBool,
+    misbehaviour: Misbehaviour,
     clock: Arc<HostileClock>,
     state: Mutex<State>,
     /// The instance, which the guard calls back.
@@ -55,8 +78,7 @@ struct State {
 impl HostileGuard {
     pub fn new(seed: u64, is_hostile: bool, clock: Arc<HostileClock>) -> Self {
         Self {
-            random: Random::new(seed),
-            is_hostile: AtomicBool::new(is_hostile),
+            misbehaviour: Misbehaviour::new(seed, is_hostile),
             clock,
             state: Mutex::default(),
             instance: OnceLock::new(),
@@ -64,16 +86,16 @@ impl HostileGuard {
     }
 
     pub fn behave(&self) {
-        self.is_hostile.store(false, Ordering::Relaxed);
+        self.misbehaviour.stop();
     }
 
     fn misbehaves(&self) -> bool {
-        self.is_hostile.load(Ordering::Relaxed) && self.random.once_in(2)
+        self.misbehaviour.once_in(2)
     }
 
     /// Fails in a way that any function can.
     async fn fail<T>(&self) -> GuardResult<T> {
-        match self.random.below(12) {
+        match self.misbehaviour.random.below(12) {
             0..=3 => Err(GuardError::Unavailable(self.text()).into()),
             4 => Err(GuardError::InvalidToken.into()),
             5 => Err(GuardError::Expired.into()),
@@ -86,7 +108,11 @@ impl HostileGuard {
 
     /// Calls the instance, as a function of a guard can.
     async fn call_back(&self) {
-        let Some(instance) = self.instance.get().filter(|_| self.random.once_in(8)) else {
+        let Some(instance) = self
+            .instance
+            .get()
+            .filter(|_| self.misbehaviour.random.once_in(8))
+        else {
             return;
         };
         let token = self.earlier().map(|it| it.token).unwrap_or_default();
@@ -96,15 +122,15 @@ impl HostileGuard {
     }
 
     fn text(&self) -> String {
-        match self.random.below(4) {
-            0 => "x".repeat(*self.random.pick(&LENGTHS).unwrap()),
-            _ => (*self.random.pick(&ODD_TEXTS).unwrap()).into(),
+        match self.misbehaviour.random.below(4) {
+            0 => "x".repeat(*self.misbehaviour.random.pick(&LENGTHS).unwrap()),
+            _ => (*self.misbehaviour.random.pick(&ODD_TEXTS).unwrap()).into(),
         }
     }
 
     fn earlier(&self) -> Option<IssuedToken> {
         let issued = &self.state.lock().unwrap().issued;
-        self.random.pick(issued).cloned()
+        self.misbehaviour.random.pick(issued).cloned()
     }
 
     fn expiry(&self, requested: u64) -> u64 {
@@ -118,12 +144,12 @@ impl HostileGuard {
             requested + 1,
             u64::MAX,
         ];
-        *self.random.pick(&expiries).unwrap()
+        *self.misbehaviour.random.pick(&expiries).unwrap()
     }
 
     /// Changes the length or the order of a batch.
     fn disturb<T: Clone>(&self, results: &mut Vec<T>) {
-        match self.random.below(8) {
+        match self.misbehaviour.random.below(8) {
             0 => drop(results.pop()),
             1 => results.extend(results.first().cloned()),
             2 => results.clear(),
@@ -144,7 +170,7 @@ impl Guard for HostileGuard {
             expires_at: request.expires_at,
         };
         if self.misbehaves() {
-            match self.random.below(6) {
+            match self.misbehaviour.random.below(6) {
                 0 => issued.expires_at = self.expiry(request.expires_at),
                 1 => issued.token = self.text(),
                 2 => issued.handle = self.text(),
@@ -169,7 +195,7 @@ impl Guard for HostileGuard {
             expires_at: u64::MAX,
         };
         if self.misbehaves() {
-            match self.random.below(4) {
+            match self.misbehaviour.random.below(4) {
                 0 => claims.handle = self.text(),
                 1 => claims.handle = self.earlier().map(|it| it.handle).unwrap_or_default(),
                 2 => claims.expires_at = self.expiry(0),
@@ -213,7 +239,7 @@ impl Guard for HostileGuard {
         let mut results = vec![Ok(()); handles.len()];
         if self.misbehaves() {
             for result in &mut results {
-                if self.random.once_in(3) {
+                if self.misbehaviour.random.once_in(3) {
                     *result = Err(GuardError::Unavailable(self.text()));
                 }
             }
@@ -225,22 +251,20 @@ impl Guard for HostileGuard {
 
 /// A clock that shows other times than it should.
 pub struct HostileClock {
-    random: Random,
-    is_hostile: AtomicBool,
+    misbehaviour: Misbehaviour,
     right: ManualClock,
 }
 
 impl HostileClock {
     pub fn new(seed: u64, is_hostile: bool) -> Self {
         Self {
-            random: Random::new(seed),
-            is_hostile: AtomicBool::new(is_hostile),
+            misbehaviour: Misbehaviour::new(seed, is_hostile),
             right: ManualClock::new(CONTROLLED_START),
         }
     }
 
     pub fn behave(&self) {
-        self.is_hostile.store(false, Ordering::Relaxed);
+        self.misbehaviour.stop();
     }
 
     pub fn advance(&self, by: Duration) {
@@ -251,20 +275,21 @@ impl HostileClock {
 impl Clock for HostileClock {
     fn now(&self) -> Instant {
         let right = self.right.now();
-        if !self.is_hostile.load(Ordering::Relaxed) || !self.random.once_in(6) {
+        if !self.misbehaviour.once_in(6) {
             return right;
         }
         let seconds = [0, 1, -1, i64::MIN, right.seconds - 1, right.seconds + 1];
-        let years = i64::from(u32::try_from(self.random.below(40)).unwrap()) * 31_556_952;
-        let (mut seconds, mut nanoseconds) = match self.random.below(4) {
-            0 => (*self.random.pick(&seconds).unwrap(), 0),
+        let years =
+            i64::from(u32::try_from(self.misbehaviour.random.below(40)).unwrap()) * 31_556_952;
+        let (mut seconds, mut nanoseconds) = match self.misbehaviour.random.below(4) {
+            0 => (*self.misbehaviour.random.pick(&seconds).unwrap(), 0),
             1 => (right.seconds - years, u32::MAX),
             2 => (right.seconds, 1_000_000_000),
             _ => (right.seconds - 600, right.nanoseconds),
         };
         // A jump ahead is rare, because it ends all sessions.
-        if self.random.once_in(2_000) {
-            (seconds, nanoseconds) = match self.random.below(3) {
+        if self.misbehaviour.random.once_in(2_000) {
+            (seconds, nanoseconds) = match self.misbehaviour.random.below(3) {
                 0 => (i64::MAX, u32::MAX),
                 1 => (i64::MAX, 999_999_999),
                 _ => (right.seconds + years, 0),
@@ -279,22 +304,20 @@ impl Clock for HostileClock {
 
 /// A random source whose mode changes.
 pub struct HostileEntropy {
-    random: Random,
-    is_hostile: AtomicBool,
+    misbehaviour: Misbehaviour,
     source: ControlledEntropy,
 }
 
 impl HostileEntropy {
     pub fn new(seed: u64, is_hostile: bool) -> Self {
         Self {
-            random: Random::new(seed),
-            is_hostile: AtomicBool::new(is_hostile),
+            misbehaviour: Misbehaviour::new(seed, is_hostile),
             source: ControlledEntropy::default(),
         }
     }
 
     pub fn behave(&self) {
-        self.is_hostile.store(false, Ordering::Relaxed);
+        self.misbehaviour.stop();
     }
 }
 
@@ -306,9 +329,8 @@ impl Entropy for HostileEntropy {
             EntropyMode::Short(1),
             EntropyMode::Empty,
         ];
-        let is_hostile = self.is_hostile.load(Ordering::Relaxed);
-        let mode = if is_hostile {
-            *self.random.pick(&modes).unwrap()
+        let mode = if self.misbehaviour.once_in(1) {
+            *self.misbehaviour.random.pick(&modes).unwrap()
         } else {
             EntropyMode::Random
         };

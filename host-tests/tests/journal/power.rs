@@ -14,6 +14,7 @@ use std::{fmt, fs, io};
 use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
 use clawdb_session_journal_redb::RedbJournal;
+use clawdb_session_testkit::number_in_environment;
 use futures::future::join_all;
 use proptest::prelude::RngExt;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -30,11 +31,7 @@ const SECTOR: usize = 512;
 
 /// Returns the number of rounds of the run.
 fn rounds() -> u64 {
-    let rounds = std::env::var("SESSION_POWER_ROUNDS").ok();
-    rounds.map_or(10, |rounds| {
-        let rounds = rounds.parse();
-        rounds.expect("SESSION_POWER_ROUNDS is a number")
-    })
+    number_in_environment("SESSION_POWER_ROUNDS").unwrap_or(10)
 }
 
 /// A step of the recorded run.

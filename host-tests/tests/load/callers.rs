@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clawdb_session_host::{AnySessions, CallError, Grant, SessionError};
+use clawdb_session_testkit::Random;
 use tokio::task::JoinSet;
 
 use crate::{agent, request};
@@ -20,7 +21,7 @@ pub struct Caller {
     /// A token of a session that has ended.
     refused: Option<String>,
     sessions: u64,
-    choice: u64,
+    random: Random,
     /// How long the longest call took.
     pub longest: Duration,
 }
@@ -45,7 +46,7 @@ impl Caller {
             grants: Vec::new(),
             refused: None,
             sessions,
-            choice: number,
+            random: Random::new(number),
             longest: Duration::ZERO,
         }
     }
@@ -57,38 +58,27 @@ impl Caller {
 
     /// Creates the caller's sessions.
     pub async fn fill(mut self) -> Self {
-        while (self.grants.len() as u64) < self.sessions {
-            self.create().await;
-        }
+        self.create_missing().await;
         self
     }
 
     /// Makes calls, and checks each answer.
     pub async fn make_calls(mut self, calls: u64) -> Self {
         for call in 1..=calls {
-            // The steps of a linear congruential generator.
-            self.choice = self
-                .choice
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let random = self.choice >> 33;
             if call % KILL_SWITCH == 1 {
                 self.end_all().await;
                 continue;
             }
-            let Some(place) = random.checked_rem(self.grants.len() as u64) else {
-                self.create().await;
-                continue;
-            };
-            let place = usize::try_from(place).expect("it is an index");
+            let place = self.random.below(self.grants.len());
+            let choice = self.random.below(100);
             let started = Instant::now();
-            self.call(random % 100, place).await;
+            self.call(choice, place).await;
             self.longest = self.longest.max(started.elapsed());
         }
         self
     }
 
-    async fn call(&mut self, choice: u64, place: usize) {
+    async fn call(&mut self, choice: usize, place: usize) {
         let instance = &self.instance;
         let Grant { session, token } = &self.grants[place];
         match choice {
@@ -119,6 +109,12 @@ impl Caller {
         }
     }
 
+    async fn create_missing(&mut self) {
+        while (self.grants.len() as u64) < self.sessions {
+            self.create().await;
+        }
+    }
+
     async fn create(&mut self) {
         let grant = self.instance.create(request(self.number)).await.unwrap();
         self.grants.push(grant);
@@ -134,9 +130,7 @@ impl Caller {
         for grant in self.grants.drain(..).take(16) {
             assert_refused(&self.instance, &grant.token).await;
         }
-        while (self.grants.len() as u64) < self.sessions {
-            self.create().await;
-        }
+        self.create_missing().await;
     }
 
     /// Checks that the tokens of all sessions are refused.

@@ -11,16 +11,17 @@
 
 mod callers;
 
-use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{
-    AnyEngine, AnySessions, CallError, Config, CreateRequest, InstanceOptions, Limit, RevokeFilter,
-    SessionError, World,
+    AnyEngine, AnySessions, CallError, Config, CreateRequest, Limit, RevokeFilter, SessionError,
+    World,
 };
-use clawdb_session_testkit::{CONTROLLED_START, ManualClock, controlled_instances};
+use clawdb_session_testkit::{
+    CONTROLLED_START, ManualClock, controlled_instances, number_in_environment,
+};
 
 use callers::Caller;
 
@@ -34,14 +35,14 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// The most sessions that a call ends (R20).
 const MAX_ENDED: u32 = 10_000;
 
-/// Returns the number of an environment variable, or the number of the short version.
-fn number(name: &str, short: u64) -> u64 {
-    let given = env::var(name).ok();
-    given.map_or(short, |it| it.parse().expect("it is a number"))
+/// Returns the number of sessions. The default is that of the short version.
+fn sessions() -> u64 {
+    number_in_environment("SESSION_LOAD_SESSIONS").unwrap_or(2_000)
 }
 
-fn sessions() -> u64 {
-    number("SESSION_LOAD_SESSIONS", 2_000)
+/// Returns the number of calls.
+fn calls() -> u64 {
+    number_in_environment("SESSION_LOAD_CALLS").unwrap_or(10_000)
 }
 
 async fn start(world: World, config: Config) -> (AnySessions, Arc<ManualClock>) {
@@ -49,7 +50,7 @@ async fn start(world: World, config: Config) -> (AnySessions, Arc<ManualClock>) 
     let guard = JwtGuard::new(&[7; 32]).expect("the key is long enough");
     let guard = Arc::new(guard.with_clock(clock.clone()));
     let engine = AnyEngine::new(world).unwrap();
-    let options: InstanceOptions = controlled_instances(engine, guard, clock.clone());
+    let options = controlled_instances(engine, guard, clock.clone());
     let instance = AnySessions::start(options).await.unwrap();
     instance.configure(config).await.unwrap();
     (instance, clock)
@@ -74,9 +75,8 @@ fn request(agent_number: u64) -> CreateRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
-    let (sessions, calls) = (sessions(), number("SESSION_LOAD_CALLS", 10_000));
     // As many as the callers can share.
-    let sessions = sessions / CALLERS * CALLERS;
+    let (sessions, calls) = (sessions() / CALLERS * CALLERS, calls());
     for world in WORLDS {
         let config = Config {
             max_state_bytes: Some(sessions * BYTES_OF_A_SESSION),

@@ -37,6 +37,7 @@ use std::sync::Once;
 use clawdb_session_host::{
     Denial, Duplicate, EndReason, EventKind, GuardError, Limit, SessionError, World,
 };
+use clawdb_session_testkit::number_in_environment;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -729,8 +730,7 @@ impl Run {
 }
 
 fn calls_wanted() -> usize {
-    let wanted = env::var("SESSION_MODEL_CALLS").ok();
-    wanted.map_or(CALLS, |calls| calls.parse().expect("a number of calls"))
+    number_in_environment("SESSION_MODEL_CALLS").unwrap_or(CALLS)
 }
 
 /// Returns the seed in `SESSION_MODEL_SEED`, if it is set.
