@@ -115,8 +115,12 @@
 //! | `writer`, `index` | appending; the index of the records and its digest, `Clawdb-Kept` |
 //! | `reader`, `scan` | reading after a take-over, and without one |
 //! | `stream`, `message` | the requests to the server; the headers and bodies of messages |
+//! | `checks` (feature `checks`) | checks for fuzz targets |
 
 mod acquire;
+#[cfg(feature = "checks")]
+#[doc(hidden)]
+pub mod checks;
 mod index;
 mod journal;
 mod message;

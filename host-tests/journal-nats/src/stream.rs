@@ -74,7 +74,9 @@ impl StreamNames {
     /// Returns the key of the record with this subject, or `None` if it is not that of a record.
     pub(super) fn record_key(&self, subject: &str) -> Option<String> {
         let rest = subject.strip_prefix(&self.subjects)?;
-        Some(rest.strip_prefix(".record.")?.replace('.', "/"))
+        let key = rest.strip_prefix(".record.")?.replace('.', "/");
+        // Two subjects must not have the same key.
+        (self.record_subject(&key).as_deref() == Some(subject)).then_some(key)
     }
 }
 
