@@ -103,7 +103,7 @@ impl Checked {
         }
     }
 
-    /// Checks that an answer has no token, unless it grants that token or the line has it too (R22).
+    /// Checks that an answer has no token that neither it grants nor the line has (R22).
     fn check_secrecy(&self, line: &[u8], answer: &Value) {
         let text = answer.to_string();
         let finishes = line.windows(6).any(|part| part == b"finish");
