@@ -1,6 +1,6 @@
 //! Runs a target on files, without a fuzzer: `cargo run --example replay -- TARGET FILE...`.
 
-use clawdb_session_fuzz_core::TARGETS;
+use fuzz_targets::TARGETS;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);

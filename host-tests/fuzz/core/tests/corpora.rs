@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use clawdb_session_fuzz_core::TARGETS;
+use fuzz_targets::TARGETS;
 
 #[test]
 fn the_inputs_of_each_corpus_break_no_promise() {
