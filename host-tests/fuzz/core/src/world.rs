@@ -322,6 +322,8 @@ impl<'m> World<'m> {
 
     /// Checks what must hold between any two steps.
     fn check(&mut self, limit: usize) {
+        let stats = self.manager.stats();
+        self.latest = self.latest.max(stats.now);
         if !self.is_consistent {
             return;
         }
@@ -334,7 +336,6 @@ impl<'m> World<'m> {
         let stats = self.manager.stats();
         self.model.check_live(&live, &stats);
         assert_eq!(self.manager.active_count(), live.len());
-        self.latest = self.latest.max(stats.now);
     }
 
     fn read_events(&mut self) {
