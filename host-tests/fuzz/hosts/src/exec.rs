@@ -19,6 +19,12 @@ fn engine(world: World) -> AnyEngine {
     AnyEngine::new(world).expect("the component is compiled")
 }
 
+/// Compiles the component of both worlds, so that no input reaches the compiler.
+pub fn prepare() {
+    LazyLock::force(&SESSION);
+    LazyLock::force(&SESSION_SYNC);
+}
+
 /// The maximum number of bytes of the reason why a line is refused.
 const MAX_REASON: usize = 256;
 

@@ -30,6 +30,11 @@ const DEADLINE: Duration = Duration::from_secs(8);
 static ENGINE: LazyLock<AnyEngine> =
     LazyLock::new(|| AnyEngine::new(World::SessionSync).expect("the component is compiled"));
 
+/// Compiles the component, so that no input reaches the compiler.
+pub fn prepare() {
+    LazyLock::force(&ENGINE);
+}
+
 /// Sends the input to a new service. A zero byte ends a connection and begins the next one. Each
 /// connection is closed for writing after its bytes, and read to its end.
 ///
