@@ -158,7 +158,12 @@ async fn a_half_closed_connection_keeps_its_place_for_its_requests_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_events_that_never_read_lose_their_places_and_delay_no_call() {
-    let service = with(short_limits).await;
+    // The other time limits would close the connections of the client that makes the events.
+    let service = with(|options| ServeOptions {
+        write_timeout: LIMIT,
+        ..options
+    })
+    .await;
     let reader = async |service: &TestService| -> Response {
         let request = service.admin(Method::GET, "/v1/events?since=0");
         request.send().await.unwrap()
