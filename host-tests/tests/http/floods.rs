@@ -208,6 +208,11 @@ async fn logouts_with_bad_tokens_load_no_more_workspaces_than_the_limit() {
             max_loaded: MAX_LOADED,
             ..TenantLimits::default()
         },
+        // A round of housekeeping makes all loaded workspaces busy, because there are so few.
+        serve: |options| ServeOptions {
+            housekeeping: Duration::from_hours(1),
+            ..options
+        },
         ..ServiceSetup::default()
     })
     .await;

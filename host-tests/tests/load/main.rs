@@ -10,6 +10,7 @@
 //! `--nocapture` shows the figures.
 
 mod callers;
+mod workspaces;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
