@@ -76,7 +76,8 @@ fn options() -> DurableOptions {
 }
 
 impl Load {
-    /// Makes a call, and repeats it while all loaded workspaces are busy.
+    /// Makes a call, and repeats it while it is answered with `Retry`: for example, all loaded
+    /// workspaces are busy.
     async fn call<T, F>(
         &self,
         longest: &mut Duration,
@@ -92,9 +93,7 @@ impl Load {
             let loaded = self.tenants.loaded();
             self.most_loaded.fetch_max(loaded, Ordering::Relaxed);
             match answer {
-                Err(DurableError::Retry(reason)) if reason.to_string().contains("busy") => {
-                    tokio::task::yield_now().await;
-                }
+                Err(DurableError::Retry(_)) => tokio::task::yield_now().await,
                 answer => return answer,
             }
         }
