@@ -1,6 +1,7 @@
 //! Clients that send many requests, large ones, or open many connections. Other clients are served
 //! meanwhile, and nothing is left behind.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{TenantId, TenantLimits};
@@ -8,6 +9,7 @@ use clawdb_session_host::World;
 use clawdb_session_http::ServeOptions;
 use clawdb_session_testkit::number_in_environment;
 use futures::future::join_all;
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +17,7 @@ use uuid::Uuid;
 
 use crate::bounds::with;
 use crate::connection::{admin, assert_serves_others, exchange, send, status};
+use crate::program::{path, start, with_key};
 use crate::service::{ServiceSetup, TestService, answer, text, worker};
 
 /// The longest time that an attack may take on a busy machine.
@@ -347,4 +350,62 @@ async fn scrapes_and_probes_at_once_do_not_delay_other_clients_by_their_number()
         assert!(answers.iter().all(|it| status(it) == 200), "{answers:?}");
         assert!(begin.elapsed() < LONGEST);
     }
+}
+
+/// Returns a command that starts the service with a journal, and that can open few files.
+fn with_few_files(journal: &str) -> Command {
+    let serve = with_key(&["--journal", journal]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_can_open_no_more_files_serves_its_open_connections_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = start(with_few_files(path(&folder.path().join("sessions.redb"))));
+    let address = program.url.strip_prefix("http://").unwrap().to_owned();
+    let connect = || TcpStream::connect(&address);
+    let mut open = connect().await.unwrap();
+    let mut served = async || {
+        let body = worker().to_string();
+        let fields = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        let create = admin("POST /v1/sessions", &fields) + &body;
+        open.write_all(create.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            answer.push(open.read_u8().await.unwrap());
+        }
+        assert_eq!(status(std::str::from_utf8(&answer).unwrap()), 201);
+    };
+    served().await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(connect().await.unwrap());
+    }
+    for _ in 0..20 {
+        served().await;
+    }
+    let waiting = tokio::spawn(async move {
+        let mut waiting = TcpStream::connect(&address).await.unwrap();
+        let request = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        waiting.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).await.unwrap();
+        answer
+    });
+    drop(idle);
+    let answer = tokio::time::timeout(LONGEST, waiting).await.unwrap();
+    assert_eq!(status(&answer.unwrap()), 200);
+    assert_eq!(program.end(Signal::SIGTERM).code, Some(0));
 }
