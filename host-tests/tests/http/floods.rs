@@ -193,8 +193,8 @@ async fn bad_tokens_for_many_workspaces_load_and_create_none() {
     );
     assert_eq!(service.tenants.loaded(), 1);
     assert_eq!(service.tenants.all().await.unwrap().len(), 1);
-    // A workspace that is not loaded is asked for only with a token that the guard accepts. A logout
-    // does not ask the guard. The other client's token was validated too.
+    // Before a workspace is loaded, the guard is asked about the token, but not for a logout. The
+    // other client's token was validated too.
     assert_eq!(
         service.guard.calls().validate,
         asked.validate + WORKSPACES + 1

@@ -35,8 +35,8 @@ fn workspaces(default: usize) -> usize {
     number_in_environment("SESSION_LOAD_WORKSPACES").unwrap_or(default)
 }
 
-/// Returns how many workspaces may be loaded at a time. It is so few that each workspace is unloaded
-/// between two passes.
+/// Returns how many workspaces may be loaded at a time. These are so few that each workspace is
+/// unloaded between two passes.
 fn max_loaded(workspaces: usize) -> usize {
     (workspaces / 4).min(TenantLimits::default().max_loaded)
 }

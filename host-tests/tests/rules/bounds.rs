@@ -422,3 +422,25 @@ async fn r21_a_bearer_that_rotates_without_end_takes_no_more_than_its_first_rota
     }
     assert_eq!(bytes[0], bytes[1]);
 }
+
+#[tokio::test]
+async fn r19_a_bearer_that_rotates_while_the_guard_revokes_nothing_stops_after_64_rotations() {
+    let fixture = Fixture::new().await;
+    let other = fixture.session_of(OTHER_AGENT).await;
+    let mut token = fixture.session().await.token.to_string();
+    fixture
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    for _ in 0..64 {
+        let grant = fixture.host.rotate(&*token).await.unwrap();
+        token = grant.token.to_string();
+    }
+    let full = SessionError::LimitReached(Limit::UnconfirmedRevocations);
+    for _ in 0..3 {
+        assert_eq!(refusal(fixture.host.rotate(&*token).await), full);
+    }
+    assert_eq!(fixture.stats().await.pending_revocations, 64);
+    // The session lives, and others rotate.
+    fixture.host.validate(&*token).await.unwrap();
+    fixture.host.rotate(&*other.token).await.unwrap();
+}
