@@ -183,7 +183,8 @@ async fn bad_tokens_for_many_workspaces_load_and_create_none() {
         requests += &agent_request("DELETE /v1/sessions/me", "x.y.z", &workspace);
         // Without a token, and with a wrong key.
         let fields = format!("Host: x\r\n{workspace}X-Admin-Key: not-the-admin-key\r\n\r\n");
-        requests += &format!("GET /v1/agents/x/sessions HTTP/1.1\r\n{fields}");
+        requests += "GET /v1/agents/x/sessions HTTP/1.1\r\n";
+        requests += &fields;
     }
     requests += "GET /v1/nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (answers, ()) = tokio::join!(exchange(&service, requests), assert_serves_others(&service));
