@@ -306,7 +306,8 @@ fn the_guide_names_only_items_of_the_wit() {
 #[test]
 fn the_security_case_names_tests_that_exist_and_have_the_rules_number() {
     let mut tests = BTreeSet::new();
-    for path in files("host-tests", "rs") {
+    let sources = ["host-tests", "src"].map(|folder| files(folder, "rs"));
+    for path in sources.into_iter().flatten() {
         let text = read(&path);
         // The first part is before the first attribute.
         for attribute in ["#[test]", "#[tokio::test"] {

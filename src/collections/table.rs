@@ -258,4 +258,37 @@ mod tests {
         assert_ne!(one.key_of(b"agent"), other.key_of(b"agent"));
         assert_eq!(one.key_of(b"agent"), one.clone().key_of(b"agent"));
     }
+
+    /// Returns the most keys that have the same part of a table and the same low bits, so that the
+    /// hash map in that part begins its search for them in the same bucket.
+    fn most_in_a_bucket(keys: impl Iterator<Item = u64>) -> usize {
+        let mut buckets = HashMap::new();
+        for key in keys {
+            *buckets.entry(bucket_of(key)).or_default() += 1;
+        }
+        buckets.into_values().max().unwrap_or_default()
+    }
+
+    fn bucket_of(key: u64) -> (usize, u64) {
+        (shard_of(key), key % 32)
+    }
+
+    #[test]
+    fn r20_values_that_collide_under_a_known_seed_do_not_collide_under_a_random_one() {
+        const VALUES: usize = 200;
+        let known = Seed::default();
+        // A caller that knows the seed can find such values, for example ids of agents.
+        let numbers = 0..u128::MAX;
+        let colliding: Vec<[u8; 16]> = numbers
+            .map(u128::to_be_bytes)
+            .filter(|value| bucket_of(known.key_of(value)) == (0, 0))
+            .take(VALUES)
+            .collect();
+        let most = |seed: &Seed| most_in_a_bucket(colliding.iter().map(|it| seed.key_of(it)));
+        assert_eq!(most(&known), VALUES);
+        for byte in 1..=20 {
+            let most = most(&Seed::from_random([byte; 16]));
+            assert!(most <= 6, "{most} values collide under seed {byte}");
+        }
+    }
 }

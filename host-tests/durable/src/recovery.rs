@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clawdb_session_host::{CallError, InstanceOptions, RefusedRecord, SessionError};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::active_instance::Phase;
 use crate::check;
@@ -71,25 +71,36 @@ impl Recovery {
         Ok(term)
     }
 
-    /// Takes the tenant over. If that takes longer than a tick, another host has the tenant: calls
-    /// are refused and the log says so until the take-over ends.
+    /// Takes the tenant over. If another host has the tenant, calls are refused and the log says so
+    /// until the take-over ends. If the journal is slow, calls wait.
     async fn take_over(
         &self,
         phase: &watch::Sender<Phase>,
     ) -> Result<Box<dyn Writer>, DurableError> {
         let mut taking = pin!(self.journal.take_over(self.tenant));
-        let soon = timeout(self.options.tick, &mut taking).await;
-        let taken = if let Ok(taken) = soon {
-            taken
-        } else {
-            let reason = "this host waits until its lease expires";
-            phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
-            self.report("waits until another host's lease expires");
-            taking.await
+        let writer = tokio::select! {
+            biased;
+            taken = &mut taking => taken?,
+            () = self.held_by_another_host() => {
+                let reason = "this host waits until its lease expires";
+                phase.send_replace(Phase::Refusing(DurableError::NotOwner(reason.into())));
+                self.report("waits until another host's lease expires");
+                taking.await?
+            }
         };
-        let writer = taken?;
         phase.send_replace(Phase::Recovering("the sessions are being restored".into()));
         Ok(writer)
+    }
+
+    /// Waits until the journal says, at the end of a tick, that the tenant is held. This host does
+    /// not hold it.
+    async fn held_by_another_host(&self) {
+        loop {
+            sleep(self.options.tick).await;
+            if let Ok(true) = self.journal.is_held(self.tenant).await {
+                return;
+            }
+        }
     }
 
     /// Returns an instance with all records of the writer, and the highest sequence number among

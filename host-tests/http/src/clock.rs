@@ -4,25 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use clawdb_session_durable::{TenantId, Tenants};
+use clawdb_session_durable::TenantId;
 use clawdb_session_host::Statistics;
-use futures::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+
+use crate::figures::TenantFigures;
 
 /// The time between two warnings about a workspace in the log.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 /// The maximum number of workspaces that a message names.
 const MAX_NAMED: usize = 20;
 
-/// Returns the loaded workspaces whose time the clock is behind, each with the lag in milliseconds.
-/// Leaves out a workspace that does not answer within `patience`.
-pub async fn lagging(tenants: &Tenants, patience: Duration) -> Vec<(TenantId, u64)> {
-    let hosts = tenants.loaded_hosts();
-    let asking = hosts.iter().map(async |(id, host)| {
-        let stats = timeout(patience, host.stats()).await.ok()?.ok()?;
-        Some((*id, lag_of(&stats)?))
-    });
-    join_all(asking).await.into_iter().flatten().collect()
+/// Returns the workspaces whose time the clock is behind, each with the lag in milliseconds. Leaves
+/// out a workspace that did not answer in time.
+pub fn lagging(tenants: &[TenantFigures]) -> Vec<(TenantId, u64)> {
+    let lag = |tenant: &TenantFigures| Some((tenant.id, lag_of(tenant.stats.as_ref()?)?));
+    tenants.iter().filter_map(lag).collect()
 }
 
 /// Returns the lag in milliseconds if it is above the tolerance.

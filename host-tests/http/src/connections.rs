@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use crate::clock_range;
 use crate::connection_state::{ConnectionState, RequestBody, RequestInProgress, ResponseBody};
 use crate::options::ServeOptions;
-use crate::protocol::MAX_FIELDS_READ;
+use crate::protocol::{MAX_FIELDS_READ, MAX_HEAD};
 use crate::service::ShutdownSignal;
 use crate::socket::Socket;
 
@@ -143,6 +143,7 @@ async fn connection(stream: TcpStream, routes: Router, limits: Limits, closing: 
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_headers(MAX_FIELDS_READ)
+        .max_buf_size(MAX_HEAD)
         // A client may close its half of the connection and still read the answer.
         .half_close(true)
         .serve_connection(TokioIo::new(socket), service);

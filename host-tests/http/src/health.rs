@@ -51,7 +51,8 @@ async fn default_workspace(service: &Service) -> Option<NotReady> {
 
 /// Returns a reason if the clock is behind the time of a loaded workspace.
 async fn host_clock(service: &Service) -> Option<NotReady> {
-    let lagging = clock::lagging(&service.tenants, CHECK_TIMEOUT).await;
+    let figures = service.figures.current(&service.tenants).await;
+    let lagging = clock::lagging(&figures);
     (!lagging.is_empty()).then(|| NotReady {
         error: "clock_behind",
         message: clock::message(&lagging),

@@ -122,8 +122,8 @@
 //! | status | request |
 //! |---|---|
 //! | 400 | a malformed head, a `Content-Length` that is not a number, or a `Transfer-Encoding` that does not end with `chunked` |
-//! | 414 | a target of more than 65,534 bytes, in a head of up to about 400 KiB |
-//! | 431 | more than 256 header fields, a head of more than about 400 KiB, or a `Content-Length` of 2^64 - 2 or more |
+//! | 414 | a target of more than 65,534 bytes, in a head of up to about 128 KiB |
+//! | 431 | more than 256 header fields, a head of more than about 128 KiB, or a `Content-Length` of 2^64 - 2 or more |
 //! | none: the connection is closed | the preface of HTTP/2 |
 //!
 //! If a request has both `Transfer-Encoding` and `Content-Length`, the latter is ignored and the
@@ -231,6 +231,7 @@
 //! | `error` | the answers to requests that fail |
 //! | `connections`, `socket`, `connection_state`, `clock_range` | accepting, limiting and closing connections |
 //! | `protocol`, `time_limit` | checks that apply to every request |
+//! | `figures` | the figures of the loaded workspaces, for `/metrics` and `/healthz` |
 //! | `housekeeping`, `clock` | periodic work |
 //!
 //! [sse]: https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -244,6 +245,7 @@ mod connection_state;
 mod connections;
 mod error;
 mod events;
+mod figures;
 mod form;
 mod headers;
 mod health;

@@ -8,9 +8,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use clawdb_session_durable::{HostMetrics, KeyReport, Tenants};
+use clawdb_session_durable::{HostMetrics, KeyReport};
 use clawdb_session_host::Statistics;
-use futures::future::join_all;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -18,12 +17,11 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::ApiError;
+use crate::figures::TenantFigures;
 use crate::protocol::WasHead;
 use crate::service::Service;
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The time limit for the statistics of a tenant. Scrapers have short timeouts.
-const STATS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WorkspaceLabel {
@@ -51,7 +49,8 @@ pub async fn observe(
 }
 
 pub async fn scrape(State(service): State<Arc<Service>>) -> Result<Response, ApiError> {
-    let totals = TenantTotals::gather(&service.tenants).await;
+    let figures = service.figures.current(&service.tenants).await;
+    let totals = TenantTotals::of(&figures);
     let mut registry = Registry::with_prefix("clawdb_session");
     service.metrics.register(&mut registry);
     totals.register(&mut registry);
@@ -81,15 +80,10 @@ struct TenantTotals {
 }
 
 impl TenantTotals {
-    async fn gather(tenants: &Tenants) -> Self {
-        let hosts = tenants.loaded_hosts();
-        let asking = hosts.iter().map(async |(_, host)| {
-            let stats = tokio::time::timeout(STATS_TIMEOUT, host.stats()).await;
-            (stats.ok().and_then(Result::ok), host.metrics())
-        });
+    fn of(tenants: &[TenantFigures]) -> Self {
         let mut totals = Self::default();
-        for (stats, metrics) in join_all(asking).await {
-            totals.add(stats.as_ref(), &metrics);
+        for tenant in tenants {
+            totals.add(tenant.stats.as_ref(), &tenant.metrics);
         }
         totals
     }

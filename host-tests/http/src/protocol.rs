@@ -19,6 +19,10 @@ pub const MAX_FIELD_BYTES: usize = 64 << 10;
 /// The number of header fields that hyper reads. It is higher, so that the service answers a
 /// request with too many.
 pub const MAX_FIELDS_READ: usize = 256;
+/// How many bytes of a head hyper collects before it refuses it. A read can add once more as many.
+/// hyper's default is three times as much, and each connection can have it before a key or token is
+/// checked.
+pub const MAX_HEAD: usize = 128 << 10;
 
 /// Marks requests whose method was `HEAD`.
 #[derive(Clone, Copy)]

@@ -17,6 +17,7 @@ use crate::agents;
 use crate::connections;
 use crate::error::ApiError;
 use crate::events;
+use crate::figures::Figures;
 use crate::health;
 use crate::housekeeping::housekeeping;
 use crate::metrics;
@@ -70,6 +71,7 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
         body_timeout: options.body_timeout,
         keep_alive: options.keep_alive,
         metrics: RequestMetrics::default(),
+        figures: Figures::default(),
         closing: ShutdownSignal(closing),
     });
     let routes = Router::new()

@@ -7,6 +7,7 @@ use clawdb_session_durable::Tenants;
 use clawdb_session_host::Guard;
 use tokio::sync::watch;
 
+use crate::figures::Figures;
 use crate::key::AdminKey;
 use crate::request_metrics::RequestMetrics;
 
@@ -21,6 +22,7 @@ pub(crate) struct Service {
     pub body_timeout: Duration,
     pub keep_alive: Duration,
     pub metrics: RequestMetrics,
+    pub figures: Figures,
     pub closing: ShutdownSignal,
 }
 

@@ -55,6 +55,26 @@ async fn a_standby_refuses_calls_and_serves_once_the_tenant_is_free() {
 }
 
 #[tokio::test]
+async fn a_call_waits_for_a_slow_take_over_if_no_other_host_has_the_tenant() {
+    let mut fixture = DurableFixture::new();
+    fixture.journal.set(JournalMode::HoldTakeOvers);
+    fixture.options.standby = true;
+    let host = fixture.host().await;
+    let creating = tokio::spawn({
+        let host = host.clone();
+        async move { create(&host).await }
+    });
+    // The journal is asked once in a tick.
+    until("the take-over takes several ticks", async || {
+        fixture.journal.held_checks() >= 3 || creating.is_finished()
+    })
+    .await;
+    fixture.journal.set(JournalMode::Ok);
+    let grant = creating.await.expect("the call is not refused");
+    assert_lives(&host, &grant).await;
+}
+
+#[tokio::test]
 async fn a_standby_that_is_shut_down_does_not_affect_the_owner() {
     let mut fixture = DurableFixture::new();
     let owner = fixture.host().await;

@@ -27,6 +27,8 @@ pub enum JournalMode {
     Ok,
     /// Appends wait until the mode changes.
     Hold,
+    /// Take-overs wait until the mode changes.
+    HoldTakeOvers,
     /// Appends and renewals fail.
     Unavailable,
     /// Appends fail, and cannot be retried.
@@ -38,6 +40,7 @@ struct State {
     tenants: HashMap<TenantId, TenantState>,
     take_overs: u64,
     renewals: u64,
+    held_checks: u64,
 }
 
 #[derive(Default)]
@@ -101,6 +104,11 @@ impl TestJournal {
         self.lock().renewals
     }
 
+    /// Returns how often the journal was asked whether a tenant is held.
+    pub fn held_checks(&self) -> u64 {
+        self.lock().held_checks
+    }
+
     pub fn records(&self, tenant: TenantId) -> Vec<Change> {
         let state = self.lock();
         let tenant_state = state.tenants.get(&tenant);
@@ -132,7 +140,7 @@ impl TestJournal {
             JournalMode::Damaged => {
                 Err(JournalError::Damaged("the test journal is damaged".into()))
             }
-            JournalMode::Ok | JournalMode::Hold => Ok(()),
+            JournalMode::Ok | JournalMode::Hold | JournalMode::HoldTakeOvers => Ok(()),
         }
     }
 
@@ -176,6 +184,10 @@ impl TestJournal {
 #[async_trait]
 impl Journal for TestJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+        let mut mode = self.mode.subscribe();
+        let _ = mode
+            .wait_for(|mode| *mode != JournalMode::HoldTakeOvers)
+            .await;
         let mut released = self.released.subscribe();
         loop {
             if let Some(writer) = self.try_take_over(tenant) {
@@ -184,6 +196,13 @@ impl Journal for TestJournal {
             // Nothing notifies of a lease that expires.
             let _ = tokio::time::timeout(Duration::from_millis(5), released.changed()).await;
         }
+    }
+
+    async fn is_held(&self, tenant: TenantId) -> Result<bool, JournalError> {
+        let mut state = self.lock();
+        state.held_checks += 1;
+        let lease = state.tenants.get(&tenant).and_then(|it| it.lease.as_ref());
+        Ok(!self.ignores_leases && lease.is_some_and(Lease::is_valid))
     }
 
     async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {

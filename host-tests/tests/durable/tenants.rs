@@ -5,9 +5,11 @@ use std::time::Duration;
 use clawdb_session_durable::{DurableError, TenantId, TenantLimits, Tenants};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use futures::future::join_all;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::fixture::{DurableFixture, assert_dead, assert_lives, create, engine, retry, until};
+use crate::journal::JournalMode;
 
 pub fn tenant(n: u128) -> TenantId {
     TenantId::new(Uuid::from_u128(n))
@@ -67,6 +69,29 @@ async fn at_the_limit_the_tenant_that_is_idle_for_longest_is_unloaded() {
     assert_lives(&second, &other).await;
     assert_eq!(fixture.journal.take_overs(), 4);
     assert_eq!(tenants.loaded(), 2);
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_longer_than_patience_for_another_tenant_to_be_unloaded() {
+    let mut fixture = DurableFixture::new();
+    fixture.options.patience = Duration::from_millis(100);
+    let tenants = tenants(&fixture, limits(1));
+    let first = tenants.tenant(tenant(1)).await.unwrap();
+    let grant = create(&first).await;
+    // The last changes of the first tenant are not stored.
+    fixture.journal.set(JournalMode::Hold);
+    let loading = join_all((2..=5).map(|n| tenants.tenant(tenant(n))));
+    let loaded = timeout(Duration::from_secs(20), loading).await;
+    for loaded in loaded.expect("the calls are answered") {
+        retry(loaded.map(|_| ()));
+    }
+    fixture.journal.set(JournalMode::Ok);
+    until("another tenant is loaded", async || {
+        tenants.tenant(tenant(2)).await.is_ok()
+    })
+    .await;
+    assert_eq!(tenants.loaded(), 1);
+    assert_lives(&first, &grant).await;
 }
 
 #[tokio::test]

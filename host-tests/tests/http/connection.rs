@@ -1,12 +1,15 @@
 //! Raw TCP connections of a client to the service.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::service::{ADMIN_KEY, TestService, worker};
+use crate::service::{ADMIN_KEY, TestService, text, worker};
+
+/// The longest time that a request may take during an attack, on a busy machine.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Opens a connection and sends these bytes.
 pub async fn send(service: &TestService, bytes: impl AsRef<[u8]>) -> TcpStream {
@@ -60,4 +63,22 @@ pub fn create() -> String {
         body.len()
     );
     admin("POST /v1/sessions", &fields) + &body
+}
+
+/// Checks that a client with a new connection creates a session, and uses it, within the time that
+/// a request may take.
+pub async fn assert_serves_others(service: &TestService) {
+    let begin = Instant::now();
+    let created = exchange(service, create()).await;
+    assert_eq!(status(&created), 201, "{created}");
+    let (_, body) = created.split_once("\r\n\r\n").unwrap();
+    let grant: Value = serde_json::from_str(body).unwrap();
+    let fields = format!(
+        "Host: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+        text(&grant["token"])
+    );
+    let me = exchange(service, format!("GET /v1/sessions/me HTTP/1.1\r\n{fields}")).await;
+    assert_eq!(status(&me), 200, "{me}");
+    let took = begin.elapsed();
+    assert!(took < LONGEST, "{took:?}");
 }

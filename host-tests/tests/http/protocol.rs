@@ -166,6 +166,7 @@ async fn a_head_that_is_too_large_is_refused_with_json_up_to_the_limits_of_hyper
     // hyper refuses these requests before the service receives them, without a body.
     for (request, expected) in [
         (admin(&target(66_000), close), 414),
+        (admin(&target(270_000), close), 431),
         (admin(&target(500_000), close), 431),
         (admin("GET /v1/nowhere", &many(257)), 431),
         (

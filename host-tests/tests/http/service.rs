@@ -36,6 +36,7 @@ pub struct ServiceSetup {
     pub world: World,
     /// Only for the world `session`.
     pub guard_deadline: Option<Duration>,
+    pub limits: TenantLimits,
 }
 
 impl Default for ServiceSetup {
@@ -48,6 +49,7 @@ impl Default for ServiceSetup {
             patience: Duration::from_secs(10),
             world: World::SessionSync,
             guard_deadline: None,
+            limits: TenantLimits::default(),
         }
     }
 }
@@ -103,7 +105,7 @@ impl TestService {
             })),
             ..DurableOptions::new(instances, setup.config)
         };
-        let tenants = Tenants::new(options, setup.journal, TenantLimits::default()).unwrap();
+        let tenants = Tenants::new(options, setup.journal, setup.limits).unwrap();
         let key = AdminKey::new(ADMIN_KEY).unwrap();
         let options = ServeOptions {
             housekeeping: Duration::from_millis(20),

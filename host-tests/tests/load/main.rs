@@ -1,15 +1,18 @@
-//! Load: many sessions and calls, a day of a busy platform, and many sessions that expire at once.
-//! Nothing is lost, no call takes longer than it may, and the memory stays flat.
+//! Load: many sessions and calls, a day of a busy platform, many sessions that expire at once, and
+//! more workspaces than may be loaded. Nothing is lost, no call takes longer than it may, and the
+//! memory stays flat.
 //!
 //! ```text
 //! cargo test --test load
 //! SESSION_LOAD_SESSIONS=1000000 SESSION_LOAD_CALLS=10000000 \
 //!     cargo test --release --test load -- --nocapture --test-threads 1
+//! SESSION_LOAD_WORKSPACES=10000 cargo test --test load workspaces -- --nocapture --test-threads 1
 //! ```
 //!
 //! `--nocapture` shows the figures.
 
 mod callers;
+mod workspaces;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

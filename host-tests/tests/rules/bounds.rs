@@ -374,3 +374,73 @@ async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_stop_at_max_state_byte
             .guard_confirmed
     );
 }
+
+#[tokio::test]
+async fn r19_an_agent_with_the_most_and_largest_sessions_leaves_room_for_others() {
+    /// The bytes of a session with the largest role, scopes, task type and metadata, and with the
+    /// longest handle and all superseded tokens that are remembered.
+    const LARGEST: u64 = 1_024 + 64 + 128 * 256 + 128 + 16_384 + 512 + 8 * 128;
+    let fixture = Fixture::new().await;
+    let largest = || CreateRequest {
+        role: "r".repeat(64),
+        scopes: (0..128).map(|it| format!("{it:0256}")).collect(),
+        task_type: Some("t".repeat(128)),
+        metadata: Some(format!("\"{}\"", "x".repeat(16_382))),
+        ..request(AGENT)
+    };
+    for _ in 0..1_000 {
+        fixture.host.create(largest()).await.unwrap();
+    }
+    let full = SessionError::LimitReached(Limit::MaxSessionsPerAgent);
+    assert_eq!(refusal(fixture.host.create(largest()).await), full);
+    let bytes = fixture.stats().await.state_bytes;
+    assert!((49_000_000..=1_000 * LARGEST).contains(&bytes), "{bytes}");
+    let other = fixture.session_of(OTHER_AGENT).await;
+    assert_eq!(fixture.validate(&other).await, Ok(()));
+    assert_eq!(fixture.host.revoke_all_for_agent(AGENT).await, Ok(1_000));
+    assert_eq!(fixture.validate(&other).await, Ok(()));
+}
+
+#[tokio::test]
+async fn r21_a_bearer_that_rotates_without_end_takes_no_more_than_its_first_rotations() {
+    let fixture = Fixture::configured(Config::with_state_key([1; 32])).await;
+    let mut token = fixture.session().await.token.to_string();
+    let mut bytes = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..200 {
+            token = fixture
+                .host
+                .rotate(&*token)
+                .await
+                .unwrap()
+                .token
+                .to_string();
+        }
+        let stats = fixture.stats().await;
+        assert_eq!((stats.pending_revocations, stats.tombstones), (0, 0));
+        bytes.push(stats.state_bytes);
+    }
+    assert_eq!(bytes[0], bytes[1]);
+}
+
+#[tokio::test]
+async fn r19_a_bearer_that_rotates_while_the_guard_revokes_nothing_stops_after_64_rotations() {
+    let fixture = Fixture::new().await;
+    let other = fixture.session_of(OTHER_AGENT).await;
+    let mut token = fixture.session().await.token.to_string();
+    fixture
+        .guard
+        .set(GuardFunction::Revoke, GuardMode::Unavailable);
+    for _ in 0..64 {
+        let grant = fixture.host.rotate(&*token).await.unwrap();
+        token = grant.token.to_string();
+    }
+    let full = SessionError::LimitReached(Limit::UnconfirmedRevocations);
+    for _ in 0..3 {
+        assert_eq!(refusal(fixture.host.rotate(&*token).await), full);
+    }
+    assert_eq!(fixture.stats().await.pending_revocations, 64);
+    // The session lives, and others rotate.
+    fixture.host.validate(&*token).await.unwrap();
+    fixture.host.rotate(&*other.token).await.unwrap();
+}

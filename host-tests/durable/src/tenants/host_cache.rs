@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use clawdb_session_host::{AnyEngine, InstanceOptions};
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::limits::TenantLimits;
 use crate::backend::{AdmittedCall, Backend};
@@ -56,8 +57,8 @@ impl HostCache {
         }
     }
 
-    /// Loads the tenant if necessary and waits for its instance, for at most `patience` of the
-    /// options.
+    /// Loads the tenant if necessary and waits for its instance. Each of the two takes at most
+    /// `patience` of the options.
     pub async fn admit(&self, id: TenantId) -> Result<AdmittedCall, DurableError> {
         loop {
             let tenant_host = self.get_or_load(id).await?;
@@ -185,18 +186,27 @@ impl HostCache {
             .collect()
     }
 
+    /// Returns the host of a tenant and loads it if necessary. If another tenant has to be unloaded
+    /// first, it waits for that, for at most `patience` of the options.
     async fn get_or_load(&self, id: TenantId) -> Result<Arc<TenantHost>, DurableError> {
         if let Some(tenant_host) = self.try_get_or_load(id)? {
             return Ok(tenant_host);
         }
-        // Only one load evicts at a time, so that no other load takes the slot that it frees.
-        let _alone = self.eviction.lock().await;
-        loop {
-            match self.try_get_or_load(id)? {
-                Some(tenant_host) => return Ok(tenant_host),
-                None => self.evict_idlest().await?,
+        let evicting = async {
+            // Only one load evicts at a time, so that no other load takes the slot that it frees.
+            let _alone = self.eviction.lock().await;
+            loop {
+                match self.try_get_or_load(id)? {
+                    Some(tenant_host) => return Ok(tenant_host),
+                    None => self.evict_idlest().await?,
+                }
             }
-        }
+        };
+        let loaded = timeout(self.options.patience, evicting).await;
+        loaded.unwrap_or_else(|_| {
+            let reason = "the tenants that are loaded are not unloaded in time";
+            Err(DurableError::Retry(reason.into()))
+        })
     }
 
     /// Returns the host of a tenant and loads it if necessary. Returns `None` if `max_loaded`
