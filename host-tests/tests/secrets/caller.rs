@@ -20,10 +20,10 @@ use crate::secrets::Secrets;
 
 /// The secret of the guard, the current state key, a previous one, and another that is never
 /// configured with success. Each half of each is different.
-const GUARD_KEY: &[u8; 32] = b"the-guard-key-that-is-a-secret-1";
-const STATE_KEY: &[u8; 32] = b"the-state-key-that-is-a-secret-2";
+pub const GUARD_KEY: &[u8; 32] = b"the-guard-key-that-is-a-secret-1";
+pub const STATE_KEY: &[u8; 32] = b"the-state-key-that-is-a-secret-2";
 const OLD_STATE_KEY: &[u8; 32] = b"an-old-state-key-of-the-records3";
-const OTHER_KEY: &[u8; 32] = b"some-other-key-of-another-guard4";
+pub const OTHER_KEY: &[u8; 32] = b"some-other-key-of-another-guard4";
 
 /// The role of all sessions: a text that is not secret, to check that a search finds something.
 pub const ROLE: &str = "the-role-that-every-session-has";
@@ -46,8 +46,13 @@ pub struct Caller {
     rounds: u64,
 }
 
-/// Returns the tokens of another guard, which this one refuses.
-fn foreign_token() -> String {
+/// Returns the id of an agent.
+pub fn agent(number: u64) -> String {
+    format!("0a9e0000-0000-4000-8000-{number:012}")
+}
+
+/// Returns a token of another guard, which this one refuses.
+pub fn foreign_token() -> String {
     let guard = JwtGuard::new(OTHER_KEY).unwrap();
     let request = clawdb_session_host::IssueRequest {
         principal: "agent:a".into(),
@@ -64,7 +69,7 @@ fn foreign_token() -> String {
 }
 
 /// Returns a token with another signature.
-fn altered(token: &str) -> String {
+pub fn altered(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let reversed: String = signature.chars().rev().collect();
     // The last digit of 32 bytes has two unused bits, which must be 0.
@@ -105,14 +110,14 @@ impl Caller {
     }
 
     /// Returns a request of an agent of this round.
-    fn request(&self, agent: u64) -> CreateRequest {
-        CreateRequest::new(self.agent(agent), ROLE)
+    fn request(&self, number: u64) -> CreateRequest {
+        CreateRequest::new(self.agent(number), ROLE)
             .with_scopes(["memory:read", "tool:search"])
             .with_lifetime(Duration::from_mins(10))
     }
 
-    fn agent(&self, agent: u64) -> String {
-        format!("0a9e0000-0000-4000-8000-{:012}", self.rounds * 4 + agent)
+    fn agent(&self, number: u64) -> String {
+        agent(4 * self.rounds + number)
     }
 
     /// Adds what a call has returned to the output. A grant contains its token, but its `Debug`

@@ -22,7 +22,10 @@ async fn search_after_calls(world: World) {
     let memories = Memory::of("self").linear_memories();
     let mut role = Secrets::new();
     role.add("role", ROLE.as_bytes());
-    let with_role = memories.iter().map(|it| role.found_in(it).len()).sum::<usize>();
+    let with_role = memories
+        .iter()
+        .map(|it| role.found_in(it).len())
+        .sum::<usize>();
     assert!(with_role > 0, "no linear memory has the live session");
     for memory in &memories {
         caller.secrets.assert_absent("a linear memory", memory);

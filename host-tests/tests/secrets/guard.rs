@@ -3,9 +3,7 @@
 use std::sync::Mutex;
 
 use clawdb_session_guard_jwt::JwtGuard;
-use clawdb_session_host::{
-    Claims, GuardError, GuardResult, IssueRequest, IssuedToken, LocalGuard,
-};
+use clawdb_session_host::{Claims, GuardError, GuardResult, IssueRequest, IssuedToken, LocalGuard};
 
 /// A guard that wraps the JWT guard, and records all tokens that it issues, among them those that
 /// no caller receives.

@@ -19,5 +19,7 @@
 mod caller;
 mod component;
 mod guard;
+mod journals;
 mod memory;
 mod secrets;
+mod service;
