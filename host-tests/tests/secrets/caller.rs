@@ -11,12 +11,12 @@ use clawdb_session_host::{
     RevokeFilter, World, full_text,
 };
 use clawdb_session_testkit::{
-    CONTROLLED_START, ControlledGuard, GuardFunction, GuardMode, ManualClock, controlled_instances,
+    CONTROLLED_START, ControlledGuard, GuardFunction, GuardMode, ManualClock, Secrets,
+    controlled_instances,
 };
 use futures::future::join_all;
 
 use crate::guard::RecordingGuard;
-use crate::secrets::Secrets;
 
 /// The secret of the guard, the current state key, a previous one, and another that is never
 /// configured with success. Each half of each is different.
@@ -87,7 +87,7 @@ impl Caller {
         let options = controlled_instances(engine, guard.clone(), clock.clone());
         let instance = AnySessions::start(options.clone()).await.unwrap();
         instance.configure(config()).await.unwrap();
-        let mut secrets = Secrets::new();
+        let mut secrets = Secrets::default();
         for (name, key) in [
             ("the guard's key", GUARD_KEY),
             ("the state key", STATE_KEY),

@@ -1,11 +1,9 @@
 //! The component: what its operations return, and its linear memory.
 
 use clawdb_session_host::World;
-use clawdb_session_testkit::number_in_environment;
+use clawdb_session_testkit::{ProcessMemory, Secrets, number_in_environment};
 
 use crate::caller::{CALLS_IN_ROUND, Caller, ROLE};
-use crate::memory::Memory;
-use crate::secrets::Secrets;
 
 /// The number of calls in each world, unless `SESSION_SECRETS_CALLS` is set.
 const CALLS: u64 = 1_000;
@@ -19,9 +17,8 @@ async fn search_after_calls(world: World) {
     }
     caller.end_everything().await;
 
-    let memories = Memory::of("self").linear_memories();
-    let mut role = Secrets::new();
-    role.add("role", ROLE.as_bytes());
+    let memories = ProcessMemory::of("self").linear_memories();
+    let role = Secrets::of("role", ROLE);
     let with_role = memories
         .iter()
         .map(|it| role.found_in(it).len())

@@ -9,11 +9,10 @@ use clawdb_session_durable::{DurableHost, DurableOptions, Journal, TenantId};
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{AnyEngine, Config, CreateRequest, InstanceOptions, RevokeFilter, World};
 use clawdb_session_journal_redb::RedbJournal;
-use clawdb_session_testkit::number_in_environment;
+use clawdb_session_testkit::{Secrets, number_in_environment};
 
 use crate::caller::{GUARD_KEY, OTHER_KEY, ROLE, STATE_KEY, agent, foreign_token};
 use crate::guard::RecordingGuard;
-use crate::secrets::Secrets;
 
 /// The number of calls, unless `SESSION_SECRETS_CALLS` is set.
 const CALLS: u64 = 200;
@@ -39,7 +38,7 @@ async fn fill(journal: Arc<dyn Journal>, world: World) -> Secrets {
     }
     host.shutdown().await;
 
-    let mut secrets = Secrets::new();
+    let mut secrets = Secrets::default();
     for (name, key) in [
         ("the guard's key", GUARD_KEY),
         ("the state key", STATE_KEY),
@@ -84,8 +83,7 @@ async fn make_round(host: &DurableHost, round: u64) {
 
 /// Searches all files below a folder. They must contain the role of the sessions.
 fn search_files(folder: &Path, secrets: &Secrets) {
-    let mut role = Secrets::new();
-    role.add("role", ROLE.as_bytes());
+    let role = Secrets::of("role", ROLE);
     let mut with_role = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -141,8 +139,7 @@ async fn r22_the_files_and_messages_of_the_nats_journal_contain_no_token_or_key(
     // Messages that were sent before it have arrived.
     client.drain().await.unwrap();
     let published = recording.await.unwrap();
-    let mut role = Secrets::new();
-    role.add("role", ROLE.as_bytes());
+    let role = Secrets::of("role", ROLE);
     assert!(
         !role.found_in(&published).is_empty(),
         "no record was published"

@@ -16,10 +16,10 @@
 //! SESSION_SECRETS_CALLS=100000 cargo test --test secrets   # makes more calls
 //! ```
 
+#![cfg(target_os = "linux")]
+
 mod caller;
 mod component;
 mod guard;
 mod journals;
-mod memory;
-mod secrets;
 mod service;

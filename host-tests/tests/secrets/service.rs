@@ -3,11 +3,13 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clawdb_session_host::World;
-use clawdb_session_testkit::number_in_environment;
+use clawdb_session_testkit::{Found, ProcessMemory, Secrets, number_in_environment};
 use futures::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,13 +18,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::caller::{ROLE, altered, foreign_token};
-use crate::memory::Memory;
-use crate::secrets::{Found, Secrets};
 
 const ADMIN_KEY: &str = "the-admin-key-that-is-a-secret-5";
 const AGENT: &str = "0a9e0000-0000-4000-8000-000000000001";
 /// The number of requests, unless `SESSION_SECRETS_CALLS` is set.
-const CALLS: usize = 400;
+const CALLS: usize = 256;
 /// The number of requests of a round, about.
 const CALLS_IN_ROUND: usize = 32;
 /// The number of rounds that are made at the same time.
@@ -96,7 +96,7 @@ impl Program {
     /// Searches the writable memory of the process, by the name of what is mapped.
     fn search(&self, secrets: &Secrets) -> Found {
         let mut found = Found::new();
-        for (region, bytes) in Memory::of(&self.child.id().to_string()).contents() {
+        for (region, bytes) in ProcessMemory::of(&self.child.id().to_string()).contents() {
             for (secret, count) in secrets.found_in(&bytes) {
                 *found
                     .entry(format!("{secret} in {:?}", region.name))
@@ -327,27 +327,34 @@ async fn search_the_program(world: World) {
     let exchange = exchange(&program.url).await;
     let read = read_all(&program.url).await;
 
-    let mut tokens = Secrets::new();
+    let mut tokens = Secrets::default();
     for token in &exchange.tokens {
         tokens.add_token("a token that was granted", token);
     }
     for token in &exchange.refused {
         tokens.add_token("a token that was refused", token);
     }
-    let mut keys = Secrets::new();
-    for name in ["journal.guard-key", "journal.state-key"] {
-        keys.add_key(name, &program.key(name));
-    }
+    let mut keys = Secrets::default();
+    keys.add_key("the guard's key", &program.key("journal.guard-key"));
+    keys.add_key("the state key", &program.key("journal.state-key"));
     keys.add_key("the admin key", ADMIN_KEY.as_bytes());
 
-    let mut role = Secrets::new();
-    role.add("role", ROLE.as_bytes());
+    let role = Secrets::of("role", ROLE);
     assert!(
         !program.search(&role).is_empty(),
         "the search finds nothing"
     );
-    println!("{:#?}", program.search(&keys));
     let found = found_at_last(&program, &tokens).await;
+    assert!(found.is_empty(), "the memory of the process: {found:#?}");
+    // The program needs these two keys, and has them as bytes only. The start of the stack has the
+    // environment.
+    let mut found = program.search(&keys);
+    println!("{found:#?}");
+    for needed in ["the admin key", "the state key"] {
+        for region in ["", "[stack]"] {
+            found.remove(&format!("{needed}, bytes in {region:?}"));
+        }
+    }
     assert!(found.is_empty(), "the memory of the process: {found:#?}");
 
     let journal = program.file("journal");
@@ -372,4 +379,36 @@ async fn r22_the_program_shows_and_keeps_no_token() {
 #[tokio::test]
 async fn r22_the_program_shows_and_keeps_no_token_in_the_world_session() {
     search_the_program(World::Session).await;
+}
+
+/// Returns the hard limit of the size of a core dump of a process.
+fn core_limit(process: &str) -> String {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let mut lines = limits.lines();
+    let limit = lines.find_map(|line| line.strip_prefix("Max core file size"));
+    let mut words = limit.unwrap().split_whitespace();
+    words.nth(1).unwrap().into()
+}
+
+#[tokio::test]
+async fn the_program_refuses_core_dumps_unless_it_is_told_otherwise() {
+    for (arguments, refuses) in [(&[][..], true), (&["--allow-core-dumps"], false)] {
+        let mut program = Program::start(World::SessionSync, arguments);
+        let id = program.child.id().to_string();
+        let limit = if refuses {
+            "0".into()
+        } else {
+            core_limit("self")
+        };
+        assert_eq!(core_limit(&id), limit);
+        let owner = fs::metadata(format!("/proc/{id}/environ")).unwrap().uid();
+        let folder = fs::metadata(program.folder.path()).unwrap().uid();
+        // Files of a process that can be dumped belong to its user, and others to root.
+        assert_eq!(owner, if refuses { 0 } else { folder });
+        if refuses {
+            let id = i32::try_from(program.child.id()).unwrap();
+            kill(Pid::from_raw(id), Signal::SIGABRT).unwrap();
+            assert!(!program.child.wait().unwrap().core_dumped());
+        }
+    }
 }

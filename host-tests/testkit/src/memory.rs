@@ -25,12 +25,13 @@ impl Region {
 }
 
 /// The memory of a process.
-pub struct Memory {
+#[derive(Debug)]
+pub struct ProcessMemory {
     file: File,
     regions: Vec<Region>,
 }
 
-impl Memory {
+impl ProcessMemory {
     /// Opens the memory of a process: `self`, or its id.
     pub fn of(process: &str) -> Self {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();

@@ -12,6 +12,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 ///
 /// Of a long form, the halves are searched for instead of the whole: a rest of freed memory can
 /// hold one half only.
+#[derive(Debug)]
 pub struct Secrets {
     forms: Vec<Form>,
     /// The indexes of the forms that begin with these bytes.
@@ -21,6 +22,7 @@ pub struct Secrets {
 }
 
 /// A form of a secret, or half of one.
+#[derive(Debug)]
 struct Form {
     name: String,
     bytes: Vec<u8>,
@@ -29,13 +31,22 @@ struct Form {
 /// How often each secret was found, by its name.
 pub type Found = BTreeMap<String, usize>;
 
-impl Secrets {
-    pub fn new() -> Self {
+impl Default for Secrets {
+    fn default() -> Self {
         Self {
             forms: Vec::new(),
             starts: HashMap::new(),
             may_start: vec![0; 1 << 18],
         }
+    }
+}
+
+impl Secrets {
+    /// Returns one text to search for, to check that a search finds what is there.
+    pub fn of(name: &str, text: &str) -> Self {
+        let mut secrets = Self::default();
+        secrets.add(name, text.as_bytes());
+        secrets
     }
 
     /// Adds a token. Of a JSON Web Token, the signature is the secret part: as text and as bytes.
@@ -53,7 +64,7 @@ impl Secrets {
     /// Adds a key: its bytes, in hexadecimal, in base64, and as HMAC pads it (RFC 2104).
     pub fn add_key(&mut self, name: &str, key: &[u8]) {
         self.add(&format!("{name}, bytes"), key);
-        let digits = hex::encode(key);
+        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
         let digits = digits.to_uppercase();
         self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
@@ -161,29 +172,34 @@ fn from_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn secrets_are_found_in_every_form_and_by_halves() {
-    let key: Vec<u8> = (100..132).collect();
-    let mut secrets = Secrets::new();
-    secrets.add_key("key", &key);
-    secrets.add_token("token", &format!("a.b.{}", to_base64(&[9; 32])));
-    let padded: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).collect();
-    for (name, bytes) in [
-        ("key, bytes", &key[..16]),
-        ("key, bytes", &key[16..]),
-        ("key, hexadecimal", hex::encode(&key).as_bytes()),
-        ("key, base64url", to_base64(&key).as_bytes()),
-        ("key, padded for HMAC", &padded),
-        ("token, signature", to_base64(&[9; 32]).as_bytes()),
-        ("token, bytes of the signature", &[9; 32]),
-    ] {
-        for zeros in [0, 1, CHUNK, 3 * CHUNK + 5] {
-            let place = [&vec![0; zeros], bytes, &vec![0; zeros]].concat();
-            let found = secrets.found_in(&place);
-            assert!(found.contains_key(name), "{name}: {found:?}");
-            assert_eq!(found.len(), 1, "{found:?}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_in_every_form_and_by_halves() {
+        let key: Vec<u8> = (100..132).collect();
+        let mut secrets = Secrets::default();
+        secrets.add_key("key", &key);
+        secrets.add_token("token", &format!("a.b.{}", to_base64(&[9; 32])));
+        let padded: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).collect();
+        for (name, bytes) in [
+            ("key, bytes", &key[..16]),
+            ("key, bytes", &key[16..]),
+            ("key, hexadecimal", b"6465666768696a6b6c6d6e6f70717273"),
+            ("key, base64url", to_base64(&key).as_bytes()),
+            ("key, padded for HMAC", &padded),
+            ("token, signature", to_base64(&[9; 32]).as_bytes()),
+            ("token, bytes of the signature", &[9; 32]),
+        ] {
+            for zeros in [0, 1, CHUNK, 3 * CHUNK + 5] {
+                let place = [&vec![0; zeros], bytes, &vec![0; zeros]].concat();
+                let found = secrets.found_in(&place);
+                assert!(found.contains_key(name), "{name}: {found:?}");
+                assert_eq!(found.len(), 1, "{found:?}");
+            }
         }
+        assert_eq!(secrets.found_in(&key[..15]), Found::new());
+        assert_eq!(from_base64(&to_base64(&key)), key);
     }
-    assert_eq!(secrets.found_in(&key[..15]), Found::new());
-    assert_eq!(from_base64(&to_base64(&key)), key);
 }
