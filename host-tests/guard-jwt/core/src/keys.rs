@@ -63,7 +63,7 @@ impl Key {
             return Err(short);
         }
         // HMAC takes keys of every length.
-        without_rests(|| Hmac::new_from_slice(bytes).map(Self).map_err(|_| short))
+        with_stack_wiped(|| Hmac::new_from_slice(bytes).map(Self).map_err(|_| short))
     }
 
     /// Returns the code of a message, which is not finished yet.
@@ -75,7 +75,7 @@ impl Key {
 
     /// Returns whether both keys sign alike. The comparison takes the same time for all keys.
     fn is_same(&self, other: &Self) -> bool {
-        without_rests(|| self.code("").finalize() == other.code("").finalize())
+        with_stack_wiped(|| self.code("").finalize() == other.code("").finalize())
     }
 }
 
@@ -122,7 +122,7 @@ impl Keys {
         token.push('.');
         token.push_str(&encode(&serde_json::to_vec(claims).ok()?));
         let code = |message: &str| self.current.code(message).finalize().into_bytes();
-        let signature = without_rests(|| encode(&code(&token)));
+        let signature = with_stack_wiped(|| encode(&code(&token)));
         token.push('.');
         token.push_str(&signature);
         Some(token)
@@ -137,7 +137,7 @@ impl Keys {
         let mut keys = std::iter::once(&self.current).chain(&self.previous);
         // The comparison takes the same time for all signatures.
         let signs = |key: &&Key| key.code(message).verify_slice(&signature).is_ok();
-        without_rests(|| keys.find(signs))?;
+        with_stack_wiped(|| keys.find(signs))?;
         let header = object(header)?;
         // Extensions that the guard does not know must be refused (RFC 7515, section 4.1.11).
         if header.get("alg")?.as_str()? != "HS256" || header.contains_key("crit") {
@@ -149,7 +149,7 @@ impl Keys {
 
 /// Returns what a function returns. Overwrites the stack that it has used: keys and signatures
 /// would stay there until later calls happen to overwrite them.
-fn without_rests<T>(function: impl FnOnce() -> T) -> T {
+fn with_stack_wiped<T>(function: impl FnOnce() -> T) -> T {
     let result = call(function);
     wipe_stack();
     result
