@@ -16,7 +16,7 @@ use clawdb_session_bench::bench::{self, BenchArgs};
 use clawdb_session_bench::{measure, target};
 use clawdb_session_durable::{DurableHost, TenantId};
 use clawdb_session_host::{
-    AnyEngine, COMPONENT, InstanceOptions, SYNC_COMPONENT, World, full_text,
+    AnyEngine, COMPONENT, InstanceOptions, SYNC_COMPONENT, WipingAllocator, World, full_text,
 };
 use clawdb_session_testkit::Conversation;
 use tokio::fs::File;
@@ -29,12 +29,17 @@ use command::serve::ServeArgs;
 use command::storage::Storage;
 use command::world::WorldArgs;
 
-/// The allocator. An answer is allocated on one thread and freed on another. With glibc's
-/// allocator, many concurrent callers make only two thirds of the calls that they make with this
-/// one.
+/// The allocator. It overwrites memory that is freed, because that can hold tokens and keys.
+///
+/// An answer is allocated on one thread and freed on another. With glibc's allocator, many
+/// concurrent callers make only two thirds of the calls that they make with jemalloc.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: WipingAllocator<tikv_jemallocator::Jemalloc> =
+    WipingAllocator(tikv_jemallocator::Jemalloc);
+#[cfg(not(all(feature = "jemalloc", not(target_env = "msvc"))))]
+#[global_allocator]
+static ALLOCATOR: WipingAllocator<std::alloc::System> = WipingAllocator(std::alloc::System);
 
 /// Session management for AI agents, in a WebAssembly component
 ///

@@ -63,6 +63,7 @@
 //! | `clock`, `entropy` | time and random bytes for the component: [`Clock`], [`Entropy`] |
 //! | `subscription` | a stream of events: [`Subscription`] |
 //! | `token` | a bearer token that `Debug` does not show: [`Token`] |
+//! | `wiping_allocator` | overwrites memory when it is freed: [`WipingAllocator`] |
 //! | [`names`] | the WIT's names of members and cases: [`Name`] |
 //! | `json` (feature) | the records as JSON |
 //! | `bindings` | the types that wasmtime generates from the WIT |
@@ -106,6 +107,7 @@ mod requests;
 mod stall_timer;
 mod subscription;
 mod token;
+mod wiping_allocator;
 
 pub use answer::{Grant, Revocation, Validated};
 pub use any::{AnyEngine, AnySessions, InstanceOptions, OtherWorld, UnknownWorld, World};
@@ -144,3 +146,4 @@ pub use names::{Name, event_run};
 pub use options::HostOptions;
 pub use subscription::Subscription;
 pub use token::Token;
+pub use wiping_allocator::WipingAllocator;

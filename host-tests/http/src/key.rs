@@ -1,5 +1,7 @@
 //! The admin key, with which a caller may create, end and see every session.
 
+use std::sync::Arc;
+
 use clawdb_session_host::InvalidSetting;
 use subtle::ConstantTimeEq;
 
@@ -9,9 +11,10 @@ pub const ADMIN_KEY_VARIABLE: &str = "CLAWDB_SESSION_ADMIN_KEY";
 const MIN_BYTES: usize = 16;
 const MAX_BYTES: usize = 1_024;
 
-/// The admin key: 16 to 1,024 printable ASCII characters without spaces.
+/// The admin key: 16 to 1,024 printable ASCII characters without spaces. Clones share one copy of
+/// it.
 #[derive(Clone)]
-pub struct AdminKey(String);
+pub struct AdminKey(Arc<str>);
 
 /// The error of a text that cannot be an admin key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ impl AdminKey {
         let long_enough = (MIN_BYTES..=MAX_BYTES).contains(&key.len());
         // Not every client can send other characters in a header.
         if long_enough && key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Ok(Self(key));
+            return Ok(Self(key.into()));
         }
         Err(BadAdminKey)
     }
@@ -64,7 +67,7 @@ impl AdminKey {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Ok(Self(hex::encode(key)))
+        Ok(Self(hex::encode(key).into()))
     }
 
     /// Returns the key as text.

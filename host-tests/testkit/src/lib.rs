@@ -6,6 +6,8 @@
 //! | `clock` | a clock that tests set: [`ManualClock`] |
 //! | `entropy` | a source of random bytes that can fail: [`ControlledEntropy`] |
 //! | `environment` | numbers that the caller of a test sets: [`number_in_environment`] |
+//! | `memory` | the memory of a process, as a core dump has it: [`ProcessMemory`] |
+//! | `secrets` | searches bytes for tokens and keys: [`Secrets`] |
 //! | `random` | random choices that a seed repeats: [`Random`] |
 //! | `exec` | conversations in JSON lines, as `exec` of the command line: [`Conversation`] |
 //! | `vectors` | conversations with the answers that the component must give: [`Vector`] |
@@ -24,10 +26,15 @@ mod exec;
     reason = "a panic is how a test fails"
 )]
 pub mod fixture;
+#[cfg(target_os = "linux")]
+#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
+mod memory;
 #[cfg(feature = "servers")]
 #[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 pub mod nats_server;
 mod random;
+#[expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
+mod secrets;
 mod vectors;
 
 pub use clock::ManualClock;
@@ -37,5 +44,8 @@ pub use control::{
 pub use entropy::{ControlledEntropy, EntropyMode};
 pub use environment::number_in_environment;
 pub use exec::{CONTROLLED_START, Conversation};
+#[cfg(target_os = "linux")]
+pub use memory::{ProcessMemory, Region};
 pub use random::Random;
+pub use secrets::{Found, Secrets};
 pub use vectors::{Mismatch, Vector, VectorHeader};

@@ -6,6 +6,8 @@ use clawdb_session_component::{COMPOSED as BYTES, SYNC_COMPONENT};
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{Instant, LocalGuard};
 use clawdb_session_testkit::ManualClock;
+#[cfg(target_os = "linux")]
+use clawdb_session_testkit::{ProcessMemory, Secrets};
 use wasmtime::Store;
 
 use crate::host::session::SessionSync;
@@ -64,9 +66,13 @@ impl Composed {
     }
 
     fn create(&mut self) -> Result<Grant, Error> {
+        self.create_with_role("worker")
+    }
+
+    fn create_with_role(&mut self, role: &str) -> Result<Grant, Error> {
         let request = CreateRequest {
             agent_id: AGENT.into(),
-            role: "worker".into(),
+            role: role.into(),
             scopes: vec!["tool:*".into()],
             task_type: None,
             expires_in: Some(60),
@@ -336,4 +342,33 @@ fn a_source_without_random_bytes_fails_a_create_and_not_the_instance() {
     composed.store.data_mut().most_random_bytes = 5;
     let grant = composed.create().unwrap();
     composed.validate(&grant.token).unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn r22_after_calls_neither_linear_memory_contains_a_token_or_a_key_as_it_was_set() {
+    let keys: [Vec<u8>; 2] = [(100..132).collect(), (200..232).collect()];
+    let mut composed = Composed::start();
+    let mut secrets = Secrets::default();
+    for key in &keys {
+        composed.set_key(key).unwrap();
+        secrets.add_key("a key", key);
+        for _ in 0..20 {
+            let grant = composed.create().unwrap();
+            composed.validate(&grant.token).unwrap();
+            composed.validate(&grant.token[1..]).unwrap_err();
+            secrets.add_token("a token", &grant.token);
+        }
+    }
+    assert_eq!(composed.drop_previous_keys(), 1);
+    let role = "the-role-of-a-live-session";
+    let grant = composed.create_with_role(role).unwrap();
+    secrets.add_token("a token", &grant.token);
+    let memories = ProcessMemory::of("self").linear_memories();
+    let role = Secrets::of("role", role);
+    let has_session = |memory: &Vec<u8>| !role.found_in(memory).is_empty();
+    assert!(memories.iter().any(has_session), "no memory was searched");
+    for memory in memories {
+        secrets.assert_absent("a linear memory", &memory);
+    }
 }

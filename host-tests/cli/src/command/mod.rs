@@ -1,5 +1,6 @@
 //! The commands and their arguments.
 
+pub mod core_dumps;
 pub mod guard;
 pub mod package;
 pub mod rekey;

@@ -14,6 +14,7 @@ use clawdb_session_host::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
+use super::core_dumps;
 use super::serve::shutdown;
 use super::storage::{OpenError, OpenedStorage, Storage};
 
@@ -77,6 +78,7 @@ pub struct RekeyArgs {
 /// # Errors
 /// An error that lists what is left to reseal.
 pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
+    core_dumps::refuse()?;
     let mut interrupted = pin!(shutdown()?);
     let opened = async {
         let options = LocalOptions {

@@ -22,6 +22,7 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
+use super::core_dumps;
 use super::guard::GuardArgs;
 use super::secrets::StateKeys;
 use super::storage::{OpenedStorage, Storage, check, config};
@@ -115,6 +116,12 @@ pub struct ServeArgs {
     /// Other workspaces keep their sessions.
     #[arg(long)]
     accept_clock_set_back: bool,
+    /// Lets the system write a core dump if the process crashes
+    ///
+    /// A core dump contains the keys, and the tokens of requests in flight. Without this option,
+    /// none is written, and other processes of the user cannot read the memory of this one.
+    #[arg(long)]
+    allow_core_dumps: bool,
     #[command(flatten)]
     guard: GuardArgs,
     #[command(flatten)]
@@ -123,6 +130,9 @@ pub struct ServeArgs {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+    if !args.allow_core_dumps {
+        core_dumps::refuse()?;
+    }
     // Settings are checked before files are opened.
     let admin_key = AdminKey::from_environment()?;
     let mut shutdown = pin!(shutdown()?);

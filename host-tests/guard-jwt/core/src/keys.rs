@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::hint::black_box;
 
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -23,6 +24,9 @@ pub const MAX_PREVIOUS: usize = 8;
 /// The header of a token that is issued. `typ` is optional (RFC 7519, section 5.1), and the guard
 /// does not read it.
 const HEADER: &str = r#"{"alg":"HS256"}"#;
+
+/// The bytes of the stack that a function with a key uses, at most.
+const MAX_STACK: usize = 4_096;
 
 /// The key has fewer than 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ impl Key {
             return Err(short);
         }
         // HMAC takes keys of every length.
-        Hmac::new_from_slice(bytes).map(Self).map_err(|_| short)
+        with_stack_wiped(|| Hmac::new_from_slice(bytes).map(Self).map_err(|_| short))
     }
 
     /// Returns the code of a message, which is not finished yet.
@@ -71,7 +75,7 @@ impl Key {
 
     /// Returns whether both keys sign alike. The comparison takes the same time for all keys.
     fn is_same(&self, other: &Self) -> bool {
-        self.code("").finalize() == other.code("").finalize()
+        with_stack_wiped(|| self.code("").finalize() == other.code("").finalize())
     }
 }
 
@@ -117,9 +121,10 @@ impl Keys {
         let mut token = encode(HEADER.as_bytes());
         token.push('.');
         token.push_str(&encode(&serde_json::to_vec(claims).ok()?));
-        let signature = self.current.code(&token).finalize().into_bytes();
+        let code = |message: &str| self.current.code(message).finalize().into_bytes();
+        let signature = with_stack_wiped(|| encode(&code(&token)));
         token.push('.');
-        token.push_str(&encode(&signature));
+        token.push_str(&signature);
         Some(token)
     }
 
@@ -131,7 +136,8 @@ impl Keys {
         let signature = decode(signature)?;
         let mut keys = std::iter::once(&self.current).chain(&self.previous);
         // The comparison takes the same time for all signatures.
-        keys.find(|key| key.code(message).verify_slice(&signature).is_ok())?;
+        let signs = |key: &&Key| key.code(message).verify_slice(&signature).is_ok();
+        with_stack_wiped(|| keys.find(signs))?;
         let header = object(header)?;
         // Extensions that the guard does not know must be refused (RFC 7515, section 4.1.11).
         if header.get("alg")?.as_str()? != "HS256" || header.contains_key("crit") {
@@ -139,6 +145,26 @@ impl Keys {
         }
         object(claims)
     }
+}
+
+/// Returns what a function returns. Overwrites the stack that it has used: keys and signatures
+/// would stay there until later calls happen to overwrite them.
+fn with_stack_wiped<T>(function: impl FnOnce() -> T) -> T {
+    let result = call(function);
+    wipe_stack();
+    result
+}
+
+/// Calls a function in a frame of its own, below that of the caller.
+#[inline(never)]
+fn call<T>(function: impl FnOnce() -> T) -> T {
+    function()
+}
+
+/// Overwrites the stack below the frame of the caller.
+#[inline(never)]
+fn wipe_stack() {
+    black_box(&mut [0_u8; MAX_STACK]);
 }
 
 /// Returns bytes in base64url without padding.

@@ -38,10 +38,13 @@ use bindings::exports::clawdb::session_sync::guard::{
 use bindings::wasi::clocks::wall_clock;
 use bindings::wasi::random::random;
 
-/// The default allocator. Naming it saves one call for each allocation.
+/// The allocator of the session component: it overwrites memory that is freed.
+#[path = "../../../../../src/component/allocator.rs"]
+mod allocator;
+
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
-static ALLOCATOR: std::alloc::System = std::alloc::System;
+static ALLOCATOR: allocator::WipingAllocator = allocator::WipingAllocator;
 
 /// The most bytes of a key.
 const MAX_KEY: usize = 1_024;
