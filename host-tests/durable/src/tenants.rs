@@ -117,9 +117,9 @@ impl Tenants {
     /// The handle stays valid: each call on it loads the tenant again if it was unloaded.
     ///
     /// # Errors
-    /// [`DurableError::Retry`] if `max_loaded` tenants are loaded and none of them is idle or can be
-    /// unloaded within `patience` of the options, or the tenant does not serve within `patience`; otherwise the [`DurableError`] with
-    /// which the tenant's calls fail.
+    /// [`DurableError::Retry`] if `max_loaded` tenants are loaded and none of them is idle or can
+    /// be unloaded within `patience` of the options, or the tenant does not serve within
+    /// `patience`; otherwise the [`DurableError`] with which the tenant's calls fail.
     pub async fn tenant(&self, id: TenantId) -> Result<DurableHost, DurableError> {
         self.0.admit(id).await?;
         Ok(DurableHost::new(Arc::new(TenantBackend {

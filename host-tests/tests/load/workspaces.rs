@@ -30,6 +30,10 @@ const SESSIONS: usize = 3;
 /// How often each workspace is visited.
 const PASSES: usize = 3;
 
+/// The memory that the other tests of this process can take meanwhile. An unloaded workspace that
+/// kept its instance would take about a megabyte.
+const OTHER_TESTS: u64 = 64 << 20;
+
 /// Returns the number of workspaces. The default is that of the short version.
 fn workspaces(default: usize) -> usize {
     number_in_environment("SESSION_LOAD_WORKSPACES").unwrap_or(default)
@@ -253,7 +257,7 @@ async fn check(name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
     assert!(longest < LONGEST, "{longest:?}");
     assert_eq!(most_loaded, max_loaded);
     let (first, last) = (resident[0], resident[PASSES - 1]);
-    assert!(last <= first + first / 4, "{resident:?}");
+    assert!(last <= first + first / 4 + OTHER_TESTS, "{resident:?}");
 
     load.tenants.shutdown().await;
     let load = Arc::new(Load {
