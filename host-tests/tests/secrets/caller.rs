@@ -44,6 +44,8 @@ pub struct Caller {
     /// The output of the calls that has not been searched yet.
     output: Vec<u8>,
     rounds: u64,
+    /// The sequence number of the last record that was read.
+    last_change: u64,
 }
 
 /// Returns the id of an agent.
@@ -106,6 +108,7 @@ impl Caller {
             secrets,
             output: Vec::new(),
             rounds: 0,
+            last_change: 0,
         }
     }
 
@@ -307,9 +310,12 @@ impl Caller {
                 self.report(Ok::<_, CallError>(event));
             }
         }
+        // A start takes long, and so does reading all records.
+        let restores = self.rounds.is_multiple_of(16);
+        let last_read = if restores { 0 } else { self.last_change };
         let mut changes: Vec<Change> = Vec::new();
         loop {
-            let since = changes.last().map_or(0, |change| change.sequence);
+            let since = changes.last().map_or(last_read, |change| change.sequence);
             let page = instance.changes(since, 1_000).await;
             let page = self.report(page).expect("the records are read");
             changes.extend(page.changes);
@@ -321,8 +327,8 @@ impl Caller {
             let text = format!("{} {}\n", change.key, change.value);
             self.output.extend(text.bytes());
         }
-        // A start takes long.
-        if !self.rounds.is_multiple_of(16) {
+        self.last_change = changes.last().map_or(last_read, |change| change.sequence);
+        if !restores {
             return;
         }
         let other = AnySessions::start(self.options.clone()).await.unwrap();
