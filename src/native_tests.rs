@@ -3,6 +3,7 @@
 //!
 //! The tests of the rules are in `host-tests` and use the built component.
 
+mod clock_lag;
 mod stored_revocations;
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Error, Grant, Guard, GuardError,
-    IssueRequest, IssuedToken, Metadata, RevokeFilter, Role, Scopes, SessionId, SessionManager,
-    Statistics, SystemEntropy, Timestamp, Token,
+    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Entropy, EntropyUnavailable, Error,
+    Grant, Guard, GuardError, IssueRequest, IssuedToken, Metadata, RevokeFilter, Role, Scopes,
+    SessionId, SessionManager, Statistics, SystemEntropy, Timestamp, Token,
 };
 
 /// A guard that numbers its tokens, and does not answer while it is held.
@@ -323,6 +324,35 @@ fn r21_an_end_outcome_is_kept_only_while_operations_in_flight_need_it() {
     let id = now(manager.create(request(1, 60))).unwrap().session.id;
     now(manager.revoke(id)).unwrap();
     assert_eq!(manager.end_outcomes(), 0);
+}
+
+/// A source whose bytes are all the same.
+#[derive(Debug)]
+struct OneByte(u8);
+
+impl Entropy for OneByte {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable> {
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn r20_the_keys_of_values_that_callers_or_the_guard_choose_depend_on_random_bytes() {
+    let keys = [1, 2].map(|byte| {
+        let manager =
+            SessionManager::new(TestGuard::default(), TestClock::default(), OneByte(byte));
+        now(manager.create(request(1, 60))).unwrap();
+        let state = format!("{manager:?}");
+        ["handles: ", "agents: ", "roles: "].map(|table| {
+            let (_, from) = state.split_once(table).unwrap();
+            let (_, key) = from.split_once("Key([").unwrap();
+            key.split_once("])").unwrap().0.to_owned()
+        })
+    });
+    for (key, other) in keys[0].iter().zip(&keys[1]) {
+        assert_ne!(key, other);
+    }
 }
 
 #[test]
