@@ -4,6 +4,7 @@
 //! The tests of the rules are in `host-tests` and use the built component.
 
 mod clock_lag;
+mod limits;
 mod stored_revocations;
 
 use std::cell::{Cell, RefCell};
