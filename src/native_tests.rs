@@ -5,6 +5,7 @@
 
 mod clock_lag;
 mod limits;
+mod records;
 mod stored_revocations;
 
 use std::cell::{Cell, RefCell};
