@@ -5,6 +5,7 @@
 
 mod clock_lag;
 mod limits;
+mod readers;
 mod records;
 mod stored_revocations;
 
@@ -374,6 +375,54 @@ fn r22_the_state_of_the_manager_contains_no_token() {
         "{kept}"
     );
     assert!(!kept.contains("token-"), "{kept}");
+}
+
+#[test]
+fn r34_the_guard_is_not_asked_while_a_validation_is_cached() {
+    let (manager, guard, clock) = manager();
+    let cached = Config {
+        guard_recheck_interval: Some(10),
+        ..Config::default()
+    };
+    manager.configure(&cached).unwrap();
+    let Grant { session, token } = now(manager.create(request(1, 600))).unwrap();
+    let other = now(manager.create(request(2, 600))).unwrap().session;
+    let asks = || {
+        guard.0.held.set(true);
+        let is_pending = poll(pin!(manager.validate(token.clone()))).is_pending();
+        guard.0.held.set(false);
+        is_pending
+    };
+    assert!(asks());
+    assert_eq!(now(manager.validate(token.clone())), Ok(session.clone()));
+    clock.0.set(clock.0.get() + 9_999);
+    assert!(!asks());
+    let twice = vec![Ok(token.clone()), Ok(token.clone())];
+    guard.0.held.set(true);
+    let results = now(manager.validate_many(twice));
+    assert_eq!(results, Ok(vec![Ok(session.clone()), Ok(session)]));
+    guard.0.held.set(false);
+    clock.0.set(clock.0.get() + 1);
+    assert!(asks());
+    now(manager.validate(token.clone())).unwrap();
+    assert!(!asks());
+    // A revocation drops all cached validations, and so does a clock that goes back.
+    now(manager.revoke(other.id)).unwrap();
+    assert!(asks());
+    clock.0.set(clock.0.get() + 1);
+    now(manager.validate(token.clone())).unwrap();
+    assert!(!asks());
+    clock.0.set(clock.0.get() - 1);
+    assert!(asks());
+}
+
+#[test]
+fn r02_at_most_256_tokens_are_validated_in_one_call() {
+    let (manager, ..) = manager();
+    let unknown = |count| vec![Ok(Token::parse("unknown".into()).unwrap()); count];
+    let refused: Result<_, Error> = Ok(vec![Err(Error::InvalidToken); 256]);
+    assert_eq!(now(manager.validate_many(unknown(256))), refused);
+    assert!(now(manager.validate_many(unknown(257))).is_err());
 }
 
 /// Runs a long mix of calls, some of which are dropped while they wait. The counts are checked
