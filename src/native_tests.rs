@@ -4,6 +4,7 @@
 //! The tests of the rules are in `host-tests` and use the built component.
 
 mod clock_lag;
+mod guard_answers;
 mod limits;
 mod readers;
 mod records;
@@ -33,6 +34,10 @@ struct GuardState {
     revokes_held: Cell<bool>,
     /// Whether the guard is unavailable for revocations.
     revokes_fail: Cell<bool>,
+    /// The answer to each validation, if it is not a success.
+    verdict: RefCell<Option<Result<Claims, GuardError>>>,
+    /// The latest expiry of a token.
+    latest_expiry: Cell<Option<Timestamp>>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
     /// The handles of each call of `revoke_tokens` that was answered.
@@ -67,12 +72,17 @@ impl Guard for TestGuard {
         Ok(IssuedToken {
             token: format!("token-{number}"),
             handle: format!("handle-{number}"),
-            expires_at: request.expires_at,
+            expires_at: request
+                .expires_at
+                .min(self.0.latest_expiry.get().unwrap_or(Timestamp::MAX)),
         })
     }
 
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
         self.answer().await;
+        if let Some(verdict) = self.0.verdict.borrow().clone() {
+            return verdict;
+        }
         Ok(Claims {
             handle: token.expose().replace("token", "handle"),
             expires_at: Timestamp::MAX,
