@@ -37,7 +37,7 @@ struct GuardState {
     /// The answer to each validation, if it is not a success.
     verdict: RefCell<Option<Result<Claims, GuardError>>>,
     /// The latest expiry of a token.
-    latest_expiry: Cell<Option<Timestamp>>,
+    grants_until: Cell<Option<Timestamp>>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
     /// The handles of each call of `revoke_tokens` that was answered.
@@ -74,7 +74,7 @@ impl Guard for TestGuard {
             handle: format!("handle-{number}"),
             expires_at: request
                 .expires_at
-                .min(self.0.latest_expiry.get().unwrap_or(Timestamp::MAX)),
+                .min(self.0.grants_until.get().unwrap_or(Timestamp::MAX)),
         })
     }
 

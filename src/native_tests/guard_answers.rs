@@ -84,7 +84,7 @@ fn r25_if_the_guard_grants_less_time_all_descendants_get_less() {
     let grandchild = now(manager.delegate(child.session.id, request(3, 600))).unwrap();
     let short = now(manager.delegate(root.session.id, request(4, 30))).unwrap();
     let time = Timestamp::from_millis(clock.0.get());
-    guard.0.latest_expiry.set(Some(time.after_seconds(60)));
+    guard.0.grants_until.set(Some(time.after_seconds(60)));
     let rotated = now(manager.rotate(root.token)).unwrap().session;
     for (session, seconds) in [
         (rotated, 60),
