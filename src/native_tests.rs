@@ -17,9 +17,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Entropy, EntropyUnavailable, Error,
-    Grant, Guard, GuardError, IssueRequest, IssuedToken, Metadata, RevokeFilter, Role, Scopes,
-    SessionId, SessionManager, Statistics, SystemEntropy, Timestamp, Token,
+    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Duplicate, Entropy,
+    EntropyUnavailable, Error, Grant, Guard, GuardError, IssueRequest, IssuedToken, Metadata,
+    RevokeFilter, Role, Scopes, SessionId, SessionManager, Statistics, SystemEntropy, Timestamp,
+    Token,
 };
 
 /// A guard that numbers its tokens, and does not answer while it is held.
@@ -365,6 +366,22 @@ fn r20_the_keys_of_values_that_callers_or_the_guard_choose_depend_on_random_byte
     });
     for (key, other) in keys[0].iter().zip(&keys[1]) {
         assert_ne!(key, other);
+    }
+}
+
+#[test]
+fn r16_a_session_id_that_is_repeated_is_refused_even_while_its_create_waits() {
+    for held in [true, false] {
+        let guard = TestGuard::default();
+        let manager = SessionManager::new(guard.clone(), TestClock::default(), OneByte(7));
+        guard.0.held.set(held);
+        let mut first = Box::pin(manager.create(request(1, 60)));
+        assert_eq!(poll(first.as_mut()).is_pending(), held);
+        let second = poll(pin!(manager.create(request(2, 60))));
+        let Poll::Ready(Err(error)) = second else {
+            panic!("the create must be refused")
+        };
+        assert_eq!(error, Error::Collision(Duplicate::SessionId));
     }
 }
 

@@ -179,3 +179,73 @@ fn r03_expired_sessions_and_revocations_make_way_for_a_new_session_at_max_state_
     clock.0.set(clock.0.get() + 60_000);
     create(&manager, 1, 60).unwrap();
 }
+
+#[test]
+fn r25_the_depth_of_delegation_is_bounded() {
+    for max_depth in [0, 1, 3] {
+        let (manager, _, _) = limited(Config {
+            max_depth: Some(max_depth),
+            ..Config::default()
+        });
+        let mut parent = create(&manager, 1, 60).unwrap();
+        for _ in 0..max_depth {
+            parent = delegate(&manager, parent, 1, 60).unwrap();
+        }
+        assert_eq!(delegate(&manager, parent, 1, 60), reached(Limit::Depth));
+        assert_eq!(manager.stats().totals.denied, 1);
+    }
+}
+
+#[test]
+fn limits_are_set_once_and_before_the_first_session() {
+    let (manager, guard, _) = manager();
+    let few = Config {
+        max_sessions: Some(1),
+        ..Config::default()
+    };
+    let mut waiting = Box::pin(manager.create(request(1, 60)));
+    guard.0.held.set(true);
+    assert!(poll(waiting.as_mut()).is_pending());
+    assert_eq!(manager.configure(&few), Err(Error::AlreadyConfigured));
+    drop(waiting);
+    guard.0.held.set(false);
+    manager.configure(&few).unwrap();
+    assert_eq!(manager.configure(&few), Err(Error::AlreadyConfigured));
+    create(&manager, 1, 60).unwrap();
+    assert_eq!(create(&manager, 1, 60), reached(Limit::Sessions));
+    let (manager, ..) = self::manager();
+    let id = create(&manager, 1, 60).unwrap();
+    manager.invalidate(id).unwrap();
+    assert_eq!(manager.configure(&few), Err(Error::AlreadyConfigured));
+}
+
+#[test]
+fn statistics_count_what_is_in_the_state() {
+    let (manager, guard, _) = manager();
+    let empty = manager.stats().state_bytes;
+    guard.0.held.set(true);
+    let mut creates = [1, 2].map(|agent| Box::pin(manager.create(request(agent, 60))));
+    for (create, count) in creates.iter_mut().zip(1..) {
+        assert!(poll(create.as_mut()).is_pending());
+        let stats = manager.stats();
+        assert_eq!(
+            (stats.creates_in_flight, stats.tracked_agents),
+            (count, count)
+        );
+    }
+    guard.0.held.set(false);
+    for create in creates {
+        now(create).unwrap();
+    }
+    let stats = manager.stats();
+    assert_eq!((stats.creates_in_flight, stats.tracked_agents), (0, 2));
+    assert_eq!(stats.live_sessions, 2);
+    // Both sessions are equal, except for their ids.
+    let bytes = (stats.state_bytes - empty) / 2;
+    assert!((300..2_000).contains(&bytes), "{bytes} bytes for a session");
+    let mut large = request(3, 60);
+    large.attributes.metadata = Metadata::parse(format!("\"{}\"", "x".repeat(998))).unwrap();
+    now(manager.create(large)).unwrap();
+    let added = manager.stats().state_bytes - stats.state_bytes;
+    assert_eq!(added, bytes + 1_000 - 2);
+}
