@@ -131,6 +131,8 @@ pub fn is_handle(handle: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::config::Config;
+    use crate::domain::state_key::StateKey;
 
     #[test]
     fn r2_a_token_has_at_most_8_kib_and_a_handle_1_to_512_bytes() {
@@ -156,6 +158,9 @@ mod tests {
         let key = FingerprintKey::from_secret([7; 32]).unwrap();
         assert_eq!(format!("{token:?}"), "Token(..)");
         assert_eq!(format!("{key:?}"), "FingerprintKey(..)");
+        let state_key = StateKey::parse("state-key", &[7; 32]).unwrap();
+        assert_eq!(format!("{state_key:?}"), "StateKey(..)");
+        assert_eq!(format!("{:?}", Config::default()), "Config { .. }");
         assert_eq!(format!("{:?}", key.fingerprint(&token)), "Fingerprint(..)");
         assert_eq!(
             format!("{:?}", MacKey::new(b"secret").unwrap()),
