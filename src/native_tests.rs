@@ -35,6 +35,10 @@ struct GuardState {
     revokes_held: Cell<bool>,
     /// Whether the guard is unavailable for revocations.
     revokes_fail: Cell<bool>,
+    /// The handles whose revocation the guard denies.
+    denied: RefCell<Vec<String>>,
+    /// Whether no token is issued.
+    issues_fail: Cell<bool>,
     /// The answer to each validation, if it is not a success.
     verdict: RefCell<Option<Result<Claims, GuardError>>>,
     /// The latest expiry of a token.
@@ -68,6 +72,9 @@ impl Guard for TestGuard {
         request: IssueRequest<'_>,
     ) -> Result<IssuedToken, GuardError> {
         self.answer().await;
+        if self.0.issues_fail.get() {
+            return Err(GuardError::Denied("denied".into()));
+        }
         let number = self.0.issued.get() + 1;
         self.0.issued.set(number);
         Ok(IssuedToken {
@@ -106,8 +113,15 @@ impl Guard for TestGuard {
         if self.0.revokes_fail.get() {
             return vec![Err(GuardError::Unavailable("unavailable".into())); handles.len()];
         }
-        self.0.revoked.borrow_mut().extend(asked);
-        vec![Ok(()); handles.len()]
+        let denied = self.0.denied.borrow();
+        let answer = |handle: String| {
+            if denied.contains(&handle) {
+                return Err(GuardError::Denied(handle));
+            }
+            self.0.revoked.borrow_mut().push(handle);
+            Ok(())
+        };
+        asked.into_iter().map(answer).collect()
     }
 }
 

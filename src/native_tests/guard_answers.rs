@@ -182,3 +182,66 @@ fn r15_a_session_that_cascades_keeps_the_reason_of_its_own_end() {
     assert_eq!(reason(expired.id), ended(EndReason::Expired));
     assert_eq!(reason(below.id), ended(EndReason::Expired));
 }
+
+#[test]
+fn r12_an_error_for_the_token_of_another_session_or_for_a_settled_one_is_not_in_the_answer() {
+    for (denied, is_settled, error) in [
+        (
+            "handle-1",
+            false,
+            Some(GuardError::Denied("handle-1".into())),
+        ),
+        ("handle-2", false, None),
+        ("handle-1", true, None),
+    ] {
+        let (manager, guard, clock) = manager();
+        let root = now(manager.create(request(1, 60))).unwrap().session;
+        now(manager.delegate(root.id, request(2, 60))).unwrap();
+        guard.0.denied.replace(vec![denied.into()]);
+        guard.0.revokes_held.set(true);
+        let mut revoke = Box::pin(manager.revoke(root.id));
+        assert!(poll(revoke.as_mut()).is_pending());
+        if is_settled {
+            // The tokens expire, so their revocations are dropped.
+            clock.0.set(clock.0.get() + 60_000);
+            manager.prune_expired(None);
+        }
+        guard.0.revokes_held.set(false);
+        assert_eq!(now(revoke).unwrap().guard.err(), error);
+    }
+}
+
+#[test]
+fn r16_a_token_that_the_guard_repeats_is_not_revoked() {
+    let (manager, guard, _) = manager();
+    let first = now(manager.create(request(1, 60))).unwrap();
+    guard.0.issued.set(0);
+    let repeated = now(manager.create(request(2, 60))).unwrap_err();
+    assert!(matches!(repeated, Error::Collision(_)), "{repeated}");
+    guard.0.issued.set(0);
+    let repeated = now(manager.refresh(first.session.id)).unwrap_err();
+    assert!(matches!(repeated, Error::Collision(_)), "{repeated}");
+    assert!(guard.0.revoked.borrow().is_empty());
+    assert_eq!(manager.stats().pending_revocations, 0);
+    now(manager.validate(first.token)).unwrap();
+}
+
+#[test]
+fn r11_the_end_of_a_session_is_reported_rather_than_the_guard_s_error() {
+    for ends in [true, false] {
+        let (manager, guard, _) = manager();
+        let id = now(manager.create(request(1, 60))).unwrap().session.id;
+        guard.0.held.set(true);
+        guard.0.issues_fail.set(true);
+        let mut refresh = Box::pin(manager.refresh(id));
+        assert!(poll(refresh.as_mut()).is_pending());
+        guard.0.held.set(false);
+        if ends {
+            manager.invalidate(id).unwrap();
+        }
+        let denied = Error::Guard(GuardError::Denied("denied".into()));
+        let expected = if ends { Error::SessionRevoked } else { denied };
+        assert_eq!(now(refresh).unwrap_err(), expected);
+        assert_eq!(manager.get(id).is_ok(), !ends);
+    }
+}
