@@ -3,6 +3,11 @@
 //!
 //! The tests of the rules are in `host-tests` and use the built component.
 
+mod clock_lag;
+mod guard_answers;
+mod limits;
+mod readers;
+mod records;
 mod stored_revocations;
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +17,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::{
-    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Error, Grant, Guard, GuardError,
-    IssueRequest, IssuedToken, Metadata, RevokeFilter, Role, Scopes, SessionId, SessionManager,
-    Statistics, SystemEntropy, Timestamp, Token,
+    AgentId, Attributes, Claims, Clock, Config, CreateRequest, Duplicate, Entropy,
+    EntropyUnavailable, Error, Grant, Guard, GuardError, IssueRequest, IssuedToken, Metadata,
+    RevokeFilter, Role, Scopes, SessionId, SessionManager, Statistics, SystemEntropy, Timestamp,
+    Token,
 };
 
 /// A guard that numbers its tokens, and does not answer while it is held.
@@ -29,6 +35,14 @@ struct GuardState {
     revokes_held: Cell<bool>,
     /// Whether the guard is unavailable for revocations.
     revokes_fail: Cell<bool>,
+    /// The handles whose revocation the guard denies.
+    denied: RefCell<Vec<String>>,
+    /// Whether no token is issued.
+    issues_fail: Cell<bool>,
+    /// The answer to each validation, if it is not a success.
+    verdict: RefCell<Option<Result<Claims, GuardError>>>,
+    /// The latest expiry of a token.
+    grants_until: Cell<Option<Timestamp>>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
     /// The handles of each call of `revoke_tokens` that was answered.
@@ -58,17 +72,25 @@ impl Guard for TestGuard {
         request: IssueRequest<'_>,
     ) -> Result<IssuedToken, GuardError> {
         self.answer().await;
+        if self.0.issues_fail.get() {
+            return Err(GuardError::Denied("denied".into()));
+        }
         let number = self.0.issued.get() + 1;
         self.0.issued.set(number);
         Ok(IssuedToken {
             token: format!("token-{number}"),
             handle: format!("handle-{number}"),
-            expires_at: request.expires_at,
+            expires_at: request
+                .expires_at
+                .min(self.0.grants_until.get().unwrap_or(Timestamp::MAX)),
         })
     }
 
     async fn validate_token(&self, token: Token) -> Result<Claims, GuardError> {
         self.answer().await;
+        if let Some(verdict) = self.0.verdict.borrow().clone() {
+            return verdict;
+        }
         Ok(Claims {
             handle: token.expose().replace("token", "handle"),
             expires_at: Timestamp::MAX,
@@ -91,8 +113,15 @@ impl Guard for TestGuard {
         if self.0.revokes_fail.get() {
             return vec![Err(GuardError::Unavailable("unavailable".into())); handles.len()];
         }
-        self.0.revoked.borrow_mut().extend(asked);
-        vec![Ok(()); handles.len()]
+        let denied = self.0.denied.borrow();
+        let answer = |handle: String| {
+            if denied.contains(&handle) {
+                return Err(GuardError::Denied(handle));
+            }
+            self.0.revoked.borrow_mut().push(handle);
+            Ok(())
+        };
+        asked.into_iter().map(answer).collect()
     }
 }
 
@@ -325,6 +354,51 @@ fn r21_an_end_outcome_is_kept_only_while_operations_in_flight_need_it() {
     assert_eq!(manager.end_outcomes(), 0);
 }
 
+/// A source whose bytes are all the same.
+#[derive(Debug)]
+struct OneByte(u8);
+
+impl Entropy for OneByte {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable> {
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn r20_the_keys_of_values_that_callers_or_the_guard_choose_depend_on_random_bytes() {
+    let keys = [1, 2].map(|byte| {
+        let manager =
+            SessionManager::new(TestGuard::default(), TestClock::default(), OneByte(byte));
+        now(manager.create(request(1, 60))).unwrap();
+        let state = format!("{manager:?}");
+        ["handles: ", "agents: ", "roles: "].map(|table| {
+            let (_, from) = state.split_once(table).unwrap();
+            let (_, key) = from.split_once("Key([").unwrap();
+            key.split_once("])").unwrap().0.to_owned()
+        })
+    });
+    for (key, other) in keys[0].iter().zip(&keys[1]) {
+        assert_ne!(key, other);
+    }
+}
+
+#[test]
+fn r16_a_session_id_that_is_repeated_is_refused_even_while_its_create_waits() {
+    for held in [true, false] {
+        let guard = TestGuard::default();
+        let manager = SessionManager::new(guard.clone(), TestClock::default(), OneByte(7));
+        guard.0.held.set(held);
+        let mut first = Box::pin(manager.create(request(1, 60)));
+        assert_eq!(poll(first.as_mut()).is_pending(), held);
+        let second = poll(pin!(manager.create(request(2, 60))));
+        let Poll::Ready(Err(error)) = second else {
+            panic!("the create must be refused")
+        };
+        assert_eq!(error, Error::Collision(Duplicate::SessionId));
+    }
+}
+
 #[test]
 fn r22_the_state_of_the_manager_contains_no_token() {
     let (manager, guard, _) = manager();
@@ -342,6 +416,54 @@ fn r22_the_state_of_the_manager_contains_no_token() {
         "{kept}"
     );
     assert!(!kept.contains("token-"), "{kept}");
+}
+
+#[test]
+fn r34_the_guard_is_not_asked_while_a_validation_is_cached() {
+    let (manager, guard, clock) = manager();
+    let cached = Config {
+        guard_recheck_interval: Some(10),
+        ..Config::default()
+    };
+    manager.configure(&cached).unwrap();
+    let Grant { session, token } = now(manager.create(request(1, 600))).unwrap();
+    let other = now(manager.create(request(2, 600))).unwrap().session;
+    let asks = || {
+        guard.0.held.set(true);
+        let is_pending = poll(pin!(manager.validate(token.clone()))).is_pending();
+        guard.0.held.set(false);
+        is_pending
+    };
+    assert!(asks());
+    assert_eq!(now(manager.validate(token.clone())), Ok(session.clone()));
+    clock.0.set(clock.0.get() + 9_999);
+    assert!(!asks());
+    let twice = vec![Ok(token.clone()), Ok(token.clone())];
+    guard.0.held.set(true);
+    let results = now(manager.validate_many(twice));
+    assert_eq!(results, Ok(vec![Ok(session.clone()), Ok(session)]));
+    guard.0.held.set(false);
+    clock.0.set(clock.0.get() + 1);
+    assert!(asks());
+    now(manager.validate(token.clone())).unwrap();
+    assert!(!asks());
+    // A revocation drops all cached validations, and so does a clock that goes back.
+    now(manager.revoke(other.id)).unwrap();
+    assert!(asks());
+    clock.0.set(clock.0.get() + 1);
+    now(manager.validate(token.clone())).unwrap();
+    assert!(!asks());
+    clock.0.set(clock.0.get() - 1);
+    assert!(asks());
+}
+
+#[test]
+fn r02_at_most_256_tokens_are_validated_in_one_call() {
+    let (manager, ..) = manager();
+    let unknown = |count| vec![Ok(Token::parse("unknown".into()).unwrap()); count];
+    let refused: Result<_, Error> = Ok(vec![Err(Error::InvalidToken); 256]);
+    assert_eq!(now(manager.validate_many(unknown(256))), refused);
+    assert!(now(manager.validate_many(unknown(257))).is_err());
 }
 
 /// Runs a long mix of calls, some of which are dropped while they wait. The counts are checked

@@ -311,6 +311,17 @@ mod tests {
     }
 
     #[test]
+    fn r21_entries_that_are_added_in_order_fill_their_chunks() {
+        let mut index = Ordered::default();
+        for n in 0..10_000 {
+            index.insert((Timestamp::from_millis(u64::from(n)), n));
+        }
+        let (last, full) = index.chunks.list.split_last().unwrap();
+        assert!(full.iter().all(|chunk| chunk.len() == MAX_CHUNK));
+        assert_eq!(full.len() * MAX_CHUNK + last.len(), 10_000);
+    }
+
+    #[test]
     fn r21_chunks_that_lost_most_entries_are_merged() {
         let mut index = Ordered::default();
         let at = |n: u32| (Timestamp::from_millis(u64::from(n)), n);

@@ -229,6 +229,9 @@ impl Hasher for KeyAsHash {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
     use super::*;
     use crate::collections::slot::RawSlot;
 
@@ -250,6 +253,28 @@ mod tests {
             table.shards.0.iter().all(Option::is_none),
             "r21: an emptied table keeps no part"
         );
+    }
+
+    #[test]
+    fn r20_entries_are_spread_over_the_parts_of_a_table_and_over_their_buckets() {
+        let seed = Seed::from_random([7; 16]);
+        let hashes: [fn(&Seed, u64) -> u64; 2] = [
+            |seed, n| seed.key_of(&n.to_le_bytes()),
+            |_, n| number_key(n),
+        ];
+        for key_of in hashes {
+            let mut table = Table::default();
+            for n in 0..51_200_u32 {
+                table.insert(key_of(&seed, n.into()), RawSlot::from_index(n));
+            }
+            for shard in &table.shards.0 {
+                let shard = shard.as_ref().unwrap();
+                assert!((100..400).contains(&shard.len()), "{}", shard.len());
+                let hash_of = |key: &Key| shard.hasher().hash_one(key);
+                let hashes: HashSet<u64> = shard.keys().map(hash_of).collect();
+                assert_eq!(hashes.len(), shard.len());
+            }
+        }
     }
 
     #[test]

@@ -251,6 +251,10 @@ mod tests {
             "role: must have 1 to 64 bytes"
         );
         assert_eq!(
+            Error::Collision(Duplicate::Handle).to_string(),
+            "the guard returned a handle that is in use"
+        );
+        assert_eq!(
             Error::LimitReached(Limit::Depth).to_string(),
             "the limit max-depth is reached"
         );

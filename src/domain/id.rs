@@ -100,3 +100,17 @@ fn parse_hyphenated(field: &'static str, text: &str) -> Result<Uuid, Error> {
          00000000-0000-4000-8000-000000000000",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r20_ids_that_differ_in_one_bit_have_different_keys() {
+        let key_of = |id: u128| SessionId(Uuid::from_u128(id)).key();
+        let id = 0x5e55_0000_0000_4000_8000_ffff_ffff_0001;
+        for bit in 0..128 {
+            assert_ne!(key_of(id), key_of(id ^ (1 << bit)), "bit {bit}");
+        }
+    }
+}

@@ -140,3 +140,67 @@ fn violated_rule(scope: &str) -> Option<&'static str> {
 fn is_scope_token_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(scopes: &Scopes) -> Vec<&str> {
+        scopes.iter().collect()
+    }
+
+    #[test]
+    fn r30_scopes_cover_each_other_as_the_truth_table_says() {
+        let wit = include_str!("../../wit/sessions.wit");
+        let mut rows = 0;
+        for line in wit.lines() {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let ["///", granted, wanted, covered @ ("yes" | "no"), ""] = cells[..] else {
+                continue;
+            };
+            let scope = |cell: &str| cell.trim_matches('`').to_owned();
+            let granted = Scopes::parse(&["unrelated".into(), scope(granted)]).unwrap();
+            let is_covered = granted.cover(&scope(wanted));
+            assert_eq!(is_covered, covered == "yes", "{granted:?} {wanted}");
+            rows += 1;
+        }
+        assert_eq!(rows, 23);
+    }
+
+    #[test]
+    fn r2_a_scope_has_1_to_256_bytes_of_a_scope_token() {
+        for (len, is_valid) in [(0, false), (1, true), (256, true), (257, false)] {
+            let scope = "x".repeat(len);
+            assert_eq!(
+                Scopes::parse(std::slice::from_ref(&scope)).is_ok(),
+                is_valid,
+                "{len} bytes"
+            );
+            let parsed = Scope::parse(scope.clone());
+            assert_eq!(parsed.is_ok(), is_valid, "{len} bytes");
+            assert!(parsed.is_ok_and(|it| it.as_str() == scope) || !is_valid);
+        }
+        for char in '\0'..='\u{ff}' {
+            let is_valid = char.is_ascii_graphic() && char != '"' && char != '\\';
+            let scope = format!("a{char}");
+            assert_eq!(Scope::parse(scope.clone()).is_ok(), is_valid, "{char:?}");
+            assert_eq!(Scopes::parse(&[scope]).is_ok(), is_valid, "{char:?}");
+        }
+    }
+
+    #[test]
+    fn r2_a_session_has_at_most_128_scopes_each_of_which_is_kept_once_and_in_order() {
+        let numbered = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>();
+        let scopes = Scopes::parse(&numbered(128)).unwrap();
+        assert_eq!(texts(&scopes), numbered(128));
+        assert_eq!(scopes.size(), scopes.as_str().len());
+        assert!(Scopes::parse(&numbered(129)).is_err());
+        let repeated = ["b", "a", "b", "c", "a"].map(String::from);
+        let scopes = Scopes::parse(&repeated).unwrap();
+        assert_eq!(texts(&scopes), ["b", "a", "c"]);
+        assert_eq!(Scopes::parse_joined(scopes.as_str()), Ok(scopes));
+        let none = Scopes::parse(&[]).unwrap();
+        assert!(texts(&none).is_empty() && !none.cover("a"));
+        assert_eq!(Scopes::parse_joined(""), Ok(none));
+    }
+}

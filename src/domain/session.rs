@@ -239,3 +239,54 @@ fn bounded(field: &'static str, text: String, max: usize) -> Result<Box<str>, Er
     }
     Ok(text.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r2_texts_are_accepted_up_to_their_longest_length() {
+        type Parse = fn(String) -> Result<String, Error>;
+        let fields: [(usize, Parse); 2] = [
+            (64, |text| Role::parse(text).map(|it| it.as_str().into())),
+            (128, |text| {
+                TaskType::parse(text).map(|it| it.as_str().into())
+            }),
+        ];
+        for (max, parse) in fields {
+            for len in [1, max - 1, max] {
+                assert_eq!(parse("x".repeat(len)), Ok("x".repeat(len)));
+            }
+            for len in [0, max + 1, max + 2] {
+                assert!(parse("x".repeat(len)).is_err(), "{len} bytes of {max}");
+            }
+        }
+        for (len, is_valid) in [(2, true), (16_384, true), (16_385, false), (20_000, false)] {
+            let text = format!("\"{}\"", "x".repeat(len - 2));
+            let metadata = Metadata::parse(text.clone());
+            assert_eq!(metadata.is_ok(), is_valid, "{len} bytes");
+            assert!(metadata.is_ok_and(|it| it.as_str() == text) || !is_valid);
+        }
+        assert!(Metadata::parse("{".into()).is_err());
+    }
+
+    #[test]
+    fn r29_a_session_with_a_limit_has_at_least_one_use() {
+        assert!(MaxUses::new(0).is_err());
+        assert_eq!(
+            [1, 2, u32::MAX].map(|uses| MaxUses::new(uses).unwrap().get()),
+            [1, 2, u32::MAX]
+        );
+    }
+
+    #[test]
+    fn r3_the_size_of_attributes_is_that_of_all_their_texts() {
+        let attributes = Attributes {
+            role: Role::parse("role".into()).unwrap(),
+            scopes: Scopes::parse(&["a".into(), "b".into()]).unwrap(),
+            task_type: Some(TaskType::parse("task type".into()).unwrap()),
+            metadata: Metadata::default(),
+        };
+        assert_eq!(attributes.size(), 4 + 3 + 9 + 2);
+    }
+}

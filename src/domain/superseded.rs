@@ -212,6 +212,30 @@ mod tests {
     }
 
     #[test]
+    fn r27_the_grace_of_a_rotated_token_begins_again_when_the_rotation_is_answered() {
+        let mut superseded = Superseded::default();
+        superseded.begin_grace(Some(until(10)));
+        assert_eq!(superseded.grace(), None);
+        superseded.add(token(1), Renewal::Rotation, 1, Some(until(10)));
+        superseded.begin_grace(Some(until(15)));
+        assert_eq!(superseded.grace(), Some(until(15)));
+        superseded.add(token(2), Renewal::Refresh, 2, Some(until(20)));
+        superseded.begin_grace(Some(until(25)));
+        assert_eq!(superseded.grace(), None);
+    }
+
+    #[test]
+    fn r3_each_superseded_token_counts_at_least_the_bytes_that_it_takes() {
+        let mut superseded = Superseded::default();
+        for count in 0..=u8::try_from(MAX_SUPERSEDED).unwrap() {
+            let bytes = u64::from(count) * size_of::<SupersededToken>() as u64;
+            assert!(superseded.size() >= bytes && superseded.size() <= 4 * bytes);
+            assert_eq!(superseded.size(), Superseded::size_of(count.into()));
+            superseded.add(token(count), Renewal::Refresh, count.into(), None);
+        }
+    }
+
+    #[test]
     fn the_oldest_superseded_token_is_dropped_when_there_are_too_many() {
         let mut superseded = Superseded::default();
         for number in 0..MAX_SUPERSEDED {

@@ -71,3 +71,49 @@ impl fmt::Debug for Timestamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r3_a_reading_is_a_time_from_1970_to_9999_or_none() {
+        let readings = [
+            ((0, 0), Some(0)),
+            ((0, 999_999), Some(0)),
+            ((7, 1_000_000), Some(7_001)),
+            ((7, 999_999_999), Some(7_999)),
+            ((7, 1_000_000_000), None),
+            ((7, u32::MAX), None),
+            ((-1, 0), None),
+            ((i64::MIN, 0), None),
+            ((253_402_300_799, 999_999_999), Some(253_402_300_799_999)),
+            ((253_402_300_800, 0), None),
+            ((i64::MAX, 999_999_999), None),
+        ];
+        for ((seconds, nanoseconds), millis) in readings {
+            let time = Timestamp::from_unix(seconds, nanoseconds);
+            assert_eq!(
+                time.map(Timestamp::as_millis),
+                millis,
+                "{seconds} {nanoseconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn r3_times_saturate_at_the_end_of_the_year_9999() {
+        assert_eq!(Timestamp::from_millis(u64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::default().after_seconds(u64::MAX), Timestamp::MAX);
+        assert_eq!(
+            Timestamp::from_millis(5).after_seconds(2).as_millis(),
+            2_005
+        );
+    }
+
+    #[test]
+    fn a_time_is_written_in_the_form_of_rfc_3339() {
+        assert_eq!(format!("{:?}", Timestamp::EARLIEST), "2020-01-01T00:00:00Z");
+        assert_eq!(format!("{:?}", Timestamp::MAX), "9999-12-31T23:59:59.999Z");
+    }
+}

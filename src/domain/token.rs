@@ -127,3 +127,44 @@ const MAX_HANDLE: usize = 512;
 pub fn is_handle(handle: &str) -> bool {
     (1..=MAX_HANDLE).contains(&handle.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::config::Config;
+    use crate::domain::state_key::StateKey;
+
+    #[test]
+    fn r2_a_token_has_at_most_8_kib_and_a_handle_1_to_512_bytes() {
+        for len in [0, 1, MAX_TOKEN - 1, MAX_TOKEN] {
+            let text = "x".repeat(len);
+            let token = Token::parse(text.clone()).unwrap();
+            assert_eq!(
+                (token.expose(), token.clone().into_exposed()),
+                (&*text, text.clone())
+            );
+        }
+        for len in [MAX_TOKEN + 1, MAX_TOKEN + 2] {
+            assert!(Token::parse("x".repeat(len)).is_err(), "{len} bytes");
+        }
+        for (len, is_valid) in [(0, false), (1, true), (512, true), (513, false)] {
+            assert_eq!(is_handle(&"x".repeat(len)), is_valid, "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn r22_the_debug_output_of_secrets_is_the_name_of_their_type() {
+        let token = Token::parse("secret".into()).unwrap();
+        let key = FingerprintKey::from_secret([7; 32]).unwrap();
+        assert_eq!(format!("{token:?}"), "Token(..)");
+        assert_eq!(format!("{key:?}"), "FingerprintKey(..)");
+        let state_key = StateKey::parse("state-key", &[7; 32]).unwrap();
+        assert_eq!(format!("{state_key:?}"), "StateKey(..)");
+        assert_eq!(format!("{:?}", Config::default()), "Config { .. }");
+        assert_eq!(format!("{:?}", key.fingerprint(&token)), "Fingerprint(..)");
+        assert_eq!(
+            format!("{:?}", MacKey::new(b"secret").unwrap()),
+            "MacKey(..)"
+        );
+    }
+}

@@ -509,6 +509,86 @@ mod tests {
         assert!(change(&meta, 0, "", "").is_err());
     }
 
+    /// Returns a record of a session whose text was changed, decoded.
+    fn decode_changed(
+        record: SessionRecord,
+        from: &str,
+        to: &str,
+    ) -> Result<SessionRecord, String> {
+        let mut change = change(&RecordBody::Session(Box::new(record)));
+        let object = crate::persistence::seal::unchecked(&change.value).unwrap();
+        assert!(object.contains(from), "{object}");
+        change.value = keys().seal(&object.replacen(from, to, 1));
+        match decode(&change, &keys(), WorkspaceId::NIL).map(|it| it.body) {
+            Ok(RecordBody::Session(record)) => Ok(*record),
+            Err(error) => Err(error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn session_record() -> SessionRecord {
+        let RecordBody::Session(record) = session() else {
+            panic!("it is a session");
+        };
+        *record
+    }
+
+    #[test]
+    fn r24_a_session_whose_members_contradict_each_other_is_refused() {
+        let root = ",\"root\":\"0a9e0000-0000-4000-8000-000000000003\"";
+        let parent = "\"parent\":\"0a9e0000-0000-4000-8000-000000000002\"";
+        let itself = "\"parent\":\"0a9e0000-0000-4000-8000-000000000001\"";
+        for (from, to) in [
+            (root, ""),
+            (parent, "\"other\":0"),
+            (parent, itself),
+            ("\"uses-left\":6", "\"uses-left\":0"),
+            ("\"uses-left\":6", "\"uses-left\":4294967296"),
+        ] {
+            assert!(
+                decode_changed(session_record(), from, to).is_err(),
+                "{from} {to}"
+            );
+        }
+        let most = decode_changed(
+            session_record(),
+            "\"uses-left\":6",
+            "\"uses-left\":4294967295",
+        );
+        assert_eq!(most.unwrap().session.uses_left, Some(u32::MAX));
+        // A member that has a wrong type is named.
+        let error = decode_changed(session_record(), "\"role\":\"worker\"", "\"role\":1");
+        assert!(
+            error
+                .unwrap_err()
+                .contains(": role is missing or malformed")
+        );
+    }
+
+    #[test]
+    fn r24_lists_are_refused_if_they_are_longer_than_any_instance_makes_them() {
+        for (superseded, unconfirmed, is_refused) in [
+            (8, 65, false),
+            (9, 65, true),
+            (8, 66, true),
+            (20, 200, true),
+            (0, 0, false),
+        ] {
+            let record = SessionRecord {
+                superseded: vec![session_record().superseded[0].clone(); superseded],
+                unconfirmed: (0..unconfirmed)
+                    .map(|number| UnconfirmedRevocation {
+                        handle: format!("handle-{number}").into(),
+                        token_expires_at: Timestamp::from_millis(18),
+                    })
+                    .collect(),
+                ..session_record()
+            };
+            let decoded = decode_changed(record, "worker", "worker");
+            assert_eq!(decoded.is_err(), is_refused, "{superseded} {unconfirmed}");
+        }
+    }
+
     #[test]
     fn r24_a_record_under_another_key_sequence_or_workspace_is_refused() {
         let other = "0a9e0000-0000-4000-8000-00000000000a";

@@ -239,6 +239,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_escape_of_rfc_8259_is_parsed() {
+        let object = r#"{"t":"\b\f\n\r\t\/\\\"\u0041\ud83d\ude00"}"#;
+        let expected: serde_json::Value = serde_json::from_str(object).unwrap();
+        let parsed = Object::parse(object).unwrap();
+        assert_eq!(parsed.text("t"), expected["t"].as_str());
+        for unknown in ["\\a", "\\", "\\u12"] {
+            let object = format!("{{\"t\":\"{unknown}\"}}");
+            assert!(Object::parse(&object).is_none(), "{object}");
+        }
+    }
+
+    #[test]
     fn written_objects_are_json_and_parse_to_the_same_members() {
         let texts = [
             "",

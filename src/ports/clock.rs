@@ -104,3 +104,71 @@ impl<C: Clock> MonotonicClock<C> {
         self.latest.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reading of the host's clock, in seconds after 2020; `None` while it fails.
+    type Reading = Cell<Option<u64>>;
+
+    impl Clock for &Reading {
+        fn now(&self) -> Option<Timestamp> {
+            self.get().map(at)
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::EARLIEST.after_seconds(seconds)
+    }
+
+    #[test]
+    fn r6_the_time_inside_is_the_latest_reading_and_the_lag_is_the_distance_to_the_last() {
+        let host = Reading::default();
+        let clock = MonotonicClock::new(&host);
+        for (reading, time, lag, has_erred) in [
+            (Some(10), 10, 0, false),
+            (Some(10), 10, 0, false),
+            (Some(7), 10, 3_000, true),
+            (None, 10, 3_000, true),
+            (Some(10), 10, 0, false),
+            (None, 10, 0, true),
+            (Some(12), 12, 0, false),
+        ] {
+            host.set(reading);
+            assert_eq!(
+                (clock.now(), clock.latest()),
+                (at(time), at(time)),
+                "{reading:?}"
+            );
+            assert_eq!(clock.lag(), lag, "{reading:?}");
+            assert_eq!(clock.take_error(), has_erred, "{reading:?}");
+            assert!(!clock.take_error(), "{reading:?}");
+        }
+    }
+
+    #[test]
+    fn r6_the_time_inside_goes_back_only_when_the_reading_is_accepted() {
+        let host = Reading::new(Some(10));
+        let clock = MonotonicClock::new(&host);
+        clock.now();
+        host.set(Some(4));
+        assert_eq!((clock.now(), clock.reading()), (at(10), at(4)));
+        assert_eq!(clock.accept(), at(4));
+        assert_eq!(
+            (clock.latest(), clock.lag(), clock.take_error()),
+            (at(4), 0, false)
+        );
+    }
+
+    #[test]
+    fn r6_during_a_restore_no_reading_is_compared() {
+        let host = Reading::new(Some(4));
+        let clock = MonotonicClock::new(&host);
+        clock.now();
+        clock.restore(at(10));
+        assert_eq!((clock.now_unless_restoring(), clock.lag()), (at(10), 0));
+        assert_eq!((clock.now(), clock.lag()), (at(10), 6_000));
+        assert_eq!(clock.now_unless_restoring(), at(10));
+    }
+}

@@ -53,3 +53,15 @@ impl Entropy for SystemEntropy {
         getrandom::fill(bytes).map_err(|_| EntropyUnavailable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_source_has_the_text_of_the_error_of_the_call() {
+        let error = Error::from(EntropyUnavailable);
+        assert_eq!(EntropyUnavailable.to_string(), error.to_string());
+        assert!(!error.to_string().is_empty());
+    }
+}

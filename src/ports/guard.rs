@@ -108,3 +108,32 @@ fn wrong_number(items: usize, results: usize) -> GuardError {
         "the guard gave {results} results for {items} items"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::scope::Scopes;
+    use crate::domain::session::{Metadata, Role, TaskType};
+
+    #[test]
+    fn r4_a_request_names_the_agent_and_the_task_type_or_default() {
+        let agent = "0a9e0000-0000-4000-8000-000000000001";
+        for (task_type, task) in [(Some("research"), "research"), (None, "default")] {
+            let attributes = Attributes {
+                role: Role::parse("worker".into()).unwrap(),
+                scopes: Scopes::parse(&[]).unwrap(),
+                task_type: task_type.map(|text| TaskType::parse(text.into()).unwrap()),
+                metadata: Metadata::default(),
+            };
+            let request = IssueRequest {
+                session_id: SessionId::from_random([7; 16]),
+                agent_id: AgentId::parse("agent-id", agent).unwrap(),
+                workspace_id: WorkspaceId::NIL,
+                attributes: &attributes,
+                expires_at: Timestamp::MAX,
+            };
+            assert_eq!(request.principal(), format!("agent:{agent}"));
+            assert_eq!(request.task(), task);
+        }
+    }
+}

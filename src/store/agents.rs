@@ -148,6 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn r21_a_list_that_has_become_much_shorter_frees_its_memory_in_few_steps() {
+        let mut sessions = AgentSessions::default();
+        let indexes = || 0..1_000_u32;
+        indexes().for_each(|index| sessions.add(index.into(), slot(index)));
+        let (mut before, mut copies) = (sessions.list.capacity(), 0);
+        for index in indexes().skip(10) {
+            sessions.remove(index.into(), slot(index));
+            let (len, capacity) = (sessions.len(), sessions.list.capacity());
+            assert!(capacity <= 4 * len + 3, "{len} sessions, {capacity} places");
+            copies += u32::from(capacity != before);
+            before = capacity;
+        }
+        assert_eq!(sessions.len(), 10);
+        assert!(copies <= 10, "the list was copied {copies} times (R20)");
+    }
+
+    #[test]
     fn r20_all_sessions_are_checked_again_only_when_one_may_have_expired() {
         let at = |index: u32| Timestamp::from_millis(u64::from(index) * 10);
         let ends_at = |slot: SessionSlot| at(slot.index());

@@ -168,3 +168,98 @@ impl EventLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+    use crate::store::fixtures::{add, at};
+    use crate::store::session_table::SessionTable;
+
+    #[derive(Default)]
+    struct Wakes(AtomicU32);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn session() -> Session {
+        let mut sessions = SessionTable::default();
+        let slot = add(&mut sessions, 1, None, 60);
+        sessions.get(slot).unwrap().session.clone()
+    }
+
+    fn record(log: &mut EventLog, count: u64) {
+        let session = session();
+        (0..count).for_each(|_| log.record(at(1), &session, EventKind::Created));
+    }
+
+    #[test]
+    fn r32_a_reader_is_ready_if_there_is_a_newer_event_and_is_woken_once_by_the_next() {
+        let mut log = EventLog::new(8);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        // A task that waits twice is woken once.
+        assert!(log.poll_after(0, &mut context).is_pending());
+        assert!(log.poll_after(0, &mut context).is_pending());
+        record(&mut log, 2);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        assert_eq!(log.newest(), 2);
+        for (since, is_ready) in [(0, true), (1, true), (2, false), (3, false)] {
+            assert_eq!(
+                log.poll_after(since, &mut context).is_ready(),
+                is_ready,
+                "after {since}"
+            );
+        }
+        log.wake();
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn r17_after_a_restore_a_reader_waits_for_the_first_event_of_this_instance() {
+        let mut log = EventLog::new(8);
+        log.continue_after(5, None);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(log.poll_after(0, &mut context).is_pending());
+        assert_eq!((log.newest(), log.last()), (0, 5));
+        record(&mut log, 1);
+        assert!(log.poll_after(0, &mut context).is_ready());
+        let page = log.read(0, 8);
+        assert_eq!((page.missed, page.next, log.newest()), (5, 6, 6));
+        // Once there is an event, its numbers stay.
+        log.continue_after(9, None);
+        assert_eq!(log.last(), 6);
+    }
+
+    #[test]
+    fn r17_a_run_is_continued_only_if_it_was_closed() {
+        let [own, closed, next] = [1, 2, 3].map(|byte| Run::from_random([byte; 8]));
+        let mut log = EventLog::new(8);
+        log.begin_run(own);
+        log.continue_after(5, None);
+        assert_eq!(log.run(), Some(own));
+        log.continue_after(5, Some(closed));
+        assert_eq!((log.run(), log.closed_run()), (Some(closed), None));
+        log.close_run(next);
+        assert_eq!(log.closed_run(), Some(closed));
+        record(&mut log, 1);
+        assert_eq!((log.run(), log.closed_run()), (Some(next), None));
+    }
+
+    #[test]
+    fn r18_the_newest_events_are_kept_up_to_the_capacity() {
+        let mut log = EventLog::new(8);
+        log.set_capacity(3);
+        record(&mut log, 5);
+        let page = log.read(0, 8);
+        let numbers: Vec<u64> = page.events.iter().map(|event| event.sequence).collect();
+        assert_eq!((numbers, page.missed), (vec![3, 4, 5], 2));
+    }
+}

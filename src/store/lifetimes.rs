@@ -168,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn r28_a_session_that_expires_when_it_becomes_idle_was_not_idle() {
+        let mut sessions = SessionTable::default();
+        let slot = add(&mut sessions, 1, None, 100);
+        let end = |seconds| reason(&lifetimes(Some(seconds)), &sessions, slot, 100);
+        assert_eq!(
+            [99, 100, 101].map(end),
+            [EndReason::Idle, EndReason::Expired, EndReason::Expired]
+        );
+    }
+
+    #[test]
     fn r26_a_session_expires_with_an_ancestor_that_was_not_used() {
         let mut sessions = SessionTable::default();
         let parent = add(&mut sessions, 1, None, 100);

@@ -72,6 +72,41 @@ impl RestoredCutoffs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::AgentId;
+    use crate::domain::session::Role;
+    use crate::store::fixtures::{add, agent, at, role};
+    use crate::store::session_table::SessionTable;
+
+    #[test]
+    fn r31_a_restored_cut_off_revokes_what_began_before_it_and_matches_its_filter() {
+        let mut sessions = SessionTable::default();
+        let slot = add(&mut sessions, 1, None, 60);
+        let other_agent = AgentId::parse("agent", "0a9e0000-0000-4000-8000-000000000002").unwrap();
+        let other_role = Role::parse("other".into()).unwrap();
+        for (filter, matches) in [
+            (RevokeFilter::Everything, true),
+            (RevokeFilter::Agent(agent()), true),
+            (RevokeFilter::Agent(other_agent), false),
+            (RevokeFilter::Role(role()), true),
+            (RevokeFilter::Role(other_role), false),
+        ] {
+            let mut cutoffs = RestoredCutoffs::default();
+            cutoffs.add(&CutoffRecord {
+                filter: filter.clone(),
+                epoch: Epoch::new(5),
+                until: at(60),
+            });
+            for (began, is_before) in [(4, true), (5, false), (6, false)] {
+                let entry = sessions.get_mut(slot).unwrap();
+                entry.created_epoch = Epoch::new(began);
+                assert_eq!(
+                    cutoffs.revokes(entry),
+                    matches && is_before,
+                    "{filter:?} {began}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn r31_the_newest_cut_off_of_each_key_is_kept() {
