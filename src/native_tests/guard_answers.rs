@@ -170,11 +170,9 @@ fn r15_a_session_that_cascades_keeps_the_reason_of_its_own_end() {
     assert_eq!(now(manager.revoke(root.id)).unwrap().descendants, 1);
     let page = manager.poll_events(0, 1_000).unwrap();
     let reason = |session: SessionId| {
-        let of_session = page
-            .events
-            .iter()
-            .filter(|event| event.session_id == session);
-        of_session.last().map(|event| event.kind.clone())
+        let mut newest_first = page.events.iter().rev();
+        let last = newest_first.find(|event| event.session_id == session);
+        last.map(|event| event.kind)
     };
     let ended = |reason| Some(EventKind::Ended(reason));
     assert_eq!(reason(root.id), ended(EndReason::Revoked));
