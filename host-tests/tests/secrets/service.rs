@@ -206,33 +206,33 @@ impl Caller<'_> {
         malformed["agent_id"] = current.clone().into();
         self.admin("POST", "/v1/sessions", Some(malformed)).await;
         self.call("GET", "/v1/events", &current, None).await;
-        let head = format!("HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {current}\r\n");
-        let (json, length) = ("Content-Type: application/json", current.len() + 1);
-        for (request, reads) in [
+        let (me, authorize) = ("/v1/sessions/me", "/v1/sessions/me/authorize");
+        let json = "Content-Type: application/json\r\nContent-Length: ";
+        let length = current.len() + 1;
+        for (method, path, rest, reads) in [
             (
-                format!(
-                    "GET /v1/sessions/me {head}X-Workspace-Id: {current}\r\nConnection: close\r\n\r\n"
-                ),
+                "GET",
+                me,
+                format!("X-Workspace-Id: {current}\r\nConnection: close\r\n\r\n"),
+                true,
+            ),
+            ("GET", me, "bad header\r\n\r\n".into(), true),
+            ("GET", me, String::new(), false),
+            (
+                "POST",
+                authorize,
+                format!("Connection: close\r\n{json}{length}\r\n\r\n\"{current}"),
                 true,
             ),
             (
-                format!("GET /v1/sessions/me {head}bad header\r\n\r\n"),
-                true,
-            ),
-            (format!("GET /v1/sessions/me {head}"), false),
-            (
-                format!(
-                    "POST /v1/sessions/me/authorize {head}{json}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n\"{current}"
-                ),
-                true,
-            ),
-            (
-                format!(
-                    "POST /v1/sessions/me/authorize {head}{json}\r\nContent-Length: 9999\r\n\r\n\"{current}"
-                ),
+                "POST",
+                authorize,
+                format!("{json}9999\r\n\r\n\"{current}"),
                 false,
             ),
         ] {
+            let head = format!("HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {current}");
+            let request = format!("{method} {path} {head}\r\n{rest}");
             self.send_raw(&request, reads);
         }
         self.admin("GET", &format!("/v1/agents/{AGENT}/sessions"), None)
