@@ -94,7 +94,14 @@ fn r27_the_host_s_clock_must_confirm_the_grace_if_it_is_behind() {
     };
     // The clock is 50 s behind when the token is rotated: the grace ends 30 s later by its reading,
     // although the time inside does not move.
-    for (at, is_confirmed) in [(450_000, true), (479_999, true), (480_000, false)] {
+    for (at, is_confirmed) in [
+        (450_000, true),
+        (479_999, true),
+        (480_000, false),
+        (499_999, false),
+        // It has caught up, so the time inside counts.
+        (500_000, true),
+    ] {
         let (manager, clock, token) = rotated(450_000);
         set(&manager, &clock, at);
         let answer = now(manager.rotate(token)).map(drop);

@@ -69,7 +69,7 @@ fn r19_expired_sessions_of_an_agent_make_way_for_a_new_one_of_it() {
 
 #[test]
 fn r33_the_oldest_session_that_is_no_ancestor_is_evicted() {
-    let (manager, _, _) = limited(&Config {
+    let (manager, guard, _) = limited(&Config {
         max_sessions_per_agent: Some(3),
         agent_overflow: Some(Overflow::EvictOldest),
         max_depth: Some(16),
@@ -81,9 +81,11 @@ fn r33_the_oldest_session_that_is_no_ancestor_is_evicted() {
     let other = delegate(&manager, child, 2, 60).unwrap();
     let grandchild = delegate(&manager, other, 1, 60).unwrap();
     assert_eq!(manager.get(evicted), Err(Error::SessionNotFound));
-    // All three sessions of the agent are ancestors now.
+    // All three sessions of the agent are ancestors now. The guard is not asked for a token.
+    let issued = guard.0.issued.get();
     let below = delegate(&manager, grandchild, 1, 60);
     assert_eq!(below, reached(Limit::SessionsPerAgent));
+    assert_eq!(guard.0.issued.get(), issued);
     delegate(&manager, grandchild, 2, 60).unwrap();
     // Without ancestors the oldest is evicted, with all below it.
     create(&manager, 1, 60).unwrap();
@@ -248,4 +250,17 @@ fn statistics_count_what_is_in_the_state() {
     now(manager.create(large)).unwrap();
     let added = manager.stats().state_bytes - stats.state_bytes;
     assert_eq!(added, bytes + 1_000 - 2);
+}
+
+#[test]
+fn r20_while_a_root_has_a_place_its_expired_descendants_are_not_ended() {
+    let (manager, _, clock) = limited(&Config {
+        max_sessions_per_root: Some(3),
+        ..Config::default()
+    });
+    let root = create(&manager, 1, 600).unwrap();
+    delegate(&manager, root, 2, 60).unwrap();
+    clock.0.set(clock.0.get() + 60_000);
+    delegate(&manager, root, 2, 60).unwrap();
+    assert_eq!(manager.stats().prunable_sessions, 1);
 }

@@ -50,6 +50,7 @@ impl ProcessMemory {
 
     /// Returns the content of each linear memory of WebAssembly: writable regions before a long
     /// one that is reserved.
+    #[must_use]
     pub fn linear_memories(&self) -> Vec<Vec<u8>> {
         let mut memories = Vec::new();
         let mut current: Vec<&Region> = Vec::new();

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base64ct::{Base64UrlUnpadded, Encoding};
+
 /// The shortest form of a secret that is also searched for by halves.
 const MIN_HALVED: usize = 32;
 /// How many bytes of zeros are skipped at a time.
 const CHUNK: usize = 4_096;
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Secrets to search for, each with a name for messages.
 ///
@@ -43,6 +44,7 @@ impl Default for Secrets {
 
 impl Secrets {
     /// Returns one text to search for, to check that a search finds what is there.
+    #[must_use]
     pub fn of(name: &str, text: &str) -> Self {
         let mut secrets = Self::default();
         secrets.add(name, text.as_bytes());
@@ -54,7 +56,8 @@ impl Secrets {
         match token.rsplit_once('.') {
             Some((_, signature)) => {
                 self.add(&format!("{name}, signature"), signature.as_bytes());
-                let bytes = from_base64(signature);
+                let bytes = Base64UrlUnpadded::decode_vec(signature);
+                let bytes = bytes.expect("a signature is base64url");
                 self.add(&format!("{name}, bytes of the signature"), &bytes);
             }
             None => self.add(name, token.as_bytes()),
@@ -64,11 +67,10 @@ impl Secrets {
     /// Adds a key: its bytes, in hexadecimal, in base64, and as HMAC pads it (RFC 2104).
     pub fn add_key(&mut self, name: &str, key: &[u8]) {
         self.add(&format!("{name}, bytes"), key);
-        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
-        let digits = digits.to_uppercase();
-        self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
-        let text = to_base64(key);
+        for digits in [hex::encode(key), hex::encode_upper(key)] {
+            self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
+        }
+        let text = Base64UrlUnpadded::encode_string(key);
         self.add(&format!("{name}, base64url"), text.as_bytes());
         let text = text.replace('-', "+").replace('_', "/");
         self.add(&format!("{name}, base64"), text.as_bytes());
@@ -94,7 +96,7 @@ impl Secrets {
                 continue;
             }
             entries.push(self.forms.len());
-            let (word, bit) = position(start);
+            let (word, bit) = position(*start);
             self.may_start[word] |= bit;
             self.forms.push(Form {
                 name: name.into(),
@@ -113,7 +115,7 @@ impl Secrets {
                 at += CHUNK - MIN_HALVED;
                 continue;
             }
-            let (word, bit) = position(start);
+            let (word, bit) = position(*start);
             if self.may_start[word] & bit != 0 {
                 for form in self.starts.get(start).into_iter().flatten() {
                     let form = &self.forms[*form];
@@ -135,41 +137,10 @@ impl Secrets {
 }
 
 /// Returns the word and the bit of the first three bytes.
-fn position(start: &[u8; 4]) -> (usize, u64) {
+fn position(start: [u8; 4]) -> (usize, u64) {
     let [first, second, third, _] = start.map(usize::from);
     let number = (first << 16) | (second << 8) | third;
     (number / 64, 1 << (number % 64))
-}
-
-/// Returns bytes in base64url without padding.
-fn to_base64(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| group.get(at).copied().map_or(0, u32::from);
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for digit in 0..=group.len() {
-            let value = (bits >> (18 - 6 * digit)) & 63;
-            text.push(BASE64[value as usize].into());
-        }
-    }
-    text
-}
-
-/// Returns the bytes of a text in base64url.
-fn from_base64(text: &str) -> Vec<u8> {
-    let (mut bits, mut count) = (0_u32, 0);
-    let mut bytes = Vec::new();
-    for digit in text.bytes() {
-        let value = BASE64.iter().position(|it| *it == digit);
-        let value = value.expect("a digit of base64url");
-        bits = (bits << 6) | u32::try_from(value).unwrap();
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).unwrap());
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]
@@ -181,15 +152,15 @@ mod tests {
         let key: Vec<u8> = (100..132).collect();
         let mut secrets = Secrets::default();
         secrets.add_key("key", &key);
-        secrets.add_token("token", &format!("a.b.{}", to_base64(&[9; 32])));
+        secrets.add_token("token", &format!("a.b.{}", Base64UrlUnpadded::encode_string(&[9; 32])));
         let padded: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).collect();
         for (name, bytes) in [
             ("key, bytes", &key[..16]),
             ("key, bytes", &key[16..]),
             ("key, hexadecimal", b"6465666768696a6b6c6d6e6f70717273"),
-            ("key, base64url", to_base64(&key).as_bytes()),
+            ("key, base64url", Base64UrlUnpadded::encode_string(&key).as_bytes()),
             ("key, padded for HMAC", &padded),
-            ("token, signature", to_base64(&[9; 32]).as_bytes()),
+            ("token, signature", Base64UrlUnpadded::encode_string(&[9; 32]).as_bytes()),
             ("token, bytes of the signature", &[9; 32]),
         ] {
             for zeros in [0, 1, CHUNK, 3 * CHUNK + 5] {
@@ -200,6 +171,5 @@ mod tests {
             }
         }
         assert_eq!(secrets.found_in(&key[..15]), Found::new());
-        assert_eq!(from_base64(&to_base64(&key)), key);
     }
 }
