@@ -152,15 +152,24 @@ mod tests {
         let key: Vec<u8> = (100..132).collect();
         let mut secrets = Secrets::default();
         secrets.add_key("key", &key);
-        secrets.add_token("token", &format!("a.b.{}", Base64UrlUnpadded::encode_string(&[9; 32])));
+        secrets.add_token(
+            "token",
+            &format!("a.b.{}", Base64UrlUnpadded::encode_string(&[9; 32])),
+        );
         let padded: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).collect();
         for (name, bytes) in [
             ("key, bytes", &key[..16]),
             ("key, bytes", &key[16..]),
             ("key, hexadecimal", b"6465666768696a6b6c6d6e6f70717273"),
-            ("key, base64url", Base64UrlUnpadded::encode_string(&key).as_bytes()),
+            (
+                "key, base64url",
+                Base64UrlUnpadded::encode_string(&key).as_bytes(),
+            ),
             ("key, padded for HMAC", &padded),
-            ("token, signature", Base64UrlUnpadded::encode_string(&[9; 32]).as_bytes()),
+            (
+                "token, signature",
+                Base64UrlUnpadded::encode_string(&[9; 32]).as_bytes(),
+            ),
             ("token, bytes of the signature", &[9; 32]),
         ] {
             for zeros in [0, 1, CHUNK, 3 * CHUNK + 5] {
