@@ -30,8 +30,8 @@ const SESSIONS: usize = 3;
 /// How often each workspace is visited.
 const PASSES: usize = 3;
 
-/// The memory that the other tests of this process can take meanwhile. An unloaded workspace that
-/// kept its instance would take about a megabyte.
+/// The memory that the other tests of this process can take meanwhile. If unloaded workspaces kept
+/// their instances, each would take about 200 KiB.
 const OTHER_TESTS: u64 = 64 << 20;
 
 /// Returns the number of workspaces. The default is that of the short version.
