@@ -3,7 +3,7 @@
 //!
 //! A build has one world: `session`, or `session-sync` with the feature `sync`.
 
-#[cfg(any(target_arch = "wasm32", clippy))]
+#[cfg(target_arch = "wasm32")]
 mod allocator;
 mod bindings;
 mod convert;

@@ -33,6 +33,7 @@ pub struct ProcessMemory {
 
 impl ProcessMemory {
     /// Opens the memory of a process: `self`, or its id.
+    #[must_use]
     pub fn of(process: &str) -> Self {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
         Self {
@@ -50,6 +51,7 @@ impl ProcessMemory {
 
     /// Returns the content of each linear memory of WebAssembly: writable regions before a long
     /// one that is reserved.
+    #[must_use]
     pub fn linear_memories(&self) -> Vec<Vec<u8>> {
         let mut memories = Vec::new();
         let mut current: Vec<&Region> = Vec::new();

@@ -43,6 +43,7 @@ impl Default for Secrets {
 
 impl Secrets {
     /// Returns one text to search for, to check that a search finds what is there.
+    #[must_use]
     pub fn of(name: &str, text: &str) -> Self {
         let mut secrets = Self::default();
         secrets.add(name, text.as_bytes());
@@ -64,7 +65,8 @@ impl Secrets {
     /// Adds a key: its bytes, in hexadecimal, in base64, and as HMAC pads it (RFC 2104).
     pub fn add_key(&mut self, name: &str, key: &[u8]) {
         self.add(&format!("{name}, bytes"), key);
-        let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = key.iter().map(|byte| format!("{byte:02x}"));
+        let digits = digits.collect::<String>();
         self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
         let digits = digits.to_uppercase();
         self.add(&format!("{name}, hexadecimal"), digits.as_bytes());
@@ -104,6 +106,7 @@ impl Secrets {
     }
 
     /// Returns how often each secret occurs.
+    #[must_use]
     pub fn found_in(&self, bytes: &[u8]) -> Found {
         let mut found = Found::new();
         let mut at = 0;

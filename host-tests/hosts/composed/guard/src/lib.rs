@@ -39,6 +39,7 @@ use bindings::wasi::clocks::wall_clock;
 use bindings::wasi::random::random;
 
 /// The allocator of the session component: it overwrites memory that is freed.
+#[cfg(target_arch = "wasm32")]
 #[path = "../../../../../src/component/allocator.rs"]
 mod allocator;
 
