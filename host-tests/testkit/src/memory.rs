@@ -33,6 +33,7 @@ pub struct ProcessMemory {
 
 impl ProcessMemory {
     /// Opens the memory of a process: `self`, or its id.
+    #[must_use]
     pub fn of(process: &str) -> Self {
         let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
         Self {

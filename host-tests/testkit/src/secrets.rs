@@ -106,6 +106,7 @@ impl Secrets {
     }
 
     /// Returns how often each secret occurs.
+    #[must_use]
     pub fn found_in(&self, bytes: &[u8]) -> Found {
         let mut found = Found::new();
         let mut at = 0;

@@ -8,9 +8,12 @@ use tokio::task::JoinSet;
 
 use crate::{agent, request};
 
-/// How often a caller presses the kill switch of its agent: at first, and then once in this many
-/// calls.
+/// How often a caller presses the kill switch of its agent: once in this many calls, or more rarely
+/// if it has many sessions, because it creates others afterwards.
 const KILL_SWITCH: u64 = 2_000;
+/// Callers press their first kill switch in one of this many calls. If all did so at once, the
+/// revocations of all sessions would be pending, which can fill the state.
+const FIRST_CALLS: u64 = 16;
 
 /// A caller. Its agent is no other caller's.
 pub struct Caller {
@@ -64,8 +67,9 @@ impl Caller {
 
     /// Makes calls, and checks each answer.
     pub async fn make_calls(mut self, calls: u64) -> Self {
-        for call in 1..=calls {
-            if call % KILL_SWITCH == 1 {
+        let interval = KILL_SWITCH.max(4 * self.sessions);
+        for call in 0..calls {
+            if call % interval == self.number % FIRST_CALLS {
                 self.end_all().await;
                 continue;
             }

@@ -207,7 +207,7 @@ impl Caller {
         self.report(instance.get_session(&*id).await);
         let page = instance.list_for_agent(self.agent(0), Page::default());
         self.report(page.await);
-        self.make_guard_fail(&current, batch).await;
+        self.make_guard_fail(&current, &batch).await;
         self.overlap(&child).await;
         self.make_lifespans().await;
         self.read_and_restore().await;
@@ -231,7 +231,7 @@ impl Caller {
     }
 
     /// Makes the guard fail in each way, while tokens are issued, validated and revoked.
-    async fn make_guard_fail(&mut self, current: &Grant, batch: Vec<String>) {
+    async fn make_guard_fail(&mut self, current: &Grant, batch: &[String]) {
         let instance = self.instance.clone();
         for mode in [
             GuardMode::Deny,
@@ -248,7 +248,7 @@ impl Caller {
             for function in function {
                 self.guard.set(function, mode);
                 self.report(instance.validate(&*current.token).await);
-                self.report(instance.validate_many(batch.clone()).await);
+                self.report(instance.validate_many(batch.to_vec()).await);
                 let created = instance.create(self.request(3)).await;
                 if let Some(created) = self.report(created) {
                     self.report(instance.rotate(&*created.token).await);

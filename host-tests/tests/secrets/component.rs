@@ -13,7 +13,7 @@ async fn search_after_calls(world: World) {
     let calls = number_in_environment("SESSION_SECRETS_CALLS").unwrap_or(CALLS);
     let mut caller = Caller::start(world).await;
     for _ in 0..calls.div_ceil(CALLS_IN_ROUND) {
-        caller.make_round().await;
+        Box::pin(caller.make_round()).await;
     }
     caller.end_everything().await;
 

@@ -275,7 +275,7 @@ async fn exchange(url: &str) -> Exchange {
             exchange: Exchange::default(),
         };
         for _ in 0..rounds {
-            caller.make_round().await;
+            Box::pin(caller.make_round()).await;
         }
         // A session that lives: the program has its role, but not its token.
         caller.admin("POST", "/v1/sessions", Some(session())).await;
