@@ -6,14 +6,12 @@ use clawdb_session_host::{AnySessions, CallError, Grant, SessionError};
 use clawdb_session_testkit::Random;
 use tokio::task::JoinSet;
 
-use crate::{agent, request};
+use crate::{CALLERS, agent, request};
 
 /// How often a caller presses the kill switch of its agent: once in this many calls, or more rarely
-/// if it has many sessions, because it creates others afterwards.
+/// if it has many sessions, because it creates others afterwards. Callers take turns: if all did so
+/// at once, the revocations of all sessions would be pending, which can fill the state.
 const KILL_SWITCH: u64 = 2_000;
-/// Callers press their first kill switch in one of this many calls. If all did so at once, the
-/// revocations of all sessions would be pending, which can fill the state.
-const FIRST_CALLS: u64 = 16;
 
 /// A caller. Its agent is no other caller's.
 pub struct Caller {
@@ -68,8 +66,9 @@ impl Caller {
     /// Makes calls, and checks each answer.
     pub async fn make_calls(mut self, calls: u64) -> Self {
         let interval = KILL_SWITCH.max(4 * self.sessions);
+        let turn = self.number * interval / CALLERS;
         for call in 0..calls {
-            if call % interval == self.number % FIRST_CALLS {
+            if (call + turn) % interval == 0 {
                 self.end_all().await;
                 continue;
             }
