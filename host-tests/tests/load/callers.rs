@@ -68,7 +68,7 @@ impl Caller {
         let interval = KILL_SWITCH.max(4 * self.sessions);
         let turn = self.number * interval / CALLERS;
         for call in 0..calls {
-            if (call + turn) % interval == 0 {
+            if (call + turn).is_multiple_of(interval) {
                 self.end_all().await;
                 continue;
             }
