@@ -3,9 +3,9 @@
 use super::*;
 use crate::{Limit, Overflow};
 
-fn limited(config: Config) -> (Manager, TestGuard, TestClock) {
+fn limited(config: &Config) -> (Manager, TestGuard, TestClock) {
     let (manager, guard, clock) = manager();
-    manager.configure(&config).unwrap();
+    manager.configure(config).unwrap();
     (manager, guard, clock)
 }
 
@@ -28,7 +28,7 @@ fn delegate(
 
 #[test]
 fn r19_expired_sessions_make_way_for_a_new_one_at_max_sessions() {
-    let (manager, _, clock) = limited(Config {
+    let (manager, _, clock) = limited(&Config {
         max_sessions: Some(3),
         ..Config::default()
     });
@@ -47,7 +47,7 @@ fn r19_expired_sessions_make_way_for_a_new_one_at_max_sessions() {
 #[test]
 fn r19_expired_sessions_of_an_agent_make_way_for_a_new_one_of_it() {
     for agent_overflow in [Overflow::Refuse, Overflow::EvictOldest] {
-        let (manager, _, clock) = limited(Config {
+        let (manager, _, clock) = limited(&Config {
             max_sessions_per_agent: Some(2),
             agent_overflow: Some(agent_overflow),
             ..Config::default()
@@ -69,7 +69,7 @@ fn r19_expired_sessions_of_an_agent_make_way_for_a_new_one_of_it() {
 
 #[test]
 fn r33_the_oldest_session_that_is_no_ancestor_is_evicted() {
-    let (manager, guard, _) = limited(Config {
+    let (manager, guard, _) = limited(&Config {
         max_sessions_per_agent: Some(3),
         agent_overflow: Some(Overflow::EvictOldest),
         max_depth: Some(16),
@@ -94,7 +94,7 @@ fn r33_the_oldest_session_that_is_no_ancestor_is_evicted() {
 
 #[test]
 fn r33_creates_in_flight_have_a_place_each() {
-    let (manager, guard, _) = limited(Config {
+    let (manager, guard, _) = limited(&Config {
         max_sessions_per_agent: Some(2),
         agent_overflow: Some(Overflow::EvictOldest),
         ..Config::default()
@@ -116,7 +116,7 @@ fn r33_creates_in_flight_have_a_place_each() {
 
 #[test]
 fn r19_expired_descendants_make_way_for_a_new_one_below_their_root() {
-    let (manager, _, clock) = limited(Config {
+    let (manager, _, clock) = limited(&Config {
         max_sessions_per_root: Some(3),
         ..Config::default()
     });
@@ -147,7 +147,7 @@ fn r19_expired_descendants_make_way_for_a_new_one_below_their_root() {
 
 #[test]
 fn r03_expired_sessions_and_revocations_make_way_for_a_new_session_at_max_state_bytes() {
-    let (manager, _, clock) = limited(Config {
+    let (manager, _, clock) = limited(&Config {
         max_state_bytes: Some(64 << 10),
         ..Config::default()
     });
@@ -185,7 +185,7 @@ fn r03_expired_sessions_and_revocations_make_way_for_a_new_session_at_max_state_
 #[test]
 fn r25_the_depth_of_delegation_is_bounded() {
     for max_depth in [0, 1, 3] {
-        let (manager, _, _) = limited(Config {
+        let (manager, _, _) = limited(&Config {
             max_depth: Some(max_depth),
             ..Config::default()
         });
@@ -254,7 +254,7 @@ fn statistics_count_what_is_in_the_state() {
 
 #[test]
 fn r20_while_a_root_has_a_place_its_expired_descendants_are_not_ended() {
-    let (manager, _, clock) = limited(Config {
+    let (manager, _, clock) = limited(&Config {
         max_sessions_per_root: Some(3),
         ..Config::default()
     });
