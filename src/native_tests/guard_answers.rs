@@ -243,3 +243,56 @@ fn r11_the_end_of_a_session_is_reported_rather_than_the_guard_s_error() {
         assert_eq!(manager.get(id).is_ok(), !ends);
     }
 }
+
+#[test]
+fn r34_a_token_that_the_guard_refuses_is_no_longer_cached() {
+    let (manager, guard, _) = manager();
+    let cached = Config {
+        guard_recheck_interval: Some(10),
+        ..Config::default()
+    };
+    manager.configure(&cached).unwrap();
+    let token = now(manager.create(request(1, 60))).unwrap().token;
+    now(manager.validate(token.clone())).unwrap();
+    guard.0.verdict.replace(Some(Err(GuardError::Revoked)));
+    // The validation is cached, but a rotation asks the guard.
+    now(manager.validate(token.clone())).unwrap();
+    let revoked = || Error::Guard(GuardError::Revoked);
+    assert_eq!(now(manager.rotate(token.clone())).unwrap_err(), revoked());
+    assert_eq!(now(manager.validate(token)), Err(revoked()));
+}
+
+#[test]
+fn r12_a_prune_drops_all_revocations_whose_tokens_have_expired() {
+    let (manager, guard, clock) = manager();
+    guard.0.revokes_fail.set(true);
+    for agent in 0..3 {
+        let id = now(manager.create(request(agent, 60))).unwrap().session.id;
+        manager.invalidate(id).unwrap();
+    }
+    now(manager.create(request(3, 60))).unwrap();
+    assert_eq!(manager.stats().pending_revocations, 3);
+    clock.0.set(clock.0.get() + 60_000);
+    // The token of the session that ends now has expired as well.
+    assert_eq!(manager.prune_expired(None), 1);
+    assert_eq!(manager.stats().pending_revocations, 0);
+}
+
+#[test]
+fn r30_a_token_is_authorized_for_the_scopes_that_its_session_covers() {
+    let (manager, _, _) = manager();
+    let once = CreateRequest {
+        max_uses: Some(crate::MaxUses::new(1).unwrap()),
+        ..request(1, 60)
+    };
+    let Grant { session, token } = now(manager.create(once)).unwrap();
+    let scope = |text: &str| crate::Scope::parse(text.into()).unwrap();
+    let denied = now(manager.authorize(token.clone(), &scope("memory:write")));
+    assert_eq!(denied, Err(Error::ScopeDenied("memory:write".into())));
+    // No use was taken.
+    let used = now(manager.authorize(token.clone(), &scope("memory:read"))).unwrap();
+    assert_eq!((used.id, used.uses_left), (session.id, Some(0)));
+    assert_eq!(now(manager.validate(token)), Err(Error::InvalidToken));
+    let denials = [Denial::Scope].map(EventKind::Denied);
+    assert!(events(&manager).contains(&denials[0]));
+}

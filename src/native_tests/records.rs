@@ -44,6 +44,10 @@ fn r06_the_time_is_recorded_once_in_a_minute_and_at_once_while_the_clock_is_behi
     let set = |millis: u64| clock.0.set(begin + millis);
     let mut since = 0;
     assert_eq!(read(&manager, &mut since).len(), 2);
+    // A member with its default value is omitted.
+    let page = manager.changes(0, 1_000).unwrap();
+    let mut values = page.changes.iter().map(|change| &change.value);
+    assert!(values.all(|value| !value.contains("clocks-accepted")));
     for (millis, is_recorded) in [
         (59_999, false),
         (60_000, true),

@@ -202,14 +202,14 @@ mod tests {
     #[test]
     fn r32_a_reader_is_ready_if_there_is_a_newer_event_and_is_woken_once_by_the_next() {
         let mut log = EventLog::new(8);
-        let count = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&count));
+        let counter = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&counter));
         let mut context = Context::from_waker(&waker);
         // A task that waits twice is woken once.
         assert!(log.poll_after(0, &mut context).is_pending());
         assert!(log.poll_after(0, &mut context).is_pending());
         record(&mut log, 2);
-        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
         assert_eq!(log.newest(), 2);
         for (since, is_ready) in [(0, true), (1, true), (2, false), (3, false)] {
             assert_eq!(
@@ -219,7 +219,7 @@ mod tests {
             );
         }
         log.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(counter.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]
