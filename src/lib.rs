@@ -15,7 +15,7 @@
 //! | `collections` | typed slots, lists, hash tables and ordered sets that grow in small steps |
 //! | `component` | the WIT worlds `session` and `session-sync`; compiled for wasm32 only |
 //! | `checks` | helpers for checks of invariants; for tests only |
-//! | `native_tests` | cancelled calls and long runs; the tests of the rules are in `host-tests` |
+//! | `native_tests` | cancelled calls, long runs and bounds; the other tests are in `host-tests` |
 //!
 //! # Layers
 //!

@@ -1,5 +1,6 @@
 //! Native tests of the core: calls that are dropped while they wait, which only a Rust caller can
-//! do, and long runs that check what is kept.
+//! do, long runs that check what is kept, and tests of bounds and orders that find mutants fast
+//! (`host-tests/mutants`).
 //!
 //! The tests of the rules are in `host-tests` and use the built component.
 
