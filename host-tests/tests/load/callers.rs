@@ -12,6 +12,8 @@ use crate::{CALLERS, agent, request};
 /// if it has many sessions, because it creates others afterwards. Callers take turns: if all did so
 /// at once, the revocations of all sessions would be pending, which can fill the state.
 const KILL_SWITCH: u64 = 2_000;
+/// The most revocations that a call asks the guard for (R20).
+const MAX_FLUSHED: u32 = 1_000;
 
 /// A caller. Its agent is no other caller's.
 pub struct Caller {
@@ -132,6 +134,10 @@ impl Caller {
         assert_eq!(ended as usize, self.grants.len());
         for grant in self.grants.drain(..).take(16) {
             assert_refused(&self.instance, &grant.token).await;
+        }
+        // The kill switch has asked the guard for as many revocations as one flush does (R20).
+        for _ in 0..ended / MAX_FLUSHED {
+            self.instance.flush_guard_revocations().await.unwrap();
         }
         self.create_missing().await;
     }
