@@ -96,7 +96,7 @@ impl Secrets {
                 continue;
             }
             entries.push(self.forms.len());
-            let (word, bit) = position(start);
+            let (word, bit) = position(*start);
             self.may_start[word] |= bit;
             self.forms.push(Form {
                 name: name.into(),
@@ -116,7 +116,7 @@ impl Secrets {
                 at += CHUNK - MIN_HALVED;
                 continue;
             }
-            let (word, bit) = position(start);
+            let (word, bit) = position(*start);
             if self.may_start[word] & bit != 0 {
                 for form in self.starts.get(start).into_iter().flatten() {
                     let form = &self.forms[*form];
@@ -138,7 +138,7 @@ impl Secrets {
 }
 
 /// Returns the word and the bit of the first three bytes.
-fn position(start: &[u8; 4]) -> (usize, u64) {
+fn position(start: [u8; 4]) -> (usize, u64) {
     let [first, second, third, _] = start.map(usize::from);
     let number = (first << 16) | (second << 8) | third;
     (number / 64, 1 << (number % 64))

@@ -338,9 +338,9 @@ impl Caller {
         let long_key = [&STATE_KEY[..], STATE_KEY, STATE_KEY].concat();
         self.report(other.configure(Config::with_state_key(long_key)).await);
         self.report(other.configure(config()).await);
-        let mut changed = changes.clone();
-        changed[0].value = changed[0].value.replace(':', "; ");
-        self.report(other.restore(changed).await);
+        let mut forged = changes.clone();
+        forged[0].value = forged[0].value.replace(':', "; ");
+        self.report(other.restore(forged).await);
         self.report(other.restore(changes).await);
         self.report(other.close_event_run().await);
         self.report(other.stats().await);
