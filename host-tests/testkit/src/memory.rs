@@ -72,6 +72,17 @@ impl ProcessMemory {
         memories
     }
 
+    /// Returns the content of the region that contains an address; nothing if there is none.
+    #[must_use]
+    pub fn region_at(&self, address: usize) -> Vec<u8> {
+        let mut regions = self.regions.iter();
+        let region = regions.find(|region| {
+            usize::try_from(region.start).is_ok_and(|start| start <= address)
+                && usize::try_from(region.end).is_ok_and(|end| address < end)
+        });
+        region.map_or_else(Vec::new, |region| self.read(region))
+    }
+
     /// Returns the content of a region; nothing if it has been unmapped since.
     fn read(&self, region: &Region) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(region.bytes()).unwrap()];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{
-    AnyEngine, AnySessions, CallError, Change, Config, CreateRequest, Grant, InstanceOptions, Page,
-    RevokeFilter, World, full_text,
+    AnyEngine, AnySessions, CallError, Change, Config, CreateRequest, Grant, InstanceOptions,
+    IssueRequest, LocalGuard, Page, RevokeFilter, World, full_text,
 };
 use clawdb_session_testkit::{
     CONTROLLED_START, ControlledGuard, GuardFunction, GuardMode, ManualClock, Secrets,
@@ -56,7 +56,12 @@ pub fn agent(number: u64) -> String {
 /// Returns a token of another guard, which this one refuses.
 pub fn foreign_token() -> String {
     let guard = JwtGuard::new(OTHER_KEY).unwrap();
-    let request = clawdb_session_host::IssueRequest {
+    guard.issue_session_token(issue_request()).unwrap().token
+}
+
+/// Returns the request for a token of a session.
+pub fn issue_request() -> IssueRequest {
+    IssueRequest {
         principal: "agent:a".into(),
         task: "default".into(),
         session_id: "s".into(),
@@ -65,9 +70,7 @@ pub fn foreign_token() -> String {
         role: "reader".into(),
         scopes: Vec::new(),
         expires_at: 4_000_000_000_000,
-    };
-    let issued = clawdb_session_host::LocalGuard::issue_session_token(&guard, request);
-    issued.unwrap().token
+    }
 }
 
 /// Returns a token with another signature.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `component` | what operations return: answers, errors, events, records; the linear memory |
 //! | `journals` | the files of the journal on redb and of a NATS server |
+//! | `stack` | the stack of a thread on which the JWT guard has run |
 //! | `service` | the program `clawdb-session serve`: its logs, answers, metrics and memory |
 //!
 //! The memory of a process is read through `/proc`, which shows what a core dump would contain. The
@@ -23,3 +24,4 @@ mod component;
 mod guard;
 mod journals;
 mod service;
+mod stack;
