@@ -80,7 +80,10 @@
 //!   final (R12, R13).
 //! - **A kill switch takes effect in one step, however many sessions it ends** (R31). It increments
 //!   the epoch, a counter. From then on, each session and each create that matches its filter and
-//!   began in an earlier epoch is revoked. The sessions are ended afterwards, in batches.
+//!   began in an earlier epoch is revoked. The call ends at most 10,000 of the sessions, and
+//!   `prune-expired` the others (R20).
+//! - **A call waits only for the guard, or for readers to answer.** It never yields to be polled
+//!   again soon: a runtime can delay such a call as long as others are ready.
 //! - **A child does not outlive its parent** (R26). It is never granted more time, and ending a
 //!   session ends its subtree. `max-sessions-per-root` bounds the size of a subtree.
 //! - **A use does not change an index** (R28). It only writes a time. The expiry index has, for

@@ -5,8 +5,8 @@
 //! it: the store compares and changes in one step. No borrow of the store is held across a wait.
 //!
 //! A call can also be cancelled while it waits: its future is dropped. A cancelled create releases
-//! its reservation, a cancelled kill switch ends its remaining sessions at once, and revocations
-//! that are not confirmed stay pending.
+//! its reservation, and revocations that are not confirmed stay pending. No call yields to others
+//! for other reasons than a wait: a runtime can delay a call that yields until no other is ready.
 
 mod authenticate;
 mod batch;
@@ -20,13 +20,13 @@ mod query;
 mod renew;
 mod revoke;
 mod subscription;
-mod waiting;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 pub use query::Statistics;
 pub use revoke::FlushReport;
+use subscription::Readers;
 pub use subscription::{Notice, Subscription};
 
 use crate::collections::table::Seed;
@@ -63,12 +63,7 @@ pub struct SessionManager<G, C, E> {
     started: Cell<bool>,
     /// Whether the guard was unavailable for all tokens in the last batch of a flush.
     flush_failed: Cell<bool>,
-    /// The number of readers that subscribe to the events.
-    readers: Cell<usize>,
-    /// How often the readers were asked to check whether they are still in use.
-    liveness_checks: Cell<u64>,
-    /// See [`SessionManager::with_bounded_calls`].
-    has_bounded_calls: bool,
+    readers: Readers,
 }
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -84,20 +79,8 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             configured: Cell::new(false),
             started: Cell::new(false),
             flush_failed: Cell::new(false),
-            readers: Cell::new(0),
-            liveness_checks: Cell::new(0),
-            has_bounded_calls: false,
+            readers: Readers::default(),
         }
-    }
-
-    /// Makes a kill switch end at most 10,000 sessions in one call, and the descendants of the last
-    /// one, instead of letting other calls run until it has ended all (R20). The others are revoked
-    /// all the same; [`prune_expired`](Self::prune_expired) ends them. No call waits for anything
-    /// but the guard then.
-    #[must_use]
-    pub fn with_bounded_calls(mut self) -> Self {
-        self.has_bounded_calls = true;
-        self
     }
 
     /// Sets the limits. It succeeds once, and only before the first session.

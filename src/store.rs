@@ -65,6 +65,6 @@ pub(crate) mod totals;
 mod validation_cache;
 
 pub use authenticate::Used;
-pub use ended_tree::{Cleared, MAX_REVOCATIONS};
+pub use ended_tree::MAX_REVOCATIONS;
 pub use state::Store;
 pub use totals::Totals;

@@ -25,12 +25,7 @@ fn manager() -> &'static Manager {
 }
 
 fn new_manager() -> Manager {
-    let manager = SessionManager::new(HostGuard, HostClock, SystemEntropy);
-    if cfg!(feature = "sync") {
-        manager.with_bounded_calls()
-    } else {
-        manager
-    }
+    SessionManager::new(HostGuard, HostClock, SystemEntropy)
 }
 
 impl sessions::Guest for Component {

@@ -46,18 +46,14 @@ impl Unfinished for sessions::FlushReport {
     }
 }
 
-/// Runs an operation to its end. In this world the guard's functions return their answers and the
-/// manager has bounded calls, so that no operation waits. One that does is dropped, which leaves
-/// the store as a cancelled call does.
+/// Runs an operation to its end. In this world the guard's functions return their answers, so that
+/// no operation waits. One that does is dropped, which leaves the store as a cancelled call does.
 pub(super) fn end<T: Unfinished>(operation: Pin<&mut impl Future<Output = T>>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     match operation.poll(&mut context) {
         Poll::Ready(answer) => answer,
         Poll::Pending => {
-            debug_assert!(
-                false,
-                "an operation of a manager with bounded calls does not wait"
-            );
+            debug_assert!(false, "an operation waits although the guard does not");
             T::unfinished()
         }
     }

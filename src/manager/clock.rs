@@ -6,7 +6,6 @@ use crate::domain::session::RevokeFilter;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
-use crate::store::Cleared;
 use crate::store::plan::SessionVersion;
 
 impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
@@ -30,32 +29,21 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Ends all sessions and sets the time inside to the host's reading, which is earlier. Returns
-    /// how many live sessions it ended.
+    /// how many live sessions this call ended. If more than 10,000 were left, the time inside stays
+    /// and the call is to be repeated (R20).
     ///
     /// # Errors
     /// [`Error::ClockNotBehind`] if the lag is within the tolerance (nothing has changed).
     pub async fn accept_clock(&self) -> Result<usize, Error> {
-        self.begin_operation();
+        let now = self.begin_operation();
         if self.check_lag().is_ok() {
             return Err(Error::ClockNotBehind);
         }
-        let mut ended = Cleared::default();
-        loop {
-            ended.merge(self.end_all(RevokeFilter::Everything).await);
-            let before = self.clock.now();
-            // Other calls ran meanwhile. The host's clock may have caught up, and sessions may have
-            // been created since.
-            if self.check_lag().is_ok() {
-                break;
-            }
-            let mut store = self.store.borrow_mut();
-            if store.is_empty() {
-                store.accept_clock(before, self.clock.accept());
-                break;
-            }
-            if self.has_bounded_calls {
-                break;
-            }
+        let everything = RevokeFilter::Everything;
+        let ended = self.store.borrow_mut().revoke_all(everything, now);
+        if self.store.borrow().is_empty() {
+            let accepted = self.clock.accept();
+            self.store.borrow_mut().accept_clock(now, accepted);
         }
         self.revoke_with_guard(ended.revocations).await;
         Ok(ended.live)

@@ -4,14 +4,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::domain::epoch::Epoch;
 use crate::domain::error::Error;
 use crate::domain::id::{AgentId, SessionId};
 use crate::domain::session::Attributes;
-use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
+use crate::store::Store;
 use crate::store::plan::{Reservation, SessionVersion};
-use crate::store::{Cleared, Store};
 
 /// The reservation of a session that is being created.
 pub(super) struct ReservationGuard<'a> {
@@ -58,42 +56,6 @@ impl<'a> ByteReservation<'a> {
 impl Drop for ByteReservation<'_> {
     fn drop(&mut self) {
         self.store.borrow_mut().release_bytes();
-    }
-}
-
-/// A kill switch that ends its sessions step by step. If its call is cancelled, the remaining
-/// sessions end at once.
-pub(super) struct KillSwitch<'a> {
-    store: &'a RefCell<Store>,
-    epoch: Epoch,
-    now: Timestamp,
-}
-
-impl<'a> KillSwitch<'a> {
-    /// Revokes the sessions in one step; see [`Store::revoke_before_now`].
-    pub(super) fn begin(store: &'a RefCell<Store>, filter: RevokeFilter, now: Timestamp) -> Self {
-        let epoch = store.borrow_mut().revoke_before_now(filter, now);
-        Self { store, epoch, now }
-    }
-
-    /// Ends a batch of the revoked sessions; see [`Store::clear_revoked`].
-    pub(super) fn step(&mut self, now: Timestamp) -> Option<Cleared> {
-        self.now = now;
-        self.store.borrow_mut().clear_revoked(self.epoch, now)
-    }
-
-    /// Returns without ending the remaining sessions; see [`Store::leave_revoked`].
-    pub(super) fn leave(self) -> Cleared {
-        self.store.borrow_mut().leave_revoked(self.epoch)
-    }
-}
-
-impl Drop for KillSwitch<'_> {
-    fn drop(&mut self) {
-        let mut store = self.store.borrow_mut();
-        while store.is_clearing(self.epoch) {
-            store.clear_revoked(self.epoch, self.now);
-        }
     }
 }
 

@@ -114,7 +114,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
             creates_in_flight: store.reserved(),
             tracked_agents: store.agents(),
             pending_revocations: store.pending(),
-            subscribers: self.readers.get(),
+            subscribers: self.readers.count(),
             tombstones: store.tombstones(),
             last_change: store.last_change(),
             state_bytes: store.bytes(),

@@ -1,8 +1,6 @@
 //! Ending sessions: one with its descendants, all of a kill switch, or those that have expired.
 
 use super::SessionManager;
-use super::in_flight::KillSwitch;
-use super::waiting::yield_now;
 use crate::domain::error::Error;
 use crate::domain::event::EndReason;
 use crate::domain::id::SessionId;
@@ -12,10 +10,7 @@ use crate::domain::token::Token;
 use crate::ports::clock::Clock;
 use crate::ports::entropy::Entropy;
 use crate::ports::guard::Guard;
-use crate::store::{Cleared, MAX_REVOCATIONS};
-
-/// How many steps of 1,000 sessions a kill switch takes in one call, if calls are bounded (R20).
-const MAX_STEPS: u32 = 10;
+use crate::store::MAX_REVOCATIONS;
 
 /// The maximum number of sessions that one `prune_expired` ends (R20).
 const MAX_PRUNE: u32 = 10_000;
@@ -72,37 +67,16 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
     }
 
     /// Ends all sessions that the filter names, then has the guard revoke their tokens. Returns how
-    /// many live sessions it ended.
+    /// many live sessions this call ended: at most 10,000, and the descendants of the last one
+    /// (R20). No call accepts the others either; [`prune_expired`](Self::prune_expired) ends them.
     pub async fn revoke_all(&self, filter: RevokeFilter) -> usize {
+        let now = self.begin_operation();
         let cleared = match filter {
-            RevokeFilter::Root(id) => {
-                let now = self.begin_operation();
-                self.store.borrow_mut().revoke_root(id, now)
-            }
-            filter => self.end_all(filter).await,
+            RevokeFilter::Root(id) => self.store.borrow_mut().revoke_root(id, now),
+            filter => self.store.borrow_mut().revoke_all(filter, now),
         };
         self.revoke_with_guard(cleared.revocations).await;
         cleared.live
-    }
-
-    /// Ends all sessions that the filter names, in steps between which other calls run. A manager
-    /// with bounded calls returns after [`MAX_STEPS`] steps, and later calls end the other
-    /// sessions.
-    pub(super) async fn end_all(&self, filter: RevokeFilter) -> Cleared {
-        let mut now = self.begin_operation();
-        let mut switch = KillSwitch::begin(&self.store, filter, now);
-        let mut steps = 1..MAX_STEPS;
-        loop {
-            if let Some(cleared) = switch.step(now) {
-                return cleared;
-            }
-            if !self.has_bounded_calls {
-                yield_now().await;
-                now = self.clock.now();
-            } else if steps.next().is_none() {
-                return switch.leave();
-            }
-        }
     }
 
     /// Asks the guard again for revocations that it has not confirmed, at most 1,000.
@@ -150,7 +124,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Ends expired sessions, and sessions that a kill switch has revoked and left, until it has
+    /// Ends expired sessions, and sessions that a kill switch has revoked, until it has
     /// ended `limit` or none is left: 10,000 at most and by default. Returns how many it ended. The
     /// descendants of the last one are counted and can exceed the limit.
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
@@ -158,7 +132,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
         let mut store = self.store.borrow_mut();
         store.clear_restored_revoked(now);
-        let left = store.clear_left(max as usize, now);
+        let left = store.clear_revoked(max as usize, now);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         let expired = store.prune(max.saturating_sub(left), super::MAX_SCANNED, now);
         left.saturating_add(expired)

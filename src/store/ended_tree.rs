@@ -42,17 +42,7 @@ impl Cleared {
     /// Adds sessions that have ended.
     pub fn add(&mut self, ended: EndedTree) {
         self.live = self.live.saturating_add(ended.live);
-        self.add_revocations(ended.revocations());
-    }
-
-    /// Adds the sessions that another kill switch has ended.
-    pub fn merge(&mut self, other: Self) {
-        self.live = self.live.saturating_add(other.live);
-        self.add_revocations(other.revocations.into_iter());
-    }
-
-    fn add_revocations(&mut self, revocations: impl Iterator<Item = PendingKey>) {
         let left = MAX_REVOCATIONS.saturating_sub(self.revocations.len());
-        self.revocations.extend(revocations.take(left));
+        self.revocations.extend(ended.revocations().take(left));
     }
 }

@@ -1,7 +1,7 @@
 //! Epochs and the cut-offs of kill switches (R13, R31).
 //!
 //! A cut-off takes effect in one step, however many sessions it revokes: from then on, each of them
-//! is due. The sessions are ended afterwards in batches, so that other calls can run in between.
+//! is due. Its call ends a bounded number of them (R20), and later calls end the others.
 
 #[cfg(any(test, feature = "checks"))]
 use crate::checks::ensure;
@@ -10,7 +10,6 @@ use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
 use crate::persistence::change_feed::FeedSlot;
 use crate::persistence::record::CutoffRecord;
-use crate::store::ended_tree::{Cleared, EndedTree};
 use crate::store::entry::Entry;
 use crate::store::restored_cutoffs::RestoredCutoffs;
 use crate::store::session_table::SessionTable;
@@ -28,14 +27,15 @@ pub struct Epochs {
     restored: Option<RestoredCutoffs>,
 }
 
-/// A cut-off that ends its sessions.
+/// A cut-off that has not ended all its sessions yet.
 #[derive(Debug)]
 pub struct ActiveCutoff {
     filter: RevokeFilter,
     epoch: Epoch,
     /// The last slot that was checked, if the cut-off is for everything.
     pub checked: Option<SessionSlot>,
-    /// The check began after this slot, where a cut-off before it had been left. It ends there.
+    /// The check began after this slot, the last one that an earlier cut-off had checked. It ends
+    /// there.
     began_after: Option<SessionSlot>,
     /// The check has come to the last slot and continues with the first one.
     has_wrapped: bool,
@@ -43,10 +43,6 @@ pub struct ActiveCutoff {
     pub record: Option<FeedSlot>,
     /// Until when an older record could restore one of the sessions that it has ended.
     pub latest_end: Option<Timestamp>,
-    /// The sessions that it has ended.
-    pub cleared: Cleared,
-    /// Its call has returned before it had ended all its sessions. `prune_expired` ends the others.
-    left: bool,
 }
 
 /// The result of a search for the next session that a cut-off revokes.
@@ -151,43 +147,21 @@ impl Epochs {
             has_wrapped: false,
             record,
             latest_end: None,
-            cleared: Cleared::default(),
-            left: false,
         });
     }
 
-    /// Leaves the remaining sessions of the cut-off of this epoch to later calls. Returns those
-    /// that it has ended.
-    pub fn leave(&mut self, epoch: Epoch) -> Cleared {
-        let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
-        cutoff.map_or_else(Cleared::default, |cutoff| {
-            cutoff.left = true;
-            std::mem::take(&mut cutoff.cleared)
-        })
-    }
-
-    /// Returns the epoch of the first cut-off whose remaining sessions are left to later calls.
+    /// Returns the epoch of the first cut-off that has not ended all its sessions.
     #[must_use]
-    pub fn first_left(&self) -> Option<Epoch> {
-        let cutoff = self.active.iter().find(|cutoff| cutoff.left);
-        cutoff.map(|cutoff| cutoff.epoch)
+    pub fn first_active(&self) -> Option<Epoch> {
+        self.active.first().map(|cutoff| cutoff.epoch)
     }
 
-    /// Removes a cut-off whose remaining sessions are left to later calls, if a newer one with this
-    /// filter revokes them too.
+    /// Removes a cut-off whose remaining sessions a new one with this filter revokes too.
     pub fn remove_superseded(&mut self, filter: &RevokeFilter) -> Option<ActiveCutoff> {
-        let is_covered = |cutoff: &ActiveCutoff| {
-            cutoff.left && (*filter == RevokeFilter::Everything || cutoff.filter == *filter)
-        };
+        let is_covered =
+            |cutoff: &ActiveCutoff| *filter == RevokeFilter::Everything || cutoff.filter == *filter;
         let index = self.active.iter().position(is_covered)?;
         Some(self.active.remove(index))
-    }
-
-    /// Returns whether the cut-off of this epoch may have sessions left to end.
-    #[must_use]
-    pub fn is_active(&self, epoch: Epoch) -> bool {
-        let mut active = self.active.iter().filter(|cutoff| !cutoff.left);
-        active.any(|cutoff| cutoff.epoch == epoch)
     }
 
     /// Returns whether a cut-off may revoke a session.
@@ -202,21 +176,19 @@ impl Epochs {
         self.active.iter().any(|cutoff| cutoff.revokes(entry)) || self.restored_revokes(entry)
     }
 
-    /// Returns the epoch of this instance's cut-off that revokes the session.
+    /// Returns the epoch of the first cut-off of this instance that revokes the session.
     #[must_use]
     pub fn revoked_by(&self, entry: &Entry) -> Option<Epoch> {
-        let mut revoking = self.active.iter().filter(|cutoff| cutoff.revokes(entry));
-        let first = revoking.next()?;
-        // A cut-off that was left counts nothing any longer, unless no other one does.
-        let counting = std::iter::once(first).chain(revoking).find(|it| !it.left);
-        Some(counting.unwrap_or(first).epoch)
+        let mut active = self.active.iter();
+        let cutoff = active.find(|cutoff| cutoff.revokes(entry));
+        cutoff.map(|cutoff| cutoff.epoch)
     }
 
-    /// Adds sessions to those that the cut-off of this epoch has ended.
-    pub fn add_ended(&mut self, epoch: Epoch, ended: EndedTree) {
+    /// Notes until when an older record could restore a session that the cut-off of this epoch has
+    /// revoked.
+    pub fn note_end(&mut self, epoch: Epoch, latest_end: Option<Timestamp>) {
         if let Some(cutoff) = self.active.iter_mut().find(|it| it.epoch == epoch) {
-            cutoff.latest_end = cutoff.latest_end.max(ended.latest_end);
-            cutoff.cleared.add(ended);
+            cutoff.latest_end = cutoff.latest_end.max(latest_end);
         }
     }
 
@@ -275,12 +247,6 @@ impl Epochs {
         Ok(records.collect())
     }
 
-    /// Returns how many cut-offs belong to calls that have not returned.
-    #[cfg(any(test, feature = "checks"))]
-    pub fn in_flight(&self) -> usize {
-        self.active.iter().filter(|cutoff| !cutoff.left).count()
-    }
-
     fn restored_revokes(&self, entry: &Entry) -> bool {
         let restored = self.restored.as_ref();
         restored.is_some_and(|restored| restored.revokes(entry))
@@ -303,25 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_off_is_active_until_it_is_removed_and_counts_the_sessions_that_it_ended() {
+    fn a_cut_off_is_active_until_it_is_removed_and_has_the_latest_end_of_its_sessions() {
         let mut epochs = Epochs::default();
         let epoch = epochs.advance();
         epochs.add(RevokeFilter::Everything, None, None);
-        assert!(epochs.is_active(epoch) && epochs.may_revoke());
-        for (live, end) in [(2, 20), (1, 10)] {
-            let ended = EndedTree {
-                live,
-                latest_end: Some(Timestamp::from_millis(end)),
-                ..EndedTree::default()
-            };
-            epochs.add_ended(epoch, ended);
+        assert!(epochs.may_revoke());
+        assert_eq!(epochs.first_active(), Some(epoch));
+        for end in [20, 10] {
+            epochs.note_end(epoch, Some(Timestamp::from_millis(end)));
         }
         let sessions = SessionTable::default();
         assert_eq!(epochs.next_revoked(epoch, &sessions), NextRevoked::None);
         let cutoff = epochs.remove(epoch).unwrap();
-        assert_eq!(cutoff.cleared.live, 3);
         assert_eq!(cutoff.latest_end, Some(Timestamp::from_millis(20)));
-        assert!(!epochs.is_active(epoch) && !epochs.may_revoke());
+        assert!(!epochs.may_revoke());
+        assert_eq!(epochs.first_active(), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct EventLog {
     run: Option<Run>,
     /// The run of the next event, if `run` is closed.
     next_run: Option<Run>,
-    /// The readers that wait for the next event.
+    /// The tasks that wait for the next event, or for [`EventLog::wake`].
     waiting: Vec<Waker>,
 }
 
@@ -100,14 +100,19 @@ impl EventLog {
         if self.last > since && !self.ring.is_empty() {
             return Poll::Ready(());
         }
+        self.wait(context);
+        Poll::Pending
+    }
+
+    /// Adds the task to those that the next event or the next [`EventLog::wake`] wakes.
+    pub fn wait(&mut self, context: &mut Context<'_>) {
         let waker = context.waker();
         if !self.waiting.iter().any(|other| other.will_wake(waker)) {
             self.waiting.push(waker.clone());
         }
-        Poll::Pending
     }
 
-    /// Wakes all readers that wait for events.
+    /// Wakes all tasks that wait.
     pub fn wake(&mut self) {
         self.waiting.drain(..).for_each(Waker::wake);
     }

@@ -5,18 +5,14 @@ use crate::domain::event::EndReason;
 use crate::domain::id::SessionId;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
-use crate::store::ended_tree::Cleared;
+use crate::store::ended_tree::{Cleared, EndedTree};
 use crate::store::epochs::NextRevoked;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
-/// The maximum number of sessions that one step ends, without the descendants of the last one, and
-/// the maximum number of slots that it checks (R20).
-const MAX_STEP: usize = 1_000;
-
-/// The maximum number of slots that one call checks for sessions that restored cut-offs revoke
-/// (R20).
-const MAX_CHECKED: u32 = 10_000;
+/// The maximum number of steps of one call: each ends a session or checks a slot (R20). A session's
+/// descendants end with it.
+const MAX_STEPS: usize = 10_000;
 
 impl Store {
     /// Ends a session and all its descendants as a kill switch, if the session has no parent.
@@ -33,9 +29,9 @@ impl Store {
         cleared
     }
 
-    /// Revokes the sessions and the creates in flight that the filter names. Returns the epoch of
-    /// the cut-off. The caller must repeat [`Store::clear_revoked`] until that is done.
-    pub fn revoke_before_now(&mut self, filter: RevokeFilter, now: Timestamp) -> Epoch {
+    /// Revokes the sessions and the creates in flight that the filter names, and ends at most
+    /// 10,000 of the sessions, with their descendants. [`Store::clear_revoked`] ends the others.
+    pub fn revoke_all(&mut self, filter: RevokeFilter, now: Timestamp) -> Cleared {
         self.drop_cached_validations(now);
         let epoch = self.epochs.advance();
         match &filter {
@@ -50,81 +46,73 @@ impl Store {
             checked = checked.max(superseded.checked);
         }
         self.epochs.add(filter, record, checked);
-        epoch
+        let mut cleared = Cleared::default();
+        self.clear(epoch, MAX_STEPS, now, &mut cleared);
+        cleared
     }
 
-    /// Returns whether the cut-off of this epoch may have sessions left to end.
-    #[must_use]
-    pub fn is_clearing(&self, epoch: Epoch) -> bool {
-        self.epochs.is_active(epoch)
-    }
-
-    /// Ends a session that a kill switch has revoked. The session counts for the kill switch,
-    /// whichever call finds it.
-    pub(super) fn end_revoked(&mut self, slot: SessionSlot, now: Timestamp) {
+    /// Ends a session that a kill switch has revoked, and all its descendants.
+    pub(super) fn end_revoked(&mut self, slot: SessionSlot, now: Timestamp) -> EndedTree {
         let entry = self.sessions.get(slot);
         let epoch = entry.and_then(|entry| self.epochs.revoked_by(entry));
         let ended = self.end_tree(slot, EndReason::RevokedAll, now);
         if let Some(epoch) = epoch {
-            self.epochs.add_ended(epoch, ended);
+            self.epochs.note_end(epoch, ended.latest_end);
         }
+        ended
     }
 
-    /// Ends a batch of the sessions that the cut-off of this epoch revokes. When none is left, it
-    /// returns all that the cut-off has ended.
-    pub fn clear_revoked(&mut self, epoch: Epoch, now: Timestamp) -> Option<Cleared> {
-        self.clear_batch(epoch, MAX_STEP, now)
-    }
-
-    /// Leaves the remaining sessions of the cut-off of this epoch to [`Store::clear_left`]. Returns
-    /// those that it has ended.
-    pub fn leave_revoked(&mut self, epoch: Epoch) -> Cleared {
-        self.epochs.leave(epoch)
-    }
-
-    /// Ends sessions that kill switches have revoked and left, at most `max` and the descendants of
-    /// the last one. Returns how many it has ended. Their revocations stay pending.
-    pub fn clear_left(&mut self, max: usize, now: Timestamp) -> usize {
+    /// Ends sessions that kill switches have revoked and not ended yet, at most `max` and the
+    /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
+    pub fn clear_revoked(&mut self, max: usize, now: Timestamp) -> usize {
         let before = self.sessions.len();
         let mut steps = max;
         while steps > 0
-            && let Some(epoch) = self.epochs.first_left()
+            && let Some(epoch) = self.epochs.first_active()
         {
-            let batch = steps.min(MAX_STEP);
-            self.clear_batch(epoch, batch, now);
-            steps = steps.saturating_sub(batch);
+            steps = self.clear(epoch, steps, now, &mut Cleared::default());
         }
         before.saturating_sub(self.sessions.len())
     }
 
-    /// Takes at most this many steps: a step checks a slot or ends a session.
-    fn clear_batch(&mut self, epoch: Epoch, max: usize, now: Timestamp) -> Option<Cleared> {
+    /// Ends sessions that the cut-off of this epoch revokes, and adds them to `cleared`. Takes at
+    /// most `max` steps, and returns how many of them are left.
+    fn clear(&mut self, epoch: Epoch, max: usize, now: Timestamp, cleared: &mut Cleared) -> usize {
         let mut steps = max;
         while let Some(left) = steps.checked_sub(1) {
             steps = left;
             match self.epochs.next_revoked(epoch, &self.sessions) {
                 NextRevoked::Session(slot) => {
                     let before = self.sessions.len();
-                    self.end_if_due(slot, now);
+                    match self.ending(slot, now) {
+                        Some((slot, EndReason::RevokedAll)) => {
+                            cleared.add(self.end_revoked(slot, now));
+                        }
+                        Some((slot, reason)) => {
+                            self.end_tree(slot, reason, now);
+                        }
+                        None => {}
+                    }
                     let ended = before.saturating_sub(self.sessions.len());
                     // One of them is counted already.
                     steps = steps.saturating_sub(ended.saturating_sub(1));
                 }
                 NextRevoked::NotThis => {}
                 NextRevoked::None => {
-                    let cutoff = self.epochs.remove(epoch)?;
-                    self.record_cleared(cutoff.record, cutoff.latest_end);
-                    return Some(cutoff.cleared);
+                    if let Some(cutoff) = self.epochs.remove(epoch) {
+                        self.record_cleared(cutoff.record, cutoff.latest_end);
+                    }
+                    break;
                 }
             }
         }
-        None
+        steps
     }
 
     /// Ends a batch of the restored sessions that restored cut-offs revoke. Their revocations stay
     /// pending.
     pub fn clear_restored_revoked(&mut self, now: Timestamp) {
-        for _ in 0..MAX_CHECKED {
+        for _ in 0..MAX_STEPS {
             match self.epochs.next_revoked_by_restored(&self.sessions) {
                 NextRevoked::Session(slot) => {
                     self.end_if_due(slot, now);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clawdb_session_host::{AnyEngine, AnySessions, CallError, Subscription};
+use clawdb_session_host::{AnyEngine, AnySessions, CallError, SessionError, Subscription};
 
 use crate::backend::{AdmittedCall, Backend};
 use crate::error::DurableError;
@@ -141,6 +141,23 @@ impl DurableHost {
         R: Future<Output = Result<T, E>>,
     {
         self.call(call, |_| false).await
+    }
+
+    /// Ends all sessions and accepts the host's clock (R6): calls
+    /// [`accept_clock`](Self::accept_clock) as often as that takes, and returns how many live
+    /// sessions ended. Other calls run in between. After an error, call it again.
+    ///
+    /// # Errors
+    /// Those of `accept_clock`; `ClockNotBehind` only if no call has ended or accepted anything.
+    pub async fn accept_clock_fully(&self) -> Result<u32, DurableError> {
+        let mut ended = self.accept_clock().await?;
+        loop {
+            match self.accept_clock().await {
+                Ok(more) => ended = ended.saturating_add(more),
+                Err(DurableError::Session(SessionError::ClockNotBehind)) => return Ok(ended),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) async fn call<T, E, F, R>(

@@ -214,6 +214,9 @@ macro_rules! operation_table {
             /// All this takes effect before the guard is asked to revoke the tokens. The call asks
             /// the guard for at most 1,000 revocations. The others stay pending for
             /// `flush_guard_revocations`.
+            ///
+            /// A call ends at most 10,000 sessions, and those below the last one. No call accepts
+            /// the others either, and `prune_expired` ends them.
             #[errors("`InvalidArgument`")]
             #[permits(none)]
             #[durable(run)]
@@ -374,7 +377,9 @@ macro_rules! operation_table {
             /// Ends all sessions and sets the component's time (the *time inside* of the contract)
             /// to the reading of the host's clock (R6). Returns how many live sessions it ended.
             ///
-            /// Creates, delegations, refreshes and rotations in flight fail.
+            /// Creates, delegations, refreshes and rotations in flight fail. A call ends at most
+            /// 10,000 sessions, and those below the last one. If some were left, the time stays:
+            /// repeat the call until it returns `ClockNotBehind`.
             #[errors(
                 "`ClockNotBehind` if the host's clock is not behind by more than ",
                 "`clock-tolerance`"

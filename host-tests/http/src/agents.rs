@@ -23,7 +23,7 @@ pub async fn revoke_all(Admin(host): Admin, Id(agent): Id) -> Result<Json<Revoke
 }
 
 pub async fn accept_clock(Admin(host): Admin) -> Result<Json<RevokedForm>, ApiError> {
-    let revoked = host.accept_clock().await?;
+    let revoked = host.accept_clock_fully().await?;
     Ok(Json(RevokedForm { revoked }))
 }
 

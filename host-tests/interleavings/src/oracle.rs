@@ -80,8 +80,8 @@ impl Reason {
             ),
             Self::Dropped => (
                 "src/manager.rs",
-                "A cancelled create releases its reservation, a cancelled kill switch ends its \
-                 remaining sessions at once, and revocations that are not confirmed stay pending.",
+                "A cancelled create releases its reservation, and revocations that are not \
+                 confirmed stay pending.",
             ),
             Self::Flushed => (SESSIONS, "Flushes may overlap."),
             Self::Reserved => (

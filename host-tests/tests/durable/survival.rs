@@ -550,3 +550,29 @@ async fn the_guard_has_revoked_the_tokens_that_a_call_ended_when_it_is_answered(
     assert_eq!(revoked, expected);
     assert_eq!(host.stats().await.unwrap().pending_revocations, 0);
 }
+
+#[tokio::test]
+async fn r06_the_clock_is_accepted_fully_in_as_many_calls_as_that_takes() {
+    let mut fixture = DurableFixture::new();
+    fixture.options.config.max_sessions_per_agent = Some(20_000);
+    let host = fixture.host().await;
+    fixture.clock.advance(Duration::from_hours(1));
+    let creates = (0..10_500).map(|_| create(&host));
+    let grants = join_all(creates).await;
+    fixture.clock.rewind(Duration::from_hours(1));
+    assert_eq!(host.accept_clock_fully().await, Ok(10_500));
+    let stats = host.stats().await.unwrap();
+    assert_eq!((stats.clock_lag, stats.live_sessions), (0, 0));
+    let refused = host.accept_clock_fully().await;
+    assert_eq!(
+        refused,
+        Err(DurableError::Session(SessionError::ClockNotBehind))
+    );
+    // Another host finds the sessions ended too.
+    host.shutdown().await;
+    let host = fixture.host().await;
+    let refused = host.validate(&*grants[10_499].token).await;
+    let invalid = DurableError::Session(SessionError::InvalidToken);
+    assert_eq!(refused.err(), Some(invalid));
+    assert_lives(&host, &create(&host).await).await;
+}

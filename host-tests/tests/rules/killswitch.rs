@@ -215,86 +215,76 @@ async fn r31_each_cut_off_holds_whatever_the_order_of_the_others() {
 }
 
 #[tokio::test]
-async fn r31_a_switch_for_4500_sessions_revokes_all_of_them_before_it_has_removed_them() {
+async fn r31_a_switch_ends_10000_sessions_in_its_call_and_no_call_accepts_the_others() {
     let config = Config {
-        max_sessions_per_agent: Some(10_000),
+        max_sessions_per_agent: Some(20_000),
         event_capacity: Some(65_536),
         ..Config::default()
     };
     for filter in [Some(RevokeFilter::Everything), Some(role("worker")), None] {
         let fixture = Fixture::configured(config.clone()).await;
         let mut grants = Vec::new();
-        for _ in 0..4_500 {
+        for _ in 0..10_500 {
             grants.push(fixture.session().await);
         }
         fixture.hold(GuardFunction::Revoke);
         let host = fixture.host.clone();
-        let mut switch: clawdb_session_testkit::fixture::InFlight<_> = Box::pin(async move {
+        let switch = fixture.start(async move {
             match filter {
                 Some(filter) => host.revoke_all(filter).await,
                 None => host.revoke_all_for_agent(AGENT).await,
             }
         });
-        assert!(futures::poll!(&mut switch).is_pending());
-        // The switch was sent. These calls follow it, and some of them run between its steps.
-        let calls = grants.iter().rev().take(200).map(|grant| {
-            let token = grant.token.clone();
-            let host = fixture.host.clone();
-            async move {
-                (
-                    host.validate(token).await,
-                    host.create(request(AGENT)).await,
-                )
-            }
-        });
-        let answers = futures::future::join_all(calls).await;
+        let switch = switch.await;
         let mut made = Vec::new();
-        for (validated, created) in answers {
-            let error = refusal(validated);
-            assert!(
-                matches!(
-                    error,
-                    SessionError::InvalidToken | SessionError::SessionRevoked
-                ),
-                "{error:?}"
+        for grant in grants.iter().rev().take(200) {
+            assert_eq!(
+                fixture.validate(grant).await,
+                Err(SessionError::InvalidToken)
             );
-            made.push(created.unwrap());
+            made.push(fixture.session().await);
         }
-        fixture.host.wait_until_idle().await.unwrap();
-        assert_eq!(fixture.host.active_count().await, Ok(200));
+        // The calls that found the 200 have ended them.
+        assert_eq!(fixture.host.active_count().await, Ok(300 + 200));
         fixture.release();
-        // The count includes sessions that other calls ended first because of the switch.
-        assert_eq!(switch.await, Ok(4_500));
+        assert_eq!(switch.await, Ok(10_000));
+        assert_eq!(fixture.host.prune_expired(None).await, Ok(300));
+        assert_eq!(fixture.host.active_count().await, Ok(200));
         for grant in &made {
             fixture.validate(grant).await.unwrap();
         }
-        let events = fixture.host.poll_events(0, 1_000).await.unwrap();
-        assert_eq!(events.missed, 0);
         let stats = fixture.stats().await;
-        assert_eq!((stats.created, stats.ended), (4_700, 4_500));
+        assert_eq!((stats.created, stats.ended), (10_700, 10_500));
         // The guard is asked for the first 1,000 revocations; the rest is pending.
-        assert!(stats.pending_revocations >= 3_500);
+        assert!(stats.pending_revocations >= 9_500);
     }
 }
 
 #[tokio::test]
-async fn r31_a_full_agent_can_create_while_its_revoked_sessions_are_being_removed() {
+async fn r20_later_calls_do_not_delay_a_switch_however_many_there_are() {
     let config = Config {
-        max_sessions_per_agent: Some(4_500),
+        max_sessions_per_agent: Some(5_000),
+        event_capacity: Some(65_536),
         ..Config::default()
     };
     let fixture = Fixture::configured(config).await;
     for _ in 0..4_500 {
         fixture.session().await;
     }
-    let host = fixture.host.clone();
-    let mut switch: clawdb_session_testkit::fixture::InFlight<_> =
-        Box::pin(async move { host.revoke_all_for_agent(AGENT).await });
-    assert!(futures::poll!(&mut switch).is_pending());
-    let created = fixture.session().await;
-    assert_eq!(switch.await, Ok(4_500));
-    fixture.validate(&created).await.unwrap();
-    assert_eq!(fixture.host.active_count().await, Ok(1));
+    let switch = fixture.host.revoke_all_for_agent(AGENT);
+    let later = (0..64).map(|_| fixture.session_of(OTHER_AGENT));
+    // The calls are sent in this order, before one of them is answered.
+    let (ended, _) = futures::join!(switch, futures::future::join_all(later));
+    assert_eq!(ended, Ok(4_500));
+    let mut since = 4_500;
+    while since < 9_000 {
+        let page = fixture.host.poll_events(since, 1_000).await.unwrap();
+        for event in page.events.iter().take(9_000 - since as usize) {
+            let is_end = matches!(event.kind, EventKind::Ended(_));
+            assert!(is_end, "a later call ran before event {}", event.sequence);
+        }
+        since = page.next;
+    }
 }
 
 #[tokio::test]

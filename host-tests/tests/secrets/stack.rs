@@ -10,9 +10,12 @@ use clawdb_session_testkit::{ProcessMemory, Secrets};
 
 use crate::caller::{GUARD_KEY, issue_request};
 
+/// A call of a guard, given a token. It returns the token that it was about.
+type Call = fn(&JwtGuard, String) -> String;
+
 /// Returns the stack of a thread whose last call was this one of a guard, and the token that the
 /// call has returned.
-fn stack_after(last: fn(&JwtGuard, String) -> String) -> (Vec<u8>, String) {
+fn stack_after(last: Call) -> (Vec<u8>, String) {
     let (sender, receiver) = mpsc::channel();
     let (end, ended) = mpsc::channel::<()>();
     // The guard is made on this thread, and has its key.
@@ -34,7 +37,7 @@ fn stack_after(last: fn(&JwtGuard, String) -> String) -> (Vec<u8>, String) {
 
 #[test]
 fn r22_the_stack_on_which_the_guard_has_run_contains_no_key_or_signature() {
-    let functions: [(&str, fn(&JwtGuard, String) -> String); 3] = [
+    let functions: [(&str, Call); 3] = [
         ("issue-session-token", |guard, _| {
             let issued = guard.issue_session_token(issue_request());
             issued.unwrap().token

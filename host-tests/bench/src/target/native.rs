@@ -17,14 +17,12 @@ use super::calls::{Caller, Calls, SessionTarget, at_once, config};
 use super::failed;
 use super::guard::AllowAllGuard;
 
-/// A session manager, with the bounded calls that it has in the component of the world
-/// `session-sync`.
+/// A session manager.
 pub struct Core(SessionManager<NativeGuard, SystemClock, SystemEntropy>);
 
 /// Returns a session manager for up to ten million sessions.
 pub fn start() -> Result<SessionTarget<Core>, TargetError> {
     let manager = SessionManager::new(NativeGuard::default(), SystemClock, SystemEntropy);
-    let manager = manager.with_bounded_calls();
     let config = config();
     let workspace = config.workspace_id;
     let workspace = workspace.map(|id| WorkspaceId::parse("workspace-id", &id));

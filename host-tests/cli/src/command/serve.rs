@@ -212,7 +212,7 @@ async fn accept_clock(tenants: &Tenants) {
     };
     stream::iter(ids)
         .for_each_concurrent(CONCURRENT_ACCEPTS, async |id| {
-            let accepted = async { tenants.tenant(id).await?.accept_clock().await };
+            let accepted = async { tenants.tenant(id).await?.accept_clock_fully().await };
             match accepted.await {
                 Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
                 Err(DurableError::Session(SessionError::ClockNotBehind)) => {}

@@ -13,7 +13,7 @@ pub fn run(input: &[u8]) {
     let ports = Ports::new();
     let is_keyed = script.flag();
     let config = config(&mut script, is_keyed);
-    let manager = start(&config, &ports, &mut script);
+    let manager = start(&config, &ports);
     let mut world = World::new(&manager, &ports, is_keyed);
     world.run(&mut script, false);
     world.end();

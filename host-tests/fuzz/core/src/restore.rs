@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) {
     let mut script = Script::new(input);
     let ports = Ports::new();
     let source_config = config(&mut script, true);
-    let source = start(&source_config, &ports, &mut script);
+    let source = start(&source_config, &ports);
     let mut world = World::new(&source, &ports, true);
     world.run(&mut script, true);
     let stopped = world.stop(&mut script);
@@ -53,7 +53,7 @@ pub fn run(input: &[u8]) {
         restored_config.state_key = Some(vec![6; 32]);
         restored_config.previous_state_keys = vec![STATE_KEY.to_vec()];
     }
-    let restored = start(&restored_config, &ports, &mut script);
+    let restored = start(&restored_config, &ports);
     let mut agents = agents();
     agents.extend(changes.iter().filter_map(content::agent));
     agents.sort_unstable();
@@ -214,7 +214,7 @@ fn restore_again(
     let mut records = Records::default();
     records.read(restored, 1 + u32::from(script.byte()));
     let changes = records.needed(forgets.then_some(restored.stats().now), script);
-    let again = start(config, ports, script);
+    let again = start(config, ports);
     restore(&again, &changes, false, true, script)?;
     Some(again)
 }
