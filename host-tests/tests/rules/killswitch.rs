@@ -278,8 +278,8 @@ async fn r20_later_calls_do_not_delay_a_switch_however_many_there_are() {
     assert_eq!(ended, Ok(4_500));
     let mut since = 4_500;
     while since < 9_000 {
-        let page = fixture.host.poll_events(since, 1_000).await.unwrap();
-        for event in page.events.iter().take(9_000 - since as usize) {
+        let page = fixture.host.poll_events(since, 500).await.unwrap();
+        for event in &page.events {
             let is_end = matches!(event.kind, EventKind::Ended(_));
             assert!(is_end, "a later call ran before event {}", event.sequence);
         }
