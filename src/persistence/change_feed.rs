@@ -487,6 +487,7 @@ impl<S, P> Feed<S, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::session::RevokeFilter;
     use crate::domain::state_key::StateKey;
 
     type TestFeed = Feed<u32, u32>;
@@ -494,6 +495,26 @@ mod tests {
     fn feed() -> TestFeed {
         let key = StateKey::parse("state-key", &[1; 32]).unwrap();
         Feed::new(StateKeys::new(key, vec![]).unwrap())
+    }
+
+    /// Returns the tombstone of a session, without unconfirmed revocations, that is needed until
+    /// this time.
+    fn tombstone(id: SessionId, until: u64) -> RecordKind<u32, u32> {
+        let until = Timestamp::from_millis(until);
+        RecordKind::Tombstone(Box::new(Tombstone {
+            id,
+            session_until: until,
+            until,
+            unconfirmed: vec![],
+        }))
+    }
+
+    fn cutoff(until: u64) -> RecordKind<u32, u32> {
+        RecordKind::Cutoff(Box::new(CutoffRecord {
+            filter: RevokeFilter::Everything,
+            epoch: Epoch::new(1),
+            until: Timestamp::from_millis(until),
+        }))
     }
 
     fn order(feed: &TestFeed) -> Vec<FeedSlot> {
@@ -523,12 +544,11 @@ mod tests {
         let mut feed = feed();
         let id = SessionId::parse("id", "0a9e0000-0000-4000-8000-000000000001").unwrap();
         let until = Timestamp::from_millis(10);
-        let slot = feed.add(RecordKind::Tombstone(Box::new(Tombstone {
-            id,
-            session_until: until,
-            until,
-            unconfirmed: vec![7],
-        })));
+        let slot = feed.add(tombstone(id, 10));
+        let Some(RecordKind::Tombstone(kept)) = feed.get_mut(slot) else {
+            panic!("it is a tombstone");
+        };
+        kept.unconfirmed.push(7);
         assert_eq!(feed.tombstone(id).map(|(slot, _)| slot), Some(slot));
         assert_eq!(feed.first_unneeded(until), None);
         let Some(RecordKind::Tombstone(tombstone)) = feed.get_mut(slot) else {
@@ -551,7 +571,85 @@ mod tests {
         feed.add(RecordKind::Session(2));
         feed.accept_time(before, now);
         assert_eq!(feed.time_of(1, now), (before, 1));
+        // The cut-off of the acceptance is the newest record.
+        assert_eq!(feed.time_of(2, now), (now, 0));
         assert_eq!(feed.time_of(3, now), (now, 0));
+        let mut restored = self::feed();
+        restored.restore_acceptance(2, before);
+        assert_eq!(restored.time_of(1, now), (before, 1));
+        assert_eq!(restored.time_of(2, now), (now, 0));
+    }
+
+    #[test]
+    fn r23_a_restore_keeps_the_newest_meta_record_and_the_highest_sequence_number() {
+        let mut feed = feed();
+        feed.raise_sequence_to(9);
+        feed.raise_sequence_to(4);
+        assert_eq!(feed.last(), 9);
+        let first = feed.restore_meta(5).unwrap();
+        assert_eq!(feed.restore_meta(3), None);
+        assert_eq!(feed.restore_meta(5), None);
+        assert_eq!(order(&feed), [first]);
+        let newer = feed.restore_meta(7).unwrap();
+        assert_eq!(order(&feed), [newer]);
+        assert_eq!(feed.get(newer).map(|entry| entry.changed), Some(7));
+    }
+
+    #[test]
+    fn r12_a_revocation_without_a_session_is_found_by_its_number() {
+        let mut feed = feed();
+        assert!(feed.revocation(3).is_none());
+        let slot = feed.add(RecordKind::Revocation(3, 8));
+        assert_eq!(feed.revocation(3).map(|(slot, _)| slot), Some(slot));
+        feed.replace(slot, RecordKind::Revoked(3));
+        assert_eq!(feed.revocation(3).map(|(slot, _)| slot), Some(slot));
+        feed.remove(slot);
+        assert!(feed.revocation(3).is_none());
+    }
+
+    #[test]
+    fn r23_outdated_records_are_written_again_1_000_at_a_time() {
+        let mut feed = feed();
+        for session in 0..1_001 {
+            let slot = feed.restore(session, RecordKind::Session(0));
+            feed.mark_outdated(slot);
+        }
+        feed.raise_sequence_to(1_000);
+        assert!(feed.mark_some_outdated());
+        assert_eq!(feed.last(), 2_000);
+        assert!(!feed.mark_some_outdated());
+        assert_eq!(feed.last(), 2_001);
+        assert!(!feed.mark_some_outdated());
+        assert_eq!(feed.last(), 2_001);
+    }
+
+    #[test]
+    fn r12_a_tombstone_is_not_found_by_another_id_with_the_same_key() {
+        let id = |text| SessionId::parse("id", text).unwrap();
+        let one = id("00000000-0000-4000-8000-000000000001");
+        let other = id("00000000-0000-4001-8000-000000000000");
+        assert_eq!(one.key(), other.key());
+        let mut feed = feed();
+        feed.add(tombstone(one, 10));
+        assert!(feed.tombstone(one).is_some());
+        assert!(feed.tombstone(other).is_none());
+    }
+
+    #[test]
+    fn a_record_whose_time_is_set_earlier_is_needed_until_then() {
+        let mut feed = feed();
+        let at = Timestamp::from_millis;
+        let id = SessionId::parse("id", "0a9e0000-0000-4000-8000-000000000001").unwrap();
+        for kind in [tombstone(id, 10), cutoff(10)] {
+            let slot = feed.add(kind);
+            feed.set_until(slot, at(5));
+            assert_eq!(feed.first_unneeded(at(4)), None);
+            assert_eq!(feed.first_unneeded(at(5)), Some(slot));
+            let until = feed.get(slot).unwrap().kind.needed_until();
+            assert_eq!(until, Some(at(5)));
+            feed.remove(slot);
+            assert_eq!(feed.first_unneeded(Timestamp::MAX), None);
+        }
     }
 
     #[test]
