@@ -44,6 +44,8 @@ struct GuardState {
     verdict: RefCell<Option<Result<Claims, GuardError>>>,
     /// The latest expiry of a token.
     grants_until: Cell<Option<Timestamp>>,
+    /// The handle of each token that is issued, if they are not numbered.
+    handle: RefCell<Option<String>>,
     issued: Cell<u64>,
     revoked: RefCell<Vec<String>>,
     /// The handles of each call of `revoke_tokens` that was answered.
@@ -78,9 +80,10 @@ impl Guard for TestGuard {
         }
         let number = self.0.issued.get() + 1;
         self.0.issued.set(number);
+        let handle = self.0.handle.borrow().clone();
         Ok(IssuedToken {
             token: format!("token-{number}"),
-            handle: format!("handle-{number}"),
+            handle: handle.unwrap_or_else(|| format!("handle-{number}")),
             expires_at: request
                 .expires_at
                 .min(self.0.grants_until.get().unwrap_or(Timestamp::MAX)),
@@ -601,6 +604,22 @@ fn r31_a_kill_switch_that_is_repeated_ends_and_counts_the_remaining_sessions() {
         assert_eq!(manager.prune_expired(None), 0);
         assert_eq!(manager.stats().totals.ended, 21_000);
     }
+}
+
+#[test]
+fn r31_a_repeated_kill_switch_for_everything_ends_sessions_in_slots_that_were_checked_before() {
+    let (manager, ..) = manager_with(15_000);
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    // These take slots of sessions that have ended.
+    let newer = [0; 5].map(|_| now(manager.create(request(2, 60))).unwrap());
+    let counts = [0; 2].map(|_| now(manager.revoke_all(RevokeFilter::Everything)));
+    assert_eq!(counts.iter().sum::<usize>(), 5_005);
+    assert_eq!(manager.active_count(), 0);
+    for Grant { token, .. } in newer {
+        assert_eq!(now(manager.validate(token)), Err(Error::InvalidToken));
+    }
+    let later = now(manager.create(request(2, 60))).unwrap();
+    now(manager.validate(later.token)).unwrap();
 }
 
 #[test]

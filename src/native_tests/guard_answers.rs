@@ -296,3 +296,79 @@ fn r30_a_token_is_authorized_for_the_scopes_that_its_session_covers() {
     let denials = [Denial::Scope].map(EventKind::Denied);
     assert!(events(&manager).contains(&denials[0]));
 }
+
+#[test]
+fn r16_a_token_that_the_guard_repeats_with_another_handle_is_not_revoked() {
+    let (manager, guard, _) = manager();
+    let first = now(manager.create(request(1, 60))).unwrap();
+    guard.0.issued.set(0);
+    *guard.0.handle.borrow_mut() = Some("other".into());
+    let repeated = now(manager.create(request(2, 60))).unwrap_err();
+    assert!(matches!(repeated, Error::Collision(_)), "{repeated}");
+    assert!(guard.0.revoked.borrow().is_empty());
+    assert_eq!(manager.stats().pending_revocations, 0);
+    now(manager.validate(first.token)).unwrap();
+}
+
+#[test]
+fn r11_a_token_without_a_handle_is_refused_and_cannot_be_revoked() {
+    let (manager, guard, _) = manager();
+    *guard.0.handle.borrow_mut() = Some(String::new());
+    let refused = now(manager.create(request(1, 60))).unwrap_err();
+    assert!(matches!(refused, Error::Guard(_)), "{refused}");
+    assert!(guard.0.batches.borrow().is_empty());
+    assert_eq!(manager.stats().pending_revocations, 0);
+}
+
+#[test]
+fn r12_a_session_that_a_call_finds_expired_ends_for_that_reason_and_leaves_no_revocation() {
+    let (manager, _, clock) = manager();
+    let Grant { token, .. } = now(manager.create(request(1, 60))).unwrap();
+    // Its token expires at the same time.
+    clock.0.set(clock.0.get() + 60_000);
+    assert_eq!(now(manager.validate(token)), Err(Error::SessionExpired));
+    let ended = EventKind::Ended(EndReason::Expired);
+    assert_eq!(events(&manager), [EventKind::Created, ended]);
+    assert_eq!(manager.stats().pending_revocations, 0);
+}
+
+#[test]
+fn r31_a_descendant_that_a_kill_switch_names_too_ends_for_that_reason() {
+    let (manager, ..) = manager();
+    let parent = now(manager.create(request(1, 60))).unwrap().session.id;
+    for agent in [1, 2] {
+        now(manager.delegate(parent, request(agent, 60))).unwrap();
+    }
+    let filter = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(filter)), 3);
+    let reasons = [
+        EndReason::RevokedAll,
+        EndReason::RevokedAll,
+        EndReason::Cascade,
+    ];
+    assert_eq!(events(&manager)[3..], reasons.map(EventKind::Ended));
+}
+
+#[test]
+fn r19_a_session_has_at_most_64_unconfirmed_revocations() {
+    let (manager, guard, _) = manager();
+    let id = now(manager.create(request(1, 60))).unwrap().session.id;
+    guard.0.revokes_fail.set(true);
+    for _ in 0..64 {
+        now(manager.refresh(id)).unwrap();
+    }
+    let refused = now(manager.refresh(id)).unwrap_err();
+    let limit = crate::Limit::UnconfirmedRevocations;
+    assert_eq!(refused, Error::LimitReached(limit));
+}
+
+#[test]
+fn r20_a_prune_with_a_limit_ends_no_more_sessions() {
+    let (manager, _, clock) = manager();
+    for seconds in 60..63 {
+        now(manager.create(request(1, seconds))).unwrap();
+    }
+    clock.0.set(clock.0.get() + 100_000);
+    assert_eq!(manager.prune_expired(Some(1)), 1);
+    assert_eq!(manager.prune_expired(Some(5)), 2);
+}

@@ -183,3 +183,179 @@ fn r02_a_page_and_a_restore_have_at_most_1_000_records() {
         Err(Error::InvalidArgument(_))
     ));
 }
+
+/// Returns all changes.
+fn changes(manager: &Manager) -> Vec<Change> {
+    manager.changes(0, 1_000).unwrap().changes
+}
+
+#[test]
+fn r06_records_after_an_accepted_clock_restore_neither_the_sessions_before_it_nor_the_time() {
+    let (manager, clock) = keyed_manager(None);
+    let right = clock.0.get();
+    clock.0.set(right + 86_400_000);
+    let ended = now(manager.create(request(1, 60))).unwrap();
+    let before = changes(&manager);
+    clock.0.set(right);
+    assert_eq!(now(manager.accept_clock()), Ok(1));
+    let kept = now(manager.create(request(1, 60))).unwrap();
+    let after = changes(&manager);
+    let accepted = "\"clocks-accepted\":1";
+    let (written, kept_before): (Vec<_>, Vec<_>) =
+        after.iter().partition(|it| it.value.contains(accepted));
+    assert!(written.iter().any(|it| it.key == "meta"), "{after:?}");
+    assert!(
+        kept_before
+            .iter()
+            .all(|it| it.sequence <= before.len() as u64 + 2)
+    );
+    for all in [
+        [&before[..], &after].concat(),
+        [&after, &before[..]].concat(),
+    ] {
+        let restored = restored(&all);
+        assert_eq!(restored.stats().now, Timestamp::from_millis(right));
+        assert!(now(restored.validate(ended.token.clone())).is_err());
+        now(restored.validate(kept.token.clone())).unwrap();
+    }
+}
+
+#[test]
+fn r17_an_instance_without_events_of_its_own_keeps_the_numbers_that_others_have_used() {
+    for is_closed in [true, false] {
+        let (manager, _) = keyed_manager(None);
+        now(manager.create(request(1, 3_600))).unwrap();
+        if is_closed {
+            manager.close_event_run().unwrap();
+        }
+        // The second instance writes the meta record again, and has no event.
+        let (second, guard, clock) = keyed_manager_with_guard(None);
+        guard.0.issued.set(1_000);
+        second.restore(&changes(&manager)).unwrap();
+        clock.0.set(clock.0.get() + 60_000);
+        second.active_count();
+        let third = restored(&changes(&second));
+        now(third.create(request(2, 60))).unwrap();
+        let number = third.poll_events(0, 10).unwrap().events[0].sequence;
+        assert!(number > 1_024, "{number}");
+    }
+}
+
+/// Random bytes that are unavailable after this many draws.
+struct Draws(Cell<u32>);
+
+impl Entropy for &Draws {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyUnavailable> {
+        let left = self.0.get().checked_sub(1).ok_or(EntropyUnavailable)?;
+        self.0.set(left);
+        SystemEntropy.fill(bytes)
+    }
+}
+
+#[test]
+fn r17_without_a_fingerprint_key_no_run_of_events_is_closed() {
+    // The seed of the tables and the run are drawn before the key.
+    let entropy = Draws(Cell::new(2));
+    let manager = SessionManager::new(TestGuard::default(), TestClock::default(), &entropy);
+    let keyed = Config {
+        state_key: Some(vec![7; 32]),
+        ..Config::default()
+    };
+    manager.configure(&keyed).unwrap();
+    let refused = now(manager.create(request(1, 60))).unwrap_err();
+    assert_eq!(refused, Error::EntropyUnavailable);
+    entropy.0.set(10);
+    manager.close_event_run().unwrap();
+    assert!(manager.changes(0, 10).unwrap().changes.is_empty());
+}
+
+#[test]
+fn r12_an_expired_session_without_revocations_leaves_no_record() {
+    let (manager, clock) = keyed_manager(None);
+    now(manager.create(request(1, 60))).unwrap();
+    clock.0.set(clock.0.get() + 60_000);
+    assert_eq!(manager.prune_expired(None), 1);
+    let keys: Vec<String> = changes(&manager).into_iter().map(|it| it.key).collect();
+    assert_eq!(keys, ["meta"]);
+}
+
+#[test]
+fn r31_the_record_of_a_kill_switch_is_needed_until_the_last_end_of_its_sessions() {
+    let (manager, clock) = keyed_manager(None);
+    for (agent, seconds) in [(1, 60), (1, 90), (2, 3_600)] {
+        now(manager.create(request(agent, seconds))).unwrap();
+    }
+    let cutoffs = |agent| {
+        let filter = RevokeFilter::Agent(request(agent, 60).agent_id);
+        now(manager.revoke_all(filter));
+        let changes = changes(&manager).into_iter();
+        let cutoffs = changes.filter(|it| it.key.starts_with("cut-off/"));
+        cutoffs.map(|it| it.forget_at).collect::<Vec<_>>()
+    };
+    // One that has ended nothing leaves no record.
+    assert_eq!(cutoffs(3), []);
+    let until = Timestamp::from_millis(clock.0.get() + 90_000);
+    assert_eq!(cutoffs(1), [Some(until)]);
+}
+
+#[test]
+fn r24_a_meta_record_with_another_fingerprint_key_is_refused() {
+    let metas = [0; 2].map(|_| {
+        let (manager, _) = keyed_manager(None);
+        now(manager.create(request(1, 60))).unwrap();
+        let meta = changes(&manager).into_iter().find(|it| it.key == "meta");
+        meta.unwrap()
+    });
+    let (manager, _) = keyed_manager(None);
+    manager.restore(&metas[..1]).unwrap();
+    manager.restore(&metas[..1]).unwrap();
+    let refused = manager.restore(&metas[1..]).unwrap_err();
+    assert!(matches!(refused, Error::RefusedRecord { .. }), "{refused}");
+}
+
+#[test]
+fn r27_a_superseded_token_counts_as_stolen_after_a_restore_too() {
+    let (manager, _) = keyed_manager(None);
+    let Grant { session, token } = now(manager.create(request(1, 60))).unwrap();
+    now(manager.rotate(token.clone())).unwrap();
+    let records = changes(&manager);
+    // Without a grace there is none in the record.
+    assert!(records.iter().all(|it| !it.value.contains("grace")));
+    let restored = restored(&records);
+    assert!(restored.get(session.id).is_ok());
+    let refused = now(restored.rotate(token)).unwrap_err();
+    assert_eq!(refused, Error::InvalidToken);
+    assert_eq!(restored.get(session.id), Err(Error::SessionNotFound));
+}
+
+#[test]
+fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or_a_create() {
+    let limited = Config {
+        state_key: Some(vec![7; 32]),
+        max_sessions_per_agent: Some(3),
+        ..Config::default()
+    };
+    let (manager, ..) = self::manager();
+    manager.configure(&limited).unwrap();
+    for _ in 0..3 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    let mut records = changes(&manager);
+    now(manager.revoke_all(RevokeFilter::Agent(request(1, 60).agent_id)));
+    // The records of the ends were lost.
+    let after = changes(&manager).into_iter();
+    records.extend(after.filter(|it| it.key.starts_with("cut-off/")));
+    let restored = || {
+        let (restored, guard, _) = self::manager();
+        guard.0.issued.set(1_000);
+        restored.configure(&limited).unwrap();
+        restored.restore(&records).unwrap();
+        restored
+    };
+    let pruned = restored();
+    pruned.prune_expired(None);
+    assert_eq!(pruned.stats().totals.ended, 3);
+    let created = restored();
+    now(created.create(request(1, 60))).unwrap();
+    assert_eq!(created.active_count(), 1);
+}

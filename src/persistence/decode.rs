@@ -459,6 +459,31 @@ mod tests {
     }
 
     #[test]
+    fn r24_a_record_of_format_1_is_outdated_and_only_there_it_needs_no_workspace() {
+        let workspace = "\"workspace\":\"00000000-0000-0000-0000-000000000000\",";
+        let other = "\"workspace\":\"00000000-0000-4000-8000-000000000001\",";
+        let current = format!("\"format\":{FORMAT}");
+        for (format, to, is_read) in [
+            (1, workspace, true),
+            (1, "", true),
+            (1, other, false),
+            (FORMAT, workspace, true),
+            (FORMAT, "", false),
+            (FORMAT, other, false),
+            (0, workspace, false),
+            (FORMAT + 1, workspace, false),
+        ] {
+            let mut change = change(&RecordBody::Revoked(5));
+            let object = crate::persistence::seal::unchecked(&change.value).unwrap();
+            let object = object.replace(&current, &format!("\"format\":{format}"));
+            change.value = keys().seal(&object.replace(workspace, to));
+            let decoded = decode(&change, &keys(), WorkspaceId::NIL);
+            let is_outdated = decoded.map(|it| it.is_outdated).ok();
+            assert_eq!(is_outdated, is_read.then_some(format == 1), "{format} {to}");
+        }
+    }
+
+    #[test]
     fn r24_counts_that_no_instance_reaches_are_refused() {
         let change = |body: &RecordBody, sequence: u64, number: &str, other: &str| {
             let header = Header {

@@ -256,7 +256,8 @@ impl Epochs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::timestamp::Timestamp;
+    use crate::domain::id::AgentId;
+    use crate::domain::session::Role;
 
     #[test]
     fn r31_a_cut_off_for_everything_revokes_creates_that_began_before_it() {
@@ -284,6 +285,32 @@ mod tests {
         assert_eq!(cutoff.latest_end, Some(Timestamp::from_millis(20)));
         assert!(!epochs.may_revoke());
         assert_eq!(epochs.first_active(), None);
+    }
+
+    #[test]
+    fn r31_a_cut_off_supersedes_those_with_its_filter_and_one_for_everything_supersedes_all() {
+        let agent = |last| {
+            let id = format!("0a9e0000-0000-4000-8000-00000000000{last}");
+            RevokeFilter::Agent(AgentId::parse("agent", &id).unwrap())
+        };
+        let role = RevokeFilter::Role(Role::parse("worker".into()).unwrap());
+        let everything = RevokeFilter::Everything;
+        let all = [&agent(1), &agent(2), &role, &everything];
+        for (newer, superseded) in [
+            (agent(1), vec![agent(1)]),
+            (role.clone(), vec![role.clone()]),
+            (agent(3), vec![]),
+            (everything.clone(), all.map(Clone::clone).to_vec()),
+        ] {
+            let mut epochs = Epochs::default();
+            for filter in all {
+                epochs.advance();
+                epochs.add(filter.clone(), None, None);
+            }
+            let remove = || Some(epochs.remove_superseded(&newer)?.filter);
+            let removed: Vec<RevokeFilter> = std::iter::from_fn(remove).collect();
+            assert_eq!(removed, superseded, "{newer:?}");
+        }
     }
 
     #[test]

@@ -211,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn the_latest_end_is_that_of_all_sessions_so_far() {
+        let mut expiry = Expiry::default();
+        for (end, latest) in [(5, 5), (3, 5), (8, 8)] {
+            expiry.add_latest_end(at(end));
+            assert_eq!(expiry.latest_end(), at(latest));
+        }
+    }
+
+    #[test]
     fn r20_a_scan_continues_where_the_last_one_stopped() {
         let (mut sessions, mut expiry, lifetimes, slots) = fixture(6);
         use_at(&mut sessions, slots[0], 40);

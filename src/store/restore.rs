@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Decodes a record and checks that it fits into this instance.
-    fn read(&self, change: &Change) -> Result<DecodedRecord, Error> {
+    pub(super) fn read(&self, change: &Change) -> Result<DecodedRecord, Error> {
         let feed = self.feed.as_ref().ok_or(Error::NoStateKey)?;
         let record = decode(change, &feed.keys, self.limits.workspace_id)?;
         match &record.body {
@@ -341,7 +341,7 @@ impl Store {
 }
 
 /// Returns the bytes that a restored record counts against `max-state-bytes`.
-fn restored_size(body: &RecordBody) -> u64 {
+pub(super) fn restored_size(body: &RecordBody) -> u64 {
     let pending = |revocations: &[UnconfirmedRevocation]| {
         let sizes = revocations.iter().map(|it| pending_size(&it.handle));
         sizes.fold(0, u64::saturating_add)

@@ -1,6 +1,6 @@
 //! A test that restores the records of many random steps in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::domain::config::{Config, Limits};
@@ -14,6 +14,7 @@ use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{Fingerprint, FingerprintKey, Token};
 use crate::persistence::record::Change;
 use crate::store::plan::{NewSession, NewToken, SessionVersion};
+use crate::store::restore::restored_size;
 use crate::store::revocations::Owner;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
@@ -220,6 +221,22 @@ impl Fixture {
         }
     }
 
+    /// Returns the handles of the revocations that the newest records say are pending. A host that
+    /// has not read that one was settled, because the record was dropped before, restores it.
+    fn recorded_revocations(&self) -> BTreeSet<String> {
+        let newest = self.records.values().filter_map(|versions| versions.last());
+        let needed = newest.filter(|it| it.forget_at.is_none_or(|at| at > self.now));
+        let revocations = needed.filter_map(|it| {
+            let (_, revocations) = it.value.split_once("\"owed\":").or_else(|| {
+                let revocation = it.value.split_once("\"revocation\":");
+                revocation.filter(|_| it.key.starts_with("revocation/"))
+            })?;
+            Some(revocations.split("\"handle\":\"").skip(1))
+        });
+        let handles = revocations.flatten().filter_map(|it| it.split_once('"'));
+        handles.map(|(handle, _)| handle.to_owned()).collect()
+    }
+
     /// Returns a store into which all versions of all records were restored, in a random order.
     fn restored(&mut self) -> Store {
         let now = self.now;
@@ -247,6 +264,13 @@ impl Fixture {
 fn live(store: &Store, now: Timestamp) -> Vec<Session> {
     let pages = (0..AGENTS).map(|number| store.list(agent(number), 0, 1_000, now));
     pages.flat_map(|page| page.sessions).collect()
+}
+
+/// Returns the handles of the pending revocations whose tokens have not expired.
+fn pending(store: &mut Store, now: Timestamp) -> BTreeSet<String> {
+    while store.drop_expired_revocation(now) {}
+    let pending = store.pending.iter();
+    pending.map(|(.., handle)| handle.to_owned()).collect()
 }
 
 fn version(store: &mut Store, session: &Session, now: Timestamp) -> SessionVersion {
@@ -291,11 +315,33 @@ fn r23_all_versions_of_all_records_in_any_order_restore_the_newest_state() {
                 });
                 assert_eq!(versions[0], versions[1], "seed {seed}");
             }
+            let recorded = fixture.recorded_revocations();
+            assert_eq!(pending(&mut restored, now), recorded, "seed {seed}");
+            let kept = pending(&mut fixture.store, now);
+            assert!(kept.is_subset(&recorded), "seed {seed}");
             empty(restored, now);
         }
         empty(fixture.store, now);
     }
     assert!(restored_sessions > 50, "{restored_sessions}");
+}
+
+#[test]
+fn r03_each_record_counts_the_bytes_that_its_restore_adds() {
+    let mut fixture = Fixture::new(3);
+    for _ in 0..200 {
+        fixture.step();
+    }
+    fixture.read();
+    let mut store = Store::new(limits());
+    for versions in fixture.records.values() {
+        let newest = std::slice::from_ref(versions.last().unwrap());
+        let size = restored_size(&store.read(&newest[0]).unwrap().body);
+        let before = store.bytes();
+        store.restore(newest).unwrap();
+        assert_eq!(store.bytes(), before + size, "{newest:?}");
+    }
+    assert!(store.bytes() > 100_000);
 }
 
 #[test]
