@@ -272,11 +272,42 @@ fn r17_without_a_fingerprint_key_no_run_of_events_is_closed() {
 #[test]
 fn r12_an_expired_session_without_revocations_leaves_no_record() {
     let (manager, clock) = keyed_manager(None);
-    now(manager.create(request(1, 60))).unwrap();
+    let Grant { token, .. } = now(manager.create(request(1, 60))).unwrap();
     clock.0.set(clock.0.get() + 60_000);
-    assert_eq!(manager.prune_expired(None), 1);
+    assert_eq!(now(manager.validate(token)), Err(Error::SessionExpired));
     let keys: Vec<String> = changes(&manager).into_iter().map(|it| it.key).collect();
     assert_eq!(keys, ["meta"]);
+}
+
+#[test]
+fn r31_the_record_of_a_kill_switch_is_needed_for_the_sessions_too_that_other_calls_end() {
+    let (manager, _, clock) = self::manager();
+    let config = Config {
+        state_key: Some(vec![7; 32]),
+        max_sessions_per_agent: Some(20_000),
+        ..Config::default()
+    };
+    manager.configure(&config).unwrap();
+    for _ in 0..10_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    let last = now(manager.create(request(1, 3_600))).unwrap();
+    let filter = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(filter)), 10_000);
+    assert_eq!(now(manager.validate(last.token)), Err(Error::InvalidToken));
+    assert_eq!(manager.prune_expired(None), 0);
+    let mut since = 0;
+    let cutoff = loop {
+        let page = manager.changes(since, 1_000).unwrap();
+        let mut changes = page.changes.into_iter();
+        if let Some(cutoff) = changes.find(|it| it.key.starts_with("cut-off/")) {
+            break cutoff;
+        }
+        assert!(page.more, "the kill switch has no record");
+        since = page.next;
+    };
+    let until = Timestamp::from_millis(clock.0.get() + 3_600_000);
+    assert_eq!(cutoff.forget_at, Some(until));
 }
 
 #[test]

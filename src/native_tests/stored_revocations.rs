@@ -221,3 +221,24 @@ fn r23_a_flush_of_stored_revocations_needs_a_state_key() {
     assert!(guard.0.batches.take().is_empty());
     assert_eq!(manager.stats().pending_revocations, 1);
 }
+
+#[test]
+fn r12_a_revocation_that_was_settled_is_not_pending_after_a_restore_in_any_order() {
+    let (manager, guard, _) = keyed_manager();
+    failed_create(&manager, &guard);
+    let pending = manager.changes(0, 1_000).unwrap();
+    guard.0.revokes_fail.set(false);
+    assert_eq!(flush(&manager, &guard, u64::MAX).0, report(1, 0));
+    let settled = manager.changes(pending.next, 1_000).unwrap().changes;
+    assert!(settled.iter().any(|it| it.key.starts_with("revocation/")));
+    for changes in [
+        [&pending.changes[..], &settled].concat(),
+        [&settled, &pending.changes[..]].concat(),
+    ] {
+        let (restored, ..) = keyed_manager();
+        restored.restore(&changes).unwrap();
+        restored.check_invariants(false).unwrap();
+        let stats = restored.stats();
+        assert_eq!((stats.pending_revocations, stats.live_sessions), (0, 0));
+    }
+}

@@ -31,8 +31,9 @@ impl Store {
     /// [`Error::NoStateKey`] without a feed.
     pub fn close_event_run(&mut self, next: Run) -> Result<(), Error> {
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
-        // Before the first session neither a run nor a record exists.
-        if self.events.run().is_some() && self.fingerprint_key.is_some() {
+        // The key exists from the first session on. Before it there is neither an event nor a
+        // record.
+        if self.fingerprint_key.is_some() {
             self.events.close_run(next);
             feed.close_events_at(self.events.last());
         }
