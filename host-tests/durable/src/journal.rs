@@ -251,3 +251,54 @@ impl Error for JournalError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// A journal that has only what each journal must have.
+    struct Plain;
+
+    #[async_trait]
+    impl Journal for Plain {
+        async fn take_over(&self, _: TenantId) -> Result<Box<dyn Writer>, JournalError> {
+            Err(JournalError::Unavailable("it keeps nothing".into()))
+        }
+
+        async fn tenants(&self) -> Result<Vec<TenantId>, JournalError> {
+            Ok(Vec::new())
+        }
+
+        async fn record(&self, _: TenantId, _: &str) -> Result<Option<Change>, JournalError> {
+            Ok(None)
+        }
+
+        async fn scan(&self, _: TenantId) -> Result<Box<dyn Scan>, JournalError> {
+            Err(JournalError::Unavailable("it keeps nothing".into()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_cannot_know_says_that_a_tenant_exists_and_is_not_held() {
+        let tenant = TenantId::default();
+        assert!(Plain.exists(tenant).await.unwrap());
+        assert!(!Plain.is_held(tenant).await.unwrap());
+    }
+
+    #[test]
+    fn a_tenant_has_the_id_of_its_workspace() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(TenantId::new(id).workspace(), id);
+    }
+
+    #[test]
+    fn the_source_of_an_error_is_that_of_its_reason() {
+        let cause = || io::Error::other("the disk is full");
+        let error = JournalError::Unavailable(Reason::with_source("it cannot be written", cause()));
+        let source = error.source().expect("the error has a source");
+        assert_eq!(source.to_string(), cause().to_string());
+        assert!(JournalError::Fenced("it is late".into()).source().is_none());
+    }
+}

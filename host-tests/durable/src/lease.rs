@@ -75,3 +75,31 @@ impl Lease {
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_valid_until_it_expires_or_is_ended() {
+        let hour = Duration::from_hours(1);
+        let lease = Lease::expired();
+        assert!(!lease.is_valid());
+        assert_eq!(lease.remaining(), Duration::ZERO);
+        let shared = lease.clone();
+        lease.extend(Lease::now(), hour);
+        assert!(lease.is_valid() && shared.is_valid());
+        let remaining = lease.remaining();
+        assert!(remaining > hour / 2 && remaining <= hour, "{remaining:?}");
+        shared.end();
+        assert!(!lease.is_valid());
+        assert_eq!(lease.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_unlimited_lease_does_not_expire() {
+        let lease = Lease::unlimited();
+        assert!(lease.is_valid());
+        assert_eq!(lease.remaining(), Duration::MAX);
+    }
+}

@@ -48,3 +48,14 @@ async fn a_take_over_waits_until_the_writer_is_dropped() {
     drop(first);
     waiting.await.expect("the tenant is taken over");
 }
+
+#[tokio::test]
+async fn a_tenant_is_held_until_its_writer_releases_it() {
+    let journal = MemoryJournal::default();
+    assert!(!journal.is_held(tenant(1)).await.unwrap());
+    let writer = take_over(&journal, tenant(1)).await;
+    assert!(journal.is_held(tenant(1)).await.unwrap());
+    assert!(!journal.is_held(tenant(2)).await.unwrap());
+    writer.release().await.unwrap();
+    assert!(!journal.is_held(tenant(1)).await.unwrap());
+}

@@ -43,6 +43,7 @@ macro_rules! every_journal {
             the_largest_record_is_kept
             an_empty_append_succeeds
             tenants_are_listed_in_the_order_of_their_ids
+            a_tenant_exists_once_it_was_taken_over
             one_record_is_read_without_taking_the_tenant_over
             a_scan_reads_all_records_and_does_not_affect_the_writer
             a_scan_omits_dropped_records
@@ -272,6 +273,14 @@ pub async fn a_fenced_writer_stays_fenced_after_a_restart(factory: &impl Journal
         stored_records(factory, tenant(1)).await,
         [record("meta", 3)]
     );
+}
+
+pub async fn a_tenant_exists_once_it_was_taken_over(factory: &impl JournalFactory) {
+    let journal = factory.open().await;
+    assert!(!journal.exists(tenant(1)).await.unwrap());
+    drop(take_over(&*journal, tenant(1)).await);
+    assert!(journal.exists(tenant(1)).await.unwrap());
+    assert!(!journal.exists(tenant(2)).await.unwrap());
 }
 
 pub async fn a_released_tenant_is_taken_over_at_once(factory: &impl JournalFactory) {
