@@ -158,7 +158,9 @@ impl SessionManager {
     /// Ends all sessions of an agent, and all sessions that were delegated from them. Returns how
     /// many live sessions it ended.
     ///
-    /// Creates and refreshes of the agent that are in flight fail (R13).
+    /// Creates and refreshes of the agent that are in flight fail (R13). A call ends at most 10,000
+    /// sessions, and those below the last one (R20). No call accepts the others either, and
+    /// [`prune_expired`](Self::prune_expired) ends them.
     ///
     /// # Errors
     /// [`ClawDBError::Host`] if the instance has ended or is busy.
