@@ -5,8 +5,8 @@
 //! it: the store compares and changes in one step. No borrow of the store is held across a wait.
 //!
 //! A call can also be cancelled while it waits: its future is dropped. A cancelled create releases
-//! its reservation, and revocations that are not confirmed stay pending. No call yields to others
-//! for other reasons than a wait: a runtime can delay a call that yields until no other is ready.
+//! its reservation, and revocations that are not confirmed stay pending. No call yields except to
+//! wait: a runtime can delay a call that yields until no other is ready.
 
 mod authenticate;
 mod batch;

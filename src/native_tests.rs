@@ -612,14 +612,50 @@ fn r31_a_repeated_kill_switch_for_everything_ends_sessions_in_slots_that_were_ch
     assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
     // These take slots of sessions that have ended.
     let newer = [0; 5].map(|_| now(manager.create(request(2, 60))).unwrap());
-    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 5_000);
-    assert_eq!(manager.prune_expired(None), 5);
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 5_005);
     assert_eq!(manager.active_count(), 0);
     for Grant { token, .. } in newer {
         assert_eq!(now(manager.validate(token)), Err(Error::InvalidToken));
     }
     let later = now(manager.create(request(2, 60))).unwrap();
     now(manager.validate(later.token)).unwrap();
+}
+
+#[test]
+fn r31_a_kill_switch_finds_the_last_session_among_many_free_places() {
+    for filter in [
+        RevokeFilter::Everything,
+        RevokeFilter::Agent(request(1, 60).agent_id),
+    ] {
+        let (manager, ..) = manager_with(0);
+        let create = |_| now(manager.create(request(1, 60))).unwrap();
+        let grants: Vec<Grant> = (0..20_001).map(create).collect();
+        for grant in &grants[..20_000] {
+            manager.invalidate(grant.session.id).unwrap();
+        }
+        assert_eq!(now(manager.revoke_all(filter)), 1);
+        assert_eq!(manager.active_count(), 0);
+    }
+}
+
+#[test]
+fn r19_sessions_that_a_kill_switch_has_left_make_way_for_new_ones() {
+    let (manager, ..) = manager();
+    let config = Config {
+        max_sessions: Some(12_000),
+        max_sessions_per_agent: Some(12_000),
+        ..Config::default()
+    };
+    manager.configure(&config).unwrap();
+    for _ in 0..12_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    for _ in 0..12_000 {
+        now(manager.create(request(2, 60))).unwrap();
+    }
+    assert_eq!(manager.active_count(), 12_000);
+    assert!(now(manager.create(request(3, 60))).is_err());
 }
 
 #[test]

@@ -390,3 +390,36 @@ fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or
     now(created.create(request(1, 60))).unwrap();
     assert_eq!(created.active_count(), 1);
 }
+
+#[test]
+fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended_all() {
+    let (manager, _, clock) = self::manager();
+    let config = Config {
+        state_key: Some(vec![7; 32]),
+        max_sessions_per_agent: Some(20_000),
+        ..Config::default()
+    };
+    manager.configure(&config).unwrap();
+    for seconds in [60, 3_600] {
+        for _ in 0..10_000 {
+            now(manager.create(request(1, seconds))).unwrap();
+        }
+    }
+    for _ in 0..2 {
+        assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    }
+    while manager.prune_expired(None) > 0 {}
+    let until = Timestamp::from_millis(clock.0.get() + 3_600_000);
+    let (mut since, mut cutoffs) = (0, Vec::new());
+    loop {
+        let page = manager.changes(since, 1_000).unwrap();
+        let of_switches = page.changes.iter();
+        let of_switches = of_switches.filter(|it| it.key.starts_with("cut-off/"));
+        cutoffs.extend(of_switches.map(|it| it.forget_at));
+        since = page.next;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(cutoffs, [Some(until); 2]);
+}

@@ -30,6 +30,7 @@ impl Store {
         let mut budget = MAX_REMOVED;
         if self.has_too_many_sessions() {
             self.clear_restored_revoked(now);
+            self.clear_revoked(MAX_DUE_OF_AGENT, now);
         }
         while self.has_too_many_sessions() {
             if self.end_first_due(now, &mut budget) == 0 {
@@ -66,7 +67,10 @@ impl Store {
             let more = if self.drop_expired_revocation(now) || self.drop_unneeded_record(now) {
                 1
             } else {
-                self.end_first_due(now, &mut budget)
+                match self.end_first_due(now, &mut budget) {
+                    0 => u32::try_from(self.clear_revoked(1, now)).unwrap_or(u32::MAX),
+                    ended => ended,
+                }
             };
             if more == 0 || removed >= MAX_REMOVED {
                 return Err(Error::LimitReached(Limit::StateBytes));

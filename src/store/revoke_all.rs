@@ -10,9 +10,15 @@ use crate::store::epochs::NextRevoked;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
-/// The maximum number of steps of one call: each ends a session or checks a slot (R20). A session's
-/// descendants end with it.
-const MAX_STEPS: usize = 10_000;
+/// The maximum number of sessions that one call ends, without those below the last one (R20).
+const MAX_ENDED: usize = 10_000;
+
+/// How many checks of a slot without a session to end count as one end.
+const CHECKS_PER_END: usize = 64;
+
+/// The maximum number of slots that one call checks for sessions that restored cut-offs revoke
+/// (R20).
+const MAX_CHECKED: u32 = 10_000;
 
 impl Store {
     /// Ends a session and all its descendants as a kill switch, if the session has no parent.
@@ -39,15 +45,15 @@ impl Store {
             filter => self.sessions.revoke_before(filter, epoch),
         }
         let record = self.record_cutoff(&filter);
-        // The new cut-off ends the sessions that are left of these.
+        // The new cut-off ends the sessions that are left of these. Their records stay: a host may
+        // have stored them, and not the new one.
         let mut checked = None;
         while let Some(superseded) = self.epochs.remove_superseded(&filter) {
-            self.record_cleared(superseded.record, superseded.latest_end);
             checked = checked.max(superseded.checked);
         }
         self.epochs.add(filter, record, checked);
         let mut cleared = Cleared::default();
-        self.clear(epoch, MAX_STEPS, now, &mut cleared);
+        self.clear(epoch, MAX_ENDED, now, &mut cleared);
         cleared
     }
 
@@ -75,12 +81,11 @@ impl Store {
         before.saturating_sub(self.sessions.len())
     }
 
-    /// Ends sessions that the cut-off of this epoch revokes, and adds them to `cleared`. Takes at
-    /// most `max` steps, and returns how many of them are left.
+    /// Ends sessions that the cut-off of this epoch revokes, and adds them to `cleared`: at most
+    /// `max`, and fewer if it checks many slots without one. Returns how many more it may end.
     fn clear(&mut self, epoch: Epoch, max: usize, now: Timestamp, cleared: &mut Cleared) -> usize {
-        let mut steps = max;
-        while let Some(left) = steps.checked_sub(1) {
-            steps = left;
+        let mut steps = max.saturating_mul(CHECKS_PER_END);
+        while steps > 0 {
             match self.epochs.next_revoked(epoch, &self.sessions) {
                 NextRevoked::Session(slot) => {
                     let before = self.sessions.len();
@@ -93,11 +98,10 @@ impl Store {
                         }
                         None => {}
                     }
-                    let ended = before.saturating_sub(self.sessions.len());
-                    // One of them is counted already.
-                    steps = steps.saturating_sub(ended.saturating_sub(1));
+                    let ended = before.saturating_sub(self.sessions.len()).max(1);
+                    steps = steps.saturating_sub(ended.saturating_mul(CHECKS_PER_END));
                 }
-                NextRevoked::NotThis => {}
+                NextRevoked::NotThis => steps = steps.saturating_sub(1),
                 NextRevoked::None => {
                     if let Some(cutoff) = self.epochs.remove(epoch) {
                         self.record_cleared(cutoff.record, cutoff.latest_end);
@@ -106,13 +110,13 @@ impl Store {
                 }
             }
         }
-        steps
+        steps / CHECKS_PER_END
     }
 
     /// Ends a batch of the restored sessions that restored cut-offs revoke. Their revocations stay
     /// pending.
     pub fn clear_restored_revoked(&mut self, now: Timestamp) {
-        for _ in 0..MAX_STEPS {
+        for _ in 0..MAX_CHECKED {
             match self.epochs.next_revoked_by_restored(&self.sessions) {
                 NextRevoked::Session(slot) => {
                     self.end_if_due(slot, now);

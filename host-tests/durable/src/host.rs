@@ -145,7 +145,10 @@ impl DurableHost {
 
     /// Ends all sessions and accepts the host's clock (R6): calls
     /// [`accept_clock`](Self::accept_clock) as often as that takes, and returns how many live
-    /// sessions ended. Other calls run in between. After an error, call it again.
+    /// sessions ended. Other calls run in between. If the host's clock catches up meanwhile, the
+    /// component's time stays.
+    ///
+    /// After an error, call it again: `ClockNotBehind` then means that nothing is left to do.
     ///
     /// # Errors
     /// Those of `accept_clock`; `ClockNotBehind` only if no call has ended or accepted anything.

@@ -375,7 +375,8 @@ macro_rules! operation_table {
         }
         {
             /// Ends all sessions and sets the component's time (the *time inside* of the contract)
-            /// to the reading of the host's clock (R6). Returns how many live sessions it ended.
+            /// to the reading of the host's clock (R6). Returns how many live sessions this call
+            /// ended.
             ///
             /// Creates, delegations, refreshes and rotations in flight fail. A call ends at most
             /// 10,000 sessions, and those below the last one. If some were left, the time stays:

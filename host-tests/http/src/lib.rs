@@ -201,7 +201,7 @@
 //! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | repeat it, which takes another use |
 //! | `DELETE /v1/sessions/{id}` | the session has ended | repeat it; 404 means that it has ended |
 //! | `DELETE /v1/sessions/me` | the session has ended | repeat it; 401 means that the token ends nothing now |
-//! | `DELETE .../sessions`, `POST /v1/revoke-all` | the sessions have ended | repeat it; `revoked` counts only sessions that were still live |
+//! | `DELETE .../sessions`, `POST /v1/revoke-all` | no request accepts the sessions any longer | repeat it; `revoked` counts only sessions that the request ended, at most 10,000 and those below the last one |
 //! | `POST /v1/clock/accept` | the sessions have ended and the clock is accepted | repeat it; 409 `clock_not_behind` means that there is nothing left to accept |
 //! | `GET` of sessions, events, `/metrics`, `/healthz` | nothing | repeat it; for events, with `Last-Event-ID` |
 //!

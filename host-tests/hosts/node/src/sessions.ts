@@ -44,7 +44,11 @@ export interface Operations {
   revoke(sessionId: string): Revocation;
   /** Ends the session of a token and all below it: a logout. */
   revokeByToken(token: string): Revocation;
-  /** Ends all sessions of an agent: the kill switch. Returns how many sessions ended. */
+  /**
+   * Ends all sessions of an agent: the kill switch. Returns how many sessions this call ended. A
+   * call ends at most 10,000, and those below the last one. No call accepts the others either, and
+   * `pruneExpired` ends them.
+   */
   revokeAllForAgent(agentId: string): number;
   /** Ends all sessions, those with a role, or a root session with all below it. */
   revokeAll(filter: RevokeFilter): number;
@@ -56,7 +60,7 @@ export interface Operations {
   listForAgent(agentId: string, page?: Page): SessionPage;
   /** Returns how many sessions are live. */
   activeCount(): number;
-  /** Ends expired sessions, the earliest first, and returns how many. */
+  /** Ends expired sessions, and those that a kill switch has left. Returns how many. */
   pruneExpired(limit?: number): number;
   /** Creates a session with the default lifetime: ClawDB's original signature. */
   createSession(
@@ -81,7 +85,11 @@ export interface Operations {
   flushStoredRevocations(stored: U64): FlushReport;
   /** Sets the limits, once, before the first session. */
   configure(config: Config): void;
-  /** Ends all sessions and accepts a clock that was set back. Returns how many sessions ended. */
+  /**
+   * Ends all sessions and accepts a clock that was set back. Returns how many sessions this call
+   * ended, at most 10,000 and those below the last one. Repeat it until it throws
+   * `clock-not-behind`.
+   */
   acceptClock(): number;
   /** Returns figures for monitoring. */
   stats(): Statistics;

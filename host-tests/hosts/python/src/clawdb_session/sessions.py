@@ -274,7 +274,9 @@ class Sessions:
     def revoke_all_for_agent(self, agent_id: str) -> int:
         """Ends all sessions of an agent and all below them: the kill switch (R13).
 
-        Returns how many live sessions it ended, those of other agents included.
+        Returns how many live sessions this call ended, those of other agents included. A call ends
+        at most 10,000 sessions, and those below the last one. No call accepts the others either,
+        and `prune_expired` ends them.
 
         Raises `InvalidArgument`.
         """
@@ -429,7 +431,8 @@ class Sessions:
     def accept_clock(self) -> int:
         """Ends all sessions and sets the time inside to the reading of the host's clock (R6).
 
-        Returns how many live sessions it ended.
+        Returns how many live sessions this call ended, at most 10,000 and those below the last one.
+        Repeat it until it raises `ClockNotBehind`.
 
         Raises `ClockNotBehind` if the clock is not behind by more than `clock_tolerance`.
         """
