@@ -9,14 +9,30 @@ fn keyed_manager(idle_timeout: Option<u64>) -> (Manager, TestClock) {
 }
 
 fn keyed_manager_with_guard(idle_timeout: Option<u64>) -> (Manager, TestGuard, TestClock) {
-    let (manager, guard, clock) = manager();
-    let keyed = Config {
-        state_key: Some(vec![7; 32]),
+    keyed(Config {
         idle_timeout,
         ..Config::default()
+    })
+}
+
+/// Returns a manager with this configuration and a state key.
+fn keyed(config: Config) -> (Manager, TestGuard, TestClock) {
+    let (manager, guard, clock) = manager();
+    let state_key = Some(vec![7; 32]);
+    let config = Config {
+        state_key,
+        ..config
     };
-    manager.configure(&keyed).unwrap();
+    manager.configure(&config).unwrap();
     (manager, guard, clock)
+}
+
+/// Returns a manager whose agents can have this many sessions.
+fn keyed_for(max_sessions_per_agent: u32) -> (Manager, TestGuard, TestClock) {
+    keyed(Config {
+        max_sessions_per_agent: Some(max_sessions_per_agent),
+        ..Config::default()
+    })
 }
 
 /// Reads the changes after the last ones, and returns the kinds of their records.
@@ -140,10 +156,7 @@ fn r31_the_record_of_a_kill_switch_ends_restored_sessions_that_match_its_filter(
         now(manager.revoke_all(filter.clone()));
         let after = manager.changes(before.next, 1_000).unwrap().changes;
         // The records of the ends were lost.
-        let cutoffs = after
-            .into_iter()
-            .filter(|it| it.key.starts_with("cut-off/"));
-        let cutoffs: Vec<Change> = cutoffs.collect();
+        let cutoffs = cutoffs(after);
         assert_eq!(cutoffs.len(), 1, "{filter:?}");
         for changes in [
             [&before.changes[..], &cutoffs].concat(),
@@ -186,7 +199,27 @@ fn r02_a_page_and_a_restore_have_at_most_1_000_records() {
 
 /// Returns all changes.
 fn changes(manager: &Manager) -> Vec<Change> {
-    manager.changes(0, 1_000).unwrap().changes
+    let (mut changes, mut since) = (Vec::new(), 0);
+    loop {
+        let page = manager.changes(since, 1_000).unwrap();
+        changes.extend(page.changes);
+        since = page.next;
+        if !page.more {
+            return changes;
+        }
+    }
+}
+
+/// Returns the records of kill switches.
+fn cutoffs(changes: Vec<Change>) -> Vec<Change> {
+    let is_cutoff = |change: &Change| change.key.starts_with("cut-off/");
+    changes.into_iter().filter(is_cutoff).collect()
+}
+
+/// Returns until when the manager's records of kill switches are needed.
+fn cutoff_times(manager: &Manager) -> Vec<Option<Timestamp>> {
+    let cutoffs = cutoffs(changes(manager)).into_iter();
+    cutoffs.map(|it| it.forget_at).collect()
 }
 
 #[test]
@@ -281,13 +314,7 @@ fn r12_an_expired_session_without_revocations_leaves_no_record() {
 
 #[test]
 fn r31_the_record_of_a_kill_switch_is_needed_for_the_sessions_too_that_other_calls_end() {
-    let (manager, _, clock) = self::manager();
-    let config = Config {
-        state_key: Some(vec![7; 32]),
-        max_sessions_per_agent: Some(20_000),
-        ..Config::default()
-    };
-    manager.configure(&config).unwrap();
+    let (manager, _, clock) = keyed_for(20_000);
     for _ in 0..10_000 {
         now(manager.create(request(1, 60))).unwrap();
     }
@@ -296,18 +323,8 @@ fn r31_the_record_of_a_kill_switch_is_needed_for_the_sessions_too_that_other_cal
     assert_eq!(now(manager.revoke_all(filter)), 10_000);
     assert_eq!(now(manager.validate(last.token)), Err(Error::InvalidToken));
     assert_eq!(manager.prune_expired(None), 0);
-    let mut since = 0;
-    let cutoff = loop {
-        let page = manager.changes(since, 1_000).unwrap();
-        let mut changes = page.changes.into_iter();
-        if let Some(cutoff) = changes.find(|it| it.key.starts_with("cut-off/")) {
-            break cutoff;
-        }
-        assert!(page.more, "the kill switch has no record");
-        since = page.next;
-    };
     let until = Timestamp::from_millis(clock.0.get() + 3_600_000);
-    assert_eq!(cutoff.forget_at, Some(until));
+    assert_eq!(cutoff_times(&manager), [Some(until)]);
 }
 
 #[test]
@@ -316,17 +333,15 @@ fn r31_the_record_of_a_kill_switch_is_needed_until_the_last_end_of_its_sessions(
     for (agent, seconds) in [(1, 60), (1, 90), (2, 3_600)] {
         now(manager.create(request(agent, seconds))).unwrap();
     }
-    let cutoffs = |agent| {
+    let times_after = |agent| {
         let filter = RevokeFilter::Agent(request(agent, 60).agent_id);
         now(manager.revoke_all(filter));
-        let changes = changes(&manager).into_iter();
-        let cutoffs = changes.filter(|it| it.key.starts_with("cut-off/"));
-        cutoffs.map(|it| it.forget_at).collect::<Vec<_>>()
+        cutoff_times(&manager)
     };
     // One that has ended nothing leaves no record.
-    assert_eq!(cutoffs(3), []);
+    assert_eq!(times_after(3), []);
     let until = Timestamp::from_millis(clock.0.get() + 90_000);
-    assert_eq!(cutoffs(1), [Some(until)]);
+    assert_eq!(times_after(1), [Some(until)]);
 }
 
 #[test]
@@ -361,25 +376,17 @@ fn r27_a_superseded_token_counts_as_stolen_after_a_restore_too() {
 
 #[test]
 fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or_a_create() {
-    let limited = Config {
-        state_key: Some(vec![7; 32]),
-        max_sessions_per_agent: Some(3),
-        ..Config::default()
-    };
-    let (manager, ..) = self::manager();
-    manager.configure(&limited).unwrap();
+    let (manager, ..) = keyed_for(3);
     for _ in 0..3 {
         now(manager.create(request(1, 60))).unwrap();
     }
     let mut records = changes(&manager);
     now(manager.revoke_all(RevokeFilter::Agent(request(1, 60).agent_id)));
     // The records of the ends were lost.
-    let after = changes(&manager).into_iter();
-    records.extend(after.filter(|it| it.key.starts_with("cut-off/")));
+    records.extend(cutoffs(changes(&manager)));
     let restored = || {
-        let (restored, guard, _) = self::manager();
+        let (restored, guard, _) = keyed_for(3);
         guard.0.issued.set(1_000);
-        restored.configure(&limited).unwrap();
         restored.restore(&records).unwrap();
         restored
     };
@@ -393,13 +400,7 @@ fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or
 
 #[test]
 fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended_all() {
-    let (manager, _, clock) = self::manager();
-    let config = Config {
-        state_key: Some(vec![7; 32]),
-        max_sessions_per_agent: Some(20_000),
-        ..Config::default()
-    };
-    manager.configure(&config).unwrap();
+    let (manager, _, clock) = keyed_for(20_000);
     for seconds in [60, 3_600] {
         for _ in 0..10_000 {
             now(manager.create(request(1, seconds))).unwrap();
@@ -410,16 +411,5 @@ fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended
     }
     while manager.prune_expired(None) > 0 {}
     let until = Timestamp::from_millis(clock.0.get() + 3_600_000);
-    let (mut since, mut cutoffs) = (0, Vec::new());
-    loop {
-        let page = manager.changes(since, 1_000).unwrap();
-        let of_switches = page.changes.iter();
-        let of_switches = of_switches.filter(|it| it.key.starts_with("cut-off/"));
-        cutoffs.extend(of_switches.map(|it| it.forget_at));
-        since = page.next;
-        if !page.more {
-            break;
-        }
-    }
-    assert_eq!(cutoffs, [Some(until); 2]);
+    assert_eq!(cutoff_times(&manager), [Some(until); 2]);
 }

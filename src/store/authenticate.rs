@@ -224,7 +224,7 @@ impl Store {
         let Some(expected) = self.sessions.get(slot).map(|entry| entry.version(slot)) else {
             return Ok(None);
         };
-        match self.end_if_due(slot, now) {
+        match self.end_if_due(slot, now).map(|(reason, _)| reason) {
             // A revoked session is treated as unknown, even if it was still in the store.
             Some(EndReason::RevokedAll) => Ok(None),
             Some(reason) => Err(reason.into_error()),

@@ -81,10 +81,8 @@ impl Store {
     }
 
     fn end_due(&mut self, slot: SessionSlot, now: Timestamp) -> u32 {
-        match self.ending(slot, now) {
-            Some((slot, reason)) => self.end_tree(slot, reason, now).all,
-            None => 0,
-        }
+        let ended = self.end_if_due(slot, now);
+        ended.map_or(0, |(_, ended)| ended.all)
     }
 
     /// Returns whether the session is due: the session in its ancestry, itself included, that has
@@ -114,15 +112,19 @@ impl Store {
         revoked.map(|(slot, _)| (slot, EndReason::RevokedAll))
     }
 
-    /// Ends the session if it is due, and returns the reason.
-    pub(super) fn end_if_due(&mut self, slot: SessionSlot, now: Timestamp) -> Option<EndReason> {
+    /// Ends the session if it is due. Returns the reason, and what ended with it.
+    pub(super) fn end_if_due(
+        &mut self,
+        slot: SessionSlot,
+        now: Timestamp,
+    ) -> Option<(EndReason, EndedTree)> {
         let (slot, reason) = self.ending(slot, now)?;
-        if reason == EndReason::RevokedAll {
-            self.end_revoked(slot, now);
+        let ended = if reason == EndReason::RevokedAll {
+            self.end_revoked(slot, now)
         } else {
-            self.end_tree(slot, reason, now);
-        }
-        Some(reason)
+            self.end_tree(slot, reason, now)
+        };
+        Some((reason, ended))
     }
 
     /// Ends a session and all its descendants in one step (R26), parents before their children. A

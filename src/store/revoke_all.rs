@@ -89,14 +89,8 @@ impl Store {
             match self.epochs.next_revoked(epoch, &self.sessions) {
                 NextRevoked::Session(slot) => {
                     let before = self.sessions.len();
-                    match self.ending(slot, now) {
-                        Some((slot, EndReason::RevokedAll)) => {
-                            cleared.add(self.end_revoked(slot, now));
-                        }
-                        Some((slot, reason)) => {
-                            self.end_tree(slot, reason, now);
-                        }
-                        None => {}
+                    if let Some((EndReason::RevokedAll, ended)) = self.end_if_due(slot, now) {
+                        cleared.add(ended);
                     }
                     let ended = before.saturating_sub(self.sessions.len()).max(1);
                     steps = steps.saturating_sub(ended.saturating_mul(CHECKS_PER_END));

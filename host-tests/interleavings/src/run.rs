@@ -129,15 +129,14 @@ impl<'m> Run<'m> {
                 Slot::Ended(_) => {}
                 Slot::Waits(_) => {
                     let wait = self.ports.wait(call);
-                    steps.push(match wait {
-                        Some(Wait::Token) => Step::Answer(call),
-                        Some(Wait::Revocation) => Step::Confirm(call),
-                        None => Step::Continue(call),
+                    steps.push(match wait.expect("a call waits for the guard only") {
+                        Wait::Token => Step::Answer(call),
+                        Wait::Revocation => Step::Confirm(call),
                     });
                     if self.case.fault == Fault::Drop && !self.had_fault {
                         steps.push(Step::Drop(call));
                     }
-                    if self.case.fault.is_of_guard() && !self.had_fault && wait.is_some() {
+                    if self.case.fault.is_of_guard() && !self.had_fault {
                         steps.push(Step::Fail(call));
                     }
                 }
@@ -189,7 +188,6 @@ impl<'m> Run<'m> {
                 self.ports.fail(call, error);
                 self.poll(call);
             }
-            Step::Continue(call) => self.poll(call),
             Step::Drop(call) => self.slots[call] = Slot::Ended(Answer::Dropped),
             Step::Clock => self.ports.move_clock(match self.case.fault {
                 Fault::ClockBack => -300,

@@ -12,8 +12,6 @@ pub enum Step {
     /// The guard confirms the revocations that the call asks for, and the call runs until it waits
     /// again.
     Confirm(usize),
-    /// The call continues after it has let other calls run.
-    Continue(usize),
     /// The call is dropped while it waits.
     Drop(usize),
     /// The guard fails the call's request, and the call runs until it waits again.
@@ -40,7 +38,6 @@ impl Step {
             Self::Begin(call)
             | Self::Answer(call)
             | Self::Confirm(call)
-            | Self::Continue(call)
             | Self::Drop(call)
             | Self::Fail(call) => Some(call),
             Self::Clock => None,
@@ -59,7 +56,6 @@ impl fmt::Display for Step {
             Self::Begin(call) => write!(f, "call {call} begins"),
             Self::Answer(call) => write!(f, "the guard answers call {call}"),
             Self::Confirm(call) => write!(f, "the guard confirms a revocation to call {call}"),
-            Self::Continue(call) => write!(f, "call {call} continues"),
             Self::Drop(call) => write!(f, "call {call} is dropped"),
             Self::Fail(call) => write!(f, "the guard fails the request of call {call}"),
             Self::Clock => f.write_str("the clock moves"),
