@@ -607,10 +607,9 @@ fn r31_a_kill_switch_that_is_repeated_ends_and_counts_the_remaining_sessions() {
 }
 
 #[test]
-fn r31_a_repeated_kill_switch_for_everything_ends_sessions_in_slots_that_were_checked_before() {
+fn r31_a_repeated_kill_switch_for_everything_ends_the_newer_sessions_too() {
     let (manager, ..) = manager_with(15_000);
     assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
-    // These take slots of sessions that have ended.
     let newer = [0; 5].map(|_| now(manager.create(request(2, 60))).unwrap());
     assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 5_005);
     assert_eq!(manager.active_count(), 0);
@@ -656,6 +655,29 @@ fn r19_sessions_that_a_kill_switch_has_left_make_way_for_new_ones() {
     }
     assert_eq!(manager.active_count(), 12_000);
     assert!(now(manager.create(request(3, 60))).is_err());
+}
+
+#[test]
+fn r20_a_refused_create_ends_64_of_the_sessions_that_a_kill_switch_has_left() {
+    let (manager, ..) = manager();
+    let config = Config {
+        max_sessions_per_agent: Some(11_000),
+        ..Config::default()
+    };
+    manager.configure(&config).unwrap();
+    for _ in 0..11_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent)), 10_000);
+    for _ in 0..11_000 {
+        now(manager.create(request(2, 60))).unwrap();
+    }
+    for refused in 1..=16_u64 {
+        assert!(now(manager.create(request(2, 60))).is_err());
+        let ended = 10_000 + (refused * 64).min(1_000);
+        assert_eq!(manager.stats().totals.ended, ended);
+    }
 }
 
 #[test]

@@ -399,6 +399,20 @@ fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or
 }
 
 #[test]
+fn r31_a_kill_switch_that_has_ended_all_its_sessions_in_one_call_leaves_no_work() {
+    let (manager, _, clock) = keyed_for(10_000);
+    for _ in 0..10_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    // Until the kill switch has ended all its sessions, its record is needed as long as this one.
+    now(manager.create(request(2, 3_600))).unwrap();
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent)), 10_000);
+    let until = Timestamp::from_millis(clock.0.get() + 60_000);
+    assert_eq!(cutoff_times(&manager), [Some(until)]);
+}
+
+#[test]
 fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended_all() {
     let (manager, _, clock) = keyed_for(20_000);
     for seconds in [60, 3_600] {

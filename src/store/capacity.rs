@@ -29,8 +29,7 @@ impl Store {
     pub(super) fn free_capacity(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let mut budget = MAX_REMOVED;
         if self.has_too_many_sessions() {
-            self.clear_restored_revoked(now);
-            self.clear_revoked(MAX_DUE_OF_AGENT, now);
+            self.end_some_revoked(now);
         }
         while self.has_too_many_sessions() {
             if self.end_first_due(now, &mut budget) == 0 {
@@ -128,7 +127,15 @@ impl Store {
             .count()
     }
 
+    /// Ends some of the sessions that kill switches have left.
+    fn end_some_revoked(&mut self, now: Timestamp) {
+        self.clear_restored_revoked(now);
+        self.clear_revoked(MAX_DUE_OF_AGENT, now);
+    }
+
     fn end_due_of_agent(&mut self, slot: AgentSlot, now: Timestamp) {
+        // Once no such session is left, the agent's sessions need not be checked for them.
+        self.end_some_revoked(now);
         let Some(agent) = self.sessions.agent(slot) else {
             return;
         };

@@ -32,28 +32,10 @@ pub struct Epochs {
 pub struct ActiveCutoff {
     filter: RevokeFilter,
     epoch: Epoch,
-    /// The last slot that was checked, if the cut-off is for everything.
-    pub checked: Option<SessionSlot>,
-    /// The check began after this slot, the last one that an earlier cut-off had checked. It ends
-    /// there.
-    began_after: Option<SessionSlot>,
-    /// The check has come to the last slot and continues with the first one.
-    has_wrapped: bool,
     /// The cut-off's record in the feed.
     pub record: Option<FeedSlot>,
     /// Until when an older record could restore one of the sessions that it has ended.
     pub latest_end: Option<Timestamp>,
-}
-
-/// The result of a search for the next session that a cut-off revokes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NextRevoked {
-    /// The session in this slot is revoked.
-    Session(SessionSlot),
-    /// The slot that was checked has no revoked session. The search continues with the next slot.
-    NotThis,
-    /// No revoked session is left.
-    None,
 }
 
 impl ActiveCutoff {
@@ -68,37 +50,17 @@ impl ActiveCutoff {
             }
     }
 
-    fn next_revoked(&mut self, sessions: &SessionTable) -> NextRevoked {
-        let slot = match &self.filter {
-            RevokeFilter::Everything => {
-                let next = sessions.slot_after(self.checked);
-                let Some(slot) =
-                    next.filter(|slot| !self.has_wrapped || Some(*slot) <= self.began_after)
-                else {
-                    if self.has_wrapped || self.began_after.is_none() {
-                        return NextRevoked::None;
-                    }
-                    (self.has_wrapped, self.checked) = (true, None);
-                    return NextRevoked::NotThis;
-                };
-                self.checked = Some(slot);
-                let entry = sessions.get(slot);
-                return match entry.filter(|entry| self.revokes(entry)) {
-                    Some(_) => NextRevoked::Session(slot),
-                    None => NextRevoked::NotThis,
-                };
-            }
-            // Sessions are ordered by creation, so the first one newer than the cut-off ends the
-            // scan. No older one is added: creates that were in flight at the cut-off fail.
+    /// Returns a session that the cut-off revokes. Sessions are in the order of their creation, so
+    /// none is left if the first one is newer than the cut-off. No older one is added: creates that
+    /// were in flight at the cut-off fail.
+    fn next_revoked(&self, sessions: &SessionTable) -> Option<SessionSlot> {
+        let first = match &self.filter {
+            RevokeFilter::Everything => sessions.first(),
             RevokeFilter::Agent(agent) => sessions.oldest_of_agent(agent),
             RevokeFilter::Role(role) => sessions.first_of_role(role),
             RevokeFilter::Root(_) => None,
         };
-        let entry = slot.and_then(|slot| Some((slot, sessions.get(slot)?)));
-        match entry.filter(|(_, entry)| self.revokes(entry)) {
-            Some((slot, _)) => NextRevoked::Session(slot),
-            None => NextRevoked::None,
-        }
+        first.filter(|slot| sessions.get(*slot).is_some_and(|entry| self.revokes(entry)))
     }
 }
 
@@ -131,20 +93,14 @@ impl Epochs {
         created_epoch < self.revoked_before
     }
 
-    /// Adds a cut-off of the current epoch. If it is for everything, its check of the slots begins
-    /// after `began_after`.
-    pub fn add(
-        &mut self,
-        filter: RevokeFilter,
-        record: Option<FeedSlot>,
-        began_after: Option<SessionSlot>,
-    ) {
+    /// Adds a cut-off of the current epoch, in place of those whose sessions it revokes too.
+    pub fn add(&mut self, filter: RevokeFilter, record: Option<FeedSlot>) {
+        let is_everything = filter == RevokeFilter::Everything;
+        self.active
+            .retain(|it| !is_everything && it.filter != filter);
         self.active.push(ActiveCutoff {
             filter,
             epoch: self.current,
-            checked: began_after,
-            began_after,
-            has_wrapped: false,
             record,
             latest_end: None,
         });
@@ -154,14 +110,6 @@ impl Epochs {
     #[must_use]
     pub fn first_active(&self) -> Option<Epoch> {
         self.active.first().map(|cutoff| cutoff.epoch)
-    }
-
-    /// Removes a cut-off whose remaining sessions a new one with this filter revokes too.
-    pub fn remove_superseded(&mut self, filter: &RevokeFilter) -> Option<ActiveCutoff> {
-        let is_covered =
-            |cutoff: &ActiveCutoff| *filter == RevokeFilter::Everything || cutoff.filter == *filter;
-        let index = self.active.iter().position(is_covered)?;
-        Some(self.active.remove(index))
     }
 
     /// Returns whether a cut-off may revoke a session.
@@ -192,10 +140,11 @@ impl Epochs {
         }
     }
 
-    /// Searches for the next session that the cut-off of this epoch revokes.
-    pub fn next_revoked(&mut self, epoch: Epoch, sessions: &SessionTable) -> NextRevoked {
-        let cutoff = self.active.iter_mut().find(|it| it.epoch == epoch);
-        cutoff.map_or(NextRevoked::None, |cutoff| cutoff.next_revoked(sessions))
+    /// Returns a session that the cut-off of this epoch revokes, or `None` if none is left.
+    #[must_use]
+    pub fn next_revoked(&self, epoch: Epoch, sessions: &SessionTable) -> Option<SessionSlot> {
+        let cutoff = self.active.iter().find(|it| it.epoch == epoch);
+        cutoff.and_then(|cutoff| cutoff.next_revoked(sessions))
     }
 
     /// Removes the cut-off of this epoch, which has ended all its sessions.
@@ -210,21 +159,23 @@ impl Epochs {
         self.raise_to(cutoff.epoch);
     }
 
-    /// Checks the next slot for a session that a restored cut-off revokes. After the last slot, the
-    /// restored cut-offs are dropped.
-    pub fn next_revoked_by_restored(&mut self, sessions: &SessionTable) -> NextRevoked {
-        let Some(restored) = &mut self.restored else {
-            return NextRevoked::None;
-        };
-        let Some(slot) = sessions.slot_after(restored.checked) else {
-            self.restored = None;
-            return NextRevoked::None;
-        };
-        restored.checked = Some(slot);
-        match sessions.get(slot).filter(|entry| restored.revokes(entry)) {
-            Some(_) => NextRevoked::Session(slot),
-            None => NextRevoked::NotThis,
+    /// Returns the next slot to check for a session that a restored cut-off revokes. The slot may
+    /// be free. After the last slot, the restored cut-offs are dropped.
+    pub fn next_to_check(&mut self, sessions: &SessionTable) -> Option<SessionSlot> {
+        let restored = self.restored.as_mut()?;
+        let next = sessions.slot_after(restored.checked);
+        match next {
+            Some(slot) => restored.checked = Some(slot),
+            None => self.restored = None,
         }
+        next
+    }
+
+    /// Returns whether a restored cut-off revokes the session.
+    #[must_use]
+    pub fn restored_revokes(&self, entry: &Entry) -> bool {
+        let restored = self.restored.as_ref();
+        restored.is_some_and(|restored| restored.revokes(entry))
     }
 
     /// Returns the records of the cut-offs, after checking that the cut-offs are in order.
@@ -245,11 +196,6 @@ impl Epochs {
             .iter()
             .map(|cutoff| (cutoff.epoch, cutoff.record));
         Ok(records.collect())
-    }
-
-    fn restored_revokes(&self, entry: &Entry) -> bool {
-        let restored = self.restored.as_ref();
-        restored.is_some_and(|restored| restored.revokes(entry))
     }
 }
 
@@ -273,14 +219,14 @@ mod tests {
     fn a_cut_off_is_active_until_it_is_removed_and_has_the_latest_end_of_its_sessions() {
         let mut epochs = Epochs::default();
         let epoch = epochs.advance();
-        epochs.add(RevokeFilter::Everything, None, None);
+        epochs.add(RevokeFilter::Everything, None);
         assert!(epochs.may_revoke());
         assert_eq!(epochs.first_active(), Some(epoch));
         for end in [20, 10] {
             epochs.note_end(epoch, Some(Timestamp::from_millis(end)));
         }
         let sessions = SessionTable::default();
-        assert_eq!(epochs.next_revoked(epoch, &sessions), NextRevoked::None);
+        assert_eq!(epochs.next_revoked(epoch, &sessions), None);
         let cutoff = epochs.remove(epoch).unwrap();
         assert_eq!(cutoff.latest_end, Some(Timestamp::from_millis(20)));
         assert!(!epochs.may_revoke());
@@ -296,20 +242,24 @@ mod tests {
         let role = RevokeFilter::Role(Role::parse("worker".into()).unwrap());
         let everything = RevokeFilter::Everything;
         let all = [&agent(1), &agent(2), &role, &everything];
-        for (newer, superseded) in [
-            (agent(1), vec![agent(1)]),
-            (role.clone(), vec![role.clone()]),
-            (agent(3), vec![]),
-            (everything.clone(), all.map(Clone::clone).to_vec()),
+        for (newer, left) in [
+            (agent(1), vec![agent(2), role.clone(), everything.clone()]),
+            (role.clone(), vec![agent(1), agent(2), everything.clone()]),
+            (agent(3), all.map(Clone::clone).to_vec()),
+            (everything.clone(), vec![]),
         ] {
+            // One for everything would supersede the others, so it is the first.
             let mut epochs = Epochs::default();
-            for filter in all {
+            for filter in all.into_iter().rev() {
                 epochs.advance();
-                epochs.add(filter.clone(), None, None);
+                epochs.add(filter.clone(), None);
             }
-            let remove = || Some(epochs.remove_superseded(&newer)?.filter);
-            let removed: Vec<RevokeFilter> = std::iter::from_fn(remove).collect();
-            assert_eq!(removed, superseded, "{newer:?}");
+            epochs.add(newer.clone(), None);
+            let mut active: Vec<RevokeFilter> =
+                epochs.active.into_iter().map(|it| it.filter).collect();
+            assert_eq!(active.pop(), Some(newer.clone()));
+            active.reverse();
+            assert_eq!(active, left, "{newer:?}");
         }
     }
 
@@ -324,8 +274,7 @@ mod tests {
         assert_eq!(epochs.current(), Epoch::new(7));
         assert!(epochs.may_revoke());
         let sessions = SessionTable::default();
-        let next = epochs.next_revoked_by_restored(&sessions);
-        assert_eq!(next, NextRevoked::None);
+        assert_eq!(epochs.next_to_check(&sessions), None);
         assert!(!epochs.may_revoke());
     }
 }

@@ -6,15 +6,11 @@ use crate::domain::id::SessionId;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
 use crate::store::ended_tree::{Cleared, EndedTree};
-use crate::store::epochs::NextRevoked;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
 /// The maximum number of sessions that one call ends, without those below the last one (R20).
 const MAX_ENDED: usize = 10_000;
-
-/// How many checks of a slot without a session to end count as one end.
-const CHECKS_PER_END: usize = 64;
 
 /// The maximum number of slots that one call checks for sessions that restored cut-offs revoke
 /// (R20).
@@ -45,13 +41,9 @@ impl Store {
             filter => self.sessions.revoke_before(filter, epoch),
         }
         let record = self.record_cutoff(&filter);
-        // The new cut-off ends the sessions that are left of these. Their records stay: a host may
-        // have stored them, and not the new one.
-        let mut checked = None;
-        while let Some(superseded) = self.epochs.remove_superseded(&filter) {
-            checked = checked.max(superseded.checked);
-        }
-        self.epochs.add(filter, record, checked);
+        // The records of the cut-offs that it supersedes stay: a host may have stored them, and not
+        // the new one.
+        self.epochs.add(filter, record);
         let mut cleared = Cleared::default();
         self.clear(epoch, MAX_ENDED, now, &mut cleared);
         cleared
@@ -72,51 +64,52 @@ impl Store {
     /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
     pub fn clear_revoked(&mut self, max: usize, now: Timestamp) -> usize {
         let before = self.sessions.len();
-        let mut steps = max;
-        while steps > 0
-            && let Some(epoch) = self.epochs.first_active()
+        let mut max = max;
+        while let Some(epoch) = self.epochs.first_active()
+            && let Some(more) = self.clear(epoch, max, now, &mut Cleared::default())
         {
-            steps = self.clear(epoch, steps, now, &mut Cleared::default());
+            max = more;
         }
         before.saturating_sub(self.sessions.len())
     }
 
-    /// Ends sessions that the cut-off of this epoch revokes, and adds them to `cleared`: at most
-    /// `max`, and fewer if it checks many slots without one. Returns how many more it may end.
-    fn clear(&mut self, epoch: Epoch, max: usize, now: Timestamp, cleared: &mut Cleared) -> usize {
-        let mut steps = max.saturating_mul(CHECKS_PER_END);
-        while steps > 0 {
-            match self.epochs.next_revoked(epoch, &self.sessions) {
-                NextRevoked::Session(slot) => {
-                    let before = self.sessions.len();
-                    if let Some((EndReason::RevokedAll, ended)) = self.end_if_due(slot, now) {
-                        cleared.add(ended);
-                    }
-                    let ended = before.saturating_sub(self.sessions.len()).max(1);
-                    steps = steps.saturating_sub(ended.saturating_mul(CHECKS_PER_END));
-                }
-                NextRevoked::NotThis => steps = steps.saturating_sub(1),
-                NextRevoked::None => {
-                    if let Some(cutoff) = self.epochs.remove(epoch) {
-                        self.record_cleared(cutoff.record, cutoff.latest_end);
-                    }
-                    break;
-                }
+    /// Ends sessions that the cut-off of this epoch revokes, at most `max` and the descendants of
+    /// the last one, and adds them to `cleared`. Returns how many more may end; `None` if the
+    /// cut-off has sessions left.
+    fn clear(
+        &mut self,
+        epoch: Epoch,
+        max: usize,
+        now: Timestamp,
+        cleared: &mut Cleared,
+    ) -> Option<usize> {
+        let mut max = max;
+        while let Some(slot) = self.epochs.next_revoked(epoch, &self.sessions) {
+            if max == 0 {
+                return None;
+            }
+            let (reason, ended) = self.end_if_due(slot, now)?;
+            max = max.saturating_sub(ended.all as usize);
+            if reason == EndReason::RevokedAll {
+                cleared.add(ended);
             }
         }
-        steps / CHECKS_PER_END
+        if let Some(cutoff) = self.epochs.remove(epoch) {
+            self.record_cleared(cutoff.record, cutoff.latest_end);
+        }
+        Some(max)
     }
 
     /// Ends a batch of the restored sessions that restored cut-offs revoke. Their revocations stay
     /// pending.
     pub fn clear_restored_revoked(&mut self, now: Timestamp) {
         for _ in 0..MAX_CHECKED {
-            match self.epochs.next_revoked_by_restored(&self.sessions) {
-                NextRevoked::Session(slot) => {
-                    self.end_if_due(slot, now);
-                }
-                NextRevoked::NotThis => {}
-                NextRevoked::None => return,
+            let Some(slot) = self.epochs.next_to_check(&self.sessions) else {
+                return;
+            };
+            let entry = self.sessions.get(slot);
+            if entry.is_some_and(|entry| self.epochs.restored_revokes(entry)) {
+                self.end_if_due(slot, now);
             }
         }
     }

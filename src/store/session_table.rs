@@ -4,6 +4,7 @@ mod delegations;
 #[cfg(any(test, feature = "checks"))]
 mod invariants;
 
+use crate::collections::list::List;
 use crate::collections::slab::Slab;
 use crate::collections::table::{KeySet, Seed, Table};
 use crate::domain::epoch::Epoch;
@@ -23,6 +24,8 @@ use crate::store::slots::{AgentSlot, OrphansSlot, RoleSlot, SessionSlot};
 #[derive(Debug, Default)]
 pub struct SessionTable {
     entries: Slab<SessionSlot, Entry>,
+    /// All sessions, in the order in which they were added.
+    all: List<SessionSlot>,
     by_id: Table<SessionSlot>,
     /// The ids of creates in flight.
     reserved_ids: KeySet,
@@ -244,6 +247,7 @@ impl SessionTable {
             self.seed.key_of(entry.handle.as_bytes()),
         );
         let slot = self.entries.insert(entry);
+        self.all.push(&mut self.entries, slot, Entry::neighbours);
         self.reserved_ids.remove(id.key());
         self.by_id.insert(id.key(), slot);
         self.by_fingerprint.insert(fingerprint, slot);
@@ -270,6 +274,8 @@ impl SessionTable {
         // An entry is large, so it stays in the result and is not moved again.
         let removed = self.entries.remove(slot);
         if let Some(entry) = &removed {
+            let (links, neighbours) = (entry.neighbours, Entry::neighbours);
+            self.all.remove(&mut self.entries, links, neighbours);
             self.by_id.remove(entry.session.id.key());
             self.remove_fingerprint(&entry.fingerprint, slot);
             for token in entry.superseded.tokens() {
@@ -351,6 +357,12 @@ impl SessionTable {
         let epoch = reservation.created_epoch;
         self.agents.is_revoked(reservation.agent, epoch)
             || self.roles.is_revoked(reservation.role, epoch)
+    }
+
+    /// Returns the session that was added first.
+    #[must_use]
+    pub fn first(&self) -> Option<SessionSlot> {
+        self.all.first()
     }
 
     /// Returns the agent's oldest session.

@@ -225,7 +225,7 @@ macro_rules! operation_table {
         }
         {
             /// Ends the sessions that the filter names and all below them, as
-            /// `revoke_all_for_agent` does (R31). Returns how many live sessions it ended.
+            /// `revoke_all_for_agent` does (R31). Returns how many live sessions this call ended.
             #[errors("`InvalidArgument`")]
             #[permits(none)]
             #[durable(run)]
@@ -262,13 +262,15 @@ macro_rules! operation_table {
                 sessions.call_list_for_agent
         }
         {
-            /// Returns how many sessions are live. Expired sessions do not count (R15).
+            /// Returns how many sessions are live. Expired sessions do not count (R15). Those that
+            /// a kill switch has revoked and not ended yet do.
             #[permits(none)]
             #[durable(read)]
             fn active_count() -> Result<u32, HostError> = sessions.call_active_count
         }
         {
-            /// Ends expired sessions, the earliest first, and returns how many it ended.
+            /// Ends expired sessions, the earliest first, and sessions that a kill switch has
+            /// revoked and not ended. Returns how many it ended.
             ///
             /// It ends at most `limit` sessions (at most, and by default, 10,000), and in addition
             /// all below the last one (R20). If it returns its limit, there may be more.

@@ -20,10 +20,10 @@ const MAX_CALLS_PER_ROUND: usize = 100;
 
 /// Visits all loaded tenants in rounds and never returns; drop the future to end it.
 ///
-/// In a round it ends expired sessions, asks the guard again for revocations that it has not
-/// confirmed, and reports tenants whose time the clock is behind, once a minute each. It first
-/// loads the default tenant. The first round begins at once, the next ones after `every` (at least
-/// 1 ms).
+/// In a round it ends expired sessions and those that a kill switch has left, asks the guard again
+/// for revocations that it has not confirmed, and reports tenants whose time the clock is behind,
+/// once a minute each. It first loads the default tenant. The first round begins at once, the next
+/// ones after `every` (at least 1 ms).
 ///
 /// A visit does not keep a tenant loaded, unless the tenant has unconfirmed revocations.
 pub async fn housekeeping(tenants: Tenants, every: Duration) {

@@ -231,10 +231,11 @@ impl SessionManager {
         or_default_if_ended(live) as usize
     }
 
-    /// Ends all sessions that have expired, and returns how many it ended.
+    /// Ends all sessions that have expired, and those that a kill switch has revoked and not ended.
+    /// Returns how many it ended.
     ///
-    /// The component ends at most about 10,000 sessions in a call (R20), so this calls it until
-    /// none is left. Other calls run in between.
+    /// The component ends at most about 10,000 sessions in a call (R20), so this calls it until it
+    /// ends none. Other calls run in between.
     ///
     /// # Panics
     /// Panics in a function of the guard.

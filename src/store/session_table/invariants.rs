@@ -29,6 +29,8 @@ impl SessionTable {
         is_restored: bool,
     ) -> Checked {
         self.entries.check()?;
+        let all = self.all.slots(&self.entries, |entry| entry.neighbours)?;
+        equal("sessions in the list of all", all.len(), self.len())?;
         self.check_ids()?;
         self.check_tokens(is_restored)?;
         self.check_handles(pending_handles)?;

@@ -50,7 +50,10 @@ export interface Operations {
    * `pruneExpired` ends them.
    */
   revokeAllForAgent(agentId: string): number;
-  /** Ends all sessions, those with a role, or a root session with all below it. */
+  /**
+   * Ends all sessions, those with a role, or a root session with all below it. Returns how many
+   * sessions this call ended: as with `revokeAllForAgent`, at most 10,000.
+   */
   revokeAll(filter: RevokeFilter): number;
   /** Asks the guard again for revocations that it has not confirmed. */
   flushGuardRevocations(): FlushReport;

@@ -286,7 +286,7 @@ class Sessions:
         """Ends the sessions that the filter names and all below them (R31).
 
         The filter is `Everything()`, `Role(role)` or `Root(session_id)`. Returns how many live
-        sessions it ended.
+        sessions this call ended. As with `revoke_all_for_agent`, a call ends at most 10,000.
 
         Raises `InvalidArgument`.
         """
@@ -321,10 +321,11 @@ class Sessions:
         return int(self._call("active-count"))
 
     def prune_expired(self, limit: int | None = None) -> int:
-        """Ends expired sessions, the earliest first, and returns how many it ended.
+        """Ends expired sessions, and those that a kill switch has revoked and not ended.
 
-        It ends at most `limit` sessions (at most, and by default, 10,000), and in addition all
-        below the last one (R20). If it returns its limit, there may be more.
+        Returns how many it ended. It ends at most `limit` sessions (at most, and by default,
+        10,000), the earliest first, and in addition all below the last one (R20). If it returns its
+        limit, there may be more.
         """
         return int(self._call("prune-expired", optional_u32(limit, "limit")))
 
