@@ -658,6 +658,21 @@ fn r19_sessions_that_a_kill_switch_has_left_make_way_for_new_ones() {
 }
 
 #[test]
+fn r19_sessions_of_an_agent_that_a_kill_switch_has_left_make_way_for_new_ones_of_it() {
+    let (manager, ..) = manager();
+    for agent in 1..=12 {
+        for _ in 0..1_000 {
+            now(manager.create(request(agent, 60))).unwrap();
+        }
+    }
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    for _ in 0..1_000 {
+        now(manager.create(request(12, 60))).unwrap();
+    }
+    assert!(now(manager.create(request(12, 60))).is_err());
+}
+
+#[test]
 fn r20_a_refused_create_ends_64_of_the_sessions_that_a_kill_switch_has_left() {
     let (manager, ..) = manager();
     let config = Config {
