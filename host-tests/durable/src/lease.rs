@@ -51,7 +51,7 @@ impl Lease {
     /// Returns whether the lease is valid now.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        nanos(Self::now()) < self.expires_at.load(Ordering::SeqCst)
+        !self.remaining().is_zero()
     }
 
     /// Returns the time until the lease expires: zero if it has expired, `Duration::MAX` if it is

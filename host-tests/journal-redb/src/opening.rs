@@ -83,15 +83,14 @@ pub(super) fn check(path: &Path) -> Result<(), JournalError> {
     let folder = folder_of(path);
     match fs::metadata(folder) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => wrong(format!(
-            "{name} cannot be created: there is no directory {}",
-            folder.display()
-        )),
         Ok(_) => wrong(format!(
             "{name} cannot be created: {} is not a directory",
             folder.display()
         )),
-        Err(error) => Err(unavailable(folder, error)),
+        Err(_) => wrong(format!(
+            "{name} cannot be created: there is no directory {}",
+            folder.display()
+        )),
     }
 }
 
@@ -202,4 +201,33 @@ fn unavailable(path: &Path, error: impl Error + Send + Sync + 'static) -> Journa
 
 fn damaged(path: &Path, reason: &str) -> JournalError {
     JournalError::Damaged(format!("{}: {reason}", path.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_redb_become_errors_of_the_journal() {
+        let error = |error| journal_error(Path::new("journal"), error);
+        let io = |kind: ErrorKind| redb::Error::Io(kind.into());
+        for unavailable in [
+            io(ErrorKind::StorageFull),
+            redb::Error::PreviousIo,
+            redb::Error::DatabaseClosed,
+        ] {
+            let error = error(unavailable);
+            assert!(matches!(error, JournalError::Unavailable(_)), "{error}");
+        }
+        for damaged in [
+            io(ErrorKind::UnexpectedEof),
+            redb::Error::Corrupted("a page".into()),
+            redb::Error::TableDoesNotExist("records".into()),
+        ] {
+            let error = error(damaged);
+            assert!(matches!(error, JournalError::Damaged(_)), "{error}");
+        }
+        let error = error(redb::Error::DatabaseAlreadyOpen);
+        assert!(matches!(error, JournalError::Fenced(_)), "{error}");
+    }
 }

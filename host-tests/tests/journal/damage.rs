@@ -145,6 +145,7 @@ async fn a_file_that_is_not_a_journal_is_refused_and_not_changed() {
         fs::write(folder.file(), content).unwrap();
         let error = RedbJournal::open(folder.file()).await.err().unwrap();
         assert!(matches!(error, JournalError::Damaged(_)), "{error}");
+        assert_eq!(RedbJournal::check(folder.file()), Err(error));
         assert_eq!(fs::read(folder.file()).unwrap(), content);
     }
 }
@@ -161,6 +162,7 @@ async fn a_path_that_cannot_be_a_journal_is_refused_with_the_reason() {
         ("no-such-directory/", "there is no directory"),
         ("no-such-directory/.", "there is no directory"),
         ("file/journal", "is not a directory"),
+        ("file/no-such-directory/journal", "there is no directory"),
         ("/dev/null", "is not a regular file"),
     ] {
         let path = root.join(name);
