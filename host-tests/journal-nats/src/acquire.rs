@@ -7,9 +7,10 @@ use clawdb_session_durable::{JournalError, Lease, TenantId};
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::attempts::Attempts;
 use crate::message::{OwnerRecord, WriterHeaders};
 use crate::observed_owners::ObservedOwners;
-use crate::options::{NatsOptions, TRIES};
+use crate::options::NatsOptions;
 use crate::stream::{PublishOutcome, TenantStream};
 use crate::writer::NatsWriter;
 
@@ -30,10 +31,10 @@ pub(super) async fn acquire(
     observed_owners: &ObservedOwners,
 ) -> Result<NatsWriter, JournalError> {
     let lease = Lease::expired();
-    // Each attempt has its own id. So if the answer to one was lost, but its message is found in
-    // the stream, the time of the attempt is known.
-    let mut attempts: Vec<(Uuid, Duration)> = Vec::new();
-    let mut failures = 0;
+    // Each message has its own id. So if the answer to one was lost, but it is found in the stream,
+    // its time is known.
+    let mut published: Vec<(Uuid, Duration)> = Vec::new();
+    let mut attempts = Attempts::default();
     loop {
         let last_message = last_message(&stream).await?;
         let digest = last_message
@@ -45,8 +46,8 @@ pub(super) async fn acquire(
                 .writer_headers
                 .is_some_and(|it| it.writer == *id)
         };
-        if let Some((id, asked_at)) = attempts.iter().find(is_mine).copied() {
-            // This attempt was accepted, but its answer was lost.
+        if let Some((id, asked_at)) = published.iter().find(is_mine).copied() {
+            // This message was accepted, but its answer was lost.
             lease.extend(asked_at, options.lease);
             observed_owners.forget(tenant);
             return Ok(NatsWriter::new(
@@ -70,7 +71,7 @@ pub(super) async fn acquire(
         // The observed owner record was in force at the last message. If another message has come
         // after that, this one is refused.
         let (id, asked_at) = (Uuid::new_v4(), Lease::now());
-        attempts.push((id, asked_at));
+        published.push((id, asked_at));
         let at = last_message.sequence.saturating_add(1);
         let writer_headers = WriterHeaders {
             writer: id,
@@ -93,15 +94,10 @@ pub(super) async fn acquire(
                 observed_owners.forget(tenant);
                 return Ok(NatsWriter::new(stream, options, id, lease, at, digest));
             }
-            // Another message came first, or an earlier attempt was accepted. The next iteration
-            // reads the last message.
+            // Another message came first, or an earlier one of this take-over was accepted. The
+            // next iteration reads the last message.
             Ok(PublishOutcome::WrongLastSequence) => {}
-            Err(error @ JournalError::Unavailable(_)) => {
-                failures += 1;
-                if failures == TRIES {
-                    return Err(error);
-                }
-            }
+            Err(error @ JournalError::Unavailable(_)) => attempts.count(error)?,
             Err(error) => return Err(error),
         }
     }
@@ -129,7 +125,7 @@ pub(super) async fn is_held(
 /// [`JournalError::Damaged`] if the message is still missing after some attempts and no newer one
 /// has come.
 pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, JournalError> {
-    let mut missing = (0, 0);
+    let mut missing = (0, Attempts::default());
     loop {
         let last = stream.last().await?;
         if last == 0 {
@@ -145,14 +141,11 @@ pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, J
                 writer_headers,
             });
         }
-        missing = match missing {
-            (before, times) if before == last => (last, times + 1),
-            _ => (last, 1),
-        };
-        if missing.1 == TRIES {
-            let text = format!("the stream's last message, {last}, is missing");
-            return Err(JournalError::Damaged(text.into()));
+        if missing.0 != last {
+            missing = (last, Attempts::default());
         }
+        let text = format!("the stream's last message, {last}, is missing");
+        missing.1.count(JournalError::Damaged(text.into()))?;
         sleep(stream.patience / 20).await;
     }
 }

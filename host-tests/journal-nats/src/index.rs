@@ -233,3 +233,120 @@ impl Index {
         self.deletable.push_front((0, sequence));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: &str = "session/0a9e0000-0000-4000-8000-000000000001";
+
+    /// Returns the digest of these records, whose sequence numbers are different.
+    fn digest(records: &[(u64, Option<u64>)]) -> StreamDigest {
+        let mut index = Index::default();
+        for (sequence, forget_at) in records {
+            index.put(&format!("key/{sequence}"), *sequence, *forget_at);
+        }
+        index.digest()
+    }
+
+    #[test]
+    fn a_record_takes_the_place_of_the_one_with_its_key() {
+        let mut index = Index::default();
+        index.put(SESSION, 1, None);
+        // Another text of the same id is another key.
+        index.put(
+            &SESSION.to_uppercase().replace("SESSION", "session"),
+            2,
+            None,
+        );
+        index.put("session/short", 3, None);
+        assert_eq!(index.digest().count, 3);
+        for key in [SESSION, "session/short"] {
+            let declared = index.digest_with(key, 9, Some(50));
+            index.put(key, 9, Some(50));
+            assert_eq!(index.digest(), declared, "{key}");
+            assert_eq!(index.digest().count, 3);
+        }
+        assert_ne!(digest(&[(1, None)]), digest(&[(2, None)]));
+    }
+
+    #[test]
+    fn records_expire_the_earliest_first_and_are_then_deletable() {
+        let mut index = Index::default();
+        for (key, sequence, forget_at) in [
+            ("a", 1, Some(30)),
+            ("b", 2, Some(20)),
+            ("c", 3, None),
+            ("d", 4, Some(10)),
+            ("e", 5, Some(31)),
+        ] {
+            index.put(key, sequence, forget_at);
+        }
+        let before = index.digest();
+        index.expire(9, 10);
+        assert_eq!(index.digest(), before);
+        index.expire(30, 2);
+        assert_eq!(index.digest().count, 3);
+        assert!(!index.includes(2, Some(20)) && index.includes(3, Some(20)));
+        assert!(index.includes(1, Some(30)) && index.includes(9, None));
+        // The stream's last message still counts them.
+        assert_eq!(index.take_deletable(before, 10), [0; 0]);
+        let declared = index.digest();
+        assert_eq!(index.take_deletable(declared, 1), [4]);
+        index.retry_deletion(4);
+        assert_eq!(index.take_deletable(declared, 10), [4, 2]);
+        assert_eq!(index.take_deletable(declared, 10), [0; 0]);
+        index.expire(30, 10);
+        assert_eq!(index.digest().count, 2);
+        assert_eq!(index.take_deletable(declared, 10), [0; 0]);
+        assert_eq!(index.take_deletable(index.digest(), 10), [1]);
+    }
+
+    #[test]
+    fn a_record_that_is_replaced_no_longer_expires() {
+        let mut index = Index::default();
+        index.put("a", 1, Some(10));
+        index.put("a", 2, Some(40));
+        index.expire(30, 10);
+        assert_eq!(index.digest(), digest(&[(2, Some(40))]));
+        index.put("a", 3, None);
+        index.expire(50, 10);
+        assert_eq!(index.digest(), digest(&[(3, None)]));
+    }
+
+    #[test]
+    fn an_index_that_is_read_again_does_not_count_records_that_had_expired() {
+        let mut index = Index::default();
+        index.put("a", 1, Some(10));
+        index.put("b", 2, Some(20));
+        index.expire(10, 10);
+        let declared = index.digest();
+        let mut again = Index::new(declared);
+        assert_eq!(again.digest().count, 0);
+        again.put("a", 1, Some(10));
+        again.put("b", 2, Some(20));
+        assert_eq!(again.digest(), declared);
+        assert_eq!(again.take_deletable(declared, 10), [1]);
+    }
+
+    #[test]
+    fn a_digest_is_read_as_it_was_written() {
+        let mut index = Index::default();
+        index.put("a", 7, Some(10));
+        index.put("b", 8, None);
+        index.expire(10, 1);
+        let digest = index.digest();
+        assert_eq!(digest.to_string(), "1 8 10 7");
+        assert_eq!("1 8 10 7".parse(), Ok(digest));
+        for wrong in [
+            "",
+            "1 8 10",
+            "1 8 10 7 0",
+            "1 8 10 x",
+            "-1 8 10 7",
+            "1  8 10 7",
+        ] {
+            assert_eq!(wrong.parse::<StreamDigest>(), Err(()), "{wrong}");
+        }
+    }
+}

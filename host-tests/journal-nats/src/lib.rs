@@ -111,13 +111,14 @@
 //! | module | contents |
 //! |---|---|
 //! | `journal`, `options` | the journal and its connection: [`NatsJournal`], [`NatsOptions`] |
-//! | `acquire`, `observed_owners` | taking a tenant over; observed owner records |
+//! | `acquire`, `observed_owners`, `attempts` | taking a tenant over; observed owner records; the bound on attempts |
 //! | `writer`, `index` | appending; the index of the records and its digest, `Clawdb-Kept` |
 //! | `reader`, `scan` | reading after a take-over, and without one |
 //! | `stream`, `message` | the requests to the server; the headers and bodies of messages |
 //! | `checks` (feature `checks`) | checks for fuzz targets |
 
 mod acquire;
+mod attempts;
 #[cfg(feature = "checks")]
 #[doc(hidden)]
 pub mod checks;

@@ -169,3 +169,94 @@ fn field<T: FromStr>(headers: &HeaderMap, name: &str, sequence: u64) -> Result<T
             JournalError::Damaged(text.into())
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use clawdb_session_durable::TenantId;
+
+    use super::*;
+
+    fn names() -> StreamNames {
+        StreamNames::new("p", TenantId::new(Uuid::nil()))
+    }
+
+    fn change(forget_at: Option<u64>) -> Change {
+        Change {
+            sequence: 5,
+            key: "agent/1".into(),
+            value: "{}".into(),
+            forget_at,
+        }
+    }
+
+    fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Option<Record>, String> {
+        Record::read(&names(), subject, headers, body, 9).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        for forget_at in [None, Some(70)] {
+            let mut headers = HeaderMap::new();
+            Record::add_headers(&change(forget_at), &mut headers);
+            let subject = names().record_subject("agent/1").unwrap();
+            let record = Record {
+                at: 9,
+                change: change(forget_at),
+            };
+            assert_eq!(read(&subject, &headers, b"{}"), Ok(Some(record)));
+            let error = read(&subject, &headers, b"\xff").unwrap_err();
+            assert!(error.contains("message 9 is not UTF-8"), "{error}");
+            let error = read("p.other", &headers, b"{}").unwrap_err();
+            assert!(error.contains("the subject p.other"), "{error}");
+            assert_eq!(read(&names().owner_subject(), &headers, b"{}"), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_valid_header_is_damaged() {
+        let subject = names().record_subject("agent/1").unwrap();
+        for (header, value) in [(SEQUENCE, "x"), (FORGET_AT, "x"), (FORGET_AT, "-1")] {
+            let mut headers = HeaderMap::new();
+            Record::add_headers(&change(None), &mut headers);
+            headers.insert(header, value);
+            let error = read(&subject, &headers, b"{}").unwrap_err();
+            assert!(error.contains(header), "{error}");
+        }
+        let error = read(&subject, &HeaderMap::new(), b"{}").unwrap_err();
+        assert!(error.contains(SEQUENCE), "{error}");
+    }
+
+    #[test]
+    fn the_headers_of_a_writer_are_read_as_they_were_written() {
+        let headers = WriterHeaders {
+            writer: Uuid::from_u128(7),
+            owner: 3,
+            digest: "1 8 10 7".parse().unwrap(),
+        };
+        assert_eq!(WriterHeaders::read(&headers.headers(), 9), Ok(headers));
+        for missing in [WRITER, OWNER, DIGEST] {
+            let mut rest = HeaderMap::new();
+            for (name, values) in headers.headers().iter() {
+                if name.as_ref() as &str != missing {
+                    rest.insert(name.clone(), values[0].clone());
+                }
+            }
+            let error = WriterHeaders::read(&rest, 9).unwrap_err();
+            assert!(matches!(error, JournalError::Damaged(_)), "{error}");
+            assert!(error.to_string().contains(missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_owner_record_is_read_as_it_was_written() {
+        let lease = Duration::from_millis(1_500);
+        let owner = OwnerRecord::new(Uuid::nil(), "host", lease);
+        assert_eq!(owner.lease(), lease);
+        let body = owner.body().unwrap();
+        assert_eq!(OwnerRecord::read(&body, 9), Ok(owner));
+        let error = OwnerRecord::read(b"{}", 9).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged(_)), "{error}");
+        let error = OwnerRecord::read(br#"{"format":2}"#, 9).unwrap_err();
+        assert!(matches!(error, JournalError::Misconfigured(_)), "{error}");
+    }
+}

@@ -29,11 +29,12 @@ struct ObservedOwner {
 }
 
 impl ObservedOwner {
-    /// Returns whether the lease has expired for its owner too.
-    fn is_lease_expired(&self) -> bool {
+    /// Returns how long the owner may still have the lease at `now`, a time since boot.
+    fn remaining(&self, now: Duration) -> Duration {
         // A quarter is added, because the clocks of two machines can differ in their rate.
-        Lease::now().saturating_sub(self.observed_at) >= self.lease + self.lease / 4
-            || self.lease.is_zero()
+        let lease = self.lease.saturating_add(self.lease / 4);
+        let expires_at = self.observed_at.saturating_add(lease);
+        expires_at.saturating_sub(now)
     }
 }
 
@@ -64,7 +65,8 @@ impl ObservedOwners {
         } else {
             self.lock().insert(tenant, observed);
         }
-        Ok((!observed.is_lease_expired()).then(|| observed.lease / 5))
+        let is_held = !observed.remaining(Lease::now()).is_zero();
+        Ok(is_held.then(|| observed.lease / 5))
     }
 
     /// Drops the observation of a tenant.
@@ -92,4 +94,34 @@ async fn start_observation(
         lease: owner.lease(),
         observed_at: Lease::now(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_for_others_when_five_quarters_of_it_have_passed() {
+        let seconds = Duration::from_secs;
+        let owner = |lease| ObservedOwner {
+            sequence: 1,
+            writer: Uuid::nil(),
+            lease: seconds(lease),
+            observed_at: seconds(100),
+        };
+        for (lease, now, remaining) in [
+            (8, 100, 10),
+            (8, 109, 1),
+            (8, 110, 0),
+            (8, 200, 0),
+            (0, 100, 0),
+        ] {
+            assert_eq!(owner(lease).remaining(seconds(now)), seconds(remaining));
+        }
+        let endless = ObservedOwner {
+            lease: Duration::MAX,
+            ..owner(0)
+        };
+        assert!(!endless.remaining(seconds(100)).is_zero());
+    }
 }

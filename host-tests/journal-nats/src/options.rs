@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use clawdb_session_durable::JournalError;
 
-/// The maximum number of attempts of a request that can fail while the servers elect a leader.
-pub(super) const TRIES: u32 = 8;
-
 /// The options of the connection and of the streams. `Debug` does not show the password.
 ///
 /// ```

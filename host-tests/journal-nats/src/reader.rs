@@ -9,6 +9,7 @@ use clawdb_session_durable::JournalError;
 use futures::StreamExt;
 use tokio::time::sleep;
 
+use crate::attempts::Attempts;
 use crate::message::Record;
 use crate::stream::{TenantStream, unavailable, with_timeout};
 
@@ -17,7 +18,7 @@ use crate::stream::{TenantStream, unavailable, with_timeout};
 const BATCH: usize = 128;
 
 /// The number of consumers that are tried before the reader fails.
-const TRIES: u32 = 3;
+const CONSUMERS: u32 = 3;
 
 /// The time after which the server deletes an unused consumer.
 const CONSUMER_TTL: Duration = Duration::from_secs(30);
@@ -71,16 +72,13 @@ impl Reader {
 
     /// Returns the next record, or `None` when all were read.
     pub(super) async fn next(&mut self) -> Result<Option<Record>, JournalError> {
-        let mut tries = 0;
+        let mut attempts = Attempts::new(CONSUMERS);
         while self.next <= self.until {
             let message = match self.message().await {
                 Ok(message) => message,
                 Err(error) => {
                     self.consumer_state = None;
-                    tries += 1;
-                    if tries == TRIES {
-                        return Err(error);
-                    }
+                    attempts.count(error)?;
                     sleep(self.stream.patience / 10).await;
                     continue;
                 }

@@ -442,3 +442,105 @@ pub(super) async fn with_timeout<T>(
 pub(super) fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> JournalError {
     JournalError::Unavailable(Reason::with_source("a request to NATS failed", error))
 }
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::stream::Source;
+
+    use super::*;
+
+    type Change = fn(&mut Config);
+
+    fn names() -> StreamNames {
+        StreamNames::new("p", TenantId::new(Uuid::from_u128(0xa)))
+    }
+
+    #[test]
+    fn a_valid_key_has_one_subject_and_a_subject_one_key() {
+        let prefix = "p.00000000-0000-0000-0000-00000000000a";
+        assert_eq!(names().owner_subject(), format!("{prefix}.owner"));
+        let longest = "a".repeat(64);
+        for (key, subject) in [
+            ("header", "record.header"),
+            ("session/0-9", "record.session.0-9"),
+            ("a/b/z", "record.a.b.z"),
+            (longest.as_str(), &format!("record.{longest}")),
+        ] {
+            let subject = format!("{prefix}.{subject}");
+            assert_eq!(names().record_subject(key).as_ref(), Some(&subject));
+            assert_eq!(names().record_key(&subject).as_deref(), Some(key));
+        }
+        let too_long = "a".repeat(65);
+        for key in [
+            "", "/a", "a/", "a//b", "A", "a.b", "a_b", "a*", "ä", &too_long,
+        ] {
+            assert_eq!(names().record_subject(key), None, "{key}");
+        }
+        for subject in ["owner", "record", "record.", "record.a/b", "other.a"] {
+            let subject = format!("{prefix}.{subject}");
+            assert_eq!(names().record_key(&subject), None, "{subject}");
+        }
+        let other = names()
+            .owner_subject()
+            .replace("owner", "record.a")
+            .replacen("p.", "q.", 1);
+        assert_eq!(names().record_key(&other), None);
+    }
+
+    #[test]
+    fn the_tenant_of_a_stream_is_found_by_its_name() {
+        let name = "p-0000000000000000000000000000000a";
+        let tenant = StreamNames::tenant_of("p", name);
+        assert_eq!(tenant, Some(TenantId::new(Uuid::from_u128(0xa))));
+        for (prefix, name) in [
+            ("q", name),
+            ("p", "p-0000000000000000000000000000000A"),
+            ("p", "p-00000000-0000-0000-0000-00000000000a"),
+            ("p", "p0000000000000000000000000000000a"),
+            ("p", "p-x"),
+        ] {
+            assert_eq!(StreamNames::tenant_of(prefix, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_setting_that_could_lose_or_refuse_records_is_named() {
+        let wanted = config(&names(), 3);
+        assert_eq!(check(&wanted, &wanted), Ok(()));
+        let more = Config {
+            num_replicas: 5,
+            max_messages: 0,
+            ..wanted.clone()
+        };
+        assert_eq!(check(&more, &wanted), Ok(()));
+        let changes: [(&str, Change); 17] = [
+            ("subjects", |it| it.subjects.push("other".into())),
+            ("retention", |it| it.retention = RetentionPolicy::WorkQueue),
+            ("discard", |it| it.discard = DiscardPolicy::Old),
+            ("storage", |it| it.storage = StorageType::Memory),
+            ("num_replicas", |it| it.num_replicas = 2),
+            ("max_msgs", |it| it.max_messages = 1),
+            ("max_bytes", |it| it.max_bytes = 1),
+            ("max_msgs_per_subject", |it| it.max_messages_per_subject = 2),
+            ("max_msg_size", |it| it.max_message_size = 1),
+            ("max_age", |it| it.max_age = Duration::from_nanos(1)),
+            ("discard_new_per_subject", |it| {
+                it.discard_new_per_subject = true;
+            }),
+            ("allow_rollup_hdrs", |it| it.allow_rollup = true),
+            ("no_ack", |it| it.no_ack = true),
+            ("sealed", |it| it.sealed = true),
+            ("deny_delete", |it| it.deny_delete = true),
+            ("mirror", |it| it.mirror = Some(Source::default())),
+            ("sources", |it| it.sources = Some(Vec::new())),
+        ];
+        for (setting, change) in changes {
+            let mut found = wanted.clone();
+            change(&mut found);
+            let error = check(&found, &wanted).unwrap_err();
+            assert!(matches!(error, JournalError::Misconfigured(_)), "{error}");
+            let named = format!("records: {setting}.");
+            assert!(error.to_string().contains(&named), "{error}");
+        }
+    }
+}

@@ -11,9 +11,10 @@ use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::attempts::Attempts;
 use crate::index::{Index, StreamDigest};
 use crate::message::{OwnerRecord, Record, WriterHeaders};
-use crate::options::{NatsOptions, TRIES};
+use crate::options::NatsOptions;
 use crate::reader::Reader;
 use crate::stream::{PublishOutcome, TenantStream};
 
@@ -102,7 +103,8 @@ impl NatsWriter {
     /// After an error it is unknown whether the message was accepted. The next call determines this
     /// first.
     async fn publish(&mut self, outgoing: Outgoing<'_>) -> Result<(), JournalError> {
-        let mut refused = 0;
+        let mut attempts = Attempts::default();
+        let mut pause = Duration::ZERO;
         loop {
             if self.in_doubt {
                 self.resolve_doubt().await?;
@@ -122,15 +124,10 @@ impl NatsWriter {
                     return Ok(());
                 }
                 PublishOutcome::WrongLastSequence => {
-                    refused += 1;
-                    if refused == TRIES {
-                        return Err(JournalError::Unavailable(
-                            "the servers do not agree on what the last message is".into(),
-                        ));
-                    }
-                    if refused > 1 {
-                        sleep(self.stream.patience / 20).await;
-                    }
+                    let text = "the servers do not agree on what the last message is";
+                    attempts.count(JournalError::Unavailable(text.into()))?;
+                    sleep(pause).await;
+                    pause = self.stream.patience / 20;
                 }
             }
         }
