@@ -124,17 +124,18 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         Ok(())
     }
 
-    /// Ends expired sessions, and sessions that a kill switch has revoked, until it has
-    /// ended `limit` or none is left: 10,000 at most and by default. Returns how many it ended. The
+    /// Ends expired sessions, and sessions that a kill switch has revoked, until it has ended
+    /// `limit` or none is left: 10,000 at most and by default. Returns how many it ended. The
     /// descendants of the last one are counted and can exceed the limit.
     pub fn prune_expired(&self, limit: Option<u32>) -> u32 {
         let now = self.begin_operation();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
         let mut store = self.store.borrow_mut();
-        store.clear_restored_revoked(now);
-        let left = store.clear_revoked(max as usize, now);
-        let left = u32::try_from(left).unwrap_or(u32::MAX);
-        let expired = store.prune(max.saturating_sub(left), super::MAX_SCANNED, now);
-        left.saturating_add(expired)
+        let restored = store.clear_restored_revoked(max as usize, now);
+        let left = (max as usize).saturating_sub(restored);
+        let revoked = restored.saturating_add(store.clear_revoked(left, now));
+        let revoked = u32::try_from(revoked).unwrap_or(u32::MAX);
+        let expired = store.prune(max.saturating_sub(revoked), super::MAX_SCANNED, now);
+        revoked.saturating_add(expired)
     }
 }

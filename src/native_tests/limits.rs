@@ -253,6 +253,32 @@ fn statistics_count_what_is_in_the_state() {
 }
 
 #[test]
+fn r19_sessions_below_a_root_that_a_kill_switch_has_left_make_way_for_new_ones() {
+    let (manager, ..) = manager();
+    let with_role = |agent, role: &str| {
+        let mut it = request(agent, 60);
+        it.attributes.role = Role::parse(role.into()).unwrap();
+        it
+    };
+    for agent in 1..=11 {
+        for _ in 0..1_000 {
+            create(&manager, agent, 60).unwrap();
+        }
+    }
+    let root = now(manager.create(with_role(20, "leader"))).unwrap();
+    for _ in 0..1_000 {
+        delegate(&manager, root.session.id, 21, 60).unwrap();
+    }
+    let role = RevokeFilter::Role(request(1, 60).attributes.role);
+    assert_eq!(now(manager.revoke_all(role)), 10_000);
+    for _ in 0..1_000 {
+        now(manager.delegate(root.session.id, with_role(22, "other"))).unwrap();
+    }
+    let refused = delegate(&manager, root.session.id, 23, 60);
+    assert_eq!(refused, reached(Limit::SessionsPerRoot));
+}
+
+#[test]
 fn r20_while_a_root_has_a_place_its_expired_descendants_are_not_ended() {
     let (manager, _, clock) = limited(&Config {
         max_sessions_per_root: Some(3),

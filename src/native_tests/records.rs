@@ -391,8 +391,10 @@ fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or
         restored
     };
     let pruned = restored();
-    pruned.prune_expired(None);
-    assert_eq!(pruned.stats().totals.ended, 3);
+    assert_eq!(pruned.prune_expired(Some(2)), 2);
+    assert_eq!(pruned.stats().totals.ended, 2);
+    assert_eq!(pruned.prune_expired(None), 1);
+    assert_eq!(pruned.prune_expired(None), 0);
     let created = restored();
     now(created.create(request(1, 60))).unwrap();
     assert_eq!(created.active_count(), 1);
@@ -426,4 +428,57 @@ fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended
     while manager.prune_expired(None) > 0 {}
     let until = Timestamp::from_millis(clock.0.get() + 3_600_000);
     assert_eq!(cutoff_times(&manager), [Some(until); 2]);
+}
+
+#[test]
+fn r23_a_kill_switch_whose_record_was_dropped_leaves_the_other_records() {
+    let (manager, _, clock) = keyed(Config {
+        max_state_bytes: Some(12 << 20),
+        max_sessions_per_agent: Some(100_000),
+        ..Config::default()
+    });
+    let start = clock.0.get();
+    for _ in 0..10_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    // The kill switch ends the others, which have expired, and leaves these.
+    for _ in 0..5 {
+        now(manager.create(request(1, 120))).unwrap();
+    }
+    clock.0.set(start + 61_000);
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    now(manager.revoke_all(agent));
+    assert_eq!(manager.stats().tombstones, 1);
+    // When they have expired, nothing needs the record. The state has no bytes left.
+    clock.0.set(start + 121_000);
+    let mut grants = Vec::new();
+    while manager.stats().tombstones > 0 {
+        grants.push(now(manager.create(request(2, 3_600))).unwrap());
+    }
+    manager.check_invariants(false).unwrap();
+    // Other records take its place.
+    for grant in &grants[..60] {
+        now(manager.revoke(grant.session.id)).unwrap();
+    }
+    for _ in 0..20 {
+        now(manager.create(request(3, 3_600))).unwrap();
+    }
+    while manager.prune_expired(None) > 0 {}
+    manager.check_invariants(false).unwrap();
+}
+
+#[test]
+fn r31_the_record_of_a_kill_switch_is_needed_for_sessions_that_end_with_their_parent() {
+    let (manager, _, clock) = keyed_for(10_001);
+    for _ in 0..10_000 {
+        now(manager.create(request(1, 60))).unwrap();
+    }
+    let parent = now(manager.create(request(2, 3_600))).unwrap().session.id;
+    now(manager.delegate(parent, request(1, 600))).unwrap();
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent)), 10_000);
+    now(manager.revoke(parent)).unwrap();
+    assert_eq!(manager.prune_expired(None), 0);
+    let until = Timestamp::from_millis(clock.0.get() + 600_000);
+    assert_eq!(cutoff_times(&manager), [Some(until)]);
 }

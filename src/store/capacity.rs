@@ -13,8 +13,9 @@ use crate::store::revocations::PendingKey;
 use crate::store::slots::{AgentSlot, SessionSlot};
 use crate::store::state::Store;
 
-/// The maximum number of due sessions of an agent that one create ends (R20).
-const MAX_DUE_OF_AGENT: usize = 64;
+/// The maximum number of due sessions of an agent, and of those that kill switches have left, that
+/// one create ends (R20).
+const MAX_DUE: usize = 64;
 
 /// The maximum number of sessions, records and revocations that one call removes to free capacity
 /// (R20).
@@ -127,14 +128,14 @@ impl Store {
             .count()
     }
 
-    /// Ends some of the sessions that kill switches have left.
+    /// Ends some of the sessions that kill switches have left. Once none is left, a create need not
+    /// check the sessions of an agent or below a root for them.
     fn end_some_revoked(&mut self, now: Timestamp) {
-        self.clear_restored_revoked(now);
-        self.clear_revoked(MAX_DUE_OF_AGENT, now);
+        self.clear_restored_revoked(MAX_DUE, now);
+        self.clear_revoked(MAX_DUE, now);
     }
 
     fn end_due_of_agent(&mut self, slot: AgentSlot, now: Timestamp) {
-        // Once no such session is left, the agent's sessions need not be checked for them.
         self.end_some_revoked(now);
         let Some(agent) = self.sessions.agent(slot) else {
             return;
@@ -143,14 +144,14 @@ impl Store {
             return;
         }
         let (lifetimes, epochs) = (&self.lifetimes, &self.epochs);
-        let due =
-            self.sessions
-                .find_due_of_agent(slot, MAX_DUE_OF_AGENT, now, |sessions, slot| {
-                    match Self::ending_in(sessions, lifetimes, epochs, slot, now) {
-                        Some(_) => now,
-                        None => lifetimes.ends_at(sessions, slot),
-                    }
-                });
+        let due = self
+            .sessions
+            .find_due_of_agent(slot, MAX_DUE, now, |sessions, slot| {
+                match Self::ending_in(sessions, lifetimes, epochs, slot, now) {
+                    Some(_) => now,
+                    None => lifetimes.ends_at(sessions, slot),
+                }
+            });
         for slot in due {
             self.end_if_due(slot, now);
         }
@@ -209,8 +210,12 @@ impl Store {
         let (slot, entry) = top.ok_or(Error::SessionNotFound)?;
         let root = entry.version(slot);
         let max = self.limits.max_sessions_per_root;
-        if entry.descendants >= max && entry.descendants_earliest_end <= now {
-            self.end_due_descendants(slot, now);
+        if entry.descendants >= max {
+            let may_have_expired = entry.descendants_earliest_end <= now;
+            self.end_some_revoked(now);
+            if may_have_expired || self.epochs.may_revoke() {
+                self.end_due_descendants(slot, now);
+            }
         }
         match self.sessions.expected_mut(root) {
             Some(entry) if entry.descendants < max => {

@@ -119,12 +119,7 @@ impl Store {
         now: Timestamp,
     ) -> Option<(EndReason, EndedTree)> {
         let (slot, reason) = self.ending(slot, now)?;
-        let ended = if reason == EndReason::RevokedAll {
-            self.end_revoked(slot, now)
-        } else {
-            self.end_tree(slot, reason, now)
-        };
-        Some((reason, ended))
+        Some((reason, self.end_tree(slot, reason, now)))
     }
 
     /// Ends a session and all its descendants in one step (R26), parents before their children. A
@@ -167,7 +162,7 @@ impl Store {
                 EndReason::Cascade => cause.clone(),
                 reason => reason.into_error(),
             };
-            ended.latest_end = ended.latest_end.max(Some(entry.latest_end));
+            self.epochs.note_end(entry);
             let children = self.sessions.children_of(slot);
             queue.extend(children.map(|child| (child, had_ended)));
             let revocation = self.end(slot, reason, error, now);

@@ -1,6 +1,5 @@
 //! The results of ending sessions.
 
-use crate::domain::timestamp::Timestamp;
 use crate::store::revocations::PendingKey;
 
 /// The maximum number of revocations that one call asks the guard for (R20). The others are left to
@@ -14,8 +13,6 @@ pub struct EndedTree {
     pub live: usize,
     /// How many they are.
     pub all: u32,
-    /// Until when an older record could restore one of them; `None` if no session ended.
-    pub latest_end: Option<Timestamp>,
     /// The pending revocation of the session's own token, if the token has not expired.
     pub own: Option<PendingKey>,
     /// The pending revocations of the descendants' tokens.

@@ -50,9 +50,9 @@ impl ActiveCutoff {
             }
     }
 
-    /// Returns a session that the cut-off revokes. Sessions are in the order of their creation, so
-    /// none is left if the first one is newer than the cut-off. No older one is added: creates that
-    /// were in flight at the cut-off fail.
+    /// Returns a session that the cut-off revokes. Sessions are in the order in which they were
+    /// added. Those before the cut-off are revoked, and no later one is, because creates that were
+    /// in flight fail. So none is left if the first one is not revoked.
     fn next_revoked(&self, sessions: &SessionTable) -> Option<SessionSlot> {
         let first = match &self.filter {
             RevokeFilter::Everything => sessions.first(),
@@ -124,19 +124,18 @@ impl Epochs {
         self.active.iter().any(|cutoff| cutoff.revokes(entry)) || self.restored_revokes(entry)
     }
 
-    /// Returns the epoch of the first cut-off of this instance that revokes the session.
-    #[must_use]
-    pub fn revoked_by(&self, entry: &Entry) -> Option<Epoch> {
-        let mut active = self.active.iter();
-        let cutoff = active.find(|cutoff| cutoff.revokes(entry));
-        cutoff.map(|cutoff| cutoff.epoch)
+    /// Notes that a session ends. Until its latest end an older record could restore it, so the
+    /// records of the cut-offs that revoke it are needed.
+    pub fn note_end(&mut self, entry: &Entry) {
+        for cutoff in self.active.iter_mut().filter(|it| it.revokes(entry)) {
+            cutoff.latest_end = cutoff.latest_end.max(Some(entry.latest_end));
+        }
     }
 
-    /// Notes until when an older record could restore a session that the cut-off of this epoch has
-    /// revoked.
-    pub fn note_end(&mut self, epoch: Epoch, latest_end: Option<Timestamp>) {
-        if let Some(cutoff) = self.active.iter_mut().find(|it| it.epoch == epoch) {
-            cutoff.latest_end = cutoff.latest_end.max(latest_end);
+    /// Forgets the record of a cut-off, which has been dropped.
+    pub fn forget_record(&mut self, record: FeedSlot) {
+        for cutoff in &mut self.active {
+            cutoff.record = cutoff.record.filter(|it| *it != record);
         }
     }
 
@@ -204,6 +203,7 @@ mod tests {
     use super::*;
     use crate::domain::id::AgentId;
     use crate::domain::session::Role;
+    use crate::store::fixtures::{add, at};
 
     #[test]
     fn r31_a_cut_off_for_everything_revokes_creates_that_began_before_it() {
@@ -222,13 +222,15 @@ mod tests {
         epochs.add(RevokeFilter::Everything, None);
         assert!(epochs.may_revoke());
         assert_eq!(epochs.first_active(), Some(epoch));
-        for end in [20, 10] {
-            epochs.note_end(epoch, Some(Timestamp::from_millis(end)));
+        let mut sessions = SessionTable::default();
+        for (id, seconds) in [(1, 20), (2, 10)] {
+            let slot = add(&mut sessions, id, None, seconds);
+            assert_eq!(epochs.next_revoked(epoch, &sessions), Some(slot));
+            epochs.note_end(&sessions.remove(slot).unwrap());
         }
-        let sessions = SessionTable::default();
         assert_eq!(epochs.next_revoked(epoch, &sessions), None);
         let cutoff = epochs.remove(epoch).unwrap();
-        assert_eq!(cutoff.latest_end, Some(Timestamp::from_millis(20)));
+        assert_eq!(cutoff.latest_end, Some(at(20)));
         assert!(!epochs.may_revoke());
         assert_eq!(epochs.first_active(), None);
     }

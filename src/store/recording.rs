@@ -220,6 +220,7 @@ impl Store {
     pub fn drop_unneeded_record(&mut self, now: Timestamp) -> bool {
         let unneeded = self.feed.as_ref().and_then(|feed| feed.first_unneeded(now));
         unneeded.is_some_and(|record| {
+            self.epochs.forget_record(record);
             self.drop_record(record);
             true
         })

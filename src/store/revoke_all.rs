@@ -5,7 +5,7 @@ use crate::domain::event::EndReason;
 use crate::domain::id::SessionId;
 use crate::domain::session::RevokeFilter;
 use crate::domain::timestamp::Timestamp;
-use crate::store::ended_tree::{Cleared, EndedTree};
+use crate::store::ended_tree::Cleared;
 use crate::store::slots::SessionSlot;
 use crate::store::state::Store;
 
@@ -49,17 +49,6 @@ impl Store {
         cleared
     }
 
-    /// Ends a session that a kill switch has revoked, and all its descendants.
-    pub(super) fn end_revoked(&mut self, slot: SessionSlot, now: Timestamp) -> EndedTree {
-        let entry = self.sessions.get(slot);
-        let epoch = entry.and_then(|entry| self.epochs.revoked_by(entry));
-        let ended = self.end_tree(slot, EndReason::RevokedAll, now);
-        if let Some(epoch) = epoch {
-            self.epochs.note_end(epoch, ended.latest_end);
-        }
-        ended
-    }
-
     /// Ends sessions that kill switches have revoked and not ended yet, at most `max` and the
     /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
     pub fn clear_revoked(&mut self, max: usize, now: Timestamp) -> usize {
@@ -100,17 +89,25 @@ impl Store {
         Some(max)
     }
 
-    /// Ends a batch of the restored sessions that restored cut-offs revoke. Their revocations stay
-    /// pending.
-    pub fn clear_restored_revoked(&mut self, now: Timestamp) {
+    /// Ends restored sessions that restored cut-offs revoke, at most `max` and the descendants of
+    /// the last one. Returns how many it has ended. Their revocations stay pending.
+    ///
+    /// It checks at most 10,000 slots, and the next call continues after them.
+    pub fn clear_restored_revoked(&mut self, max: usize, now: Timestamp) -> usize {
+        let before = self.sessions.len();
         for _ in 0..MAX_CHECKED {
+            let ended = before.saturating_sub(self.sessions.len());
+            if ended >= max {
+                break;
+            }
             let Some(slot) = self.epochs.next_to_check(&self.sessions) else {
-                return;
+                break;
             };
             let entry = self.sessions.get(slot);
             if entry.is_some_and(|entry| self.epochs.restored_revokes(entry)) {
                 self.end_if_due(slot, now);
             }
         }
+        before.saturating_sub(self.sessions.len())
     }
 }

@@ -204,14 +204,14 @@ async fn r35_a_second_logout_and_a_logout_of_an_expired_session_are_unauthorized
     let service = TestService::new().await;
     let (grant, expired) = (service.session().await, service.session().await);
     assert_logged_out(&log_out(&service, &grant["token"]).await, true);
+    // Periodic work may have asked the guard at the same time as the first logout.
+    let asked = service.guard.calls().revoke;
+    assert!(asked >= 1, "the guard is asked to revoke");
     assert_ends_no_session(&log_out(&service, &grant["token"]).await);
     service.clock.advance(Duration::from_mins(1));
     assert_ends_no_session(&log_out(&service, &expired["token"]).await);
-    assert_eq!(
-        service.guard.calls().revoke,
-        1,
-        "the guard is asked to revoke once"
-    );
+    let calls = service.guard.calls();
+    assert_eq!(calls.revoke, asked, "the guard is asked no more");
 }
 
 #[tokio::test]
