@@ -131,9 +131,7 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
         let now = self.begin_operation();
         let max = limit.unwrap_or(MAX_PRUNE).min(MAX_PRUNE);
         let mut store = self.store.borrow_mut();
-        let restored = store.clear_restored_revoked(max as usize, now);
-        let left = (max as usize).saturating_sub(restored);
-        let revoked = restored.saturating_add(store.clear_revoked(left, now));
+        let revoked = store.clear_revoked(max as usize, now);
         let revoked = u32::try_from(revoked).unwrap_or(u32::MAX);
         let expired = store.prune(max.saturating_sub(revoked), super::MAX_SCANNED, now);
         revoked.saturating_add(expired)

@@ -30,7 +30,7 @@ impl Store {
     pub(super) fn free_capacity(&mut self, size: u64, now: Timestamp) -> Result<(), Error> {
         let mut budget = MAX_REMOVED;
         if self.has_too_many_sessions() {
-            self.end_some_revoked(now);
+            self.clear_revoked(MAX_DUE, now);
         }
         while self.has_too_many_sessions() {
             if self.end_first_due(now, &mut budget) == 0 {
@@ -128,15 +128,9 @@ impl Store {
             .count()
     }
 
-    /// Ends some of the sessions that kill switches have left. Once none is left, a create need not
-    /// check the sessions of an agent or below a root for them.
-    fn end_some_revoked(&mut self, now: Timestamp) {
-        self.clear_restored_revoked(MAX_DUE, now);
-        self.clear_revoked(MAX_DUE, now);
-    }
-
     fn end_due_of_agent(&mut self, slot: AgentSlot, now: Timestamp) {
-        self.end_some_revoked(now);
+        // Once no such session is left, the agent's sessions need not be checked for them.
+        self.clear_revoked(MAX_DUE, now);
         let Some(agent) = self.sessions.agent(slot) else {
             return;
         };
@@ -212,7 +206,7 @@ impl Store {
         let max = self.limits.max_sessions_per_root;
         if entry.descendants >= max {
             let may_have_expired = entry.descendants_earliest_end <= now;
-            self.end_some_revoked(now);
+            self.clear_revoked(MAX_DUE, now);
             if may_have_expired || self.epochs.may_revoke() {
                 self.end_due_descendants(slot, now);
             }

@@ -280,7 +280,7 @@ fn version(store: &mut Store, session: &Session, now: Timestamp) -> SessionVersi
 /// Ends all sessions, settles all revocations, and checks that nothing is kept.
 fn empty(mut store: Store, now: Timestamp) {
     let later = now.after_seconds(100_000);
-    store.clear_restored_revoked(usize::MAX, later);
+    store.clear_revoked(usize::MAX, later);
     while store.prune(1_000, 1_000, later) > 0 {}
     for key in store.next_revocations(usize::MAX) {
         store.settle(&key);

@@ -51,9 +51,14 @@ impl Store {
 
     /// Ends sessions that kill switches have revoked and not ended yet, at most `max` and the
     /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
+    ///
+    /// For restored cut-offs it checks at most 10,000 slots; the next call continues after them.
     pub fn clear_revoked(&mut self, max: usize, now: Timestamp) -> usize {
+        if !self.epochs.may_revoke() {
+            return 0;
+        }
         let before = self.sessions.len();
-        let mut max = max;
+        let mut max = self.clear_restored_revoked(max, now);
         while let Some(epoch) = self.epochs.first_active()
             && let Some(more) = self.clear(epoch, max, now, &mut Cleared::default())
         {
@@ -90,24 +95,23 @@ impl Store {
     }
 
     /// Ends restored sessions that restored cut-offs revoke, at most `max` and the descendants of
-    /// the last one. Returns how many it has ended. Their revocations stay pending.
-    ///
-    /// It checks at most 10,000 slots, and the next call continues after them.
-    pub fn clear_restored_revoked(&mut self, max: usize, now: Timestamp) -> usize {
-        let before = self.sessions.len();
+    /// the last one. Returns how many more may end.
+    fn clear_restored_revoked(&mut self, max: usize, now: Timestamp) -> usize {
+        let mut max = max;
         for _ in 0..MAX_CHECKED {
-            let ended = before.saturating_sub(self.sessions.len());
-            if ended >= max {
+            if max == 0 {
                 break;
             }
             let Some(slot) = self.epochs.next_to_check(&self.sessions) else {
                 break;
             };
             let entry = self.sessions.get(slot);
-            if entry.is_some_and(|entry| self.epochs.restored_revokes(entry)) {
-                self.end_if_due(slot, now);
+            if entry.is_some_and(|entry| self.epochs.restored_revokes(entry))
+                && let Some((_, ended)) = self.end_if_due(slot, now)
+            {
+                max = max.saturating_sub(ended.all as usize);
             }
         }
-        before.saturating_sub(self.sessions.len())
+        max
     }
 }
