@@ -550,6 +550,13 @@ fn r21_after_a_long_mix_of_calls_the_counts_are_exact_and_nothing_is_kept() {
     assert!(left.totals.created > 5_000, "{left:?}");
 }
 
+/// Creates this many sessions of an agent.
+fn create_many(manager: &Manager, count: u32, agent: u64, seconds: u64) {
+    for _ in 0..count {
+        now(manager.create(request(agent, seconds))).unwrap();
+    }
+}
+
 /// Returns a manager that has this many sessions of agent 1, and their tokens.
 fn manager_with(sessions: u32) -> (Manager, TestClock, Vec<Token>) {
     let (manager, _, clock) = manager();
@@ -634,64 +641,6 @@ fn r31_a_kill_switch_finds_the_last_session_among_many_free_places() {
         }
         assert_eq!(now(manager.revoke_all(filter)), 1);
         assert_eq!(manager.active_count(), 0);
-    }
-}
-
-#[test]
-fn r19_sessions_that_a_kill_switch_has_left_make_way_for_new_ones() {
-    let (manager, ..) = manager();
-    let config = Config {
-        max_sessions: Some(12_000),
-        max_sessions_per_agent: Some(12_000),
-        ..Config::default()
-    };
-    manager.configure(&config).unwrap();
-    for _ in 0..12_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
-    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
-    for _ in 0..12_000 {
-        now(manager.create(request(2, 60))).unwrap();
-    }
-    assert_eq!(manager.active_count(), 12_000);
-    assert!(now(manager.create(request(3, 60))).is_err());
-}
-
-#[test]
-fn r19_sessions_of_an_agent_that_a_kill_switch_has_left_make_way_for_new_ones_of_it() {
-    let (manager, ..) = manager();
-    for agent in 1..=12 {
-        for _ in 0..1_000 {
-            now(manager.create(request(agent, 60))).unwrap();
-        }
-    }
-    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
-    for _ in 0..1_000 {
-        now(manager.create(request(12, 60))).unwrap();
-    }
-    assert!(now(manager.create(request(12, 60))).is_err());
-}
-
-#[test]
-fn r20_a_refused_create_ends_64_of_the_sessions_that_a_kill_switch_has_left() {
-    let (manager, ..) = manager();
-    let config = Config {
-        max_sessions_per_agent: Some(11_000),
-        ..Config::default()
-    };
-    manager.configure(&config).unwrap();
-    for _ in 0..11_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
-    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
-    assert_eq!(now(manager.revoke_all(agent)), 10_000);
-    for _ in 0..11_000 {
-        now(manager.create(request(2, 60))).unwrap();
-    }
-    for refused in 1..=16_u64 {
-        assert!(now(manager.create(request(2, 60))).is_err());
-        let ended = 10_000 + (refused * 64).min(1_000);
-        assert_eq!(manager.stats().totals.ended, ended);
     }
 }
 

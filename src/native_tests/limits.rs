@@ -253,6 +253,48 @@ fn statistics_count_what_is_in_the_state() {
 }
 
 #[test]
+fn r19_sessions_that_a_kill_switch_has_left_make_way_for_new_ones() {
+    let (manager, ..) = limited(&Config {
+        max_sessions: Some(12_000),
+        max_sessions_per_agent: Some(12_000),
+        ..Config::default()
+    });
+    create_many(&manager, 12_000, 1, 60);
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    create_many(&manager, 12_000, 2, 60);
+    assert_eq!(manager.active_count(), 12_000);
+    assert!(create(&manager, 3, 60).is_err());
+}
+
+#[test]
+fn r19_sessions_of_an_agent_that_a_kill_switch_has_left_make_way_for_new_ones_of_it() {
+    let (manager, ..) = manager();
+    for agent in 1..=12 {
+        create_many(&manager, 1_000, agent, 60);
+    }
+    assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
+    create_many(&manager, 1_000, 12, 60);
+    assert!(create(&manager, 12, 60).is_err());
+}
+
+#[test]
+fn r20_a_refused_create_ends_64_of_the_sessions_that_a_kill_switch_has_left() {
+    let (manager, ..) = limited(&Config {
+        max_sessions_per_agent: Some(11_000),
+        ..Config::default()
+    });
+    create_many(&manager, 11_000, 1, 60);
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent)), 10_000);
+    create_many(&manager, 11_000, 2, 60);
+    for refused in 1..=16_u64 {
+        assert!(create(&manager, 2, 60).is_err());
+        let ended = 10_000 + (refused * 64).min(1_000);
+        assert_eq!(manager.stats().totals.ended, ended);
+    }
+}
+
+#[test]
 fn r19_sessions_below_a_root_that_a_kill_switch_has_left_make_way_for_new_ones() {
     let (manager, ..) = manager();
     let with_role = |agent, role: &str| {
@@ -261,9 +303,7 @@ fn r19_sessions_below_a_root_that_a_kill_switch_has_left_make_way_for_new_ones()
         it
     };
     for agent in 1..=11 {
-        for _ in 0..1_000 {
-            create(&manager, agent, 60).unwrap();
-        }
+        create_many(&manager, 1_000, agent, 60);
     }
     let root = now(manager.create(with_role(20, "leader"))).unwrap();
     for _ in 0..1_000 {

@@ -315,9 +315,7 @@ fn r12_an_expired_session_without_revocations_leaves_no_record() {
 #[test]
 fn r31_the_record_of_a_kill_switch_is_needed_for_the_sessions_too_that_other_calls_end() {
     let (manager, _, clock) = keyed_for(20_000);
-    for _ in 0..10_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
+    create_many(&manager, 10_000, 1, 60);
     let last = now(manager.create(request(1, 3_600))).unwrap();
     let filter = RevokeFilter::Agent(request(1, 60).agent_id);
     assert_eq!(now(manager.revoke_all(filter)), 10_000);
@@ -377,9 +375,7 @@ fn r27_a_superseded_token_counts_as_stolen_after_a_restore_too() {
 #[test]
 fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or_a_create() {
     let (manager, ..) = keyed_for(3);
-    for _ in 0..3 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
+    create_many(&manager, 3, 1, 60);
     let mut records = changes(&manager);
     now(manager.revoke_all(RevokeFilter::Agent(request(1, 60).agent_id)));
     // The records of the ends were lost.
@@ -403,9 +399,7 @@ fn r31_restored_sessions_that_a_restored_kill_switch_revokes_end_with_a_prune_or
 #[test]
 fn r31_a_kill_switch_that_has_ended_all_its_sessions_in_one_call_leaves_no_work() {
     let (manager, _, clock) = keyed_for(10_000);
-    for _ in 0..10_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
+    create_many(&manager, 10_000, 1, 60);
     // Until the kill switch has ended all its sessions, its record is needed as long as this one.
     now(manager.create(request(2, 3_600))).unwrap();
     let agent = RevokeFilter::Agent(request(1, 60).agent_id);
@@ -418,9 +412,7 @@ fn r31_a_kill_switch_that_has_ended_all_its_sessions_in_one_call_leaves_no_work(
 fn r31_the_record_of_a_kill_switch_stays_when_it_is_repeated_before_it_has_ended_all() {
     let (manager, _, clock) = keyed_for(20_000);
     for seconds in [60, 3_600] {
-        for _ in 0..10_000 {
-            now(manager.create(request(1, seconds))).unwrap();
-        }
+        create_many(&manager, 10_000, 1, seconds);
     }
     for _ in 0..2 {
         assert_eq!(now(manager.revoke_all(RevokeFilter::Everything)), 10_000);
@@ -438,13 +430,9 @@ fn r23_a_kill_switch_whose_record_was_dropped_leaves_the_other_records() {
         ..Config::default()
     });
     let start = clock.0.get();
-    for _ in 0..10_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
+    create_many(&manager, 10_000, 1, 60);
     // The kill switch ends the others, which have expired, and leaves these.
-    for _ in 0..5 {
-        now(manager.create(request(1, 120))).unwrap();
-    }
+    create_many(&manager, 5, 1, 120);
     clock.0.set(start + 61_000);
     let agent = RevokeFilter::Agent(request(1, 60).agent_id);
     now(manager.revoke_all(agent));
@@ -460,9 +448,7 @@ fn r23_a_kill_switch_whose_record_was_dropped_leaves_the_other_records() {
     for grant in &grants[..60] {
         now(manager.revoke(grant.session.id)).unwrap();
     }
-    for _ in 0..20 {
-        now(manager.create(request(3, 3_600))).unwrap();
-    }
+    create_many(&manager, 20, 3, 3_600);
     while manager.prune_expired(None) > 0 {}
     manager.check_invariants(false).unwrap();
 }
@@ -470,9 +456,7 @@ fn r23_a_kill_switch_whose_record_was_dropped_leaves_the_other_records() {
 #[test]
 fn r31_the_record_of_a_kill_switch_is_needed_for_sessions_that_end_with_their_parent() {
     let (manager, _, clock) = keyed_for(10_001);
-    for _ in 0..10_000 {
-        now(manager.create(request(1, 60))).unwrap();
-    }
+    create_many(&manager, 10_000, 1, 60);
     let parent = now(manager.create(request(2, 3_600))).unwrap().session.id;
     now(manager.delegate(parent, request(1, 600))).unwrap();
     let agent = RevokeFilter::Agent(request(1, 60).agent_id);

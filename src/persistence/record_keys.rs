@@ -141,6 +141,7 @@ mod tests {
         let many = RecordKeys::new(&[1; 32], &vec![vec![1; 32]; 9]);
         assert_eq!(field(many), "previous-state-keys");
     }
+
     #[cfg(feature = "checks")]
     #[test]
     fn the_object_of_a_record_is_returned_whatever_key_sealed_it() {

@@ -53,12 +53,12 @@ impl Store {
     /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
     ///
     /// For restored cut-offs it checks at most 10,000 slots; the next call continues after them.
-    pub fn clear_revoked(&mut self, max: usize, now: Timestamp) -> usize {
+    pub fn clear_revoked(&mut self, mut max: usize, now: Timestamp) -> usize {
         if !self.epochs.may_revoke() {
             return 0;
         }
         let before = self.sessions.len();
-        let mut max = self.clear_restored_revoked(max, now);
+        max = self.clear_restored_revoked(max, now);
         while let Some(epoch) = self.epochs.first_active()
             && let Some(more) = self.clear(epoch, max, now, &mut Cleared::default())
         {
@@ -73,11 +73,10 @@ impl Store {
     fn clear(
         &mut self,
         epoch: Epoch,
-        max: usize,
+        mut max: usize,
         now: Timestamp,
         cleared: &mut Cleared,
     ) -> Option<usize> {
-        let mut max = max;
         while let Some(slot) = self.epochs.next_revoked(epoch, &self.sessions) {
             if max == 0 {
                 return None;
@@ -96,8 +95,7 @@ impl Store {
 
     /// Ends restored sessions that restored cut-offs revoke, at most `max` and the descendants of
     /// the last one. Returns how many more may end.
-    fn clear_restored_revoked(&mut self, max: usize, now: Timestamp) -> usize {
-        let mut max = max;
+    fn clear_restored_revoked(&mut self, mut max: usize, now: Timestamp) -> usize {
         for _ in 0..MAX_CHECKED {
             if max == 0 {
                 break;

@@ -125,7 +125,8 @@ pub(super) async fn is_held(
 /// [`JournalError::Damaged`] if the message is still missing after some attempts and no newer one
 /// has come.
 pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, JournalError> {
-    let mut missing = (0, Attempts::default());
+    let mut missing = 0;
+    let mut attempts = Attempts::default();
     loop {
         let last = stream.last().await?;
         if last == 0 {
@@ -141,11 +142,12 @@ pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, J
                 writer_headers,
             });
         }
-        if missing.0 != last {
-            missing = (last, Attempts::default());
+        if missing != last {
+            missing = last;
+            attempts = Attempts::default();
         }
         let text = format!("the stream's last message, {last}, is missing");
-        missing.1.count(JournalError::Damaged(text.into()))?;
+        attempts.count(JournalError::Damaged(text.into()))?;
         sleep(stream.patience / 20).await;
     }
 }

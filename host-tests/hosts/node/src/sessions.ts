@@ -61,7 +61,7 @@ export interface Operations {
   get(sessionId: string): Session;
   /** Returns a page of the live sessions of an agent, oldest first. */
   listForAgent(agentId: string, page?: Page): SessionPage;
-  /** Returns how many sessions are live. */
+  /** Returns how many sessions are live, with those that a kill switch has left. */
   activeCount(): number;
   /** Ends expired sessions, and those that a kill switch has left. Returns how many. */
   pruneExpired(limit?: number): number;

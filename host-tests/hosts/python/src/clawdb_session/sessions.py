@@ -317,7 +317,11 @@ class Sessions:
         return _values.session_page(answer)
 
     def active_count(self) -> int:
-        """Returns how many sessions are live. Expired sessions do not count (R15)."""
+        """Returns how many sessions are live.
+
+        Expired sessions do not count (R15). Those that a kill switch has revoked and not ended yet
+        do.
+        """
         return int(self._call("active-count"))
 
     def prune_expired(self, limit: int | None = None) -> int:
