@@ -220,9 +220,10 @@ impl Call {
     ];
 
     /// Those that wait for the guard and differ in what they read and change. Each other call that
-    /// waits is like one of them: `Authorize` and `ValidateMany` like `Validate`, `RevokeByToken`
-    /// like `Revoke`, and the other kill switches like that of an agent.
-    pub const CORE: [Self; 11] = [
+    /// waits for more than a flush is like one of them: `Authorize` and `ValidateMany` like
+    /// `Validate`, and the kill switches of a role and of a root like `Revoke`, because they end A
+    /// and stop no create.
+    pub const CORE: [Self; 13] = [
         Self::Create,
         Self::Delegate(Target::A),
         Self::Validate(Target::A),
@@ -230,7 +231,9 @@ impl Call {
         Self::RotateSuperseded,
         Self::Refresh(Target::A),
         Self::Revoke(Target::A),
+        Self::RevokeByToken,
         Self::RevokeAgent,
+        Self::RevokeEverything,
         Self::Validate(Target::B),
         Self::Refresh(Target::B),
         Self::Revoke(Target::B),

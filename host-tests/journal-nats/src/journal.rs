@@ -56,10 +56,7 @@ impl NatsJournal {
             .connection_timeout(options.patience)
             .request_timeout(Some(options.patience))
             .ping_interval(Duration::from_secs(5))
-            .reconnect_delay_callback(|attempts| {
-                let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
-                Duration::from_millis(10 << exponent)
-            });
+            .reconnect_delay_callback(reconnect_delay);
         if let Some((user, password)) = servers
             .iter()
             .find_map(|server| Some((server.username()?, server.password()?)))
@@ -111,6 +108,13 @@ impl NatsJournal {
     }
 }
 
+/// Returns how long to wait before a lost connection is tried again: 10 ms at first, then twice as
+/// long each time, at most 640 ms.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
+    Duration::from_millis(10 << exponent)
+}
+
 #[async_trait]
 impl Journal for NatsJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
@@ -145,5 +149,19 @@ impl Journal for NatsJournal {
     async fn scan(&self, tenant: TenantId) -> Result<Box<dyn Scan>, JournalError> {
         let stream = stream::find(&self.context, self.names(tenant), &self.options).await?;
         Ok(Box::new(scan::NatsScan::begin(stream).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_before_a_reconnection_doubles_up_to_640_ms() {
+        let delays = [0, 1, 5, 6, 7, usize::MAX].map(reconnect_delay);
+        assert_eq!(
+            delays.map(|delay| delay.as_millis()),
+            [10, 20, 320, 640, 640, 640]
+        );
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdb_session_host::{
-    AnyEngine, AnySessions, CallError, Clock, Config, CreateRequest, EventKind, Grant, HostError,
-    InstanceOptions, RevokeFilter, Session, SessionError, World,
+    AnyEngine, AnySessions, CallError, Clock, Config, EventKind, Grant, HostError, InstanceOptions,
+    RevokeFilter, SessionError, World,
 };
 use clawdb_session_testkit::{Random, controlled_instances};
 use futures::future::join_all;
 
+use crate::calls::{Answer, Call, request};
 use crate::ports::{HostileClock, HostileEntropy, HostileGuard, Hostility};
 
 /// How many calls run at the same time.
@@ -23,11 +24,10 @@ const LIFETIME: u64 = 600;
 const TOLERANCE: u64 = 60;
 /// How many events are read at a time.
 const EVENTS: u32 = 1_000;
-const AGENTS: usize = 4;
-const ROLES: [&str; 2] = ["reader", "writer"];
 
 /// Makes calls, and remembers what was promised.
 pub struct Caller {
+    world: World,
     instance: AnySessions,
     guard: Arc<HostileGuard>,
     clock: Arc<HostileClock>,
@@ -50,23 +50,10 @@ pub struct Caller {
     since: u64,
 }
 
-/// What a call has returned.
-enum Answer {
-    Granted(Grant),
-    Used(String, Session),
-    Ended(String),
-    Other,
-    Refused(CallError),
-}
-
-fn agent(number: usize) -> String {
-    format!("0a9e0000-0000-4000-8000-{number:012}")
-}
-
 impl Caller {
     pub async fn start(world: World, hostility: Hostility, seed: u64) -> Self {
         let clock = Arc::new(HostileClock::new(seed ^ 1, hostility.clock));
-        let guard = HostileGuard::new(seed ^ 2, hostility.guard, Arc::clone(&clock));
+        let guard = HostileGuard::new(world, seed ^ 2, hostility.guard, Arc::clone(&clock));
         let guard = Arc::new(guard);
         let entropy = Arc::new(HostileEntropy::new(seed ^ 3, hostility.entropy));
         let engine = AnyEngine::new(world).unwrap();
@@ -91,6 +78,7 @@ impl Caller {
         assert!(guard.instance.set(instance.clone()).is_ok());
         let empty_bytes = instance.stats().await.unwrap().state_bytes;
         Self {
+            world,
             instance,
             guard,
             clock,
@@ -110,24 +98,40 @@ impl Caller {
 
     /// Makes this many calls, some of them at the same time.
     pub async fn make_calls(&mut self, calls: u64) {
+        let mut guard_calls = 0;
         for batch in 0..calls.div_ceil(AT_ONCE) {
-            let begun = (0..AT_ONCE).map(|_| self.begin());
-            let answers = join_all(begun.collect::<Vec<_>>()).await;
-            let repeated = self.repeated_ids(&answers);
+            let calls = (0..AT_ONCE).map(|_| {
+                let call = Call::pick(&self.random, &self.sessions, &self.tokens);
+                call.make(self.instance.clone())
+            });
+            let mut answers = join_all(calls.collect::<Vec<_>>()).await;
+            let of_guard = self.guard.finish_calls().await;
+            guard_calls += of_guard.len();
+            match self.world {
+                World::SessionSync => assert!(of_guard.iter().all(is_refused_as_reentrant)),
+                _ => answers.extend(of_guard),
+            }
+            let mut repeated = self.check_events().await;
+            if !self.hostility.entropy {
+                repeated.clear();
+            }
             for id in &repeated {
                 self.ended.remove(id);
             }
             for answer in answers {
                 self.check(answer, batch, &repeated);
             }
-            self.check_events().await;
             self.check_ended(batch).await;
             if self.random.once_in(4) {
                 let seconds = self.random.below(60);
                 self.clock.advance(Duration::from_secs(seconds as u64));
             }
         }
-        println!("{} calls succeeded", self.successes);
+        println!(
+            "the guard made {guard_calls} calls, {} calls succeeded",
+            self.successes
+        );
+        assert_eq!(guard_calls > 0, self.hostility.guard);
         assert!(
             self.successes > calls / 20,
             "{} of {calls} succeeded",
@@ -170,91 +174,6 @@ impl Caller {
         instance.validate(&*grant.token).await.unwrap();
     }
 
-    /// Begins a call that is chosen at random.
-    fn begin(&self) -> impl Future<Output = Answer> + use<> {
-        let instance = self.instance.clone();
-        let session = self
-            .random
-            .pick(&self.sessions)
-            .cloned()
-            .unwrap_or_else(|| agent(99));
-        let token = self.random.pick(&self.tokens).cloned().unwrap_or_default();
-        let (agent_number, role) = (self.random.below(AGENTS), ROLES[self.random.below(2)]);
-        let choice = self.random.below(100);
-        async move {
-            let answer = match choice {
-                0..=24 => instance
-                    .create(request(agent_number, role))
-                    .await
-                    .map(Answer::Granted),
-                25..=34 => {
-                    let request = request(agent_number, role);
-                    instance
-                        .delegate(session, request)
-                        .await
-                        .map(Answer::Granted)
-                }
-                35..=54 => {
-                    let session = instance.validate(&*token).await;
-                    session.map(|session| Answer::Used(token, session))
-                }
-                55..=59 => {
-                    let session = instance.authorize(&*token, "tool:search").await;
-                    session.map(|session| Answer::Used(token, session))
-                }
-                60..=69 => instance.rotate(token).await.map(Answer::Granted),
-                70..=76 => instance.refresh(session).await.map(Answer::Granted),
-                77..=81 => {
-                    let revoked = instance.revoke(&*session).await;
-                    revoked.map(|_| Answer::Ended(session))
-                }
-                82..=84 => {
-                    let revoked = instance.revoke_by_token(token).await;
-                    revoked.map(|revoked| Answer::Ended(revoked.session_id))
-                }
-                85..=86 => {
-                    let invalidated = instance.invalidate(&*session).await;
-                    invalidated.map(|()| Answer::Ended(session))
-                }
-                87 => {
-                    let filter = RevokeFilter::Role(role.into());
-                    instance.revoke_all(filter).await.map(|_| Answer::Other)
-                }
-                88 => {
-                    let ended = instance.revoke_all_for_agent(agent(agent_number)).await;
-                    ended.map(|_| Answer::Other)
-                }
-                89..=91 => {
-                    let tokens = vec![token.clone(), token, String::new()];
-                    instance.validate_many(tokens).await.map(|_| Answer::Other)
-                }
-                92..=93 => instance.touch(session).await.map(|()| Answer::Other),
-                94..=95 => {
-                    let flushed = instance.flush_guard_revocations().await;
-                    flushed.map(|_| Answer::Other).map_err(CallError::Host)
-                }
-                96..=97 => {
-                    let pruned = instance.prune_expired(None).await;
-                    pruned.map(|_| Answer::Other).map_err(CallError::Host)
-                }
-                98 => instance.accept_clock().await.map(|_| Answer::Other),
-                _ => instance.get(session).await.map(|_| Answer::Other),
-            };
-            answer.unwrap_or_else(Answer::Refused)
-        }
-    }
-
-    /// Returns the ids of the new sessions, if the random source can have repeated them. They may
-    /// be those of sessions that have ended.
-    fn repeated_ids(&self, answers: &[Answer]) -> HashSet<String> {
-        let new = answers.iter().filter_map(|answer| match answer {
-            Answer::Granted(Grant { session, .. }) => Some(session),
-            _ => None,
-        });
-        let new = new.filter(|session| session.generation == 0 && self.hostility.entropy);
-        new.map(|session| session.id.clone()).collect()
-    }
-
     /// Checks what a call of a batch has returned. `repeated` has the ids of new sessions that the
     /// random source may have repeated: they can have ended before or after their creation.
     fn check(&mut self, answer: Answer, batch: u64, repeated: &HashSet<String>) {
@@ -289,7 +208,9 @@ impl Caller {
     }
 
     /// Checks that no live session was created again, and that no session changed after its end.
-    async fn check_events(&mut self) {
+    /// Returns the sessions that were created.
+    async fn check_events(&mut self) -> HashSet<String> {
+        let mut created = HashSet::new();
         loop {
             let page = self.instance.poll_events(self.since, EVENTS).await.unwrap();
             assert_eq!(page.missed, 0);
@@ -299,17 +220,16 @@ impl Caller {
                 let id = event.session_id;
                 match event.kind {
                     EventKind::Created => {
-                        assert!(
-                            self.live.insert(id),
-                            "R16: a live session was created again"
-                        );
+                        let is_new = self.live.insert(id.clone());
+                        assert!(is_new, "R16: a live session was created again");
+                        created.insert(id);
                     }
                     EventKind::Ended(_) => assert!(self.live.remove(&id), "R17: {id}"),
                     _ => assert!(self.live.contains(&id), "R12: {id} has ended"),
                 }
             }
             if is_last {
-                return;
+                return created;
             }
         }
     }
@@ -325,6 +245,13 @@ impl Caller {
     }
 }
 
+fn is_refused_as_reentrant(answer: &Answer) -> bool {
+    matches!(
+        answer,
+        Answer::Refused(CallError::Host(HostError::Reentrant))
+    )
+}
+
 /// Keeps an item to choose from, in place of another one if there are many.
 fn keep(random: &Random, items: &mut Vec<String>, item: String) {
     if items.len() < MAX_KNOWN {
@@ -333,8 +260,4 @@ fn keep(random: &Random, items: &mut Vec<String>, item: String) {
         let place = random.below(MAX_KNOWN);
         items[place] = item;
     }
-}
-
-fn request(agent_number: usize, role: &str) -> CreateRequest {
-    CreateRequest::new(agent(agent_number), role).with_scopes(["tool:*"])
 }

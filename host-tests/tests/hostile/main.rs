@@ -2,9 +2,9 @@
 //! worlds.
 //!
 //! The guard gives wrong, repeated, empty, huge and odd answers, expiries of all times, batches of
-//! wrong lengths and orders; it accepts every token, panics, does not answer, and calls the
-//! instance. The clock goes back, stands still, jumps by years, and shows times that do not exist.
-//! The random source repeats itself, gives few bytes or none.
+//! wrong lengths and orders; it accepts every token, panics, does not answer, and makes any call of
+//! the instance while the instance waits for it. The clock goes back, stands still, jumps by years,
+//! and shows times that do not exist. The random source repeats itself, gives few bytes or none.
 //!
 //! Throughout, the instance must not end, a session that has ended must stay ended, and a token
 //! must stand for the session that it was granted for, or for none. When all three behave again,
@@ -21,6 +21,7 @@
 //! A seed repeats the calls and the answers. It does not repeat random bytes.
 
 mod caller;
+mod calls;
 mod ports;
 
 use clawdb_session_host::World;

@@ -1,6 +1,7 @@
 //! A guard, a clock and a random source that misbehave until they are told to stop.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -8,11 +9,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdb_session_host::{
     AnySessions, Claims, Clock, Entropy, Guard, GuardError, GuardResult, Instant, IssueRequest,
-    IssuedToken,
+    IssuedToken, World,
 };
 use clawdb_session_testkit::{
     CONTROLLED_START, ControlledEntropy, EntropyMode, ManualClock, Random,
 };
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::calls::{Answer, Call};
 
 /// Which ports misbehave.
 #[derive(Clone, Copy, Default)]
@@ -62,26 +67,45 @@ impl Misbehaviour {
 
 /// A guard that keeps its tokens, and gives other answers than it should.
 pub struct HostileGuard {
+    world: World,
     misbehaviour: Misbehaviour,
     clock: Arc<HostileClock>,
     state: Mutex<State>,
-    /// The instance, which the guard calls back.
+    /// The instance, which the guard calls.
     pub instance: OnceLock<AnySessions>,
+    /// The guard's own calls of the instance.
+    calls: Mutex<JoinSet<Answer>>,
 }
 
 #[derive(Default)]
 struct State {
     issued: Vec<IssuedToken>,
     handles: HashMap<String, String>,
+    /// The sessions for which tokens were requested.
+    sessions: Vec<String>,
 }
 
 impl HostileGuard {
-    pub fn new(seed: u64, is_hostile: bool, clock: Arc<HostileClock>) -> Self {
+    pub fn new(world: World, seed: u64, is_hostile: bool, clock: Arc<HostileClock>) -> Self {
         Self {
+            world,
             misbehaviour: Misbehaviour::new(seed, is_hostile),
             clock,
             state: Mutex::default(),
             instance: OnceLock::new(),
+            calls: Mutex::default(),
+        }
+    }
+
+    /// Waits until the guard's own calls have ended, and returns what they have returned.
+    pub async fn finish_calls(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        loop {
+            let calls = std::mem::take(&mut *self.calls.lock().unwrap());
+            if calls.is_empty() {
+                return answers;
+            }
+            answers.extend(calls.join_all().await);
         }
     }
 
@@ -106,19 +130,33 @@ impl HostileGuard {
         }
     }
 
-    /// Calls the instance, as a function of a guard can.
+    /// Calls the instance, as a function of a guard can. The call may be any.
     async fn call_back(&self) {
-        let Some(instance) = self
-            .instance
-            .get()
-            .filter(|_| self.misbehaviour.random.once_in(8))
-        else {
+        if !self.misbehaviour.once_in(8) {
+            return;
+        }
+        let Some(instance) = self.instance.get().cloned() else {
             return;
         };
-        let token = self.earlier().map(|it| it.token).unwrap_or_default();
-        // In the world `session-sync` both are refused.
-        drop(instance.active_count().await);
-        drop(instance.validate(token).await);
+        let call = {
+            let state = self.state.lock().unwrap();
+            let tokens: Vec<_> = state.issued.iter().map(|it| it.token.clone()).collect();
+            Call::pick(&self.misbehaviour.random, &state.sessions, &tokens)
+        };
+        if self.world == World::SessionSync {
+            // The instance holds this thread until the guard has answered.
+            let answer = call.make(instance).await;
+            self.calls.lock().unwrap().spawn(ready(answer));
+            return;
+        }
+        let (ended, has_ended) = oneshot::channel();
+        self.calls.lock().unwrap().spawn(async move {
+            let answer = call.make(instance).await;
+            // The guard no longer waits if its own deadline has passed.
+            let _ = ended.send(());
+            answer
+        });
+        let _ = has_ended.await;
     }
 
     fn text(&self) -> String {
@@ -162,6 +200,8 @@ impl HostileGuard {
 #[async_trait]
 impl Guard for HostileGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
+        let session = request.session_id.clone();
+        self.state.lock().unwrap().sessions.push(session);
         self.call_back().await;
         let id = uuid::Uuid::new_v4();
         let mut issued = IssuedToken {
@@ -217,6 +257,10 @@ impl Guard for HostileGuard {
         &self,
         tokens: Vec<String>,
     ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
+        self.call_back().await;
+        if self.misbehaviour.once_in(4) {
+            return self.fail().await;
+        }
         let handles = &self.state.lock().unwrap().handles;
         let claims = tokens.iter().map(|token| match handles.get(token) {
             Some(handle) => Ok(Claims {
@@ -236,6 +280,10 @@ impl Guard for HostileGuard {
         &self,
         handles: Vec<String>,
     ) -> GuardResult<Vec<Result<(), GuardError>>> {
+        self.call_back().await;
+        if self.misbehaviour.once_in(4) {
+            return self.fail().await;
+        }
         let mut results = vec![Ok(()); handles.len()];
         if self.misbehaves() {
             for result in &mut results {
@@ -288,7 +336,7 @@ impl Clock for HostileClock {
             _ => (right.seconds - 600, right.nanoseconds),
         };
         // A jump ahead is rare, because it ends all sessions.
-        if self.misbehaviour.random.once_in(2_000) {
+        if self.misbehaviour.random.once_in(400) {
             (seconds, nanoseconds) = match self.misbehaviour.random.below(3) {
                 0 => (i64::MAX, u32::MAX),
                 1 => (i64::MAX, 999_999_999),

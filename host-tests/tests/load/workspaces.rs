@@ -19,7 +19,7 @@ use clawdb_session_testkit::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::{LONGEST, agent, request};
+use crate::{LONGEST, WORLDS, agent, request};
 
 /// The agent of all sessions. It has sessions in each workspace.
 const AGENT: u64 = 7;
@@ -70,11 +70,11 @@ fn tenant(number: usize) -> TenantId {
 }
 
 /// Returns the options of the hosts, with a guard that remembers nothing of live tokens.
-fn options() -> DurableOptions {
+fn options(world: World) -> DurableOptions {
     let clock = Arc::new(ManualClock::new(CONTROLLED_START));
     let guard = JwtGuard::new(&[7; 32]).expect("the key is long enough");
     let guard = Arc::new(guard.with_clock(clock.clone()));
-    let engine = AnyEngine::new(World::SessionSync).unwrap();
+    let engine = AnyEngine::new(world).unwrap();
     let instances = controlled_instances(engine, guard, clock);
     DurableOptions::new(instances, Config::with_state_key([1; 32]))
 }
@@ -209,13 +209,13 @@ fn memory() -> (u64, u64) {
 }
 
 /// Visits all workspaces of a journal in passes, and checks them anew on a second host.
-async fn check(name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
+async fn check(world: World, name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
     let max_loaded = max_loaded(workspaces);
     let limits = TenantLimits {
         max_loaded,
         ..TenantLimits::default()
     };
-    let tenants = || Tenants::new(options(), Arc::clone(&journal), limits).unwrap();
+    let tenants = || Tenants::new(options(world), Arc::clone(&journal), limits).unwrap();
     let load = Arc::new(Load {
         tenants: tenants(),
         most_loaded: AtomicUsize::default(),
@@ -240,8 +240,8 @@ async fn check(name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
         let (now, peak) = memory();
         resident.push(now);
         println!(
-            "{name}: pass {number} of {workspaces} workspaces in {:.1} s, resident {} MiB, \
-             peak {} MiB",
+            "{world:?}, {name}: pass {number} of {workspaces} workspaces in {:.1} s, \
+             resident {} MiB, peak {} MiB",
             started.elapsed().as_secs_f64(),
             now >> 20,
             peak >> 20,
@@ -253,7 +253,7 @@ async fn check(name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
         .max()
         .unwrap_or_default();
     let most_loaded = load.most_loaded.load(Ordering::Relaxed);
-    println!("{name}: the longest call took {longest:?}, {most_loaded} were loaded at most");
+    println!("the longest call took {longest:?}, {most_loaded} were loaded at most");
     assert!(longest < LONGEST, "{longest:?}");
     assert_eq!(most_loaded, max_loaded);
     let (first, last) = (resident[0], resident[PASSES - 1]);
@@ -272,17 +272,18 @@ async fn check(name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_workspaces_than_may_be_loaded_keep_their_sessions_in_memory() {
-    check(
-        "memory",
-        Arc::new(MemoryJournal::default()),
-        workspaces(300),
-    )
-    .await;
+    for world in WORLDS {
+        let journal = Arc::new(MemoryJournal::default());
+        check(world, "memory", journal, workspaces(300)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_workspaces_than_may_be_loaded_keep_their_sessions_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = RedbJournal::open(folder.path().join("sessions.redb")).await;
-    check("redb", Arc::new(journal.unwrap()), workspaces(100)).await;
+    for world in WORLDS {
+        let file = folder.path().join(format!("{world}.redb"));
+        let journal = Arc::new(RedbJournal::open(file).await.unwrap());
+        check(world, "redb", journal, workspaces(100)).await;
+    }
 }

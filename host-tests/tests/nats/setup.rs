@@ -60,14 +60,46 @@ async fn a_server_without_jetstream_is_refused() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
-async fn a_server_with_too_small_a_max_payload_is_refused() {
+async fn a_server_needs_a_max_payload_of_512_kib() {
+    let payloads = [
+        ("max_payload: 524287\n", false),
+        ("max_payload: 524288\n", true),
+    ];
+    for (more, is_enough) in payloads {
+        let setup = Setup {
+            more,
+            ..Setup::default()
+        };
+        let server = NatsServer::start_with(setup).await;
+        let connected = NatsJournal::connect(options(server.url()).single()).await;
+        if is_enough {
+            connected.unwrap();
+        } else {
+            let reason = misconfigured(connected);
+            assert!(reason.contains("max_payload"), "{reason}");
+        }
+    }
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
+async fn credentials_that_the_server_refuses_are_misconfigured() {
     let server = NatsServer::start_with(Setup {
-        more: "max_payload: 256KB\n",
+        // Who gives no credentials is this user, so that the fixture can connect.
+        more: "authorization { users: [{ user: me, password: secret }] }\nno_auth_user: me\n",
         ..Setup::default()
     })
     .await;
-    let reason = misconfigured(NatsJournal::connect(options(server.url()).single()).await);
-    assert!(reason.contains("max_payload"), "{reason}");
+    let connect = |credentials: &str| {
+        let url = server.url().replace("//", &format!("//{credentials}@"));
+        NatsJournal::connect(options(url).single())
+    };
+    connect("me:secret").await.unwrap();
+    let reason = misconfigured(connect("me:wrong").await);
+    assert!(reason.contains("connecting to NATS failed"), "{reason}");
 }
 
 #[tokio::test]

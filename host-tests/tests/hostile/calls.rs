@@ -1,0 +1,115 @@
+//! Random calls of an instance.
+
+use clawdb_session_host::{AnySessions, CallError, CreateRequest, Grant, RevokeFilter, Session};
+use clawdb_session_testkit::Random;
+
+const AGENTS: usize = 4;
+const ROLES: [&str; 2] = ["reader", "writer"];
+
+/// A call that was chosen at random.
+pub struct Call {
+    /// What it does, a number below 100.
+    choice: usize,
+    session: String,
+    token: String,
+    agent: usize,
+    role: &'static str,
+}
+
+/// What a call has returned.
+pub enum Answer {
+    Granted(Grant),
+    Used(String, Session),
+    Ended(String),
+    Other,
+    Refused(CallError),
+}
+
+pub fn agent(number: usize) -> String {
+    format!("0a9e0000-0000-4000-8000-{number:012}")
+}
+
+pub fn request(agent_number: usize, role: &str) -> CreateRequest {
+    CreateRequest::new(agent(agent_number), role).with_scopes(["tool:*"])
+}
+
+impl Call {
+    /// Chooses a call, and one of the sessions and one of the tokens for it.
+    pub fn pick(random: &Random, sessions: &[String], tokens: &[String]) -> Self {
+        let session = random.pick(sessions).cloned();
+        Self {
+            session: session.unwrap_or_else(|| agent(99)),
+            token: random.pick(tokens).cloned().unwrap_or_default(),
+            agent: random.below(AGENTS),
+            role: ROLES[random.below(ROLES.len())],
+            choice: random.below(100),
+        }
+    }
+
+    /// Makes the call.
+    pub async fn make(self, instance: AnySessions) -> Answer {
+        let Self {
+            choice,
+            session,
+            token,
+            agent: number,
+            role,
+        } = self;
+        let answer = match choice {
+            0..=24 => {
+                let grant = instance.create(request(number, role)).await;
+                grant.map(Answer::Granted)
+            }
+            25..=34 => {
+                let grant = instance.delegate(session, request(number, role)).await;
+                grant.map(Answer::Granted)
+            }
+            35..=54 => {
+                let session = instance.validate(&*token).await;
+                session.map(|session| Answer::Used(token, session))
+            }
+            55..=59 => {
+                let session = instance.authorize(&*token, "tool:search").await;
+                session.map(|session| Answer::Used(token, session))
+            }
+            60..=69 => instance.rotate(token).await.map(Answer::Granted),
+            70..=76 => instance.refresh(session).await.map(Answer::Granted),
+            77..=81 => {
+                let revoked = instance.revoke(&*session).await;
+                revoked.map(|_| Answer::Ended(session))
+            }
+            82..=84 => {
+                let revoked = instance.revoke_by_token(token).await;
+                revoked.map(|revoked| Answer::Ended(revoked.session_id))
+            }
+            85..=86 => {
+                let invalidated = instance.invalidate(&*session).await;
+                invalidated.map(|()| Answer::Ended(session))
+            }
+            87 => {
+                let filter = RevokeFilter::Role(role.into());
+                instance.revoke_all(filter).await.map(|_| Answer::Other)
+            }
+            88 => {
+                let ended = instance.revoke_all_for_agent(agent(number)).await;
+                ended.map(|_| Answer::Other)
+            }
+            89..=91 => {
+                let tokens = vec![token.clone(), token, String::new()];
+                instance.validate_many(tokens).await.map(|_| Answer::Other)
+            }
+            92..=93 => instance.touch(session).await.map(|()| Answer::Other),
+            94..=95 => {
+                let flushed = instance.flush_guard_revocations().await;
+                flushed.map(|_| Answer::Other).map_err(CallError::Host)
+            }
+            96..=97 => {
+                let pruned = instance.prune_expired(None).await;
+                pruned.map(|_| Answer::Other).map_err(CallError::Host)
+            }
+            98 => instance.accept_clock().await.map(|_| Answer::Other),
+            _ => instance.get(session).await.map(|_| Answer::Other),
+        };
+        answer.unwrap_or_else(Answer::Refused)
+    }
+}
