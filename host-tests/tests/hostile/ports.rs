@@ -138,11 +138,12 @@ impl HostileGuard {
         let Some(instance) = self.instance.get().cloned() else {
             return;
         };
-        let call = {
-            let state = self.state.lock().unwrap();
-            let tokens: Vec<_> = state.issued.iter().map(|it| it.token.clone()).collect();
-            Call::pick(&self.misbehaviour.random, &state.sessions, &tokens)
-        };
+        let token = self.earlier().map(|it| it.token);
+        let call = Call::pick(
+            &self.misbehaviour.random,
+            &self.state.lock().unwrap().sessions,
+            token.as_slice(),
+        );
         if self.world == World::SessionSync {
             // The instance holds this thread until the guard has answered.
             let answer = call.make(instance).await;

@@ -255,7 +255,7 @@ async fn run(rng: &mut TestRng) -> (Vec<Step>, Vec<Records>) {
     recording.add(Step::Acknowledged);
     let mut writers: Vec<Box<dyn Writer>> = Vec::new();
     for round in 1..=rounds() {
-        if round % 10 == 1 {
+        if round % 5 == 1 {
             // The file is closed and opened again.
             writers.clear();
             drop(journal);
