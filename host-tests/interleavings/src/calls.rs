@@ -194,6 +194,7 @@ pub fn begin<'m>(
         }
         Call::RevokeAgent => revoke_all(manager, RevokeFilter::Agent(agent(1))),
         Call::RevokeRole => revoke_all(manager, RevokeFilter::Role(role(Target::A.name()))),
+        Call::RevokeMadeRole => revoke_all(manager, RevokeFilter::Role(role(&case.made_role()))),
         Call::RevokeRoot => revoke_all(manager, RevokeFilter::Root(prepared.id(Target::A))),
         Call::RevokeEverything => revoke_all(manager, RevokeFilter::Everything),
         Call::Prune => {

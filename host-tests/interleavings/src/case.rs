@@ -179,6 +179,8 @@ pub enum Call {
     RevokeAgent,
     /// The kill switch of A's role, which no other session has.
     RevokeRole,
+    /// The kill switch of the role of the session that the first create or delegation makes.
+    RevokeMadeRole,
     RevokeRoot,
     RevokeEverything,
     Prune,
@@ -191,7 +193,7 @@ pub enum Call {
 
 impl Call {
     /// All calls.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Create,
         Self::Delegate(Target::A),
         Self::Validate(Target::A),
@@ -206,6 +208,7 @@ impl Call {
         Self::RevokeByToken,
         Self::RevokeAgent,
         Self::RevokeRole,
+        Self::RevokeMadeRole,
         Self::RevokeRoot,
         Self::RevokeEverything,
         Self::Prune,
@@ -221,8 +224,8 @@ impl Call {
 
     /// Those that wait for the guard and differ in what they read and change. Each other call that
     /// waits for more than a flush is like one of them: `Authorize` and `ValidateMany` like
-    /// `Validate`, and the kill switches of a role and of a root like `Revoke`, because they end A
-    /// and stop no create.
+    /// `Validate`, `RevokeRole` and `RevokeRoot` like `Revoke`, because they end A and stop no
+    /// create, `RevokeMadeRole` like `RevokeAgent`, and `Delegate(B)` like `Delegate(A)`.
     pub const CORE: [Self; 13] = [
         Self::Create,
         Self::Delegate(Target::A),
@@ -315,15 +318,6 @@ impl Call {
         )
     }
 
-    /// Returns whether the call is a kill switch that names the sessions that `creating` makes.
-    pub(crate) fn cuts_off(self, creating: Self) -> bool {
-        match self {
-            Self::RevokeAgent => creating == Self::Create,
-            Self::RevokeEverything => creating.creates(),
-            _ => false,
-        }
-    }
-
     /// Returns whether the call changes nothing until the guard has answered this often.
     pub(crate) fn only_plans(self, answers: u32) -> bool {
         match self {
@@ -356,7 +350,8 @@ impl Call {
                 B
             }
             Self::RevokeAgent => tree | CREATED,
-            Self::RevokeEverything
+            Self::RevokeMadeRole
+            | Self::RevokeEverything
             | Self::Prune
             | Self::Flush
             | Self::FlushStored
@@ -447,6 +442,25 @@ impl Case {
     /// Returns all calls as bits.
     pub(crate) fn all_calls(&self) -> u8 {
         (0..self.calls.len()).fold(0, |bits, call| bits | 1 << call)
+    }
+
+    /// Returns the name of the session that the first create or delegation makes, which is its
+    /// role. Without one, the role is that of no session.
+    pub(crate) fn made_role(&self) -> String {
+        let mut calls = self.calls.iter().zip(0..);
+        let made = calls.find_map(|(call, number)| call.made_name(number));
+        made.unwrap_or_else(|| "of-no-session".into())
+    }
+
+    /// Returns whether a call is a kill switch that names the session that another call makes.
+    pub(crate) fn cuts_off(&self, switch: usize, creating: usize) -> bool {
+        let call = self.calls[creating];
+        match self.calls[switch] {
+            Call::RevokeAgent => call == Call::Create,
+            Call::RevokeMadeRole => call.made_name(creating) == Some(self.made_role()),
+            Call::RevokeEverything => call.creates(),
+            _ => false,
+        }
     }
 
     /// Returns whether a session can expire during the calls.

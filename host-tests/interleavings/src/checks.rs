@@ -171,15 +171,15 @@ impl Checks {
                 || "R35: a superseded token ended a session".into(),
             )?;
         }
-        if let Some(target) = kind.ends()
-            && (is_current || kind != Call::RevokeByToken)
-        {
-            let id = run.prepared.id(target);
+        if kind != Call::RevokeByToken || is_current {
+            let id = kind.ends().map(|target| run.prepared.id(target));
+            let made_role = run.case.made_role();
             let (first, second) = (live(run.manager, 1)?, live(run.manager, 2)?);
             let is_left = |it: &Session| match kind {
                 Call::RevokeAgent => it.agent_id == agent(1),
+                Call::RevokeMadeRole => it.attributes.role.as_str() == made_role,
                 Call::RevokeEverything => true,
-                _ => it.id == id || it.root == id,
+                _ => id.is_some_and(|id| it.id == id || it.root == id),
             };
             let left = first.iter().chain(&second).find(|it| is_left(it));
             ensure(left.is_none(), || {
@@ -233,7 +233,7 @@ impl Checks {
                 && call.uses_first()
                 && run.ports.wait(number) == Some(Wait::Revocation);
             let has_ended = call.needs().is_some_and(|it| self.has_ended(run, it)) && !has_used;
-            let is_cut_off = begun.is_some_and(|begun| run.case.calls[begun].cuts_off(*call));
+            let is_cut_off = begun.is_some_and(|begun| run.case.cuts_off(begun, number));
             // The first answer is the token: before it, no time has been granted.
             let lags = step == Step::Clock
                 && run.case.fault == Fault::ClockBack

@@ -131,7 +131,9 @@ impl Reason {
                 outcome.events(target.name()).iter().any(renewed)
             }),
             Self::RevokedInFlight => {
-                let cuts_off = |other: &Call| other.cuts_off(kind) || *other == Call::AcceptClock;
+                let cuts_off = |(other, it): (usize, &Call)| {
+                    case.cuts_off(other, call) || *it == Call::AcceptClock
+                };
                 let was_ended = |name: &str| match outcome.events(name).last() {
                     Some(EventKind::Ended(reason)) => {
                         !matches!(reason, EndReason::Expired | EndReason::Exhausted)
@@ -142,7 +144,7 @@ impl Reason {
                 let made = kind.made_name(call);
                 kind.needs().is_some_and(|target| was_ended(target.name()))
                     || made.is_some_and(|name| was_ended(&name))
-                    || case.calls.iter().any(cuts_off)
+                    || others.any(cuts_off)
             }
             Self::ExpiredInFlight => case.can_expire() || case.state.max_uses().is_some(),
             Self::Reserved => {

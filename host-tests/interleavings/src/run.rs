@@ -159,11 +159,14 @@ impl<'m> Run<'m> {
     }
 
     /// Returns whether an equal call before this one has not begun. The names of the two calls can
-    /// be exchanged, so it is enough to begin them in this order.
+    /// be exchanged, so it is enough to begin them in this order, unless a kill switch names the
+    /// session that one of them makes.
     pub fn is_later_twin(&self, call: usize) -> bool {
+        let calls = &self.case.calls;
         let has_not_begun = |slot: &Slot<'_>| matches!(slot, Slot::NotBegun);
+        let is_named = calls[call].creates() && calls.contains(&Call::RevokeMadeRole);
         call.checked_sub(1).is_some_and(|before| {
-            self.case.calls[before] == self.case.calls[call] && has_not_begun(&self.slots[before])
+            calls[before] == calls[call] && has_not_begun(&self.slots[before]) && !is_named
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{ConnectErrorKind, ConnectOptions};
 use async_trait::async_trait;
 use clawdb_session_durable::{Journal, JournalError, Reason, Scan, TenantId, Writer};
 use clawdb_session_host::Change;
@@ -12,6 +12,7 @@ use crate::acquire;
 use crate::observed_owners::ObservedOwners;
 use crate::options::NatsOptions;
 use crate::scan;
+use crate::servers::Servers;
 use crate::stream::{self, StreamNames, with_timeout};
 
 /// The smallest `max_payload` of a server, in bytes. A record has up to 300 KiB, and its headers
@@ -40,42 +41,27 @@ impl NatsJournal {
     pub async fn connect(options: NatsOptions) -> Result<Self, JournalError> {
         options.check()?;
         let wrong = |reason: Reason| JournalError::Misconfigured(reason);
-        let servers = options
-            .url
-            .split(',')
-            .map(|url| url.trim().parse())
-            .collect::<Result<Vec<ServerAddr>, _>>()
-            .map_err(|error| {
-                let text = "url must be nats://host:port or tls://host:port, several separated by \
-                            commas";
-                wrong(Reason::in_place_of(text, error))
-            })?;
-
-        let mut connect_options = ConnectOptions::new()
+        let servers = Servers::parse(&options.url)?;
+        let connect_options = ConnectOptions::new()
             .name("clawdb-session")
             .connection_timeout(options.patience)
             .request_timeout(Some(options.patience))
             .ping_interval(Duration::from_secs(5))
-            .reconnect_delay_callback(reconnect_delay);
-        if let Some((user, password)) = servers
-            .iter()
-            .find_map(|server| Some((server.username()?, server.password()?)))
-        {
-            connect_options = connect_options.user_and_password(user.into(), password.into());
-        }
-        let client = match with_timeout(options.patience, connect_options.connect(servers)).await? {
-            Ok(client) => client,
-            Err(error) => {
-                let kind = error.kind();
-                let reason = Reason::with_source("connecting to NATS failed", error);
-                return Err(match kind {
-                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                        wrong(reason)
-                    }
-                    _ => JournalError::Unavailable(reason),
-                });
-            }
-        };
+            .reconnect_delay_callback(connection_delay);
+        let (connect_options, addresses) = servers.configure(connect_options);
+        let client =
+            match with_timeout(options.patience, connect_options.connect(addresses)).await? {
+                Ok(client) => client,
+                Err(error) => {
+                    let kind = error.kind();
+                    let reason = Reason::with_source("connecting to NATS failed", error);
+                    return Err(match kind {
+                        ConnectErrorKind::Authentication
+                        | ConnectErrorKind::AuthorizationViolation => wrong(reason),
+                        _ => JournalError::Unavailable(reason),
+                    });
+                }
+            };
 
         let server = client.server_info();
         if !client.is_server_compatible(2, 9, 0) {
@@ -108,10 +94,10 @@ impl NatsJournal {
     }
 }
 
-/// Returns how long to wait before a lost connection is tried again: 10 ms at first, then twice as
+/// Returns how long to wait before an attempt to connect: 10 ms before attempt 1, then twice as
 /// long each time, at most 640 ms.
-fn reconnect_delay(attempts: usize) -> Duration {
-    let exponent = u32::try_from(attempts.min(6)).unwrap_or(6);
+fn connection_delay(attempt: usize) -> Duration {
+    let exponent = attempt.clamp(1, 7) - 1;
     Duration::from_millis(10 << exponent)
 }
 
@@ -157,11 +143,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_delay_before_a_reconnection_doubles_up_to_640_ms() {
-        let delays = [0, 1, 5, 6, 7, usize::MAX].map(reconnect_delay);
-        assert_eq!(
-            delays.map(|delay| delay.as_millis()),
-            [10, 20, 320, 640, 640, 640]
-        );
+    fn the_delay_before_an_attempt_to_connect_doubles_up_to_640_ms() {
+        let delays = [0, 1, 2, 6, 7, 8, usize::MAX].map(connection_delay);
+        let expected = [10, 10, 20, 320, 640, 640, 640].map(Duration::from_millis);
+        assert_eq!(delays, expected);
     }
 }

@@ -110,7 +110,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `journal`, `options` | the journal and its connection: [`NatsJournal`], [`NatsOptions`] |
+//! | `journal`, `options`, `servers` | the journal and its connection: [`NatsJournal`], [`NatsOptions`] |
 //! | `acquire`, `observed_owners`, `attempts` | taking a tenant over; observed owner records; the bound on attempts |
 //! | `writer`, `index` | appending; the index of the records and its digest, `Clawdb-Kept` |
 //! | `reader`, `scan` | reading after a take-over, and without one |
@@ -129,6 +129,7 @@ mod observed_owners;
 mod options;
 mod reader;
 mod scan;
+mod servers;
 mod stream;
 mod writer;
 

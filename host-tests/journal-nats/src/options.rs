@@ -23,8 +23,12 @@ use clawdb_session_durable::JournalError;
 /// ```
 #[derive(Clone)]
 pub struct NatsOptions {
-    /// The URLs of the servers, separated by commas: `nats://[user:password@]host[:port]`, or
-    /// `tls://`. One server of a cluster is enough.
+    /// The URLs of the servers, separated by commas: `nats://[user:password@]host[:port]`, or all
+    /// with `tls://`. The user and the password are percent-encoded (RFC 3986).
+    ///
+    /// With `nats://`, one server of a cluster is enough: it names the others. With `tls://`, each
+    /// connection is encrypted, and the certificate is checked against the roots of the system; the
+    /// servers that are not in the list are not used.
     pub url: String,
     /// The number of servers that store each record: 1 to 5, 3 by default. Fewer than 3 need
     /// [`allow_single`](Self::allow_single).

@@ -105,6 +105,10 @@ impl Caller {
                 call.make(self.instance.clone())
             });
             let mut answers = join_all(calls.collect::<Vec<_>>()).await;
+            let succeeded = answers
+                .iter()
+                .filter(|it| !matches!(it, Answer::Refused(_)));
+            self.successes += succeeded.count() as u64;
             let of_guard = self.guard.finish_calls().await;
             guard_calls += of_guard.len();
             match self.world {
@@ -178,7 +182,6 @@ impl Caller {
     /// random source may have repeated: they can have ended before or after their creation.
     fn check(&mut self, answer: Answer, batch: u64, repeated: &HashSet<String>) {
         let ended_before = |id| self.ended.get(id).is_some_and(|ended| *ended < batch);
-        self.successes += u64::from(!matches!(answer, Answer::Refused(_)));
         match answer {
             Answer::Granted(Grant { session, token }) => {
                 let id = session.id;
@@ -190,12 +193,13 @@ impl Caller {
                 keep(&self.random, &mut self.sessions, id);
                 keep(&self.random, &mut self.tokens, token.to_string());
             }
-            Answer::Used(token, session) => {
-                let id = session.id;
-                assert!(!ended_before(&id), "R12: {id} was used after its end");
-                let sessions = self.granted.get(&token);
-                let is_its = sessions.is_some_and(|sessions| sessions.contains(&id));
-                assert!(is_its, "R9: the token was not granted for {id}");
+            Answer::Used(token, session) => self.check_used(&token, &session.id, batch),
+            Answer::Validated(results) => {
+                for (token, result) in results {
+                    if let Ok(session) = result {
+                        self.check_used(&token, &session.id, batch);
+                    }
+                }
             }
             Answer::Ended(id) if repeated.contains(&id) => {}
             Answer::Ended(id) => drop(self.ended.insert(id, batch)),
@@ -205,6 +209,15 @@ impl Caller {
                 assert!(matches!(error, HostError::Busy { .. }), "R3: {error}");
             }
         }
+    }
+
+    /// Checks a session that a token was accepted for. A token is valid before its grant is
+    /// answered, so it may be one that the guard has issued only.
+    fn check_used(&self, token: &str, id: &str, batch: u64) {
+        let has_ended = self.ended.get(id).is_some_and(|ended| *ended < batch);
+        assert!(!has_ended, "R12: {id} was used after its end");
+        let is_its = self.guard.has_issued(token, id);
+        assert!(is_its, "R9: the token was not issued for {id}");
     }
 
     /// Checks that no live session was created again, and that no session changed after its end.

@@ -1,6 +1,8 @@
 //! Random calls of an instance.
 
-use clawdb_session_host::{AnySessions, CallError, CreateRequest, Grant, RevokeFilter, Session};
+use clawdb_session_host::{
+    AnySessions, CallError, Config, CreateRequest, Grant, Page, RevokeFilter, Session, Validated,
+};
 use clawdb_session_testkit::Random;
 
 const AGENTS: usize = 4;
@@ -8,10 +10,11 @@ const ROLES: [&str; 2] = ["reader", "writer"];
 
 /// A call that was chosen at random.
 pub struct Call {
-    /// What it does, a number below 100.
+    /// What it does, a number below 106.
     choice: usize,
     session: String,
-    token: String,
+    /// A call about one token uses the first.
+    tokens: [String; 3],
     agent: usize,
     role: &'static str,
 }
@@ -20,6 +23,8 @@ pub struct Call {
 pub enum Answer {
     Granted(Grant),
     Used(String, Session),
+    /// A result for each token.
+    Validated(Vec<(String, Validated)>),
     Ended(String),
     Other,
     Refused(CallError),
@@ -34,15 +39,15 @@ pub fn request(agent_number: usize, role: &str) -> CreateRequest {
 }
 
 impl Call {
-    /// Chooses a call, and one of the sessions and one of the tokens for it.
+    /// Chooses a call, and some of the sessions and tokens for it.
     pub fn pick(random: &Random, sessions: &[String], tokens: &[String]) -> Self {
         let session = random.pick(sessions).cloned();
         Self {
             session: session.unwrap_or_else(|| agent(99)),
-            token: random.pick(tokens).cloned().unwrap_or_default(),
+            tokens: std::array::from_fn(|_| random.pick(tokens).cloned().unwrap_or_default()),
             agent: random.below(AGENTS),
             role: ROLES[random.below(ROLES.len())],
-            choice: random.below(100),
+            choice: random.below(106),
         }
     }
 
@@ -51,10 +56,11 @@ impl Call {
         let Self {
             choice,
             session,
-            token,
+            tokens,
             agent: number,
             role,
         } = self;
+        let token = tokens[0].clone();
         let answer = match choice {
             0..=24 => {
                 let grant = instance.create(request(number, role)).await;
@@ -95,8 +101,8 @@ impl Call {
                 ended.map(|_| Answer::Other)
             }
             89..=91 => {
-                let tokens = vec![token.clone(), token, String::new()];
-                instance.validate_many(tokens).await.map(|_| Answer::Other)
+                let results = instance.validate_many(tokens.to_vec()).await;
+                results.map(|results| Answer::Validated(tokens.into_iter().zip(results).collect()))
             }
             92..=93 => instance.touch(session).await.map(|()| Answer::Other),
             94..=95 => {
@@ -108,7 +114,26 @@ impl Call {
                 pruned.map(|_| Answer::Other).map_err(CallError::Host)
             }
             98 => instance.accept_clock().await.map(|_| Answer::Other),
-            _ => instance.get(session).await.map(|_| Answer::Other),
+            99 => instance.get(session).await.map(|_| Answer::Other),
+            100 => {
+                let page = instance.list_for_agent(agent(number), Page::default());
+                page.await.map(|_| Answer::Other)
+            }
+            101 => {
+                let count = instance.active_count().await;
+                count.map(|_| Answer::Other).map_err(CallError::Host)
+            }
+            102 => {
+                let stats = instance.stats().await;
+                stats.map(|_| Answer::Other).map_err(CallError::Host)
+            }
+            103 => instance.poll_events(0, 10).await.map(|_| Answer::Other),
+            // The instance has limits and no state key, so these are refused.
+            104 => {
+                let configured = instance.configure(Config::default()).await;
+                configured.map(|()| Answer::Other)
+            }
+            _ => instance.restore(Vec::new()).await.map(|()| Answer::Other),
         };
         answer.unwrap_or_else(Answer::Refused)
     }

@@ -1,7 +1,6 @@
 //! A guard, a clock and a random source that misbehave until they are told to stop.
 
-use std::collections::HashMap;
-use std::future::ready;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -75,6 +74,8 @@ pub struct HostileGuard {
     pub instance: OnceLock<AnySessions>,
     /// The guard's own calls of the instance.
     calls: Mutex<JoinSet<Answer>>,
+    /// What those of them returned that have ended.
+    answers: Mutex<Vec<Answer>>,
 }
 
 #[derive(Default)]
@@ -83,6 +84,8 @@ struct State {
     handles: HashMap<String, String>,
     /// The sessions for which tokens were requested.
     sessions: Vec<String>,
+    /// The sessions for which each token was issued: several, if it was repeated.
+    issued_for: HashMap<String, HashSet<String>>,
 }
 
 impl HostileGuard {
@@ -94,18 +97,26 @@ impl HostileGuard {
             state: Mutex::default(),
             instance: OnceLock::new(),
             calls: Mutex::default(),
+            answers: Mutex::default(),
         }
+    }
+
+    /// Returns whether the token was issued for the session.
+    pub fn has_issued(&self, token: &str, session: &str) -> bool {
+        let issued_for = &self.state.lock().unwrap().issued_for;
+        let sessions = issued_for.get(token);
+        sessions.is_some_and(|sessions| sessions.contains(session))
     }
 
     /// Waits until the guard's own calls have ended, and returns what they have returned.
     pub async fn finish_calls(&self) -> Vec<Answer> {
-        let mut answers = Vec::new();
         loop {
             let calls = std::mem::take(&mut *self.calls.lock().unwrap());
             if calls.is_empty() {
-                return answers;
+                return std::mem::take(&mut *self.answers.lock().unwrap());
             }
-            answers.extend(calls.join_all().await);
+            let answers = calls.join_all().await;
+            self.answers.lock().unwrap().extend(answers);
         }
     }
 
@@ -120,17 +131,40 @@ impl HostileGuard {
     /// Fails in a way that any function can.
     async fn fail<T>(&self) -> GuardResult<T> {
         match self.misbehaviour.random.below(12) {
-            0..=3 => Err(GuardError::Unavailable(self.text()).into()),
-            4 => Err(GuardError::InvalidToken.into()),
-            5 => Err(GuardError::Expired.into()),
-            6 => Err(GuardError::Revoked.into()),
-            7..=9 => Err(GuardError::Denied(self.text()).into()),
-            10 => panic!("a guard that panics"),
-            _ => std::future::pending().await,
+            0 => panic!("a guard that panics"),
+            1 => std::future::pending().await,
+            _ => Err(self.error().into()),
         }
     }
 
-    /// Calls the instance, as a function of a guard can. The call may be any.
+    fn error(&self) -> GuardError {
+        match self.misbehaviour.random.below(10) {
+            0..=3 => GuardError::Unavailable(self.text()),
+            4 => GuardError::InvalidToken,
+            5 => GuardError::Expired,
+            6 => GuardError::Revoked,
+            _ => GuardError::Denied(self.text()),
+        }
+    }
+
+    /// Returns the claims of a token, or others.
+    fn claims(&self, token: &str) -> Claims {
+        let handle = self.state.lock().unwrap().handles.get(token).cloned();
+        let mut claims = Claims {
+            handle: handle.unwrap_or_default(),
+            expires_at: u64::MAX,
+        };
+        if self.misbehaviour.once_in(3) {
+            match self.misbehaviour.random.below(3) {
+                0 => claims.handle = self.text(),
+                1 => claims.handle = self.earlier().map(|it| it.handle).unwrap_or_default(),
+                _ => claims.expires_at = self.expiry(0),
+            }
+        }
+        claims
+    }
+
+    /// Calls the instance, as a function of a guard can.
     async fn call_back(&self) {
         if !self.misbehaviour.once_in(8) {
             return;
@@ -147,7 +181,7 @@ impl HostileGuard {
         if self.world == World::SessionSync {
             // The instance holds this thread until the guard has answered.
             let answer = call.make(instance).await;
-            self.calls.lock().unwrap().spawn(ready(answer));
+            self.answers.lock().unwrap().push(answer);
             return;
         }
         let (ended, has_ended) = oneshot::channel();
@@ -201,8 +235,8 @@ impl HostileGuard {
 #[async_trait]
 impl Guard for HostileGuard {
     async fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        let session = request.session_id.clone();
-        self.state.lock().unwrap().sessions.push(session);
+        let session = request.session_id;
+        self.state.lock().unwrap().sessions.push(session.clone());
         self.call_back().await;
         let id = uuid::Uuid::new_v4();
         let mut issued = IssuedToken {
@@ -225,25 +259,17 @@ impl Guard for HostileGuard {
             .handles
             .insert(issued.token.clone(), issued.handle.clone());
         state.issued.push(issued.clone());
+        let issued_for = state.issued_for.entry(issued.token.clone());
+        issued_for.or_default().insert(session);
         Ok(issued)
     }
 
     async fn validate_token(&self, token: String) -> GuardResult<Claims> {
         self.call_back().await;
-        let handle = self.state.lock().unwrap().handles.get(&token).cloned();
-        let mut claims = Claims {
-            handle: handle.unwrap_or_default(),
-            expires_at: u64::MAX,
-        };
-        if self.misbehaves() {
-            match self.misbehaviour.random.below(4) {
-                0 => claims.handle = self.text(),
-                1 => claims.handle = self.earlier().map(|it| it.handle).unwrap_or_default(),
-                2 => claims.expires_at = self.expiry(0),
-                _ => return self.fail().await,
-            }
+        if self.misbehaviour.once_in(8) {
+            return self.fail().await;
         }
-        Ok(claims)
+        Ok(self.claims(&token))
     }
 
     async fn revoke_token(&self, _handle: String) -> GuardResult<()> {
@@ -262,15 +288,14 @@ impl Guard for HostileGuard {
         if self.misbehaviour.once_in(4) {
             return self.fail().await;
         }
-        let handles = &self.state.lock().unwrap().handles;
-        let claims = tokens.iter().map(|token| match handles.get(token) {
-            Some(handle) => Ok(Claims {
-                handle: handle.clone(),
-                expires_at: u64::MAX,
-            }),
-            None => Err(GuardError::InvalidToken),
-        });
-        let mut results = claims.collect();
+        let result = |token: &String| {
+            if self.misbehaviour.once_in(8) {
+                Err(self.error())
+            } else {
+                Ok(self.claims(token))
+            }
+        };
+        let mut results = tokens.iter().map(result).collect();
         if self.misbehaves() {
             self.disturb(&mut results);
         }

@@ -76,39 +76,39 @@ impl Caller {
             }
             let place = self.random.below(self.grants.len());
             let choice = self.random.below(100);
-            let started = Instant::now();
             self.call(choice, place).await;
-            self.longest = self.longest.max(started.elapsed());
         }
         self
     }
 
     async fn call(&mut self, choice: usize, place: usize) {
-        let instance = &self.instance;
+        let (instance, longest) = (&self.instance, &mut self.longest);
         let Grant { session, token } = &self.grants[place];
         match choice {
             0..=79 => {
-                let validated = instance.validate(&**token).await.unwrap();
+                let validated = timed(longest, instance.validate(&**token)).await.unwrap();
                 assert_eq!(validated.id, session.id);
             }
             80..=84 => {
                 let superseded = token.to_string();
-                self.grants[place] = instance.rotate(&*superseded).await.unwrap();
+                let rotated = timed(longest, instance.rotate(&*superseded)).await;
+                self.grants[place] = rotated.unwrap();
                 self.refused = Some(superseded);
             }
             85..=89 => {
                 let superseded = token.to_string();
-                self.grants[place] = instance.refresh(&*session.id).await.unwrap();
+                let refreshed = timed(longest, instance.refresh(&*session.id)).await;
+                self.grants[place] = refreshed.unwrap();
                 self.refused = Some(superseded);
             }
             90..=94 => {
-                instance.revoke(&*session.id).await.unwrap();
+                timed(longest, instance.revoke(&*session.id)).await.unwrap();
                 self.refused = Some(self.grants.swap_remove(place).token.to_string());
                 self.create().await;
             }
             _ => {
                 if let Some(token) = &self.refused {
-                    assert_refused(instance, token).await;
+                    timed(longest, assert_refused(instance, token)).await;
                 }
             }
         }
@@ -121,23 +121,24 @@ impl Caller {
     }
 
     async fn create(&mut self) {
-        let grant = self.instance.create(request(self.number)).await.unwrap();
+        let created = self.instance.create(request(self.number));
+        let grant = timed(&mut self.longest, created).await.unwrap();
         self.grants.push(grant);
     }
 
     /// Ends all sessions of the agent, and creates others.
     async fn end_all(&mut self) {
-        let started = Instant::now();
-        let ended = self.instance.revoke_all_for_agent(agent(self.number)).await;
-        self.longest = self.longest.max(started.elapsed());
-        let ended = ended.unwrap();
+        let (instance, longest) = (&self.instance, &mut self.longest);
+        let ended = instance.revoke_all_for_agent(agent(self.number));
+        let ended = timed(longest, ended).await.unwrap();
         assert_eq!(ended as usize, self.grants.len());
         for grant in self.grants.drain(..).take(16) {
-            assert_refused(&self.instance, &grant.token).await;
+            timed(longest, assert_refused(instance, &grant.token)).await;
         }
         // The kill switch has asked the guard for as many revocations as one flush does (R20).
         for _ in 0..ended / MAX_FLUSHED {
-            self.instance.flush_guard_revocations().await.unwrap();
+            let flushed = instance.flush_guard_revocations();
+            timed(longest, flushed).await.unwrap();
         }
         self.create_missing().await;
     }
@@ -148,6 +149,14 @@ impl Caller {
             assert_refused(&self.instance, &grant.token).await;
         }
     }
+}
+
+/// Makes a call. `longest` becomes its time if that is longer.
+pub async fn timed<T>(longest: &mut Duration, call: impl Future<Output = T>) -> T {
+    let started = Instant::now();
+    let answer = call.await;
+    *longest = started.elapsed().max(*longest);
+    answer
 }
 
 async fn assert_refused(instance: &AnySessions, token: &str) {

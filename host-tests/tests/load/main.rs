@@ -6,7 +6,8 @@
 //! cargo test --test load
 //! SESSION_LOAD_SESSIONS=1000000 SESSION_LOAD_CALLS=10000000 \
 //!     cargo test --release --test load -- --nocapture --test-threads 1
-//! SESSION_LOAD_WORKSPACES=10000 cargo test --test load workspaces -- --nocapture --test-threads 1
+//! SESSION_LOAD_WORKSPACES=10000 \
+//!     cargo test --release --test load workspaces -- --nocapture --test-threads 1
 //! ```
 //!
 //! `--nocapture` shows the figures.
@@ -26,7 +27,7 @@ use clawdb_session_testkit::{
     CONTROLLED_START, ManualClock, controlled_instances, number_in_environment,
 };
 
-use callers::Caller;
+use callers::{Caller, timed};
 
 const WORLDS: [World; 2] = [World::Session, World::SessionSync];
 /// The number of callers.
@@ -111,16 +112,10 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
             callers = callers::all(callers, move |caller| caller.make_calls(each)).await;
             memory.push(instance.memory());
         }
-        let longest = callers
-            .iter()
-            .map(|it| it.longest)
-            .max()
-            .unwrap_or_default();
         println!(
-            "{world:?}: {calls} calls in {:.1} s, the longest {longest:?}, memory {memory:?}",
+            "{world:?}: {calls} calls in {:.1} s, memory {memory:?}",
             started.elapsed().as_secs_f64()
         );
-        assert!(longest < LONGEST, "{longest:?}");
         // A session remembers its last 8 superseded tokens, so it grows with its first renewals.
         assert!(memory[1] <= memory[0] + memory[0] / 10, "{memory:?}");
 
@@ -128,9 +123,17 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
         assert!(bytes <= sessions * BYTES_OF_A_SESSION, "{bytes}");
         let live: usize = callers.iter().map(Caller::live).sum();
         assert_eq!(instance.active_count().await.unwrap() as usize, live);
-        let ended = instance.revoke_all(RevokeFilter::Everything).await.unwrap();
-        assert!(ended as usize <= live);
-        while instance.prune_expired(None).await.unwrap() > 0 {}
+        let longest = callers.iter().map(|it| it.longest).max();
+        let mut longest = longest.unwrap_or_default();
+        let ended = timed(&mut longest, instance.revoke_all(RevokeFilter::Everything)).await;
+        assert!(ended.unwrap() as usize <= live);
+        while timed(&mut longest, instance.prune_expired(None))
+            .await
+            .unwrap()
+            > 0
+        {}
+        println!("{world:?}: the longest call took {longest:?}");
+        assert!(longest < LONGEST, "{longest:?}");
         for caller in &callers {
             caller.check_all_refused().await;
         }
@@ -183,7 +186,8 @@ async fn r21_after_a_day_the_memory_is_that_of_the_second_hour() {
         assert_eq!(created, stats.ended + live);
         assert!(stats.ended > revoked, "{stats:?}");
         assert!(live <= 180 * each_step, "{live}");
-        assert_eq!(instance.memory(), after_two_hours);
+        let memory = instance.memory();
+        assert!(memory <= after_two_hours + after_two_hours / 20, "{memory}");
     }
 }
 
@@ -205,9 +209,8 @@ async fn r20_sessions_that_expire_in_the_same_second_are_ended_in_bounded_calls(
         assert_eq!(refused, CallError::Session(SessionError::SessionExpired));
         let mut longest = Duration::ZERO;
         loop {
-            let started = Instant::now();
-            let pruned = instance.prune_expired(None).await.unwrap();
-            longest = longest.max(started.elapsed());
+            let pruned = timed(&mut longest, instance.prune_expired(None));
+            let pruned = pruned.await.unwrap();
             assert!(pruned <= MAX_ENDED, "{pruned}");
             instance.validate(&*grant.token).await.unwrap();
             if pruned == 0 {

@@ -19,6 +19,7 @@ use clawdb_session_testkit::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::callers::timed;
 use crate::{LONGEST, WORLDS, agent, request};
 
 /// The agent of all sessions. It has sessions in each workspace.
@@ -91,9 +92,7 @@ impl Load {
         F: Future<Output = Result<T, DurableError>>,
     {
         loop {
-            let started = Instant::now();
-            let answer = call().await;
-            *longest = started.elapsed().max(*longest);
+            let answer = timed(longest, call()).await;
             let loaded = self.tenants.loaded();
             self.most_loaded.fetch_max(loaded, Ordering::Relaxed);
             match answer {

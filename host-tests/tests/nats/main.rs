@@ -11,3 +11,4 @@ mod outage;
 mod records;
 mod rotation;
 mod setup;
+mod tls;
