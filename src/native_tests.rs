@@ -9,6 +9,7 @@ mod guard_answers;
 mod limits;
 mod readers;
 mod records;
+mod rotation;
 mod stored_revocations;
 
 use std::cell::{Cell, RefCell};
@@ -44,6 +45,8 @@ struct GuardState {
     verdict: RefCell<Option<Result<Claims, GuardError>>>,
     /// The latest expiry of a token.
     grants_until: Cell<Option<Timestamp>>,
+    /// The earliest expiry of a token.
+    grants_at_least: Cell<Timestamp>,
     /// The handle of each token that is issued, if they are not numbered.
     handle: RefCell<Option<String>>,
     issued: Cell<u64>,
@@ -86,7 +89,8 @@ impl Guard for TestGuard {
             handle: handle.unwrap_or_else(|| format!("handle-{number}")),
             expires_at: request
                 .expires_at
-                .min(self.0.grants_until.get().unwrap_or(Timestamp::MAX)),
+                .min(self.0.grants_until.get().unwrap_or(Timestamp::MAX))
+                .max(self.0.grants_at_least.get()),
         })
     }
 

@@ -21,17 +21,31 @@ pub enum Renewal {
     Retry,
 }
 
+/// What has become of the answer to a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The call has not returned yet.
+    InFlight,
+    /// The call has returned, or was cancelled.
+    Ended,
+    /// The instance ended before the call returned.
+    Lost,
+}
+
 /// How `rotate` treats a superseded token that is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayVerdict {
-    /// A rotation with it succeeds.
+    /// A rotation with it succeeds until the grace has ended.
     WithinGrace,
+    /// A rotation with it succeeds. Its bearer has rotated it, and the answer was lost with an
+    /// instance.
+    ReplyLost,
     /// A rotation with it ends the session, because two parties hold copies of the token.
     ReuseDetected,
-    /// It is refused, because a `refresh` superseded it.
+    /// It is refused, because a `refresh` superseded it, or what had replaced it.
     Refused,
-    /// It is refused. The renewal that superseded it is still in flight, so its bearer cannot know
-    /// yet that it is superseded.
+    /// It is refused. The renewal that superseded it, or that its bearer repeats, is still in
+    /// flight, so the bearer cannot know yet that it is superseded.
     RotationInFlight,
 }
 
@@ -53,14 +67,6 @@ pub struct GraceWindow {
     pub until_by_host: Timestamp,
 }
 
-impl GraceWindow {
-    /// The grace after a rotation whose reply was lost with its instance. It never ends.
-    pub const ENDLESS: Self = Self {
-        until: Timestamp::MAX,
-        until_by_host: Timestamp::MAX,
-    };
-}
-
 /// A superseded token.
 #[derive(Clone, Debug)]
 pub struct SupersededToken {
@@ -68,31 +74,17 @@ pub struct SupersededToken {
     pub fingerprint: Fingerprint,
     /// The generation of the token that replaced it.
     pub replaced_by: u64,
-    /// Whether the host's `refresh` replaced it.
-    pub by_host: bool,
-    /// Whether the renewal that replaced it is still in flight.
-    pub in_flight: bool,
+    /// How it was replaced.
+    pub renewal: Renewal,
+    /// The answer to the call that replaced it.
+    pub reply: Reply,
 }
 
 impl Superseded {
-    /// Returns the superseded tokens of a restored session. If its last rotation was in flight, the
-    /// reply is lost and the bearer does not know the new token. So the token before it can be
-    /// rotated again, in a grace that never ends.
+    /// Returns the superseded tokens of a restored session.
     #[must_use]
-    pub fn restored(mut tokens: Vec<SupersededToken>, grace: Option<GraceWindow>) -> Self {
-        let newest = tokens.last().filter(|token| !token.by_host);
-        let lost_reply = newest.is_some_and(|token| token.in_flight);
-        for token in &mut tokens {
-            token.in_flight = false;
-        }
-        Self {
-            tokens,
-            grace: if lost_reply {
-                Some(GraceWindow::ENDLESS)
-            } else {
-                grace
-            },
-        }
+    pub fn restored(tokens: Vec<SupersededToken>, grace: Option<GraceWindow>) -> Self {
+        Self { tokens, grace }
     }
 
     /// Returns the tokens, oldest first.
@@ -133,8 +125,8 @@ impl Superseded {
         self.tokens.push(SupersededToken {
             fingerprint,
             replaced_by,
-            by_host: renewal == Renewal::Refresh,
-            in_flight: true,
+            renewal,
+            reply: Reply::InFlight,
         });
         dropped.map(|token| token.fingerprint)
     }
@@ -142,7 +134,9 @@ impl Superseded {
     /// Marks the renewal that gave the session its token of this generation as answered.
     pub fn end_renewal(&mut self, generation: u64) {
         for token in &mut self.tokens {
-            token.in_flight &= token.replaced_by != generation;
+            if token.replaced_by == generation {
+                token.reply = Reply::Ended;
+            }
         }
     }
 
@@ -157,23 +151,48 @@ impl Superseded {
     /// Returns the verdict on a token that is presented, if it is one of these.
     #[must_use]
     pub fn verdict(&self, fingerprint: &Fingerprint, now: Timestamp) -> Option<ReplayVerdict> {
-        let mut newest_first = self.tokens.iter().rev().enumerate();
-        let (age, token) = newest_first.find(|(_, token)| token.fingerprint == *fingerprint)?;
-        let in_grace = self.grace.is_some_and(|grace| now < grace.until);
-        Some(if token.in_flight {
-            ReplayVerdict::RotationInFlight
-        } else if age == 0 && in_grace {
-            ReplayVerdict::WithinGrace
-        } else if token.by_host {
-            ReplayVerdict::Refused
-        } else {
-            ReplayVerdict::ReuseDetected
+        let is_it = |token: &SupersededToken| token.fingerprint == *fingerprint;
+        let index = self.tokens.iter().rposition(is_it)?;
+        let token = self.tokens.get(index)?;
+        // The bearer's last renewal, and those of the host after it.
+        let by_bearer = |token: &SupersededToken| token.renewal != Renewal::Refresh;
+        let last = self.tokens.iter().rposition(by_bearer);
+        let since = last.and_then(|last| self.tokens.get(last..));
+        let since = since.unwrap_or_default();
+        let is_repeated = self.presented_last() == Some(index);
+        let reply = match since.first() {
+            Some(last) if is_repeated => last.reply,
+            _ => token.reply,
+        };
+        let is_newest = index.saturating_add(1) == self.tokens.len();
+        let in_grace = is_newest && self.grace.is_some_and(|grace| now < grace.until);
+        Some(match reply {
+            Reply::InFlight => ReplayVerdict::RotationInFlight,
+            Reply::Lost if is_repeated => {
+                // If a later answer was not lost, the host has a newer token for the bearer.
+                if since.iter().all(|token| token.reply == Reply::Lost) {
+                    ReplayVerdict::ReplyLost
+                } else {
+                    ReplayVerdict::Refused
+                }
+            }
+            _ if in_grace => ReplayVerdict::WithinGrace,
+            _ if token.renewal == Renewal::Refresh => ReplayVerdict::Refused,
+            _ => ReplayVerdict::ReuseDetected,
         })
+    }
+
+    /// Returns the index of the token that the bearer presented for its last renewal. A retry
+    /// presents the token that the rotation before it superseded.
+    fn presented_last(&self) -> Option<usize> {
+        let is_rotated = |token: &SupersededToken| token.renewal == Renewal::Rotation;
+        self.tokens.iter().rposition(is_rotated)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::ReplayVerdict::{Refused, ReplyLost, ReuseDetected, RotationInFlight};
     use super::*;
 
     fn token(byte: u8) -> Fingerprint {
@@ -249,18 +268,74 @@ mod tests {
         assert_eq!(superseded.tokens().len(), MAX_SUPERSEDED);
     }
 
+    /// Returns the superseded tokens 1, 2, ... of a session, with these renewals and replies.
+    fn superseded(renewals: &[(Renewal, Reply)]) -> Superseded {
+        let tokens = renewals.iter().zip(1..);
+        let tokens = tokens.map(|(&(renewal, reply), number)| SupersededToken {
+            fingerprint: token(number),
+            replaced_by: number.into(),
+            renewal,
+            reply,
+        });
+        Superseded::restored(tokens.collect(), None)
+    }
+
+    fn verdicts(superseded: &Superseded) -> Vec<ReplayVerdict> {
+        let numbers = 1..=u8::try_from(superseded.tokens().len()).unwrap();
+        let verdicts = numbers.map(|number| superseded.verdict(&token(number), at(0)));
+        verdicts.map(Option::unwrap).collect()
+    }
+
     #[test]
-    fn r27_a_restored_rotation_that_was_in_flight_has_a_grace_that_never_ends() {
-        let rotated = |by_host| SupersededToken {
-            fingerprint: token(1),
-            replaced_by: 1,
-            by_host,
-            in_flight: true,
-        };
-        let by_bearer = Superseded::restored(vec![rotated(false)], None);
-        assert_eq!(by_bearer.grace(), Some(GraceWindow::ENDLESS));
-        let by_host = Superseded::restored(vec![rotated(true)], None);
-        assert_eq!(by_host.grace(), None);
-        assert!(!by_host.tokens()[0].in_flight);
+    fn r14_a_token_that_is_retried_is_in_flight_until_the_retry_is_answered() {
+        let mut superseded = Superseded::default();
+        superseded.add(token(1), Renewal::Rotation, 1, Some(until(10)));
+        superseded.end_renewal(1);
+        superseded.add(token(2), Renewal::Retry, 2, Some(until(10)));
+        assert_eq!(verdicts(&superseded), [RotationInFlight, RotationInFlight]);
+        superseded.add(token(3), Renewal::Refresh, 3, Some(until(10)));
+        superseded.end_renewal(3);
+        let expected = [RotationInFlight, RotationInFlight, Refused];
+        assert_eq!(verdicts(&superseded), expected);
+        superseded.end_renewal(2);
+        let expected = [ReuseDetected, ReuseDetected, Refused];
+        assert_eq!(verdicts(&superseded), expected);
+    }
+
+    #[test]
+    fn r27_the_token_that_was_presented_for_a_lost_answer_can_be_presented_again() {
+        use Renewal::{Refresh, Retry, Rotation};
+        use Reply::{Ended, Lost};
+        for (renewals, expected) in [
+            (&[(Rotation, Lost)][..], &[ReplyLost][..]),
+            (&[(Refresh, Lost)], &[Refused]),
+            // The bearer has presented token 1 twice, and does not have token 2.
+            (
+                &[(Rotation, Ended), (Retry, Lost)],
+                &[ReplyLost, ReuseDetected],
+            ),
+            (
+                &[(Rotation, Lost), (Retry, Lost)],
+                &[ReplyLost, ReuseDetected],
+            ),
+            (
+                &[(Rotation, Lost), (Retry, Ended)],
+                &[ReuseDetected, ReuseDetected],
+            ),
+            // No one has the token of the refresh.
+            (&[(Rotation, Lost), (Refresh, Lost)], &[ReplyLost, Refused]),
+            // The host has the token of the refresh.
+            (&[(Rotation, Lost), (Refresh, Ended)], &[Refused, Refused]),
+            (
+                &[(Rotation, Lost), (Refresh, Ended), (Rotation, Lost)],
+                &[ReuseDetected, Refused, ReplyLost],
+            ),
+            (
+                &[(Rotation, Ended), (Refresh, Lost), (Retry, Lost)],
+                &[ReplyLost, Refused, ReuseDetected],
+            ),
+        ] {
+            assert_eq!(verdicts(&superseded(renewals)), expected, "{renewals:?}");
+        }
     }
 }

@@ -54,6 +54,10 @@ impl<G: Guard, C: Clock, E: Entropy> SessionManager<G, C, E> {
                 self.check_grace(expected)?;
                 (Renewal::Retry, now)
             }
+            Some(ReplayVerdict::ReplyLost) => {
+                self.check_end(expected)?;
+                (Renewal::Retry, now)
+            }
             Some(ReplayVerdict::RotationInFlight) => return Err(Error::Conflict),
             Some(ReplayVerdict::Refused) => {
                 return Err(self.store.borrow_mut().refuse_superseded(expected, now));

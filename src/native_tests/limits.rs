@@ -330,3 +330,17 @@ fn r20_while_a_root_has_a_place_its_expired_descendants_are_not_ended() {
     delegate(&manager, root, 2, 60).unwrap();
     assert_eq!(manager.stats().prunable_sessions, 1);
 }
+
+#[test]
+fn r19_the_earliest_end_of_an_agent_is_exact_when_a_create_ends_some_of_many_due_sessions() {
+    let (manager, _, clock) = manager();
+    let config = Config {
+        max_sessions_per_agent: Some(100),
+        ..Config::default()
+    };
+    manager.configure(&config).unwrap();
+    create_many(&manager, 100, 1, 60);
+    clock.0.set(clock.0.get() + 100_000);
+    now(manager.create(request(1, 60))).unwrap();
+    manager.check_invariants(false).unwrap();
+}

@@ -16,7 +16,7 @@ fn keyed_manager_with_guard(idle_timeout: Option<u64>) -> (Manager, TestGuard, T
 }
 
 /// Returns a manager with this configuration and a state key.
-fn keyed(config: Config) -> (Manager, TestGuard, TestClock) {
+pub(super) fn keyed(config: Config) -> (Manager, TestGuard, TestClock) {
     let (manager, guard, clock) = manager();
     let state_key = Some(vec![7; 32]);
     let config = Config {
@@ -198,7 +198,7 @@ fn r02_a_page_and_a_restore_have_at_most_1_000_records() {
 }
 
 /// Returns all changes.
-fn changes(manager: &Manager) -> Vec<Change> {
+pub(super) fn changes(manager: &Manager) -> Vec<Change> {
     let (mut changes, mut since) = (Vec::new(), 0);
     loop {
         let page = manager.changes(since, 1_000).unwrap();
@@ -465,4 +465,114 @@ fn r31_the_record_of_a_kill_switch_is_needed_for_sessions_that_end_with_their_pa
     assert_eq!(manager.prune_expired(None), 0);
     let until = Timestamp::from_millis(clock.0.get() + 600_000);
     assert_eq!(cutoff_times(&manager), [Some(until)]);
+}
+
+#[test]
+fn r12_a_host_that_drops_records_by_the_time_of_pages_restores_no_ended_session() {
+    let (manager, guard, clock) = keyed_for(20_000);
+    let begin = clock.0.get();
+    let at = |seconds: u64| begin + seconds * 1_000;
+    create_many(&manager, 10_000, 1, 100);
+    // The record of this session is needed for longer than that of the kill switch.
+    guard
+        .0
+        .grants_at_least
+        .set(Timestamp::from_millis(at(1_000)));
+    let last = now(manager.create(request(1, 100))).unwrap();
+    let agent = RevokeFilter::Agent(request(1, 60).agent_id);
+    assert_eq!(now(manager.revoke_all(agent)), 10_000);
+
+    let (mut stored, mut since) = (std::collections::BTreeMap::new(), 0);
+    let mut store = |seconds| {
+        clock.0.set(at(seconds));
+        loop {
+            let page = manager.changes(since, 1_000).unwrap();
+            for change in page.changes {
+                stored.insert(change.key.clone(), change);
+            }
+            since = page.next;
+            stored.retain(|_, it: &mut Change| it.forget_at.is_none_or(|until| until > page.now));
+            if !page.more {
+                return stored.len();
+            }
+        }
+    };
+    store(0);
+    assert_eq!(store(60), 10_003);
+    // No record has this time, and a restore continues from the time that records have.
+    assert_eq!(store(100), 10_003);
+    let kept: Vec<_> = stored.into_values().collect();
+    let (next, guard, next_clock) = keyed_for(20_000);
+    guard.0.issued.set(100_000);
+    for page in kept.chunks(1_000) {
+        next.restore(page).unwrap();
+    }
+    next_clock.0.set(at(95));
+    assert_eq!(now(next.validate(last.token)), Err(Error::InvalidToken));
+}
+
+#[test]
+fn r05_a_refresh_of_a_restored_session_keeps_an_expiry_beyond_the_longest_lifetime() {
+    let (manager, clock) = keyed_manager(None);
+    let granted = now(manager.create(request(1, 3_600))).unwrap();
+    let (next, guard, next_clock) = keyed(Config {
+        max_lifetime: Some(60),
+        ..Config::default()
+    });
+    guard.0.issued.set(1_000);
+    next.restore(&changes(&manager)).unwrap();
+    next_clock.0.set(clock.0.get() + 100_000);
+    let refreshed = now(next.refresh(granted.session.id)).unwrap();
+    assert_eq!(refreshed.session.expires_at, granted.session.expires_at);
+    assert_eq!(next.get(granted.session.id), Ok(refreshed.session));
+}
+
+#[test]
+fn r17_a_closed_run_that_is_closed_again_changes_nothing() {
+    let (manager, _) = keyed_manager(None);
+    now(manager.create(request(1, 600))).unwrap();
+    manager.close_event_run().unwrap();
+    let before = manager.stats();
+    manager.close_event_run().unwrap();
+    assert_eq!(manager.stats(), before);
+}
+
+/// Returns a manager with 10,400 live sessions of agent 1, and after them 100 of agent 2 that a
+/// restored kill switch revokes, which is as many as it can have.
+fn restored_with_a_kill_switch_for_the_last() -> Manager {
+    let config = Config {
+        max_sessions: Some(10_500),
+        max_sessions_per_agent: Some(20_000),
+        ..Config::default()
+    };
+    let (manager, ..) = keyed(config.clone());
+    create_many(&manager, 10_400, 1, 600);
+    create_many(&manager, 100, 2, 600);
+    let mut stored = changes(&manager);
+    let since = manager.stats().last_change;
+    now(manager.revoke_all(RevokeFilter::Agent(request(2, 60).agent_id)));
+    let cutoff = manager.changes(since, 1).unwrap();
+    stored.extend(cutoff.changes);
+    let (next, guard, _) = keyed(config);
+    guard.0.issued.set(100_000);
+    for page in stored.chunks(1_000) {
+        next.restore(page).unwrap();
+    }
+    next
+}
+
+#[test]
+fn r19_restored_sessions_that_a_kill_switch_revokes_take_no_place_however_many_precede_them() {
+    let manager = restored_with_a_kill_switch_for_the_last();
+    now(manager.create(request(3, 60))).unwrap();
+    // A create ends at most 64.
+    assert_eq!(manager.active_count(), 10_401 + 36);
+}
+
+#[test]
+fn r31_a_prune_ends_what_a_restored_kill_switch_revokes_however_many_sessions_precede_it() {
+    let manager = restored_with_a_kill_switch_for_the_last();
+    assert_eq!(manager.prune_expired(None), 100);
+    assert_eq!(manager.prune_expired(None), 0);
+    assert_eq!(manager.active_count(), 10_400);
 }

@@ -298,6 +298,12 @@ impl<S, P> Feed<S, P> {
         }
     }
 
+    /// Returns the time of the newest records that were read or restored.
+    #[must_use]
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
     /// Sets the time of the newest records, after they were read or restored.
     pub fn set_recorded_at(&mut self, at: Timestamp) {
         self.recorded_at = at;

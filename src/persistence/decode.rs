@@ -10,7 +10,7 @@ use crate::domain::id::{AgentId, SessionId, WorkspaceId};
 use crate::domain::scope::Scopes;
 use crate::domain::session::{Attributes, Metadata, RevokeFilter, Role, Session, TaskType};
 use crate::domain::state_key::{StateKey, StateKeys};
-use crate::domain::superseded::{GraceWindow, MAX_SUPERSEDED, SupersededToken};
+use crate::domain::superseded::{GraceWindow, MAX_SUPERSEDED, Renewal, Reply, SupersededToken};
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::{Fingerprint, FingerprintKey, is_handle};
 use crate::persistence::hex;
@@ -232,8 +232,18 @@ fn read_superseded(record: &Object<'_>) -> Result<Vec<SupersededToken>, Error> {
         tokens.push(SupersededToken {
             fingerprint: Fingerprint::from_bytes(bytes(&token, "fingerprint")?),
             replaced_by: count(&token, "replaced-by")?,
-            by_host: token.flag("by-host"),
-            in_flight: token.flag("unanswered"),
+            renewal: if token.flag("by-host") {
+                Renewal::Refresh
+            } else if token.flag("by-retry") {
+                Renewal::Retry
+            } else {
+                Renewal::Rotation
+            },
+            reply: if token.flag("unanswered") {
+                Reply::Lost
+            } else {
+                Reply::Ended
+            },
         });
     }
     if tokens.len() > MAX_SUPERSEDED {
@@ -392,8 +402,8 @@ mod tests {
             superseded: vec![SupersededToken {
                 fingerprint: token(2),
                 replaced_by: 5,
-                by_host: false,
-                in_flight: true,
+                renewal: Renewal::Retry,
+                reply: Reply::Lost,
             }],
             grace: Some(GraceWindow {
                 until: time(13),

@@ -3,7 +3,7 @@
 use crate::domain::id::WorkspaceId;
 use crate::domain::session::RevokeFilter;
 use crate::domain::state_key::StateKeys;
-use crate::domain::superseded::SupersededToken;
+use crate::domain::superseded::{Renewal, Reply, SupersededToken};
 use crate::persistence::hex;
 use crate::persistence::json::Writer;
 use crate::persistence::record::{
@@ -102,8 +102,9 @@ fn superseded_object(token: &SupersededToken) -> Writer {
     let mut object = Writer::new();
     object.text("fingerprint", &hex::encode(token.fingerprint.as_bytes()));
     object.number("replaced-by", token.replaced_by);
-    object.flag("by-host", token.by_host);
-    object.flag("unanswered", token.in_flight);
+    object.flag("by-host", token.renewal == Renewal::Refresh);
+    object.flag("by-retry", token.renewal == Renewal::Retry);
+    object.flag("unanswered", token.reply != Reply::Ended);
     object
 }
 

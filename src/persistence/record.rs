@@ -38,11 +38,14 @@
 //! | `serial` | the serial number |
 //! | `used-at` | when the session was last used |
 //! | `fingerprint`, `handle`, `token-expires-at` | those of the current token |
-//! | `superseded` | earlier tokens: each `fingerprint`, `replaced-by`, `by-host`, `unanswered` |
+//! | `superseded` | earlier tokens: each `fingerprint`, `replaced-by`, and the flags below |
 //! | `grace-until`, `grace-until-by-host` | the grace of the newest; the second if it differs |
 //! | `until` | until when an older record could restore the session |
 //! | `began` | the epoch in which the create began |
 //! | `owed` | the unconfirmed revocations: each `handle`, `expires-at` |
+//!
+//! The flags of a superseded token: `by-host` if a refresh replaced it, `by-retry` if a rotation
+//! with the token before it did, `unanswered` if that call has not returned.
 //!
 //! # `ended`, with the key `session/<id>`
 //!

@@ -141,9 +141,10 @@ impl Store {
         let due = self
             .sessions
             .find_due_of_agent(slot, MAX_DUE, now, |sessions, slot| {
+                let ends_at = lifetimes.ends_at(sessions, slot);
                 match Self::ending_in(sessions, lifetimes, epochs, slot, now) {
-                    Some(_) => now,
-                    None => lifetimes.ends_at(sessions, slot),
+                    Some(_) => ends_at.min(now),
+                    None => ends_at,
                 }
             });
         for slot in due {

@@ -61,8 +61,14 @@ impl Store {
                 page.changes.push(change);
             }
         }
-        if let (Some(feed), false) = (&mut self.feed, page.changes.is_empty()) {
-            feed.set_recorded_at(now);
+        if let Some(feed) = &mut self.feed {
+            if page.changes.is_empty() {
+                // A restore continues from the time in the newest record. What the host drops must
+                // not be needed at that time.
+                page.now = now.min(feed.recorded_at());
+            } else {
+                feed.set_recorded_at(now);
+            }
         }
         Ok(page)
     }

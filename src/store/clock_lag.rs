@@ -4,7 +4,6 @@
 
 use crate::domain::error::Error;
 use crate::domain::session::RevokeFilter;
-use crate::domain::superseded::GraceWindow;
 use crate::domain::timestamp::Timestamp;
 use crate::store::entry::Entry;
 use crate::store::plan::SessionVersion;
@@ -47,8 +46,7 @@ impl Store {
     ) -> Result<(), Error> {
         let entry = self.sessions.expected(expected);
         let grace = entry.and_then(|entry| entry.superseded.grace());
-        let Some(grace) = grace.filter(|grace| reading < now && *grace != GraceWindow::ENDLESS)
-        else {
+        let Some(grace) = grace.filter(|_| reading < now) else {
             return Ok(());
         };
         let (seconds, tolerance) = (self.limits.rotation_grace, self.limits.clock_tolerance);

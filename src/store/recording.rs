@@ -33,7 +33,7 @@ impl Store {
         let feed = self.feed.as_mut().ok_or(Error::NoStateKey)?;
         // The key exists from the first session on. Before it there is neither an event nor a
         // record.
-        if self.fingerprint_key.is_some() {
+        if self.fingerprint_key.is_some() && self.events.closed_run().is_none() {
             self.events.close_run(next);
             feed.close_events_at(self.events.last());
         }

@@ -16,17 +16,32 @@ pub struct RestoredCutoffs {
     pub checked: Option<SessionSlot>,
 }
 
-/// The newest epoch of each key, sorted by key. A key is the bytes of an id or of a role.
+/// The newest epoch of each key. A key is the bytes of an id or of a role. The entries are sorted
+/// by key, in chunks, so that a new one moves few others and not half of all.
 #[derive(Debug, Default)]
-struct NewestEpochs(Vec<(Box<[u8]>, Epoch)>);
+struct NewestEpochs(Vec<Vec<(Box<[u8]>, Epoch)>>);
+
+/// The entries of a chunk, at most.
+const MAX_CHUNK: usize = 512;
 
 impl NewestEpochs {
     fn add(&mut self, key: &[u8], epoch: Epoch) {
-        match self.find(key) {
-            Err(index) => self.0.insert(index, (key.into(), epoch)),
-            Ok(index) => {
-                if let Some((_, newest)) = self.0.get_mut(index) {
+        let index = self.chunk_of(key);
+        let Some(chunk) = self.0.get_mut(index) else {
+            self.0.push(vec![(key.into(), epoch)]);
+            return;
+        };
+        match find(chunk, key) {
+            Ok(place) => {
+                if let Some((_, newest)) = chunk.get_mut(place) {
                     *newest = epoch.max(*newest);
+                }
+            }
+            Err(place) => {
+                chunk.insert(place, (key.into(), epoch));
+                if chunk.len() > MAX_CHUNK {
+                    let second = chunk.split_off(MAX_CHUNK / 2);
+                    self.0.insert(index.saturating_add(1), second);
                 }
             }
         }
@@ -34,15 +49,25 @@ impl NewestEpochs {
 
     /// Returns the newest epoch of this key, or the first epoch, which revokes nothing.
     fn get(&self, key: &[u8]) -> Epoch {
-        let index = self.find(key);
-        let entry = index.ok().and_then(|index| self.0.get(index));
+        let chunk = self.0.get(self.chunk_of(key));
+        let entry = chunk.and_then(|chunk| chunk.get(find(chunk, key).ok()?));
         entry.map_or(Epoch::default(), |(_, epoch)| *epoch)
     }
 
-    /// Returns the position of the key, or as an error the position where it belongs.
-    fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        self.0.binary_search_by(|(other, _)| (**other).cmp(key))
+    /// Returns the index of the chunk in which the key belongs: the last that begins with a key
+    /// that is not later, or the first.
+    fn chunk_of(&self, key: &[u8]) -> usize {
+        let begins_before = |chunk: &Vec<(Box<[u8]>, Epoch)>| {
+            let first = chunk.first();
+            first.is_some_and(|(first, _)| **first <= *key)
+        };
+        self.0.partition_point(begins_before).saturating_sub(1)
     }
+}
+
+/// Returns the position of the key, or as an error the position where it belongs.
+fn find(chunk: &[(Box<[u8]>, Epoch)], key: &[u8]) -> Result<usize, usize> {
+    chunk.binary_search_by(|(other, _)| (**other).cmp(key))
 }
 
 impl RestoredCutoffs {
@@ -117,5 +142,24 @@ mod tests {
         assert_eq!(newest.get(b"a"), Epoch::new(5));
         assert_eq!(newest.get(b"b"), Epoch::new(7));
         assert_eq!(newest.get(b"c"), Epoch::default());
+    }
+
+    #[test]
+    fn r20_many_keys_are_kept_in_order_in_chunks_of_bounded_size() {
+        let mut newest = NewestEpochs::default();
+        let key = |number: u32| number.wrapping_mul(0x9e37_79b1).to_be_bytes();
+        let count = 10_000;
+        for number in 0..count {
+            newest.add(&key(number), Epoch::new(number.into()));
+        }
+        for number in 0..count {
+            newest.add(&key(number), Epoch::default());
+        }
+        assert!((0..count).all(|number| newest.get(&key(number)) == Epoch::new(number.into())));
+        assert_eq!(newest.get(&key(count)), Epoch::default());
+        assert!(newest.0.iter().all(|chunk| chunk.len() <= MAX_CHUNK));
+        let keys: Vec<_> = newest.0.iter().flatten().map(|(key, _)| key).collect();
+        assert_eq!(keys.len(), count as usize);
+        assert!(keys.is_sorted());
     }
 }

@@ -12,10 +12,6 @@ use crate::store::state::Store;
 /// The maximum number of sessions that one call ends, without those below the last one (R20).
 const MAX_ENDED: usize = 10_000;
 
-/// The maximum number of slots that one call checks for sessions that restored cut-offs revoke
-/// (R20).
-const MAX_CHECKED: u32 = 10_000;
-
 impl Store {
     /// Ends a session and all its descendants as a kill switch, if the session has no parent.
     pub fn revoke_root(&mut self, id: SessionId, now: Timestamp) -> Cleared {
@@ -52,7 +48,8 @@ impl Store {
     /// Ends sessions that kill switches have revoked and not ended yet, at most `max` and the
     /// descendants of the last one. Returns how many it has ended. Their revocations stay pending.
     ///
-    /// For restored cut-offs it checks at most 10,000 slots; the next call continues after them.
+    /// For restored cut-offs it checks each restored session once: a call continues where the last
+    /// one has stopped.
     pub fn clear_revoked(&mut self, mut max: usize, now: Timestamp) -> usize {
         if !self.epochs.may_revoke() {
             return 0;
@@ -96,13 +93,9 @@ impl Store {
     /// Ends restored sessions that restored cut-offs revoke, at most `max` and the descendants of
     /// the last one. Returns how many more may end.
     fn clear_restored_revoked(&mut self, mut max: usize, now: Timestamp) -> usize {
-        for _ in 0..MAX_CHECKED {
-            if max == 0 {
-                break;
-            }
-            let Some(slot) = self.epochs.next_to_check(&self.sessions) else {
-                break;
-            };
+        while max > 0
+            && let Some(slot) = self.epochs.next_to_check(&self.sessions)
+        {
             let entry = self.sessions.get(slot);
             if entry.is_some_and(|entry| self.epochs.restored_revokes(entry))
                 && let Some((_, ended)) = self.end_if_due(slot, now)

@@ -351,6 +351,20 @@ struct Session {
     denials: (u64, Vec<Denial>),
 }
 
+impl Session {
+    /// Returns whether the bearer of a superseded token cannot know yet that it is superseded: the
+    /// renewal that replaced it, or the one that it was presented for again, has not answered.
+    fn is_unanswered(&self, token: TokenNumber) -> bool {
+        let by_bearer = |(_, by): &&(TokenNumber, Replacement)| *by != Replacement::Refresh;
+        let rotated = |(_, by): &&(TokenNumber, Replacement)| *by == Replacement::Rotate;
+        let presented_last = self.old.iter().rev().find(rotated);
+        let replaced_last = self.old.iter().rev().find(by_bearer);
+        let is_repeated = presented_last.is_some_and(|(presented, _)| *presented == token);
+        let replaced = replaced_last.filter(|_| is_repeated).map(|(old, _)| *old);
+        self.unanswered.contains(&replaced.unwrap_or(token))
+    }
+}
+
 /// A token in the guard.
 #[derive(Clone, Debug)]
 pub struct Token {
@@ -1129,7 +1143,7 @@ impl Model {
                     asked_at: self.now,
                 }))
             }
-            Some(_) if session.unanswered.contains(&token) => Err(SessionError::Conflict),
+            Some(_) if session.is_unanswered(token) => Err(SessionError::Conflict),
             Some(_) if in_grace => {
                 self.check_end(number)?;
                 self.check_grace(number)?;

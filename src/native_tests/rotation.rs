@@ -1,0 +1,121 @@
+//! Rotations whose answer the bearer has not got (R14, R27).
+
+use super::records::{changes, keyed};
+use super::*;
+
+fn with_grace() -> (Manager, TestGuard, TestClock) {
+    keyed(Config {
+        rotation_grace: Some(30),
+        ..Config::default()
+    })
+}
+
+/// Returns a manager that continues after the end of another one, this many seconds later. Its
+/// guard issues other tokens.
+fn restarted(manager: &Manager, clock: &TestClock, seconds: u64) -> (Manager, TestGuard) {
+    let (next, guard, next_clock) = with_grace();
+    guard.0.issued.set(1_000);
+    next_clock.0.set(clock.0.get() + seconds * 1_000);
+    next.restore(&changes(manager)).unwrap();
+    (next, guard)
+}
+
+/// Returns the error of a rotation.
+fn refusal(manager: &Manager, token: Token) -> Error {
+    now(manager.rotate(token)).unwrap_err()
+}
+
+/// The first token of a session, and the token that replaced it, whose answer the bearer lost.
+fn rotated(manager: &Manager) -> (Token, Token) {
+    let first = now(manager.create(request(1, 86_400))).unwrap().token;
+    let second = now(manager.rotate(first.clone())).unwrap().token;
+    (first, second)
+}
+
+#[test]
+fn r14_a_token_that_is_retried_returns_conflict_until_the_retry_returns() {
+    let (manager, guard, _) = with_grace();
+    let (first, second) = rotated(&manager);
+    guard.0.revokes_held.set(true);
+    let mut retry = pin!(manager.rotate(first.clone()));
+    assert!(poll(retry.as_mut()).is_pending());
+    for token in [&first, &second] {
+        assert_eq!(refusal(&manager, token.clone()), Error::Conflict);
+    }
+    guard.0.revokes_held.set(false);
+    let third = now(retry).unwrap().token;
+    assert!(now(manager.validate(third)).is_ok());
+    assert_eq!(refusal(&manager, first), Error::InvalidToken);
+    assert_eq!(manager.active_count(), 0);
+}
+
+#[test]
+fn r27_a_retry_whose_answer_was_lost_with_the_instance_can_be_repeated() {
+    for seconds in [0, 3_600] {
+        let (manager, guard, clock) = with_grace();
+        let (first, _) = rotated(&manager);
+        guard.0.revokes_held.set(true);
+        let mut retry = pin!(manager.rotate(first.clone()));
+        assert!(poll(retry.as_mut()).is_pending());
+        let (next, _) = restarted(&manager, &clock, seconds);
+        let granted = now(next.rotate(first.clone())).unwrap();
+        assert_eq!(granted.session.generation, 3);
+        // It was answered, so it cannot be repeated.
+        assert_eq!(refusal(&next, first), Error::InvalidToken);
+        assert_eq!(next.active_count(), 0);
+    }
+}
+
+#[test]
+fn r27_a_lost_answer_stays_lost_after_another_restart() {
+    let (manager, guard, clock) = with_grace();
+    let (first, _) = rotated(&manager);
+    guard.0.revokes_held.set(true);
+    let mut retry = pin!(manager.rotate(first.clone()));
+    assert!(poll(retry.as_mut()).is_pending());
+    let (next, guard) = restarted(&manager, &clock, 60);
+    guard.0.revokes_held.set(true);
+    let mut retry = pin!(next.rotate(first.clone()));
+    assert!(poll(retry.as_mut()).is_pending());
+    let (last, guard) = restarted(&next, &clock, 120);
+    guard.0.issued.set(2_000);
+    assert!(now(last.rotate(first)).is_ok());
+}
+
+#[test]
+fn r27_the_token_of_a_retry_whose_answer_was_lost_has_no_grace() {
+    let (manager, guard, clock) = with_grace();
+    let (first, second) = rotated(&manager);
+    guard.0.revokes_held.set(true);
+    let mut retry = pin!(manager.rotate(first));
+    assert!(poll(retry.as_mut()).is_pending());
+    let (next, _) = restarted(&manager, &clock, 1);
+    assert_eq!(refusal(&next, second), Error::InvalidToken);
+    assert_eq!(next.active_count(), 0);
+}
+
+#[test]
+fn r27_a_rotation_and_a_refresh_whose_answers_were_lost_leave_the_token_before_both() {
+    let (manager, guard, clock) = with_grace();
+    let first = now(manager.create(request(1, 600))).unwrap();
+    guard.0.revokes_held.set(true);
+    let mut rotation = pin!(manager.rotate(first.token.clone()));
+    assert!(poll(rotation.as_mut()).is_pending());
+    let mut refresh = pin!(manager.refresh(first.session.id));
+    assert!(poll(refresh.as_mut()).is_pending());
+    let (next, _) = restarted(&manager, &clock, 1);
+    assert!(now(next.rotate(first.token)).is_ok());
+}
+
+#[test]
+fn r27_a_lost_rotation_ends_nothing_after_the_host_has_a_newer_token() {
+    let (manager, guard, clock) = with_grace();
+    let first = now(manager.create(request(1, 600))).unwrap();
+    guard.0.revokes_held.set(true);
+    let mut rotation = pin!(manager.rotate(first.token.clone()));
+    assert!(poll(rotation.as_mut()).is_pending());
+    let (next, _) = restarted(&manager, &clock, 1);
+    let refreshed = now(next.refresh(first.session.id)).unwrap();
+    assert_eq!(refusal(&next, first.token), Error::InvalidToken);
+    assert!(now(next.validate(refreshed.token)).is_ok());
+}
