@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Batch, Config};
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
 use clawdb_session_durable::JournalError;
 use futures::StreamExt;
 use tokio::time::sleep;
@@ -156,7 +156,6 @@ impl Reader {
                 start_sequence: self.next,
             },
             ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
             headers_only: self.headers_only,
             inactive_threshold: CONSUMER_TTL,
             memory_storage: true,

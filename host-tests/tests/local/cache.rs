@@ -97,3 +97,18 @@ fn a_directory_to_which_another_user_can_write_is_refused() {
     );
     assert_eq!(files(folder.path()).len(), 0);
 }
+
+#[cfg_attr(
+    not(can_mount),
+    ignore = "needs root, to give a directory to another user"
+)]
+#[test]
+fn a_directory_that_another_user_owns_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(65_534), None).unwrap();
+    let error = AnyEngine::with_code_cache(World::SessionSync, folder.path()).err();
+    let said = full_text(&error.unwrap());
+    assert!(said.contains("another user can write"), "{said}");
+    assert_eq!(files(folder.path()).len(), 0);
+}

@@ -278,10 +278,10 @@ fn write_key_file(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
 /// to the disk, so that it is there before any record that needs it.
 fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let mut unfinished = file.as_os_str().to_owned();
-    unfinished.push(format!(".{}.new", std::process::id()));
+    unfinished.push(format!(".{:016x}.new", getrandom::u64()?));
     let unfinished = PathBuf::from(unfinished);
     let mut open = OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(0o600);
+    open.write(true).create_new(true).mode(0o600);
     let mut written = open.open(&unfinished)?;
     writeln!(written, "{digits}")?;
     written.sync_all()?;
