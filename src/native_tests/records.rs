@@ -468,6 +468,22 @@ fn r31_the_record_of_a_kill_switch_is_needed_for_sessions_that_end_with_their_pa
 }
 
 #[test]
+fn r06_the_time_of_a_page_is_that_of_the_newest_record_that_was_returned() {
+    let (manager, clock) = keyed_manager(None);
+    let begin = clock.0.get();
+    now(manager.create(request(1, 3_600))).unwrap();
+    let mut since = 0;
+    for (seconds, records, recorded) in [(1, 2, 1), (60, 0, 1), (61, 1, 61), (70, 0, 61)] {
+        clock.0.set(begin + seconds * 1_000);
+        let page = manager.changes(since, 1_000).unwrap();
+        since = page.next;
+        assert_eq!(page.changes.len(), records, "after {seconds} s");
+        let expected = Timestamp::from_millis(begin + recorded * 1_000);
+        assert_eq!(page.now, expected, "after {seconds} s");
+    }
+}
+
+#[test]
 fn r12_a_host_that_drops_records_by_the_time_of_pages_restores_no_ended_session() {
     let (manager, guard, clock) = keyed_for(20_000);
     let begin = clock.0.get();

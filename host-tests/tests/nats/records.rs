@@ -255,3 +255,21 @@ async fn count(server: &NatsServer, tenant: clawdb_session_durable::TenantId) ->
     // The message about the owner is not a record.
     stream(server, tenant).await.cached_info().state.messages - 1
 }
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
+async fn a_complete_reading_leaves_no_consumer_on_the_server() {
+    let server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let tenant = tenant();
+    let (mut writer, _) = take_over_and_read(&journal, tenant).await;
+    writer.append(&sessions(0..10), 0).await.unwrap();
+    writer.release().await.unwrap();
+    let (_writer, all) = take_over_and_read(&journal, tenant).await;
+    assert_eq!(all.len(), 10);
+    let info = stream(&server, tenant).await.get_info().await.unwrap();
+    assert_eq!(info.state.consumer_count, 0);
+}
