@@ -60,6 +60,25 @@ async fn a_server_without_jetstream_is_refused() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
+async fn an_account_without_jetstream_is_refused() {
+    let server = NatsServer::start_with(Setup {
+        more: "accounts {\n\
+                with: { jetstream: enabled, users: [{ user: one, password: one }] }\n\
+                without: { users: [{ user: two, password: two }] }\n\
+                }\nno_auth_user: one\n",
+        ..Setup::default()
+    })
+    .await;
+    let url = server.url().replace("//", "//two:two@");
+    let reason = misconfigured(NatsJournal::connect(options(url).single()).await);
+    assert!(reason.contains("enable it for the account"), "{reason}");
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
 async fn a_server_needs_a_max_payload_of_512_kib() {
     let payloads = [
         ("max_payload: 524287\n", false),
