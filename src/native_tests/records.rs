@@ -484,6 +484,47 @@ fn r06_the_time_of_a_page_is_that_of_the_newest_record_that_was_returned() {
 }
 
 #[test]
+fn r06_the_time_of_a_page_is_not_that_of_what_another_reader_was_returned() {
+    let (manager, clock) = keyed_manager(None);
+    let begin = clock.0.get();
+    now(manager.create(request(1, 3_600))).unwrap();
+    let read = |since| manager.changes(since, 1_000).unwrap();
+    let since = read(0).next;
+    for seconds in [20, 50] {
+        clock.0.set(begin + seconds * 1_000);
+        let other = read(0);
+        assert_eq!(other.now, Timestamp::from_millis(clock.0.get()));
+        assert_eq!(read(since).now, Timestamp::from_millis(begin));
+    }
+    // The time is recorded after a minute, however often others read.
+    clock.0.set(begin + 60_000);
+    let page = read(since);
+    assert_eq!(
+        (page.changes.len(), page.now),
+        (1, Timestamp::from_millis(begin + 60_000))
+    );
+}
+
+#[test]
+fn r06_the_time_of_a_page_before_an_accepted_clock_is_at_most_that_of_its_records() {
+    let (manager, clock) = keyed_manager(None);
+    let begin = clock.0.get();
+    let expiring = now(manager.create(request(1, 600))).unwrap();
+    let since = manager.changes(0, 1_000).unwrap().next;
+    clock.0.set(begin + 90_000);
+    now(manager.revoke(expiring.session.id)).unwrap();
+    clock.0.set(begin);
+    while now(manager.accept_clock()).is_ok() {}
+    clock.0.set(begin + 101_000);
+    // The end of the session, which has the time before the clock was accepted.
+    let page = manager.changes(since, 1).unwrap();
+    assert_eq!(page.now, Timestamp::from_millis(begin + 90_000));
+    assert!(page.more);
+    let rest = manager.changes(page.next, 1_000).unwrap();
+    assert_eq!(rest.now, Timestamp::from_millis(begin + 101_000));
+}
+
+#[test]
 fn r12_a_host_that_drops_records_by_the_time_of_pages_restores_no_ended_session() {
     let (manager, guard, clock) = keyed_for(20_000);
     let begin = clock.0.get();

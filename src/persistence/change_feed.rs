@@ -74,8 +74,10 @@ pub struct Feed<S, P> {
     revocations: Table<FeedSlot>,
     /// The records of cut-offs, by their epochs.
     cutoffs: Table<FeedSlot>,
-    /// The time that was written into the newest records.
+    /// The time that was written into the newest records, when they were first read.
     recorded_at: Timestamp,
+    /// The number of the newest record that was read or restored.
+    read_to: u64,
     /// A sequence number that no event has exceeded.
     events: u64,
     /// The acceptances of earlier times.
@@ -153,6 +155,7 @@ impl<S, P> Feed<S, P> {
             revocations: Table::default(),
             cutoffs: Table::default(),
             recorded_at: Timestamp::default(),
+            read_to: 0,
             events: 0,
             acceptances: Vec::new(),
             outdated: Vec::new(),
@@ -304,9 +307,19 @@ impl<S, P> Feed<S, P> {
         self.recorded_at
     }
 
-    /// Sets the time of the newest records, after they were read or restored.
+    /// Sets the time of the newest records, after they were restored.
     pub fn set_recorded_at(&mut self, at: Timestamp) {
         self.recorded_at = at;
+        self.read_to = self.last;
+    }
+
+    /// Sets the time of the newest records, after the records up to this number were read. It does
+    /// not change if they were read before, because another reader has them with an earlier time.
+    pub fn set_read(&mut self, to: u64, at: Timestamp) {
+        if to > self.read_to {
+            self.read_to = to;
+            self.recorded_at = at;
+        }
     }
 
     /// Records that the time inside continues from `now`, which is earlier than the time `before`.

@@ -46,6 +46,7 @@ impl Store {
             now,
         };
         let mut bytes = 0_usize;
+        let (mut is_current, mut latest) = (false, Timestamp::default());
         while let Some(slot) = feed.first_after(page.next) {
             if page.changes.len() >= max || bytes >= PAGE_BYTES {
                 page.more = true;
@@ -57,18 +58,21 @@ impl Store {
             };
             page.next = entry.changed;
             if let Some(change) = self.change(feed, entry, now) {
+                let (at, later_acceptances) = feed.time_of(entry.changed, now);
+                is_current |= later_acceptances == 0;
+                latest = latest.max(at);
                 bytes = bytes.saturating_add(change.value.len());
                 page.changes.push(change);
             }
         }
-        if let Some(feed) = &mut self.feed {
-            if page.changes.is_empty() {
-                // A restore continues from the time in the newest record. What the host drops must
-                // not be needed at that time.
-                page.now = now.min(feed.recorded_at());
-            } else {
-                feed.set_recorded_at(now);
-            }
+        // A restore continues from the time in the newest record. What the host drops must not be
+        // needed at that time.
+        if page.changes.is_empty() {
+            page.now = now.min(feed.recorded_at());
+        } else if !is_current {
+            page.now = now.min(latest);
+        } else if let Some(feed) = &mut self.feed {
+            feed.set_read(page.next, now);
         }
         Ok(page)
     }

@@ -32,9 +32,9 @@ impl Store {
             expires_at: now
                 .after_seconds(entry.lifetime)
                 .min(self.lifetimes.latest_end(entry.session.created_at))
-                .min(self.parent_expires_at(entry))
                 // A restored session can expire later than the present `max-lifetime` allows.
-                .max(entry.session.expires_at),
+                .max(entry.session.expires_at)
+                .min(self.parent_expires_at(entry)),
         })
     }
 

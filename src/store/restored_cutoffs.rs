@@ -41,6 +41,7 @@ impl NewestEpochs {
                 chunk.insert(place, (key.into(), epoch));
                 if chunk.len() > MAX_CHUNK {
                     let second = chunk.split_off(MAX_CHUNK / 2);
+                    chunk.shrink_to_fit();
                     self.0.insert(index.saturating_add(1), second);
                 }
             }

@@ -282,9 +282,14 @@ fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let unfinished = PathBuf::from(unfinished);
     let mut open = OpenOptions::new();
     open.write(true).create_new(true).mode(0o600);
-    let mut written = open.open(&unfinished)?;
-    writeln!(written, "{digits}")?;
-    written.sync_all()?;
+    let written = open.open(&unfinished).and_then(|mut file| {
+        writeln!(file, "{digits}")?;
+        file.sync_all()
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written?;
     // Unlike a rename, this fails if the file exists.
     let made = fs::hard_link(&unfinished, file);
     fs::remove_file(&unfinished)?;
