@@ -506,6 +506,17 @@ fn r06_the_time_of_a_page_is_not_that_of_what_another_reader_was_returned() {
 }
 
 #[test]
+fn r06_the_time_of_a_page_without_records_after_a_restore_is_that_of_the_restored_records() {
+    let (manager, clock) = keyed_manager(None);
+    now(manager.create(request(1, 3_600))).unwrap();
+    clock.0.set(clock.0.get() + 5_000);
+    let next = restored(&changes(&manager));
+    let page = next.changes(next.stats().last_change, 1_000).unwrap();
+    assert_eq!(page.changes.len(), 0);
+    assert_eq!(page.now, Timestamp::from_millis(clock.0.get()));
+}
+
+#[test]
 fn r06_the_time_of_a_page_before_an_accepted_clock_is_at_most_that_of_its_records() {
     let (manager, clock) = keyed_manager(None);
     let begin = clock.0.get();
