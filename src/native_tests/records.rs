@@ -644,3 +644,17 @@ fn r31_a_prune_ends_what_a_restored_kill_switch_revokes_however_many_sessions_pr
     assert_eq!(manager.prune_expired(None), 0);
     assert_eq!(manager.active_count(), 10_400);
 }
+
+#[test]
+fn r23_records_that_are_restored_twice_count_once() {
+    let (manager, _) = keyed_manager(None);
+    now(manager.create(request(1, 3_600))).unwrap();
+    now(manager.revoke_all(RevokeFilter::Agent(request(1, 60).agent_id)));
+    now(manager.create(request(1, 3_600))).unwrap();
+    let all = changes(&manager);
+    let next = restored(&all);
+    let before = next.stats();
+    assert_eq!(before.tombstones, manager.stats().tombstones);
+    next.restore(&all).unwrap();
+    assert_eq!(next.stats(), before);
+}
