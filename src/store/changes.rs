@@ -57,8 +57,8 @@ impl Store {
                 break;
             };
             page.next = entry.changed;
-            if let Some(change) = self.change(feed, entry, now) {
-                let (at, later_acceptances) = feed.time_of(entry.changed, now);
+            let (at, later_acceptances) = feed.time_of(entry.changed, now);
+            if let Some(change) = self.change(feed, entry, at, later_acceptances) {
                 is_current |= later_acceptances == 0;
                 latest = latest.max(at);
                 bytes = bytes.saturating_add(change.value.len());
@@ -89,15 +89,15 @@ impl Store {
         self.feed.as_ref().map_or(0, Feed::tombstones)
     }
 
-    /// Returns a record, sealed.
+    /// Returns a record, sealed, with the time of [`Feed::time_of`].
     fn change(
         &self,
         feed: &Feed,
         entry: &FeedEntry<SessionSlot, PendingKey>,
-        now: Timestamp,
+        at: Timestamp,
+        later_acceptances: u64,
     ) -> Option<Change> {
         let (body, forget_at) = self.body(feed, &entry.kind)?;
-        let (at, later_acceptances) = feed.time_of(entry.changed, now);
         let accepted = self.clock_history.accepted();
         let header = Header {
             sequence: entry.changed,

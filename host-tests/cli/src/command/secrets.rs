@@ -282,10 +282,8 @@ fn create_file(file: &Path, digits: &str) -> std::io::Result<bool> {
     let unfinished = PathBuf::from(unfinished);
     let mut open = OpenOptions::new();
     open.write(true).create_new(true).mode(0o600);
-    let written = open.open(&unfinished).and_then(|mut file| {
-        writeln!(file, "{digits}")?;
-        file.sync_all()
-    });
+    let mut opened = open.open(&unfinished)?;
+    let written = writeln!(opened, "{digits}").and_then(|()| opened.sync_all());
     if written.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
