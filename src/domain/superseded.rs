@@ -28,7 +28,8 @@ pub enum Reply {
     InFlight,
     /// The call has returned, or was cancelled.
     Ended,
-    /// The instance ended before the call returned.
+    /// The caller did not get the token: the instance ended before the call returned, or the call
+    /// returned `conflict` because a later renewal took effect before.
     Lost,
 }
 
@@ -37,12 +38,11 @@ pub enum Reply {
 pub enum ReplayVerdict {
     /// A rotation with it succeeds until the grace has ended.
     WithinGrace,
-    /// A rotation with it succeeds. Its bearer has rotated it, and the answer was lost with an
-    /// instance.
+    /// A rotation with it succeeds. Its bearer has rotated it, and nobody got a newer token.
     ReplyLost,
     /// A rotation with it ends the session, because two parties hold copies of the token.
     ReuseDetected,
-    /// It is refused, because a `refresh` superseded it, or what had replaced it.
+    /// It is refused, because a `refresh` superseded it, or the token that replaced it.
     Refused,
     /// It is refused. The renewal that superseded it, or that its bearer repeats, is still in
     /// flight, so the bearer cannot know yet that it is superseded.
@@ -131,13 +131,26 @@ impl Superseded {
         dropped.map(|token| token.fingerprint)
     }
 
-    /// Marks the renewal that gave the session its token of this generation as answered.
-    pub fn end_renewal(&mut self, generation: u64) {
+    /// Marks the answer to the renewal that gave the session its token of this generation, if that
+    /// renewal is in flight.
+    pub fn end_renewal(&mut self, generation: u64, reply: Reply) {
         for token in &mut self.tokens {
-            if token.replaced_by == generation {
+            if token.replaced_by == generation && token.reply == Reply::InFlight {
+                token.reply = reply;
+            }
+        }
+    }
+
+    /// Marks the last renewals as answered, because the current token was presented. Returns
+    /// whether their answers counted as lost.
+    pub fn end_lost_replies(&mut self) -> bool {
+        let is_lost = are_lost(self.last_renewals());
+        if is_lost {
+            for token in &mut self.tokens {
                 token.reply = Reply::Ended;
             }
         }
+        is_lost
     }
 
     /// Replaces the grace of the newest token, if it has one. The grace begins when the rotation is
@@ -154,13 +167,8 @@ impl Superseded {
         let is_it = |token: &SupersededToken| token.fingerprint == *fingerprint;
         let index = self.tokens.iter().rposition(is_it)?;
         let token = self.tokens.get(index)?;
-        // The bearer's last renewal, and those of the host after it.
-        let by_bearer = |token: &SupersededToken| token.renewal != Renewal::Refresh;
-        let last = self.tokens.iter().rposition(by_bearer);
-        let since = last.and_then(|last| self.tokens.get(last..));
-        let since = since.unwrap_or_default();
         let is_repeated = self.presented_last() == Some(index);
-        let reply = match since.first() {
+        let reply = match self.last_renewals().first() {
             Some(last) if is_repeated => last.reply,
             _ => token.reply,
         };
@@ -170,7 +178,7 @@ impl Superseded {
             Reply::InFlight => ReplayVerdict::RotationInFlight,
             Reply::Lost if is_repeated => {
                 // If a later answer was not lost, the host has a newer token for the bearer.
-                if since.iter().all(|token| token.reply == Reply::Lost) {
+                if are_lost(self.last_renewals()) {
                     ReplayVerdict::ReplyLost
                 } else {
                     ReplayVerdict::Refused
@@ -188,6 +196,20 @@ impl Superseded {
         let is_rotated = |token: &SupersededToken| token.renewal == Renewal::Rotation;
         self.tokens.iter().rposition(is_rotated)
     }
+
+    /// Returns the bearer's last renewal and those of the host after it; none if the bearer has
+    /// not renewed its token.
+    fn last_renewals(&self) -> &[SupersededToken] {
+        let by_bearer = |token: &SupersededToken| token.renewal != Renewal::Refresh;
+        let last = self.tokens.iter().rposition(by_bearer);
+        let last = last.and_then(|last| self.tokens.get(last..));
+        last.unwrap_or_default()
+    }
+}
+
+/// Returns whether these are renewals of which no caller got a token.
+fn are_lost(renewals: &[SupersededToken]) -> bool {
+    !renewals.is_empty() && renewals.iter().all(|token| token.reply == Reply::Lost)
 }
 
 #[cfg(test)]
@@ -219,11 +241,11 @@ mod tests {
             verdict(&superseded, 0),
             Some(ReplayVerdict::RotationInFlight)
         );
-        superseded.end_renewal(1);
+        superseded.end_renewal(1, Reply::Ended);
         assert_eq!(verdict(&superseded, 9), Some(ReplayVerdict::WithinGrace));
         assert_eq!(verdict(&superseded, 10), Some(ReplayVerdict::ReuseDetected));
         superseded.add(token(2), Renewal::Refresh, 2, Some(until(20)));
-        superseded.end_renewal(2);
+        superseded.end_renewal(2, Reply::Ended);
         assert_eq!(verdict(&superseded, 9), Some(ReplayVerdict::ReuseDetected));
         let by_host = superseded.verdict(&token(2), at(9));
         assert_eq!(by_host, Some(ReplayVerdict::Refused));
@@ -290,14 +312,14 @@ mod tests {
     fn r14_a_token_that_is_retried_is_in_flight_until_the_retry_is_answered() {
         let mut superseded = Superseded::default();
         superseded.add(token(1), Renewal::Rotation, 1, Some(until(10)));
-        superseded.end_renewal(1);
+        superseded.end_renewal(1, Reply::Ended);
         superseded.add(token(2), Renewal::Retry, 2, Some(until(10)));
         assert_eq!(verdicts(&superseded), [RotationInFlight, RotationInFlight]);
         superseded.add(token(3), Renewal::Refresh, 3, Some(until(10)));
-        superseded.end_renewal(3);
+        superseded.end_renewal(3, Reply::Ended);
         let expected = [RotationInFlight, RotationInFlight, Refused];
         assert_eq!(verdicts(&superseded), expected);
-        superseded.end_renewal(2);
+        superseded.end_renewal(2, Reply::Ended);
         let expected = [ReuseDetected, ReuseDetected, Refused];
         assert_eq!(verdicts(&superseded), expected);
     }

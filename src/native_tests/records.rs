@@ -36,7 +36,7 @@ fn keyed_for(max_sessions_per_agent: u32) -> (Manager, TestGuard, TestClock) {
 }
 
 /// Reads the changes after the last ones, and returns the kinds of their records.
-fn read(manager: &Manager, since: &mut u64) -> Vec<String> {
+pub(super) fn read(manager: &Manager, since: &mut u64) -> Vec<String> {
     let page = manager.changes(*since, 1_000).unwrap();
     assert!(!page.more);
     *since = page.next;
@@ -100,6 +100,22 @@ fn r28_a_use_is_recorded_when_a_tenth_of_the_idle_timeout_has_passed_since_the_l
             manager.touch(session.id).unwrap();
             assert_eq!(read(&manager, &mut since), recorded);
         }
+    }
+}
+
+#[test]
+fn r29_each_use_of_a_session_with_limited_uses_is_recorded() {
+    let (manager, _) = keyed_manager(None);
+    let limited = CreateRequest {
+        max_uses: Some(crate::MaxUses::new(3).unwrap()),
+        ..request(1, 3_600)
+    };
+    let token = now(manager.create(limited)).unwrap().token;
+    let mut since = 0;
+    read(&manager, &mut since);
+    for _ in 0..2 {
+        now(manager.validate(token.clone())).unwrap();
+        assert_eq!(read(&manager, &mut since), ["session"]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rotations whose answer the bearer has not got (R14, R27).
 
-use super::records::{changes, keyed};
+use super::records::{changes, keyed, read};
 use super::*;
 
 fn with_grace() -> (Manager, TestGuard, TestClock) {
@@ -118,4 +118,55 @@ fn r27_a_lost_rotation_ends_nothing_after_the_host_has_a_newer_token() {
     let refreshed = now(next.refresh(first.session.id)).unwrap();
     assert_eq!(refusal(&next, first.token), Error::InvalidToken);
     assert!(now(next.validate(refreshed.token)).is_ok());
+}
+
+#[test]
+fn r27_a_rotation_whose_token_is_validated_after_a_restart_was_answered() {
+    let (manager, guard, clock) = with_grace();
+    let first = now(manager.create(request(1, 600))).unwrap();
+    guard.0.revokes_held.set(true);
+    let mut rotation = pin!(manager.rotate(first.token.clone()));
+    assert!(poll(rotation.as_mut()).is_pending());
+    // The host stored this, and neither what follows nor the answer to the rotation.
+    let (next, _) = restarted(&manager, &clock, 60);
+    guard.0.revokes_held.set(false);
+    let second = now(rotation).unwrap().token;
+    let mut since = 0;
+    read(&next, &mut since);
+    for is_recorded in [true, false] {
+        assert!(now(next.validate(second.clone())).is_ok());
+        let kinds = read(&next, &mut since);
+        assert_eq!(kinds.contains(&"session".into()), is_recorded);
+    }
+    let (last, _) = restarted(&next, &clock, 61);
+    for manager in [&next, &last] {
+        assert_eq!(refusal(manager, first.token.clone()), Error::InvalidToken);
+        assert_eq!(manager.active_count(), 0);
+    }
+}
+
+#[test]
+fn r27_a_token_whose_rotation_returned_conflict_is_refused_and_ends_nothing() {
+    for retried in [false, true] {
+        let (manager, guard, clock) = with_grace();
+        let first = now(manager.create(request(1, 600))).unwrap();
+        if retried {
+            now(manager.rotate(first.token.clone())).unwrap();
+        }
+        guard.0.revokes_held.set(true);
+        let mut rotation = pin!(manager.rotate(first.token.clone()));
+        assert!(poll(rotation.as_mut()).is_pending());
+        guard.0.revokes_held.set(false);
+        let refreshed = now(manager.refresh(first.session.id)).unwrap();
+        assert_eq!(now(rotation).unwrap_err(), Error::Conflict);
+        let (next, _) = restarted(&manager, &clock, 1);
+        for manager in [&manager, &next] {
+            assert_eq!(refusal(manager, first.token.clone()), Error::InvalidToken);
+            assert!(now(manager.validate(refreshed.token.clone())).is_ok());
+        }
+        // When the bearer has rotated the newer token, it does not present the first one again.
+        now(manager.rotate(refreshed.token)).unwrap();
+        assert_eq!(refusal(&manager, first.token), Error::InvalidToken);
+        assert_eq!(manager.active_count(), 0);
+    }
 }

@@ -115,7 +115,8 @@ impl Store {
     }
 
     /// Uses a session: restarts its idle time (R28) and takes one of its limited uses (R29). The
-    /// last use ends the session.
+    /// last use ends the session. The bearer has the current token, so no answer to its last
+    /// rotation counts as lost any more (R27).
     ///
     /// # Errors
     /// [`Error::ScopeDenied`] if the session lacks the wanted scope; it is not used then (R30). If
@@ -143,7 +144,7 @@ impl Store {
         let left = entry.session.uses_left.map(|uses| uses.saturating_sub(1));
         entry.session.uses_left = left;
         let session = entry.session.clone();
-        if left.is_some() {
+        if entry.superseded.end_lost_replies() || left.is_some() {
             self.record_change(expected.slot);
         } else {
             self.record_use(expected.slot);

@@ -5,7 +5,7 @@ use crate::domain::error::{Error, Limit};
 use crate::domain::event::EventKind;
 use crate::domain::id::SessionId;
 use crate::domain::session::Session;
-use crate::domain::superseded::{GraceWindow, Renewal};
+use crate::domain::superseded::{GraceWindow, Renewal, Reply};
 use crate::domain::timestamp::Timestamp;
 use crate::persistence::decode::MAX_UNCONFIRMED;
 use crate::store::entry::Entry;
@@ -136,7 +136,7 @@ impl Store {
     }
 
     /// Checks before a renewal is answered that its token is still the current one, and begins the
-    /// grace of the token before it.
+    /// grace of the token before it. Otherwise the caller gets no token.
     ///
     /// # Errors
     /// [`Stale`] if the session has ended or has a newer token.
@@ -146,19 +146,26 @@ impl Store {
         reading: Timestamp,
         now: Timestamp,
     ) -> Result<(), Stale> {
-        self.check_current(renewed, now)?;
+        let checked = self.check_current(renewed, now).map(|_| ());
         let grace = self.grace(reading, now);
         if let Some(entry) = self.sessions.expected_mut(renewed) {
-            entry.superseded.begin_grace(grace);
+            match checked {
+                Ok(()) => entry.superseded.begin_grace(grace),
+                Err(_) => entry
+                    .superseded
+                    .end_renewal(renewed.generation, Reply::Lost),
+            }
         }
-        Ok(())
+        checked
     }
 
     /// Marks a renewal that took effect as no longer in flight: it was answered, or its call was
     /// cancelled.
     pub fn end_renewal(&mut self, renewed: SessionVersion) {
         if let Some(entry) = self.sessions.expected_mut(renewed) {
-            entry.superseded.end_renewal(renewed.generation);
+            entry
+                .superseded
+                .end_renewal(renewed.generation, Reply::Ended);
             self.record_change(renewed.slot);
         }
     }

@@ -190,11 +190,11 @@ impl Checks {
         Ok(())
     }
 
-    /// Checks that only a token whose rotation was answered ends its session as stolen (R27).
+    /// Checks that a token ends its session as stolen only if a rotation with it was answered, and
+    /// not with `conflict`, or the token before it was retried (R27).
     fn check_theft(&self, run: &Run<'_>, step: Step, known: usize) -> Checked {
         let stolen = |(_, reason): &(SessionId, EndReason)| *reason == EndReason::Theft;
         let is_stolen = self.ended[known..].iter().any(stolen);
-        let rotates = |call: Call| matches!(call, Call::Rotate | Call::RotateSuperseded);
         let begun = match step {
             Step::Begin(call) => Some(run.case.calls[call]),
             _ => None,
@@ -203,8 +203,12 @@ impl Checks {
             (Some(Call::RotateSuperseded), _) => true,
             (Some(Call::Rotate), Step::Begin(call)) => {
                 let mut others = run.slots.iter().zip(&run.case.calls).enumerate();
-                others.any(|(other, (slot, kind))| {
-                    other != call && rotates(*kind) && matches!(slot, Slot::Ended(_))
+                others.any(|(other, (slot, kind))| match slot {
+                    Slot::Ended(answer) if *kind == Call::Rotate => {
+                        other != call && *answer != Answer::Refused(Error::Conflict)
+                    }
+                    Slot::Ended(_) => *kind == Call::RotateSuperseded,
+                    _ => false,
                 })
             }
             _ => false,

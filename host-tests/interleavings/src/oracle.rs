@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clawdb_session::{EndReason, Error, EventKind, Limit};
 
-use crate::case::{Call, Case, Fault};
+use crate::case::{Call, Case, Fault, Target};
 use crate::outcome::{Answer, Outcome};
 use crate::run::Violation;
 use crate::schedule::{Scope, enumerate};
@@ -19,6 +19,9 @@ pub enum Reason {
     /// A renewal took effect, and a later one did too before the former was answered. Only the
     /// token of the later one is current (R14).
     SupersededBeforeAnswer,
+    /// A bearer rotated its token, a refresh replaced the new one before the answer, and the bearer
+    /// presented its token again. It is refused, and the session stays (R27).
+    PresentedAgain,
     /// A call in flight was refused, because its session was revoked meanwhile (R12, R13, R26).
     RevokedInFlight,
     /// A call in flight was refused, because its session had no time or no uses left (R5, R29).
@@ -35,10 +38,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sequential,
         Self::Conflict,
         Self::SupersededBeforeAnswer,
+        Self::PresentedAgain,
         Self::RevokedInFlight,
         Self::ExpiredInFlight,
         Self::ClockBehind,
@@ -62,6 +66,11 @@ impl Reason {
                 SESSIONS,
                 "Another refresh or rotation of the session succeeded (R14). The token that it \
                  returned is the current one.",
+            ),
+            Self::PresentedAgain => (
+                SESSIONS,
+                "If a rotation returned `conflict` because a refresh took effect after it, the \
+                 token that was presented for it is `invalid-token` and ends nothing.",
             ),
             Self::RevokedInFlight => (
                 SESSIONS,
@@ -103,6 +112,7 @@ impl Reason {
         };
         match error {
             Error::Conflict => Some(Self::Conflict),
+            Error::InvalidToken => Some(Self::PresentedAgain),
             Error::SessionRevoked => Some(Self::RevokedInFlight),
             Error::SessionExpired => Some(Self::ExpiredInFlight),
             Error::ClockBehind(_) => Some(Self::ClockBehind),
@@ -130,6 +140,16 @@ impl Reason {
                     |it: &EventKind| matches!(it, EventKind::Refreshed | EventKind::Rotated);
                 outcome.events(target.name()).iter().any(renewed)
             }),
+            Self::PresentedAgain => {
+                let conflicts = |(other, it): (usize, &Call)| {
+                    let answer = &outcome.results[other];
+                    *it == kind && *answer == Answer::Refused(Error::Conflict)
+                };
+                let events = outcome.events(Target::A.name());
+                matches!(kind, Call::Rotate | Call::RotateSuperseded)
+                    && others.any(conflicts)
+                    && events.ends_with(&[EventKind::Rotated, EventKind::Refreshed])
+            }
             Self::RevokedInFlight => {
                 let cuts_off = |(other, it): (usize, &Call)| {
                     case.cuts_off(other, call) || *it == Call::AcceptClock

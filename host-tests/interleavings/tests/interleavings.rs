@@ -9,11 +9,16 @@ use clawdb_session_interleavings::{
     compare_reduction,
 };
 
-/// Returns the cases of two calls on some states.
-fn pairs(states: &[State], faults: &[Fault]) -> Vec<Case> {
-    let mut cases = cases(2, &Call::ALL, faults, &[Timing::AtRequest]);
+/// Returns the cases of this many calls on some states.
+fn some(count: usize, calls: &[Call], states: &[State], faults: &[Fault]) -> Vec<Case> {
+    let mut cases = cases(count, calls, faults, &[Timing::AtRequest]);
     cases.retain(|case| states.contains(&case.state));
     cases
+}
+
+/// Returns the cases of two calls on some states.
+fn pairs(states: &[State], faults: &[Fault]) -> Vec<Case> {
+    some(2, &Call::ALL, states, faults)
 }
 
 fn assert_allowed(report: &Report) {
@@ -22,25 +27,21 @@ fn assert_allowed(report: &Report) {
 }
 
 #[test]
-fn each_outcome_of_two_calls_is_allowed_and_each_reason_is_needed() {
-    let mut cases = pairs(&State::ALL, &[Fault::None]);
-    cases.extend(pairs(&[State::One], &Fault::ALL[1..]));
-    let report = check(&cases, Scope::Reduced);
-    assert_allowed(&report);
-    let needed: Vec<_> = report.reasons.into_keys().collect();
-    assert_eq!(needed, Reason::ALL);
-}
-
-#[test]
-fn each_outcome_of_three_calls_is_allowed() {
+fn each_outcome_of_two_or_three_calls_is_allowed_and_each_reason_is_needed() {
+    let mut checked = pairs(&State::ALL, &[Fault::None]);
+    checked.extend(pairs(&[State::One], &Fault::ALL[1..]));
     let calls = [
         Call::Create,
         Call::Validate(Target::A),
         Call::Rotate,
+        Call::Refresh(Target::A),
         Call::RevokeAgent,
     ];
-    let cases = cases(3, &calls, &[Fault::None], &[Timing::AtRequest]);
-    assert_allowed(&check(&cases, Scope::Reduced));
+    checked.extend(some(3, &calls, &[State::One], &[Fault::None]));
+    let report = check(&checked, Scope::Reduced);
+    assert_allowed(&report);
+    let needed: Vec<_> = report.reasons.into_keys().collect();
+    assert_eq!(needed, Reason::ALL);
 }
 
 #[test]

@@ -346,22 +346,36 @@ struct Session {
     grace: Option<(TokenNumber, u64, u64)>,
     /// The superseded tokens whose renewal has not answered yet.
     unanswered: Vec<TokenNumber>,
+    /// The superseded tokens whose renewal returned `conflict` after it had taken effect.
+    lost: Vec<TokenNumber>,
     /// The error of a call that was in flight when the session ended.
     ended: Option<SessionError>,
     denials: (u64, Vec<Denial>),
 }
 
 impl Session {
+    /// Returns the token that the bearer's last renewal replaced, if this token was presented for
+    /// it.
+    fn replaced_for(&self, token: TokenNumber) -> Option<TokenNumber> {
+        let by_bearer = |(_, by): &&(TokenNumber, Replacement)| *by != Replacement::Refresh;
+        let rotated = |(_, by): &&(TokenNumber, Replacement)| *by == Replacement::Rotate;
+        let (presented_last, _) = self.old.iter().rev().find(rotated)?;
+        let (replaced_last, _) = self.old.iter().rev().find(by_bearer)?;
+        (*presented_last == token).then_some(*replaced_last)
+    }
+
     /// Returns whether the bearer of a superseded token cannot know yet that it is superseded: the
     /// renewal that replaced it, or the one that it was presented for again, has not answered.
     fn is_unanswered(&self, token: TokenNumber) -> bool {
-        let by_bearer = |(_, by): &&(TokenNumber, Replacement)| *by != Replacement::Refresh;
-        let rotated = |(_, by): &&(TokenNumber, Replacement)| *by == Replacement::Rotate;
-        let presented_last = self.old.iter().rev().find(rotated);
-        let replaced_last = self.old.iter().rev().find(by_bearer);
-        let is_repeated = presented_last.is_some_and(|(presented, _)| *presented == token);
-        let replaced = replaced_last.filter(|_| is_repeated).map(|(old, _)| *old);
-        self.unanswered.contains(&replaced.unwrap_or(token))
+        let replaced = self.replaced_for(token).unwrap_or(token);
+        self.unanswered.contains(&replaced)
+    }
+
+    /// Returns whether the bearer got no token for a superseded one, because the host refreshed the
+    /// session before its rotation answered.
+    fn is_lost(&self, token: TokenNumber) -> bool {
+        let replaced = self.replaced_for(token);
+        replaced.is_some_and(|replaced| self.lost.contains(&replaced))
     }
 }
 
@@ -851,6 +865,7 @@ impl Model {
                 let session = &mut self.sessions[number];
                 session.unanswered.retain(|token| *token != old);
                 if let Err(error) = unchanged {
+                    session.lost.push(old);
                     return CallResult::Error(error);
                 }
                 if let Some((_, until, by_host)) = &mut session.grace {
@@ -1149,7 +1164,7 @@ impl Model {
                 self.check_grace(number)?;
                 Ok(self.renew(number, Replacement::Retry, session.expires_at))
             }
-            Some(Replacement::Refresh) => {
+            Some(by) if by == Replacement::Refresh || session.is_lost(token) => {
                 self.deny(number, Denial::Superseded);
                 Err(SessionError::InvalidToken)
             }
@@ -1681,6 +1696,7 @@ impl Model {
             old: Vec::new(),
             grace: None,
             unanswered: Vec::new(),
+            lost: Vec::new(),
             ended: None,
             denials: (0, Vec::new()),
         });
