@@ -129,6 +129,8 @@ mod observed_owners;
 mod options;
 mod reader;
 mod scan;
+#[cfg(test)]
+mod scripted_server;
 mod servers;
 mod stream;
 mod writer;

@@ -448,6 +448,7 @@ mod tests {
     use async_nats::jetstream::stream::Source;
 
     use super::*;
+    use crate::scripted_server::context;
 
     type Change = fn(&mut Config);
 
@@ -510,6 +511,8 @@ mod tests {
         let more = Config {
             num_replicas: 5,
             max_messages: 0,
+            max_bytes: 0,
+            max_message_size: 0,
             ..wanted.clone()
         };
         assert_eq!(check(&more, &wanted), Ok(()));
@@ -542,5 +545,138 @@ mod tests {
             let named = format!("records: {setting}.");
             assert!(error.to_string().contains(&named), "{error}");
         }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Returns an answer with this error.
+    fn error(code: ErrorCode) -> String {
+        json!({ "error": { "code": 503, "err_code": code.0, "description": "refused" } })
+            .to_string()
+    }
+
+    /// The stream has no leader at the moment.
+    const NO_LEADER: ErrorCode = ErrorCode::CLUSTER_NOT_AVAILABLE;
+
+    /// Returns the tenant's stream on a server with these answers.
+    async fn scripted(answer: fn(&str) -> String) -> TenantStream {
+        let context = context(answer).await;
+        open_handle(&context, names(), PATIENCE).await.unwrap()
+    }
+
+    fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, JournalError>) {
+        assert!(
+            matches!(answer, Err(JournalError::Unavailable(_))),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_missing_only_if_the_server_says_so() {
+        let options = NatsOptions {
+            patience: PATIENCE,
+            ..NatsOptions::new("nats://unused")
+        };
+        let without_leader = context(|subject| {
+            error(if subject.contains("CREATE") {
+                ErrorCode::STREAM_NAME_EXIST
+            } else {
+                NO_LEADER
+            })
+        })
+        .await;
+        assert_unavailable(exists(&without_leader, &names(), PATIENCE).await);
+        // It does not try to create the stream.
+        assert_unavailable(open(&without_leader, names(), &options).await);
+        let missing = context(|_| error(ErrorCode::STREAM_NOT_FOUND)).await;
+        assert_eq!(exists(&missing, &names(), PATIENCE).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn a_subject_has_no_message_only_if_the_server_says_so() {
+        let stream = scripted(|_| error(NO_LEADER)).await;
+        assert_unavailable(stream.newest("s").await);
+        assert_unavailable(stream.message(1).await);
+        let stream = scripted(|_| error(ErrorCode::NO_MESSAGE_FOUND)).await;
+        assert!(stream.newest("s").await.unwrap().is_none());
+        assert!(stream.message(1).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_message_is_accepted_only_with_the_next_number() {
+        type Check = fn(Result<PublishOutcome, JournalError>) -> bool;
+        let is_damaged: Check = |answer| matches!(answer, Err(JournalError::Damaged(_)));
+        let cases: [(fn(&str) -> String, Check); 5] = [
+            (
+                |_| json!({ "stream": "s", "seq": 8 }).to_string(),
+                |answer| answer == Ok(PublishOutcome::Accepted),
+            ),
+            (
+                |_| json!({ "stream": "s", "seq": 9 }).to_string(),
+                is_damaged,
+            ),
+            (
+                |_| json!({ "stream": "s", "seq": 8, "duplicate": true }).to_string(),
+                is_damaged,
+            ),
+            (
+                |_| error(ErrorCode::STREAM_WRONG_LAST_SEQUENCE),
+                |answer| answer == Ok(PublishOutcome::WrongLastSequence),
+            ),
+            (
+                |_| error(NO_LEADER),
+                |answer| matches!(answer, Err(JournalError::Unavailable(_))),
+            ),
+        ];
+        for (number, (answer, is_expected)) in cases.into_iter().enumerate() {
+            let stream = scripted(answer).await;
+            let published = stream.publish("s".into(), HeaderMap::new(), Vec::new(), 7);
+            assert!(is_expected(published.await), "case {number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_is_deleted_if_the_server_says_so_or_no_longer_has_it() {
+        fn message() -> String {
+            let time = "2026-01-01T00:00:00Z";
+            json!({ "message": { "subject": "s", "seq": 7, "time": time, "data": "" } }).to_string()
+        }
+        let stream = scripted(|_| json!({ "success": true }).to_string()).await;
+        assert_eq!(stream.delete(7).await, Ok(()));
+        let stream = scripted(|subject| {
+            if subject.contains("DELETE") {
+                error(ErrorCode::SEQUENCE_NOT_FOUND)
+            } else {
+                // Another server, which has not deleted it yet.
+                message()
+            }
+        })
+        .await;
+        assert_eq!(stream.delete(7).await, Ok(()));
+        let stream = scripted(|subject| {
+            if subject.contains("DELETE") {
+                error(NO_LEADER)
+            } else {
+                error(ErrorCode::NO_MESSAGE_FOUND)
+            }
+        })
+        .await;
+        assert_eq!(stream.delete(7).await, Ok(()));
+        let stream = scripted(|subject| {
+            if subject.contains("DELETE") {
+                error(NO_LEADER)
+            } else {
+                message()
+            }
+        })
+        .await;
+        assert_unavailable(stream.delete(7).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_awaited_for_a_tenth_longer_than_the_patience() {
+        let asked_at = Instant::now();
+        assert_unavailable(with_timeout(PATIENCE, std::future::pending::<()>()).await);
+        assert_eq!(asked_at.elapsed().as_secs(), 11);
     }
 }

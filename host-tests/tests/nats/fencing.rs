@@ -97,6 +97,29 @@ async fn an_owner_that_renews_is_not_taken_over() {
     ignore = "needs nats-server: apt-get install nats-server"
 )]
 #[tokio::test]
+async fn a_fenced_writer_stays_fenced_while_the_server_is_down() {
+    let mut server = NatsServer::start().await;
+    let (one, other) = (journal(&server).await, journal(&server).await);
+    let tenant = tenant();
+    let mut fenced = one.take_over(tenant).await.unwrap();
+    let _owner = other.take_over(tenant).await.unwrap();
+    for is_down in [false, true] {
+        if is_down {
+            server.kill();
+        }
+        let refused = fenced.append(&[change(1, "meta", "")], 0).await;
+        assert!(
+            matches!(refused, Err(JournalError::Fenced(_))),
+            "{refused:?}"
+        );
+    }
+}
+
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
 async fn short_attempts_can_take_over_the_tenant_of_a_dead_owner() {
     let server = NatsServer::start().await;
     let (one, other) = (journal(&server).await, journal(&server).await);

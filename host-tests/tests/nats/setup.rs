@@ -179,6 +179,24 @@ fn options_do_not_show_the_password() {
     assert!(!text.contains("secret"), "{text}");
 }
 
+#[cfg_attr(
+    not(has_nats),
+    ignore = "needs nats-server: apt-get install nats-server"
+)]
+#[tokio::test]
+async fn a_stream_whose_subjects_another_stream_has_is_misconfigured() {
+    let server = NatsServer::start().await;
+    let journal = journal(&server).await;
+    let other = Config {
+        name: "other".into(),
+        subjects: vec!["clawdb-session.>".into()],
+        ..Config::default()
+    };
+    server.context().await.create_stream(&other).await.unwrap();
+    let reason = misconfigured(journal.take_over(tenant()).await);
+    assert!(reason.contains("another stream has its name"), "{reason}");
+}
+
 /// Changes one setting of a stream.
 type Set = fn(&mut Config);
 
@@ -255,6 +273,7 @@ async fn a_full_server_is_unavailable_and_keeps_its_records() {
         );
     };
     assert!(matches!(full, JournalError::Unavailable(_)), "{full:?}");
+    assert!(full_text(&full).contains("resource"), "{full:?}");
     assert!(acknowledged > 5);
 
     let held = writer.len();
