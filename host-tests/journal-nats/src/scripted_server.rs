@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Returns the answer to a request with this subject, as JSON.
-type Answer = fn(subject: &str) -> String;
+pub(crate) type Answer = fn(subject: &str) -> String;
 
 /// What the server tells a client that connects.
 const INFO: &str = concat!(

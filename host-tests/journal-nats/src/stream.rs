@@ -448,7 +448,7 @@ mod tests {
     use async_nats::jetstream::stream::Source;
 
     use super::*;
-    use crate::scripted_server::context;
+    use crate::scripted_server::{Answer, context};
 
     type Change = fn(&mut Config);
 
@@ -559,12 +559,12 @@ mod tests {
     const NO_LEADER: ErrorCode = ErrorCode::CLUSTER_NOT_AVAILABLE;
 
     /// Returns the tenant's stream on a server with these answers.
-    async fn scripted(answer: fn(&str) -> String) -> TenantStream {
+    async fn scripted(answer: Answer) -> TenantStream {
         let context = context(answer).await;
         open_handle(&context, names(), PATIENCE).await.unwrap()
     }
 
-    fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, JournalError>) {
+    fn assert_unavailable<T: std::fmt::Debug>(answer: &Result<T, JournalError>) {
         assert!(
             matches!(answer, Err(JournalError::Unavailable(_))),
             "{answer:?}"
@@ -585,9 +585,9 @@ mod tests {
             })
         })
         .await;
-        assert_unavailable(exists(&without_leader, &names(), PATIENCE).await);
+        assert_unavailable(&exists(&without_leader, &names(), PATIENCE).await);
         // It does not try to create the stream.
-        assert_unavailable(open(&without_leader, names(), &options).await);
+        assert_unavailable(&open(&without_leader, names(), &options).await);
         let missing = context(|_| error(ErrorCode::STREAM_NOT_FOUND)).await;
         assert_eq!(exists(&missing, &names(), PATIENCE).await, Ok(false));
     }
@@ -595,8 +595,8 @@ mod tests {
     #[tokio::test]
     async fn a_subject_has_no_message_only_if_the_server_says_so() {
         let stream = scripted(|_| error(NO_LEADER)).await;
-        assert_unavailable(stream.newest("s").await);
-        assert_unavailable(stream.message(1).await);
+        assert_unavailable(&stream.newest("s").await);
+        assert_unavailable(&stream.message(1).await);
         let stream = scripted(|_| error(ErrorCode::NO_MESSAGE_FOUND)).await;
         assert!(stream.newest("s").await.unwrap().is_none());
         assert!(stream.message(1).await.unwrap().is_none());
@@ -606,7 +606,7 @@ mod tests {
     async fn a_message_is_accepted_only_with_the_next_number() {
         type Check = fn(Result<PublishOutcome, JournalError>) -> bool;
         let is_damaged: Check = |answer| matches!(answer, Err(JournalError::Damaged(_)));
-        let cases: [(fn(&str) -> String, Check); 5] = [
+        let cases: [(Answer, Check); 5] = [
             (
                 |_| json!({ "stream": "s", "seq": 8 }).to_string(),
                 |answer| answer == Ok(PublishOutcome::Accepted),
@@ -670,13 +670,13 @@ mod tests {
             }
         })
         .await;
-        assert_unavailable(stream.delete(7).await);
+        assert_unavailable(&stream.delete(7).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_awaited_for_a_tenth_longer_than_the_patience() {
         let asked_at = Instant::now();
-        assert_unavailable(with_timeout(PATIENCE, std::future::pending::<()>()).await);
+        assert_unavailable(&with_timeout(PATIENCE, std::future::pending::<()>()).await);
         assert_eq!(asked_at.elapsed().as_secs(), 11);
     }
 }
