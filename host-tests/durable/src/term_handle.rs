@@ -30,12 +30,17 @@ impl TermHandle {
     /// # Errors
     /// The error of the append, or the one that ended the term.
     pub async fn wait_until_durable(&self) -> Result<(), DurableError> {
-        let (waiter, flushed) = oneshot::channel();
+        let (waiter, mut flushed) = oneshot::channel();
         let _ = self.waiters.send(waiter);
-        match flushed.await {
-            Ok(flushed) => flushed,
-            Err(_) => Err(self.wait_for_end().await),
-        }
+        // When the supervisor drops the receiver, a waiter that is being sent is not dropped, and
+        // those behind it are not either. They stay in the channel while this sender exists.
+        let ended = tokio::select! {
+            biased;
+            Ok(flushed) = &mut flushed => return flushed,
+            ended = self.wait_for_end() => ended,
+        };
+        // The last flush answers before the term ends.
+        flushed.try_recv().unwrap_or(Err(ended))
     }
 
     /// Returns the sequence number up to which all changes are in the journal.
@@ -63,5 +68,42 @@ impl TermHandle {
         end.ok()
             .and_then(|end| end.clone())
             .unwrap_or_else(DurableError::closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Returns a handle, the receiver of its waiters and the sender of the term's end.
+    fn handle() -> (
+        TermHandle,
+        mpsc::UnboundedReceiver<Waiter>,
+        watch::Sender<Option<DurableError>>,
+    ) {
+        let (waiters, received) = mpsc::unbounded_channel();
+        let (end, ended) = watch::channel(None);
+        let handle = TermHandle {
+            lease: Lease::unlimited(),
+            waiters,
+            ended,
+            stored: Arc::default(),
+        };
+        (handle, received, end)
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_stays_in_the_channel_gets_the_error_that_ended_the_term() {
+        let (handle, received, end) = handle();
+        let mut waiting = pin!(handle.wait_until_durable());
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        // It is in the channel, and nobody answers or drops it.
+        assert_eq!(received.len(), 1);
+        let error = DurableError::NotOwner("another host".into());
+        end.send_replace(Some(error.clone()));
+        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Ready(Err(error)));
     }
 }

@@ -192,12 +192,15 @@ impl SessionHost {
     }
 
     /// Waits for this many of the [`HostOptions::max_in_flight`] permits, or for all of them if
-    /// there are fewer.
+    /// there are fewer. Returns `None` if the instance has ended meanwhile.
     pub(crate) async fn wait_for_permits(&self, permits: usize) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(permits.min(self.max_in_flight)).unwrap_or(u32::MAX);
-        let permits = Arc::clone(&self.permits).acquire_many_owned(permits).await;
-        // The semaphore is never closed.
-        permits.ok()
+        // A command that stays in the channel keeps its permits; see `send`.
+        tokio::select! {
+            biased;
+            permits = Arc::clone(&self.permits).acquire_many_owned(permits) => permits.ok(),
+            _ = self.stopped() => None,
+        }
     }
 
     /// Makes a call. Drops `held` when the call has ended in the instance, even if the future of
@@ -230,13 +233,78 @@ impl SessionHost {
     async fn send<R>(
         &self,
         command: Command,
-        answer: oneshot::Receiver<R>,
+        mut answer: oneshot::Receiver<R>,
     ) -> Result<R, HostError> {
-        // If the driver has ended, the command is refused or dropped, and `answer` fails.
         let _ = self.commands.send(command);
-        if let Ok(answer) = answer.await {
-            return Ok(answer);
+        // When the driver drops the receiver, a command that is being sent is not dropped, and
+        // those behind it are not either. They stay in the channel while this sender exists.
+        let ended = tokio::select! {
+            biased;
+            Ok(answer) = &mut answer => return Ok(answer),
+            ended = self.stopped() => ended,
+        };
+        // The driver answers before it ends.
+        answer.try_recv().map_err(|_| ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::error::TrapKind;
+
+    /// A handle without an instance, and the other ends of its channels.
+    struct Unanswered {
+        host: SessionHost,
+        commands: mpsc::UnboundedReceiver<Command>,
+        stop: watch::Sender<Option<HostError>>,
+    }
+
+    fn unanswered(permits: usize) -> Unanswered {
+        let (commands, received) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(None);
+        let host = SessionHost {
+            commands,
+            permits: Arc::new(Semaphore::new(permits)),
+            max_in_flight: 1,
+            stopped,
+            memory: Arc::default(),
+            own_thread: None,
+        };
+        Unanswered {
+            host,
+            commands: received,
+            stop,
         }
-        Err(self.stopped().await)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_stays_in_the_channel_gets_the_reason_of_the_end() {
+        let it = unanswered(1);
+        let mut waiting = pin!(it.host.wait_until_idle());
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        // It is in the channel, and nobody answers or drops it.
+        assert_eq!(it.commands.len(), 1);
+        let end = HostError::Trapped {
+            kind: TrapKind::Component,
+            message: "unreachable".into(),
+        };
+        it.stop.send_replace(Some(end.clone()));
+        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Ready(Err(end)));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_permit_of_an_instance_that_has_ended() {
+        let it = unanswered(0);
+        let mut waiting = pin!(it.host.wait_for_permits(1));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        it.stop.send_replace(Some(HostError::Stopped));
+        assert!(matches!(
+            futures::poll!(waiting.as_mut()),
+            Poll::Ready(None)
+        ));
     }
 }
