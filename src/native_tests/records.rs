@@ -253,11 +253,9 @@ fn r06_records_after_an_accepted_clock_restore_neither_the_sessions_before_it_no
     let (written, kept_before): (Vec<_>, Vec<_>) =
         after.iter().partition(|it| it.value.contains(accepted));
     assert!(written.iter().any(|it| it.key == "meta"), "{after:?}");
-    assert!(
-        kept_before
-            .iter()
-            .all(|it| it.sequence <= before.len() as u64 + 2)
-    );
+    let first_written = written.iter().map(|it| it.sequence).min();
+    let last_before = kept_before.iter().map(|it| it.sequence).max();
+    assert!(last_before < first_written, "{after:?}");
     for all in [
         [&before[..], &after].concat(),
         [&after, &before[..]].concat(),
@@ -673,4 +671,101 @@ fn r23_records_that_are_restored_twice_count_once() {
     assert_eq!(before.tombstones, manager.stats().tombstones);
     next.restore(&all).unwrap();
     assert_eq!(next.stats(), before);
+}
+
+/// Returns what a store holds that had these records and then got the first ones of a page.
+fn stored(before: &[Change], page: &[Change]) -> Vec<Change> {
+    let is_newer = |old: &&Change| page.iter().all(|new| new.key != old.key);
+    let kept = before.iter().filter(is_newer);
+    kept.chain(page).cloned().collect()
+}
+
+#[test]
+fn r12_the_first_records_of_an_end_hold_no_partial_end_if_a_revocation_is_confirmed_meanwhile() {
+    let (manager, guard, _) = keyed_manager_with_guard(None);
+    guard.0.revokes_fail.set(true);
+    let parent = now(manager.create(request(1, 600))).unwrap().session.id;
+    now(manager.refresh(parent)).unwrap();
+    let child = now(manager.delegate(parent, request(2, 600))).unwrap();
+    let child = child.session.id;
+    let before = changes(&manager);
+    let since = manager.stats().last_change;
+    guard.0.revokes_fail.set(false);
+    guard.0.revokes_held.set(true);
+    let mut flush = pin!(manager.flush_stored_revocations(since));
+    assert!(poll(flush.as_mut()).is_pending());
+    let mut revoke = pin!(manager.revoke(parent));
+    assert!(poll(revoke.as_mut()).is_pending());
+    // The guard confirms the revocation of the parent's first token after the parent has ended.
+    guard.0.revokes_held.set(false);
+    assert_eq!(now(flush).unwrap().settled, 1);
+    let page = manager.changes(since, 1_000).unwrap().changes;
+    for count in 0..=page.len() {
+        let next = restored(&stored(&before, &page[..count]));
+        let is_live = |id| next.get(id).is_ok();
+        assert_eq!(is_live(parent), is_live(child), "{count} of {page:?}");
+    }
+}
+
+#[test]
+fn r12_a_confirmed_revocation_is_read_by_a_host_that_has_read_the_end_before() {
+    let (manager, guard, clock) = keyed_manager_with_guard(None);
+    for accepts_the_clock in [false, true] {
+        guard.0.revokes_fail.set(true);
+        let id = now(manager.create(request(1, 600))).unwrap().session.id;
+        now(manager.revoke(id)).unwrap();
+        if accepts_the_clock {
+            clock.0.set(clock.0.get() - 300_000);
+            now(manager.accept_clock()).unwrap();
+        }
+        let mut since = 0;
+        read(&manager, &mut since);
+        guard.0.revokes_fail.set(false);
+        assert!(now(manager.flush_guard_revocations()).settled > 0);
+        assert!(read(&manager, &mut since).contains(&"session".into()));
+    }
+}
+
+/// Returns a manager that was restored from a store that failed before the newest record of a
+/// parent, and its parent and child: the parent's record is older than the child's.
+fn restored_with_an_older_parent() -> (Manager, TestClock, [SessionId; 2]) {
+    let (manager, clock) = keyed_manager(None);
+    let begin = clock.0.get();
+    let parent = now(manager.create(request(1, 100))).unwrap().session.id;
+    let child = now(manager.delegate(parent, request(2, 100))).unwrap();
+    let child = child.session.id;
+    let before = changes(&manager);
+    let since = manager.stats().last_change;
+    clock.0.set(begin + 50_000);
+    for id in [parent, child, parent] {
+        now(manager.refresh(id)).unwrap();
+    }
+    let page = manager.changes(since, 1_000).unwrap().changes;
+    let is_child = |change: &Change| change.key.ends_with(&String::from(child));
+    let to = page.iter().position(is_child).unwrap();
+    let (next, guard, clock) = keyed_manager_with_guard(None);
+    guard.0.issued.set(1_000);
+    clock.0.set(begin + 50_000);
+    next.restore(&stored(&before, &page[..=to])).unwrap();
+    (next, clock, [parent, child])
+}
+
+#[test]
+fn r26_a_child_whose_restored_parent_expires_before_it_ends_with_it() {
+    let (manager, clock, [parent, child]) = restored_with_an_older_parent();
+    let expires_at = |id| manager.get(id).unwrap().expires_at;
+    assert!(expires_at(child) > expires_at(parent));
+    clock.0.set(clock.0.get() + 50_000);
+    assert_eq!(manager.get(child), Err(Error::SessionExpired));
+}
+
+#[test]
+fn r15_a_child_of_a_restored_parent_that_is_refreshed_counts_as_live() {
+    let (manager, clock, [parent, child]) = restored_with_an_older_parent();
+    clock.0.set(clock.0.get() + 10_000);
+    now(manager.refresh(parent)).unwrap();
+    clock.0.set(clock.0.get() + 50_000);
+    let stats = manager.stats();
+    assert_eq!((stats.live_sessions, stats.prunable_sessions), (2, 0));
+    assert!(manager.get(parent).is_ok() && manager.get(child).is_ok());
 }

@@ -220,6 +220,15 @@ impl<S, P> Feed<S, P> {
         self.last = next;
     }
 
+    /// Marks a record as changed, unless its last change is still to be read: then the page that
+    /// has it will have this change too.
+    pub fn mark_if_read(&mut self, slot: FeedSlot) {
+        let entry = self.entries.get(slot);
+        if entry.is_some_and(|entry| entry.changed <= self.read_to) {
+            self.mark(slot);
+        }
+    }
+
     /// Replaces the kind and content of a record. This is a change.
     pub fn replace(&mut self, slot: FeedSlot, kind: RecordKind<S, P>) {
         self.unindex(slot);
@@ -313,12 +322,13 @@ impl<S, P> Feed<S, P> {
         self.read_to = self.last;
     }
 
-    /// Sets the time of the newest records, after the records up to this number were read. It does
-    /// not change if they were read before, because another reader has them with an earlier time.
-    pub fn set_read(&mut self, to: u64, at: Timestamp) {
+    /// Records that the records up to this number were read. `at` becomes the time of the newest
+    /// records; it is `None` if all of them are older than the last acceptance. The time does not
+    /// change if they were read before, because another reader has them with an earlier time.
+    pub fn set_read(&mut self, to: u64, at: Option<Timestamp>) {
         if to > self.read_to {
             self.read_to = to;
-            self.recorded_at = at;
+            self.recorded_at = at.unwrap_or(self.recorded_at);
         }
     }
 

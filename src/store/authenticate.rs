@@ -167,8 +167,8 @@ impl Store {
     }
 
     /// Caches the guard's validation of a session's token, which expires at `token_expires_at`
-    /// (R34). It is not cached if all validations were dropped at or after `asked_at`, the time at
-    /// which the guard was asked or an earlier one.
+    /// (R34). `asked_at` is the time at which the guard was asked, or an earlier one. It is not
+    /// cached if all validations were dropped since.
     pub fn cache_success(
         &mut self,
         expected: SessionVersion,

@@ -69,10 +69,13 @@ impl Store {
         // needed at that time.
         if page.changes.is_empty() {
             page.now = now.min(feed.recorded_at());
-        } else if !is_current {
+            return Ok(page);
+        }
+        if !is_current {
             page.now = now.min(latest);
-        } else if let Some(feed) = &mut self.feed {
-            feed.set_read(page.next, now);
+        }
+        if let Some(feed) = &mut self.feed {
+            feed.set_read(page.next, is_current.then_some(now));
         }
         Ok(page)
     }

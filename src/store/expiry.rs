@@ -100,8 +100,9 @@ impl Expiry {
         }
     }
 
-    /// Scans sessions that may have expired, at most `max`, and moves those that have not. Without
-    /// an idle timeout the times in the index are exact, and no session is checked.
+    /// Scans sessions that may have expired, at most `max`, and moves those that have not. If no
+    /// parent can end before its children, the times in the index are exact, and no session is
+    /// checked.
     pub fn scan(
         &mut self,
         sessions: &mut SessionTable,
@@ -109,7 +110,7 @@ impl Expiry {
         max: u32,
         now: Timestamp,
     ) {
-        if lifetimes.idle_timeout().is_some() {
+        if lifetimes.parents_can_end_first() {
             for _ in 0..max {
                 let next = self
                     .order

@@ -121,7 +121,8 @@ impl Lifetimes {
     /// Returns whether a parent can expire before its children. A child is never granted more time
     /// than its parent. So this is possible only with an idle timeout, or if a parent was restored
     /// from a record that is older than its last refresh.
-    fn parents_can_end_first(&self) -> bool {
+    #[must_use]
+    pub fn parents_can_end_first(&self) -> bool {
         self.idle_timeout.is_some() || self.restored
     }
 

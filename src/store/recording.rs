@@ -181,7 +181,9 @@ impl Store {
                     if let Some(until) = is_confirmed.then_some(tombstone.session_until) {
                         feed.set_until(record, until);
                     }
-                    feed.mark(record);
+                    // If it is still to be read, it stays before the tombstones of the sessions
+                    // that ended with it: a store of the first records holds no partial end.
+                    feed.mark_if_read(record);
                 }
             }
         }

@@ -31,9 +31,10 @@ impl ValidationCache {
         now < cached_until && cached_until > self.ignored_until
     }
 
-    /// Returns until when a validation is cached. The result is `None` if nothing is cached, or if
-    /// all validations were dropped at or after `asked_at`, the time at which the guard was asked
-    /// or an earlier one.
+    /// Returns until when a validation is cached: for the interval from `asked_at`, the time at
+    /// which the guard was asked or an earlier one; from now if the time went back meanwhile. The
+    /// result is `None` if nothing is cached, or if all validations were dropped at that time or
+    /// later.
     #[must_use]
     pub fn cached_until(
         &self,
@@ -41,9 +42,8 @@ impl ValidationCache {
         token_expires_at: Timestamp,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let interval = self.interval?;
-        let is_current = asked_at.after_seconds(interval) > self.ignored_until;
-        is_current.then(|| now.after_seconds(interval).min(token_expires_at))
+        let until = asked_at.min(now).after_seconds(self.interval?);
+        (until > self.ignored_until).then(|| until.min(token_expires_at))
     }
 
     /// Drops all cached validations, and those that the guard was asked for before now.
@@ -65,10 +65,12 @@ mod tests {
     #[test]
     fn r34_a_validation_is_cached_for_the_interval_and_not_past_its_token() {
         let cache = ValidationCache::new(Some(10));
-        let until = cache.cached_until(at(100), at(1_000), at(101)).unwrap();
-        assert!(cache.is_valid(until, at(110)) && !cache.is_valid(until, at(111)));
-        let until = cache.cached_until(at(100), at(105), at(101));
+        let until = cache.cached_until(at(100), at(1_000), at(103)).unwrap();
+        assert!(cache.is_valid(until, at(109)) && !cache.is_valid(until, at(110)));
+        let until = cache.cached_until(at(100), at(105), at(100));
         assert_eq!(until, Some(at(105)));
+        let time_went_back = cache.cached_until(at(100), at(1_000), at(50));
+        assert_eq!(time_went_back, Some(at(60)));
     }
 
     #[test]
@@ -78,7 +80,7 @@ mod tests {
         let at_once = cache.cached_until(at(102), at(1_000), at(102)).unwrap();
         cache.clear(at(102));
         assert!(!cache.is_valid(before, at(102)) && !cache.is_valid(at_once, at(102)));
-        assert_eq!(cache.cached_until(at(102), at(1_000), at(105)), None);
+        assert_eq!(cache.cached_until(at(102), at(1_000), at(102)), None);
         let after = cache.cached_until(at(103), at(1_000), at(103)).unwrap();
         assert!(cache.is_valid(after, at(104)));
     }

@@ -64,13 +64,14 @@ impl Reason {
             ),
             Self::SupersededBeforeAnswer => (
                 SESSIONS,
-                "Another refresh or rotation of the session succeeded (R14). The token that it \
-                 returned is the current one.",
+                "Another refresh or rotation of the session took effect (R14). Its token, or a \
+                 later one, is the current one.",
             ),
             Self::PresentedAgain => (
                 SESSIONS,
                 "If a rotation returned `conflict` because a refresh took effect after it, the \
-                 token that was presented for it is `invalid-token` and ends nothing.",
+                 token that was presented for it is `invalid-token` and ends nothing, until the \
+                 token of the refresh is rotated.",
             ),
             Self::RevokedInFlight => (
                 SESSIONS,

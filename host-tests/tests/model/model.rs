@@ -1322,9 +1322,10 @@ impl Model {
 
     /// Caches a validation of the guard, unless the cache was cleared since it was asked.
     fn cache_success(&mut self, number: Number, asked_at: u64) {
+        let asked_at = asked_at.min(self.now);
         if self.cache_cleared_at.is_none_or(|since| since < asked_at) {
             let session = &mut self.sessions[number];
-            let until = self.now + self.limits.recheck_interval.unwrap_or(0);
+            let until = asked_at + self.limits.recheck_interval.unwrap_or(0);
             let until = until.min(self.tokens[session.token].expires_at);
             session.cached_until = Some((asked_at, until));
         }

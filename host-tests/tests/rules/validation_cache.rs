@@ -79,19 +79,31 @@ async fn r34_the_guard_is_not_asked_again_within_the_interval() {
 }
 
 #[tokio::test]
-async fn r34_the_interval_begins_with_the_guards_answer_and_a_use_does_not_extend_it() {
+async fn r34_the_interval_begins_with_the_request_and_a_use_does_not_extend_it() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
     fixture.hold(GuardFunction::Validate);
     let first = fixture.start_validate(&grant).await;
-    fixture.advance(20.0);
+    fixture.advance(4.0);
     fixture.release();
     first.await.unwrap();
     for _ in 0..3 {
-        fixture.advance(3.333);
+        fixture.advance(1.999);
         assert_eq!(guard_validations(&fixture, &grant).await, 0);
     }
-    fixture.advance(0.001);
+    fixture.advance(0.003);
+    assert_eq!(guard_validations(&fixture, &grant).await, 1);
+}
+
+#[tokio::test]
+async fn r34_an_answer_that_takes_longer_than_the_interval_is_not_cached() {
+    let fixture = fixture().await;
+    let grant = fixture.session().await;
+    fixture.hold(GuardFunction::Validate);
+    let first = fixture.start_validate(&grant).await;
+    fixture.advance(10.0);
+    fixture.release();
+    first.await.unwrap();
     assert_eq!(guard_validations(&fixture, &grant).await, 1);
 }
 
