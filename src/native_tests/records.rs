@@ -327,6 +327,32 @@ fn r12_an_expired_session_without_revocations_leaves_no_record() {
 }
 
 #[test]
+fn r12_a_session_that_expires_earlier_than_an_older_record_says_leaves_a_tombstone() {
+    let (manager, guard, clock) = keyed_manager_with_guard(None);
+    let begin = clock.0.get();
+    let id = now(manager.create(request(1, 600))).unwrap().session.id;
+    let before = changes(&manager);
+    let soon = Timestamp::from_millis(begin + 10_000);
+    guard.0.grants_until.set(Some(soon));
+    now(manager.refresh(id)).unwrap();
+    assert_eq!(manager.stats().pending_revocations, 0);
+    clock.0.set(begin + 10_000);
+    assert_eq!(manager.prune_expired(None), 1);
+    let next = restored(&stored(&before, &changes(&manager)));
+    assert_eq!(next.get(id), Err(Error::SessionNotFound));
+}
+
+#[test]
+fn r06_the_time_is_not_recorded_again_before_the_first_page_is_read() {
+    let (manager, clock) = keyed_manager(Some(100));
+    let id = now(manager.create(request(1, 600))).unwrap().session.id;
+    manager.close_event_run().unwrap();
+    clock.0.set(clock.0.get() + 60_000);
+    manager.touch(id).unwrap();
+    assert_eq!(read(&manager, &mut 0), ["meta", "session"]);
+}
+
+#[test]
 fn r31_the_record_of_a_kill_switch_is_needed_for_the_sessions_too_that_other_calls_end() {
     let (manager, _, clock) = keyed_for(20_000);
     create_many(&manager, 10_000, 1, 60);
