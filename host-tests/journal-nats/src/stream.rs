@@ -641,36 +641,44 @@ mod tests {
             let time = "2026-01-01T00:00:00Z";
             json!({ "message": { "subject": "s", "seq": 7, "time": time, "data": "" } }).to_string()
         }
-        let stream = scripted(|_| json!({ "success": true }).to_string()).await;
-        assert_eq!(stream.delete(7).await, Ok(()));
-        let stream = scripted(|subject| {
+        /// Returns the first answer to the deletion, and the second one to the reading after it.
+        fn answers(subject: &str, deletion: String, reading: String) -> String {
             if subject.contains("DELETE") {
-                error(ErrorCode::SEQUENCE_NOT_FOUND)
+                deletion
             } else {
-                // Another server, which has not deleted it yet.
-                message()
+                reading
             }
-        })
-        .await;
-        assert_eq!(stream.delete(7).await, Ok(()));
-        let stream = scripted(|subject| {
-            if subject.contains("DELETE") {
-                error(NO_LEADER)
+        }
+        let cases: [(Answer, bool); 4] = [
+            (|_| json!({ "success": true }).to_string(), true),
+            // Another server that answers the reading has not deleted it yet.
+            (
+                |subject| answers(subject, error(ErrorCode::SEQUENCE_NOT_FOUND), message()),
+                true,
+            ),
+            (
+                |subject| {
+                    answers(
+                        subject,
+                        error(NO_LEADER),
+                        error(ErrorCode::NO_MESSAGE_FOUND),
+                    )
+                },
+                true,
+            ),
+            (
+                |subject| answers(subject, error(NO_LEADER), message()),
+                false,
+            ),
+        ];
+        for (number, (answer, is_deleted)) in cases.into_iter().enumerate() {
+            let deleted = scripted(answer).await.delete(7).await;
+            if is_deleted {
+                assert_eq!(deleted, Ok(()), "case {number}");
             } else {
-                error(ErrorCode::NO_MESSAGE_FOUND)
+                assert_unavailable(&deleted);
             }
-        })
-        .await;
-        assert_eq!(stream.delete(7).await, Ok(()));
-        let stream = scripted(|subject| {
-            if subject.contains("DELETE") {
-                error(NO_LEADER)
-            } else {
-                message()
-            }
-        })
-        .await;
-        assert_unavailable(&stream.delete(7).await);
+        }
     }
 
     #[tokio::test(start_paused = true)]
