@@ -264,11 +264,13 @@ class Raising:
 
 @pytest.fixture
 def raising() -> Iterator[Raising]:
-    """Returns the handler of two signals."""
+    """Returns the handler of two signals. SIGINT has the handler of Python, even if the process was
+    started with SIGINT ignored, as in the background of a script."""
     raising = Raising()
-    before = [signal.signal(number, raising) for number in NUMBERS]
+    before = [(number, signal.signal(number, raising)) for number in NUMBERS]
+    before.append((signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler)))
     yield raising
-    for number, handler in zip(NUMBERS, before):
+    for number, handler in before:
         signal.signal(number, handler)
 
 
