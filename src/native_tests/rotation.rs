@@ -1,5 +1,7 @@
 //! Rotations whose answer the bearer has not got (R14, R27).
 
+use std::pin::Pin;
+
 use super::records::{changes, keyed, read};
 use super::*;
 
@@ -20,6 +22,14 @@ fn restarted(manager: &Manager, clock: &TestClock, seconds: u64) -> (Manager, Te
     (next, guard)
 }
 
+/// Begins a call that has taken effect, and whose answer waits for the guard.
+fn held<T>(guard: &TestGuard, call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> {
+    guard.0.revokes_held.set(true);
+    let mut call = Box::pin(call);
+    assert!(poll(call.as_mut()).is_pending());
+    call
+}
+
 /// Returns the error of a rotation.
 fn refusal(manager: &Manager, token: Token) -> Error {
     now(manager.rotate(token)).unwrap_err()
@@ -36,9 +46,7 @@ fn rotated(manager: &Manager) -> (Token, Token) {
 fn r14_a_token_that_is_retried_returns_conflict_until_the_retry_returns() {
     let (manager, guard, _) = with_grace();
     let (first, second) = rotated(&manager);
-    guard.0.revokes_held.set(true);
-    let mut retry = pin!(manager.rotate(first.clone()));
-    assert!(poll(retry.as_mut()).is_pending());
+    let retry = held(&guard, manager.rotate(first.clone()));
     for token in [&first, &second] {
         assert_eq!(refusal(&manager, token.clone()), Error::Conflict);
     }
@@ -54,9 +62,7 @@ fn r27_a_retry_whose_answer_was_lost_with_the_instance_can_be_repeated() {
     for seconds in [0, 3_600] {
         let (manager, guard, clock) = with_grace();
         let (first, _) = rotated(&manager);
-        guard.0.revokes_held.set(true);
-        let mut retry = pin!(manager.rotate(first.clone()));
-        assert!(poll(retry.as_mut()).is_pending());
+        let _retry = held(&guard, manager.rotate(first.clone()));
         let (next, _) = restarted(&manager, &clock, seconds);
         let granted = now(next.rotate(first.clone())).unwrap();
         assert_eq!(granted.session.generation, 3);
@@ -70,13 +76,9 @@ fn r27_a_retry_whose_answer_was_lost_with_the_instance_can_be_repeated() {
 fn r27_a_lost_answer_stays_lost_after_another_restart() {
     let (manager, guard, clock) = with_grace();
     let (first, _) = rotated(&manager);
-    guard.0.revokes_held.set(true);
-    let mut retry = pin!(manager.rotate(first.clone()));
-    assert!(poll(retry.as_mut()).is_pending());
+    let _retry = held(&guard, manager.rotate(first.clone()));
     let (next, guard) = restarted(&manager, &clock, 60);
-    guard.0.revokes_held.set(true);
-    let mut retry = pin!(next.rotate(first.clone()));
-    assert!(poll(retry.as_mut()).is_pending());
+    let _retry = held(&guard, next.rotate(first.clone()));
     let (last, guard) = restarted(&next, &clock, 120);
     guard.0.issued.set(2_000);
     assert!(now(last.rotate(first)).is_ok());
@@ -86,9 +88,7 @@ fn r27_a_lost_answer_stays_lost_after_another_restart() {
 fn r27_the_token_of_a_retry_whose_answer_was_lost_has_no_grace() {
     let (manager, guard, clock) = with_grace();
     let (first, second) = rotated(&manager);
-    guard.0.revokes_held.set(true);
-    let mut retry = pin!(manager.rotate(first));
-    assert!(poll(retry.as_mut()).is_pending());
+    let _retry = held(&guard, manager.rotate(first));
     let (next, _) = restarted(&manager, &clock, 1);
     assert_eq!(refusal(&next, second), Error::InvalidToken);
     assert_eq!(next.active_count(), 0);
@@ -98,11 +98,8 @@ fn r27_the_token_of_a_retry_whose_answer_was_lost_has_no_grace() {
 fn r27_a_rotation_and_a_refresh_whose_answers_were_lost_leave_the_token_before_both() {
     let (manager, guard, clock) = with_grace();
     let first = now(manager.create(request(1, 600))).unwrap();
-    guard.0.revokes_held.set(true);
-    let mut rotation = pin!(manager.rotate(first.token.clone()));
-    assert!(poll(rotation.as_mut()).is_pending());
-    let mut refresh = pin!(manager.refresh(first.session.id));
-    assert!(poll(refresh.as_mut()).is_pending());
+    let _rotation = held(&guard, manager.rotate(first.token.clone()));
+    let _refresh = held(&guard, manager.refresh(first.session.id));
     let (next, _) = restarted(&manager, &clock, 1);
     assert!(now(next.rotate(first.token)).is_ok());
 }
@@ -111,9 +108,7 @@ fn r27_a_rotation_and_a_refresh_whose_answers_were_lost_leave_the_token_before_b
 fn r27_a_lost_rotation_ends_nothing_after_the_host_has_a_newer_token() {
     let (manager, guard, clock) = with_grace();
     let first = now(manager.create(request(1, 600))).unwrap();
-    guard.0.revokes_held.set(true);
-    let mut rotation = pin!(manager.rotate(first.token.clone()));
-    assert!(poll(rotation.as_mut()).is_pending());
+    let _rotation = held(&guard, manager.rotate(first.token.clone()));
     let (next, _) = restarted(&manager, &clock, 1);
     let refreshed = now(next.refresh(first.session.id)).unwrap();
     assert_eq!(refusal(&next, first.token), Error::InvalidToken);
@@ -124,9 +119,7 @@ fn r27_a_lost_rotation_ends_nothing_after_the_host_has_a_newer_token() {
 fn r27_a_rotation_whose_token_is_validated_after_a_restart_was_answered() {
     let (manager, guard, clock) = with_grace();
     let first = now(manager.create(request(1, 600))).unwrap();
-    guard.0.revokes_held.set(true);
-    let mut rotation = pin!(manager.rotate(first.token.clone()));
-    assert!(poll(rotation.as_mut()).is_pending());
+    let rotation = held(&guard, manager.rotate(first.token.clone()));
     // The host stored this, and neither what follows nor the answer to the rotation.
     let (next, _) = restarted(&manager, &clock, 60);
     guard.0.revokes_held.set(false);
@@ -153,9 +146,7 @@ fn r27_a_token_whose_rotation_returned_conflict_is_refused_and_ends_nothing() {
         if retried {
             now(manager.rotate(first.token.clone())).unwrap();
         }
-        guard.0.revokes_held.set(true);
-        let mut rotation = pin!(manager.rotate(first.token.clone()));
-        assert!(poll(rotation.as_mut()).is_pending());
+        let rotation = held(&guard, manager.rotate(first.token.clone()));
         guard.0.revokes_held.set(false);
         let refreshed = now(manager.refresh(first.session.id)).unwrap();
         assert_eq!(now(rotation).unwrap_err(), Error::Conflict);

@@ -120,6 +120,7 @@ mod metrics;
 mod options;
 mod reason;
 mod recovery;
+mod reply;
 mod supervisor;
 mod tenant_host;
 mod tenants;

@@ -15,6 +15,7 @@ use crate::error::DurableError;
 use crate::metrics::{Counters, HostMetrics};
 use crate::reason::Reason;
 use crate::recovery::Recovery;
+use crate::reply::reply_or_end;
 use crate::supervisor::{Command, DrainGuard, Supervisor, SwitchOver};
 use crate::term::Term;
 use crate::upgrade::Handover;
@@ -178,8 +179,8 @@ impl TenantHost {
             .commands
             .send(Command::SwitchOver(Box::new(switch)))
             .await;
-        let done = reply_of(&self.commands, done).await;
-        done.unwrap_or_else(|| Err(DurableError::closed()))
+        let done = reply_or_end(done, self.commands.closed()).await;
+        done.unwrap_or_else(|()| Err(DurableError::closed()))
     }
 
     /// Waits for the calls in flight, for at most `drain`, appends the last changes and gives the
@@ -204,7 +205,7 @@ impl TenantHost {
         let (reply, closed) = oneshot::channel();
         let _ = self.commands.send(Command::Close(drained, reply)).await;
         // There is no reply if the host was closed before.
-        reply_of(&self.commands, closed).await;
+        let _ = reply_or_end(closed, self.commands.closed()).await;
     }
 
     fn drain_if_idle(&self) -> Option<DrainGuard> {
@@ -239,22 +240,6 @@ impl Backend for TenantHost {
     }
 }
 
-/// Waits for the reply to a command. Returns `None` if the supervisor has ended without a reply.
-async fn reply_of<R>(
-    commands: &mpsc::Sender<Command>,
-    mut reply: oneshot::Receiver<R>,
-) -> Option<R> {
-    // A command that is being sent while the supervisor drops the receiver is not dropped with it.
-    // It stays in the channel while a sender exists.
-    tokio::select! {
-        biased;
-        Ok(reply) = &mut reply => return Some(reply),
-        () = commands.closed() => {}
-    }
-    // The supervisor replies before it ends.
-    reply.try_recv().ok()
-}
-
 fn initial_phase() -> watch::Sender<Phase> {
     let reason = "the tenant is being taken over";
     watch::Sender::new(Phase::Recovering(reason.into()))
@@ -262,22 +247,4 @@ fn initial_phase() -> watch::Sender<Phase> {
 
 fn not_upgraded(reason: impl Into<Reason>) -> DurableError {
     DurableError::Upgrade(reason.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::Poll;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_command_that_stays_in_the_channel_has_no_reply_when_the_supervisor_has_ended() {
-        let (commands, received) = mpsc::channel(1);
-        let (_unanswered, reply) = oneshot::channel::<()>();
-        let mut waiting = pin!(reply_of(&commands, reply));
-        assert!(futures::poll!(waiting.as_mut()).is_pending());
-        drop(received);
-        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Ready(None));
-    }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::DurableError;
 use crate::lease::Lease;
+use crate::reply::reply_or_end;
 
 /// The channel to a caller that waits until all changes so far are durable.
 pub(super) type Waiter = oneshot::Sender<Result<(), DurableError>>;
@@ -30,17 +31,9 @@ impl TermHandle {
     /// # Errors
     /// The error of the append, or the one that ended the term.
     pub async fn wait_until_durable(&self) -> Result<(), DurableError> {
-        let (waiter, mut flushed) = oneshot::channel();
+        let (waiter, flushed) = oneshot::channel();
         let _ = self.waiters.send(waiter);
-        // When the supervisor drops the receiver, a waiter that is being sent is not dropped, and
-        // those behind it are not either. They stay in the channel while this sender exists.
-        let ended = tokio::select! {
-            biased;
-            Ok(flushed) = &mut flushed => return flushed,
-            ended = self.wait_for_end() => ended,
-        };
-        // The last flush answers before the term ends.
-        flushed.try_recv().unwrap_or(Err(ended))
+        reply_or_end(flushed, self.wait_for_end()).await?
     }
 
     /// Returns the sequence number up to which all changes are in the journal.

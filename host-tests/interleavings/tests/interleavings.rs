@@ -30,13 +30,14 @@ fn assert_allowed(report: &Report) {
 fn each_outcome_of_two_or_three_calls_is_allowed_and_each_reason_is_needed() {
     let mut checked = pairs(&State::ALL, &[Fault::None]);
     checked.extend(pairs(&[State::One], &Fault::ALL[1..]));
-    let calls = [
+    let mut calls = vec![
         Call::Create,
         Call::Validate(Target::A),
         Call::Rotate,
-        Call::Refresh(Target::A),
         Call::RevokeAgent,
     ];
+    checked.extend(some(3, &calls, &State::ALL, &[Fault::None]));
+    calls.push(Call::Refresh(Target::A));
     checked.extend(some(3, &calls, &[State::One], &[Fault::None]));
     let report = check(&checked, Scope::Reduced);
     assert_allowed(&report);

@@ -1,5 +1,5 @@
-//! A NATS server for tests, whose answers the test chooses. It understands what the client sends,
-//! and no more.
+//! A NATS server for tests, whose answers the test chooses. It understands only what the client of
+//! the journal sends.
 
 use async_nats::jetstream::{self, Context};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};

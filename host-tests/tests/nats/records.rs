@@ -82,8 +82,18 @@ async fn a_page_has_at_most_1000_records_and_one_mebibyte() {
         if page.is_empty() {
             break;
         }
+        let bytes: usize = page
+            .iter()
+            .map(|change| change.key.len() + change.value.len())
+            .sum();
+        assert!(
+            page.len() <= 1_000 && bytes <= 1024 * 1024,
+            "{} {bytes}",
+            page.len()
+        );
         pages.push(page.len());
     }
+    assert_eq!(pages.iter().sum::<usize>(), changes.len());
     // Three large records fit into a mebibyte, and four do not.
     assert_eq!(pages, [1_000, 1_000, 503, 3, 2]);
     assert_eq!(writer.len(), changes.len() as u64);

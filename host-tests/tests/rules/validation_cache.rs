@@ -34,6 +34,15 @@ async fn recently_validated(fixture: &Fixture) -> Grant {
     grant
 }
 
+/// Validates a token while the guard takes this many seconds to answer.
+async fn validate_slowly(fixture: &Fixture, grant: &Grant, seconds: f64) {
+    fixture.hold(GuardFunction::Validate);
+    let call = fixture.start_validate(grant).await;
+    fixture.advance(seconds);
+    fixture.release();
+    call.await.unwrap();
+}
+
 #[tokio::test]
 async fn r34_by_default_the_guard_is_asked_each_time() {
     let fixture = Fixture::new().await;
@@ -82,11 +91,7 @@ async fn r34_the_guard_is_not_asked_again_within_the_interval() {
 async fn r34_the_interval_begins_with_the_request_and_a_use_does_not_extend_it() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
-    fixture.hold(GuardFunction::Validate);
-    let first = fixture.start_validate(&grant).await;
-    fixture.advance(4.0);
-    fixture.release();
-    first.await.unwrap();
+    validate_slowly(&fixture, &grant, 4.0).await;
     for _ in 0..3 {
         fixture.advance(1.999);
         assert_eq!(guard_validations(&fixture, &grant).await, 0);
@@ -99,11 +104,7 @@ async fn r34_the_interval_begins_with_the_request_and_a_use_does_not_extend_it()
 async fn r34_an_answer_that_takes_longer_than_the_interval_is_not_cached() {
     let fixture = fixture().await;
     let grant = fixture.session().await;
-    fixture.hold(GuardFunction::Validate);
-    let first = fixture.start_validate(&grant).await;
-    fixture.advance(10.0);
-    fixture.release();
-    first.await.unwrap();
+    validate_slowly(&fixture, &grant, 10.0).await;
     assert_eq!(guard_validations(&fixture, &grant).await, 1);
 }
 
