@@ -24,6 +24,7 @@ use tokio::io::{self, AsyncBufRead, BufReader};
 use tokio::runtime::{Builder, Runtime};
 
 use command::guard::GuardArgs;
+use command::log::log;
 use command::rekey::RekeyArgs;
 use command::serve::ServeArgs;
 use command::storage::Storage;
@@ -209,7 +210,7 @@ fn main() -> ExitCode {
         // The reader of the output has closed it, which is not an error.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", full_text(&*error));
+            log(format_args!("error: {}", full_text(&*error)));
             ExitCode::FAILURE
         }
     }

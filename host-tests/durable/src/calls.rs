@@ -10,6 +10,7 @@ use clawdb_session_host::{
 use crate::backend::AdmittedCall;
 use crate::error::DurableError;
 use crate::host::DurableHost;
+use crate::rotation;
 
 /// Generates the method of a row.
 macro_rules! method {
@@ -20,6 +21,30 @@ macro_rules! method {
         #[durable(none)]
         $($function:tt)*
     ) => {};
+    (
+        $(#[doc = $doc:literal])*
+        #[errors($($errors:literal),+)]
+        #[permits($($permits:tt)+)]
+        #[durable(rotate)]
+        fn $name:ident($argument:ident: $type:ident)
+            -> Result<$answer:ty, $error:ident> = $interface:ident.$function:ident
+    ) => {
+        $(#[doc = $doc])*
+        #[doc = ""]
+        #[doc = " After `Retry`, the rotation may have taken effect. The host then keeps its"]
+        #[doc = " answer for 10 minutes, while it owns the tenant and the instance lasts, and at"]
+        #[doc = " most 16,384 answers. A call with the same token returns that answer when it is"]
+        #[doc = " durable, or `Conflict` if the session has a newer token. In the world"]
+        #[doc = " `session-sync` this also applies if the future was dropped."]
+        #[doc = ""]
+        #[doc = " # Errors"]
+        #[doc = concat!(" [`DurableError::Session`] with ", $($errors,)+ ".")]
+        #[doc = " The other errors of [`DurableError`] if the host cannot serve."]
+        pub async fn $name(&self, $argument: parameter!($type)) -> Result<$answer, DurableError> {
+            let $argument: <$type as Argument>::Value = $argument.into();
+            rotation::$name(self.admit().await?, $argument).await
+        }
+    };
     (
         $(#[doc = $doc:literal])*
         $(#[errors($($errors:literal),+)])?

@@ -31,13 +31,14 @@ pub enum DurableError {
     /// The component refused the operation. See `sessions.error` in the WIT.
     Session(SessionError),
     /// The instance or the journal is not available now. The operation may have taken effect. The
-    /// same call may succeed soon.
+    /// same call may succeed soon; for a rotation see
+    /// [`DurableHost::rotate`](crate::DurableHost::rotate).
     Retry(Reason),
     /// Another host has the tenant, or may have it. The operation may have taken effect. This host
     /// refuses calls until it has the tenant again.
     NotOwner(Reason),
-    /// The journal is damaged or misconfigured. Calls fail until an operator has repaired it and
-    /// restarted the host.
+    /// The journal is damaged or misconfigured. The operation may have taken effect. Calls fail
+    /// until an operator has repaired the journal and restarted the host.
     Journal(JournalError),
     /// The tenant's records cannot be verified with any given state key. Start the host with the
     /// key that they are sealed with. Nothing was overwritten.

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+/// The stored expiry of an unlimited lease. No limited lease has it.
+const UNLIMITED: u64 = u64::MAX;
+
 /// A lease on a tenant: while it is valid, no other writer can have taken the tenant over. Clones
 /// share their expiry.
 ///
@@ -13,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 /// stopped or the machine sleeps, and it cannot be set.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    /// Nanoseconds since boot; `u64::MAX` for an unlimited lease.
+    /// Nanoseconds since boot, or [`UNLIMITED`].
     expires_at: Arc<AtomicU64>,
 }
 
@@ -22,7 +25,7 @@ impl Lease {
     #[must_use]
     pub fn unlimited() -> Self {
         Self {
-            expires_at: Arc::new(AtomicU64::new(u64::MAX)),
+            expires_at: Arc::new(AtomicU64::new(UNLIMITED)),
         }
     }
 
@@ -38,9 +41,15 @@ impl Lease {
     ///
     /// `from` is a time of [`Lease::now`] from before the lease was requested. A time from after
     /// the answer would make the lease last longer here than for the other hosts.
+    ///
+    /// If `from` is `Duration::MAX`, because the machine has no such clock, the lease ends.
     pub fn extend(&self, from: Duration, by: Duration) {
-        self.expires_at
-            .store(nanos(from.saturating_add(by)), Ordering::SeqCst);
+        let expires_at = if from == Duration::MAX {
+            0
+        } else {
+            nanos(from.saturating_add(by)).min(UNLIMITED - 1)
+        };
+        self.expires_at.store(expires_at, Ordering::SeqCst);
     }
 
     /// Ends the lease now.
@@ -58,9 +67,14 @@ impl Lease {
     /// unlimited.
     #[must_use]
     pub fn remaining(&self) -> Duration {
+        self.remaining_at(Self::now)
+    }
+
+    /// Returns the time until the lease expires at the time that `now` returns.
+    fn remaining_at(&self, now: impl FnOnce() -> Duration) -> Duration {
         match self.expires_at.load(Ordering::SeqCst) {
-            u64::MAX => Duration::MAX,
-            expires_at => Duration::from_nanos(expires_at.saturating_sub(nanos(Self::now()))),
+            UNLIMITED => Duration::MAX,
+            expires_at => Duration::from_nanos(expires_at.saturating_sub(nanos(now()))),
         }
     }
 
@@ -101,5 +115,23 @@ mod tests {
         let lease = Lease::unlimited();
         assert!(lease.is_valid());
         assert_eq!(lease.remaining(), Duration::MAX);
+    }
+
+    #[test]
+    fn a_limited_lease_is_not_valid_without_a_clock() {
+        let no_clock = Duration::MAX;
+        for by in [Duration::from_secs(10), Duration::MAX] {
+            // The clock fails after the lease was extended.
+            let lease = Lease::expired();
+            lease.extend(Lease::now(), by);
+            assert!(lease.is_valid() && lease.remaining() < Duration::MAX);
+            assert_eq!(lease.remaining_at(|| no_clock), Duration::ZERO);
+            // The clock fails when the lease is extended.
+            lease.extend(no_clock, by);
+            assert!(!lease.is_valid());
+            assert_eq!(lease.remaining_at(|| no_clock), Duration::ZERO);
+        }
+        let unlimited = Lease::unlimited().remaining_at(|| no_clock);
+        assert_eq!(unlimited, Duration::MAX);
     }
 }

@@ -45,8 +45,9 @@
 //! | the tenant's records cannot be verified with any given state key | | `StateKeyMissing` |
 //! | the component is [upgraded](DurableHost::upgrade) | end in the old instance | wait for the new instance |
 //!
-//! A call that ended with `Retry` or `NotOwner` may have taken effect, as with any service whose
-//! connection fails before it answers.
+//! A call that ended with `Retry`, `NotOwner` or `Journal` may have taken effect, as with any
+//! service whose connection fails before it answers. A rotation that ended with `Retry` can be
+//! repeated with the same token: see [`DurableHost::rotate`].
 //!
 //! # Durability
 //!
@@ -89,11 +90,12 @@
 //! | module | contents |
 //! |---|---|
 //! | `host`, `calls` | the reference to a host and its operations: [`DurableHost`] |
-//! | `options`, `check` | the options of a durable host and their bounds: [`DurableOptions`] |
+//! | `options`, `check`, `callback` | the options of a durable host, their bounds, and calls of their callbacks: [`DurableOptions`] |
 //! | `backend` | the trait of the host to which a [`DurableHost`] refers |
 //! | `tenant_host`, `supervisor` | admits calls; owns the journal's writer |
 //! | `term`, `recovery`, `upgrade` | a *term*, the time for which a host owns its tenant: `recovery` begins it, `upgrade` replaces the component during it |
 //! | `active_instance`, `term_handle`, `attached_term`, `instance` | the instance that serves, and how its calls wait for durability |
+//! | `rotation` | rotations whose caller got no answer |
 //! | `deferred_revocations` | the revocations that wait for the journal, in the world `session-sync` |
 //! | `journal`, `lease` | the port: [`Journal`], [`Writer`], [`Scan`], [`Lease`]; the journal in memory: [`MemoryJournal`] |
 //! | `tenants` | many hosts, one for each workspace, loaded while they are used: [`Tenants`] |
@@ -104,6 +106,7 @@
 mod active_instance;
 mod attached_term;
 mod backend;
+mod callback;
 mod calls;
 mod check;
 mod deferred_revocations;
@@ -121,6 +124,7 @@ mod options;
 mod reason;
 mod recovery;
 mod reply;
+mod rotation;
 mod supervisor;
 mod tenant_host;
 mod tenants;

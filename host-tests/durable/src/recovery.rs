@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::active_instance::Phase;
+use crate::callback;
 use crate::check;
 use crate::error::DurableError;
 use crate::instance::Instance;
@@ -19,6 +20,14 @@ use crate::metrics::Counters;
 use crate::options::{DurableOptions, RestoreProgress};
 use crate::reason::Reason;
 use crate::term::{LeasedWriter, Term};
+
+/// Why a term was not begun.
+pub(super) enum NotBegun<C> {
+    /// A step failed.
+    Failed(DurableError),
+    /// The host is closed; `C` is the request to close it.
+    Closed(C),
+}
 
 /// The options, the journal and the tenant of a host.
 pub(crate) struct Recovery {
@@ -43,17 +52,23 @@ impl Recovery {
 
     /// Takes the tenant over and returns a term with an instance that has all records of the
     /// journal.
-    pub(super) async fn begin_term(
+    ///
+    /// # Errors
+    /// [`NotBegun::Closed`] if `closing` ends before that. After any error the tenant is given
+    /// back.
+    pub(super) async fn begin_term<C>(
         &self,
         instances: &InstanceOptions,
         phase: &watch::Sender<Phase>,
         counters: &Arc<Counters>,
-    ) -> Result<Term, DurableError> {
-        let writer = self.take_over(phase).await?;
+        closing: impl Future<Output = C>,
+    ) -> Result<Term, NotBegun<C>> {
+        let mut closing = pin!(closing);
+        let writer = unless_closed(self.take_over(phase), &mut closing).await?;
         self.report("has taken the tenant over and restores its sessions");
         let begun = Instant::now();
         let mut writer = LeasedWriter::new(writer);
-        let restored = self.restore(instances, &mut writer).await;
+        let restored = unless_closed(self.restore(instances, &mut writer), &mut closing).await;
         let (instance, since) = match restored {
             Ok(restored) => restored,
             Err(error) => {
@@ -63,8 +78,12 @@ impl Recovery {
         };
         let mut term = Term::new(instance, writer, since, Arc::clone(counters));
         // Records of an older format, or under a previous key, are changes after the restore.
-        if let Err(error) = term.flush().await {
-            term.end(error.clone()).release().await;
+        if let Err(error) = unless_closed(term.flush(), &mut closing).await {
+            let end = match &error {
+                NotBegun::Failed(error) => error.clone(),
+                NotBegun::Closed(_) => DurableError::closed(),
+            };
+            term.end(end).release().await;
             return Err(error);
         }
         counters.record_recovery(begun.elapsed());
@@ -148,10 +167,13 @@ impl Recovery {
 
     fn progress(&self, restored: u64, total: u64) {
         if let Some(progress) = &self.options.progress {
-            progress(RestoreProgress {
-                tenant: self.tenant,
-                restored,
-                total,
+            let tenant = self.tenant;
+            callback::call(|| {
+                progress(RestoreProgress {
+                    tenant,
+                    restored,
+                    total,
+                });
             });
         }
     }
@@ -159,8 +181,20 @@ impl Recovery {
     /// Passes a line for the log to the `report` callback.
     pub(super) fn report(&self, text: &str) {
         if let Some(report) = &self.options.report {
-            report(self.tenant, text);
+            callback::call(|| report(self.tenant, text));
         }
+    }
+}
+
+/// Runs a step of the beginning of a term, until `closing` ends.
+async fn unless_closed<T, C>(
+    step: impl Future<Output = Result<T, DurableError>>,
+    closing: &mut (impl Future<Output = C> + Unpin),
+) -> Result<T, NotBegun<C>> {
+    tokio::select! {
+        biased;
+        done = step => done.map_err(NotBegun::Failed),
+        closed = closing => Err(NotBegun::Closed(closed)),
     }
 }
 

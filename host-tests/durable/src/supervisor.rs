@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::active_instance::Phase;
 use crate::error::DurableError;
 use crate::metrics::{Counters, increment};
-use crate::recovery::Recovery;
+use crate::recovery::{NotBegun, Recovery};
 use crate::term::Term;
 use crate::upgrade::Handover;
 
@@ -47,6 +47,8 @@ pub(super) struct Supervisor {
     pub recovery: Arc<Recovery>,
     pub instances: InstanceOptions,
     pub phase: watch::Sender<Phase>,
+    /// The error of the last attempt to begin a term that failed.
+    pub failure: watch::Sender<DurableError>,
     pub counters: Arc<Counters>,
     pub commands: mpsc::Receiver<Command>,
     /// The number of consecutive take-overs that failed and instances that answered no call.
@@ -118,19 +120,18 @@ impl Supervisor {
     /// calls are refused until the host is closed.
     async fn next_term(&mut self) -> Result<Term, CloseRequest> {
         loop {
-            let term = self
-                .recovery
-                .begin_term(&self.instances, &self.phase, &self.counters);
-            let term = tokio::select! {
-                term = term => term,
-                closed = close_request(&mut self.commands) => return Err(closed),
-            };
-            let error = match term {
+            let closing = close_request(&mut self.commands);
+            let begun =
+                self.recovery
+                    .begin_term(&self.instances, &self.phase, &self.counters, closing);
+            let error = match begun.await {
                 Ok(term) => return Ok(term),
-                Err(error) => error,
+                Err(NotBegun::Closed(closed)) => return Err(closed),
+                Err(NotBegun::Failed(error)) => error,
             };
             self.recovery
                 .report(&format!("does not serve: {}", full_text(&error)));
+            self.failure.send_replace(error.clone());
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             match error {
                 DurableError::Retry(reason) => {

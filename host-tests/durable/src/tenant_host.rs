@@ -1,6 +1,8 @@
 //! The state that the handles of a durable host share: it admits calls and sends commands to the
 //! supervisor.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::backend::{AdmittedCall, Backend};
 use crate::error::DurableError;
 use crate::metrics::{Counters, HostMetrics};
 use crate::reason::Reason;
-use crate::recovery::Recovery;
+use crate::recovery::{NotBegun, Recovery};
 use crate::reply::reply_or_end;
 use crate::supervisor::{Command, DrainGuard, Supervisor, SwitchOver};
 use crate::term::Term;
@@ -26,6 +28,8 @@ pub(crate) struct TenantHost {
     /// Calls hold it for reading until they are answered. A drain holds it for writing.
     calls: Arc<RwLock<()>>,
     phase: watch::Receiver<Phase>,
+    /// The error of the last attempt to begin a term that failed.
+    failure: watch::Receiver<DurableError>,
     commands: mpsc::Sender<Command>,
     counters: Arc<Counters>,
     /// Held by the upgrade in progress.
@@ -41,7 +45,8 @@ impl TenantHost {
         instances: InstanceOptions,
     ) -> Result<Self, DurableError> {
         let (phase, counters) = (initial_phase(), Arc::default());
-        let term = recovery.begin_term(&instances, &phase, &counters).await?;
+        let begun = recovery.begin_term(&instances, &phase, &counters, pending::<Infallible>());
+        let term = begun.await.map_err(|NotBegun::Failed(error)| error)?;
         Ok(Self::spawn(
             recovery,
             instances,
@@ -68,11 +73,13 @@ impl TenantHost {
         }
         let recovery = Arc::new(recovery);
         let observed = phase.subscribe();
+        let (failure, observed_failure) = watch::channel(DurableError::closed());
         let (commands, received) = mpsc::channel(1);
         let supervisor = Supervisor {
             recovery: Arc::clone(&recovery),
             instances,
             phase,
+            failure,
             counters: Arc::clone(&counters),
             commands: received,
             consecutive_failures: 0,
@@ -82,6 +89,7 @@ impl TenantHost {
             recovery,
             calls: Arc::default(),
             phase: observed,
+            failure: observed_failure,
             commands,
             counters,
             upgrading: Mutex::default(),
@@ -101,7 +109,12 @@ impl TenantHost {
                 call,
             }))
         };
-        let admitted = timeout(self.recovery.options.patience, admission).await;
+        let admitted = tokio::select! {
+            biased;
+            admitted = timeout(self.recovery.options.patience, admission) => admitted,
+            // A drain guard can stay in the channel when the supervisor ends.
+            () = self.commands.closed() => return Ok(None),
+        };
         admitted.unwrap_or_else(|_| {
             Err(DurableError::Retry(match &*self.phase.borrow() {
                 Phase::Recovering(reason) => reason.clone(),
@@ -113,25 +126,43 @@ impl TenantHost {
     async fn wait_for_instance(&self) -> Result<Option<Arc<ActiveInstance>>, DurableError> {
         let mut phase = self.phase.clone();
         loop {
+            // The supervisor has ended: the host was closed, the runtime is being shut down, or the
+            // supervisor has panicked. The last phase can be that of an instance that has ended.
+            if self.commands.is_closed() {
+                return Ok(None);
+            }
             match &*phase.borrow_and_update() {
                 Phase::Serving(active) => return Ok(Some(Arc::clone(active))),
                 Phase::Refusing(error) => return Err(error.clone()),
                 Phase::Closed => return Ok(None),
                 Phase::Recovering(_) => {}
             }
-            // The supervisor has ended: the runtime is being shut down.
             if phase.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
 
-    /// Waits without a bound until an instance serves or the host refuses its calls. The host does
-    /// not count as idle meanwhile.
+    /// Waits without a bound until an instance serves, the host refuses its calls, or an attempt to
+    /// begin a term has failed. The host does not count as idle meanwhile.
     pub async fn wait_until_ready(&self) -> Result<(), DurableError> {
         let _use = Arc::clone(&self.keep_loaded);
-        let active = self.wait_for_instance().await?;
+        let active = tokio::select! {
+            biased;
+            active = self.wait_for_instance() => active?,
+            error = self.wait_for_failure() => return Err(error),
+        };
         active.map(drop).ok_or_else(DurableError::closed)
+    }
+
+    /// Waits until an attempt to begin a term has failed, and returns the error.
+    async fn wait_for_failure(&self) -> DurableError {
+        let mut failure = self.failure.clone();
+        failure.mark_unchanged();
+        match failure.changed().await {
+            Ok(()) => failure.borrow().clone(),
+            Err(_) => DurableError::closed(),
+        }
     }
 
     pub fn is_closed(&self) -> bool {

@@ -101,6 +101,7 @@ impl Term {
             waiters: to_supervisor,
             ended,
             stored: Arc::new(AtomicU64::new(since)),
+            undelivered: Arc::default(),
         };
         instance.attach_term(Some(handle.clone()));
         let active = ActiveInstance {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::DurableError;
 use crate::lease::Lease;
 use crate::reply::reply_or_end;
+use crate::rotation::UndeliveredGrants;
 
 /// The channel to a caller that waits until all changes so far are durable.
 pub(super) type Waiter = oneshot::Sender<Result<(), DurableError>>;
@@ -23,6 +24,8 @@ pub(super) struct TermHandle {
     pub ended: watch::Receiver<Option<DurableError>>,
     /// All changes up to this sequence number are in the journal.
     pub stored: Arc<AtomicU64>,
+    /// The answers to rotations that no caller has got.
+    pub undelivered: Arc<UndeliveredGrants>,
 }
 
 impl TermHandle {
@@ -84,6 +87,7 @@ mod tests {
             waiters,
             ended,
             stored: Arc::default(),
+            undelivered: Arc::default(),
         };
         (handle, received, end)
     }

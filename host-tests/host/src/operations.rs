@@ -19,7 +19,8 @@
 ///   number. An operation that can ask the guard to issue or validate a token takes one permit for
 ///   each token. All other operations take none.
 /// - `durable` is what a host with a journal does before it answers. With `run` it waits until all
-///   changes are durable. With `confirm` it does the same, and the answer says whether the guard
+///   changes are durable. With `rotate` it does the same, and keeps the answer for a repetition of
+///   the call. With `confirm` it does the same as with `run`, and the answer says whether the guard
 ///   has confirmed a revocation. With `flush` it does the same, and the operation asks the guard to
 ///   revoke tokens. With `used` it waits if the returned session has limited uses, or if the answer
 ///   is that a session has expired. With `read` it does nothing. With `none`, a durable host does
@@ -151,7 +152,7 @@ macro_rules! operation_table {
                 "`LimitReached`, `Collision`"
             )]
             #[permits(1)]
-            #[durable(run)]
+            #[durable(rotate)]
             fn rotate(token: String) -> Result<Grant, CallError> = sessions.call_rotate
         }
         {

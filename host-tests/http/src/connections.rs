@@ -50,7 +50,7 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let mut shutdown_started = pin!(closing.clone().started());
     let limits = Limits {
-        header_timeout: options.header_timeout,
+        header_timeout: options.bounded_header_timeout(),
         write_timeout: options.write_timeout,
     };
     loop {

@@ -111,10 +111,10 @@
 //! | 415 | `unsupported_media_type`: `Content-Type` is not `application/json`, or the body has a `Content-Encoding` (then with `Accept-Encoding: identity`) |
 //! | 429 | `limit_reached`: a limit other than those of 409, which the message names; try again when sessions have ended |
 //! | 431 | `header_fields_too_large`: more than 100 header fields, or more than 64 KiB of them |
-//! | 500 | `journal`: the journal is damaged or misconfigured, and an operator must repair it; `state_key_missing`: the records of the workspace cannot be verified with any given state key; `internal` |
+//! | 500 | `journal`: the journal is damaged or misconfigured, the operation may have taken effect, and an operator must repair the journal; `state_key_missing`: the records of the workspace cannot be verified with any given state key; `internal` |
 //! | 501 | `not_implemented`: a `Transfer-Encoding` other than `chunked` |
 //! | 502 | `guard_error`: the guard failed, or its answer is unusable |
-//! | 503 | `unavailable`: a retry may succeed; `not_owner`: another host owns the workspace; `clock_behind`: see [Clock](#clock); with `Retry-After` |
+//! | 503 | `unavailable`: a retry may succeed, and the operation may have taken effect; `not_owner`: another host owns the workspace, and the operation may have taken effect; `clock_behind`: see [Clock](#clock); with `Retry-After` |
 //! | 504 | `timeout`: no answer within 30 s; the operation may or may not have taken effect |
 //!
 //! hyper answers some requests itself, without a body and without `Cache-Control`:
@@ -192,6 +192,11 @@
 //! A client may close its half of the connection after the request and still receives the answer. A
 //! client without an answer does not know whether its request took effect. If it did, the journal
 //! stores the change a moment later; the change is lost only if the process ends before that.
+//!
+//! The same applies to an answer with 500 `journal`, 503 or 504, with one difference: after 503
+//! `unavailable`, a rotation can be repeated. The answer has the token of the rotation that took
+//! effect, for 10 minutes, while the same instance serves the workspace. 409 `conflict` means that
+//! the session has been refreshed since.
 //!
 //! | route | what may have happened | what to do |
 //! |---|---|---|

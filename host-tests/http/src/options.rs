@@ -7,7 +7,10 @@ use clawdb_session_host::{Guard, InvalidSetting};
 
 use crate::key::AdminKey;
 
-/// The settings of the service.
+/// The longest time limit. hyper and axum panic if a limit ends after the end of their clock.
+const MAX_TIME: Duration = Duration::from_hours(365 * 24);
+
+/// The settings of the service. A time of more than a year counts as a year.
 #[derive(Clone)]
 pub struct ServeOptions {
     /// The key that admins present.
@@ -56,6 +59,16 @@ impl ServeOptions {
             drain: Duration::from_secs(10),
             housekeeping: Duration::from_secs(10),
         }
+    }
+
+    /// Returns `header_timeout`, at most a year.
+    pub(crate) fn bounded_header_timeout(&self) -> Duration {
+        self.header_timeout.min(MAX_TIME)
+    }
+
+    /// Returns `keep_alive`, at most a year.
+    pub(crate) fn bounded_keep_alive(&self) -> Duration {
+        self.keep_alive.min(MAX_TIME)
     }
 
     /// Checks the settings. [`serve`](crate::serve) calls it; [`router`](crate::router) does not.

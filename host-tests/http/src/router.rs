@@ -12,6 +12,7 @@ use clawdb_session_durable::Tenants;
 use clawdb_session_host::InvalidSetting;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::agents;
 use crate::connections;
@@ -45,7 +46,9 @@ pub async fn serve(
 ) -> Result<(), InvalidSetting> {
     options.check()?;
     let (close, closing) = watch::channel(false);
-    let housekeeping_task = tokio::spawn(housekeeping(tenants.clone(), options.housekeeping));
+    // Dropping the set ends the task, also if this future is dropped.
+    let mut housekeeping_task = JoinSet::new();
+    housekeeping_task.spawn(housekeeping(tenants.clone(), options.housekeeping));
     let routes = router(tenants.clone(), &options, closing.clone());
     let serving = connections::serve(listener, routes, &options, ShutdownSignal(closing));
     let ending = async {
@@ -53,7 +56,7 @@ pub async fn serve(
         close.send_replace(true);
     };
     tokio::join!(serving, ending);
-    housekeeping_task.abort();
+    drop(housekeeping_task);
     tenants.shutdown().await;
     Ok(())
 }
@@ -69,7 +72,7 @@ pub fn router(tenants: Tenants, options: &ServeOptions, closing: watch::Receiver
         admin_key: options.admin_key.clone(),
         guard: Arc::clone(&options.guard),
         body_timeout: options.body_timeout,
-        keep_alive: options.keep_alive,
+        keep_alive: options.bounded_keep_alive(),
         metrics: RequestMetrics::default(),
         figures: Figures::default(),
         closing: ShutdownSignal(closing),

@@ -24,6 +24,10 @@ pub(super) struct LastMessage {
 }
 
 /// Takes a tenant over when no other writer has its lease.
+///
+/// # Errors
+/// [`JournalError::Unavailable`] if the servers cannot be reached, or if they refuse the owner
+/// record again and again, because they do not agree on what the last message is.
 pub(super) async fn acquire(
     tenant: TenantId,
     stream: TenantStream,
@@ -35,6 +39,9 @@ pub(super) async fn acquire(
     // its time is known.
     let mut published: Vec<(Uuid, Duration)> = Vec::new();
     let mut attempts = Attempts::default();
+    // The attempts that may still be refused before another owner is observed.
+    let mut refusals = Attempts::default();
+    let mut pause = Duration::ZERO;
     loop {
         let last_message = last_message(&stream).await?;
         let digest = last_message
@@ -65,6 +72,8 @@ pub(super) async fn acquire(
                 .await?
         {
             sleep(wait).await;
+            refusals = Attempts::default();
+            pause = Duration::ZERO;
             continue;
         }
 
@@ -96,7 +105,12 @@ pub(super) async fn acquire(
             }
             // Another message came first, or an earlier one of this take-over was accepted. The
             // next iteration reads the last message.
-            Ok(PublishOutcome::WrongLastSequence) => {}
+            Ok(PublishOutcome::WrongLastSequence) => {
+                let text = "the servers do not agree on what the last message is";
+                refusals.count(JournalError::Unavailable(text.into()))?;
+                sleep(pause).await;
+                pause = stream.patience / 20;
+            }
             Err(error @ JournalError::Unavailable(_)) => attempts.count(error)?,
             Err(error) => return Err(error),
         }
@@ -149,5 +163,72 @@ pub(super) async fn last_message(stream: &TenantStream) -> Result<LastMessage, J
         let text = format!("the stream's last message, {last}, is missing");
         attempts.count(JournalError::Damaged(text.into()))?;
         sleep(stream.patience / 20).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_nats::jetstream::ErrorCode;
+    use clawdb_session_durable::Journal;
+    use serde_json::json;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::journal::NatsJournal;
+    use crate::scripted_server::{error, start};
+
+    /// The number of owner records that the server has refused.
+    static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Returns the answers of a server that reports an empty stream, and expects another message as
+    /// the last one.
+    fn disagreeing(subject: &str) -> String {
+        if subject.rsplit('.').next() == Some("owner") {
+            REFUSED.fetch_add(1, Ordering::SeqCst);
+            return error(ErrorCode::STREAM_WRONG_LAST_SEQUENCE);
+        }
+        let time = "2026-01-01T00:00:00Z";
+        json!({
+            "config": {
+                "name": "clawdb-session-00000000000000000000000000000000",
+                "subjects": ["clawdb-session.00000000-0000-0000-0000-000000000000.>"],
+                "retention": "limits",
+                "discard": "new",
+                "storage": "file",
+                "num_replicas": 1,
+                "max_msgs_per_subject": 1,
+            },
+            "created": time,
+            "state": {
+                "messages": 0,
+                "bytes": 0,
+                "first_seq": 0,
+                "first_ts": time,
+                "last_seq": 0,
+                "last_ts": time,
+                "consumer_count": 0,
+            },
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn a_take_over_ends_if_the_servers_do_not_agree_on_the_last_message() {
+        let options = NatsOptions {
+            patience: Duration::from_secs(2),
+            ..NatsOptions::new(start(disagreeing).await).single()
+        };
+        let journal = NatsJournal::connect(options).await.unwrap();
+        let take_over = journal.take_over(TenantId::default());
+        let taken = timeout(Duration::from_mins(1), take_over).await;
+        match taken.expect("the take-over ends").err() {
+            Some(JournalError::Unavailable(reason)) => {
+                assert!(reason.as_str().contains("do not agree"), "{reason}");
+            }
+            other => panic!("expected a refusal, not {other:?}"),
+        }
+        assert_eq!(REFUSED.load(Ordering::SeqCst), 8);
     }
 }

@@ -24,15 +24,19 @@ struct ObservedOwner {
     sequence: u64,
     writer: Uuid,
     lease: Duration,
-    /// The time of the first observation, since boot.
+    /// The time of the first observation, since boot; `Duration::MAX` without a clock.
     observed_at: Duration,
 }
 
 impl ObservedOwner {
-    /// Returns how long the owner may still have the lease at `now`, a time since boot.
+    /// Returns how long the owner may still have the lease at `now`, a time of [`Lease::now`].
     fn remaining(&self, now: Duration) -> Duration {
         // A quarter is added, because the clocks of two machines can differ in their rate.
         let lease = self.lease.saturating_add(self.lease / 4);
+        if now == Duration::MAX {
+            // Without a clock, it is unknown whether any of the lease has passed.
+            return lease;
+        }
         let expires_at = self.observed_at.saturating_add(lease);
         expires_at.saturating_sub(now)
     }
@@ -49,8 +53,10 @@ impl ObservedOwners {
     ) -> Result<Option<Duration>, JournalError> {
         let known = self.lock().get(&tenant).copied();
         // The writer is compared too, because a stream that was deleted and created again numbers
-        // its messages from 1.
-        let known = known.filter(|it| (it.sequence, it.writer) == (last.owner, last.writer));
+        // its messages from 1. An observation that began without a clock begins again.
+        let known = known.filter(|it| {
+            (it.sequence, it.writer) == (last.owner, last.writer) && it.observed_at != Duration::MAX
+        });
         let observed = match known {
             Some(observed) => observed,
             None => match start_observation(stream, last).await? {
@@ -123,5 +129,21 @@ mod tests {
             ..owner(0)
         };
         assert!(!endless.remaining(seconds(100)).is_zero());
+    }
+
+    #[test]
+    fn without_a_clock_the_whole_lease_remains_for_others() {
+        let no_clock = Duration::MAX;
+        for observed_at in [Duration::from_secs(100), no_clock] {
+            for (lease, remaining) in [(8, 10), (0, 0)] {
+                let owner = ObservedOwner {
+                    sequence: 1,
+                    writer: Uuid::nil(),
+                    lease: Duration::from_secs(lease),
+                    observed_at,
+                };
+                assert_eq!(owner.remaining(no_clock), Duration::from_secs(remaining));
+            }
+        }
     }
 }

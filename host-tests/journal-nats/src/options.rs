@@ -45,8 +45,8 @@ pub struct NatsOptions {
     /// The name of this host in the owner record, for people. By default the name of the machine
     /// and the id of the process.
     pub host: String,
-    /// The longest time to wait for one answer of the server: 3 s by default, not zero. After it,
-    /// the call is [`Unavailable`](JournalError::Unavailable).
+    /// The longest time to wait for one answer of the server: more than 0 s and at most 1 h, 3 s by
+    /// default. After it, the call is [`Unavailable`](JournalError::Unavailable).
     pub patience: Duration,
 }
 
@@ -96,8 +96,11 @@ impl NatsOptions {
             let seconds = self.lease.as_secs_f64();
             return wrong(&format!("lease ({seconds} s) must be 100 ms to 1 h"));
         }
-        if self.patience.is_zero() {
-            return wrong("patience (0 s) must be longer");
+        if self.patience.is_zero() || self.patience > Duration::from_hours(1) {
+            let seconds = self.patience.as_secs_f64();
+            return wrong(&format!(
+                "patience ({seconds} s) must be more than 0 s and at most 1 h"
+            ));
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(fits) {

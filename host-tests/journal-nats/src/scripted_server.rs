@@ -1,7 +1,8 @@
 //! A NATS server for tests, whose answers the test chooses. It understands only what the client of
 //! the journal sends.
 
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -14,15 +15,25 @@ const INFO: &str = concat!(
     r#""headers":true,"max_payload":1048576,"proto":1}"#,
 );
 
-/// Starts a server with these answers. Returns a client of it.
-pub(crate) async fn context(answer: Answer) -> Context {
+/// Returns an answer with this error.
+pub(crate) fn error(code: ErrorCode) -> String {
+    json!({ "error": { "code": 503, "err_code": code.0, "description": "refused" } }).to_string()
+}
+
+/// Starts a server with these answers, for one client. Returns its URL.
+pub(crate) async fn start(answer: Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         serve(stream, answer).await
     });
-    let client = async_nats::connect(format!("nats://{address}"));
+    format!("nats://{address}")
+}
+
+/// Starts a server with these answers. Returns a client of it.
+pub(crate) async fn context(answer: Answer) -> Context {
+    let client = async_nats::connect(start(answer).await);
     jetstream::new(client.await.unwrap())
 }
 

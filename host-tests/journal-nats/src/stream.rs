@@ -448,7 +448,7 @@ mod tests {
     use async_nats::jetstream::stream::Source;
 
     use super::*;
-    use crate::scripted_server::{Answer, context};
+    use crate::scripted_server::{Answer, context, error};
 
     type Change = fn(&mut Config);
 
@@ -548,12 +548,6 @@ mod tests {
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// Returns an answer with this error.
-    fn error(code: ErrorCode) -> String {
-        json!({ "error": { "code": 503, "err_code": code.0, "description": "refused" } })
-            .to_string()
-    }
 
     /// The stream has no leader at the moment.
     const NO_LEADER: ErrorCode = ErrorCode::CLUSTER_NOT_AVAILABLE;

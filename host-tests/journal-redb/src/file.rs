@@ -32,8 +32,11 @@ pub(super) struct JournalFile {
     path: PathBuf,
     open_database: Box<OpenDatabase>,
     database: Option<Database>,
-    leases: HashMap<TenantId, Lease>,
+    leases: Leases,
 }
+
+/// The newest lease of each tenant, and the fencing token of its take-over.
+type Leases = HashMap<TenantId, (FencingToken, Lease)>;
 
 impl JournalFile {
     pub fn open(path: PathBuf, open_database: Box<OpenDatabase>) -> Result<Self, JournalError> {
@@ -42,13 +45,13 @@ impl JournalFile {
             path,
             open_database,
             database: Some(database),
-            leases: HashMap::new(),
+            leases: Leases::new(),
         })
     }
 
     /// Does the operations in one transaction and returns their outcomes, and whether a transaction
-    /// was committed. An operation that is refused does not affect the others. If the file fails,
-    /// all operations fail.
+    /// was committed. An operation that is refused does not affect the others. If the transaction
+    /// fails, all operations fail. A read that fails after it affects no change, but later reads.
     pub fn execute(&mut self, operations: &[&Operation]) -> (Vec<Outcome>, bool) {
         match self.try_execute(operations) {
             Ok(done) => done,
@@ -73,19 +76,25 @@ impl JournalFile {
     }
 
     /// Reopens the file, because after an I/O error redb refuses all operations on an open file. If
-    /// that fails, all leases end: another process may have the file.
+    /// that fails, all leases end: another process may have the file. Otherwise, the leases of the
+    /// tenants end that another process has taken over while the file was closed.
     fn reopen(&mut self) -> Result<(), JournalError> {
         let broken = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        match catch_panics(&self.path, || {
-            open_existing(&self.path, &self.open_database)
-        }) {
+        let reopened = catch_panics(&self.path, || {
+            let opened = open_existing(&self.path, &self.open_database)?;
+            if let Ok(database) = &opened {
+                end_lost_leases(database, &self.leases)?;
+            }
+            Ok(opened)
+        });
+        match reopened {
             Ok(database) => {
                 self.database = Some(database);
                 Ok(())
             }
             Err(error) => {
-                self.leases.drain().for_each(|(_, lease)| lease.end());
+                self.leases.drain().for_each(|(_, (_, lease))| lease.end());
                 Err(error)
             }
         }
@@ -108,34 +117,49 @@ impl JournalFile {
             operations.iter().map(|_| Ok(Response::Done)).collect()
         };
         // Reads and leases come after the commit, so that they depend only on what is on the disk.
+        let mut read_failed = false;
         for (operation, outcome) in operations.iter().zip(&mut outcomes) {
-            match operation {
+            let answer = match operation {
                 Operation::Read(tenant, cursor) => {
-                    *outcome = Ok(catch_panics(&self.path, || {
-                        read(database, *tenant, cursor)
-                    })?);
+                    catch_panics(&self.path, || read(database, *tenant, cursor))
                 }
-                Operation::Exists(tenant) => {
-                    *outcome = Ok(catch_panics(&self.path, || exists(database, *tenant))?);
-                }
-                Operation::Tenants(after) => {
-                    *outcome = Ok(catch_panics(&self.path, || tenants(database, *after))?);
-                }
+                Operation::Exists(tenant) => catch_panics(&self.path, || exists(database, *tenant)),
+                Operation::Tenants(after) => catch_panics(&self.path, || tenants(database, *after)),
                 Operation::Record(tenant, key) => {
-                    *outcome = Ok(catch_panics(&self.path, || record(database, *tenant, key))?);
+                    catch_panics(&self.path, || record(database, *tenant, key))
                 }
                 Operation::TakeOver(tenant) => {
-                    if let Ok(Response::TakenOver(_, lease, _)) = outcome
-                        && let Some(before) = self.leases.insert(*tenant, lease.clone())
-                    {
-                        before.end();
+                    if let Ok(Response::TakenOver(fencing_token, lease, _)) = outcome {
+                        let taken_over = (*fencing_token, lease.clone());
+                        if let Some((_, before)) = self.leases.insert(*tenant, taken_over) {
+                            before.end();
+                        }
                     }
+                    continue;
                 }
-                Operation::Append { .. } => {}
-            }
+                Operation::Append { .. } => continue,
+            };
+            read_failed |= answer.is_err();
+            *outcome = answer;
+        }
+        if read_failed {
+            // The changes are durable, whether or not the file can be reopened.
+            let _ = self.reopen();
         }
         Ok((outcomes, writes))
     }
+}
+
+/// Ends the lease of each tenant whose newest take-over is another one.
+fn end_lost_leases(database: &Database, leases: &Leases) -> Result<(), redb::Error> {
+    let owners = database.begin_read()?.open_table(OWNERS)?;
+    for (tenant, (fencing_token, lease)) in leases {
+        let owner = owners.get(prefix(*tenant).as_slice())?;
+        if owner.is_none_or(|owner| owner.value().0 != *fencing_token) {
+            lease.end();
+        }
+    }
+    Ok(())
 }
 
 /// Does the take-overs and appends among the operations in one transaction.

@@ -34,7 +34,11 @@
 //!
 //! When the disk is full or fails, the appends of the failed transaction fail, and the file is
 //! reopened at once. If that fails too, all leases end, and each later request tries to reopen the
-//! file.
+//! file. While the file is closed, another process can take tenants over. The leases of these
+//! tenants end when the file is open again.
+//!
+//! After a read that fails, the file is reopened too. The appends that were done with the read are
+//! durable and succeed.
 //!
 //! # Shared syncs
 //!
@@ -45,8 +49,8 @@
 //! # One process
 //!
 //! Only one process can use the file. The file is locked while it is open. The lease of a tenant is
-//! valid while the process has the file open. It ends when another writer of the same process takes
-//! the tenant over.
+//! valid while the process has the file open, and while it reopens the file after a failure. It
+//! ends when another writer of the same process takes the tenant over.
 //!
 //! | module | contents |
 //! |---|---|

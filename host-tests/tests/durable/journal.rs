@@ -33,6 +33,8 @@ pub enum JournalMode {
     Unavailable,
     /// Appends fail, and cannot be retried.
     Damaged,
+    /// Take-overs and appends panic.
+    Panics,
 }
 
 #[derive(Default)]
@@ -41,6 +43,8 @@ struct State {
     take_overs: u64,
     renewals: u64,
     held_checks: u64,
+    /// A tenant whose records cannot be read.
+    unreadable: Option<TenantId>,
 }
 
 #[derive(Default)]
@@ -117,6 +121,11 @@ impl TestJournal {
         })
     }
 
+    /// Makes reads of the records of this tenant fail, and those of no other.
+    pub fn fail_reads(&self, tenant: Option<TenantId>) {
+        self.lock().unreadable = tenant;
+    }
+
     /// Changes a byte of a record.
     pub fn damage(&self, tenant: TenantId, key: &str) {
         let mut state = self.lock();
@@ -140,6 +149,7 @@ impl TestJournal {
             JournalMode::Damaged => {
                 Err(JournalError::Damaged("the test journal is damaged".into()))
             }
+            JournalMode::Panics => panic!("the test journal panics"),
             JournalMode::Ok | JournalMode::Hold | JournalMode::HoldTakeOvers => Ok(()),
         }
     }
@@ -185,9 +195,9 @@ impl TestJournal {
 impl Journal for TestJournal {
     async fn take_over(&self, tenant: TenantId) -> Result<Box<dyn Writer>, JournalError> {
         let mut mode = self.mode.subscribe();
-        let _ = mode
-            .wait_for(|mode| *mode != JournalMode::HoldTakeOvers)
-            .await;
+        let mode = mode.wait_for(|mode| *mode != JournalMode::HoldTakeOvers);
+        let panics = mode.await.is_ok_and(|mode| *mode == JournalMode::Panics);
+        assert!(!panics, "the test journal panics");
         let mut released = self.released.subscribe();
         loop {
             if let Some(writer) = self.try_take_over(tenant) {
@@ -261,6 +271,10 @@ impl Writer for TestWriter {
     }
 
     async fn read(&mut self) -> Result<Vec<Change>, JournalError> {
+        if self.journal.lock().unreadable == Some(self.tenant) {
+            let reason = "the test journal cannot read this tenant";
+            return Err(JournalError::Unavailable(reason.into()));
+        }
         let (mut page, mut bytes) = (Vec::new(), 0);
         while page.len() < 1_000 && bytes < 1 << 20 {
             let Some(record) = self.unread.pop_front() else {

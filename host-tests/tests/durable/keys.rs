@@ -2,10 +2,12 @@
 //! reported.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clawdb_session_durable::{DurableError, Journal, KeyReport, TenantId, TenantLimits, Tenants};
 use clawdb_session_host::{Change, Grant};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::fixture::{DurableFixture, assert_lives, create, keyed, until};
@@ -258,4 +260,42 @@ async fn records_keep_their_times_when_they_are_resealed_while_the_clock_fails()
     assert_eq!(before, after);
     clock.set(now);
     assert_all_live(&tenants(&mut fixture, 2, &[]), &grants).await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_cannot_be_restored_does_not_keep_others_from_being_resealed() {
+    let mut fixture = DurableFixture::new();
+    let grants = sessions(&mut fixture, 1, &[1, 2]).await;
+    fixture.journal.fail_reads(Some(tenant(1)));
+    let rotating = tenants(&mut fixture, 2, &[1]);
+    until("the other tenant is resealed", async || {
+        rotating.keys().rounds > 0 && rotating.keys().previous_workspaces == 1
+    })
+    .await;
+    let problem = rotating.keys().problem.unwrap();
+    assert!(problem.contains(&tenant(1).to_string()), "{problem}");
+    fixture.journal.fail_reads(None);
+    rotated(&rotating).await;
+    assert_all_live(&rotating, &grants).await;
+}
+
+#[tokio::test]
+async fn the_check_of_the_keys_ends_with_the_tenants() {
+    let fixture = DurableFixture::new();
+    // The task that unloads idle tenants ends when it looks for them the next time.
+    let limits = TenantLimits {
+        idle_after: Duration::from_millis(4),
+        ..TenantLimits::default()
+    };
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    for is_shut_down in [true, false] {
+        let (options, journal) = (fixture.options.clone(), fixture.shared_journal());
+        let checked = Tenants::new(options, journal, limits).unwrap();
+        rotated(&checked).await;
+        if is_shut_down {
+            checked.shutdown().await;
+        }
+        drop(checked);
+        until("all tasks have ended", async || tasks() == 0).await;
+    }
 }

@@ -1,14 +1,15 @@
 //! An instance that ends is replaced, and no acknowledged change is lost with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use clawdb_session_durable::DurableError;
+use clawdb_session_durable::{DurableError, Journal};
 use clawdb_session_host::{CreateRequest, Page};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use clawdb_session_testkit::{GuardFunction, GuardMode};
 
-use crate::fixture::{DurableFixture, assert_lives, create, retry, until};
-use crate::journal::JournalMode;
+use crate::fixture::{DurableFixture, TENANT, assert_lives, create, keyed, retry, until};
+use crate::journal::{JournalMode, TestJournal};
 
 #[tokio::test]
 async fn calls_while_the_instance_is_being_replaced_wait_for_the_next_one() {
@@ -138,4 +139,49 @@ async fn an_instance_that_cannot_start_is_retried_without_a_busy_loop() {
     let answer = host.active_count().await;
     assert!(matches!(answer, Err(DurableError::Retry(_))), "{answer:?}");
     assert!(fixture.journal.take_overs() < 20);
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_does_not_stop_the_host() {
+    let mut fixture = DurableFixture::new();
+    fixture.options.report = Some(Arc::new(|_, text| panic!("{text}")));
+    fixture.options.progress = Some(Arc::new(|progress| panic!("{progress:?}")));
+    let host = fixture.host().await;
+    let grant = create(&host).await;
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    retry(host.validate(&*grant.token).await);
+    fixture.guard.set_all(GuardMode::Ok);
+    assert_lives(&host, &grant).await;
+    assert_eq!(host.metrics().restarts, 1);
+}
+
+#[tokio::test]
+async fn a_host_that_is_shut_down_while_it_restores_gives_the_tenant_back() {
+    let mut fixture = DurableFixture::on(TestJournal::with_leases(Duration::from_hours(1)));
+    let host = fixture.host().await;
+    create(&host).await;
+    host.shutdown().await;
+    // The host seals the records with the new key before it serves.
+    fixture.options.config = keyed(2);
+    fixture.options.config.previous_state_keys = vec![vec![1; 32]];
+    fixture.options.standby = true;
+    fixture.journal.set(JournalMode::Hold);
+    let host = fixture.host().await;
+    until("the tenant is taken over", async || {
+        fixture.journal.take_overs() == 2
+    })
+    .await;
+    host.shutdown().await;
+    assert_eq!(fixture.journal.is_held(TENANT).await, Ok(false));
+}
+
+#[tokio::test]
+async fn a_host_whose_journal_panics_answers_that_it_has_ended() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let grant = create(&host).await;
+    fixture.journal.set(JournalMode::Panics);
+    retry(host.create(request(AGENT)).await);
+    let reason = retry(host.validate(&*grant.token).await);
+    assert_eq!(reason, "the host was shut down");
 }

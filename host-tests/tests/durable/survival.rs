@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clawdb_session_durable::{DurableError, DurableOptions, Journal, JournalError};
+use clawdb_session_durable::{DurableError, DurableHost, DurableOptions, Journal, JournalError};
 use clawdb_session_host::{
     Config, CreateRequest, Grant, GuardError, InstanceOptions, RevokeFilter, SessionError, World,
 };
 
-use clawdb_session_testkit::GuardMode;
 use clawdb_session_testkit::fixture::{AGENT, NOBODY, OTHER_AGENT, request};
-use futures::future::join_all;
+use clawdb_session_testkit::{GuardFunction, GuardMode};
+use futures::future::{join, join_all};
 use futures::poll;
 
 use crate::WORLD;
@@ -110,6 +110,121 @@ async fn a_call_is_not_answered_before_its_change_is_durable() {
     fixture.journal.set(JournalMode::Ok);
     creating.await.unwrap();
     assert!(has_sessions(&fixture));
+}
+
+/// Waits until a call has rotated this token, which is no longer valid then.
+async fn until_rotated(host: &DurableHost, token: &str) {
+    until("the instance has rotated the token", async || {
+        host.validate(token).await == Err(DurableError::Session(SessionError::InvalidToken))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn r27_a_rotation_that_was_not_stored_in_time_can_be_repeated_with_the_same_token() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let old = create(&host).await;
+    fixture.journal.set(JournalMode::Unavailable);
+    retry(host.rotate(&*old.token).await);
+    retry(host.rotate(&*old.token).await);
+    fixture.journal.set(JournalMode::Ok);
+    let rotated = host.rotate(&*old.token).await.unwrap();
+    assert_eq!(rotated.session.id, old.session.id);
+    assert_eq!(rotated.session.generation, 1);
+    assert_lives(&host, &rotated).await;
+    // Its bearer has the new token, so the old one shows a theft.
+    let again = host.rotate(&*old.token).await;
+    assert_eq!(
+        again,
+        Err(DurableError::Session(SessionError::InvalidToken))
+    );
+    assert_dead(&host, &rotated).await;
+}
+
+#[tokio::test]
+async fn r14_a_rotation_that_waits_for_the_journal_is_not_repeated_until_its_call_has_ended() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let old = create(&host).await;
+    fixture.journal.set(JournalMode::Hold);
+    let mut rotating = Box::pin(host.rotate(&*old.token));
+    assert!(poll!(&mut rotating).is_pending());
+    until_rotated(&host, &old.token).await;
+    let mut both = Box::pin(join(rotating, host.rotate(&*old.token)));
+    assert!(poll!(&mut both).is_pending());
+    fixture.journal.set(JournalMode::Ok);
+    let (rotated, other) = both.await;
+    assert_eq!(other, Err(DurableError::Session(SessionError::Conflict)));
+    assert_lives(&host, &rotated.unwrap()).await;
+}
+
+#[tokio::test]
+async fn r27_a_rotation_whose_call_was_dropped_can_be_repeated_with_the_same_token() {
+    if WORLD == World::Session {
+        // There the call ends in the instance too, which counts as an answer.
+        return;
+    }
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let old = create(&host).await;
+    fixture.journal.set(JournalMode::Hold);
+    let mut rotating = Box::pin(host.rotate(&*old.token));
+    assert!(poll!(&mut rotating).is_pending());
+    until_rotated(&host, &old.token).await;
+    drop(rotating);
+    fixture.journal.set(JournalMode::Ok);
+    let rotated = host.rotate(&*old.token).await.unwrap();
+    assert_lives(&host, &rotated).await;
+}
+
+#[tokio::test]
+async fn r27_the_token_of_a_rotation_that_was_not_stored_in_time_is_not_returned_after_a_refresh() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let old = create(&host).await;
+    fixture.journal.set(JournalMode::Unavailable);
+    retry(host.rotate(&*old.token).await);
+    fixture.journal.set(JournalMode::Ok);
+    let refreshed = host.refresh(&*old.session.id).await.unwrap();
+    for _ in 0..2 {
+        let repeated = host.rotate(&*old.token).await;
+        assert_eq!(repeated, Err(DurableError::Session(SessionError::Conflict)));
+    }
+    assert_lives(&host, &refreshed).await;
+}
+
+#[tokio::test]
+async fn r12_the_token_of_a_rotation_that_was_not_stored_in_time_is_not_returned_after_the_end() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let old = create(&host).await;
+    fixture.journal.set(JournalMode::Unavailable);
+    retry(host.rotate(&*old.token).await);
+    fixture.journal.set(JournalMode::Ok);
+    host.revoke(&*old.session.id).await.unwrap();
+    for _ in 0..2 {
+        let repeated = host.rotate(&*old.token).await;
+        assert_eq!(
+            repeated,
+            Err(DurableError::Session(SessionError::InvalidToken))
+        );
+    }
+}
+
+#[tokio::test]
+async fn r27_a_rotation_that_was_lost_with_its_instance_can_be_repeated() {
+    let fixture = DurableFixture::new();
+    let host = fixture.host().await;
+    let (old, other) = (create(&host).await, create(&host).await);
+    fixture.journal.set(JournalMode::Unavailable);
+    retry(host.rotate(&*old.token).await);
+    fixture.guard.set(GuardFunction::Validate, GuardMode::Trap);
+    retry(host.validate(&*other.token).await);
+    fixture.guard.set_all(GuardMode::Ok);
+    fixture.journal.set(JournalMode::Ok);
+    let rotated = host.rotate(&*old.token).await.unwrap();
+    assert_lives(&host, &rotated).await;
 }
 
 fn has_sessions(fixture: &DurableFixture) -> bool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clawdb_session_durable::{DurableError, TenantId, TenantLimits, Tenants};
 use clawdb_session_testkit::fixture::{AGENT, request};
 use futures::future::join_all;
+use futures::poll;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -206,4 +207,39 @@ async fn a_limit_of_0_tenants_is_refused() {
     let refused = Tenants::new(fixture.options.clone(), fixture.shared_journal(), limits(0));
     let error = refused.err().unwrap();
     assert_eq!(error.to_string(), "max_loaded (0) must be at least 1");
+}
+
+#[tokio::test]
+async fn a_tenant_whose_journal_panics_is_loaded_again_by_a_later_call() {
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(10));
+    let host = tenants.tenant(tenant(1)).await.unwrap();
+    let grant = create(&host).await;
+    fixture.journal.set(JournalMode::Panics);
+    retry(host.create(request(AGENT)).await);
+    // Each load panics as well, and a call does not repeat it without an end.
+    let reason = retry(host.validate(&*grant.token).await);
+    assert!(reason.contains("was unloaded each time"), "{reason}");
+    // The lease of the host that ended in this way has to expire first.
+    fixture.journal.expire_lease(tenant(1));
+    fixture.journal.set(JournalMode::Ok);
+    assert_lives(&host, &grant).await;
+}
+
+#[tokio::test]
+async fn upgrades_of_all_tenants_do_not_overlap() {
+    let fixture = DurableFixture::new();
+    let tenants = tenants(&fixture, limits(10));
+    let host = tenants.tenant(tenant(1)).await.unwrap();
+    fixture.journal.set(JournalMode::Hold);
+    let mut creating = Box::pin(host.create(request(AGENT)));
+    assert!(poll!(&mut creating).is_pending());
+    let mut upgrading = Box::pin(tenants.upgrade(engine()));
+    assert!(poll!(&mut upgrading).is_pending());
+    let other = tenants.upgrade(engine()).await;
+    let reason = "another upgrade is in progress";
+    assert_eq!(other, Err(DurableError::Upgrade(reason.into())));
+    fixture.journal.set(JournalMode::Ok);
+    let (created, upgraded) = tokio::join!(creating, upgrading);
+    assert!(created.is_ok() && upgraded.is_ok());
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clawdb_session_durable::MemoryJournal;
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::World;
 use clawdb_session_http::{AdminKey, BadAdminKey, ServeOptions, serve};
@@ -295,4 +296,39 @@ async fn idle_connections_do_not_delay_a_shutdown() {
     service.ended().await;
     assert!(begin.elapsed() < Duration::from_secs(5));
     drop((idle, unused));
+}
+
+#[tokio::test]
+async fn a_time_that_the_clock_cannot_reach_counts_as_a_year() {
+    let service = with(|options| ServeOptions {
+        request_timeout: Duration::MAX,
+        body_timeout: Duration::MAX,
+        header_timeout: Duration::MAX,
+        write_timeout: Duration::MAX,
+        keep_alive: Duration::MAX,
+        drain: Duration::MAX,
+        housekeeping: Duration::MAX,
+        ..options
+    })
+    .await;
+    let grant = service.session().await;
+    assert_eq!(service.me(&grant["token"]).await.status, 200);
+    let events = service.admin(Method::GET, "/v1/events").send();
+    assert_eq!(events.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_service_that_is_dropped_releases_its_journal() {
+    let journal = Arc::new(MemoryJournal::default());
+    let service = TestService::with(ServiceSetup {
+        journal: journal.clone(),
+        ..ServiceSetup::default()
+    })
+    .await;
+    service.session().await;
+    service.abort();
+    until("nothing refers to the journal", async || {
+        Arc::strong_count(&journal) == 1
+    })
+    .await;
 }

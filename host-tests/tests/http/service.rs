@@ -131,6 +131,11 @@ impl TestService {
         }
     }
 
+    /// Drops the future of the service without a shutdown.
+    pub fn abort(self) {
+        self.running.abort();
+    }
+
     /// Begins the shutdown of the service.
     pub fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod failures;
 mod memory;
 mod nats;
 mod power;

@@ -125,6 +125,10 @@ async fn credentials_that_the_server_refuses_are_misconfigured() {
 async fn options_outside_their_bounds_are_refused() {
     let valid = || options("nats://127.0.0.1:1").single();
     let lease = |lease| NatsOptions { lease, ..valid() };
+    let patience = |patience| NatsOptions {
+        patience,
+        ..valid()
+    };
     let prefix = |prefix: &str| NatsOptions {
         prefix: prefix.into(),
         ..valid()
@@ -143,10 +147,9 @@ async fn options_outside_their_bounds_are_refused() {
             replicas: 6,
             ..valid()
         },
-        NatsOptions {
-            patience: Duration::ZERO,
-            ..valid()
-        },
+        patience(Duration::ZERO),
+        patience(Duration::from_secs(3_601)),
+        patience(Duration::MAX),
         NatsOptions {
             url: "not a url".into(),
             ..valid()

@@ -2,6 +2,7 @@
 
 pub mod core_dumps;
 pub mod guard;
+pub mod log;
 pub mod package;
 pub mod rekey;
 pub mod secrets;

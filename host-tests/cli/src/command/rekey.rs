@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use super::core_dumps;
+use super::log::log;
 use super::serve::shutdown;
 use super::storage::{OpenError, OpenedStorage, Storage};
 
@@ -134,7 +135,7 @@ pub async fn run(args: RekeyArgs) -> Result<(), Box<dyn Error>> {
 fn progress_callback(crashed_host_lease: Duration) -> KeyProgressCallback {
     Arc::new(move |keys| {
         if keys.previous_records > 0 && !is_finished(keys, crashed_host_lease) {
-            eprintln!("state keys: {keys}");
+            log(format_args!("state keys: {keys}"));
         }
     })
 }

@@ -13,6 +13,8 @@ use clawdb_session_guard_jwt::{
 };
 use clawdb_session_host::InvalidSetting;
 
+use super::log::log;
+
 /// The variable with the state key, which seals the records: 32 to 64 bytes in hexadecimal.
 pub const STATE_KEY_VARIABLE: &str = "CLAWDB_SESSION_STATE_KEY";
 /// The variable with the previous state keys, separated by commas.
@@ -178,11 +180,11 @@ fn warn_of_other_key(journal: Option<&Path>, key: &[u8]) {
     let in_file = fs::read_to_string(&file).ok();
     let in_file = in_file.and_then(|digits| hex::decode(digits.trim()).ok());
     if in_file.is_some_and(|in_file| in_file != key) {
-        eprintln!(
+        log(format_args!(
             "{} holds another key than {STATE_KEY_VARIABLE}, which is used: write the new key into \
              the file, or keep the variable set",
             file.display()
-        );
+        ));
     }
 }
 
@@ -268,7 +270,9 @@ fn find_or_generate(
 fn write_key_file(file: &Path, key: &[u8]) -> Result<Key, Box<dyn Error>> {
     let name = file.display().to_string();
     if create_file(file, &hex::encode(key)).map_err(|error| format!("{name}: {error}"))? {
-        eprintln!("created {name}: back it up as well as the journal");
+        log(format_args!(
+            "created {name}: back it up as well as the journal"
+        ));
     }
     let digits = fs::read_to_string(file).map_err(|error| format!("{name}: {error}"))?;
     Ok(Key::parse(&name, &digits)?)

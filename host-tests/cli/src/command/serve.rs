@@ -1,7 +1,7 @@
 //! The command `serve`: the HTTP service.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{Write, stderr};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::core_dumps;
 use super::guard::GuardArgs;
+use super::log::log;
 use super::secrets::StateKeys;
 use super::storage::{OpenedStorage, Storage, check, config};
 use super::world::WorldArgs;
@@ -203,10 +204,10 @@ async fn accept_clock(tenants: &Tenants) {
     let ids = match tenants.all().await {
         Ok(ids) => ids,
         Err(error) => {
-            eprintln!(
+            log(format_args!(
                 "the clock is not accepted in any workspace: {}",
                 full_text(&error)
-            );
+            ));
             return;
         }
     };
@@ -214,9 +215,14 @@ async fn accept_clock(tenants: &Tenants) {
         .for_each_concurrent(CONCURRENT_ACCEPTS, async |id| {
             let accepted = async { tenants.tenant(id).await?.accept_clock_fully().await };
             match accepted.await {
-                Ok(ended) => eprintln!("{id}: the clock is accepted, {ended} sessions ended"),
+                Ok(ended) => log(format_args!(
+                    "{id}: the clock is accepted, {ended} sessions ended"
+                )),
                 Err(DurableError::Session(SessionError::ClockNotBehind)) => {}
-                Err(error) => eprintln!("{id}: the clock is not accepted: {}", full_text(&error)),
+                Err(error) => log(format_args!(
+                    "{id}: the clock is not accepted: {}",
+                    full_text(&error)
+                )),
             }
         })
         .await;
@@ -242,9 +248,9 @@ async fn open(
     let instances = InstanceOptions::new(engine, guard.guard()?);
     let options = DurableOptions::new(instances, config(&keys));
     check(&options, &keys.name).await?;
-    eprintln!(
+    log(format_args!(
         "the sessions are in memory only and end with the process; --journal FILE keeps them"
-    );
+    ));
     Ok(OpenedStorage {
         journal: Arc::new(MemoryJournal::default()),
         options,
@@ -254,7 +260,11 @@ async fn open(
 /// Returns a random admin key and prints it to standard error.
 fn random_admin_key() -> Result<AdminKey, Box<dyn Error>> {
     let key = AdminKey::random()?;
-    eprintln!("admin key generated for this run: {}", key.reveal());
+    writeln!(
+        stderr(),
+        "admin key generated for this run: {}",
+        key.reveal()
+    )?;
     Ok(key)
 }
 

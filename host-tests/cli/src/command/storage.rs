@@ -18,6 +18,7 @@ use clawdb_session_journal_redb::RedbJournal;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::guard::GuardArgs;
+use super::log::log;
 use super::secrets::{GuardKeys, PREVIOUS_STATE_KEYS_VARIABLE, StateKeys};
 
 /// The arguments that select a journal.
@@ -117,9 +118,9 @@ impl Storage {
         };
         options.progress = Some(progress_bar());
         options.report = Some(Arc::new(|tenant, text| {
-            eprintln!("{tenant}: the host {text}");
+            log(format_args!("{tenant}: the host {text}"));
         }));
-        options.key_progress = Some(Arc::new(|keys| eprintln!("state keys: {keys}")));
+        options.key_progress = Some(Arc::new(|keys| log(format_args!("state keys: {keys}"))));
         Ok(OpenedStorage { journal, options })
     }
 

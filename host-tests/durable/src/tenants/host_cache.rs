@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::limits::TenantLimits;
 use crate::backend::{AdmittedCall, Backend};
+use crate::callback;
 use crate::error::DurableError;
 use crate::journal::{Journal, JournalError, TenantId};
 use crate::key_report::{KeyReport, KeyState};
@@ -19,6 +20,9 @@ use crate::options::DurableOptions;
 use crate::reason::Reason;
 use crate::recovery::Recovery;
 use crate::tenant_host::TenantHost;
+
+/// How often a call loads a tenant that is unloaded before the call reaches the instance.
+const MAX_LOADS: usize = 8;
 
 /// The state that the handles of tenants share.
 pub(super) struct HostCache {
@@ -30,6 +34,8 @@ pub(super) struct HostCache {
     table: Mutex<HostTable>,
     /// Held by a load that evicts other tenants.
     eviction: tokio::sync::Mutex<()>,
+    /// Held by the upgrade in progress.
+    upgrading: tokio::sync::Mutex<()>,
     pub keys: Arc<KeyState>,
 }
 
@@ -53,14 +59,16 @@ impl HostCache {
             limits,
             table: Mutex::default(),
             eviction: tokio::sync::Mutex::default(),
+            upgrading: tokio::sync::Mutex::default(),
             keys: Arc::default(),
         }
     }
 
     /// Loads the tenant if necessary and waits for its instance. Each of the two takes at most
-    /// `patience` of the options.
+    /// `patience` of the options. They are repeated if the tenant is unloaded meanwhile, a few
+    /// times.
     pub async fn admit(&self, id: TenantId) -> Result<AdmittedCall, DurableError> {
-        loop {
+        for _ in 0..MAX_LOADS {
             let tenant_host = self.get_or_load(id).await?;
             let admitted = tenant_host.admit().await;
             self.keys.note_admission(id, admitted.as_ref().err());
@@ -70,10 +78,12 @@ impl HostCache {
             // The tenant was unloaded before the call reached its instance.
             self.remove(id, &tenant_host);
         }
+        let reason = "the tenant was unloaded each time before the call reached its instance";
+        Err(DurableError::Retry(reason.into()))
     }
 
-    /// Loads a tenant, which reseals its records, and waits without a bound until that is done.
-    /// Unloads the tenant if it was not loaded before and is idle.
+    /// Loads a tenant, which reseals its records, and waits without a bound until that is done or
+    /// has failed once. Unloads the tenant if it was not loaded before and is idle.
     pub async fn reseal(&self, id: TenantId) -> Result<(), DurableError> {
         let was_loaded = self.is_loaded(id);
         let tenant_host = self.get_or_load(id).await?;
@@ -104,7 +114,7 @@ impl HostCache {
 
     pub fn report(&self, id: TenantId, text: &str) {
         if let Some(report) = &self.options.report {
-            report(id, text);
+            callback::call(|| report(id, text));
         }
     }
 
@@ -119,6 +129,10 @@ impl HostCache {
     }
 
     pub async fn upgrade(&self, engine: AnyEngine) -> Result<(), DurableError> {
+        let Ok(_alone) = self.upgrading.try_lock() else {
+            let reason = "another upgrade is in progress";
+            return Err(DurableError::Upgrade(reason.into()));
+        };
         // This is first, so that tenants that are loaded from here on use the new build.
         let before = {
             let mut instances = lock(&self.instances);
@@ -169,6 +183,7 @@ impl HostCache {
                 .map(|(_, host)| host.tenant_host)
                 .collect()
         };
+        self.keys.wake.notify_one();
         join_all(hosts.iter().map(|tenant_host| tenant_host.close())).await;
     }
 
@@ -293,6 +308,13 @@ impl HostCache {
 
     fn table(&self) -> MutexGuard<'_, HostTable> {
         lock(&self.table)
+    }
+}
+
+impl Drop for HostCache {
+    /// Ends the check of the state keys, which waits without the cache when it is done.
+    fn drop(&mut self) {
+        self.keys.wake.notify_one();
     }
 }
 

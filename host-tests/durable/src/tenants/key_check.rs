@@ -12,6 +12,7 @@ use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::host_cache::HostCache;
+use crate::callback;
 use crate::error::DurableError;
 use crate::journal::{JournalError, TenantId};
 use crate::key_report::KeyState;
@@ -59,6 +60,9 @@ pub(super) async fn run(cache: Weak<HostCache>, keyring: Keyring) {
             Ok(RoundOutcome::Done) => {
                 pause = 1;
                 check.keys.wake.notified().await;
+                if check.cache().is_err() {
+                    return;
+                }
             }
         }
         sleep(tick.saturating_mul(pause)).await;
@@ -357,7 +361,7 @@ impl KeyCheck {
         let is_well = report.missing_workspaces == 0
             && report.damaged_workspaces == 0
             && report.problem.is_none();
-        let Some(callback) = cache.options.key_progress.as_ref() else {
+        let Some(progress) = cache.options.key_progress.as_ref() else {
             return;
         };
         if !rotates && is_well {
@@ -370,7 +374,7 @@ impl KeyCheck {
         {
             return;
         }
-        callback(&report);
+        callback::call(|| progress(&report));
         self.last_report = Some((Instant::now(), text));
     }
 
