@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn r2_a_token_has_at_most_8_kib_and_a_handle_1_to_512_bytes() {
-        for len in [0, 1, MAX_TOKEN - 1, MAX_TOKEN] {
+        for len in [0, 1, 8_191, 8_192] {
             let text = "x".repeat(len);
             let token = Token::parse(text.clone()).unwrap();
             assert_eq!(
@@ -144,7 +144,7 @@ mod tests {
                 (&*text, text.clone())
             );
         }
-        for len in [MAX_TOKEN + 1, MAX_TOKEN + 2] {
+        for len in [8_193, 8_194] {
             assert!(Token::parse("x".repeat(len)).is_err(), "{len} bytes");
         }
         for (len, is_valid) in [(0, false), (1, true), (512, true), (513, false)] {

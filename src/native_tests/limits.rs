@@ -344,3 +344,19 @@ fn r19_the_earliest_end_of_an_agent_is_exact_when_a_create_ends_some_of_many_due
     now(manager.create(request(1, 60))).unwrap();
     manager.check_invariants(false).unwrap();
 }
+
+#[test]
+fn r20_a_revocation_asks_the_guard_about_the_own_token_and_at_most_1000_below_it() {
+    let (manager, guard, _) = limited(&Config {
+        max_sessions_per_agent: Some(2_000),
+        max_sessions_per_root: Some(1_001),
+        ..Config::default()
+    });
+    let root = create(&manager, 1, 600).unwrap();
+    for _ in 0..1_001 {
+        delegate(&manager, root, 1, 600).unwrap();
+    }
+    assert_eq!(now(manager.revoke(root)).unwrap().descendants, 1_001);
+    assert_eq!(guard.0.revoked.borrow().len(), 1_001);
+    assert_eq!(manager.stats().pending_revocations, 1);
+}

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         let report = part.run();
         let (cases, count) = (report.cases, report.schedules);
         println!(
-            "{part:?}: {cases} cases, {} schedules explored, {} left by reduction, {:.1} s",
+            "{part:?}: {cases} cases, {} schedules explored, {} equivalent ones skipped, {:.1} s",
             count.explored,
             count.reduced,
             started.elapsed().as_secs_f64()

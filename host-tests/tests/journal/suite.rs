@@ -91,25 +91,34 @@ pub async fn take_over(journal: &dyn Journal, tenant: TenantId) -> Box<dyn Write
 
 /// Reads all records, in the order of their keys.
 pub async fn read(writer: &mut dyn Writer) -> Vec<Change> {
+    all_pages(async || writer.read().await.expect("the records are read")).await
+}
+
+/// Reads pages until they are empty, and returns their records in the order of their keys. Each
+/// page but the last is full, with 1,000 records or about 1 MiB, and none is much larger.
+async fn all_pages(mut next: impl AsyncFnMut() -> Vec<Change>) -> Vec<Change> {
+    let size = |change: &Change| change.value.len();
     let mut records = Vec::new();
-    loop {
-        let page = writer.read().await.expect("the records are read");
-        let bytes: usize = page.iter().map(|change| change.value.len()).sum();
+    let mut page = next().await;
+    while !page.is_empty() {
+        let (rows, bytes) = (page.len(), page.iter().map(size).sum::<usize>());
         assert!(
-            page.len() <= 1_000 && bytes < 2 << 20,
-            "{} rows, {bytes} bytes",
-            page.len()
+            rows <= 1_000 && bytes < 2 << 20,
+            "{rows} rows, {bytes} bytes"
         );
-        if page.is_empty() {
-            assert!(
-                writer.read().await.unwrap().is_empty(),
-                "the records have ended"
-            );
-            records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
-            return records;
-        }
         records.extend(page);
+        page = next().await;
+        if let Some(first) = page.first() {
+            let is_full = rows == 1_000 || bytes + size(first) > 1_000_000;
+            assert!(
+                is_full,
+                "{rows} rows, {bytes} bytes, and another page follows"
+            );
+        }
     }
+    assert!(next().await.is_empty(), "the records have ended");
+    records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
+    records
 }
 
 /// Takes the tenant over in another process, and reads all records.
@@ -487,21 +496,7 @@ pub async fn a_scan_omits_dropped_records(factory: &impl JournalFactory) {
 /// Reads all records without taking the tenant over, in the order of their keys.
 async fn scan(journal: &dyn Journal, tenant: TenantId) -> Vec<Change> {
     let mut scan = journal.scan(tenant).await.expect("a scan begins");
-    let mut records = Vec::new();
-    loop {
-        let page = scan.next().await.expect("the records are read");
-        let bytes: usize = page.iter().map(|change| change.value.len()).sum();
-        assert!(page.len() <= 1_000 && bytes < 2 << 20);
-        if page.is_empty() {
-            assert!(
-                scan.next().await.unwrap().is_empty(),
-                "the records have ended"
-            );
-            records.sort_by(|one: &Change, other| one.key.cmp(&other.key));
-            return records;
-        }
-        records.extend(page);
-    }
+    all_pages(async || scan.next().await.expect("the records are read")).await
 }
 
 async fn stored_records_in(journal: &dyn Journal) -> Vec<Change> {
