@@ -14,7 +14,8 @@ pub const RENEWAL_RESERVE: u64 = OVERHEAD + 512 + SUPERSEDED_TOKEN_SIZE;
 /// The bytes that a record counts that is kept after its subject has ended.
 pub const TOMBSTONE_SIZE: u64 = 256;
 
-/// The maximum number of bytes after a restore: the greatest `max-state-bytes`.
+/// The maximum number of bytes after a restore. It is above the greatest `max-state-bytes`, because
+/// revocations succeed beyond that.
 const MAX_RESTORED: u64 = 3 << 30;
 
 /// Returns the bytes that a create in flight reserves.

@@ -44,6 +44,8 @@ pub struct Caller {
     /// The sessions that have ended, and during which batch of calls. An id is removed if the
     /// random source has repeated it.
     ended: HashMap<String, u64>,
+    /// How often each token was accepted for a session in the current batch of calls.
+    accepted: HashMap<(String, String), usize>,
     successes: u64,
     /// The sessions that are live by the events, and the last event that was read.
     live: HashSet<String>,
@@ -90,6 +92,7 @@ impl Caller {
             tokens: Vec::new(),
             granted: HashMap::new(),
             ended: HashMap::new(),
+            accepted: HashMap::new(),
             successes: 0,
             live: HashSet::new(),
             since: 0,
@@ -115,6 +118,9 @@ impl Caller {
                 World::SessionSync => assert!(of_guard.iter().all(is_refused_as_reentrant)),
                 _ => answers.extend(of_guard),
             }
+            if answers.iter().any(|it| matches!(it, Answer::ClockAccepted)) {
+                self.guard.ignore_earlier_times();
+            }
             let mut repeated = self.check_events().await;
             if !self.hostility.entropy {
                 repeated.clear();
@@ -125,6 +131,8 @@ impl Caller {
             for answer in answers {
                 self.check(answer, batch, &repeated);
             }
+            self.accepted.clear();
+            self.guard.forget_validations();
             self.check_ended(batch).await;
             if self.random.once_in(4) {
                 let seconds = self.random.below(60);
@@ -203,7 +211,7 @@ impl Caller {
             }
             Answer::Ended(id) if repeated.contains(&id) => {}
             Answer::Ended(id) => drop(self.ended.insert(id, batch)),
-            Answer::Other | Answer::Refused(CallError::Session(_)) => {}
+            Answer::ClockAccepted | Answer::Other | Answer::Refused(CallError::Session(_)) => {}
             Answer::Refused(CallError::Host(error)) => {
                 // A function of the guard runs too long, in the world `session-sync`.
                 assert!(matches!(error, HostError::Busy { .. }), "R3: {error}");
@@ -213,11 +221,21 @@ impl Caller {
 
     /// Checks a session that a token was accepted for. A token is valid before its grant is
     /// answered, so it may be one that the guard has issued only.
-    fn check_used(&self, token: &str, id: &str, batch: u64) {
+    ///
+    /// The guard must have validated the token in the same batch of calls, once for each time that
+    /// it was accepted: the instance caches no validation.
+    fn check_used(&mut self, token: &str, id: &str, batch: u64) {
         let has_ended = self.ended.get(id).is_some_and(|ended| *ended < batch);
         assert!(!has_ended, "R12: {id} was used after its end");
         let is_its = self.guard.has_issued(token, id);
         assert!(is_its, "R9: the token was not issued for {id}");
+        let validated = self.guard.count_validations(token, id);
+        let accepted = self.accepted.entry((token.into(), id.into())).or_default();
+        *accepted += 1;
+        assert!(
+            *accepted <= validated,
+            "R9: the token of {id} was accepted {accepted} times, and validated {validated} times"
+        );
     }
 
     /// Checks that no live session was created again, and that no session changed after its end.

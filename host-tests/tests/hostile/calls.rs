@@ -26,6 +26,7 @@ pub enum Answer {
     /// A result for each token.
     Validated(Vec<(String, Validated)>),
     Ended(String),
+    ClockAccepted,
     Other,
     Refused(CallError),
 }
@@ -113,7 +114,7 @@ impl Call {
                 let pruned = instance.prune_expired(None).await;
                 pruned.map(|_| Answer::Other).map_err(CallError::Host)
             }
-            98 => instance.accept_clock().await.map(|_| Answer::Other),
+            98 => instance.accept_clock().await.map(|_| Answer::ClockAccepted),
             99 => instance.get(session).await.map(|_| Answer::Other),
             100 => {
                 let page = instance.list_for_agent(agent(number), Page::default());

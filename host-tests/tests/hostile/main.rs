@@ -4,12 +4,14 @@
 //! The guard gives wrong, repeated, empty, huge and odd answers, expiries of all times, batches of
 //! wrong lengths and orders; it accepts every token, panics, does not answer, and calls the
 //! instance (`calls.rs`) while the instance waits for it. The clock goes back, stands still, jumps
-//! by years, and shows times that do not exist. The random source repeats itself, gives few bytes
-//! or none.
+//! by years and to the last second of the year 9999, and shows times that do not exist. The random
+//! source repeats itself, gives few bytes or none.
 //!
 //! Throughout, the instance must not end, a session that has ended must stay ended, and a token
-//! must stand for the session that it was issued for, or for none. When all three behave again,
-//! everything can be ended, the instance keeps nothing, and new sessions can be created.
+//! must stand for the session that it was issued for, or for none. Each time that a token is
+//! accepted, the guard must have validated it with its own handle and an expiry that has not
+//! passed. When all three behave again, everything can be ended, the instance keeps nothing, and
+//! new sessions can be created.
 //!
 //! # Commands
 //!

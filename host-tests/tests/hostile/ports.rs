@@ -1,7 +1,7 @@
 //! A guard, a clock and a random source that misbehave until they are told to stop.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -84,8 +84,18 @@ struct State {
     handles: HashMap<String, String>,
     /// The sessions for which tokens were requested.
     sessions: Vec<String>,
-    /// The sessions for which each token was issued: several, if it was repeated.
-    issued_for: HashMap<String, HashSet<String>>,
+    /// For each token, the sessions that it was issued for, and its handles for each of them:
+    /// several, if the token was repeated.
+    issued_for: HashMap<String, HashMap<String, HashSet<String>>>,
+    /// The validations of each token in the current batch of calls.
+    validations: HashMap<String, Vec<Validation>>,
+}
+
+/// A success that the guard has returned for a token.
+struct Validation {
+    claims: Claims,
+    /// The component's time is not earlier than this when it receives the claims.
+    earliest: u64,
 }
 
 impl HostileGuard {
@@ -105,7 +115,47 @@ impl HostileGuard {
     pub fn has_issued(&self, token: &str, session: &str) -> bool {
         let issued_for = &self.state.lock().unwrap().issued_for;
         let sessions = issued_for.get(token);
-        sessions.is_some_and(|sessions| sessions.contains(session))
+        sessions.is_some_and(|sessions| sessions.contains_key(session))
+    }
+
+    /// Returns how often the guard has validated the token in the current batch of calls, with a
+    /// handle that it was issued with for the session, and an expiry that had not passed.
+    pub fn count_validations(&self, token: &str, session: &str) -> usize {
+        let state = self.state.lock().unwrap();
+        let issued_for = state.issued_for.get(token);
+        let handles = issued_for.and_then(|sessions| sessions.get(session));
+        let (Some(handles), Some(validations)) = (handles, state.validations.get(token)) else {
+            return 0;
+        };
+        let is_right = |Validation { claims, earliest }: &&Validation| {
+            handles.contains(&claims.handle) && claims.expires_at > *earliest
+        };
+        validations.iter().filter(is_right).count()
+    }
+
+    /// Removes the validations of the current batch of calls, after all of its calls have ended.
+    pub fn forget_validations(&self) {
+        self.state.lock().unwrap().validations.clear();
+    }
+
+    /// Ignores the times that the clock has shown so far, because the component has accepted an
+    /// earlier time at some point of the current batch of calls.
+    pub fn ignore_earlier_times(&self) {
+        self.clock.latest.store(0, Ordering::SeqCst);
+        let validations = &mut self.state.lock().unwrap().validations;
+        for validation in validations.values_mut().flatten() {
+            validation.earliest = 0;
+        }
+    }
+
+    /// Remembers claims that the guard returns for a token.
+    fn remember(&self, token: String, claims: Claims) {
+        let validation = Validation {
+            claims,
+            earliest: self.clock.latest_millis(),
+        };
+        let validations = &mut self.state.lock().unwrap().validations;
+        validations.entry(token).or_default().push(validation);
     }
 
     /// Waits until the guard's own calls have ended, and returns what they have returned.
@@ -207,7 +257,7 @@ impl HostileGuard {
     }
 
     fn expiry(&self, requested: u64) -> u64 {
-        let now = self.clock.now_millis();
+        let now = self.clock.latest_millis();
         let expiries = [
             0,
             1,
@@ -259,8 +309,9 @@ impl Guard for HostileGuard {
             .handles
             .insert(issued.token.clone(), issued.handle.clone());
         state.issued.push(issued.clone());
-        let issued_for = state.issued_for.entry(issued.token.clone());
-        issued_for.or_default().insert(session);
+        let issued_for = state.issued_for.entry(issued.token.clone()).or_default();
+        let handles = issued_for.entry(session).or_default();
+        handles.insert(issued.handle.clone());
         Ok(issued)
     }
 
@@ -269,7 +320,9 @@ impl Guard for HostileGuard {
         if self.misbehaviour.once_in(8) {
             return self.fail().await;
         }
-        Ok(self.claims(&token))
+        let claims = self.claims(&token);
+        self.remember(token, claims.clone());
+        Ok(claims)
     }
 
     async fn revoke_token(&self, _handle: String) -> GuardResult<()> {
@@ -295,9 +348,17 @@ impl Guard for HostileGuard {
                 Ok(self.claims(token))
             }
         };
-        let mut results = tokens.iter().map(result).collect();
+        let mut results: Vec<_> = tokens.iter().map(result).collect();
         if self.misbehaves() {
             self.disturb(&mut results);
+        }
+        // An answer of another length validates no token.
+        if results.len() == tokens.len() {
+            for (token, result) in tokens.into_iter().zip(&results) {
+                if let Ok(claims) = result {
+                    self.remember(token, claims.clone());
+                }
+            }
         }
         Ok(results)
     }
@@ -323,10 +384,20 @@ impl Guard for HostileGuard {
     }
 }
 
+/// The seconds of a year.
+const YEAR: i64 = 31_556_952;
+/// 2020-01-01T00:00:00Z. The component ignores earlier readings.
+const EARLIEST: i64 = 1_577_836_800;
+/// The last second of the year 9999, the latest time that the component knows.
+const LATEST: i64 = 253_402_300_799;
+
 /// A clock that shows other times than it should.
 pub struct HostileClock {
     misbehaviour: Misbehaviour,
     right: ManualClock,
+    /// The latest time that it has shown of those that the component does not ignore, in
+    /// milliseconds since 1970.
+    latest: AtomicU64,
 }
 
 impl HostileClock {
@@ -334,6 +405,7 @@ impl HostileClock {
         Self {
             misbehaviour: Misbehaviour::new(seed, is_hostile),
             right: ManualClock::new(CONTROLLED_START),
+            latest: AtomicU64::new(0),
         }
     }
 
@@ -344,35 +416,67 @@ impl HostileClock {
     pub fn advance(&self, by: Duration) {
         self.right.advance(by);
     }
-}
 
-impl Clock for HostileClock {
-    fn now(&self) -> Instant {
-        let right = self.right.now();
-        if !self.misbehaviour.once_in(6) {
-            return right;
-        }
-        let seconds = [0, 1, -1, i64::MIN, right.seconds - 1, right.seconds + 1];
-        let years =
-            i64::from(u32::try_from(self.misbehaviour.random.below(40)).unwrap()) * 31_556_952;
-        let (mut seconds, mut nanoseconds) = match self.misbehaviour.random.below(4) {
-            0 => (*self.misbehaviour.random.pick(&seconds).unwrap(), 0),
-            1 => (right.seconds - years, u32::MAX),
-            2 => (right.seconds, 1_000_000_000),
-            _ => (right.seconds - 600, right.nanoseconds),
+    /// Returns the latest time that the component has read, or 0 if it has accepted an earlier time
+    /// and has read none since then. The component's time is not earlier.
+    fn latest_millis(&self) -> u64 {
+        self.latest.load(Ordering::SeqCst)
+    }
+
+    /// Returns a reading that is wrong, or is no time.
+    fn wrong(&self, right: Instant) -> Instant {
+        let random = &self.misbehaviour.random;
+        let years = |bound| i64::try_from(random.below(bound)).unwrap() * YEAR;
+        let odd = [
+            0,
+            1,
+            -1,
+            i64::MIN,
+            EARLIEST - 1,
+            EARLIEST,
+            right.seconds - 1,
+            right.seconds + 1,
+        ];
+        let mut seconds = match random.below(4) {
+            0 => *random.pick(&odd).unwrap(),
+            // Most of these times are after 2020.
+            1 => right.seconds - years(12),
+            2 => right.seconds,
+            _ => right.seconds - 600,
         };
         // A jump ahead is rare, because it ends all sessions.
-        if self.misbehaviour.random.once_in(400) {
-            (seconds, nanoseconds) = match self.misbehaviour.random.below(3) {
-                0 => (i64::MAX, u32::MAX),
-                1 => (i64::MAX, 999_999_999),
-                _ => (right.seconds + years, 0),
+        if random.once_in(50) {
+            seconds = match random.below(6) {
+                0 => i64::MAX,
+                1 => LATEST + 1,
+                2 => LATEST,
+                _ => right.seconds + YEAR + years(40),
             };
         }
+        let nanoseconds = match random.below(8) {
+            0 => *random.pick(&[1_000_000_000, u32::MAX]).unwrap(),
+            1 => *random.pick(&[0, 999_999, 1_000_000, 999_999_999]).unwrap(),
+            _ => right.nanoseconds,
+        };
         Instant {
             seconds,
             nanoseconds,
         }
+    }
+}
+
+impl Clock for HostileClock {
+    fn now(&self) -> Instant {
+        let mut now = self.right.now();
+        if self.misbehaviour.once_in(6) {
+            now = self.wrong(now);
+        }
+        if (EARLIEST..=LATEST).contains(&now.seconds) && now.nanoseconds < 1_000_000_000 {
+            let millis =
+                now.seconds.unsigned_abs() * 1_000 + u64::from(now.nanoseconds / 1_000_000);
+            self.latest.fetch_max(millis, Ordering::SeqCst);
+        }
+        now
     }
 }
 

@@ -1,6 +1,14 @@
 //! Clients that send many requests, large ones, or open many connections. Other clients are served
 //! meanwhile, and nothing is left behind.
+//!
+//! The long version opens as many connections as a service allows by default. It needs 8,700 files,
+//! and raises the soft limit of the system (`ulimit -Sn`) if the hard one (`ulimit -Hn`) allows it:
+//!
+//! ```text
+//! SESSION_LOAD_CONNECTIONS=4096 cargo test --test http floods -- --nocapture --test-threads 1
+//! ```
 
+use std::pin::pin;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,6 +17,7 @@ use clawdb_session_host::World;
 use clawdb_session_http::ServeOptions;
 use clawdb_session_testkit::number_in_environment;
 use futures::future::join_all;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,9 +32,59 @@ use crate::service::{ServiceSetup, TestService, answer, text, worker};
 /// The longest time that an attack may take on a busy machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// The default of `max_connections`.
+const MAX_CONNECTIONS: usize = 4_096;
+/// The files that are open besides those of the idle connections.
+const OTHER_FILES: usize = 500;
+
 /// Returns the number of connections. The default is that of the short version.
 fn connections() -> usize {
     number_in_environment("SESSION_LOAD_CONNECTIONS").unwrap_or(400)
+}
+
+/// Starts a service that allows as many connections as the test opens, and at most its default.
+/// Returns this number too.
+async fn with_limit() -> (TestService, usize) {
+    let limited = |options: ServeOptions| ServeOptions {
+        max_connections: connections().min(options.max_connections),
+        ..options
+    };
+    let service = with(limited).await;
+    let limit = connections().min(MAX_CONNECTIONS);
+    // The process has both ends of a connection.
+    allow_files(2 * limit + OTHER_FILES);
+    (service, limit)
+}
+
+/// Raises the soft limit of open files to the hard one if this process may open fewer files.
+fn allow_files(files: usize) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if soft < files as u64 {
+        assert!(hard >= files as u64, "needs `ulimit -Hn {files}`");
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    }
+}
+
+/// Opens connections that stay idle. Half of them have sent a part of a head.
+async fn open_idle(service: &TestService, count: usize) -> Vec<TcpStream> {
+    let mut idle = Vec::new();
+    for number in 0..count {
+        let begin = if number % 2 == 0 {
+            ""
+        } else {
+            "GET / HTTP/1.1\r\nHost:"
+        };
+        idle.push(send(service, begin).await);
+    }
+    idle
+}
+
+/// Checks that the service has not closed these connections.
+fn assert_open(connections: &[TcpStream]) {
+    let mut byte = [0];
+    for connection in connections {
+        assert!(connection.try_read(&mut byte).is_err(), "it was closed");
+    }
 }
 
 fn agent_request(request: &str, token: &str, fields: &str) -> String {
@@ -34,24 +93,29 @@ fn agent_request(request: &str, token: &str, fields: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_connections_below_the_limit_delay_no_other_client() {
-    let service = with(|options| options).await;
-    let mut idle = Vec::new();
-    for number in 0..connections() {
-        // Half of them have sent a part of a head.
-        let begin = if number % 2 == 0 {
-            ""
-        } else {
-            "GET / HTTP/1.1\r\nHost:"
-        };
-        idle.push(send(&service, begin).await);
-    }
+    let (service, limit) = with_limit().await;
+    // The other client has one connection at a time.
+    let idle = open_idle(&service, limit - 1).await;
     let begin = Instant::now();
     assert_serves_others(&service).await;
     println!("{} idle connections: {:?}", idle.len(), begin.elapsed());
-    let mut byte = [0];
-    for connection in &mut idle {
-        assert!(connection.try_read(&mut byte).is_err(), "it was closed");
-    }
+    assert_open(&idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_waits_for_one_of_max_connections_idle_connections_to_close() {
+    let (service, limit) = with_limit().await;
+    let begin = Instant::now();
+    let mut idle = open_idle(&service, limit).await;
+    println!("{limit} idle connections opened: {:?}", begin.elapsed());
+    let mut other = pin!(assert_serves_others(&service));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut other).await;
+    assert!(early.is_err(), "a client was served beyond max_connections");
+    drop(idle.swap_remove(limit / 2));
+    let begin = Instant::now();
+    other.await;
+    println!("served after one has closed: {:?}", begin.elapsed());
+    assert_open(&idle);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

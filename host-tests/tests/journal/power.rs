@@ -1,9 +1,10 @@
 //! The embedded journal when the power fails: at any write, the disk has what was synced, and any
 //! part of what was written since.
 //!
-//! A long run is recorded: each write, each sync, and each acknowledgement. Then the disk is
-//! computed as it can be at each of these steps, and the journal is opened on it.
-//! `SESSION_POWER_ROUNDS` sets the number of rounds of the run.
+//! A long run is recorded: each write, each sync, and each acknowledgement of an append. Then the
+//! disk is computed as it can be at each of these steps, and the journal is opened on it. Each
+//! tenant must have what was acknowledged to it at that step. `SESSION_POWER_ROUNDS` sets the
+//! number of appends of each tenant.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::{fmt, fs, io};
 
-use clawdb_session_durable::{Journal, JournalError, Scan, TenantId, Writer};
+use clawdb_session_durable::{Journal, JournalError, Scan, TenantId};
 use clawdb_session_host::Change;
 use clawdb_session_journal_redb::RedbJournal;
 use clawdb_session_testkit::number_in_environment;
@@ -25,13 +26,15 @@ use crate::redb::{Folder, once_closed, open};
 use crate::suite::{expiring, record, take_over, tenant};
 
 /// The number of tenants, which append at the same time.
-const TENANTS: u128 = 3;
+const TENANTS: usize = 3;
+/// The number of appends of a writer. After them, the file is closed and opened again.
+const APPENDS_OF_A_WRITER: usize = 4;
 /// The size of the parts of a write that a disk stores as a whole or not at all.
 const SECTOR: usize = 512;
 
-/// Returns the number of rounds of the run.
+/// Returns the number of appends of each tenant.
 fn rounds() -> u64 {
-    number_in_environment("SESSION_POWER_ROUNDS").unwrap_or(10)
+    number_in_environment("SESSION_POWER_ROUNDS").unwrap_or(7)
 }
 
 /// A step of the recorded run.
@@ -43,8 +46,10 @@ enum Step {
     },
     SetLen(usize),
     Sync,
-    /// Everything that was asked for before is acknowledged.
-    Acknowledged,
+    /// The new file is complete.
+    Created,
+    /// The next append of the tenant with this number is acknowledged.
+    Acknowledged(usize),
 }
 
 impl fmt::Debug for Step {
@@ -53,7 +58,8 @@ impl fmt::Debug for Step {
             Self::Write { offset, data } => write!(f, "write {} bytes at {offset}", data.len()),
             Self::SetLen(len) => write!(f, "set the length to {len}"),
             Self::Sync => write!(f, "sync"),
-            Self::Acknowledged => write!(f, "acknowledged"),
+            Self::Created => write!(f, "the file is complete"),
+            Self::Acknowledged(number) => write!(f, "tenant {number} is acknowledged"),
         }
     }
 }
@@ -65,6 +71,10 @@ struct Recording(Arc<Mutex<Vec<Step>>>);
 impl Recording {
     fn add(&self, step: Step) {
         self.0.lock().unwrap().push(step);
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
     }
 
     fn take(&self) -> Vec<Step> {
@@ -156,7 +166,7 @@ impl Disk {
                     apply(&mut self.synced, &step);
                 }
             }
-            Step::Sync | Step::Acknowledged => {}
+            Step::Sync | Step::Created | Step::Acknowledged(_) => {}
             written => self.pending.push(written.clone()),
         }
     }
@@ -192,7 +202,7 @@ fn apply(contents: &mut Vec<u8>, step: &Step) {
             contents[*offset..end].copy_from_slice(data);
         }
         Step::SetLen(len) => contents.resize(*len, 0),
-        Step::Sync | Step::Acknowledged => {}
+        Step::Sync | Step::Created | Step::Acknowledged(_) => {}
     }
 }
 
@@ -211,11 +221,22 @@ fn torn(step: &Step, rng: &mut TestRng) -> Step {
     }
 }
 
-/// The records of the tenants.
-type Records = BTreeMap<TenantId, BTreeMap<String, Change>>;
+/// The records of a tenant.
+type Records = BTreeMap<String, Change>;
+
+/// The records of each tenant: before its first append, and after each of them.
+type States = [Vec<Records>; TENANTS];
+
+/// How many appends of each tenant are acknowledged.
+type Acknowledged = [usize; TENANTS];
+
+/// Returns the id of the tenant with this number.
+fn id(number: usize) -> TenantId {
+    tenant(number as u128)
+}
 
 /// Does what an append does: stores the changes, and drops the records that have expired.
-fn append(records: &mut BTreeMap<String, Change>, changes: &[Change], now: u64) {
+fn append(records: &mut Records, changes: &[Change], now: u64) {
     for change in changes {
         records.insert(change.key.clone(), change.clone());
     }
@@ -244,48 +265,60 @@ fn changes(round: u64, rng: &mut TestRng) -> Vec<Change> {
     changes
 }
 
-/// Makes a recorded run. Returns its steps, and the records after each acknowledgement. The first
-/// one is that of the new file.
-async fn run(rng: &mut TestRng) -> (Vec<Step>, Vec<Records>) {
+/// Makes a recorded run. Returns its steps, and the records after each append.
+///
+/// The tenants do not wait for each other. The first one begins alone, and the others while its
+/// append is committed. So a commit can acknowledge the appends of some tenants while those of
+/// others wait for the next commit.
+async fn run(rng: &mut TestRng) -> (Vec<Step>, States) {
     let folder = Folder::new().await;
     let (file, recording) = (&folder.file(), &Recording::default());
-    let mut states = vec![Records::new()];
-    let mut records = Records::new();
+    let mut states: States = std::array::from_fn(|_| vec![Records::new()]);
     let mut journal = recording.open(file).await.expect("the journal opens");
-    recording.add(Step::Acknowledged);
-    let mut writers: Vec<Box<dyn Writer>> = Vec::new();
-    for round in 1..=rounds() {
-        if round % 5 == 1 {
-            // The file is closed and opened again.
-            writers.clear();
-            drop(journal);
-            journal = recording.open(file).await.expect("the journal opens");
-            for number in 0..TENANTS {
-                writers.push(take_over(&journal, tenant(number)).await);
-                states.push(records.clone());
-                recording.add(Step::Acknowledged);
+    recording.add(Step::Created);
+    let rounds: Vec<u64> = (1..=rounds()).collect();
+    for rounds in rounds.chunks(APPENDS_OF_A_WRITER) {
+        // The file is closed and opened again.
+        drop(journal);
+        journal = recording.open(file).await.expect("the journal opens");
+        let mut writers = Vec::new();
+        for number in 0..TENANTS {
+            writers.push(take_over(&journal, id(number)).await);
+        }
+        let begin = recording.len();
+        let tenants = writers.into_iter().zip(&mut states).enumerate();
+        let running = tenants.map(|(number, (mut writer, states))| {
+            let mut appends = Vec::new();
+            for &round in rounds {
+                let changes = changes(round, rng);
+                let mut records = states.last().cloned().unwrap_or_default();
+                append(&mut records, &changes, round);
+                states.push(records);
+                appends.push((round, changes));
             }
-        }
-        let appends = writers.iter_mut().zip(0..).map(|(writer, number)| {
-            let changes = changes(round, rng);
-            append(records.entry(tenant(number)).or_default(), &changes, round);
-            async move { writer.append(&changes, round).await }
+            async move {
+                while number > 0 && recording.len() == begin {
+                    tokio::task::yield_now().await;
+                }
+                for (round, changes) in appends {
+                    let appended = writer.append(&changes, round).await;
+                    appended.expect("the append is acknowledged");
+                    recording.add(Step::Acknowledged(number));
+                }
+                writer
+            }
         });
-        for appended in join_all(appends.collect::<Vec<_>>()).await {
-            appended.expect("the append is acknowledged");
-        }
-        states.push(records.clone());
-        recording.add(Step::Acknowledged);
+        drop(join_all(running.collect::<Vec<_>>()).await);
     }
-    drop((writers, journal));
+    drop(journal);
     // It is closed when another one can open the file.
     drop(open(file).await);
     (recording.take(), states)
 }
 
 /// Returns the records of a journal, after it was opened.
-async fn stored(journal: &RedbJournal) -> Records {
-    let mut records = Records::new();
+async fn stored(journal: &RedbJournal) -> BTreeMap<TenantId, Records> {
+    let mut records: BTreeMap<_, Records> = BTreeMap::new();
     for tenant in journal.tenants().await.expect("the tenants are read") {
         let mut scan: Box<dyn Scan> = journal.scan(tenant).await.expect("a scan begins");
         let of_tenant = records.entry(tenant).or_default();
@@ -303,11 +336,10 @@ async fn stored(journal: &RedbJournal) -> Records {
 /// A disk after a failure of the power, and the records that its journal may have.
 struct Cut<'a> {
     contents: Vec<u8>,
-    /// Whether the file was complete. A new file has another name until it is.
-    is_created: bool,
-    acknowledged: &'a Records,
-    /// The records after the appends that were under way.
-    next: Option<&'a Records>,
+    /// What was acknowledged. None if the file was not complete: a new file has another name until
+    /// it is.
+    acknowledged: Option<Acknowledged>,
+    states: &'a States,
     at: String,
 }
 
@@ -316,7 +348,7 @@ impl Cut<'_> {
     async fn write(&self) -> Folder {
         let folder = Folder::new().await;
         let mut file = folder.file().into_os_string();
-        if !self.is_created {
+        if self.acknowledged.is_none() {
             file.push(".new");
         }
         fs::write(&file, &self.contents).unwrap();
@@ -325,12 +357,13 @@ impl Cut<'_> {
 
     /// Returns whether each tenant has its acknowledged records, or those that it has after the
     /// append that was under way.
-    fn fits(&self, stored: &Records) -> bool {
-        let none = BTreeMap::new();
-        (0..TENANTS).map(tenant).all(|tenant| {
-            let of = |records: &'_ Records| records.get(&tenant).unwrap_or(&none).clone();
-            let has = of(stored);
-            has == of(self.acknowledged) || self.next.is_some_and(|next| has == of(next))
+    fn fits(&self, stored: &BTreeMap<TenantId, Records>) -> bool {
+        let none = Records::new();
+        let acknowledged = self.acknowledged.unwrap_or_default();
+        let mut tenants = self.states.iter().zip(acknowledged).enumerate();
+        tenants.all(|(number, (states, acknowledged))| {
+            let has = stored.get(&id(number)).unwrap_or(&none);
+            states[acknowledged..].iter().take(2).any(|it| it == has)
         })
     }
 
@@ -343,7 +376,7 @@ impl Cut<'_> {
         if !self.fits(&stored(&journal).await) {
             return Err(format!("{}: the journal has other records", self.at));
         }
-        let mut writer = take_over(&journal, tenant(0)).await;
+        let mut writer = take_over(&journal, id(0)).await;
         let appended = writer.append(&[record("meta", 1)], 0).await;
         appended.map_err(|error| format!("{}: {error}", self.at))
     }
@@ -364,27 +397,29 @@ impl Cut<'_> {
     }
 }
 
-/// Returns the cuts of a run, in which the disk had `disk` before: one for each step, and each way
-/// in which the disk can be then. `is_created` is whether the file was complete before.
+/// Returns the cuts of a run: one for each step, and each way in which the disk can be then. Before
+/// the run, the disk had `disk`, and `acknowledged` was acknowledged.
 fn cuts<'a>(
     steps: &'a [Step],
     mut disk: Disk,
-    is_created: bool,
-    states: &'a [Records],
+    mut acknowledged: Option<Acknowledged>,
+    states: &'a States,
     mut rng: TestRng,
 ) -> impl Iterator<Item = Cut<'a>> {
-    let mut acknowledged = usize::from(is_created);
     steps.iter().enumerate().flat_map(move |(at, step)| {
         disk.take(step);
-        acknowledged += usize::from(matches!(step, Step::Acknowledged));
-        let is_created = acknowledged > 0;
-        let done = acknowledged.saturating_sub(1);
+        match step {
+            Step::Created => acknowledged = Some(Acknowledged::default()),
+            Step::Acknowledged(number) => {
+                acknowledged.get_or_insert_default()[*number] += 1;
+            }
+            _ => {}
+        }
         let contents = disk.contents(&mut rng).into_iter().enumerate();
         contents.map(move |(case, contents)| Cut {
             contents,
-            is_created,
-            acknowledged: &states[done],
-            next: states.get(done + 1).filter(|_| is_created),
+            acknowledged,
+            states,
             at: format!("the power failed after step {at} ({step:?}), case {case}"),
         })
     })
@@ -395,18 +430,17 @@ async fn a_power_failure_at_any_write_loses_no_acknowledged_record() {
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let (steps, states) = run(&mut rng).await;
     let (mut first, mut second) = (0, 0);
-    for cut in cuts(&steps, Disk::default(), false, &states, rng.clone()) {
+    for cut in cuts(&steps, Disk::default(), None, &states, rng.clone()) {
         cut.open().await.unwrap();
         first += 1;
         // The power fails again while the journal recovers.
-        if first % 50 == 0 && cut.is_created {
+        if first % 50 == 0 && cut.acknowledged.is_some() {
             let recovery = cut.recovery().await;
             let disk = Disk {
                 synced: cut.contents.clone(),
                 ..Disk::default()
             };
-            let states = [cut.acknowledged, cut.next.unwrap_or(cut.acknowledged)].map(Clone::clone);
-            for again in cuts(&recovery, disk, true, &states, rng.clone()) {
+            for again in cuts(&recovery, disk, cut.acknowledged, &states, rng.clone()) {
                 again.open().await.unwrap();
                 second += 1;
             }
@@ -425,7 +459,7 @@ async fn a_disk_that_does_not_keep_what_it_confirms_is_noticed() {
         ignores_syncs: true,
         ..Disk::default()
     };
-    let last = cuts(&steps, disk, false, &states, rng).last();
+    let last = cuts(&steps, disk, None, &states, rng).last();
     let wrong = last.expect("there are steps").open().await;
     assert!(wrong.is_err(), "the journal has records that the disk lost");
 }

@@ -1,11 +1,13 @@
-//! Load: many sessions and calls, a day of a busy platform, many sessions that expire at once, and
-//! more workspaces than may be loaded. Nothing is lost, no call takes longer than it may, and the
-//! memory stays flat.
+//! Load: many sessions and calls, a day of a busy platform, many sessions that expire at once,
+//! sessions that fill the state, and more workspaces than may be loaded. Nothing is lost, no call
+//! takes longer than it may, and the memory stays flat.
 //!
 //! ```text
 //! cargo test --test load
 //! SESSION_LOAD_SESSIONS=1000000 SESSION_LOAD_CALLS=10000000 \
 //!     cargo test --release --test load -- --nocapture --test-threads 1
+//! SESSION_LOAD_STATE_BYTES=2147483648 \
+//!     cargo test --release --test load r03_ -- --nocapture --test-threads 1
 //! SESSION_LOAD_WORKSPACES=10000 \
 //!     cargo test --release --test load workspaces -- --nocapture --test-threads 1
 //! ```
@@ -13,6 +15,7 @@
 //! `--nocapture` shows the figures.
 
 mod callers;
+mod memory;
 mod workspaces;
 
 use std::sync::Arc;

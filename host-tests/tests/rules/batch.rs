@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdb_session_host::{
-    CallError, Claims, Config, CreateRequest, Denial, EndReason, Grant, Guard, GuardError,
-    GuardResult, HostOptions, IssueRequest, IssuedToken, SessionError, SessionHost, Validated,
+    AnyEngine, AnySessions, CallError, Claims, Config, CreateRequest, Denial, EndReason, EventKind,
+    Grant, Guard, GuardError, GuardResult, HostOptions, IssueRequest, IssuedToken, SessionError,
+    SessionHost, Validated, World,
 };
 use clawdb_session_testkit::fixture::{
     AGENT, Fixture, InFlight, OTHER_AGENT, PlainGuard, engine, invalid_field, request,
 };
-use clawdb_session_testkit::{ControlledGuard, GuardFunction, GuardMode};
+use clawdb_session_testkit::{
+    CONTROLLED_START, ControlledGuard, GuardFunction, GuardMode, ManualClock, controlled_instances,
+};
 use futures::future::join_all;
 use futures::poll;
 use tokio::sync::Notify;
@@ -338,6 +341,9 @@ async fn tokens_of_several_megabytes_are_refused_before_they_are_copied_into_the
     assert_eq!(fixture.host.memory(), memory);
 }
 
+/// A change of the guard's answer for a batch of tokens.
+type AnswerChange = fn(&mut Vec<Result<Claims, GuardError>>);
+
 /// A guard that implements the batch functions: it records its calls, and its answers are
 /// configurable.
 #[derive(Default)]
@@ -349,6 +355,8 @@ struct BatchGuard {
     revoked: Mutex<Vec<Vec<String>>>,
     /// The number of surplus results in each answer; negative for missing results.
     surplus: AtomicIsize,
+    /// Changes each answer of `validate_tokens`.
+    answer_change: Mutex<Option<AnswerChange>>,
     /// The first `revoke_tokens` call, counted from 0, in which the guard is unavailable for the
     /// third item.
     unavailable_from: Option<usize>,
@@ -411,7 +419,11 @@ impl Guard for BatchGuard {
     ) -> GuardResult<Vec<Result<Claims, GuardError>>> {
         self.validated.lock().unwrap().push(tokens.len());
         let claims = |at: usize| self.inner.claims_of(&tokens[at]);
-        Ok(self.results(tokens.len(), claims))
+        let mut results = self.results(tokens.len(), claims);
+        if let Some(change) = *self.answer_change.lock().unwrap() {
+            change(&mut results);
+        }
+        Ok(results)
     }
     async fn revoke_tokens(
         &self,
@@ -440,6 +452,28 @@ async fn with_guard(guard: BatchGuard) -> (SessionHost, Arc<BatchGuard>) {
     let options = HostOptions::with_shared_guard(guard.clone());
     let host = SessionHost::start(engine(), options).await.unwrap();
     (host, guard)
+}
+
+/// Returns an instance of a world with this guard, and a clock that stands at [`CONTROLLED_START`].
+async fn in_world(world: World, guard: Arc<BatchGuard>) -> AnySessions {
+    let engine = AnyEngine::new(world).unwrap();
+    let clock = Arc::new(ManualClock::new(CONTROLLED_START));
+    let options = controlled_instances(engine, guard, clock);
+    AnySessions::start(options).await.unwrap()
+}
+
+/// Returns the denials of each session, in order.
+async fn denials(instance: &AnySessions, grants: &[Grant]) -> Vec<Vec<Denial>> {
+    let events = instance.poll_events(0, 1_000).await.unwrap().events;
+    let denials = |grant: &Grant| {
+        let events = events.iter().filter(|it| it.session_id == grant.session.id);
+        let denials = events.filter_map(|event| match event.kind {
+            EventKind::Denied(denial) => Some(denial),
+            _ => None,
+        });
+        denials.collect()
+    };
+    grants.iter().map(denials).collect()
 }
 
 async fn sessions(host: &SessionHost, count: usize) -> Vec<Grant> {
@@ -500,6 +534,72 @@ async fn r09_validate_many_calls_a_guard_with_batch_functions_once() {
     let unknown = host.validate_many(vec!["unknown".into(); 9]).await;
     assert_eq!(errors(unknown), vec![Some(SessionError::InvalidToken); 9]);
     assert_eq!(*guard.validated.lock().unwrap(), [256]);
+}
+
+#[tokio::test]
+async fn r09_a_guard_that_answers_a_batch_in_another_order_validates_no_token() {
+    for world in [World::Session, World::SessionSync] {
+        let guard = Arc::new(BatchGuard::default());
+        let instance = in_world(world, guard.clone()).await;
+        let mut grants = Vec::new();
+        for agent in [AGENT, OTHER_AGENT] {
+            grants.push(instance.create(request(agent)).await.unwrap());
+        }
+        let presented = tokens(&grants.iter().collect::<Vec<_>>());
+        *guard.answer_change.lock().unwrap() = Some(|results| results.reverse());
+        let refused = errors(instance.validate_many(presented.clone()).await);
+        assert_eq!(refused, vec![Some(SessionError::InvalidToken); 2]);
+        assert_eq!(
+            denials(&instance, &grants).await,
+            vec![[Denial::Handle]; 2],
+            "{world:?}"
+        );
+        // The sessions are still live.
+        *guard.answer_change.lock().unwrap() = None;
+        let good: Vec<_> = grants.into_iter().map(|grant| Ok(grant.session)).collect();
+        assert_eq!(instance.validate_many(presented).await, Ok(good));
+        assert_eq!(*guard.validated.lock().unwrap(), [2, 2]);
+    }
+}
+
+#[tokio::test]
+async fn r11_each_token_of_a_batch_is_judged_by_its_own_answer_of_the_guard() {
+    for world in [World::Session, World::SessionSync] {
+        let guard = Arc::new(BatchGuard::default());
+        let instance = in_world(world, guard.clone()).await;
+        let mut grants = Vec::new();
+        for _ in 0..6 {
+            grants.push(instance.create(request(AGENT)).await.unwrap());
+        }
+        *guard.answer_change.lock().unwrap() = Some(|results| {
+            let now = CONTROLLED_START.seconds.unsigned_abs() * 1_000;
+            results[0].as_mut().unwrap().expires_at = now + 1;
+            results[1].as_mut().unwrap().expires_at = now;
+            results[2] = Err(GuardError::Revoked);
+            results[4] = Err(GuardError::Unavailable("not this one".into()));
+            results[5].as_mut().unwrap().handle = "another".into();
+        });
+        let presented = tokens(&grants.iter().collect::<Vec<_>>());
+        let unavailable = GuardError::Unavailable("not this one".into());
+        assert_eq!(
+            errors(instance.validate_many(presented).await),
+            [
+                None,
+                Some(SessionError::Guard(GuardError::Expired)),
+                Some(SessionError::Guard(GuardError::Revoked)),
+                None,
+                Some(SessionError::Guard(unavailable)),
+                Some(SessionError::InvalidToken),
+            ],
+            "{world:?}"
+        );
+        let denials = denials(&instance, &grants).await;
+        let by_guard = [Denial::Guard].as_slice();
+        assert_eq!(
+            denials,
+            [&[], by_guard, by_guard, &[], &[], &[Denial::Handle]]
+        );
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clawdb_session_guard_jwt::JwtGuard;
 use clawdb_session_host::{
     AnyEngine, AnySessions, CallError, Change, Config, CreateRequest, Grant, InstanceOptions,
-    IssueRequest, LocalGuard, Page, RevokeFilter, World, full_text,
+    IssueRequest, LocalGuard, Page, RevokeFilter, World,
 };
 use clawdb_session_testkit::{
     CONTROLLED_START, ControlledGuard, GuardFunction, GuardMode, ManualClock, Secrets,
@@ -17,6 +17,7 @@ use clawdb_session_testkit::{
 use futures::future::join_all;
 
 use crate::guard::RecordingGuard;
+use crate::output::Output;
 
 /// The secret of the guard, the current state key, a previous one, and another that is never
 /// configured with success. Each half of each is different.
@@ -25,7 +26,7 @@ pub const STATE_KEY: &[u8; 32] = b"the-state-key-that-is-a-secret-2";
 const OLD_STATE_KEY: &[u8; 32] = b"an-old-state-key-of-the-records3";
 pub const OTHER_KEY: &[u8; 32] = b"some-other-key-of-another-guard4";
 
-/// The role of all sessions: a text that is not secret, to check that a search finds something.
+/// The role of sessions: a text that is not secret, to check that a search finds something.
 pub const ROLE: &str = "the-role-that-every-session-has";
 
 /// The number of operations that a round calls, about.
@@ -42,7 +43,10 @@ pub struct Caller {
     /// All tokens and keys so far.
     pub secrets: Secrets,
     /// The output of the calls that has not been searched yet.
-    output: Vec<u8>,
+    output: Output,
+    /// The role of the session that [`Caller::end_everything`] leaves. No other session of this
+    /// process has it. It is shorter than the forms that are searched for by halves.
+    pub live_role: String,
     rounds: u64,
     /// The sequence number of the last record that was read.
     last_change: u64,
@@ -109,7 +113,9 @@ impl Caller {
             tokens,
             clock,
             secrets,
-            output: Vec::new(),
+            output: Output::default(),
+            // The name of one world begins with that of the other, so it is not the end.
+            live_role: format!("{}-live-role", world.name()),
             rounds: 0,
             last_change: 0,
         }
@@ -126,18 +132,8 @@ impl Caller {
         agent(4 * self.rounds + number)
     }
 
-    /// Adds what a call has returned to the output. A grant contains its token, but its `Debug`
-    /// output does not.
     fn report<T: Debug, E: Error + 'static>(&mut self, answer: Result<T, E>) -> Option<T> {
-        self.output.extend(format!("{answer:?}\n").bytes());
-        match answer {
-            Ok(answer) => Some(answer),
-            Err(error) => {
-                let texts = format!("{error}\n{}\n", full_text(&error));
-                self.output.extend(texts.bytes());
-                None
-            }
-        }
+        self.output.report(answer)
     }
 
     fn granted(&mut self, answer: Result<Grant, CallError>) -> Grant {
@@ -155,8 +151,7 @@ impl Caller {
         for token in self.tokens.take_issued() {
             self.secrets.add_token("a token that was issued", &token);
         }
-        self.secrets.assert_absent("the output", &self.output);
-        self.output.clear();
+        self.output.search(&self.secrets);
     }
 
     /// Calls each operation, with success and without.
@@ -327,10 +322,12 @@ impl Caller {
             }
         }
         for change in &changes {
-            let text = format!("{} {}\n", change.key, change.value);
-            self.output.extend(text.bytes());
+            let text = format!("{} {}", change.key, change.value);
+            self.output.add(&text);
         }
         self.last_change = changes.last().map_or(last_read, |change| change.sequence);
+        let stored = instance.flush_stored_revocations(self.last_change);
+        self.report(stored.await);
         if !restores {
             return;
         }
@@ -353,7 +350,8 @@ impl Caller {
         self.guard.set_all(GuardMode::Ok);
     }
 
-    /// Ends all sessions except the last, and returns when the guard has confirmed it.
+    /// Ends all sessions, and returns when the guard has confirmed it. A last session lives, with
+    /// the role [`live_role`](Self::live_role).
     pub async fn end_everything(&mut self) {
         let instance = self.instance.clone();
         let kept = self.granted(instance.create(self.request(1)).await);
@@ -365,7 +363,8 @@ impl Caller {
             self.report(instance.revoke_all(filter).await);
         }
         self.report(instance.flush_guard_revocations().await);
-        self.granted(instance.create(self.request(1)).await);
+        let last = CreateRequest::new(self.agent(1), &*self.live_role);
+        self.granted(instance.create(last).await);
         self.search();
     }
 }

@@ -3,7 +3,7 @@
 use clawdb_session_host::World;
 use clawdb_session_testkit::{ProcessMemory, Secrets, number_in_environment};
 
-use crate::caller::{CALLS_IN_ROUND, Caller, ROLE};
+use crate::caller::{CALLS_IN_ROUND, Caller};
 
 /// The number of calls in each world, unless `SESSION_SECRETS_CALLS` is set.
 const CALLS: u64 = 1_000;
@@ -18,12 +18,16 @@ async fn search_after_calls(world: World) {
     caller.end_everything().await;
 
     let memories = ProcessMemory::of("self").linear_memories();
-    let role = Secrets::of("role", ROLE);
+    // Only the instance of this test has it. Other tests have instances in this process, too.
+    let role = Secrets::of("role", &caller.live_role);
     let with_role = memories
         .iter()
         .map(|it| role.found_in(it).len())
         .sum::<usize>();
-    assert!(with_role > 0, "no linear memory has the live session");
+    assert!(
+        with_role > 0,
+        "no linear memory has the live session of this test"
+    );
     for memory in &memories {
         caller.secrets.assert_absent("a linear memory", memory);
     }

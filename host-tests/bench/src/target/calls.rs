@@ -69,7 +69,7 @@ pub fn config() -> Config {
     Config {
         workspace_id: Some(WORKSPACE.to_string()),
         max_sessions: Some(10_000_000),
-        max_state_bytes: Some(3 << 30),
+        max_state_bytes: Some(5 << 29),
         ..Config::default()
     }
 }
