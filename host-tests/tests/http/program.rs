@@ -203,6 +203,37 @@ async fn the_program_prints_its_address_and_ends_without_error_on_a_signal() {
 }
 
 #[tokio::test]
+async fn a_program_whose_log_nobody_reads_serves_and_loads_workspaces() {
+    let (log, stderr) = std::io::pipe().unwrap();
+    drop(log);
+    let mut command = with_key(&["--listen", "127.0.0.1:0"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(stderr)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let url = line.trim_end().trim_start_matches("listening on ");
+    // The host of each workspace writes to the log when it takes the workspace over.
+    let mut created = Vec::new();
+    for workspace in [uuid::Uuid::nil(), uuid::Uuid::from_u128(7)] {
+        let request = Client::new().post(format!("{url}/v1/sessions"));
+        let request = request
+            .header("X-Workspace-Id", workspace.to_string())
+            .bearer_auth(ADMIN_KEY);
+        let response = request.json(&worker()).send().await;
+        created.push(response.map(|response| response.status()));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for status in created {
+        assert_eq!(status.unwrap(), StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
 async fn a_generated_admin_key_is_shown_once_and_works() {
     let mut program = start(command(&[]));
     let mut err = BufReader::new(&mut program.err);
