@@ -1,5 +1,6 @@
 //! A change is acknowledged once it is in the journal, and not before.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -120,6 +121,27 @@ async fn until_rotated(host: &DurableHost, token: &str) {
     .await;
 }
 
+/// Rotates a token while the journal stores nothing, so that the call has no answer.
+async fn rotate_unstored(fixture: &DurableFixture, host: &DurableHost, token: &str) {
+    fixture.journal.set(JournalMode::Unavailable);
+    retry(host.rotate(token).await);
+    fixture.journal.set(JournalMode::Ok);
+}
+
+/// Begins to rotate a token while the journal stores nothing, and waits until the instance has
+/// rotated it.
+async fn start_rotation(
+    fixture: &DurableFixture,
+    host: &DurableHost,
+    token: &str,
+) -> Pin<Box<impl Future<Output = Result<Grant, DurableError>>>> {
+    fixture.journal.set(JournalMode::Hold);
+    let mut rotating = Box::pin(host.rotate(token));
+    assert!(poll!(&mut rotating).is_pending());
+    until_rotated(host, token).await;
+    rotating
+}
+
 #[tokio::test]
 async fn r27_a_rotation_that_was_not_stored_in_time_can_be_repeated_with_the_same_token() {
     let fixture = DurableFixture::new();
@@ -147,10 +169,7 @@ async fn r14_a_rotation_that_waits_for_the_journal_is_not_repeated_until_its_cal
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let old = create(&host).await;
-    fixture.journal.set(JournalMode::Hold);
-    let mut rotating = Box::pin(host.rotate(&*old.token));
-    assert!(poll!(&mut rotating).is_pending());
-    until_rotated(&host, &old.token).await;
+    let rotating = start_rotation(&fixture, &host, &old.token).await;
     let mut both = Box::pin(join(rotating, host.rotate(&*old.token)));
     assert!(poll!(&mut both).is_pending());
     fixture.journal.set(JournalMode::Ok);
@@ -168,10 +187,7 @@ async fn r27_a_rotation_whose_call_was_dropped_can_be_repeated_with_the_same_tok
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let old = create(&host).await;
-    fixture.journal.set(JournalMode::Hold);
-    let mut rotating = Box::pin(host.rotate(&*old.token));
-    assert!(poll!(&mut rotating).is_pending());
-    until_rotated(&host, &old.token).await;
+    let rotating = start_rotation(&fixture, &host, &old.token).await;
     drop(rotating);
     fixture.journal.set(JournalMode::Ok);
     let rotated = host.rotate(&*old.token).await.unwrap();
@@ -183,9 +199,7 @@ async fn r27_the_token_of_a_rotation_that_was_not_stored_in_time_is_not_returned
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let old = create(&host).await;
-    fixture.journal.set(JournalMode::Unavailable);
-    retry(host.rotate(&*old.token).await);
-    fixture.journal.set(JournalMode::Ok);
+    rotate_unstored(&fixture, &host, &old.token).await;
     let refreshed = host.refresh(&*old.session.id).await.unwrap();
     for _ in 0..2 {
         let repeated = host.rotate(&*old.token).await;
@@ -199,9 +213,7 @@ async fn r12_the_token_of_a_rotation_that_was_not_stored_in_time_is_not_returned
     let fixture = DurableFixture::new();
     let host = fixture.host().await;
     let old = create(&host).await;
-    fixture.journal.set(JournalMode::Unavailable);
-    retry(host.rotate(&*old.token).await);
-    fixture.journal.set(JournalMode::Ok);
+    rotate_unstored(&fixture, &host, &old.token).await;
     host.revoke(&*old.session.id).await.unwrap();
     for _ in 0..2 {
         let repeated = host.rotate(&*old.token).await;
