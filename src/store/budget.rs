@@ -15,7 +15,8 @@ pub const RENEWAL_RESERVE: u64 = OVERHEAD + 512 + SUPERSEDED_TOKEN_SIZE;
 pub const TOMBSTONE_SIZE: u64 = 256;
 
 /// The maximum number of bytes after a restore. It is above the greatest `max-state-bytes`, because
-/// revocations succeed beyond that.
+/// revocations succeed beyond that. Restored records leave no gaps between them, so 4 GiB of memory
+/// are enough for them.
 const MAX_RESTORED: u64 = 3 << 30;
 
 /// Returns the bytes that a create in flight reserves.

@@ -75,8 +75,10 @@ pub fn prepare(manager: &Manager, ports: &Ports, state: State) -> Result<Prepare
     if state == State::Cached {
         now(manager.validate(first.token.clone()))?;
     }
-    if state == State::Repeating {
-        ports.repeat_handle();
+    match state {
+        State::SameHandle => ports.repeat_handle(),
+        State::SameToken => ports.repeat_token(),
+        _ => {}
     }
     Ok(Prepared {
         first,

@@ -39,13 +39,15 @@ pub enum State {
     /// A expires after a minute without use.
     Idle,
     /// The guard gives all later tokens the handle of A's.
-    Repeating,
+    SameHandle,
+    /// The guard returns A's token for all later ones, with other handles.
+    SameToken,
     /// The state is recorded, so that it can be restored.
     Recorded,
 }
 
 impl State {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::One,
         Self::Two,
         Self::Family,
@@ -60,9 +62,13 @@ impl State {
         Self::Cached,
         Self::Pending,
         Self::Idle,
-        Self::Repeating,
+        Self::SameHandle,
+        Self::SameToken,
         Self::Recorded,
     ];
+
+    /// The states of which the calls of `Call::FEW` read and change the most.
+    pub const FEW: [Self; 3] = [Self::One, Self::Family, Self::Evicting];
 
     /// Returns the configuration of the manager.
     pub(crate) fn config(self) -> Config {
@@ -130,12 +136,22 @@ impl State {
     }
 
     /// Returns whether all sessions depend on each other: by a limit, by the cached validations,
-    /// which each revocation drops, or by the handles.
+    /// which each revocation drops, or by a repeated handle or token.
     fn connects_all(self) -> bool {
         matches!(
             self,
-            Self::Full | Self::FullInstance | Self::Evicting | Self::Cached | Self::Repeating
+            Self::Full
+                | Self::FullInstance
+                | Self::Evicting
+                | Self::Cached
+                | Self::SameHandle
+                | Self::SameToken
         )
+    }
+
+    /// Returns whether the guard repeats handles or tokens.
+    pub(crate) fn repeats(self) -> bool {
+        matches!(self, Self::SameHandle | Self::SameToken)
     }
 }
 
@@ -240,6 +256,16 @@ impl Call {
         Self::Validate(Target::B),
         Self::Refresh(Target::B),
         Self::Revoke(Target::B),
+    ];
+
+    /// Those of the core calls that create, use, renew, and end A or all sessions of its agent.
+    pub const FEW: [Self; 6] = [
+        Self::Create,
+        Self::Validate(Target::A),
+        Self::Rotate,
+        Self::Refresh(Target::A),
+        Self::Revoke(Target::A),
+        Self::RevokeAgent,
     ];
 
     /// Returns whether the call can be made in a state. `AcceptClock` is refused at once unless the
@@ -490,7 +516,7 @@ impl Case {
         let reads_pending =
             |call: &Call| matches!(call, Call::Flush | Call::FlushStored | Call::AcceptClock);
         self.timing == Timing::AtRequest
-            && self.state != State::Repeating
+            && !self.state.repeats()
             && !self.calls.iter().any(reads_pending)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use clawdb_session_interleavings::{
-    Call, Case, Fault, Report, Scope, Timing, cases, check, compare_reduction,
+    Call, Case, Fault, Report, Scope, State, Timing, cases, check, compare_reduction,
 };
 
 /// The most findings that are shown.
@@ -28,6 +28,8 @@ enum Part {
     Threes,
     /// Four of the calls that differ, without a fault
     Fours,
+    /// Four of the calls that differ most, on few states: one is dropped, or the clock goes back
+    FoursWithFaults,
     /// Three of the calls that differ, one of which is dropped while it waits
     Drops,
     /// Three of the calls that differ, and the clock moves
@@ -49,6 +51,12 @@ impl Part {
             Self::Reduction => [Self::Pairs.cases(), core(3, &[Fault::None, Fault::Drop])].concat(),
             Self::Threes => cases(3, &Call::ALL, &[Fault::None], first),
             Self::Fours => core(4, &[Fault::None]),
+            Self::FoursWithFaults => {
+                let faults = [Fault::Drop, Fault::ClockBack];
+                let mut cases = cases(4, &Call::FEW, &faults, first);
+                cases.retain(|case| State::FEW.contains(&case.state));
+                cases
+            }
             Self::Drops => core(3, &[Fault::Drop]),
             Self::Clock => core(3, &[Fault::ClockBack, Fault::ClockForward]),
             Self::Guard => core(3, &[Fault::Unavailable, Fault::Revoked]),

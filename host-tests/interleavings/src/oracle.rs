@@ -20,7 +20,8 @@ pub enum Reason {
     /// token of the later one is current (R14).
     SupersededBeforeAnswer,
     /// A bearer rotated its token, a refresh replaced the new one before the answer, and the bearer
-    /// presented its token again. It is refused, and the session stays (R27).
+    /// presented its token again. It is refused, and the session stays (R27). There can be more
+    /// refreshes after that.
     PresentedAgain,
     /// A call in flight was refused, because its session was revoked meanwhile (R12, R13, R26).
     RevokedInFlight,
@@ -147,9 +148,13 @@ impl Reason {
                     *it == kind && *answer == Answer::Refused(Error::Conflict)
                 };
                 let events = outcome.events(Target::A.name());
+                let rotated = events.iter().rposition(|it| *it == EventKind::Rotated);
+                let later = rotated.and_then(|rotated| events.get(rotated + 1..));
                 matches!(kind, Call::Rotate | Call::RotateSuperseded)
                     && others.any(conflicts)
-                    && events.ends_with(&[EventKind::Rotated, EventKind::Refreshed])
+                    && later.is_some_and(|later| {
+                        !later.is_empty() && later.iter().all(|it| *it == EventKind::Refreshed)
+                    })
             }
             Self::RevokedInFlight => {
                 let cuts_off = |(other, it): (usize, &Call)| {

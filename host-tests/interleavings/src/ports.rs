@@ -42,6 +42,8 @@ struct State {
     is_down: Cell<bool>,
     /// Whether the guard gives all tokens the handle of the last one.
     repeats_handle: Cell<bool>,
+    /// Whether the guard returns the last token for all later ones.
+    repeats_token: Cell<bool>,
 }
 
 /// What a call waits for.
@@ -90,6 +92,7 @@ impl Ports {
             revoked: RefCell::default(),
             is_down: Cell::new(false),
             repeats_handle: Cell::new(false),
+            repeats_token: Cell::new(false),
         }))
     }
 
@@ -107,6 +110,11 @@ impl Ports {
     /// Lets the guard give all later tokens the handle of the last one.
     pub fn repeat_handle(&self) {
         self.0.repeats_handle.set(true);
+    }
+
+    /// Lets the guard return the last token for all later ones.
+    pub fn repeat_token(&self) {
+        self.0.repeats_token.set(true);
     }
 
     /// Sets whose call is polled.
@@ -219,13 +227,16 @@ impl Guard for Ports {
         let issue = || {
             let mut issued = self.0.issued.borrow_mut();
             let number = issued.len();
-            let last = issued.last().map(|last| last.handle.clone());
-            let last = last.filter(|_| self.0.repeats_handle.get());
+            let last = issued.last();
+            let last_token = last.filter(|_| self.0.repeats_token.get());
+            let last_token = last_token.map(|last| last.token.clone());
+            let last_handle = last.filter(|_| self.0.repeats_handle.get());
+            let last_handle = last_handle.map(|last| last.handle.clone());
             issued.push(Issued {
                 session: request.session_id,
                 name: request.attributes.role.as_str().into(),
-                token: format!("token-{number}"),
-                handle: last.unwrap_or_else(|| format!("handle-{number}")),
+                token: last_token.unwrap_or_else(|| format!("token-{number}")),
+                handle: last_handle.unwrap_or_else(|| format!("handle-{number}")),
                 is_delivered: false,
             });
             number

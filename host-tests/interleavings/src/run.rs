@@ -1,6 +1,6 @@
 //! One run: a manager, the calls of a case, and the steps of a schedule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use clawdb_session::{Error, Event, EventKind, GuardError, SessionId, SessionManager, Token};
 
 use crate::calls::{InFlight, Manager, Prepared, begin, now, prepare};
-use crate::case::{Call, Case, Fault, State};
+use crate::case::{Call, Case, Fault};
 use crate::checks::{Checks, check_answers};
 use crate::outcome::{Answer, Outcome, SessionState};
 use crate::ports::{Issued, Ports, Wait, unavailable};
@@ -300,31 +300,12 @@ impl<'m> Run<'m> {
         if manager.stats().pending_revocations > 0 {
             return Err("R12: a revocation is pending after a flush".into());
         }
-        for Issued {
-            name,
-            token,
-            handle,
-            is_delivered,
-            ..
-        } in issued
-        {
-            let token = Token::parse(token).map_err(|error| format!("{error:?}"))?;
-            let state = sessions.entry(Rc::clone(&name)).or_default();
-            if let Ok(session) = now(manager.validate(token)) {
-                state.valid.push(session.generation);
-            } else if is_delivered
-                && self.case.fault != Fault::ClockForward
-                && self.case.state != State::Repeating
-                && !self.ports.is_revoked(&handle)
-            {
-                return Err(format!("R11: a refused token of {name} is not revoked"));
-            }
-        }
+        self.check_tokens(issued, &mut sessions)?;
         for (name, state) in &sessions {
             let is_live = state.live.is_some();
             let valid = state.valid.len();
-            // A guard that repeats the handle of a revoked token refuses the new one too.
-            let is_refused = is_live && valid == 0 && self.case.state == State::Repeating;
+            // A guard that repeats a revoked token or its handle refuses the new one too.
+            let is_refused = is_live && valid == 0 && self.case.state.repeats();
             if valid != usize::from(is_live) && !is_refused {
                 return Err(format!(
                     "R9: {name} (live: {is_live}) has {valid} valid tokens"
@@ -334,8 +315,8 @@ impl<'m> Run<'m> {
                 return Err(format!("R12: {name} is live after its end"));
             }
         }
-        if self.case.state == State::Repeating {
-            // Whether the guard accepts them depends on what else had their handle.
+        if self.case.state.repeats() {
+            // Whether the guard accepts them depends on what else had their token or handle.
             for state in sessions.values_mut() {
                 state.valid.clear();
             }
@@ -343,6 +324,38 @@ impl<'m> Run<'m> {
         // Those of creates that were refused after the guard had issued a token.
         sessions.retain(|_, state| *state != SessionState::default());
         Ok(sessions)
+    }
+
+    /// Adds the valid tokens to the sessions, and checks that all others are revoked.
+    fn check_tokens(
+        &self,
+        issued: Vec<Issued>,
+        sessions: &mut BTreeMap<Rc<str>, SessionState>,
+    ) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for it in issued {
+            // The guard has returned this token for the session before.
+            let is_repeated = !seen.insert((Rc::clone(&it.name), it.token.clone()));
+            let token = Token::parse(it.token).map_err(|error| format!("{error:?}"))?;
+            let validated = now(self.manager.validate(token));
+            let state = sessions.entry(Rc::clone(&it.name)).or_default();
+            match validated {
+                Ok(session) if session.id == it.session && !is_repeated => {
+                    state.valid.push(session.generation);
+                }
+                // The token or handle of another session must not be revoked (R16).
+                _ if self.case.state.repeats() => {}
+                _ if !it.is_delivered || self.case.fault == Fault::ClockForward => {}
+                _ if self.ports.is_revoked(&it.handle) => {}
+                _ => {
+                    return Err(format!(
+                        "R11: a refused token of {} is not revoked",
+                        it.name
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns the name of a session: its role.

@@ -34,9 +34,8 @@ fn short_limits(options: ServeOptions) -> ServeOptions {
 }
 
 /// Sends these bytes again and again, with pauses, until the service closes the connection. Returns
-/// what the service has answered, and after which time it closed.
-async fn trickle(connection: TcpStream, bytes: &str) -> (String, Duration) {
-    let begin = Instant::now();
+/// what the service has answered, and how long after `begin` it closed.
+async fn trickle(begin: Instant, connection: TcpStream, bytes: &str) -> (String, Duration) {
     let (mut reading, mut writing) = connection.into_split();
     let sending = async {
         for byte in bytes.bytes().cycle() {
@@ -71,22 +70,20 @@ async fn a_head_that_arrives_byte_by_byte_is_cut_off_after_the_header_timeout() 
     let service = with(short_limits).await;
     let first = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     for before in ["", first] {
+        // The service measures from a later time.
+        let begin = Instant::now();
         let mut connection = send(&service, before).await;
         if !before.is_empty() {
             let mut some = [0; 12];
             connection.read_exact(&mut some).await.unwrap();
             assert_eq!(&some, b"HTTP/1.1 200");
         }
-        let head = send_slowly(connection, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+        let head = "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let head = trickle(begin, connection, "x");
         let ((_, took), ()) = tokio::join!(head, assert_serves_others(&service));
         assert!(took >= LIMIT && took < LONGEST, "{took:?}");
     }
-}
-
-/// Sends the beginning of a head, and then one byte at a time.
-async fn send_slowly(mut connection: TcpStream, head: &str) -> (String, Duration) {
-    connection.write_all(head.as_bytes()).await.unwrap();
-    trickle(connection, "x").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,8 +96,9 @@ async fn a_body_that_arrives_byte_by_byte_is_refused_after_the_body_timeout() {
         ("Transfer-Encoding: chunked\r\n", "0"),
     ] {
         let fields = format!("Content-Type: application/json\r\n{fields}");
+        let begin = Instant::now();
         let connection = send(&service, admin("POST /v1/sessions", &fields)).await;
-        let body = trickle(connection, bytes);
+        let body = trickle(begin, connection, bytes);
         let ((answer, took), ()) = tokio::join!(body, assert_serves_others(&service));
         assert!(took >= LIMIT && took < LONGEST, "{bytes:?}: {took:?}");
         let expected = if bytes == "0" { [400, 408] } else { [408; 2] };
@@ -125,8 +123,9 @@ async fn a_body_that_no_route_reads_does_not_keep_its_connection() {
     let service = with(short_limits).await;
     let endless = "Transfer-Encoding: chunked\r\n";
     for request in ["GET /healthz", "GET /v1/nowhere", "DELETE /v1/sessions/x"] {
+        let begin = Instant::now();
         let connection = send(&service, admin(request, endless) + "1\r\nx\r\n").await;
-        let (answer, took) = trickle(connection, "1\r\nx\r\n").await;
+        let (answer, took) = trickle(begin, connection, "1\r\nx\r\n").await;
         assert!(status(&answer) < 500, "{answer}");
         assert!(took < LONGEST, "{request}: {took:?}");
     }

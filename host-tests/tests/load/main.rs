@@ -15,7 +15,9 @@
 //! `--nocapture` shows the figures.
 
 mod callers;
+mod day;
 mod memory;
+mod process;
 mod workspaces;
 
 use std::sync::Arc;
@@ -87,8 +89,10 @@ fn request(agent_number: u64) -> CreateRequest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
-    // As many as the callers can share.
-    let (sessions, calls) = (sessions() / CALLERS * CALLERS, calls());
+    // All callers have the same share.
+    let sessions_each = sessions().div_ceil(CALLERS);
+    let calls_each = calls().div_ceil(2 * CALLERS);
+    let (sessions, calls) = (sessions_each * CALLERS, calls_each * CALLERS * 2);
     for world in WORLDS {
         let config = Config {
             max_state_bytes: Some(sessions * BYTES_OF_A_SESSION),
@@ -97,7 +101,7 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
         let (instance, _clock) = start(world, config).await;
         let started = Instant::now();
         let mut callers: Vec<_> = (0..CALLERS)
-            .map(|number| Caller::new(number, sessions / CALLERS, instance.clone()))
+            .map(|number| Caller::new(number, sessions_each, instance.clone()))
             .collect();
         callers = callers::all(callers, Caller::fill).await;
         println!(
@@ -112,13 +116,13 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
         let mut memory = Vec::new();
         let started = Instant::now();
         for _ in 0..2 {
-            let each = calls / CALLERS / 2;
-            callers = callers::all(callers, move |caller| caller.make_calls(each)).await;
+            callers = callers::all(callers, move |caller| caller.make_calls(calls_each)).await;
             memory.push(instance.memory());
         }
         println!(
-            "{world:?}: {calls} calls in {:.1} s, memory {memory:?}",
-            started.elapsed().as_secs_f64()
+            "{world:?}: {calls} calls in {:.1} s, memory {memory:?}, peak of the process {}",
+            started.elapsed().as_secs_f64(),
+            process::memory().peak
         );
         // A session remembers its last 8 superseded tokens, so it grows with its first renewals.
         assert!(memory[1] <= memory[0] + memory[0] / 10, "{memory:?}");
@@ -146,56 +150,6 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
 }
 
 #[tokio::test]
-async fn r21_after_a_day_the_memory_is_that_of_the_second_hour() {
-    let each_step = 1 + sessions() / 5_000;
-    for world in WORLDS {
-        let (instance, clock) = start(world, limits(1_000_000)).await;
-        let (mut created, mut revoked, mut after_two_hours) = (0, 0, 0);
-        // A day in steps of 10 s.
-        for step in 0..8_640_u64 {
-            clock.advance(Duration::from_secs(10));
-            for number in 0..each_step {
-                let lifetime = 60 + (step * 7 + number * 13) % 1_740;
-                let request = request(number).with_lifetime(Duration::from_secs(lifetime));
-                let mut grant = instance.create(request).await.unwrap();
-                created += 1;
-                match (step + number) % 4 {
-                    0 => grant = instance.rotate(grant.token.to_string()).await.unwrap(),
-                    1 => grant = instance.refresh(&*grant.session.id).await.unwrap(),
-                    _ => {}
-                }
-                instance.validate(&*grant.token).await.unwrap();
-                if (step + number) % 4 == 2 {
-                    instance.revoke(&*grant.session.id).await.unwrap();
-                    revoked += 1;
-                }
-            }
-            if step % 6 == 0 {
-                instance.prune_expired(None).await.unwrap();
-            }
-            if step % 60 == 0 {
-                let agent = agent(step / 60 % each_step);
-                revoked += u64::from(instance.revoke_all_for_agent(agent).await.unwrap());
-            }
-            if step == 720 {
-                after_two_hours = instance.memory();
-            }
-        }
-        let stats = instance.stats().await.unwrap();
-        let live = u64::from(stats.live_sessions) + u64::from(stats.prunable_sessions);
-        println!(
-            "{world:?}: {created} sessions, {revoked} revoked, {live} kept, memory {}",
-            instance.memory()
-        );
-        assert_eq!(created, stats.ended + live);
-        assert!(stats.ended > revoked, "{stats:?}");
-        assert!(live <= 180 * each_step, "{live}");
-        let memory = instance.memory();
-        assert!(memory <= after_two_hours + after_two_hours / 20, "{memory}");
-    }
-}
-
-#[tokio::test]
 async fn r20_sessions_that_expire_in_the_same_second_are_ended_in_bounded_calls() {
     let count = 2 * u64::from(MAX_ENDED) + sessions();
     for world in WORLDS {
@@ -206,17 +160,21 @@ async fn r20_sessions_that_expire_in_the_same_second_are_ended_in_bounded_calls(
             last = Some(grant);
         }
         clock.advance(Duration::from_hours(1));
+        let mut longest = Duration::ZERO;
         // An expired session takes no place, and is refused before it is pruned. The create ends
         // those that expired first.
-        let grant = instance.create(request(1)).await.unwrap();
-        let refused = instance.validate(&*last.unwrap().token).await.unwrap_err();
-        assert_eq!(refused, CallError::Session(SessionError::SessionExpired));
-        let mut longest = Duration::ZERO;
+        let created = timed(&mut longest, instance.create(request(1))).await;
+        let grant = created.unwrap();
+        let last = last.unwrap();
+        let refused = timed(&mut longest, instance.validate(&*last.token)).await;
+        let expired = CallError::Session(SessionError::SessionExpired);
+        assert_eq!(refused.unwrap_err(), expired);
         loop {
             let pruned = timed(&mut longest, instance.prune_expired(None));
             let pruned = pruned.await.unwrap();
             assert!(pruned <= MAX_ENDED, "{pruned}");
-            instance.validate(&*grant.token).await.unwrap();
+            let validated = timed(&mut longest, instance.validate(&*grant.token)).await;
+            assert_eq!(validated.unwrap().id, grant.session.id);
             if pruned == 0 {
                 break;
             }

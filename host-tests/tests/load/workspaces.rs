@@ -1,7 +1,6 @@
 //! Many workspaces on one host, of which few are loaded at a time.
 
 use std::collections::HashSet;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::callers::timed;
-use crate::{LONGEST, WORLDS, agent, request};
+use crate::{LONGEST, WORLDS, agent, process, request};
 
 /// The agent of all sessions. It has sessions in each workspace.
 const AGENT: u64 = 7;
@@ -195,18 +194,6 @@ async fn pass(load: &Arc<Load>, callers: Vec<Caller>, number: usize) -> Vec<Call
     running.join_all().await
 }
 
-/// Returns the resident memory of this process and its peak, in bytes. Returns zeros where the
-/// system does not report them.
-fn memory() -> (u64, u64) {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let figure = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kib = line.and_then(|it| it.split_whitespace().next()?.parse::<u64>().ok());
-        kib.unwrap_or(0) * 1_024
-    };
-    (figure("VmRSS:"), figure("VmHWM:"))
-}
-
 /// Visits all workspaces of a journal in passes, and checks them anew on a second host.
 async fn check(world: World, name: &str, journal: Arc<dyn Journal>, workspaces: usize) {
     let max_loaded = max_loaded(workspaces);
@@ -236,14 +223,14 @@ async fn check(world: World, name: &str, journal: Arc<dyn Journal>, workspaces: 
     for number in 0..PASSES {
         let started = Instant::now();
         callers = pass(&load, callers, number).await;
-        let (now, peak) = memory();
-        resident.push(now);
+        let memory = process::memory();
+        resident.push(memory.now);
         println!(
             "{world:?}, {name}: pass {number} of {workspaces} workspaces in {:.1} s, \
              resident {} MiB, peak {} MiB",
             started.elapsed().as_secs_f64(),
-            now >> 20,
-            peak >> 20,
+            memory.now >> 20,
+            memory.peak >> 20,
         );
     }
     let longest = callers

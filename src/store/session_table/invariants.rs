@@ -33,7 +33,7 @@ impl SessionTable {
         equal("sessions in the list of all", all.len(), self.len())?;
         self.check_ids()?;
         self.check_tokens(is_restored)?;
-        self.check_handles(pending_handles)?;
+        self.check_handles(pending_handles, is_restored)?;
         self.check_agents(lifetimes)?;
         self.check_roles()?;
         for (slot, entry) in self.iter() {
@@ -91,13 +91,23 @@ impl SessionTable {
         })
     }
 
-    fn check_handles<'a>(&'a self, pending: impl Iterator<Item = &'a str>) -> Checked {
+    /// Checks the handles of the tokens that are current or whose revocation is pending. Records
+    /// that no instance has written can give two tokens the same handle.
+    fn check_handles<'a>(
+        &'a self,
+        pending: impl Iterator<Item = &'a str>,
+        is_restored: bool,
+    ) -> Checked {
         self.handles.check()?;
         let current = self.iter().map(|(_, entry)| &*entry.handle);
-        let handles: BTreeSet<&str> = current.chain(pending).collect();
+        let in_use: Vec<&str> = current.chain(pending).collect();
+        let handles: BTreeSet<&str> = in_use.iter().copied().collect();
         let is_taken = handles.iter().all(|handle| self.has_handle(handle));
         ensure(is_taken, || "a handle that is in use is not taken".into())?;
-        equal("number of handles", self.handles.len(), handles.len())
+        equal("number of handles", self.handles.len(), handles.len())?;
+        ensure(is_restored || handles.len() == in_use.len(), || {
+            "two tokens have the same handle (R16)".into()
+        })
     }
 
     fn check_agents(&self, lifetimes: &Lifetimes) -> Checked {
