@@ -133,6 +133,13 @@ impl Ports {
         self.0.revoked.borrow().iter().any(|it| **it == *handle)
     }
 
+    /// Forgets what was asked and answered.
+    pub fn forget(&self) {
+        self.0.questions.take();
+        self.0.issued.take();
+        self.0.revoked.take();
+    }
+
     async fn ask(&self) -> Verdict {
         if let Some(verdict) = self.0.at_once.get() {
             return verdict;

@@ -3,32 +3,18 @@
 //! `FUZZ_SECONDS` is how long copies of each target's inputs are changed and replayed (1 second).
 //! Unlike a fuzzer, this does not measure which code an input reaches.
 
+mod corpus;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
+use corpus::{corpus, folder};
 use fuzz_targets::TARGETS;
 
 /// The longest input.
 const MAX_LEN: usize = 4_096;
-
-fn folder(kind: &str, target: &str) -> PathBuf {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    fuzz.join(kind).join(target)
-}
-
-/// Returns the kept inputs of a target, with their paths.
-fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let files = fs::read_dir(folder("corpus", target)).unwrap();
-    let paths = files.map(|file| file.unwrap().path());
-    let mut inputs: Vec<_> = paths
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
-        .collect();
-    inputs.sort_unstable();
-    assert!(inputs.len() > 10, "{target} has {} inputs", inputs.len());
-    inputs
-}
 
 #[test]
 fn the_inputs_of_each_corpus_break_no_promise() {
