@@ -83,21 +83,32 @@ impl ActiveInstance {
         if changes(&answer) || first_handle.is_some() {
             self.term.wait_until_durable().await?;
         }
-        if let Some(handle) = first_handle {
-            let (guard, term) = (Arc::clone(&sync.guard), self.term.clone());
-            let revoking = sync.sessions.run(move |instance| {
-                let answer = guard.revoke_stored(&handle);
-                (answer, guard.flush(instance, term.stored()))
-            });
-            // If the instance is busy, the revocations stay pending.
-            if let Ok((confirmed, report)) = self.until_end(revoking).await? {
-                self.check_host(report).await?.ok();
-                if let Ok(answer) = &mut answer {
-                    confirm(answer, confirmed);
-                }
-            }
+        let Some(handle) = first_handle else {
+            return self.finish(answer);
+        };
+        // The answer is durable, so a failure of the revocations does not replace it.
+        self.term.check_owner()?;
+        let confirmed = self.revoke_stored(sync, handle).await;
+        if let (Ok(answer), Some(confirmed)) = (&mut answer, confirmed) {
+            confirm(answer, confirmed);
         }
-        self.finish(answer)
+        self.answered.store(true, Ordering::Relaxed);
+        Ok(answer?)
+    }
+
+    /// Asks the guard to revoke the token with this handle, and all others whose end is durable.
+    /// Returns the guard's answer to the first. Returns `None` if the instance is busy or has
+    /// ended; then the revocations stay pending.
+    async fn revoke_stored(&self, sync: &SyncInstance, handle: String) -> Option<Answer> {
+        let (guard, term) = (Arc::clone(&sync.guard), self.term.clone());
+        let revoking = sync.sessions.run(move |instance| {
+            let answer = guard.revoke_stored(&handle);
+            (answer, guard.flush(instance, term.stored()))
+        });
+        let (confirmed, report) = self.until_end(revoking).await.ok()?.ok()?;
+        // If the instance has ended, this waits until the term has ended too.
+        let _ = self.check_host(report).await;
+        Some(confirmed)
     }
 
     /// Asks the guard again for pending revocations, in the world `session-sync`: when all changes
@@ -110,6 +121,9 @@ impl ActiveInstance {
         sync: &SyncInstance,
         held: impl Send + 'static,
     ) -> Result<FlushReport, DurableError> {
+        // If the guard makes this call, it fails here. It must not wait for the supervisor, which
+        // may need the guard's thread.
+        self.until_end(sync.sessions.run(|_| ())).await??;
         self.term.wait_until_durable().await?;
         let (guard, term) = (Arc::clone(&sync.guard), self.term.clone());
         let flush = sync

@@ -54,8 +54,8 @@ impl Recovery {
     /// journal.
     ///
     /// # Errors
-    /// [`NotBegun::Closed`] if `closing` ends before that. After any error the tenant is given
-    /// back.
+    /// [`NotBegun::Closed`] if `closing` ends before that. After an error the tenant is given back,
+    /// unless the take-over itself was interrupted: then its lease expires.
     pub(super) async fn begin_term<C>(
         &self,
         instances: &InstanceOptions,

@@ -2,10 +2,10 @@
 //! was dropped. The bearer has the old token only, and presents it again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use clawdb_session_host::{CallError, Grant, LocalInstance, Session, SessionError};
+use clawdb_session_host::{CallError, Grant, LocalInstance, Session, SessionError, Token};
 
 use crate::active_instance::ActiveInstance;
 use crate::backend::AdmittedCall;
@@ -13,63 +13,137 @@ use crate::error::DurableError;
 
 /// How long an answer is kept.
 const KEPT_FOR: Duration = Duration::from_mins(10);
-/// The maximum number of answers that are kept.
-const MAX_KEPT: usize = 16_384;
+/// The maximum number of rotations in progress and answers that are kept.
+const MAX_ENTRIES: usize = 16_384;
+/// The shortest time between two searches for answers that were kept for too long.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The answers to rotations that took effect in a term, until a caller gets them.
 ///
 /// The component has superseded the presented token, and would end the session as stolen if that
-/// token came again (R27).
+/// token came again (R27). The answers end with the term: the next instance may not have the
+/// rotation, and can give its generation to another token.
 #[derive(Default)]
-pub(super) struct UndeliveredGrants {
-    /// The answers, by the tokens that were presented.
-    by_token: Mutex<HashMap<String, UndeliveredGrant>>,
+pub(super) struct UndeliveredGrants(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    /// By the tokens that were presented.
+    by_token: HashMap<String, Entry>,
+    swept_at: Option<Instant>,
 }
 
-struct UndeliveredGrant {
-    grant: Grant,
-    /// The call that waits until it may return the answer. It has ended if nothing refers to it.
-    call: Weak<()>,
-    since: Instant,
+enum Entry {
+    /// A call with this token has not ended.
+    InProgress,
+    /// A call with this token has ended, and its caller did not get this answer.
+    Kept(Granted, Instant),
+}
+
+/// What a rotation has granted.
+#[derive(Clone)]
+struct Granted {
+    session_id: String,
+    generation: u64,
+    token: Token,
 }
 
 impl UndeliveredGrants {
-    /// Keeps the answer to a rotation, unless there are too many.
-    fn keep(&self, presented: String, grant: Grant, call: Weak<()>) {
-        let mut by_token = self.lock();
-        if by_token.len() < MAX_KEPT {
-            let since = Instant::now();
-            by_token.insert(presented, UndeliveredGrant { grant, call, since });
-        }
-    }
-
-    /// Returns the answer to a rotation with this token, if it is kept. It belongs to `call` then.
+    /// Begins a rotation with this token. It gets the answer that was kept for the token, if there
+    /// is one.
     ///
     /// # Errors
-    /// `Conflict` if another call waits until it may return the answer.
-    fn claim(&self, presented: &str, call: &Arc<()>) -> Result<Option<Grant>, SessionError> {
-        let mut by_token = self.lock();
-        if by_token.is_empty() {
-            return Ok(None);
-        }
-        by_token.retain(|_, it| it.call.strong_count() > 0 || it.since.elapsed() < KEPT_FOR);
-        let Some(undelivered) = by_token.get_mut(presented) else {
-            return Ok(None);
+    /// `Conflict` if another rotation with this token is in progress.
+    fn begin(self: &Arc<Self>, presented: &str, now: Instant) -> Result<Rotation, SessionError> {
+        let mut table = self.lock();
+        table.sweep(now);
+        let granted = match table.by_token.get(presented) {
+            Some(Entry::InProgress) => return Err(SessionError::Conflict),
+            Some(Entry::Kept(granted, since)) if is_kept(*since, now) => Some(granted.clone()),
+            _ => None,
         };
-        if undelivered.call.strong_count() > 0 {
-            return Err(SessionError::Conflict);
+        // If there are too many, the answer to this rotation is not kept.
+        let has_place =
+            table.by_token.contains_key(presented) || table.by_token.len() < MAX_ENTRIES;
+        let presented = has_place.then(|| presented.to_owned());
+        if let Some(presented) = presented.clone() {
+            table.by_token.insert(presented, Entry::InProgress);
         }
-        undelivered.call = Arc::downgrade(call);
-        Ok(Some(undelivered.grant.clone()))
+        Ok(Rotation {
+            undelivered: Arc::clone(self),
+            presented,
+            granted: Mutex::new(granted),
+        })
     }
 
-    /// Drops the answer to a rotation with this token.
-    fn remove(&self, presented: &str) {
-        self.lock().remove(presented);
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Drops the answers that were kept for too long.
+    fn sweep(&mut self, now: Instant) {
+        let is_due = |at| now.saturating_duration_since(at) >= SWEEP_INTERVAL;
+        if self.swept_at.is_none_or(is_due) {
+            self.swept_at = Some(now);
+            self.by_token.retain(|_, entry| match entry {
+                Entry::InProgress => true,
+                Entry::Kept(_, since) => is_kept(*since, now),
+            });
+        }
+    }
+}
+
+fn is_kept(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) < KEPT_FOR
+}
+
+/// A rotation in progress. When it is dropped, its answer is kept unless the caller gets it.
+struct Rotation {
+    undelivered: Arc<UndeliveredGrants>,
+    /// The token that was presented, if the answer can be kept.
+    presented: Option<String>,
+    granted: Mutex<Option<Granted>>,
+}
+
+impl Rotation {
+    fn granted(&self) -> MutexGuard<'_, Option<Granted>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, UndeliveredGrant>> {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps the answer of the instance, if it is a grant.
+    fn keep(&self, answer: Result<Grant, CallError>) -> Result<Grant, CallError> {
+        if let Ok(grant) = &answer {
+            *self.granted() = Some(Granted {
+                session_id: grant.session.id.clone(),
+                generation: grant.session.generation,
+                token: grant.token.clone(),
+            });
+        }
+        answer
+    }
+
+    /// Drops the answer, because the caller gets it or it is of no use.
+    fn forget(&self) {
+        *self.granted() = None;
+    }
+}
+
+impl Drop for Rotation {
+    fn drop(&mut self) {
+        let granted = self.granted().take();
+        if let Some(presented) = self.presented.take() {
+            let by_token = &mut self.undelivered.lock().by_token;
+            match granted {
+                Some(granted) => {
+                    by_token.insert(presented, Entry::Kept(granted, Instant::now()));
+                }
+                None => {
+                    by_token.remove(&presented);
+                }
+            }
+        }
     }
 }
 
@@ -85,65 +159,55 @@ pub(super) async fn rotate(
         call,
     } = admitted;
     let held = (keep_loaded, call);
-    let this_call = Arc::new(());
-    let undelivered = Arc::clone(&active.term.undelivered);
-    let kept = undelivered.claim(&presented, &this_call);
-    let granted = if let Some(grant) = kept.map_err(DurableError::Session)? {
-        repeat(&active, held, grant).await
+    let rotation = active.term.undelivered.begin(&presented, Instant::now());
+    let rotation = Arc::new(rotation.map_err(DurableError::Session)?);
+    let earlier = rotation.granted().clone();
+    let answer = if let Some(earlier) = earlier {
+        repeat(&active, (held, Arc::clone(&rotation)), earlier).await
     } else {
-        let call = Arc::downgrade(&this_call);
-        rotate_once(&active, held, presented.clone(), call).await
+        rotate_once(&active, held, presented, Arc::clone(&rotation)).await
     };
-    match &granted {
-        // The session has ended, so the token is of no use.
-        Ok(_) | Err(DurableError::Session(SessionError::InvalidToken)) => {
-            undelivered.remove(&presented);
-        }
+    match &answer {
+        // The caller gets the grant, or the session has ended.
+        Ok(_) | Err(DurableError::Session(SessionError::InvalidToken)) => rotation.forget(),
         Err(_) => {}
     }
-    granted
+    answer
 }
 
-/// Rotates a token in the instance. The grant is kept while the call waits for the journal.
+/// Rotates a token in the instance.
 async fn rotate_once(
     active: &ActiveInstance,
     held: impl Send + 'static,
     presented: String,
-    call: Weak<()>,
+    rotation: Arc<Rotation>,
 ) -> Result<Grant, DurableError> {
-    let undelivered = Arc::clone(&active.term.undelivered);
-    let token = presented.clone();
-    let keep = move |answer: Result<Grant, CallError>| {
-        if let Ok(grant) = &answer {
-            undelivered.keep(presented, grant.clone(), call);
-        }
-        answer
-    };
     let Some(sync) = &active.instance.sync else {
-        let rotating = active.instance.sessions.rotate(token);
-        let answer = active.answer(async { keep(rotating.await) }, |_| true);
+        let rotating = active.instance.sessions.rotate(presented);
+        let answer = active.answer(async { rotation.keep(rotating.await) }, |_| true);
         let answer = answer.await;
         drop(held);
         return answer;
     };
-    let rotating = move |instance: &mut LocalInstance| keep(instance.rotate(token));
+    // The instance rotates the token even if the future of this function is dropped.
+    let rotating = move |instance: &mut LocalInstance| rotation.keep(instance.rotate(presented));
     let answer = active.answer_sync(sync, held, rotating, |_| true, |_, _| {});
     answer.await
 }
 
-/// Returns a grant that was kept, when its rotation is durable, with the session as it is now.
+/// Returns an earlier answer, when its rotation is durable, with the session as it is now.
 ///
 /// # Errors
 /// `InvalidToken` if the session has ended, `Conflict` if it has a newer token.
 async fn repeat(
     active: &ActiveInstance,
     held: impl Send + 'static,
-    grant: Grant,
+    earlier: Granted,
 ) -> Result<Grant, DurableError> {
-    match session(active, held, grant.session.id.clone()).await {
-        Ok(session) if session.generation == grant.session.generation => Ok(Grant {
+    match session(active, held, earlier.session_id).await {
+        Ok(session) if session.generation == earlier.generation => Ok(Grant {
             session,
-            token: grant.token,
+            token: earlier.token,
         }),
         Ok(_) => Err(DurableError::Session(SessionError::Conflict)),
         Err(DurableError::Session(
@@ -168,4 +232,100 @@ async fn session(
     let get = move |instance: &mut LocalInstance| instance.get(id);
     let session = active.answer_sync(sync, held, get, |_| true, |_, _| {});
     session.await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(token: &str) -> Granted {
+        Granted {
+            session_id: "1".into(),
+            generation: 1,
+            token: Token::from(token.to_owned()),
+        }
+    }
+
+    /// Returns the token that is kept for the presented token.
+    fn kept(undelivered: &Arc<UndeliveredGrants>, now: Instant) -> Option<String> {
+        let rotation = undelivered.begin("presented", now).unwrap();
+        let granted = rotation.granted().clone();
+        granted.map(|it| it.token.to_string())
+    }
+
+    /// Returns a table with an answer to the rotation of `presented`.
+    fn with_answer() -> Arc<UndeliveredGrants> {
+        let undelivered = Arc::new(UndeliveredGrants::default());
+        let rotation = undelivered.begin("presented", Instant::now()).unwrap();
+        *rotation.granted() = Some(granted("new"));
+        drop(rotation);
+        undelivered
+    }
+
+    #[test]
+    fn r14_a_rotation_in_progress_refuses_another_one_with_its_token_only() {
+        let undelivered = Arc::new(UndeliveredGrants::default());
+        let now = Instant::now();
+        let rotation = undelivered.begin("presented", now).unwrap();
+        let other = undelivered.begin("presented", now).err();
+        assert_eq!(other, Some(SessionError::Conflict));
+        assert!(undelivered.begin("other", now).is_ok());
+        drop(rotation);
+        assert_eq!(kept(&undelivered, now), None);
+        assert!(undelivered.lock().by_token.is_empty());
+    }
+
+    #[test]
+    fn r27_an_answer_that_no_caller_got_is_kept_until_a_caller_gets_it() {
+        let undelivered = with_answer();
+        for _ in 0..2 {
+            assert_eq!(kept(&undelivered, Instant::now()).as_deref(), Some("new"));
+        }
+        let rotation = undelivered.begin("presented", Instant::now()).unwrap();
+        rotation.forget();
+        drop(rotation);
+        assert!(undelivered.lock().by_token.is_empty());
+    }
+
+    #[test]
+    fn r27_an_answer_is_kept_for_ten_minutes() {
+        let undelivered = with_answer();
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert!(kept(&undelivered, at(599)).is_some());
+        assert_eq!(kept(&undelivered, at(602)), None);
+        assert!(undelivered.lock().by_token.is_empty());
+        let since = Instant::now();
+        assert!(is_kept(since, since + Duration::from_millis(599_999)));
+        assert!(!is_kept(since, since + Duration::from_mins(10)));
+    }
+
+    #[test]
+    fn r22_another_rotation_drops_an_answer_that_was_kept_for_too_long() {
+        let undelivered = with_answer();
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        drop(undelivered.begin("other", at(599)).unwrap());
+        assert_eq!(undelivered.lock().by_token.len(), 1);
+        // The search is repeated after a minute.
+        drop(undelivered.begin("other", at(630)).unwrap());
+        assert_eq!(undelivered.lock().by_token.len(), 1);
+        drop(undelivered.begin("other", at(660)).unwrap());
+        assert!(undelivered.lock().by_token.is_empty());
+    }
+
+    #[test]
+    fn r21_at_most_16384_answers_are_kept() {
+        let undelivered = Arc::new(UndeliveredGrants::default());
+        for number in 0..16_384 {
+            let presented = number.to_string();
+            let rotation = undelivered.begin(&presented, Instant::now()).unwrap();
+            *rotation.granted() = Some(granted("new"));
+        }
+        let rotation = undelivered.begin("presented", Instant::now()).unwrap();
+        *rotation.granted() = Some(granted("new"));
+        drop(rotation);
+        assert_eq!(kept(&undelivered, Instant::now()), None);
+        let repeated = undelivered.begin("0", Instant::now()).unwrap();
+        assert!(repeated.granted().is_some());
+        assert_eq!(undelivered.lock().by_token.len(), 16_384);
+    }
 }

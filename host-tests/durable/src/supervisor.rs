@@ -76,7 +76,7 @@ impl Supervisor {
     /// Runs terms until the host is closed.
     pub async fn run(mut self, first: Option<Term>) {
         let closed = self.run_terms(first).await;
-        self.phase.send_replace(Phase::Closed);
+        drop(self);
         if let Some((_drained, closed)) = closed.0 {
             let _ = closed.send(());
         }
@@ -278,6 +278,13 @@ impl Supervisor {
             () = sleep(pause) => Ok(()),
             closed = close_request(&mut self.commands) => Err(closed),
         }
+    }
+}
+
+impl Drop for Supervisor {
+    /// Drops the instance that serves, also if the task panics.
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Closed);
     }
 }
 

@@ -195,3 +195,26 @@ impl Term {
         self.writer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryJournal;
+    use crate::journal::{Journal, TenantId};
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_when_a_third_of_it_has_passed() {
+        let journal = MemoryJournal::with_leases(Duration::from_hours(3));
+        let writer = journal.take_over(TenantId::default()).await.unwrap();
+        let mut writer = LeasedWriter::new(writer);
+        let hour = Duration::from_hours(1);
+        let until = writer.until_renewal();
+        assert!(
+            until > Duration::from_mins(59) && until <= hour,
+            "{until:?}"
+        );
+        // As if it had had five hours: a third of that has passed.
+        writer.duration = hour * 5;
+        assert_eq!(writer.until_renewal(), Duration::ZERO);
+    }
+}

@@ -195,14 +195,15 @@
 //!
 //! The same applies to an answer with 500 `journal`, 503 or 504, with one difference: after 503
 //! `unavailable`, a rotation can be repeated. The answer has the token of the rotation that took
-//! effect, for 10 minutes, while the same instance serves the workspace. 409 `conflict` means that
-//! the session has been refreshed since.
+//! effect, for 10 minutes, while the same instance serves the workspace; an idle workspace is
+//! unloaded earlier. 409 `conflict` means that the earlier request is still in progress, so that it
+//! can be repeated after some seconds, or that the session has a newer token.
 //!
 //! | route | what may have happened | what to do |
 //! |---|---|---|
 //! | `POST /v1/sessions`, `.../delegate` | a session exists whose token no one has | repeat it; the other session expires, or find it in the agent's listing and `DELETE` it |
 //! | `POST .../refresh` | the old token is invalid, and no one has the new one | repeat it |
-//! | `POST /v1/sessions/me/rotate` | the old token is replaced, and no one has the new one | repeat it with the old token; within `rotation-grace` that succeeds once, otherwise it ends the session as theft |
+//! | `POST /v1/sessions/me/rotate` | the old token is replaced, and no one has the new one | repeat it with the old token; after 503 `unavailable` see above; otherwise it succeeds once within `rotation-grace`, and later ends the session as theft |
 //! | `GET /v1/sessions/me`, `POST .../authorize` | a use is taken | repeat it, which takes another use |
 //! | `DELETE /v1/sessions/{id}` | the session has ended | repeat it; 404 means that it has ended |
 //! | `DELETE /v1/sessions/me` | the session has ended | repeat it; 401 means that the token ends nothing now |

@@ -81,6 +81,7 @@ impl JournalFile {
     fn reopen(&mut self) -> Result<(), JournalError> {
         let broken = self.database.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        self.leases.retain(|_, (_, lease)| lease.is_valid());
         let reopened = catch_panics(&self.path, || {
             let opened = open_existing(&self.path, &self.open_database)?;
             if let Ok(database) = &opened {

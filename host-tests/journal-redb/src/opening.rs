@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::{self, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub(super) fn open(
         return Ok(Err(error));
     }
     if path.try_exists()? {
+        // The process that has created the file may have ended before it synced the folder.
+        sync_folder(path)?;
         return open_existing(path, open_database);
     }
     let mut unfinished = path.as_os_str().to_owned();
@@ -51,12 +53,18 @@ pub(super) fn open(
     // only this one can.
     if path.try_exists()? {
         drop(file);
+        sync_folder(path)?;
         return open_existing(path, open_database);
     }
     let database = create(file, open_database)?;
     fs::rename(&unfinished, path)?;
-    fs::File::open(folder_of(path))?.sync_all()?;
+    sync_folder(path)?;
     Ok(Ok(database))
+}
+
+/// Waits until the entry of the file in its folder is durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(folder_of(path))?.sync_all()
 }
 
 /// Checks that a path is the file of a journal or can become one, without opening the journal.

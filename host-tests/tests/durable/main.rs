@@ -4,6 +4,8 @@
 
 use clawdb_session_host::World;
 
+mod calling_guard;
+mod calling_guard_overlap;
 mod chaos;
 mod events;
 mod fencing;

@@ -509,28 +509,42 @@ async fn a_host_does_not_start_with_a_setting_outside_its_bounds() {
 }
 
 #[tokio::test]
-async fn a_restore_reports_its_progress() {
+async fn a_restore_reports_its_progress_after_each_page_and_what_the_host_does() {
     let mut fixture = DurableFixture::new();
     let host = fixture.host().await;
-    for _ in 0..3 {
-        create(&host).await;
+    // A page has 1,000 records.
+    let creates = (0..1_100).map(|number: u64| {
+        let agent = format!("0a9e0000-0000-4000-8000-{number:012}");
+        host.create(request(&agent))
+    });
+    for created in join_all(creates).await {
+        created.unwrap();
     }
     host.shutdown().await;
-    let reports = Arc::new(Mutex::new(Vec::new()));
-    let recorded = reports.clone();
+    let (reports, lines) = (Arc::new(Mutex::new(Vec::new())), Arc::default());
+    let (recorded, logged) = (reports.clone(), Arc::<Mutex<Vec<String>>>::clone(&lines));
     fixture.options = DurableOptions {
         progress: Some(Arc::new(move |progress| {
             recorded.lock().unwrap().push(progress);
         })),
+        report: Some(Arc::new(move |tenant, line| {
+            logged.lock().unwrap().push(format!("{tenant}: {line}"));
+        })),
         ..fixture.options
     };
     fixture.host().await;
-    let last = *reports.lock().unwrap().last().unwrap();
+    let reports = reports.lock().unwrap();
+    let [first, last] = reports[..] else {
+        panic!("{reports:?}");
+    };
     assert_eq!(last.tenant, TENANT);
+    assert_eq!((first.restored, first.total), (1_000, last.total));
     assert!(
-        last.restored >= 3 && last.restored == last.total,
+        last.restored > 1_100 && last.restored == last.total,
         "{last:?}"
     );
+    let line = format!("{TENANT}: has taken the tenant over and restores its sessions");
+    assert_eq!(lines.lock().unwrap()[..], [line]);
 }
 
 #[tokio::test]

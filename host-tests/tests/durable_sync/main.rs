@@ -1,7 +1,10 @@
 //! The tests of `durable` in the world `session-sync`, except those whose calls overlap.
+//! `interludes` and `waiting_guard` have tests of this world only.
 
 use clawdb_session_host::World;
 
+#[path = "../durable/calling_guard.rs"]
+mod calling_guard;
 #[path = "../durable/chaos.rs"]
 mod chaos;
 #[path = "../durable/events.rs"]
@@ -10,6 +13,7 @@ mod events;
 mod fencing;
 #[path = "../durable/fixture.rs"]
 mod fixture;
+mod interludes;
 #[path = "../durable/journal.rs"]
 mod journal;
 #[path = "../durable/keys.rs"]
@@ -22,6 +26,7 @@ mod survival;
 mod tenants;
 #[path = "../durable/upgrade.rs"]
 mod upgrade;
+mod waiting_guard;
 
 /// The world in which the tests run.
 const WORLD: World = World::SessionSync;

@@ -3,12 +3,19 @@
 //!
 //! A long run is recorded: each write, each sync, and each acknowledgement of an append. Then the
 //! disk is computed as it can be at each of these steps, and the journal is opened on it. Each
-//! tenant must have what was acknowledged to it at that step. `SESSION_POWER_ROUNDS` sets the
-//! number of appends of each tenant.
+//! tenant must have what was acknowledged to it at that step.
+//!
+//! A new file is renamed when it is complete. Until its folder is synced, the disk can have the
+//! file under either of its names, or not at all. The sync of the folder is not recorded: the test
+//! adds it when the journal has opened.
+//!
+//! `SESSION_POWER_ROUNDS` sets the number of appends of each tenant. Each test prints its seed, and
+//! `SESSION_POWER_SEED` repeats the random choices of a run, but not which appends share a commit.
+//! The disk of a failure is kept.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::{fmt, fs, io};
 
@@ -37,6 +44,16 @@ fn rounds() -> u64 {
     number_in_environment("SESSION_POWER_ROUNDS").unwrap_or(7)
 }
 
+/// Returns the random choices of a test, and prints their seed.
+fn random() -> TestRng {
+    let seed = number_in_environment("SESSION_POWER_SEED");
+    let seed: u64 = seed.unwrap_or_else(|| getrandom::u64().expect("the system has random bytes"));
+    println!("SESSION_POWER_SEED={seed}");
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
 /// A step of the recorded run.
 #[derive(Clone)]
 enum Step {
@@ -46,8 +63,10 @@ enum Step {
     },
     SetLen(usize),
     Sync,
-    /// The new file is complete.
-    Created,
+    /// The new file gets its final name.
+    Rename,
+    /// The folder of the new file is synced.
+    FolderSync,
     /// The next append of the tenant with this number is acknowledged.
     Acknowledged(usize),
 }
@@ -58,7 +77,8 @@ impl fmt::Debug for Step {
             Self::Write { offset, data } => write!(f, "write {} bytes at {offset}", data.len()),
             Self::SetLen(len) => write!(f, "set the length to {len}"),
             Self::Sync => write!(f, "sync"),
-            Self::Created => write!(f, "the file is complete"),
+            Self::Rename => write!(f, "rename the file"),
+            Self::FolderSync => write!(f, "sync the folder"),
             Self::Acknowledged(number) => write!(f, "tenant {number} is acknowledged"),
         }
     }
@@ -73,6 +93,15 @@ impl Recording {
         self.0.lock().unwrap().push(step);
     }
 
+    /// Adds the rename of a new file, if it has its final name by now and this was not added yet.
+    fn add_rename(&self, file: &Path) {
+        let mut steps = self.0.lock().unwrap();
+        let is_added = steps.iter().any(|step| matches!(step, Step::Rename));
+        if !is_added && file.exists() {
+            steps.push(Step::Rename);
+        }
+    }
+
     fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
@@ -81,15 +110,24 @@ impl Recording {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// Opens a journal whose writes are recorded.
+    /// Opens a journal whose writes are recorded, or creates it.
     async fn open(&self, file: &Path) -> Result<RedbJournal, JournalError> {
-        let recording = self.clone();
-        let wrap = move |file| Recorded {
-            file,
-            recording: recording.clone(),
+        let new_file = (!file.exists()).then(|| file.to_owned());
+        let recorded = {
+            let (recording, new_file) = (self.clone(), new_file.clone());
+            move |file| Recorded {
+                file,
+                recording: recording.clone(),
+                new_file: new_file.clone(),
+            }
         };
-        let open = || RedbJournal::open_through(file, wrap.clone());
-        once_closed(open).await
+        let open = || RedbJournal::open_through(file, recorded.clone());
+        let journal = once_closed(open).await?;
+        if let Some(new_file) = new_file {
+            self.add_rename(&new_file);
+            self.add(Step::FolderSync);
+        }
+        Ok(journal)
     }
 }
 
@@ -98,6 +136,18 @@ impl Recording {
 struct Recorded {
     file: FileBackend,
     recording: Recording,
+    /// The final name of the file, if it is new.
+    new_file: Option<PathBuf>,
+}
+
+impl Recorded {
+    /// Records a step of the file, and its rename if that was before the step.
+    fn record(&self, step: Step) {
+        if let Some(new_file) = &self.new_file {
+            self.recording.add_rename(new_file);
+        }
+        self.recording.add(step);
+    }
 }
 
 fn index(number: u64) -> usize {
@@ -114,18 +164,18 @@ impl StorageBackend for Recorded {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.recording.add(Step::SetLen(index(len)));
+        self.record(Step::SetLen(index(len)));
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
         // Each write is recorded, so the file itself need not be synced.
-        self.recording.add(Step::Sync);
+        self.record(Step::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.recording.add(Step::Write {
+        self.record(Step::Write {
             offset: index(offset),
             data: data.to_vec(),
         });
@@ -149,29 +199,76 @@ impl StorageBackend for Recorded {
     }
 }
 
+/// The file in its folder after a failure of the power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// The folder does not have it.
+    Missing,
+    /// It has the name of a file that is not complete.
+    Unfinished,
+    /// It has its final name.
+    Final,
+}
+
 /// What a disk has, and what was written to it since the last sync.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Disk {
     synced: Vec<u8>,
     pending: Vec<Step>,
-    /// Whether the disk confirms syncs, but does not make them.
+    /// What the folder can have of the file.
+    entries: Vec<Entry>,
+    /// Whether the disk confirms syncs of the file, but does not make them.
     ignores_syncs: bool,
+    /// Whether the disk confirms syncs of the folder, but does not make them.
+    ignores_folder_syncs: bool,
 }
 
 impl Disk {
+    /// Returns a disk on which the file is being created.
+    fn new() -> Self {
+        Self {
+            synced: Vec::new(),
+            pending: Vec::new(),
+            entries: vec![Entry::Missing, Entry::Unfinished],
+            ignores_syncs: false,
+            ignores_folder_syncs: false,
+        }
+    }
+
+    /// Returns a disk that has the file with these contents.
+    fn with_file(contents: Vec<u8>) -> Self {
+        Self {
+            synced: contents,
+            entries: vec![Entry::Final],
+            ..Self::new()
+        }
+    }
+
     fn take(&mut self, step: &Step) {
         match step {
+            Step::Write { .. } | Step::SetLen(_) => self.pending.push(step.clone()),
             Step::Sync if !self.ignores_syncs => {
                 for step in self.pending.drain(..) {
                     apply(&mut self.synced, &step);
                 }
             }
-            Step::Sync | Step::Created | Step::Acknowledged(_) => {}
-            written => self.pending.push(written.clone()),
+            Step::Rename => self.entries.push(Entry::Final),
+            Step::FolderSync if !self.ignores_folder_syncs => self.entries = vec![Entry::Final],
+            Step::Sync | Step::FolderSync | Step::Acknowledged(_) => {}
         }
     }
 
-    /// Returns contents that the disk can have if the power fails now: without what was not synced,
+    /// Returns what the disk can have if the power fails now: each entry, with each contents.
+    fn files(&self, rng: &mut TestRng) -> Vec<(Entry, Vec<u8>)> {
+        let contents = self.contents(rng);
+        let with_contents = |&entry: &Entry| match entry {
+            Entry::Missing => vec![(entry, Vec::new())],
+            _ => contents.iter().map(|it| (entry, it.clone())).collect(),
+        };
+        self.entries.iter().flat_map(with_contents).collect()
+    }
+
+    /// Returns contents that the file can have if the power fails now: without what was not synced,
     /// with all of it, with the last write torn, and with some of the writes.
     fn contents(&self, rng: &mut TestRng) -> Vec<Vec<u8>> {
         let with = |steps: &mut dyn Iterator<Item = Step>| {
@@ -202,7 +299,7 @@ fn apply(contents: &mut Vec<u8>, step: &Step) {
             contents[*offset..end].copy_from_slice(data);
         }
         Step::SetLen(len) => contents.resize(*len, 0),
-        Step::Sync | Step::Created | Step::Acknowledged(_) => {}
+        Step::Sync | Step::Rename | Step::FolderSync | Step::Acknowledged(_) => {}
     }
 }
 
@@ -275,7 +372,6 @@ async fn run(rng: &mut TestRng) -> (Vec<Step>, States) {
     let (file, recording) = (&folder.file(), &Recording::default());
     let mut states: States = std::array::from_fn(|_| vec![Records::new()]);
     let mut journal = recording.open(file).await.expect("the journal opens");
-    recording.add(Step::Created);
     let rounds: Vec<u64> = (1..=rounds()).collect();
     for rounds in rounds.chunks(APPENDS_OF_A_WRITER) {
         // The file is closed and opened again.
@@ -335,23 +431,24 @@ async fn stored(journal: &RedbJournal) -> BTreeMap<TenantId, Records> {
 
 /// A disk after a failure of the power, and the records that its journal may have.
 struct Cut<'a> {
+    entry: Entry,
     contents: Vec<u8>,
-    /// What was acknowledged. None if the file was not complete: a new file has another name until
-    /// it is.
-    acknowledged: Option<Acknowledged>,
+    acknowledged: Acknowledged,
     states: &'a States,
     at: String,
 }
 
 impl Cut<'_> {
-    /// Writes the file into a new folder.
+    /// Writes the file into a new folder, if the disk has it.
     async fn write(&self) -> Folder {
         let folder = Folder::new().await;
         let mut file = folder.file().into_os_string();
-        if self.acknowledged.is_none() {
+        if self.entry == Entry::Unfinished {
             file.push(".new");
         }
-        fs::write(&file, &self.contents).unwrap();
+        if self.entry != Entry::Missing {
+            fs::write(&file, &self.contents).unwrap();
+        }
         folder
     }
 
@@ -359,8 +456,7 @@ impl Cut<'_> {
     /// append that was under way.
     fn fits(&self, stored: &BTreeMap<TenantId, Records>) -> bool {
         let none = Records::new();
-        let acknowledged = self.acknowledged.unwrap_or_default();
-        let mut tenants = self.states.iter().zip(acknowledged).enumerate();
+        let mut tenants = self.states.iter().zip(self.acknowledged).enumerate();
         tenants.all(|(number, (states, acknowledged))| {
             let has = stored.get(&id(number)).unwrap_or(&none);
             states[acknowledged..].iter().take(2).any(|it| it == has)
@@ -379,6 +475,14 @@ impl Cut<'_> {
         let mut writer = take_over(&journal, id(0)).await;
         let appended = writer.append(&[record("meta", 1)], 0).await;
         appended.map_err(|error| format!("{}: {error}", self.at))
+    }
+
+    /// Opens the journal as `open` does. If something is wrong, keeps the disk and panics.
+    async fn check(&self) {
+        if let Err(wrong) = self.open().await {
+            let disk = self.write().await.0.keep();
+            panic!("{wrong}; the disk is kept in {}", disk.display());
+        }
     }
 
     /// Opens the journal on the disk, and returns what is written to the disk meanwhile.
@@ -402,64 +506,82 @@ impl Cut<'_> {
 fn cuts<'a>(
     steps: &'a [Step],
     mut disk: Disk,
-    mut acknowledged: Option<Acknowledged>,
+    mut acknowledged: Acknowledged,
     states: &'a States,
     mut rng: TestRng,
 ) -> impl Iterator<Item = Cut<'a>> {
     steps.iter().enumerate().flat_map(move |(at, step)| {
         disk.take(step);
-        match step {
-            Step::Created => acknowledged = Some(Acknowledged::default()),
-            Step::Acknowledged(number) => {
-                acknowledged.get_or_insert_default()[*number] += 1;
-            }
-            _ => {}
+        if let Step::Acknowledged(number) = step {
+            acknowledged[*number] += 1;
         }
-        let contents = disk.contents(&mut rng).into_iter().enumerate();
-        contents.map(move |(case, contents)| Cut {
+        let files = disk.files(&mut rng).into_iter().enumerate();
+        files.map(move |(case, (entry, contents))| Cut {
+            entry,
             contents,
             acknowledged,
             states,
-            at: format!("the power failed after step {at} ({step:?}), case {case}"),
+            at: format!("the power failed after step {at} ({step:?}), case {case} ({entry:?})"),
         })
     })
 }
 
+/// Makes a run on a disk, and opens the journal after the last cut with this entry. Returns what is
+/// wrong.
+async fn open_after_last_cut(disk: Disk, entry: Entry) -> Result<(), String> {
+    let mut rng = random();
+    let (steps, states) = run(&mut rng).await;
+    let cuts = cuts(&steps, disk, Acknowledged::default(), &states, rng);
+    let last = cuts.filter(|cut| cut.entry == entry).last();
+    last.expect("there is such a cut").open().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_failure_at_any_write_loses_no_acknowledged_record() {
-    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut rng = random();
     let (steps, states) = run(&mut rng).await;
-    let (mut first, mut second) = (0, 0);
-    for cut in cuts(&steps, Disk::default(), None, &states, rng.clone()) {
-        cut.open().await.unwrap();
+    let (mut first, mut missing, mut second) = (0, 0, 0);
+    let none = Acknowledged::default();
+    for cut in cuts(&steps, Disk::new(), none, &states, rng.clone()) {
+        cut.check().await;
         first += 1;
+        missing += u32::from(cut.entry == Entry::Missing);
         // The power fails again while the journal recovers.
-        if first % 50 == 0 && cut.acknowledged.is_some() {
+        if first % 50 == 0 && cut.entry == Entry::Final {
             let recovery = cut.recovery().await;
-            let disk = Disk {
-                synced: cut.contents.clone(),
-                ..Disk::default()
-            };
+            let disk = Disk::with_file(cut.contents.clone());
             for again in cuts(&recovery, disk, cut.acknowledged, &states, rng.clone()) {
-                again.open().await.unwrap();
+                again.check().await;
                 second += 1;
             }
         }
     }
     let steps = steps.len();
-    println!("{steps} steps, {first} power failures, and {second} during a recovery");
-    assert!(first > 500 && second > 50);
+    println!(
+        "{steps} steps, {first} power failures, {missing} of them without the file, \
+         and {second} during a recovery"
+    );
+    assert!(first > 500 && missing > 5 && second > 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_does_not_keep_what_it_confirms_is_noticed() {
-    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let (steps, states) = run(&mut rng).await;
     let disk = Disk {
         ignores_syncs: true,
-        ..Disk::default()
+        ..Disk::new()
     };
-    let last = cuts(&steps, disk, None, &states, rng).last();
-    let wrong = last.expect("there are steps").open().await;
+    let wrong = open_after_last_cut(disk, Entry::Final).await;
     assert!(wrong.is_err(), "the journal has records that the disk lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_keep_the_entry_of_a_new_file_is_noticed() {
+    for entry in [Entry::Missing, Entry::Unfinished] {
+        let disk = Disk {
+            ignores_folder_syncs: true,
+            ..Disk::new()
+        };
+        let wrong = open_after_last_cut(disk, entry).await;
+        assert!(wrong.is_err(), "the journal has records that the disk lost");
+    }
 }

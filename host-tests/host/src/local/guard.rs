@@ -56,7 +56,8 @@ use crate::guard::{
 ///
 /// A function runs on the thread that called the operation. It must not call the instance: such a
 /// call returns [`HostError::Reentrant`](crate::HostError::Reentrant). A function that panics
-/// counts as `unavailable`.
+/// counts as `unavailable`. On a worker thread of tokio it must not wait for a task that it has
+/// spawned or woken: tokio may run that task on this thread only.
 pub trait LocalGuard: Send + Sync + 'static {
     /// Issues a token, with a handle that differs from those of all other tokens.
     ///
