@@ -1,4 +1,4 @@
-//! Calls of the world `session-sync` when the guard fails or takes long between two steps of a call.
+//! Calls of the world `session-sync` if the guard fails or takes long between two steps of a call.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
