@@ -83,17 +83,15 @@ impl ActiveInstance {
         if changes(&answer) || first_handle.is_some() {
             self.term.wait_until_durable().await?;
         }
-        let Some(handle) = first_handle else {
-            return self.finish(answer);
-        };
-        // The answer is durable, so a failure of the revocations does not replace it.
         self.term.check_owner()?;
-        let confirmed = self.revoke_stored(sync, handle).await;
-        if let (Ok(answer), Some(confirmed)) = (&mut answer, confirmed) {
+        // This host may give the answer, so a failure of the revocations does not replace it.
+        if let Some(handle) = first_handle
+            && let Some(confirmed) = self.revoke_stored(sync, handle).await
+            && let Ok(answer) = &mut answer
+        {
             confirm(answer, confirmed);
         }
-        self.answered.store(true, Ordering::Relaxed);
-        Ok(answer?)
+        self.give(answer)
     }
 
     /// Asks the guard to revoke the token with this handle, and all others whose end is durable.
@@ -171,6 +169,11 @@ impl ActiveInstance {
     /// because another host can take the tenant over at any time before it.
     fn finish<T>(&self, answer: Result<T, CallError>) -> Result<T, DurableError> {
         self.term.check_owner()?;
+        self.give(answer)
+    }
+
+    /// Returns the answer to a call that this host may give.
+    fn give<T>(&self, answer: Result<T, CallError>) -> Result<T, DurableError> {
         self.answered.store(true, Ordering::Relaxed);
         Ok(answer?)
     }

@@ -11,7 +11,7 @@ use clawdb_session::{
 
 use crate::case::{Call, Case, Planted, State, Target};
 use crate::outcome::Answer;
-use crate::ports::Ports;
+use crate::ports::{Ports, Repeated};
 
 /// The manager.
 pub type Manager = SessionManager<Ports, Ports, Ports>;
@@ -76,8 +76,8 @@ pub fn prepare(manager: &Manager, ports: &Ports, state: State) -> Result<Prepare
         now(manager.validate(first.token.clone()))?;
     }
     match state {
-        State::SameHandle => ports.repeat_handle(),
-        State::SameToken => ports.repeat_token(),
+        State::SameHandle => ports.repeat(Repeated::Handle),
+        State::SameToken => ports.repeat(Repeated::Token),
         _ => {}
     }
     Ok(Prepared {

@@ -40,10 +40,17 @@ struct State {
     revoked: RefCell<BTreeSet<String>>,
     /// Whether the guard is unavailable for all calls.
     is_down: Cell<bool>,
-    /// Whether the guard gives all tokens the handle of the last one.
-    repeats_handle: Cell<bool>,
-    /// Whether the guard returns the last token for all later ones.
-    repeats_token: Cell<bool>,
+    /// What all later tokens have in common with the last one.
+    repeated: Cell<Option<Repeated>>,
+}
+
+/// What the guard repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// The token, with another handle.
+    Token,
+    /// The handle, with another token.
+    Handle,
 }
 
 /// What a call waits for.
@@ -91,8 +98,7 @@ impl Ports {
             issued: RefCell::default(),
             revoked: RefCell::default(),
             is_down: Cell::new(false),
-            repeats_handle: Cell::new(false),
-            repeats_token: Cell::new(false),
+            repeated: Cell::new(None),
         }))
     }
 
@@ -107,14 +113,9 @@ impl Ports {
         self.0.is_down.set(is_down);
     }
 
-    /// Lets the guard give all later tokens the handle of the last one.
-    pub fn repeat_handle(&self) {
-        self.0.repeats_handle.set(true);
-    }
-
-    /// Lets the guard return the last token for all later ones.
-    pub fn repeat_token(&self) {
-        self.0.repeats_token.set(true);
+    /// Lets the guard repeat the last token, or its handle, for all later ones.
+    pub fn repeat(&self, repeated: Repeated) {
+        self.0.repeated.set(Some(repeated));
     }
 
     /// Sets whose call is polled.
@@ -227,16 +228,17 @@ impl Guard for Ports {
         let issue = || {
             let mut issued = self.0.issued.borrow_mut();
             let number = issued.len();
-            let last = issued.last();
-            let last_token = last.filter(|_| self.0.repeats_token.get());
-            let last_token = last_token.map(|last| last.token.clone());
-            let last_handle = last.filter(|_| self.0.repeats_handle.get());
-            let last_handle = last_handle.map(|last| last.handle.clone());
+            let repeated = self.0.repeated.get().zip(issued.last());
+            let (token, handle) = match repeated {
+                Some((Repeated::Token, last)) => (last.token.clone(), format!("handle-{number}")),
+                Some((Repeated::Handle, last)) => (format!("token-{number}"), last.handle.clone()),
+                None => (format!("token-{number}"), format!("handle-{number}")),
+            };
             issued.push(Issued {
                 session: request.session_id,
                 name: request.attributes.role.as_str().into(),
-                token: last_token.unwrap_or_else(|| format!("token-{number}")),
-                handle: last_handle.unwrap_or_else(|| format!("handle-{number}")),
+                token,
+                handle,
                 is_delivered: false,
             });
             number

@@ -1,6 +1,5 @@
 //! Calls of the world `session-sync` if the guard fails or takes long between two steps of a call.
 
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clawdb_session_durable::DurableError;
@@ -16,16 +15,14 @@ async fn r27_a_rotation_that_was_stored_is_answered_even_if_the_guard_ends_the_i
     let host = fixture.host().await;
     let (old, revoked) = (create(&host).await, create(&host).await);
     let unavailable = || GuardError::Unavailable("the test says so".into());
-    guard.add(Box::new(move || Err(unavailable().into())));
+    guard.before(move || Err(unavailable().into()));
     host.revoke(&*revoked.session.id).await.unwrap();
     // The guard validates the token, issues another one, revokes the former when the rotation is
     // stored, and is then asked for the pending revocation again.
     for _ in 0..3 {
-        guard.add(Box::new(|| Ok(())));
+        guard.before(|| Ok(()));
     }
-    guard.add(Box::new(|| {
-        Err(GuardFailure::Fatal("the test ends the instance".into()))
-    }));
+    guard.before(|| Err(GuardFailure::Fatal("the test ends the instance".into())));
     let rotated = host.rotate(&*old.token).await.unwrap();
     assert_lives(&host, &rotated).await;
     assert_eq!(host.metrics().restarts, 1);
@@ -36,24 +33,18 @@ async fn r27_a_dropped_rotation_that_waits_for_the_instance_is_not_repeated_unti
     let (fixture, guard) = fixture(Duration::from_mins(1));
     let host = fixture.host().await;
     let (old, other) = (create(&host).await, create(&host).await);
-    let (answer, answered) = channel();
-    let (ask, asked) = tokio::sync::oneshot::channel();
-    guard.add(Box::new(move || {
-        let _ = ask.send(());
-        let _ = answered.recv();
-        Ok(())
-    }));
+    let held = guard.hold();
     let validating = tokio::spawn({
         let (host, token) = (host.clone(), other.token.to_string());
         async move { host.validate(token).await }
     });
-    asked.await.unwrap();
+    held.wait();
     // It waits for the instance on a thread when its caller gives up.
     let dropped = timeout(Duration::from_millis(200), host.rotate(&*old.token));
     assert!(dropped.await.is_err());
     let repeated = host.rotate(&*old.token).await;
     assert_eq!(repeated, Err(DurableError::Session(SessionError::Conflict)));
-    answer.send(()).unwrap();
+    held.release();
     validating.await.unwrap().unwrap();
     let rotated = loop {
         match host.rotate(&*old.token).await {

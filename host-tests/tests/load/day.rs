@@ -127,7 +127,7 @@ impl Platform {
     }
 
     /// Checks the tokens of the sessions that were kept. Returns how many were accepted, and how
-    /// many were refused. Those are looked at no more.
+    /// many were refused. Those are dropped.
     async fn check_kept(&mut self) -> (u64, u64) {
         let (mut accepted, mut refused) = (0, 0);
         for used in mem::take(&mut self.kept) {

@@ -1,19 +1,17 @@
 //! The calls that are not async, on threads of each kind.
 
-use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, Mutex, OnceLock};
-use std::task::{Context, Poll, Wake};
-use std::thread::{self, Thread};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use clawdb_session_host::{
-    AnswersAtOnce, Claims, GuardError, GuardResult, HostError, HostOptions, IssueRequest,
-    IssuedToken, LocalEngine, LocalGuard, LocalOptions, LocalSessions, SessionHost, World,
-    full_text,
+    GuardError, HostError, HostOptions, LocalEngine, LocalOptions, LocalSessions, SessionHost,
+    World, full_text,
 };
 use clawdb_session_manager::{ClawDBError, NoOwnThread, SessionManager};
 use clawdb_session_testkit::fixture::{PlainGuard, engine};
+use clawdb_session_testkit::{LocalTestGuard, block_on};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -70,27 +68,6 @@ fn plain_calls_work_in_tasks_of_each_flavour() {
                 local.await;
                 make_plain_calls(&fixture.manager, session.id);
             });
-        }
-    }
-}
-
-/// Wakes a thread.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Runs a future on this thread, without tokio.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Arc::new(Unpark(thread::current())).into();
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
         }
     }
 }
@@ -205,33 +182,6 @@ fn a_start_on_an_own_thread_reports_an_option_outside_its_bounds() {
     );
 }
 
-/// What a function of a [`TestGuard`] does before it answers.
-type Interlude = Box<dyn FnOnce() + Send>;
-
-/// A guard that does something before it validates a token.
-struct TestGuard {
-    tokens: AnswersAtOnce<PlainGuard>,
-    before: Mutex<Option<Interlude>>,
-}
-
-impl LocalGuard for TestGuard {
-    fn issue_session_token(&self, request: IssueRequest) -> GuardResult<IssuedToken> {
-        LocalGuard::issue_session_token(&self.tokens, request)
-    }
-
-    fn validate_token(&self, token: String) -> GuardResult<Claims> {
-        let interlude = self.before.lock().unwrap().take();
-        if let Some(interlude) = interlude {
-            interlude();
-        }
-        LocalGuard::validate_token(&self.tokens, token)
-    }
-
-    fn revoke_token(&self, handle: String) -> GuardResult<()> {
-        LocalGuard::revoke_token(&self.tokens, handle)
-    }
-}
-
 /// Starts an instance whose guard does this before it validates the first token.
 fn with_interlude(
     world: World,
@@ -240,10 +190,13 @@ fn with_interlude(
 ) -> SessionManager {
     let this = Arc::new(OnceLock::<SessionManager>::new());
     let manager = this.clone();
-    let guard = TestGuard {
-        tokens: AnswersAtOnce::new(Arc::new(PlainGuard::default())),
-        before: Mutex::new(Some(Box::new(move || interlude(manager.get().unwrap())))),
-    };
+    let guard = LocalTestGuard::default();
+    // It issues the token first.
+    guard.before(|| Ok(()));
+    guard.before(move || {
+        interlude(manager.get().unwrap());
+        Ok(())
+    });
     let manager = if world == World::SessionSync {
         let options = LocalOptions {
             busy_after,
