@@ -21,7 +21,7 @@ pub(super) async fn reply_or_end<R, E>(
         Ok(reply) = &mut reply => return Ok(reply),
         ended = end => ended,
     };
-    // The task replies before it ends.
+    // The task may have replied before it ended.
     reply.try_recv().map_err(|_| ended)
 }
 

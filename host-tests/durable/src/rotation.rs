@@ -11,7 +11,7 @@ use crate::active_instance::ActiveInstance;
 use crate::backend::AdmittedCall;
 use crate::error::DurableError;
 
-/// How long an answer is kept.
+/// How long an answer is kept after its rotation.
 const KEPT_FOR: Duration = Duration::from_mins(10);
 /// The maximum number of rotations in progress and answers that are kept.
 const MAX_ENTRIES: usize = 16_384;
@@ -37,7 +37,7 @@ enum Entry {
     /// A call with this token has not ended.
     InProgress,
     /// A call with this token has ended, and its caller did not get this answer.
-    Kept(Granted, Instant),
+    Kept(Granted),
 }
 
 /// What a rotation has granted.
@@ -46,6 +46,13 @@ struct Granted {
     session_id: String,
     generation: u64,
     token: Token,
+    at: Instant,
+}
+
+impl Granted {
+    fn is_kept(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) < KEPT_FOR
+    }
 }
 
 impl UndeliveredGrants {
@@ -56,10 +63,9 @@ impl UndeliveredGrants {
     /// `Conflict` if another rotation with this token is in progress.
     fn begin(self: &Arc<Self>, presented: &str, now: Instant) -> Result<Rotation, SessionError> {
         let mut table = self.lock();
-        table.sweep(now);
         let granted = match table.by_token.get(presented) {
             Some(Entry::InProgress) => return Err(SessionError::Conflict),
-            Some(Entry::Kept(granted, since)) if is_kept(*since, now) => Some(granted.clone()),
+            Some(Entry::Kept(granted)) if granted.is_kept(now) => Some(granted.clone()),
             _ => None,
         };
         // If there are too many, the answer to this rotation is not kept.
@@ -76,27 +82,22 @@ impl UndeliveredGrants {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// Drops the answers that were kept for too long.
-    fn sweep(&mut self, now: Instant) {
+    /// Drops the answers that were kept for too long. Searches for them once a minute.
+    pub fn sweep(&self, now: Instant) {
+        let mut table = self.lock();
         let is_due = |at| now.saturating_duration_since(at) >= SWEEP_INTERVAL;
-        if self.swept_at.is_none_or(is_due) {
-            self.swept_at = Some(now);
-            self.by_token.retain(|_, entry| match entry {
+        if table.swept_at.is_none_or(is_due) {
+            table.swept_at = Some(now);
+            table.by_token.retain(|_, entry| match entry {
                 Entry::InProgress => true,
-                Entry::Kept(_, since) => is_kept(*since, now),
+                Entry::Kept(granted) => granted.is_kept(now),
             });
         }
     }
-}
 
-fn is_kept(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) < KEPT_FOR
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A rotation in progress. When it is dropped, its answer is kept unless the caller gets it.
@@ -119,6 +120,7 @@ impl Rotation {
                 session_id: grant.session.id.clone(),
                 generation: grant.session.generation,
                 token: grant.token.clone(),
+                at: Instant::now(),
             });
         }
         answer
@@ -136,13 +138,9 @@ impl Drop for Rotation {
         if let Some(presented) = self.presented.take() {
             let by_token = &mut self.undelivered.lock().by_token;
             match granted {
-                Some(granted) => {
-                    by_token.insert(presented, Entry::Kept(granted, Instant::now()));
-                }
-                None => {
-                    by_token.remove(&presented);
-                }
-            }
+                Some(granted) => by_token.insert(presented, Entry::Kept(granted)),
+                None => by_token.remove(&presented),
+            };
         }
     }
 }
@@ -243,6 +241,7 @@ mod tests {
             session_id: "1".into(),
             generation: 1,
             token: Token::from(token.to_owned()),
+            at: Instant::now(),
         }
     }
 
@@ -291,24 +290,29 @@ mod tests {
     fn r27_an_answer_is_kept_for_ten_minutes() {
         let undelivered = with_answer();
         let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        // A repetition that gets no answer either does not make it longer.
+        assert!(kept(&undelivered, at(300)).is_some());
         assert!(kept(&undelivered, at(599)).is_some());
         assert_eq!(kept(&undelivered, at(602)), None);
         assert!(undelivered.lock().by_token.is_empty());
-        let since = Instant::now();
-        assert!(is_kept(since, since + Duration::from_millis(599_999)));
-        assert!(!is_kept(since, since + Duration::from_mins(10)));
+        let granted = granted("new");
+        assert!(granted.is_kept(granted.at + Duration::from_millis(599_999)));
+        assert!(!granted.is_kept(granted.at + Duration::from_mins(10)));
     }
 
     #[test]
-    fn r22_another_rotation_drops_an_answer_that_was_kept_for_too_long() {
+    fn r22_a_search_drops_an_answer_that_was_kept_for_too_long() {
         let undelivered = with_answer();
+        let rotation = undelivered.begin("other", Instant::now()).unwrap();
         let at = |seconds| Instant::now() + Duration::from_secs(seconds);
-        drop(undelivered.begin("other", at(599)).unwrap());
-        assert_eq!(undelivered.lock().by_token.len(), 1);
+        undelivered.sweep(at(599));
+        assert_eq!(undelivered.lock().by_token.len(), 2);
         // The search is repeated after a minute.
-        drop(undelivered.begin("other", at(630)).unwrap());
+        undelivered.sweep(at(630));
+        assert_eq!(undelivered.lock().by_token.len(), 2);
+        undelivered.sweep(at(660));
         assert_eq!(undelivered.lock().by_token.len(), 1);
-        drop(undelivered.begin("other", at(660)).unwrap());
+        drop(rotation);
         assert!(undelivered.lock().by_token.is_empty());
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clawdb_session_host::{InstanceOptions, full_text};
 use tokio::sync::{OwnedRwLockWriteGuard, mpsc, oneshot, watch};
@@ -185,6 +185,7 @@ impl Supervisor {
                 _ = term.waiters.recv_many(&mut waiters, MAX_BATCH) => {}
                 () = sleep(wait) => {}
             }
+            term.active.term.undelivered.sweep(Instant::now());
             let flushed = match term.writer.renew_in_time().await {
                 Ok(()) => term.flush().await,
                 Err(error) => Err(error.into()),

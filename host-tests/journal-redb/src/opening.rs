@@ -33,8 +33,7 @@ pub(super) fn open(
         return Ok(Err(error));
     }
     if path.try_exists()? {
-        // The process that has created the file may have ended before it synced the folder.
-        sync_folder(path)?;
+        sync_entry(path)?;
         return open_existing(path, open_database);
     }
     let mut unfinished = path.as_os_str().to_owned();
@@ -53,13 +52,26 @@ pub(super) fn open(
     // only this one can.
     if path.try_exists()? {
         drop(file);
-        sync_folder(path)?;
+        sync_entry(path)?;
         return open_existing(path, open_database);
     }
     let database = create(file, open_database)?;
     fs::rename(&unfinished, path)?;
     sync_folder(path)?;
     Ok(Ok(database))
+}
+
+/// Waits until the entry of an existing file is durable: the process that has created it may have
+/// ended before that. Does nothing if this process must not read the folder, or if the file system
+/// does not sync folders.
+fn sync_entry(path: &Path) -> io::Result<()> {
+    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match sync_folder(path) {
+        Err(error) if [PermissionDenied, InvalidInput, Unsupported].contains(&error.kind()) => {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 /// Waits until the entry of the file in its folder is durable.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clawdb_session_durable::DurableHost;
 use clawdb_session_host::{GuardError, HostError, InstanceOptions, LocalEngine, LocalOptions};
 use clawdb_session_testkit::{LocalTestGuard, block_on};
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -141,4 +142,26 @@ async fn a_call_takes_effect_although_the_guard_calls_the_host_and_blocks_its_th
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_of_a_worker_takes_effect_although_the_guard_calls_the_host_and_blocks_its_thread() {
     tokio::spawn(block_threads()).await.unwrap();
+}
+
+/// A task uses at most 128 resources of tokio, such as locks, before it gives its worker back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_the_guard_is_refused_at_once_although_the_task_has_not_paused_for_many_calls() {
+    let (fixture, guard) = fixture(BUSY_AFTER);
+    let host = fixture.host().await;
+    for operation in operations_of_guard() {
+        let of_guard = HostCall::new(&host, operation).await;
+        let (host, guard) = (host.clone(), guard.clone());
+        let calls = tokio::spawn(async move {
+            for _ in 0..300 {
+                let (host_of_guard, call) = (host.clone(), of_guard.clone());
+                let answered = wait_for(&guard, move || call.make(&host_of_guard).now_or_never());
+                let session = host.validate(&*of_guard.grant.token).await;
+                assert_eq!(session.unwrap().id, of_guard.grant.session.id);
+                let answer = answered.try_recv().expect("the guard's call has ended");
+                assert_eq!(retry(answer), HostError::Reentrant.to_string());
+            }
+        });
+        within(calls).await.unwrap();
+    }
 }

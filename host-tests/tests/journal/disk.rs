@@ -1,15 +1,19 @@
 //! The embedded journal while its disk is full, or its file is moved away.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableError, Journal, JournalError};
 use clawdb_session_host::Change;
 use clawdb_session_testkit::fixture::chain_texts;
+use nix::unistd::{Uid, setfsuid};
 
-use crate::redb::open;
+use crate::redb::{Folder, open};
 use crate::suite::{read, record, take_over, tenant};
 
 /// A mounted file system of 2 MB.
@@ -162,4 +166,34 @@ async fn a_journal_that_lost_its_file_has_no_leases_and_is_fenced_by_another_pro
     }
     let mut third = take_over(&journal, tenant(1)).await;
     assert_eq!(read(&mut *third).await, [record("meta", 3)]);
+}
+
+#[cfg_attr(not(can_mount), ignore = "needs root: it opens files as another user")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_opens_in_a_folder_that_its_user_must_not_read() {
+    const USER: u32 = 65_534;
+    let folder = Folder::new().await;
+    let file = folder.file();
+    let changes = [record("meta", 1)];
+    let journal = open(&file).await;
+    let mut writer = take_over(&journal, tenant(1)).await;
+    writer.append(&changes, 0).await.unwrap();
+    drop((journal, writer));
+    chown(&file, Some(USER), None).unwrap();
+    fs::set_permissions(folder.0.path(), Permissions::from_mode(0o711)).unwrap();
+    // The threads that this thread starts have its user.
+    let as_user = thread::spawn(move || {
+        setfsuid(Uid::from_raw(USER));
+        let refused = fs::File::open(folder.0.path()).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(ErrorKind::PermissionDenied));
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(async {
+            let journal = open(&file).await;
+            let mut writer = take_over(&journal, tenant(1)).await;
+            assert_eq!(read(&mut *writer).await, changes);
+        });
+        // Only root may remove the folder.
+        folder
+    });
+    drop(as_user.join().unwrap());
 }

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::coop::consume_budget;
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::task::{spawn_blocking, unconstrained, yield_now};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::HostError;
@@ -146,7 +146,7 @@ impl LocalSessions {
         if !has_other_workers() {
             return Ok(Err(call));
         }
-        let mut call = match self.try_with(OnWorker::begin, call)? {
+        let mut call = match self.try_on_worker(call).await? {
             Ok(answer) => return Ok(Ok(answer)),
             Err(NotCalled::NoPermit(call)) => return Ok(Err(call)),
             Err(NotCalled::Held(call)) => call,
@@ -157,7 +157,7 @@ impl LocalSessions {
             let mut released = pin!(self.released());
             // From here on, a release wakes the task.
             released.as_mut().enable();
-            call = match self.try_with(OnWorker::begin, call)? {
+            call = match self.try_on_worker(call).await? {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(NotCalled::NoPermit(call)) => return Ok(Err(call)),
                 Err(NotCalled::Held(call)) => call,
@@ -166,6 +166,17 @@ impl LocalSessions {
                 return Ok(Err(call));
             }
         }
+    }
+
+    /// Runs the function on this worker, if that is possible now.
+    ///
+    /// A guard may block the worker until a future has ended. If the task has no budget left, a
+    /// future of tokio waits until the task gives the worker back. So the function has no budget.
+    async fn try_on_worker<R, F: FnOnce(&mut LocalInstance) -> R>(
+        &self,
+        call: F,
+    ) -> Result<Result<R, NotCalled<F>>, HostError> {
+        unconstrained(async { self.try_with(OnWorker::begin, call) }).await
     }
 
     /// Runs the function on a thread for blocking work, which gets the instance in turn with other
