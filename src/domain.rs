@@ -12,5 +12,6 @@ pub(crate) mod scope;
 pub(crate) mod session;
 pub(crate) mod state_key;
 pub(crate) mod superseded;
+pub(crate) mod text;
 pub(crate) mod timestamp;
 pub(crate) mod token;

@@ -195,7 +195,7 @@ impl From<crate::Session> for sessions::Session {
                 .map(|task| task.as_str().into()),
             created_at: session.created_at.as_millis(),
             expires_at: session.expires_at.as_millis(),
-            metadata: attributes.metadata.as_str().into(),
+            metadata: attributes.metadata.text().into(),
             parent: session.parent.map(Into::into),
             root,
             generation: session.generation,

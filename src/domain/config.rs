@@ -141,7 +141,7 @@ impl Limits {
             limit,
             "max-state-bytes",
             config.max_state_bytes,
-            (64 << 10)..=(5 << 29),
+            (64 << 10)..=(9 << 28),
         )?;
         let parse = |key: &Vec<u8>| StateKey::parse("previous-state-keys", key);
         let previous: Result<Vec<_>, _> = config.previous_state_keys.iter().map(parse).collect();

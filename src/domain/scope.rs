@@ -1,6 +1,7 @@
 //! Scopes: the permissions of an agent, and which scope covers which other one (R25, R30).
 
 use crate::domain::error::Error;
+use crate::domain::text::Text;
 
 /// The maximum number of scopes of a session.
 const MAX_SCOPES: usize = 128;
@@ -34,7 +35,7 @@ impl Scope {
 /// At most 128 different scopes. They are stored in the form of RFC 6749 (section 3.3): one text,
 /// with a space between two scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scopes(Box<str>);
+pub struct Scopes(Text);
 
 impl Scopes {
     /// Checks scopes and drops duplicates. The first of equal scopes keeps its position.
@@ -60,28 +61,22 @@ impl Scopes {
                 distinct.push(scope);
             }
         }
-        Ok(Self(distinct.join(" ").into()))
+        Ok(Self(Text::of_words(distinct.join(" "))))
     }
 
     /// Returns the scopes in the order of the request.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let mut rest = &*self.0;
-        std::iter::from_fn(move || {
-            // Scopes are short: a scan over the bytes is faster than setting up `split`.
-            let end = rest.bytes().position(|byte| byte == b' ');
-            let (scope, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-            rest = after.get(1..).unwrap_or_default();
-            (!scope.is_empty()).then_some(scope)
-        })
+        // No scope is in two pieces.
+        self.0.pieces().flat_map(words)
     }
 
     /// Returns all scopes in one text, with a space between two scopes.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn text(&self) -> &Text {
         &self.0
     }
 
-    /// Parses the form that [`Scopes::as_str`] returns.
+    /// Parses the form that [`Scopes::text`] returns.
     ///
     /// # Errors
     /// Those of [`Scopes::parse`].
@@ -99,11 +94,18 @@ impl Scopes {
     pub fn cover(&self, wanted: &str) -> bool {
         self.iter().any(|granted| covers(granted, wanted))
     }
+}
 
-    /// Returns how many bytes the text takes.
-    pub(crate) fn size(&self) -> usize {
-        self.0.len()
-    }
+/// Returns the words of a text with one space between two words, and one or none at its end.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        // Scopes are short: a scan over the bytes is faster than setting up `split`.
+        let end = rest.bytes().position(|byte| byte == b' ');
+        let (word, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        rest = after.get(1..).unwrap_or_default();
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 /// Returns whether the granted scope covers the wanted one, as the truth table of the WIT interface
@@ -193,12 +195,17 @@ mod tests {
         let numbered = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>();
         let scopes = Scopes::parse(&numbered(128)).unwrap();
         assert_eq!(texts(&scopes), numbered(128));
-        assert_eq!(scopes.size(), scopes.as_str().len());
+        let longest: Vec<String> = (0..128).map(|n| format!("{n:x<256}")).collect();
+        let scopes = Scopes::parse(&longest).unwrap();
+        assert_eq!(texts(&scopes), longest);
+        assert!(scopes.cover(&longest[127]) && !scopes.cover("x"));
         assert!(Scopes::parse(&numbered(129)).is_err());
         let repeated = ["b", "a", "b", "c", "a"].map(String::from);
         let scopes = Scopes::parse(&repeated).unwrap();
         assert_eq!(texts(&scopes), ["b", "a", "c"]);
-        assert_eq!(Scopes::parse_joined(scopes.as_str()), Ok(scopes));
+        let joined = String::from(scopes.text());
+        assert_eq!(joined, "b a c");
+        assert_eq!(Scopes::parse_joined(&joined), Ok(scopes));
         let none = Scopes::parse(&[]).unwrap();
         assert!(texts(&none).is_empty() && !none.cover("a"));
         assert_eq!(Scopes::parse_joined(""), Ok(none));

@@ -8,6 +8,7 @@ use crate::domain::error::{Error, GuardError};
 use crate::domain::id::{AgentId, SessionId, WorkspaceId};
 use crate::domain::json::{self, Fault};
 use crate::domain::scope::Scopes;
+use crate::domain::text::Text;
 use crate::domain::timestamp::Timestamp;
 use crate::domain::token::Token;
 
@@ -54,11 +55,11 @@ impl Attributes {
     pub(crate) fn size(&self) -> u64 {
         let texts = [
             self.role.as_str().len(),
-            self.scopes.size(),
+            self.scopes.text().size(),
             self.task_type
                 .as_ref()
                 .map_or(0, |task| task.as_str().len()),
-            self.metadata.as_str().len(),
+            self.metadata.text().size(),
         ];
         texts
             .iter()
@@ -191,7 +192,7 @@ impl TaskType {
 
 /// A JSON text of at most 16 KiB. It is kept byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metadata(Box<str>);
+pub struct Metadata(Text);
 
 impl Metadata {
     /// Checks that the text is JSON and not too long.
@@ -207,7 +208,7 @@ impl Metadata {
             ));
         }
         match json::check(&text) {
-            Ok(()) => Ok(Self(text.into())),
+            Ok(()) => Ok(Self(Text::new(text))),
             Err(Fault { line, column }) => {
                 let reason = format!("must be JSON; the error is at line {line}, column {column}");
                 Err(Error::invalid(FIELD, reason))
@@ -215,9 +216,9 @@ impl Metadata {
         }
     }
 
-    /// Returns the JSON text.
+    /// Returns the JSON text, as it was given.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn text(&self) -> &Text {
         &self.0
     }
 }
@@ -225,7 +226,7 @@ impl Metadata {
 impl Default for Metadata {
     /// Returns an empty JSON object.
     fn default() -> Self {
-        Self("{}".into())
+        Self(Text::new("{}".into()))
     }
 }
 
@@ -265,7 +266,7 @@ mod tests {
             let text = format!("\"{}\"", "x".repeat(len - 2));
             let metadata = Metadata::parse(text.clone());
             assert_eq!(metadata.is_ok(), is_valid, "{len} bytes");
-            assert!(metadata.is_ok_and(|it| it.as_str() == text) || !is_valid);
+            assert!(metadata.is_ok_and(|it| String::from(it.text()) == text) || !is_valid);
         }
         assert!(Metadata::parse("{".into()).is_err());
     }

@@ -26,9 +26,14 @@ impl Writer {
 
     /// Adds a member that is a text.
     pub fn text(&mut self, name: &str, text: &str) {
+        self.pieces(name, std::iter::once(text));
+    }
+
+    /// Adds a member that is a text, from its pieces.
+    pub fn pieces<'a>(&mut self, name: &str, pieces: impl Iterator<Item = &'a str>) {
         self.name(name);
         self.text.push('"');
-        for char in text.chars() {
+        for char in pieces.flat_map(str::chars) {
             match char {
                 '"' | '\\' => self.text.extend(['\\', char]),
                 '\0'..' ' => {

@@ -47,7 +47,7 @@ pub struct HostOptions {
     /// With their default implementations, each item has this deadline.
     pub guard_deadline: Option<Duration>,
     /// The maximum memory that the instance may take, in bytes; 3.5 GiB by default. A component can
-    /// have 4 GiB. An instance that needs more traps, so keep this above 1.5 times
+    /// have 4 GiB. An instance that needs more traps, so keep this above 1.75 times
     /// `max-state-bytes` of the component's configuration.
     pub max_memory: usize,
     /// How long the instance may compute without progress before it is interrupted, which ends it;

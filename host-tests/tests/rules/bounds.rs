@@ -379,7 +379,7 @@ async fn r19_refreshes_whose_old_tokens_cannot_be_revoked_stop_at_max_state_byte
 async fn r19_an_agent_with_the_most_and_largest_sessions_leaves_room_for_others() {
     /// The bytes of a session with the largest role, scopes, task type and metadata, and with the
     /// longest handle and all superseded tokens that are remembered.
-    const LARGEST: u64 = 1_024 + 64 + 128 * 256 + 128 + 16_384 + 512 + 8 * 128;
+    const LARGEST: u64 = 1_024 + 64 + 128 * 257 - 1 + 128 + 16_384 + 512 + 8 * 128;
     let fixture = Fixture::new().await;
     let largest = || CreateRequest {
         role: "r".repeat(64),

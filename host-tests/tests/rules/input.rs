@@ -345,7 +345,7 @@ async fn r02_each_setting_has_its_range_and_is_set_once_before_the_first_session
             event_capacity: u32::try_from(n).ok(),
             ..Config::default()
         }),
-        ("max-state-bytes", 65_536, 2_684_354_560, |n| Config {
+        ("max-state-bytes", 65_536, 2_415_919_104, |n| Config {
             max_state_bytes: Some(n),
             ..Config::default()
         }),

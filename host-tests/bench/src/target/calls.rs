@@ -69,7 +69,7 @@ pub fn config() -> Config {
     Config {
         workspace_id: Some(WORKSPACE.to_string()),
         max_sessions: Some(10_000_000),
-        max_state_bytes: Some(5 << 29),
+        max_state_bytes: Some(9 << 28),
         ..Config::default()
     }
 }

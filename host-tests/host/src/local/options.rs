@@ -36,7 +36,7 @@ pub struct LocalOptions {
     /// The source of random bytes; the operating system's by default.
     pub entropy: Arc<dyn Entropy>,
     /// The maximum memory that the instance may take, in bytes; 3.5 GiB by default. A component can
-    /// have 4 GiB. An instance that needs more traps, so keep this above 1.5 times
+    /// have 4 GiB. An instance that needs more traps, so keep this above 1.75 times
     /// `max-state-bytes` of the component's configuration.
     pub max_memory: usize,
     /// How long a call may compute before it is interrupted, which ends the instance; 10 s by

@@ -211,7 +211,7 @@ export interface Config {
   clockTolerance?: U64 | undefined;
   /** How many events are kept: 1 to 65,536; 1,024 by default. */
   eventCapacity?: number | undefined;
-  /** The most bytes of state: 65,536 to 2.5 GiB; 2 GiB by default. */
+  /** The most bytes of state: 65,536 to 2.25 GiB; 2 GiB by default. */
   maxStateBytes?: U64 | undefined;
   /** The key that seals records: 32-64 random bytes. Without it there are no records. */
   stateKey?: Uint8Array | undefined;
