@@ -1,5 +1,5 @@
-//! A short part of the enumeration, and tests of the enumeration itself. The command of the README
-//! runs all parts.
+//! A short part of the enumeration, and tests of the enumeration itself. The README has the
+//! commands for all parts.
 
 use std::fs;
 use std::path::Path;

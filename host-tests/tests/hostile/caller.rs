@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clawdb_session_host::{
     AnyEngine, AnySessions, CallError, Clock, Config, EventKind, Grant, HostError, InstanceOptions,
-    RevokeFilter, SessionError, World,
+    RevokeFilter, SessionError, Statistics, World,
 };
 use clawdb_session_testkit::{Random, controlled_instances};
 use futures::future::join_all;
@@ -28,6 +28,8 @@ const EVENTS: u32 = 1_000;
 /// Makes calls, and remembers what was promised.
 pub struct Caller {
     world: World,
+    options: InstanceOptions,
+    config: Config,
     instance: AnySessions,
     guard: Arc<HostileGuard>,
     clock: Arc<HostileClock>,
@@ -53,7 +55,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub async fn start(world: World, hostility: Hostility, seed: u64) -> Self {
+    pub async fn start(
+        world: World,
+        hostility: Hostility,
+        seed: u64,
+        state_key: Option<Vec<u8>>,
+    ) -> Self {
         let clock = Arc::new(HostileClock::new(seed ^ 1, hostility.clock));
         let guard = HostileGuard::new(world, seed ^ 2, hostility.guard, Arc::clone(&clock));
         let guard = Arc::new(guard);
@@ -68,19 +75,21 @@ impl Caller {
             }
             InstanceOptions::SessionSync(_, options) => options.entropy = entropy.clone(),
         }
-        let instance = AnySessions::start(options).await.unwrap();
         let config = Config {
             default_ttl: Some(LIFETIME),
             max_sessions: Some(40),
             max_sessions_per_agent: Some(16),
             rotation_grace: Some(30),
+            state_key,
             ..Config::default()
         };
-        instance.configure(config).await.unwrap();
+        let instance = start(&options, &config).await;
         assert!(guard.instance.set(instance.clone()).is_ok());
         let empty_bytes = instance.stats().await.unwrap().state_bytes;
         Self {
             world,
+            options,
+            config,
             instance,
             guard,
             clock,
@@ -153,16 +162,59 @@ impl Caller {
 
     /// Lets the ports behave, and ends all sessions. Nothing may be left.
     pub async fn end_everything(self) {
-        self.guard.behave();
-        self.clock.behave();
-        self.entropy.behave();
-        let instance = self.instance;
+        self.behave();
+        let instance = &self.instance;
         let latest = self.clock.now_millis() + (LIFETIME + TOLERANCE) * 1_000;
         for token in &self.tokens {
             if let Ok(session) = instance.validate(&**token).await {
                 assert!(session.expires_at <= latest, "R6: {}", session.expires_at);
             }
         }
+        let stats = self.end_sessions(instance).await;
+        assert_eq!(stats.tracked_agents, 0);
+        assert_eq!(stats.state_bytes, self.empty_bytes);
+        self.check_serves(instance).await;
+    }
+
+    /// Lets the ports behave, and restores the records in another instance.
+    pub async fn restore_elsewhere(self) {
+        self.behave();
+        let mut since = 0;
+        let next = start(&self.options, &self.config).await;
+        let mut restored = 0;
+        loop {
+            let page = self.instance.changes(since, EVENTS).await.unwrap();
+            since = page.next;
+            restored += page.changes.len();
+            next.restore(page.changes).await.unwrap();
+            if !page.more {
+                break;
+            }
+        }
+        assert!(restored > self.ended.len() / 10, "{restored} records");
+        for id in self.ended.keys() {
+            assert!(next.get(&**id).await.is_err(), "R12: {id} is live again");
+        }
+        for token in self.granted.keys() {
+            if let Ok(session) = next.validate(&**token).await {
+                let id = session.id;
+                assert!(!self.ended.contains_key(&id), "R12: {id} is used");
+                let is_its = self.guard.has_issued(token, &id);
+                assert!(is_its, "R9: the token was not issued for {id}");
+            }
+        }
+        self.end_sessions(&next).await;
+        self.check_serves(&next).await;
+    }
+
+    fn behave(&self) {
+        self.guard.behave();
+        self.clock.behave();
+        self.entropy.behave();
+    }
+
+    /// Ends all sessions of an instance whose ports behave. No token is accepted then.
+    async fn end_sessions(&self, instance: &AnySessions) -> Statistics {
         instance.revoke_all(RevokeFilter::Everything).await.unwrap();
         while instance.prune_expired(None).await.unwrap() > 0 {}
         for _ in 0..100 {
@@ -174,12 +226,15 @@ impl Caller {
         assert_eq!(stats.live_sessions, 0);
         assert_eq!(stats.creates_in_flight, 0);
         assert_eq!(stats.pending_revocations, 0);
-        assert_eq!(stats.tracked_agents, 0);
-        assert_eq!(stats.state_bytes, self.empty_bytes);
         for token in self.granted.keys() {
             assert!(instance.validate(&**token).await.is_err(), "{token}");
         }
-        if stats.clock_behind {
+        stats
+    }
+
+    /// Checks that an instance whose ports behave creates a session.
+    async fn check_serves(&self, instance: &AnySessions) {
+        if instance.stats().await.unwrap().clock_behind {
             instance.accept_clock().await.unwrap();
         }
         let grant = instance.create(request(0, "reader")).await.unwrap();
@@ -274,6 +329,13 @@ impl Caller {
             assert_eq!(error, not_found, "R12: {id}");
         }
     }
+}
+
+/// Starts an instance with this configuration.
+async fn start(options: &InstanceOptions, config: &Config) -> AnySessions {
+    let instance = AnySessions::start(options.clone()).await.unwrap();
+    instance.configure(config.clone()).await.unwrap();
+    instance
 }
 
 fn is_refused_as_reentrant(answer: &Answer) -> bool {

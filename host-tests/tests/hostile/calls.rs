@@ -10,7 +10,7 @@ const ROLES: [&str; 2] = ["reader", "writer"];
 
 /// A call that was chosen at random.
 pub struct Call {
-    /// What it does, a number below 106.
+    /// What it does, a number below 112.
     choice: usize,
     session: String,
     /// A call about one token uses the first.
@@ -48,7 +48,7 @@ impl Call {
             tokens: std::array::from_fn(|_| random.pick(tokens).cloned().unwrap_or_default()),
             agent: random.below(AGENTS),
             role: ROLES[random.below(ROLES.len())],
-            choice: random.below(106),
+            choice: random.below(112),
         }
     }
 
@@ -129,12 +129,20 @@ impl Call {
                 stats.map(|_| Answer::Other).map_err(CallError::Host)
             }
             103 => instance.poll_events(0, 10).await.map(|_| Answer::Other),
-            // The instance has limits and no state key, so these are refused.
+            // The instance has a configuration, so these are refused.
             104 => {
                 let configured = instance.configure(Config::default()).await;
                 configured.map(|()| Answer::Other)
             }
-            _ => instance.restore(Vec::new()).await.map(|()| Answer::Other),
+            105 => instance.restore(Vec::new()).await.map(|()| Answer::Other),
+            // Without a state key, these are refused too.
+            106..=107 => instance.changes(0, 10).await.map(|_| Answer::Other),
+            108..=109 => {
+                let stored = if number == 0 { 50 } else { u64::MAX };
+                let flushed = instance.flush_stored_revocations(stored).await;
+                flushed.map(|_| Answer::Other)
+            }
+            _ => instance.close_event_run().await.map(|()| Answer::Other),
         };
         answer.unwrap_or_else(Answer::Refused)
     }

@@ -11,7 +11,8 @@
 //! must stand for the session that it was issued for, or for none. Each time that a token is
 //! accepted, the guard must have validated it with its own handle and an expiry that has not
 //! passed. When all three behave again, everything can be ended, the instance keeps nothing, and
-//! new sessions can be created.
+//! new sessions can be created. With a state key, another instance restores the records: no session
+//! that has ended is live there, and a token stands for its session only.
 //!
 //! # Commands
 //!
@@ -42,9 +43,14 @@ async fn run(hostility: Hostility) {
     println!("SESSION_HOSTILE_SEED={seed}");
     let calls = number_in_environment("SESSION_HOSTILE_CALLS").unwrap_or(CALLS);
     for world in [World::Session, World::SessionSync] {
-        let mut caller = Caller::start(world, hostility, seed).await;
+        let mut caller = Caller::start(world, hostility, seed, None).await;
         caller.make_calls(calls).await;
         caller.end_everything().await;
+
+        let state_key = Some(vec![1; 32]);
+        let mut caller = Caller::start(world, hostility, seed, state_key).await;
+        caller.make_calls(calls / 2).await;
+        caller.restore_elsewhere().await;
     }
 }
 

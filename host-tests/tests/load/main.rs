@@ -55,16 +55,36 @@ fn calls() -> u64 {
     number_in_environment("SESSION_LOAD_CALLS").unwrap_or(10_000)
 }
 
+/// Returns the memory limit of an instance with this many sessions, in bytes. An instance that
+/// needs more ends.
+fn max_memory(sessions: u64) -> usize {
+    usize::try_from((32 << 20) + sessions * 1_024).expect("the limit is below 4 GiB")
+}
+
 async fn start(world: World, config: Config) -> (AnySessions, Arc<ManualClock>) {
+    start_with_memory(world, config, None).await
+}
+
+/// Starts an instance with this memory limit, or that of the host.
+async fn start_with_memory(
+    world: World,
+    config: Config,
+    max_memory: Option<usize>,
+) -> (AnySessions, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(CONTROLLED_START));
     let guard = JwtGuard::new(&[7; 32]).expect("the key is long enough");
     let guard = Arc::new(guard.with_clock(clock.clone()));
     let engine = AnyEngine::new(world).unwrap();
     let mut options = controlled_instances(engine, guard, clock.clone());
-    if let InstanceOptions::SessionSync(_, options) = &mut options {
-        // A call that takes longer fails the test anyway.
-        options.busy_after = LONGEST;
-    }
+    let limit = match &mut options {
+        InstanceOptions::Session(_, options) => &mut options.max_memory,
+        InstanceOptions::SessionSync(_, options) => {
+            // A call that takes longer fails the test anyway.
+            options.busy_after = LONGEST;
+            &mut options.max_memory
+        }
+    };
+    *limit = max_memory.unwrap_or(*limit);
     let instance = AnySessions::start(options).await.unwrap();
     instance.configure(config).await.unwrap();
     (instance, clock)
@@ -98,7 +118,8 @@ async fn r19_many_callers_lose_no_session_and_the_memory_stays_flat() {
             max_state_bytes: Some(sessions * BYTES_OF_A_SESSION),
             ..limits(sessions)
         };
-        let (instance, _clock) = start(world, config).await;
+        let max_memory = Some(max_memory(sessions));
+        let (instance, _clock) = start_with_memory(world, config, max_memory).await;
         let started = Instant::now();
         let mut callers: Vec<_> = (0..CALLERS)
             .map(|number| Caller::new(number, sessions_each, instance.clone()))
