@@ -133,6 +133,9 @@ mod tests {
         assert_eq!(sizes(&text), [505, 403]);
         let text = of_words(&format!("{} {short}", "w".repeat(507)));
         assert_eq!(sizes(&text), [508, 100]);
+        // What fits into a piece is not split.
+        let text = of_words(&format!("{} {} {short}", "w".repeat(507), "w".repeat(407)));
+        assert_eq!(sizes(&text), [508, 508]);
         // Here the first space is after a whole piece.
         let text = of_words(&format!("{} {short}", "w".repeat(508)));
         assert_eq!(sizes(&text), [609]);
