@@ -188,7 +188,7 @@ impl From<crate::Session> for sessions::Session {
             agent_id: session.agent_id.into(),
             workspace_id: session.workspace_id.into(),
             role: attributes.role.as_str().into(),
-            scopes: attributes.scopes.iter().map(Into::into).collect(),
+            scopes: attributes.scopes.to_list(),
             task_type: attributes
                 .task_type
                 .as_ref()

@@ -21,7 +21,7 @@ impl Guard for HostGuard {
             agent_id: request.agent_id.into(),
             workspace_id: request.workspace_id.into(),
             role: request.attributes.role.as_str().into(),
-            scopes: request.attributes.scopes.iter().map(Into::into).collect(),
+            scopes: request.attributes.scopes.to_list(),
             expires_at: request.expires_at.as_millis(),
         };
         let issued = call_guard!(issue_session_token(wanted))?;

@@ -61,13 +61,30 @@ impl Scopes {
                 distinct.push(scope);
             }
         }
-        Ok(Self(Text::of_words(distinct.join(" "))))
+        Ok(Self(Text::new(distinct.join(" "))))
     }
 
     /// Returns the scopes in the order of the request.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        // No scope is in two pieces.
-        self.0.pieces().flat_map(words)
+        let (mut left, mut following) = (self.0.piece(), self.0.rest());
+        std::iter::from_fn(move || {
+            if left.is_empty() {
+                let text = following?;
+                (left, following) = (text.piece(), text.rest());
+            }
+            // No scope is in two pieces. Scopes are short: a scan over the bytes is faster than
+            // setting up `split`.
+            let end = left.bytes().position(|byte| byte == b' ');
+            let (scope, after) = left.split_at_checked(end.unwrap_or(left.len()))?;
+            left = after.get(1..).unwrap_or_default();
+            Some(scope)
+        })
+    }
+
+    /// Returns the scopes as a list.
+    #[must_use]
+    pub fn to_list(&self) -> Vec<String> {
+        self.iter().map(Into::into).collect()
     }
 
     /// Returns all scopes in one text, with a space between two scopes.
@@ -94,18 +111,6 @@ impl Scopes {
     pub fn cover(&self, wanted: &str) -> bool {
         self.iter().any(|granted| covers(granted, wanted))
     }
-}
-
-/// Returns the words of a text with one space between two words, and one or none at its end.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        // Scopes are short: a scan over the bytes is faster than setting up `split`.
-        let end = rest.bytes().position(|byte| byte == b' ');
-        let (word, after) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
-        rest = after.get(1..).unwrap_or_default();
-        (!word.is_empty()).then_some(word)
-    })
 }
 
 /// Returns whether the granted scope covers the wanted one, as the truth table of the WIT interface
@@ -146,10 +151,6 @@ fn is_scope_token_char(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn texts(scopes: &Scopes) -> Vec<&str> {
-        scopes.iter().collect()
-    }
 
     #[test]
     fn r30_scopes_cover_each_other_as_the_truth_table_says() {
@@ -194,20 +195,20 @@ mod tests {
     fn r2_a_session_has_at_most_128_scopes_each_of_which_is_kept_once_and_in_order() {
         let numbered = |count: usize| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>();
         let scopes = Scopes::parse(&numbered(128)).unwrap();
-        assert_eq!(texts(&scopes), numbered(128));
+        assert_eq!(scopes.to_list(), numbered(128));
         let longest: Vec<String> = (0..128).map(|n| format!("{n:x<256}")).collect();
         let scopes = Scopes::parse(&longest).unwrap();
-        assert_eq!(texts(&scopes), longest);
+        assert_eq!(scopes.to_list(), longest);
         assert!(scopes.cover(&longest[127]) && !scopes.cover("x"));
         assert!(Scopes::parse(&numbered(129)).is_err());
         let repeated = ["b", "a", "b", "c", "a"].map(String::from);
         let scopes = Scopes::parse(&repeated).unwrap();
-        assert_eq!(texts(&scopes), ["b", "a", "c"]);
+        assert_eq!(scopes.to_list(), ["b", "a", "c"]);
         let joined = String::from(scopes.text());
         assert_eq!(joined, "b a c");
         assert_eq!(Scopes::parse_joined(&joined), Ok(scopes));
         let none = Scopes::parse(&[]).unwrap();
-        assert!(texts(&none).is_empty() && !none.cover("a"));
+        assert!(none.to_list().is_empty() && !none.cover("a"));
         assert_eq!(Scopes::parse_joined(""), Ok(none));
     }
 }

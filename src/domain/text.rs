@@ -2,6 +2,8 @@
 
 /// The most bytes of a piece. A block of the allocator has 4 bytes more.
 const PIECE: usize = 508;
+/// The longest word, in bytes, that is always in one piece.
+const WORD: usize = 256;
 
 /// A text that is stored in pieces of at most 508 bytes.
 ///
@@ -9,58 +11,51 @@ const PIECE: usize = 508;
 /// sessions have freed is used again, however long the next texts are (R3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    first: Box<str>,
-    /// The other pieces. A short text has none, and then this takes one pointer.
-    rest: Option<Box<Pieces>>,
+    piece: Box<str>,
+    /// What follows the piece. A short text has nothing more.
+    rest: Option<Box<Self>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pieces(Box<[Box<str>]>);
-
 impl Text {
-    /// Returns the text in pieces that end anywhere.
+    /// Splits a text into pieces. A word of at most 256 bytes is in one piece, with the space that
+    /// follows it.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self::split(text, |text| Some(text.floor_char_boundary(PIECE)))
-    }
-
-    /// Returns the text in pieces that end with a space, except the last one. A word without a
-    /// space in 508 bytes, and all after it, are one piece.
-    #[must_use]
-    pub fn of_words(text: String) -> Self {
-        let end = |text: &str| {
-            let mut bytes = text.bytes().take(PIECE);
-            Some(bytes.rposition(|byte| byte == b' ')?.saturating_add(1))
-        };
-        Self::split(text, end)
-    }
-
-    /// Splits the text where `end` says. It gets what is left, if that is longer than a piece.
-    fn split(text: String, end: impl Fn(&str) -> Option<usize>) -> Self {
-        if text.len() <= PIECE {
-            return Self {
-                first: text.into(),
-                rest: None,
-            };
+        if text.len() > PIECE {
+            return Self::split(&text);
         }
-        let mut left = text.as_str();
-        let mut pieces = std::iter::from_fn(|| {
-            let at = end(left).filter(|_| left.len() > PIECE);
-            let (piece, after) = left.split_at_checked(at.unwrap_or(left.len()))?;
-            left = after;
-            (!piece.is_empty()).then(|| piece.into())
-        });
-        let first = pieces.next().unwrap_or_default();
-        let rest = Some(Box::new(Pieces(pieces.collect())));
-        Self { first, rest }
+        Self {
+            piece: text.into(),
+            rest: None,
+        }
+    }
+
+    fn split(text: &str) -> Self {
+        let (piece, rest) = end_of_piece(text)
+            .and_then(|end| text.split_at_checked(end))
+            .map_or((text, None), |(piece, rest)| (piece, Some(rest)));
+        Self {
+            piece: piece.into(),
+            // The longest text has 33 kB, and each piece at least 252 bytes, so the recursion ends.
+            rest: rest.map(|rest| Box::new(Self::split(rest))),
+        }
+    }
+
+    /// Returns the first piece.
+    #[must_use]
+    pub fn piece(&self) -> &str {
+        &self.piece
+    }
+
+    /// Returns what follows the first piece.
+    #[must_use]
+    pub fn rest(&self) -> Option<&Self> {
+        self.rest.as_deref()
     }
 
     /// Returns the pieces in their order.
     pub fn pieces(&self) -> impl Iterator<Item = &str> {
-        let rest = self.rest.iter().flat_map(|rest| rest.0.iter());
-        std::iter::once(&self.first)
-            .chain(rest)
-            .map(|piece| &**piece)
+        std::iter::successors(Some(self), |text| text.rest()).map(Self::piece)
     }
 
     /// Returns how many bytes the text has.
@@ -77,6 +72,20 @@ impl From<&Text> for String {
         whole.extend(text.pieces());
         whole
     }
+}
+
+/// Returns how many bytes the first piece has, or `None` if the text is not longer than a piece.
+fn end_of_piece(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes().get(..PIECE)?;
+    if bytes.len() == text.len() {
+        return None;
+    }
+    let words = bytes.get(PIECE - WORD - 1..)?;
+    let after = words.iter().rev().position(|byte| *byte == b' ');
+    Some(match after {
+        Some(after) => PIECE.saturating_sub(after),
+        None => text.floor_char_boundary(PIECE),
+    })
 }
 
 #[cfg(test)]
@@ -124,21 +133,21 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_of_words_ends_with_a_space() {
-        let of_words = |text: &str| whole(Text::of_words(text.into()), text);
-        let [short, long] = [100, 256].map(|size| "w".repeat(size));
-        let text = of_words(&[&*long; 3].join(" "));
-        assert_eq!(sizes(&text), [257, 257, 256]);
-        let text = of_words(&[&*short; 9].join(" "));
-        assert_eq!(sizes(&text), [505, 403]);
-        let text = of_words(&format!("{} {short}", "w".repeat(507)));
-        assert_eq!(sizes(&text), [508, 100]);
+    fn a_word_of_at_most_256_bytes_is_in_one_piece() {
+        let split = |text: &str| sizes(&whole(Text::new(text.into()), text));
+        let [short, long, longer] = [100, 256, 257].map(|size| "w".repeat(size));
+        assert_eq!(split(&[&*long; 3].join(" ")), [257, 257, 256]);
+        assert_eq!(split(&[&*short; 9].join(" ")), [505, 403]);
         // What fits into a piece is not split.
-        let text = of_words(&format!("{} {} {short}", "w".repeat(507), "w".repeat(407)));
-        assert_eq!(sizes(&text), [508, 508]);
-        // Here the first space is after a whole piece.
-        let text = of_words(&format!("{} {short}", "w".repeat(508)));
-        assert_eq!(sizes(&text), [609]);
-        assert_eq!(sizes(&of_words("")), [0]);
+        let words = |size| format!("{} {} {short}", "w".repeat(507), "w".repeat(size));
+        assert_eq!(split(&words(407)), [508, 508]);
+        assert_eq!(split(&words(408)), [508, 409, 100]);
+        // The space is the first or the last of the bytes that are searched.
+        assert_eq!(split(&format!("{} {long} w", "w".repeat(251))), [252, 258]);
+        assert_eq!(split(&format!("{} {short}", "w".repeat(507))), [508, 100]);
+        // A longer word is split.
+        assert_eq!(split(&format!("{} {longer}", "w".repeat(250))), [508]);
+        assert_eq!(split(&format!("{} {longer}w", "w".repeat(250))), [508, 1]);
+        assert_eq!(split(""), [0]);
     }
 }

@@ -61,11 +61,11 @@ fn session_object(record: &SessionRecord) -> Writer {
     let mut object = Writer::new();
     object.text("agent", &session.agent_id.to_string());
     object.text("role", attributes.role.as_str());
-    object.pieces("scopes", attributes.scopes.text().pieces());
+    object.pieces("scopes", attributes.scopes.text());
     if let Some(task) = &attributes.task_type {
         object.text("task-type", task.as_str());
     }
-    object.pieces("metadata", attributes.metadata.text().pieces());
+    object.pieces("metadata", attributes.metadata.text());
     object.number("created-at", session.created_at.as_millis());
     object.number("expires-at", session.expires_at.as_millis());
     object.number("lifetime", record.lifetime);

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use crate::domain::json::Reader;
+use crate::domain::text::Text;
 use crate::persistence::hex;
 
 /// A writer of an object. The names of members are written without escapes.
@@ -26,14 +27,24 @@ impl Writer {
 
     /// Adds a member that is a text.
     pub fn text(&mut self, name: &str, text: &str) {
-        self.pieces(name, std::iter::once(text));
-    }
-
-    /// Adds a member that is a text, from its pieces.
-    pub fn pieces<'a>(&mut self, name: &str, pieces: impl Iterator<Item = &'a str>) {
         self.name(name);
         self.text.push('"');
-        for char in pieces.flat_map(str::chars) {
+        self.escaped(text);
+        self.text.push('"');
+    }
+
+    /// Adds a member that is a text in pieces.
+    pub fn pieces(&mut self, name: &str, text: &Text) {
+        self.name(name);
+        self.text.push('"');
+        for piece in text.pieces() {
+            self.escaped(piece);
+        }
+        self.text.push('"');
+    }
+
+    fn escaped(&mut self, text: &str) {
+        for char in text.chars() {
             match char {
                 '"' | '\\' => self.text.extend(['\\', char]),
                 '\0'..' ' => {
@@ -43,7 +54,6 @@ impl Writer {
                 _ => self.text.push(char),
             }
         }
-        self.text.push('"');
     }
 
     /// Adds a member that is a number.
