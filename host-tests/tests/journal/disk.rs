@@ -172,7 +172,8 @@ async fn a_journal_that_lost_its_file_has_no_leases_and_is_fenced_by_another_pro
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_journal_opens_in_a_folder_that_its_user_must_not_read() {
     const USER: u32 = 65_534;
-    let folder = Folder::new().await;
+    // `TMPDIR` can be a folder that other users must not enter.
+    let folder = Folder(tempfile::tempdir_in("/tmp").unwrap());
     let file = folder.file();
     let changes = [record("meta", 1)];
     let journal = open(&file).await;

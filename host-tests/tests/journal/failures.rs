@@ -116,11 +116,15 @@ async fn a_read_that_fails_does_not_affect_the_append_of_its_transaction() {
         transaction.commit().unwrap();
     }
     let next_sync = NextSync::new();
+    let opened = Arc::new(AtomicUsize::new(0));
     let wrap = {
-        let next_sync = Arc::clone(&next_sync);
-        move |file| Disturbed {
-            file,
-            next_sync: Arc::clone(&next_sync),
+        let (next_sync, opened) = (Arc::clone(&next_sync), Arc::clone(&opened));
+        move |file| {
+            opened.fetch_add(1, Ordering::SeqCst);
+            Disturbed {
+                file,
+                next_sync: Arc::clone(&next_sync),
+            }
         }
     };
     let journal = once_closed(|| RedbJournal::open_through(folder.file(), wrap.clone())).await;
@@ -128,6 +132,7 @@ async fn a_read_that_fails_does_not_affect_the_append_of_its_transaction() {
     let mut first = take_over(&journal, tenant(1)).await;
     let mut other = take_over(&journal, tenant(3)).await;
     let changes = [record("meta", 1)];
+    let opened_before = opened.load(Ordering::SeqCst);
 
     // The append and the read wait during a sync, so the next transaction is for both of them.
     next_sync.waits.store(true, Ordering::SeqCst);
@@ -145,6 +150,8 @@ async fn a_read_that_fails_does_not_affect_the_append_of_its_transaction() {
     assert_eq!(before, Ok(()));
     assert!(matches!(read, Err(JournalError::Damaged(_))), "{read:?}");
     assert_eq!(appended, Ok(()));
+    // After a failed read, redb could refuse all later operations.
+    assert_eq!(opened.load(Ordering::SeqCst), opened_before + 1);
 
     assert!(first.lease().is_valid() && other.lease().is_valid());
     first.append(&[record("meta", 2)], 0).await.unwrap();
