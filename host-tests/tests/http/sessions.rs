@@ -355,3 +355,15 @@ async fn the_token_of_an_expired_session_is_invalid() {
         .await
         .assert_refused(401, "invalid_token");
 }
+
+#[tokio::test]
+async fn the_request_in_the_readme_creates_a_session() {
+    let readme = include_str!("../../../README.md");
+    let (_, body) = readme.split_once("-d '").expect("the README has a request");
+    let (body, _) = body.split_once('\'').expect("the body ends");
+    let service = TestService::new().await;
+    let request = service.admin(Method::POST, "/v1/sessions");
+    let request = request.header("Content-Type", "application/json");
+    let created = answer(request.body(body)).await;
+    assert_eq!(created.status, 201, "{created:?}");
+}
