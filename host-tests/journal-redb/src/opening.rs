@@ -55,6 +55,8 @@ pub(super) fn open(
         sync_entry(path)?;
         return open_existing(path, open_database);
     }
+    // No file gets its name in a folder that cannot be synced: a later `open` would accept it.
+    sync_folder(path)?;
     let database = create(file, open_database)?;
     fs::rename(&unfinished, path)?;
     sync_folder(path)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clawdb_session_durable::{DurableError, Journal, JournalError};
 use clawdb_session_host::Change;
+use clawdb_session_journal_redb::RedbJournal;
 use clawdb_session_testkit::fixture::chain_texts;
 use nix::unistd::{Uid, setfsuid};
 
@@ -181,7 +182,7 @@ async fn a_journal_opens_in_a_folder_that_its_user_must_not_read() {
     writer.append(&changes, 0).await.unwrap();
     drop((journal, writer));
     chown(&file, Some(USER), None).unwrap();
-    fs::set_permissions(folder.0.path(), Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(folder.0.path(), Permissions::from_mode(0o733)).unwrap();
     // The threads that this thread starts have its user.
     let as_user = thread::spawn(move || {
         setfsuid(Uid::from_raw(USER));
@@ -192,6 +193,13 @@ async fn a_journal_opens_in_a_folder_that_its_user_must_not_read() {
             let journal = open(&file).await;
             let mut writer = take_over(&journal, tenant(1)).await;
             assert_eq!(read(&mut *writer).await, changes);
+            // A new file is refused there, because its entry could be lost.
+            let new = file.with_file_name("new.journal");
+            for _ in 0..2 {
+                let refused = RedbJournal::open(&new).await.err();
+                assert!(matches!(refused, Some(JournalError::Unavailable(_))));
+                assert!(!new.exists());
+            }
         });
         // Only root may remove the folder.
         folder
